@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# Fetches what the build, the tests and the demo need, into this checkout only and without root.
+#
+#   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
+#   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
+#   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
+#
+# Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
+# again; a finished step is recognised by its destination and costs nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly DEPS=.deps
+readonly TORCH_VERSION=2.13.0
+
+fail() { # what was seen, which command mends it
+    printf 'setup: %s; to mend it: %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+need() { # command, what to run where it is missing
+    command -v "$1" >/dev/null 2>&1 || fail "$1 is not installed" "$2"
+}
+
+need_disk() { # megabytes
+    local free_mb
+    free_mb=$(df -Pm . | awk 'NR == 2 { print $4 }')
+    [ "$free_mb" -ge "$1" ] || fail "the disk has $free_mb MB free and this step needs $1 MB" \
+        "free space under $(pwd -P), then make setup"
+}
+
+check_build_tools() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || fail "this is $(uname -sm), and libtorch $TORCH_VERSION is pinned for Linux x86_64" \
+        "set LIBTORCH to a libtorch $TORCH_VERSION of your own and run cargo build"
+    need cargo "install Rust as https://rustup.rs says"
+    need g++ "sudo apt-get install g++"
+    check_python
+}
+
+check_python() {
+    need python3 "sudo apt-get install python3 python3-venv"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$(python3 --version) is older than Python 3.10" "install Python 3.10 or newer as python3"
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "python3 has no venv module" "sudo apt-get install python3-venv"
+}
+
+# A venv is not relocatable, so it is built in place and marked whole by a file of its own.
+make_venv() { # folder
+    [ -e "$1/.whole" ] && return
+    check_python
+    rm -rf "$1"
+    python3 -m venv "$1" || fail "python3 could not make a venv in $1" "sudo apt-get install python3-venv"
+    touch "$1/.whole"
+}
+
+# --require-hashes makes pip compare the sha256 of every file it fetches with the one in the list.
+pip_install() { # list of requirements, then pip's further arguments
+    local list=$1 log=$DEPS/pip.log
+    shift
+    mkdir -p $DEPS/tmp
+    make_venv $DEPS/pip
+    TMPDIR=$PWD/$DEPS/tmp "$DEPS/pip/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --only-binary :all: --require-hashes -r "$list" "$@" >$log 2>&1 ||
+        fail "pip could not install $list ($(grep -m1 -iE 'error|hash|no space' $log || echo 'no reason given'); whole log in $log)" \
+            "check the network and the disk, then make setup"
+}
+
+setup_libtorch() { # cpu or cuda
+    local flavour=$1 size_mb=3000 target
+    [ "$flavour" = cuda ] && size_mb=11000
+    target=$DEPS/libtorch-$TORCH_VERSION-$flavour
+    if [ ! -e "$target" ]; then
+        check_build_tools
+        need_disk $size_mb
+        echo "setup: fetching libtorch $TORCH_VERSION ($flavour)"
+        rm -rf "$target.partial"
+        mkdir -p $DEPS
+        # Any one wheel will do: Python never runs, only its lib/ and include/ are used.
+        pip_install "setup/libtorch-$flavour.txt" --target "$target.partial" --no-compile \
+            --implementation cp --python-version 3.12 \
+            $(printf -- '--platform manylinux_2_%s_x86_64 ' $(seq 28 -1 5)) --platform manylinux2014_x86_64
+        mv "$target.partial" "$target"
+    fi
+    if [ "$(readlink .libtorch 2>/dev/null)" != "$target/torch" ]; then
+        ln -sfn "$target/torch" .libtorch
+    fi
+}
+
+setup_tensorboard() {
+    [ -e $DEPS/tensorboard/.installed ] && return
+    need_disk 600
+    echo "setup: fetching TensorBoard"
+    make_venv $DEPS/tensorboard
+    local site
+    site=$($DEPS/tensorboard/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    mkdir -p $DEPS/tmp
+    TMPDIR=$PWD/$DEPS/tmp $DEPS/tensorboard/bin/python -m pip install --quiet --disable-pip-version-check \
+        --only-binary :all: --require-hashes -r setup/tensorboard.txt >$DEPS/pip.log 2>&1 ||
+        fail "pip could not install TensorBoard ($(grep -m1 -iE 'error|hash' $DEPS/pip.log); whole log in $DEPS/pip.log)" \
+            "check the network, then make setup"
+    [ -d "$site/tensorboard" ] || fail "TensorBoard is not in $site after its installation" "rm -rf $DEPS/tensorboard && make setup"
+    touch $DEPS/tensorboard/.installed
+}
+
+readonly FASHION_MNIST=data/fashion-mnist
+readonly FASHION_MNIST_FILES="train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz"
+
+fashion_mnist_from_debian() { # folder to fill
+    command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+    local work=$DEPS/tmp/debian apt
+    rm -rf $work
+    mkdir -p $work/lists/partial $work/cache/archives/partial
+    # The machine's own package lists may be stale or empty, and refreshing them needs root: keep lists of our own.
+    apt="-qq -o Dir::State::Lists=$PWD/$work/lists -o Dir::Cache=$PWD/$work/cache -o APT::Sandbox::User="
+    (cd $work && { apt-get -qq download dataset-fashion-mnist || { apt-get $apt update && apt-get $apt download dataset-fashion-mnist; }; }) \
+        >$DEPS/apt.log 2>&1 || return 1
+    dpkg -x $work/dataset-fashion-mnist_*.deb $work/unpacked || return 1
+    cp $work/unpacked/usr/share/datasets/fashion-mnist/*.gz "$1"
+    rm -rf $work
+}
+
+fashion_mnist_from_authors() { # folder to fill
+    local file
+    command -v curl >/dev/null || return 1
+    for file in $FASHION_MNIST_FILES; do
+        curl --fail --silent --show-error --location --retry 3 --output "$1/$file" \
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/$file" 2>>$DEPS/curl.log || return 1
+    done
+}
+
+# Debian packs the authors' files anew, so it is the unpacked content whose sha256 is known.
+has_fashion_mnist() { # folder
+    local file sha256
+    while read -r sha256 file; do
+        [ "$(gzip -dc "$1/$file" 2>/dev/null | sha256sum)" = "$sha256  -" ] || return 1
+    done <setup/fashion-mnist.sha256
+}
+
+setup_fashion_mnist() {
+    [ -e $FASHION_MNIST ] && return
+    need_disk 200
+    echo "setup: fetching Fashion-MNIST"
+    local partial=$FASHION_MNIST.partial source
+    for source in fashion_mnist_from_debian fashion_mnist_from_authors; do
+        rm -rf $partial
+        mkdir -p $partial $DEPS/tmp
+        if $source $partial && has_fashion_mnist $partial; then
+            mv $partial $FASHION_MNIST
+            return
+        fi
+    done
+    rm -rf $partial
+    fail "Fashion-MNIST could be had neither from Debian's dataset-fashion-mnist nor from its authors' site, or its sha256 was wrong" \
+        "check the network, or put the four .gz files into $FASHION_MNIST, then make setup"
+}
+
+case "${1:-}" in
+    libtorch)
+        flavour=${2:-}
+        # Found by itself where a driver answers, unless the caller chose.
+        if [ -z "$flavour" ]; then
+            flavour=cpu
+            if [ -e $DEPS/libtorch-$TORCH_VERSION-cuda ] || nvidia-smi >/dev/null 2>&1; then flavour=cuda; fi
+        fi
+        setup_libtorch "$flavour"
+        ;;
+    tensorboard) setup_tensorboard ;;
+    fashion-mnist) setup_fashion_mnist ;;
+    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist" ;;
+esac

@@ -1,0 +1,283 @@
+//! The experiment as its TOML file says it, validated: the first stage of the flow.
+//!
+//! Reading never stops at the first problem: an error lists every unknown or missing key and every value out of range,
+//! each with its key path and what was wanted.
+//!
+//! ```
+//! use gradwatch::config::{Config, ConfigError};
+//!
+//! let toml = "[run]\nmax_epoch = 2\n[data]\nsource = \"synthetic\"\n[model]\nname = \"resnet8\"\ndropout = 1.5";
+//! let Err(ConfigError::Invalid { problems, .. }) = Config::parse(toml, "demo.toml") else { panic!() };
+//! let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+//! assert_eq!(lines[0], "model.dropout: got 1.5, want from 0, below 1");
+//! assert_eq!(lines[1], "run.max_epoch: unknown key; did you mean run.max_epochs?");
+//! ```
+
+mod data;
+mod model;
+mod names;
+mod nearest;
+mod reader;
+mod sections;
+mod train;
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
+pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
+pub use names::Named;
+pub use train::{
+    ClassBalance, ClippingConfig, ClippingMode, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric,
+    MonitorConfig, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+};
+
+/// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Where the run lies, what it runs on and when it ends.
+    pub run: RunConfig,
+    /// Images, labels, augmentation.
+    pub data: DataConfig,
+    /// Architecture and its knobs.
+    pub model: ModelConfig,
+    /// Cross-entropy and its knobs.
+    pub loss: LossConfig,
+    /// How gradients become updates.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate moves.
+    pub schedule: ScheduleConfig,
+    /// How gradients are kept small.
+    pub clipping: ClippingConfig,
+    /// What is read of the gradients, and how often.
+    pub monitor: MonitorConfig,
+    /// When the validation images are looked at.
+    pub evaluate: EvaluateConfig,
+    /// When a run that no longer improves ends.
+    pub early_stopping: EarlyStoppingConfig,
+}
+
+/// One thing that is wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, with its tables: `optimizer.learning_rate`.
+    pub key: String,
+    /// What was seen and what was wanted.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
+}
+
+/// Why a config could not be read. Nothing was changed by any of these.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be opened.
+    #[error("config {}: {source}; gradwatch train wants the path of a TOML file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("config {name} is no TOML: {message}")]
+    Syntax {
+        /// The file.
+        name: String,
+        /// Where and why, on one line.
+        message: String,
+    },
+    /// A `--set` argument is no assignment.
+    #[error("--set {argument:?}: want key=value, e.g. --set optimizer.learning_rate=0.01")]
+    Override {
+        /// The argument.
+        argument: String,
+    },
+    /// Keys or values are wrong: all of them.
+    #[error("config {name}: {}", joined(problems))]
+    Invalid {
+        /// The file.
+        name: String,
+        /// Every problem, in the order of the keys.
+        problems: Vec<Problem>,
+    },
+}
+
+fn joined(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Config {
+    /// Reads a TOML file and applies `overrides` of the form `table.key=value` before anything is validated.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or anything in it is wrong.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let mut table = parse_table(&text, &name)?;
+        for argument in overrides {
+            set(&mut table, argument)?;
+        }
+        Self::from_table(table, &name)
+    }
+
+    /// Reads TOML text; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// Where anything in it is wrong.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        Self::from_table(parse_table(text, name)?, name)
+    }
+
+    fn from_table(table: Table, name: &str) -> Result<Self, ConfigError> {
+        let notes = reader::Notes::default();
+        let mut root = reader::Section::root(table, &notes);
+        let run = sections::run(root.section("run"));
+        let data = sections::data(root.section("data"));
+        let model = sections::model(root.section("model"));
+        let loss = sections::loss(root.section("loss"));
+        let optimizer = sections::optimizer(root.section("optimizer"));
+        let schedule = sections::schedule(root.section("schedule"));
+        let clipping = sections::clipping(root.section("clipping"));
+        let monitor = sections::monitor(root.section("monitor"));
+        let evaluate = sections::evaluate(root.section("evaluate"));
+        let early_stopping = sections::early_stopping(root.section("early_stopping"));
+        root.finish();
+        let problems = notes.into_problems();
+        match model {
+            Some(model) if problems.is_empty() => Ok(Self {
+                run,
+                data,
+                model,
+                loss,
+                optimizer,
+                schedule,
+                clipping,
+                monitor,
+                evaluate,
+                early_stopping,
+            }),
+            _ => Err(ConfigError::Invalid { name: name.to_owned(), problems }),
+        }
+    }
+
+    /// The whole experiment, defaults included, as TOML.
+    pub fn to_toml(&self) -> String {
+        // Serialisation of plain structs fails only for maps with keys that are no strings; there are none.
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        let message = format!("{place}{}", error.message().replace('\n', " "));
+        ConfigError::Syntax { name: name.to_owned(), message }
+    })
+}
+
+/// Applies one `table.key=value`. The value is TOML where it parses as such, else a string.
+fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
+    let refuse = || ConfigError::Override { argument: argument.to_owned() };
+    let (path, text) = argument.split_once('=').ok_or_else(refuse)?;
+    let value = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().filter(|last| !last.is_empty()).ok_or_else(refuse)?;
+    let mut inner = table;
+    for key in keys {
+        let entry = inner.entry(key).or_insert_with(|| Value::Table(Table::new()));
+        if !entry.is_table() {
+            // `--set model.initialization.gain=1` over the short form `initialization = "orthogonal"`.
+            *entry = Value::Table(Table::from_iter([("method".to_owned(), entry.clone())]));
+        }
+        inner = entry.as_table_mut().ok_or_else(refuse)?;
+    }
+    inner.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str =
+        "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nmodel.initialization = \"orthogonal\"";
+
+    fn problems(toml: &str) -> Vec<String> {
+        match Config::parse(toml, "test.toml") {
+            Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(Problem::to_string).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_resolved_config_reads_back_as_the_same_value() {
+        let config = Config::parse(SMALLEST, "a").unwrap();
+        assert_eq!(config.model.initialization.method, InitializationMethod::Orthogonal);
+        assert_eq!(Config::parse(&config.to_toml(), "b").unwrap(), config);
+    }
+
+    #[test]
+    fn every_problem_is_listed_at_once_with_what_was_seen_and_wanted() {
+        let toml = "[run]\nsed = 1\n[data]\nsource = \"idx\"\nbatch_size = 0\nworkers = -1\n[model]\nname = \"resnet9\"\n\
+                    [optimiser]\nlr = 1\n[optimizer]\nlearning_rate = \"fast\"\nnesterov = true\nmomentum = 0";
+        let lines = problems(toml);
+        let want = [
+            "data.batch_size: got 0, want a whole number from 1",
+            "data.path: missing; want the folder of the data, or the manifest file of csv",
+            "data.workers: got -1, want a whole number from 0",
+            "model.name: got \"resnet9\", want one of ",
+            "optimiser: unknown key; did you mean optimizer?",
+            "optimizer.learning_rate: got \"fast\", want a number",
+            "optimizer.nesterov: nesterov looks ahead by momentum",
+            "run.max_epochs: missing; want max_epochs, max_steps or max_minutes, so that the run ends",
+            "run.sed: unknown key; did you mean run.seed?",
+        ];
+        assert_eq!(lines.len(), want.len(), "{lines:#?}");
+        for (line, want) in lines.iter().zip(want) {
+            assert!(line.starts_with(want), "{line}\n{want}");
+        }
+        assert!(lines[3].ends_with("did you mean \"resnet8\"?"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn overrides_are_typed_reach_into_tables_and_are_validated_like_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.toml");
+        fs::write(&path, SMALLEST).unwrap();
+        let overrides = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let set = overrides(&["model.initialization.gain=2", "optimizer.name=adamw", "data.augment.hflip = 0.5"]);
+        let config = Config::load(&path, &set).unwrap();
+        assert_eq!(config.model.initialization.gain, Some(2.0));
+        assert_eq!(config.model.initialization.method, InitializationMethod::Orthogonal);
+        assert_eq!((config.optimizer.name, config.optimizer.learning_rate), (OptimizerName::Adamw, 1e-3));
+        assert!(matches!(Config::load(&path, &overrides(&["seed"])), Err(ConfigError::Override { .. })));
+        let error = Config::load(&path, &overrides(&["run.sede=1"])).unwrap_err().to_string();
+        assert!(error.contains("run.sede: unknown key; did you mean run.seed?"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_and_broken_toml_are_one_line_each() {
+        let missing = Config::load(Path::new("/nowhere/x.toml"), &[]).unwrap_err().to_string();
+        assert!(missing.contains("/nowhere/x.toml"), "{missing}");
+        let broken = Config::parse("[run]\nseed = = 3", "x.toml").unwrap_err().to_string();
+        assert!(broken.starts_with("config x.toml is no TOML: line 2: "), "{broken}");
+        assert_eq!(broken.lines().count(), 1);
+    }
+}

@@ -1,0 +1,219 @@
+//! A reader of TOML tables that notes every problem instead of stopping at the first.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use toml::{Table, Value};
+
+use super::{Problem, names::Named, nearest};
+
+/// A type a config value can have.
+pub(super) trait FromToml: Sized {
+    /// What the reader asks for, e.g. "a number".
+    const WANT: &'static str;
+
+    /// The value, where it has this type.
+    fn from_toml(value: &Value) -> Option<Self>;
+}
+
+impl FromToml for f64 {
+    const WANT: &'static str = "a number";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_float().or_else(|| value.as_integer().map(|integer| integer as f64))
+    }
+}
+
+impl FromToml for u64 {
+    const WANT: &'static str = "a whole number from 0";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_integer().and_then(|integer| integer.try_into().ok())
+    }
+}
+
+impl FromToml for usize {
+    const WANT: &'static str = "a whole number from 0";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_integer().and_then(|integer| integer.try_into().ok())
+    }
+}
+
+impl FromToml for bool {
+    const WANT: &'static str = "true or false";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+impl FromToml for String {
+    const WANT: &'static str = "a string";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+}
+
+impl FromToml for Vec<f64> {
+    const WANT: &'static str = "a list of numbers";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(f64::from_toml).collect()
+    }
+}
+
+impl FromToml for [f64; 2] {
+    const WANT: &'static str = "a list of two numbers";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        Vec::<f64>::from_toml(value)?.try_into().ok()
+    }
+}
+
+/// Everything that was found wrong, and every key that was asked for.
+#[derive(Default)]
+pub(super) struct Notes {
+    problems: RefCell<Vec<Problem>>,
+    unknown: RefCell<Vec<(String, String)>>,
+    known: RefCell<BTreeSet<(String, &'static str)>>,
+}
+
+impl Notes {
+    pub(super) fn problem(&self, key: impl Into<String>, text: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { key: key.into(), text: text.into() });
+    }
+
+    /// All problems, in the order of their keys; unknown keys with the nearest right one.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let known: Vec<String> = self.known.into_inner().iter().map(|(section, key)| join(section, key)).collect();
+        let mut problems = self.problems.into_inner();
+        for (section, key) in self.unknown.into_inner() {
+            let text = match nearest::key(&section, &key, &known) {
+                Some(right) => format!("unknown key; did you mean {right}?"),
+                None => "unknown key; gradwatch check CONFIG prints all keys".into(),
+            };
+            problems.push(Problem { key: join(&section, &key), text });
+        }
+        problems.sort_by(|a, b| a.key.cmp(&b.key));
+        problems
+    }
+}
+
+fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// One table being read. Every key that was not asked for when it is finished is a problem.
+pub(super) struct Section<'a> {
+    path: String,
+    table: Table,
+    notes: &'a Notes,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: Table, notes: &'a Notes) -> Self {
+        Self { path: String::new(), table, notes }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.notes.known.borrow_mut().insert((self.path.clone(), key));
+        self.table.remove(key)
+    }
+
+    pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
+        self.notes.problem(join(&self.path, key), text);
+    }
+
+    /// The sub-table `key`, empty where it is missing.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        self.section_or(key, |_| None)
+    }
+
+    /// The sub-table `key`, which may also be written as a shorter value.
+    pub(super) fn section_or(&mut self, key: &'static str, short: impl Fn(&Value) -> Option<Table>) -> Section<'a> {
+        let path = join(&self.path, key);
+        let table = match self.take(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(value) => short(&value).unwrap_or_else(|| {
+                self.problem(key, format!("got {}, want a table [{path}]", shown(&value)));
+                Table::new()
+            }),
+        };
+        Section { path, table, notes: self.notes }
+    }
+
+    /// The value of `key`, `None` where it is missing or wrong; a wrong one is noted.
+    pub(super) fn optional<T: FromToml>(
+        &mut self,
+        key: &'static str,
+        is_valid: impl Fn(&T) -> bool,
+        want: &str,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        match T::from_toml(&value) {
+            Some(parsed) if is_valid(&parsed) => return Some(parsed),
+            Some(_) => self.problem(key, format!("got {}, want {want}", shown(&value))),
+            None => self.problem(key, format!("got {}, want {}", shown(&value), T::WANT)),
+        }
+        None
+    }
+
+    /// The value of `key`, or `default`.
+    pub(super) fn get<T: FromToml>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        is_valid: impl Fn(&T) -> bool,
+        want: &str,
+    ) -> T {
+        self.optional(key, is_valid, want).unwrap_or(default)
+    }
+
+    /// The value of `key`, or `default`, where any value of the type will do.
+    pub(super) fn any<T: FromToml>(&mut self, key: &'static str, default: T) -> T {
+        self.get(key, default, |_| true, "")
+    }
+
+    /// The member named by `key`; `None` where it is missing or unknown, which is noted.
+    pub(super) fn choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.take(key)?;
+        let found = value.as_str().and_then(|name| T::MEMBERS.iter().copied().find(|member| member.label() == name));
+        if found.is_none() {
+            let names: Vec<&str> = T::MEMBERS.iter().map(|member| member.label()).collect();
+            let near = value.as_str().and_then(|name| nearest::name(name, &names));
+            let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            self.problem(key, format!("got {}, want one of {}{hint}", shown(&value), names.join(", ")));
+        }
+        found
+    }
+
+    /// The member named by `key`, which must be there.
+    pub(super) fn required_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
+        if !self.table.contains_key(key) {
+            let names: Vec<&str> = T::MEMBERS.iter().map(|member| member.label()).collect();
+            self.missing(key, &format!("one of {}", names.join(", ")));
+        }
+        self.choice(key)
+    }
+
+    /// Notes that `key` must be there.
+    pub(super) fn missing(&self, key: &str, want: &str) {
+        self.problem(key, format!("missing; want {want}"));
+    }
+
+    /// Ends the table: what is left was not asked for.
+    pub(super) fn finish(self) {
+        let mut unknown = self.notes.unknown.borrow_mut();
+        unknown.extend(self.table.into_iter().map(|(key, _)| (self.path.clone(), key)));
+    }
+}
+
+/// A value as the user would write it, on one line.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Table(_) => "a table".into(),
+        other => other.to_string().replace('\n', " "),
+    }
+}

@@ -1,0 +1,248 @@
+//! Each table of the TOML file, turned into its validated struct: defaults, ranges, what excludes what.
+
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::{
+    Activation, Architecture, Augment, ClassBalance, ClippingConfig, ClippingMode, DataConfig, EarlyStoppingConfig,
+    EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
+    Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    Source, reader::Section,
+};
+
+const ABOVE_ZERO: &str = "a number above 0";
+const FROM_ZERO: &str = "a number from 0";
+const AT_LEAST_ONE: &str = "a whole number from 1";
+const SHARE: &str = "a number from 0 to 1";
+
+fn above_zero(value: &f64) -> bool {
+    *value > 0.0 && value.is_finite()
+}
+
+fn from_zero(value: &f64) -> bool {
+    *value >= 0.0 && value.is_finite()
+}
+
+fn share(value: &f64) -> bool {
+    (0.0..=1.0).contains(value)
+}
+
+fn below_one(value: &f64) -> bool {
+    (0.0..1.0).contains(value)
+}
+
+fn finite(value: &f64) -> bool {
+    value.is_finite()
+}
+
+pub(super) fn run(mut table: Section<'_>) -> RunConfig {
+    let config = RunConfig {
+        logdir: PathBuf::from(table.get("logdir", "logs".to_owned(), |path| !path.is_empty(), "a folder")),
+        seed: table.any("seed", 42),
+        device: table.any("device", "auto".to_owned()),
+        threads: table.get("threads", 0, |threads| *threads <= 1024, "at most 1024; 0 is one per core"),
+        max_epochs: table.optional("max_epochs", |epochs| *epochs > 0, AT_LEAST_ONE),
+        max_steps: table.optional("max_steps", |steps| *steps > 0, AT_LEAST_ONE),
+        max_minutes: table.optional("max_minutes", above_zero, ABOVE_ZERO),
+    };
+    if config.max_epochs.is_none() && config.max_steps.is_none() && config.max_minutes.is_none() {
+        table.missing("max_epochs", "max_epochs, max_steps or max_minutes, so that the run ends");
+    }
+    table.finish();
+    config
+}
+
+pub(super) fn data(mut table: Section<'_>) -> DataConfig {
+    let source = table.required_choice::<Source>("source");
+    let path = table.optional::<String>("path", |path| !path.is_empty(), "a path");
+    if path.is_none() && source.is_some_and(|source| source != Source::Synthetic) {
+        table.missing("path", "the folder of the data, or the manifest file of csv");
+    }
+    let channel_count = "1 (grey) or 3 (RGB)";
+    let config = DataConfig {
+        source: source.unwrap_or(Source::Synthetic),
+        path: path.unwrap_or_default().into(),
+        batch_size: table.get("batch_size", 128, |size| *size > 0, AT_LEAST_ONE),
+        validation_fraction: table.get("validation_fraction", 0.1, |x| *x > 0.0 && *x < 1.0, "above 0 and below 1"),
+        image_size: table.get("image_size", 32, |size| (1..=8192).contains(size), "from 1 to 8192 pixels"),
+        channels: table.get("channels", 3, |channels| matches!(channels, 1 | 3), channel_count),
+        classes: table.get("classes", 10, |classes| (2..=100_000).contains(classes), "from 2 to 100000"),
+        samples: table.get("samples", 10_000, |samples| *samples >= 2, "at least 2"),
+        normalize: table.choice("normalize").unwrap_or(Normalize::Computed),
+        mean: table.any("mean", Vec::new()),
+        std: table.get("std", Vec::new(), |std: &Vec<f64>| std.iter().all(above_zero), "numbers above 0"),
+        workers: table.get("workers", 1, |workers| *workers <= 256, "at most 256; 0 loads in the training thread"),
+        prefetch: table.get("prefetch", 4, |batches| (1..=1024).contains(batches), "from 1 to 1024"),
+        drop_last: table.any("drop_last", false),
+        on_bad_image: table.choice("on_bad_image").unwrap_or(OnBadImage::Stop),
+        augment: augment(table.section("augment")),
+    };
+    let given = config.normalize == Normalize::Given;
+    let fits = |list: &[f64]| if given { matches!(list.len(), 1 | 3) } else { list.is_empty() };
+    for (key, list) in [("mean", &config.mean), ("std", &config.std)] {
+        if !fits(list) {
+            let want = if given { "one per channel" } else { "none, or data.normalize = \"given\"" };
+            table.problem(key, format!("got {} numbers, want {want}", list.len()));
+        }
+    }
+    table.finish();
+    config
+}
+
+fn augment(mut table: Section<'_>) -> Augment {
+    let interval = |[low, high]: &[f64; 2]| *low > 0.0 && low <= high && high.is_finite();
+    let config = Augment {
+        random_crop: table.get("random_crop", 0, |pixels| *pixels <= 1024, "at most 1024 pixels"),
+        random_resized_crop: table.any("random_resized_crop", false),
+        scale: table.get("scale", [0.08, 1.0], |s| interval(s) && s[1] <= 1.0, "[low, high], above 0, at most 1"),
+        ratio: table.get("ratio", [3.0 / 4.0, 4.0 / 3.0], interval, "[low, high], above 0"),
+        hflip: table.get("hflip", 0.0, share, SHARE),
+        vflip: table.get("vflip", 0.0, share, SHARE),
+        cutout: table.get("cutout", 0, |side| *side <= 8192, "at most 8192 pixels"),
+    };
+    if config.random_crop > 0 && config.random_resized_crop {
+        table.problem("random_crop", "both random_crop and random_resized_crop are on; want one of them");
+    }
+    table.finish();
+    config
+}
+
+pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
+    let name = table.required_choice::<Architecture>("name");
+    let is_resnet = name.is_some_and(|name| name.name().starts_with("resnet"));
+    let short = |value: &Value| {
+        let method = Value::String(value.as_str()?.to_owned());
+        Some(Table::from_iter([("method".to_owned(), method)]))
+    };
+    let normalization = if is_resnet { Normalization::Batch } else { Normalization::None };
+    let config = ModelConfig {
+        name: name.unwrap_or(Architecture::Mlp),
+        activation: table.choice("activation").unwrap_or(Activation::Relu),
+        normalization: table.choice("normalization").unwrap_or(normalization),
+        groups: table.get("groups", 8, |groups| *groups > 0, AT_LEAST_ONE),
+        dropout: table.get("dropout", 0.0, below_one, "from 0, below 1"),
+        residual: table.any("residual", is_resnet),
+        width: table.optional("width", |width| (1..=1 << 20).contains(width), "from 1 to 1048576"),
+        depth: table.optional("depth", |depth| (1..=10_000).contains(depth), "from 1 to 10000"),
+        initialization: initialization(table.section_or("initialization", short)),
+    };
+    table.finish();
+    name.map(|_| config)
+}
+
+fn initialization(mut table: Section<'_>) -> Initialization {
+    let config = Initialization {
+        method: table.choice("method").unwrap_or(InitializationMethod::Default),
+        gain: table.optional("gain", above_zero, ABOVE_ZERO),
+        fan: table.choice("fan").unwrap_or(Fan::FanIn),
+        mean: table.get("mean", 0.0, finite, "a finite number"),
+        std: table.get("std", 0.01, from_zero, FROM_ZERO),
+        value: table.get("value", 0.0, finite, "a finite number"),
+    };
+    table.finish();
+    config
+}
+
+pub(super) fn loss(mut table: Section<'_>) -> LossConfig {
+    let weights = |weights: &Vec<f64>| weights.iter().all(from_zero) && weights.iter().any(above_zero);
+    let config = LossConfig {
+        label_smoothing: table.get("label_smoothing", 0.0, below_one, "from 0, below 1"),
+        class_balance: table.choice("class_balance").unwrap_or(ClassBalance::None),
+        class_weights: table.get("class_weights", Vec::new(), |w| w.is_empty() || weights(w), "from 0, not all 0"),
+    };
+    let given = config.class_balance == ClassBalance::Given;
+    if given == config.class_weights.is_empty() {
+        let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
+        table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
+    }
+    table.finish();
+    config
+}
+
+pub(super) fn optimizer(mut table: Section<'_>) -> OptimizerConfig {
+    let name = table.choice("name").unwrap_or(OptimizerName::Sgd);
+    let learning_rate = if name == OptimizerName::Adamw { 1e-3 } else { 0.1 };
+    let weight_decay = if name == OptimizerName::Adamw { 1e-2 } else { 2e-5 };
+    let betas = |[beta1, beta2]: &[f64; 2]| below_one(beta1) && below_one(beta2);
+    let config = OptimizerConfig {
+        name,
+        learning_rate: table.get("learning_rate", learning_rate, from_zero, FROM_ZERO),
+        momentum: table.get("momentum", 0.9, below_one, "from 0, below 1"),
+        nesterov: table.any("nesterov", false),
+        weight_decay: table.get("weight_decay", weight_decay, from_zero, FROM_ZERO),
+        decay_norms_and_biases: table.any("decay_norms_and_biases", false),
+        betas: table.get("betas", [0.9, 0.999], betas, "[beta1, beta2], from 0, below 1"),
+        eps: table.get("eps", 1e-8, above_zero, ABOVE_ZERO),
+        accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+        max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
+    };
+    if config.nesterov && config.momentum == 0.0 {
+        table.problem("nesterov", "nesterov looks ahead by momentum, which is 0; want optimizer.momentum above 0");
+    }
+    table.finish();
+    config
+}
+
+pub(super) fn schedule(mut table: Section<'_>) -> ScheduleConfig {
+    let config = ScheduleConfig {
+        name: table.choice("name").unwrap_or(ScheduleName::Constant),
+        warmup_steps: table.any("warmup_steps", 0),
+        warmup_epochs: table.get("warmup_epochs", 0.0, from_zero, FROM_ZERO),
+        warmup_learning_rate: table.get("warmup_learning_rate", 1e-5, from_zero, FROM_ZERO),
+        min_learning_rate: table.get("min_learning_rate", 0.0, from_zero, FROM_ZERO),
+        decay_epochs: table.get("decay_epochs", 90.0, above_zero, ABOVE_ZERO),
+        decay_rate: table.get("decay_rate", 0.1, above_zero, ABOVE_ZERO),
+        pct_start: table.get("pct_start", 0.3, |share| *share > 0.0 && *share < 1.0, "above 0 and below 1"),
+        div_factor: table.get("div_factor", 25.0, above_zero, ABOVE_ZERO),
+        final_div_factor: table.get("final_div_factor", 1e4, above_zero, ABOVE_ZERO),
+        cycle_momentum: table.any("cycle_momentum", true),
+        base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
+        max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
+    };
+    table.finish();
+    config
+}
+
+pub(super) fn clipping(mut table: Section<'_>) -> ClippingConfig {
+    let config = ClippingConfig {
+        mode: table.choice("mode").unwrap_or(ClippingMode::None),
+        max_norm: table.get("max_norm", 1.0, above_zero, ABOVE_ZERO),
+    };
+    table.finish();
+    config
+}
+
+pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
+    let config = MonitorConfig {
+        enabled: table.any("enabled", true),
+        every_steps: table.get("every_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+        parameters_every_steps: table.get("parameters_every_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
+    };
+    if !config.parameters_every_steps.is_multiple_of(config.every_steps) {
+        let want = format!("a multiple of monitor.every_steps = {}", config.every_steps);
+        table.problem("parameters_every_steps", format!("got {}, want {want}", config.parameters_every_steps));
+    }
+    table.finish();
+    config
+}
+
+pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
+    let config = EvaluateConfig {
+        every_epochs: table.get("every_epochs", 1, |epochs| *epochs > 0, AT_LEAST_ONE),
+        every_steps: table.any("every_steps", 0),
+        batch_size: table.any("batch_size", 0),
+        metric: table.choice("metric").unwrap_or(Metric::Accuracy),
+    };
+    table.finish();
+    config
+}
+
+pub(super) fn early_stopping(mut table: Section<'_>) -> EarlyStoppingConfig {
+    let config = EarlyStoppingConfig {
+        patience: table.any("patience", 0),
+        min_delta: table.get("min_delta", 0.0, from_zero, FROM_ZERO),
+    };
+    table.finish();
+    config
+}

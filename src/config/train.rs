@@ -1,0 +1,196 @@
+//! What the tables beside `[data]` and `[model]` say: the run, the optimization and what is watched.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::names::named_enum;
+
+/// The `[run]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunConfig {
+    /// Folder in which the run's own folder is made.
+    pub logdir: PathBuf,
+    /// Every random draw of the run follows from it.
+    pub seed: u64,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Threads of a CPU operation; 0 is one per core.
+    pub threads: usize,
+    /// Passes over the training images after which the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_epochs: Option<u64>,
+    /// Optimizer steps after which the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Minutes of wall time after which the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_minutes: Option<f64>,
+}
+
+named_enum! {
+    /// How the loss weighs the classes.
+    pub enum ClassBalance {
+        /// Every image counts the same.
+        None = "none",
+        /// Every class counts the same: images / (classes * images of the class).
+        Balanced = "balanced",
+        /// As `class_weights` says.
+        Given = "given",
+    }
+}
+
+/// The `[loss]` table, validated. The loss is cross-entropy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LossConfig {
+    /// Probability mass that is spread evenly over the classes.
+    pub label_smoothing: f64,
+    /// How the classes are weighed.
+    pub class_balance: ClassBalance,
+    /// One weight per class for `class_balance = "given"`; else empty.
+    pub class_weights: Vec<f64>,
+}
+
+named_enum! {
+    /// The rule that turns gradients into updates.
+    pub enum OptimizerName {
+        /// Stochastic gradient descent with momentum, as torch.optim.SGD.
+        Sgd = "sgd",
+        /// Loshchilov and Hutter 2019, as torch.optim.AdamW.
+        Adamw = "adamw",
+    }
+}
+
+/// The `[optimizer]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OptimizerConfig {
+    /// The rule.
+    pub name: OptimizerName,
+    /// Step size; the peak of the schedule.
+    pub learning_rate: f64,
+    /// SGD: share of the previous update that is kept.
+    pub momentum: f64,
+    /// SGD: whether momentum looks ahead.
+    pub nesterov: bool,
+    /// L2 penalty (SGD) or decoupled decay (AdamW).
+    pub weight_decay: f64,
+    /// Whether biases and the parameters of normalisation layers decay too.
+    pub decay_norms_and_biases: bool,
+    /// AdamW: decay of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// AdamW: added to the denominator.
+    pub eps: f64,
+    /// Micro-batches whose gradients are averaged into one step.
+    pub accumulation_steps: usize,
+    /// Steps in a row that may be skipped for a non-finite gradient before the run ends.
+    pub max_skipped_steps: u64,
+}
+
+named_enum! {
+    /// How the learning rate moves, per optimizer step.
+    pub enum ScheduleName {
+        /// Stays.
+        Constant = "constant",
+        /// Times `decay_rate` every `decay_epochs`.
+        Step = "step",
+        /// Half a cosine down to `min_learning_rate`.
+        Cosine = "cosine",
+        /// Smith and Topin 2018, as torch's OneCycleLR: up, then down, with momentum moving against it.
+        OneCycle = "one_cycle",
+    }
+}
+
+/// The `[schedule]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScheduleConfig {
+    /// How the learning rate moves.
+    pub name: ScheduleName,
+    /// Steps of linear warm-up before the schedule starts.
+    pub warmup_steps: u64,
+    /// The same in epochs, added to `warmup_steps`.
+    pub warmup_epochs: f64,
+    /// Learning rate at the start of the warm-up.
+    pub warmup_learning_rate: f64,
+    /// cosine: learning rate at the end.
+    pub min_learning_rate: f64,
+    /// step: epochs between two decays.
+    pub decay_epochs: f64,
+    /// step: factor of a decay.
+    pub decay_rate: f64,
+    /// one_cycle: share of the steps that rise.
+    pub pct_start: f64,
+    /// one_cycle: peak / start.
+    pub div_factor: f64,
+    /// one_cycle: start / end.
+    pub final_div_factor: f64,
+    /// one_cycle: whether momentum (SGD) or the first beta (AdamW) moves between the two below.
+    pub cycle_momentum: bool,
+    /// one_cycle: momentum at the peak of the learning rate.
+    pub base_momentum: f64,
+    /// one_cycle: momentum at both ends.
+    pub max_momentum: f64,
+}
+
+named_enum! {
+    /// How gradients are kept small.
+    pub enum ClippingMode {
+        /// Not at all.
+        None = "none",
+        /// All gradients together, to a total L2 norm of `max_norm` (Pascanu et al. 2013).
+        Norm = "norm",
+    }
+}
+
+/// The `[clipping]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClippingConfig {
+    /// How gradients are kept small.
+    pub mode: ClippingMode,
+    /// norm: the largest total norm that passes.
+    pub max_norm: f64,
+}
+
+/// The `[monitor]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MonitorConfig {
+    /// Whether every parameter gets a hook.
+    pub enabled: bool,
+    /// Steps between two readings of loss and gradients; each costs one wait for the device.
+    pub every_steps: u64,
+    /// Steps between two sets of per-parameter scalars in TensorBoard.
+    pub parameters_every_steps: u64,
+}
+
+named_enum! {
+    /// The validation figure that tells the best weights.
+    pub enum Metric {
+        /// Share of right predictions; higher is better.
+        Accuracy = "accuracy",
+        /// Mean of the classes' F1; higher is better.
+        F1 = "f1",
+        /// Mean cross-entropy; lower is better.
+        Loss = "loss",
+    }
+}
+
+/// The `[evaluate]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EvaluateConfig {
+    /// Epochs between two evaluations; the last step is always followed by one.
+    pub every_epochs: u64,
+    /// Steps between two evaluations, beside those of `every_epochs`; 0 is off.
+    pub every_steps: u64,
+    /// Images per batch of an evaluation; 0 is twice `data.batch_size`.
+    pub batch_size: usize,
+    /// The validation figure that tells the best weights and when to stop early.
+    pub metric: Metric,
+}
+
+/// The `[early_stopping]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EarlyStoppingConfig {
+    /// Evaluations without improvement after which the run ends; 0 is off.
+    pub patience: u64,
+    /// What counts as an improvement of `evaluate.metric`.
+    pub min_delta: f64,
+}

@@ -1,0 +1,239 @@
+//! What can go wrong between the files of a data set and a batch.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why data cannot be used. Only [`DataError::BadImage`] concerns one image alone, so only it can be skipped; each
+/// other variant says that the data set, the options or a thread is unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder is not there.
+    #[error("{path} does not exist: check data.path, or fetch the data with `make setup-data`")]
+    Missing {
+        /// The first spelling that was looked for.
+        path: PathBuf,
+    },
+    /// The system refused to read.
+    #[error("{path} cannot be read: {source}: check data.path and the permissions")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file ends before the data that its header or its format announces.
+    #[error("{path} is truncated: got {got} bytes, want {want}: fetch it again")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes found, after decompression.
+        got: u64,
+        /// Bytes announced.
+        want: u64,
+    },
+    /// A file goes on after the data that its header announces.
+    #[error("{path} goes on after the {want} bytes its header announces: fetch it again")]
+    TrailingBytes {
+        /// The file.
+        path: PathBuf,
+        /// Bytes announced.
+        want: u64,
+    },
+    /// A file starts like a file of another kind.
+    #[error("{path} is of another format: got magic number {got:#010x}, want {want:#010x}: check data.source")]
+    WrongMagic {
+        /// The file.
+        path: PathBuf,
+        /// The first four bytes, big-endian.
+        got: u32,
+        /// The four bytes of the format.
+        want: u32,
+    },
+    /// A gzip stream is damaged or cut short.
+    #[error("{path} does not decompress: {source}: fetch it again")]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: io::Error,
+    },
+    /// An image file and its label file do not belong together.
+    #[error("{images} holds {image_count} images but {labels} holds {label_count} labels: fetch both again")]
+    CountMismatch {
+        /// The image file.
+        images: PathBuf,
+        /// Its number of images.
+        image_count: usize,
+        /// The label file.
+        labels: PathBuf,
+        /// Its number of labels.
+        label_count: usize,
+    },
+    /// A label is not the index of a class.
+    #[error("label {index} of {path} is {label}, want 0..={}: fetch it again or mend it", classes.saturating_sub(1))]
+    LabelOutOfRange {
+        /// Where the labels come from.
+        path: PathBuf,
+        /// Position of the label, from 0.
+        index: usize,
+        /// The label.
+        label: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Training and validation images differ in size.
+    #[error("{path}: training images are {train} but validation images are {validation} (channels x height x width)")]
+    ShapeMismatch {
+        /// The folder.
+        path: PathBuf,
+        /// Shape of the training images.
+        train: super::ImageShape,
+        /// Shape of the validation images.
+        validation: super::ImageShape,
+    },
+    /// There is no image to train on or to validate with.
+    #[error("{path} gives no {split} image: check data.path and data.validation_fraction")]
+    Empty {
+        /// The file or folder.
+        path: PathBuf,
+        /// `train`, `validation` or both.
+        split: &'static str,
+    },
+    /// A class folder holds nothing to decode.
+    #[error("class folder {path} holds no png, jpeg, bmp or webp image: fill it or remove it")]
+    ClassWithoutImages {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Validation images are of a class that training never shows.
+    #[error("{path}: class `{class}` has validation images but no training image")]
+    UnknownClass {
+        /// The folder or manifest.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// A file of class names has too few or too many.
+    #[error("{path} names {got} classes, want {want}: fetch it again")]
+    ClassNames {
+        /// The file.
+        path: PathBuf,
+        /// Names found.
+        got: usize,
+        /// Number of classes.
+        want: usize,
+    },
+    /// A manifest's first line lacks a column.
+    #[error("{path} lacks the column `{column}`: got the header `{got}`, want `path,label` or `path,label,split`")]
+    ManifestHeader {
+        /// The manifest.
+        path: PathBuf,
+        /// The missing column.
+        column: &'static str,
+        /// The columns found.
+        got: String,
+    },
+    /// A manifest's row cannot be used.
+    #[error("{path}, line {line}: {cause}")]
+    ManifestRow {
+        /// The manifest.
+        path: PathBuf,
+        /// Line number, from 1; 0 where the parser does not know it.
+        line: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// One image does not decode.
+    #[error("{path} does not decode: {cause}: remove it, or set data.on_bad_image = \"skip\"")]
+    BadImage {
+        /// The image.
+        path: PathBuf,
+        /// The decoder's reason.
+        cause: String,
+    },
+    /// An image was asked for that the data set does not have.
+    #[error("image {index} was asked for, but the data set has {len}")]
+    NoSuchImage {
+        /// The index asked for.
+        index: u32,
+        /// Number of images.
+        len: usize,
+    },
+    /// Pixels do not fit in memory, or not to the shape.
+    #[error("{path}: got {got} bytes of pixels, want {want} (images x channels x height x width)")]
+    PixelCount {
+        /// Where the pixels come from.
+        path: PathBuf,
+        /// Bytes given.
+        got: usize,
+        /// Bytes that labels and shape call for.
+        want: u128,
+    },
+    /// The images are too large or too many to hold.
+    #[error("{images} images of {shape} do not fit in memory: lower data.samples or data.image_size")]
+    TooLarge {
+        /// Number of images.
+        images: usize,
+        /// Shape of one image.
+        shape: super::ImageShape,
+    },
+    /// Normalisation would divide by zero or by a non-number.
+    #[error("channel {channel} has mean {mean} and std {std}, want finite numbers and std > 0: set data.normalize")]
+    PixelScale {
+        /// The channel, from 0.
+        channel: usize,
+        /// Its mean.
+        mean: f32,
+        /// Its standard deviation; 0 where every training pixel is equal.
+        std: f32,
+    },
+    /// Normalisation is for another number of channels.
+    #[error("got {mean} values of data.mean and {std} of data.std, want one per channel: {channels}")]
+    PixelScaleChannels {
+        /// Number of means.
+        mean: usize,
+        /// Number of standard deviations.
+        std: usize,
+        /// Channels of the images.
+        channels: usize,
+    },
+    /// An epoch would have no batch.
+    #[error("batches of {batch_size} out of {images} images: none; lower data.batch_size or unset data.drop_last")]
+    NoBatch {
+        /// Images per batch.
+        batch_size: usize,
+        /// Images of the data set.
+        images: usize,
+    },
+    /// A loader thread could not be started, or panicked.
+    #[error("a loader thread stopped: {cause}: set data.workers = 0 to load in the training thread")]
+    Worker {
+        /// The panic's message, or the system's reason.
+        cause: String,
+    },
+}
+
+impl DataError {
+    /// An input error of `path`; a file that is not there gets its own variant.
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_told_from_an_unreadable_one() {
+        let path = Path::new("data/x");
+        assert_eq!(
+            DataError::io(path, io::ErrorKind::NotFound.into()).to_string(),
+            "data/x does not exist: check data.path, or fetch the data with `make setup-data`"
+        );
+        assert!(matches!(DataError::io(path, io::ErrorKind::PermissionDenied.into()), DataError::Io { .. }));
+    }
+}

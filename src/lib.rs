@@ -1,0 +1,3 @@
+//! stub
+pub mod config;
+pub mod libtorch;

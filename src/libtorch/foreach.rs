@@ -1,0 +1,125 @@
+//! Operations over a list of tensors in one call, so that their cost does not grow with the number of tensors on CUDA.
+
+use tch::Tensor;
+
+use super::{LibtorchError, ffi};
+
+/// The `norm_type`-norm of each tensor (`f64::INFINITY` is the largest absolute value): a vector of `[tensors.len()]`.
+///
+/// # Errors
+/// Where the list is empty or its tensors do not share one device and one floating dtype.
+pub fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, LibtorchError> {
+    check_list("_foreach_norm", tensors)?;
+    ffi::foreach_norm(tensors, norm_type)
+}
+
+/// Multiplies every tensor in place by the one-element tensor `factor`, which may stay on the device: no sync.
+///
+/// # Errors
+/// As for [`foreach_norm`], or where `factor` has more than one element.
+pub fn foreach_multiply(tensors: &[Tensor], factor: &Tensor) -> Result<(), LibtorchError> {
+    check_list("_foreach_mul_", tensors)?;
+    check_one_element("_foreach_mul_", factor)?;
+    ffi::foreach_multiply(tensors, factor)
+}
+
+/// Adds the one-element tensor `addend` to every tensor in place: no sync.
+///
+/// # Errors
+/// As for [`foreach_multiply`].
+pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchError> {
+    check_list("_foreach_add_", tensors)?;
+    check_one_element("_foreach_add_", addend)?;
+    ffi::foreach_add(tensors, addend)
+}
+
+/// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of adds.
+///
+/// # Errors
+/// Where a tensor is undefined.
+pub fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
+    if params.iter().any(|param| !param.defined()) {
+        let got = "an undefined tensor".into();
+        return Err(LibtorchError::Argument { operation: "clear_grads", got, want: "parameters" });
+    }
+    ffi::clear_grads(params)
+}
+
+fn check_one_element(operation: &'static str, tensor: &Tensor) -> Result<(), LibtorchError> {
+    if tensor.defined() && tensor.dim() == 0 {
+        return Ok(());
+    }
+    let got = if tensor.defined() { format!("shape {:?}", tensor.size()) } else { "undefined".into() };
+    Err(LibtorchError::Argument { operation, got, want: "a scalar tensor of shape []" })
+}
+
+/// Every tensor is defined, dense and of the first one's device and floating dtype.
+pub(super) fn check_list(operation: &'static str, tensors: &[Tensor]) -> Result<(), LibtorchError> {
+    let refuse = |got: String, want| Err(LibtorchError::Argument { operation, got, want });
+    let Some(first) = tensors.first() else { return refuse("an empty list".into(), "at least one tensor") };
+    if let Some(position) = tensors.iter().position(|tensor| !tensor.defined()) {
+        return refuse(format!("an undefined tensor at {position}"), "defined tensors");
+    }
+    if let Some(position) = tensors.iter().position(|tensor| tensor.is_sparse()) {
+        return refuse(format!("a sparse tensor at {position}"), "dense tensors");
+    }
+    let (device, kind) = (first.device(), first.kind());
+    if !matches!(kind, tch::Kind::Float | tch::Kind::Double | tch::Kind::Half | tch::Kind::BFloat16) {
+        return refuse(format!("{kind:?}"), "floating-point tensors");
+    }
+    match tensors.iter().find(|tensor| tensor.device() != device || tensor.kind() != kind) {
+        None => Ok(()),
+        Some(other) => refuse(
+            format!("{kind:?} on {device:?} and {:?} on {:?}", other.kind(), other.device()),
+            "one device and one dtype",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn norms_come_out_as_one_vector_in_the_order_of_the_list() {
+        let tensors = [Tensor::from_slice(&[3.0f32, -4.0]), Tensor::from_slice(&[-7.0f32]).reshape([1, 1])];
+        assert_eq!(Vec::<f32>::try_from(foreach_norm(&tensors, 2.0).unwrap()).unwrap(), [5.0, 7.0]);
+        assert_eq!(Vec::<f32>::try_from(foreach_norm(&tensors, f64::INFINITY).unwrap()).unwrap(), [4.0, 7.0]);
+    }
+
+    #[test]
+    fn a_factor_and_an_addend_reach_every_tensor_in_place() {
+        let tensors = [Tensor::from_slice(&[1.0f32, 2.0]), Tensor::from_slice(&[4.0f32])];
+        foreach_multiply(&tensors, &Tensor::from(0.5f32)).unwrap();
+        foreach_add(&tensors, &Tensor::from(1.0f32)).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&tensors[0]).unwrap(), [1.5, 2.0]);
+        assert_eq!(Vec::<f32>::try_from(&tensors[1]).unwrap(), [3.0]);
+    }
+
+    #[test]
+    fn cleared_gradients_are_undefined() {
+        let param = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        param.sum(Kind::Float).backward();
+        assert!(param.grad().defined());
+        clear_grads(&[param.shallow_clone()]).unwrap();
+        assert!(!param.grad().defined());
+    }
+
+    #[test]
+    fn lists_that_no_foreach_op_takes_are_refused_with_what_was_seen() {
+        let float = || Tensor::ones([1], (Kind::Float, Device::Cpu));
+        let mixed = [float(), Tensor::ones([1], (Kind::Double, Device::Cpu))];
+        for (list, seen) in [
+            (vec![], "an empty list"),
+            (vec![Tensor::new()], "an undefined tensor at 0"),
+            (vec![Tensor::ones([1], (Kind::Int64, Device::Cpu))], "Int64"),
+            (Vec::from(mixed), "Float on Cpu and Double on Cpu"),
+        ] {
+            let error = foreach_norm(&list, 2.0).unwrap_err().to_string();
+            assert!(error.contains(seen), "{error}");
+        }
+        assert!(foreach_multiply(&[float()], &Tensor::from_slice(&[1.0f32, 2.0])).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! One optimizer step over all parameters in one kernel: SGD and AdamW.
+//!
+//! Both divide the gradient by `grad_scale` and leave everything untouched where `found_inf` is 1, so that clipping by
+//! norm and skipping a non-finite step cost no extra pass and no host sync.
+
+use tch::{Kind, Tensor};
+
+use super::{LibtorchError, ffi, foreach::check_list};
+
+/// Options of torch.optim.SGD.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SgdOptions {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Share of the previous update that is kept; 0 is plain SGD.
+    pub momentum: f64,
+    /// Share of the gradient that momentum leaves out.
+    pub dampening: f64,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f64,
+    /// Whether momentum looks ahead.
+    pub nesterov: bool,
+}
+
+/// Options of torch.optim.AdamW.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamwOptions {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the first and of the second moment.
+    pub betas: (f64, f64),
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled decay of the weights.
+    pub weight_decay: f64,
+}
+
+/// What both optimizers take: parameters with their gradients, and the two device scalars that steer the step.
+pub struct FusedStep<'a> {
+    /// Parameters, updated in place.
+    pub params: &'a [Tensor],
+    /// Their gradients, one each; scaled in place where `grad_scale` is given.
+    pub grads: &'a [Tensor],
+    /// Shape `[]`, f32: the gradients are divided by it first.
+    pub grad_scale: Option<&'a Tensor>,
+    /// Shape `[]`, f32: 1 leaves parameters and moments as they were.
+    pub found_inf: Option<&'a Tensor>,
+}
+
+/// One step of torch.optim.SGD. `momentum_buffers` has one tensor per parameter, or none where momentum is 0;
+/// `is_first_step` overwrites the buffers instead of decaying them.
+///
+/// # Errors
+/// Where the lists do not fit each other.
+pub fn fused_sgd(
+    step: &FusedStep<'_>,
+    momentum_buffers: &[Tensor],
+    is_first_step: bool,
+    options: &SgdOptions,
+) -> Result<(), LibtorchError> {
+    const OPERATION: &str = "_fused_sgd_";
+    check_step(OPERATION, step)?;
+    let uses_momentum = options.momentum != 0.0;
+    if uses_momentum {
+        check_like_params(OPERATION, step, momentum_buffers)?;
+    }
+    let first_moments = uses_momentum.then_some(momentum_buffers);
+    ffi::fused_sgd(&lists(step, first_moments, None, None), options, is_first_step)
+}
+
+/// One step of torch.optim.AdamW. The moments have one tensor per parameter; `steps` one f32 tensor of shape `[]`
+/// each, which counts this step already.
+///
+/// # Errors
+/// Where the lists do not fit each other.
+pub fn fused_adamw(
+    step: &FusedStep<'_>,
+    first_moments: &[Tensor],
+    second_moments: &[Tensor],
+    steps: &[Tensor],
+    options: &AdamwOptions,
+) -> Result<(), LibtorchError> {
+    const OPERATION: &str = "_fused_adamw_";
+    check_step(OPERATION, step)?;
+    check_like_params(OPERATION, step, first_moments)?;
+    check_like_params(OPERATION, step, second_moments)?;
+    if steps.len() != step.params.len() || steps.iter().any(|count| count.dim() != 0 || count.kind() != Kind::Float) {
+        let got = format!("{} step counts", steps.len());
+        return Err(LibtorchError::Argument { operation: OPERATION, got, want: "a float scalar per parameter" });
+    }
+    ffi::fused_adamw(&lists(step, Some(first_moments), Some(second_moments), Some(steps)), options)
+}
+
+fn lists<'a>(
+    step: &FusedStep<'a>,
+    first_moments: Option<&'a [Tensor]>,
+    second_moments: Option<&'a [Tensor]>,
+    steps: Option<&'a [Tensor]>,
+) -> ffi::FusedLists<'a> {
+    ffi::FusedLists {
+        params: step.params,
+        grads: step.grads,
+        first_moments,
+        second_moments,
+        steps,
+        grad_scale: step.grad_scale,
+        found_inf: step.found_inf,
+    }
+}
+
+fn check_step(operation: &'static str, step: &FusedStep<'_>) -> Result<(), LibtorchError> {
+    check_list(operation, step.params)?;
+    check_like_params(operation, step, step.grads)?;
+    for scalar in [step.grad_scale, step.found_inf].into_iter().flatten() {
+        if !scalar.defined() || scalar.numel() != 1 || scalar.kind() != Kind::Float {
+            let got = if scalar.defined() { format!("{scalar:?}") } else { "undefined".into() };
+            return Err(LibtorchError::Argument { operation, got, want: "a float scalar to steer the step" });
+        }
+    }
+    Ok(())
+}
+
+fn check_like_params(
+    operation: &'static str,
+    step: &FusedStep<'_>,
+    tensors: &[Tensor],
+) -> Result<(), LibtorchError> {
+    let fits = |(tensor, param): (&Tensor, &Tensor)| {
+        tensor.defined()
+            && tensor.size() == param.size()
+            && tensor.kind() == param.kind()
+            && tensor.device() == param.device()
+    };
+    if tensors.len() == step.params.len() && tensors.iter().zip(step.params).all(fits) {
+        return Ok(());
+    }
+    let got = format!("{} parameters and {} tensors that differ from them", step.params.len(), tensors.len());
+    Err(LibtorchError::Argument { operation, got, want: "a tensor per parameter, of its shape, dtype and device" })
+}

@@ -1,0 +1,81 @@
+//! What tch does not bind of libtorch: gradient hooks, foreach ops, fused optimizers, random state, CUDA at run time.
+//!
+//! All `unsafe` and all C++ of the crate are below this module; everything it exports is safe. Hooks come first:
+//!
+//! ```
+//! use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+//! use gradwatch::libtorch::Hook;
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let weight = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+//! let fired = Arc::new(AtomicUsize::new(0));
+//! let count = Arc::clone(&fired);
+//! let hook = Hook::after_accumulation(&weight, move |_param| { count.fetch_add(1, Ordering::Relaxed); })?;
+//! (&weight * 2.0).sum(Kind::Float).backward();
+//! drop(hook);
+//! (&weight * 2.0).sum(Kind::Float).backward();
+//! assert_eq!(fired.load(Ordering::Relaxed), 1);
+//! # Ok::<(), gradwatch::libtorch::LibtorchError>(())
+//! ```
+
+mod cuda;
+mod ffi;
+mod foreach;
+mod fused;
+mod generator;
+mod hooks;
+mod memory;
+mod op_counter;
+
+pub use cuda::{load_cuda, resolve_device};
+pub use foreach::{clear_grads, foreach_add, foreach_multiply, foreach_norm};
+pub use fused::{AdamwOptions, FusedStep, SgdOptions, fused_adamw, fused_sgd};
+pub use generator::{generator_state, set_generator_state};
+pub use hooks::Hook;
+pub use memory::keep_freed_memory;
+pub use op_counter::{OpCounter, OpCounts};
+
+/// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LibtorchError {
+    /// libtorch refused an operation.
+    #[error("libtorch refused {operation}: {message}")]
+    Operation {
+        /// The libtorch function.
+        operation: &'static str,
+        /// libtorch's own words.
+        message: String,
+    },
+    /// The arguments do not fit the operation.
+    #[error("{operation} cannot take these tensors: got {got}, want {want}")]
+    Argument {
+        /// The libtorch function.
+        operation: &'static str,
+        /// What was passed.
+        got: String,
+        /// What the function takes.
+        want: &'static str,
+    },
+    /// A CUDA device was asked for and there is none.
+    #[error("device {device} cannot be used: {reason}; set run.device = \"cpu\", or {remedy}")]
+    NoCuda {
+        /// The device as the user wrote it.
+        device: String,
+        /// What is missing.
+        reason: String,
+        /// The command or action that mends it.
+        remedy: &'static str,
+    },
+    /// A device name that means nothing.
+    #[error("device {0:?} is unknown; want auto, cpu, cuda or cuda:N")]
+    UnknownDevice(String),
+    /// An operation of tch itself failed.
+    #[error("libtorch refused an operation: {}", first_line(.0))]
+    Tch(#[from] tch::TchError),
+}
+
+/// The first line of what libtorch says; the rest is a C++ backtrace.
+fn first_line(error: &tch::TchError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,97 @@
+// What concerns the process and not one tensor: random state, CUDA at run time, allocator, op counter.
+
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/Generator.h>
+#include <ATen/record_function.h>
+
+#include <dlfcn.h>
+#include <malloc.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+using gradwatch::guarded;
+
+namespace {
+
+const at::Generator& default_generator(int device) {
+    return at::globalContext().defaultGenerator(
+        device < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
+}
+
+std::mutex op_mutex;
+std::map<std::string, uint64_t> op_counts;
+std::optional<at::CallbackHandle> op_handle;
+
+std::unique_ptr<at::ObserverContext> count_op(const at::RecordFunction& function) {
+    std::lock_guard<std::mutex> lock(op_mutex);
+    ++op_counts[function.name()];
+    return nullptr;
+}
+
+} // namespace
+
+extern "C" {
+
+char* gw_generator_state(int device, at::Tensor** out) {
+    return guarded([&] {
+        auto generator = default_generator(device);
+        std::lock_guard<std::mutex> lock(generator.mutex());
+        *out = new at::Tensor(generator.get_state());
+    });
+}
+
+char* gw_generator_set_state(int device, at::Tensor* state) {
+    return guarded([&] {
+        auto generator = default_generator(device);
+        std::lock_guard<std::mutex> lock(generator.mutex());
+        generator.set_state(*state);
+    });
+}
+
+// The linker drops libtorch_cuda.so, which no symbol is taken from, so a GPU is seen only once it is loaded here.
+char* gw_load_cuda() {
+    return guarded([] {
+        Dl_info info;
+        if (!dladdr(reinterpret_cast<void*>(&at::globalContext), &info) || !info.dli_fname)
+            throw std::runtime_error("cannot tell where libtorch was loaded from");
+        std::string path(info.dli_fname);
+        path = path.substr(0, path.find_last_of('/') + 1) + "libtorch_cuda.so";
+        if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) throw std::runtime_error(dlerror());
+    });
+}
+
+// glibc gives large blocks back to the kernel when they are freed and takes them anew, zeroed page by page, for the
+// next activation. Keeping them saves those page faults.
+void gw_keep_freed_memory() {
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, -1);
+    mallopt(M_TOP_PAD, 64 << 20);
+}
+
+char* gw_op_counter_start() {
+    return guarded([] {
+        std::lock_guard<std::mutex> lock(op_mutex);
+        if (op_handle) throw std::runtime_error("an op counter is already running in this process");
+        op_counts.clear();
+        op_handle = at::addGlobalCallback(
+            at::RecordFunctionCallback(&count_op).scopes({at::RecordScope::FUNCTION}));
+    });
+}
+
+char* gw_op_counter_stop(char** out) {
+    return guarded([&] {
+        if (op_handle) at::removeCallback(*op_handle);
+        std::lock_guard<std::mutex> lock(op_mutex);
+        op_handle.reset();
+        std::string report;
+        for (const auto& [name, count] : op_counts) report += name + " " + std::to_string(count) + "\n";
+        *out = gradwatch::message(report.c_str());
+    });
+}
+}

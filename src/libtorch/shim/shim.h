@@ -1,0 +1,92 @@
+// The C interface between ffi.rs and libtorch: what tch does not bind.
+//
+// Every function returns nullptr when it succeeded, else a message that the caller frees with gw_message_free. No C++
+// exception leaves a function of this interface. Tensors are passed as tch passes them: a pointer to an at::Tensor on
+// the heap; `out` tensors are new and belong to the caller. Arguments are checked by ffi.rs before the call.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+extern "C" {
+
+// Sees `tensor`; may put a new tensor into `*replacement` (null for hooks that cannot replace). Returns nonzero where
+// the callback failed, with a text in `message` (zeroed, `capacity` bytes); backward then stops with that error.
+typedef int (*gw_hook_callback)(
+    void* context, at::Tensor* tensor, at::Tensor** replacement, char* message, size_t capacity);
+typedef void (*gw_hook_release)(void* context);
+struct GwHook;
+
+void gw_message_free(char* message);
+
+// Runs `callback` on the gradient of `tensor` before it is accumulated, or on `tensor` after its .grad is written.
+char* gw_hook_register(at::Tensor* tensor, int before_accumulation, gw_hook_callback callback, gw_hook_release release,
+    void* context, GwHook** out);
+void gw_hook_remove(GwHook* hook);
+
+char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
+char* gw_foreach_multiply(at::Tensor** tensors, size_t count, at::Tensor* factor);
+char* gw_foreach_add(at::Tensor** tensors, size_t count, at::Tensor* addend);
+char* gw_clear_grads(at::Tensor** params, size_t count);
+
+struct GwFusedLists {
+    at::Tensor** params;
+    at::Tensor** grads;
+    at::Tensor** first_moments;  // SGD: the momentum buffers, or null
+    at::Tensor** second_moments; // AdamW only
+    at::Tensor** steps;          // AdamW only
+    size_t count;
+    at::Tensor* grad_scale; // or null; the gradient is divided by it
+    at::Tensor* found_inf;  // or null; 1 leaves everything as it was
+};
+char* gw_fused_sgd(const GwFusedLists* lists, double learning_rate, double momentum, double dampening,
+    double weight_decay, int nesterov, int is_first_step);
+char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double beta1, double beta2, double eps,
+    double weight_decay);
+
+// `device` is -1 for the CPU, else the index of a CUDA device.
+char* gw_generator_state(int device, at::Tensor** out);
+char* gw_generator_set_state(int device, at::Tensor* state);
+char* gw_load_cuda();
+void gw_keep_freed_memory();
+
+char* gw_op_counter_start();
+// `out` receives lines of `name count`, freed with gw_message_free.
+char* gw_op_counter_stop(char** out);
+}
+
+namespace gradwatch {
+
+inline char* message(const char* text) {
+    char* copy = strdup(text);
+    return copy ? copy : strdup("out of memory");
+}
+
+// Runs `body` and turns whatever it throws into a message.
+template <typename Body>
+char* guarded(Body body) {
+    try {
+        body();
+        return nullptr;
+    } catch (const c10::Error& error) {
+        return message(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+        return message(error.what());
+    } catch (...) {
+        return message("libtorch threw something that is no std::exception");
+    }
+}
+
+inline std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
+    std::vector<at::Tensor> result;
+    result.reserve(count);
+    for (size_t i = 0; i < count; ++i) result.push_back(*tensors[i]);
+    return result;
+}
+
+} // namespace gradwatch
