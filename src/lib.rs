@@ -1,3 +1,56 @@
-//! stub
+//! Trains vision models on libtorch and watches the gradient of every parameter while it does.
+//!
+//! ```text
+//! configs/*.toml -> config -> data -> model -> loss.backward()
+//!                                       |          |
+//!                           libtorch::Hook fires on every parameter
+//!                                                  |
+//!                      gradient: one batched pass, one device-to-host copy -> GradientStatistics
+//!                                                  |
+//!                      clipping -> ClipOutcome -> optim: one fused step, skipped where a gradient is not finite
+//!                                                  |
+//!                      events (TensorBoard), metrics.jsonl, weights
+//! ```
+//!
+//! The modules stand in the order of this flow, and each depends only on earlier ones. [`train`] is the trainer built
+//! from them; the others serve a training loop of one's own:
+//!
+//! ```
+//! use gradwatch::{clipping::clip_grad_norm, events::{SummaryWriter, write_gradients}, gradient::GradientMonitor};
+//! use tch::{Device, Kind, nn::{self, Module, OptimizerConfig}, Tensor};
+//!
+//! let logdir = tempfile::tempdir()?;
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let net = nn::linear(vs.root() / "fc", 4, 2, Default::default());
+//! let mut optimizer = nn::Sgd::default().build(&vs, 0.1)?;
+//!
+//! let monitor = GradientMonitor::attach(vs.variables())?;
+//! let writer = SummaryWriter::create(logdir.path())?;
+//! for step in 0..3u64 {
+//!     let loss = net.forward(&Tensor::ones([8, 4], (Kind::Float, Device::Cpu))).square().mean(Kind::Float);
+//!     optimizer.zero_grad();
+//!     loss.backward();
+//!     let statistics = monitor.collect()?;
+//!     write_gradients(&writer, step, &statistics)?;
+//!     let grads: Vec<Tensor> = vs.trainable_variables().iter().map(Tensor::grad).collect();
+//!     clip_grad_norm(&grads, 1.0)?;
+//!     if statistics.is_finite() {
+//!         optimizer.step();
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(missing_docs, unsafe_code)]
+
 pub mod config;
+pub mod data;
 pub mod libtorch;
+pub mod model;
+
+pub mod gradient;
+
+pub mod clipping;
+pub mod optim;
+
+pub mod events;
+pub mod train;

@@ -33,8 +33,8 @@ pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
 pub use train::{
-    ClassBalance, ClippingConfig, ClippingMode, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric,
-    MonitorConfig, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    ClassBalance, ClippingConfig, ClippingMode, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
+    OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
@@ -156,18 +156,9 @@ impl Config {
         root.finish();
         let problems = notes.into_problems();
         match model {
-            Some(model) if problems.is_empty() => Ok(Self {
-                run,
-                data,
-                model,
-                loss,
-                optimizer,
-                schedule,
-                clipping,
-                monitor,
-                evaluate,
-                early_stopping,
-            }),
+            Some(model) if problems.is_empty() => {
+                Ok(Self { run, data, model, loss, optimizer, schedule, clipping, monitor, evaluate, early_stopping })
+            }
             _ => Err(ConfigError::Invalid { name: name.to_owned(), problems }),
         }
     }

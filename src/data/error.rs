@@ -14,12 +14,12 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The system refused to read.
-    #[error("{path} cannot be read: {source}: check data.path and the permissions")]
+    #[error("{path} cannot be read: {cause}: check data.path and the permissions")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file ends before the data that its header or its format announces.
     #[error("{path} is truncated: got {got} bytes, want {want}: fetch it again")]
@@ -50,12 +50,12 @@ pub enum DataError {
         want: u32,
     },
     /// A gzip stream is damaged or cut short.
-    #[error("{path} does not decompress: {source}: fetch it again")]
+    #[error("{path} does not decompress: {cause}: fetch it again")]
     Gzip {
         /// The file.
         path: PathBuf,
         /// The decoder's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An image file and its label file do not belong together.
     #[error("{images} holds {image_count} images but {labels} holds {label_count} labels: fetch both again")]
@@ -96,7 +96,7 @@ pub enum DataError {
     Empty {
         /// The file or folder.
         path: PathBuf,
-        /// `train`, `validation` or both.
+        /// What there is none of: a `training`, `validation`, `usable` or `decodable` image.
         split: &'static str,
     },
     /// A class folder holds nothing to decode.
@@ -169,6 +169,12 @@ pub enum DataError {
         /// Bytes that labels and shape call for.
         want: u128,
     },
+    /// Files cannot be decoded to that many channels.
+    #[error("images are decoded to 1 (grey) or 3 (RGB) channels, got {got}: check data.channels")]
+    Channels {
+        /// Channels asked for.
+        got: usize,
+    },
     /// The images are too large or too many to hold.
     #[error("{images} images of {shape} do not fit in memory: lower data.samples or data.image_size")]
     TooLarge {
@@ -215,10 +221,10 @@ pub enum DataError {
 
 impl DataError {
     /// An input error of `path`; a file that is not there gets its own variant.
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        match source.kind() {
+    pub(super) fn io(path: &Path, cause: io::Error) -> Self {
+        match cause.kind() {
             io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
-            _ => Self::Io { path: path.to_owned(), source },
+            _ => Self::Io { path: path.to_owned(), cause },
         }
     }
 }

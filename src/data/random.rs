@@ -91,8 +91,8 @@ mod tests {
         assert_eq!(order, GOLDEN_ORDER);
     }
 
-    const GOLDEN_WORDS: [u32; 4] = [0; 4];
-    const GOLDEN_ORDER: [u8; 10] = [0; 10];
+    const GOLDEN_WORDS: [u32; 4] = [419013269, 3045620134, 1250430513, 1538709028];
+    const GOLDEN_ORDER: [u8; 10] = [8, 1, 6, 4, 0, 5, 9, 3, 7, 2];
 
     #[test]
     fn every_part_of_the_address_changes_the_stream() {

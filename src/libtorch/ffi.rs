@@ -1,7 +1,6 @@
 //! The boundary to the C++ shim: every `unsafe` of the crate.
 //!
 //! Each function checks what its C++ side takes for granted and turns the shim's messages into [`LibtorchError`].
-#![allow(unsafe_code)]
 
 use std::{
     any::Any,

@@ -19,6 +19,7 @@
 //! ```
 
 mod cuda;
+#[allow(unsafe_code)]
 mod ffi;
 mod foreach;
 mod fused;

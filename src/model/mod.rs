@@ -1,1 +1,229 @@
-//! stub
+//! Vision models with the knobs that make their gradients vanish or explode.
+//!
+//! [`build`] turns `[model]` of a config into a [`Network`]: the layers, and every parameter under its PyTorch name.
+//! A network's weights are the next draws of libtorch's generator, so `tch::manual_seed` makes them reproducible.
+//!
+//! ```
+//! use gradwatch::{
+//!     config::Config,
+//!     model::{self, ImageShape, Pass},
+//! };
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let toml = "[run]\nmax_epochs = 1\n[data]\nsource = \"synthetic\"\n[model]\nname = \"resnet8\"";
+//! let config = Config::parse(toml, "demo.toml")?;
+//! tch::manual_seed(1);
+//! let network = model::build(&config.model, ImageShape { channels: 1, height: 28, width: 28 }, 10, Device::Cpu)?;
+//! let images = Tensor::f_zeros([2, 1, 28, 28], (Kind::Float, Device::Cpu))?;
+//! assert_eq!(network.forward(&images, &Pass::training())?.size(), [2, 10]);
+//! assert_eq!(network.parameters.trainable().next().unwrap().name.as_str(), "conv1.weight");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod activation;
+mod architecture;
+mod cnn;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod initialization;
+mod layer;
+mod lenet;
+mod mlp;
+mod normalization;
+mod parameter;
+mod residual;
+mod resnet;
+mod summary;
+mod vgg;
+pub mod weights;
+
+use std::fmt::Debug;
+
+use tch::{Device, TchError, Tensor};
+
+pub use error::ModelError;
+pub use parameter::{Parameter, ParameterName, Parameters};
+pub use summary::{Summary, SummaryRow};
+
+use crate::config::ModelConfig;
+
+/// The size of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// Channels, height and width, as libtorch wants them. A plan has checked that they are small.
+    fn sizes(self) -> [i64; 3] {
+        [self.channels, self.height, self.width].map(|size| size as i64)
+    }
+}
+
+/// What one run through a model is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// Whether dropout drops and batch normalization uses, and updates by, the batch's own statistics.
+    pub train: bool,
+}
+
+impl Pass {
+    /// A pass whose loss is propagated back.
+    pub fn training() -> Self {
+        Self { train: true }
+    }
+
+    /// A pass for the sake of its output.
+    pub fn evaluation() -> Self {
+        Self { train: false }
+    }
+}
+
+/// A function from images to logits.
+pub trait Model: Debug + Send {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`. Fails on another shape, and when
+    /// libtorch has no memory left.
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+}
+
+/// A model and its state.
+#[derive(Debug)]
+pub struct Network {
+    /// The layers.
+    pub model: Box<dyn Model>,
+    /// The tensors that the layers use, named and in the order of torch's `state_dict`.
+    pub parameters: Parameters,
+    /// The images that it was built for.
+    pub input: ImageShape,
+    /// The number of logits.
+    pub classes: usize,
+}
+
+impl Network {
+    /// See [`Model::forward`].
+    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.model.forward(images, pass)
+    }
+
+    /// Names, shapes and counts.
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.parameters)
+    }
+}
+
+/// Builds the model that `config` describes, with its weights drawn on the CPU and moved to `device`.
+///
+/// What cannot be built is refused before any memory is allocated; see [`ModelError`].
+pub fn build(config: &ModelConfig, input: ImageShape, classes: usize, device: Device) -> Result<Network, ModelError> {
+    let plan = architecture::Plan::new(config, input, classes)?;
+    let builder = parameter::Builder::new(config, device);
+    let model = plan.build(&builder.root())?;
+    Ok(Network { model, parameters: builder.finish(), input, classes })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Reduction};
+
+    use super::*;
+    use crate::config::{Activation, Architecture, Normalization};
+
+    /// Small enough that all architectures run in seconds.
+    fn thin(name: Architecture) -> ModelConfig {
+        ModelConfig { width: Some(4), residual: name != Architecture::Lenet5, ..fixture::config(name) }
+    }
+
+    fn assert_trains(config: &ModelConfig) {
+        let network = fixture::network(config);
+        let logits = network.forward(&fixture::images(2), &Pass::training()).unwrap();
+        assert_eq!(logits.size(), [2, 10], "{config:?}");
+        let labels = Tensor::from_slice(&[3_i64, 7]);
+        let loss = logits.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).unwrap();
+        loss.f_backward().unwrap();
+        for Parameter { name, tensor, .. } in network.parameters.trainable() {
+            let grad = tensor.grad();
+            assert!(grad.defined(), "{name} of {config:?} has no gradient");
+            assert_eq!(grad.size(), tensor.size());
+            let is_finite = grad.isfinite().all().int64_value(&[]) == 1;
+            assert!(is_finite, "{name} of {config:?} has a gradient that is not finite");
+        }
+    }
+
+    #[test]
+    fn every_architecture_gives_logits_and_a_finite_gradient_for_every_parameter() {
+        for &name in Architecture::ALL {
+            // ImageNet's layer4 sees a single pixel of these images: two images make two values per mean.
+            for normalization in [Normalization::None, Normalization::Batch, Normalization::Layer] {
+                assert_trains(&ModelConfig { normalization, ..thin(name) });
+            }
+        }
+    }
+
+    #[test]
+    fn every_activation_and_normalization_trains_in_every_family() {
+        let families =
+            [Architecture::Mlp, Architecture::Lenet5, Architecture::Cnn, Architecture::Vgg11, Architecture::Resnet8];
+        for name in families {
+            for &activation in Activation::ALL {
+                assert_trains(&ModelConfig {
+                    activation,
+                    normalization: Normalization::Group,
+                    groups: 2,
+                    ..thin(name)
+                });
+            }
+            for residual in [false, name != Architecture::Lenet5] {
+                assert_trains(&ModelConfig { residual, dropout: 0.5, ..thin(name) });
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_changes_a_training_pass_and_leaves_evaluation_alone() {
+        for &name in &[Architecture::Mlp, Architecture::Lenet5, Architecture::Cnn, Architecture::Vgg11] {
+            let network = fixture::network(&ModelConfig { dropout: 0.5, ..fixture::config(name) });
+            let images = fixture::images(2);
+            let logits = |pass| network.forward(&images, &pass).unwrap();
+            assert_eq!(logits(Pass::evaluation()), logits(Pass::evaluation()));
+            assert_ne!(logits(Pass::training()), logits(Pass::training()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_deep_narrow_stack_keeps_its_gradient_with_shortcuts_and_loses_it_without() {
+        let first_grad_norm = |residual| {
+            let config = ModelConfig {
+                depth: Some(30),
+                width: Some(32),
+                activation: Activation::Sigmoid,
+                residual,
+                ..fixture::config(Architecture::Mlp)
+            };
+            let network = fixture::network(&config);
+            let logits = network.forward(&fixture::images(8), &Pass::training()).unwrap();
+            logits.square().mean(Kind::Float).backward();
+            network.parameters.get("layers.0.linear.weight").unwrap().tensor.grad().norm().double_value(&[])
+        };
+        let (plain, residual) = (first_grad_norm(false), first_grad_norm(true));
+        // Each plain layer passes at most a quarter of the gradient, and only the share of its weights of that.
+        assert!(plain < 1e-12, "plain {plain}");
+        assert!(residual > 1e6 * plain, "residual {residual}, plain {plain}");
+    }
+
+    #[test]
+    fn an_image_of_another_shape_and_a_model_too_large_are_errors() {
+        let network = fixture::network(&fixture::config(Architecture::Resnet8));
+        let grey = Tensor::zeros([1, 1, 32, 32], (Kind::Float, Device::Cpu));
+        assert!(network.forward(&grey, &Pass::evaluation()).is_err());
+        let huge = ModelConfig { width: Some(1 << 20), ..fixture::config(Architecture::Cnn) };
+        let error = build(&huge, ImageShape { channels: 3, height: 64, width: 64 }, 10, Device::Cpu).unwrap_err();
+        assert!(matches!(error, ModelError::Torch(_)));
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}

@@ -1,0 +1,47 @@
+//! `gradwatch check`: everything that can be said of an experiment before it trains.
+
+use anyhow::Result;
+use gradwatch::{
+    data::Dataset,
+    train::{Prepared, prepare},
+};
+
+use super::{CheckArguments, exit::Code, log};
+
+pub fn run(arguments: &CheckArguments) -> Result<Code> {
+    let _log = log::start(None);
+    let prepared = prepare(arguments.config.load(None)?)?;
+    println!("{}", report(&prepared));
+    Ok(Code::Success)
+}
+
+fn report(prepared: &Prepared) -> String {
+    let Prepared { config, device, network, training, validation, scale, .. } = prepared;
+    let shape = training.dataset().shape();
+    format!(
+        "{}\n\
+         device      {device:?}\n\
+         images      {} x {} x {} (channels x height x width), mean {:.4?}, std {:.4?}\n\
+         training    {}, {} batches an epoch\n\
+         validation  {}\n\
+         logits      {}\n\n{}",
+        config.to_toml(),
+        shape.channels,
+        shape.height,
+        shape.width,
+        scale.mean(),
+        scale.std(),
+        counts(training.dataset()),
+        training.batches_per_epoch(),
+        counts(validation.dataset()),
+        network.classes,
+        network.summary(),
+    )
+}
+
+/// The number of images, and the range over the classes.
+fn counts(images: &Dataset) -> String {
+    let counts = images.class_counts();
+    let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
+    format!("{} images of {} classes, {least} to {most} each", images.len(), counts.len())
+}

@@ -1,0 +1,86 @@
+//! Exit codes: one for each kind of failure.
+
+use std::process::ExitCode;
+
+use anyhow::Error;
+use gradwatch::{
+    config::ConfigError, data::DataError, events::EventsError, libtorch::LibtorchError, train::TrainError,
+};
+
+/// What the process says when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// All is well.
+    Success,
+    /// A failure of the program itself.
+    Internal,
+    /// The config is wrong.
+    Config,
+    /// The data cannot be used.
+    Data,
+    /// The model cannot be built, or its weights not be written.
+    Model,
+    /// The run's folder or files cannot be made.
+    Run,
+    /// The device is not there.
+    Device,
+    /// Training could not go on.
+    Training,
+    /// Training ended, but something was left out on the way.
+    Partial,
+    /// A signal ended the run.
+    Signal(i32),
+}
+
+/// The codes as `--help` tells them. 2 is clap's own, for a wrong command line.
+pub const HELP: &str = "\
+Exit codes:
+    0  success
+    1  internal error
+    2  wrong command line
+    3  config: unknown, missing or wrong keys
+    4  data: missing, damaged or unusable files
+    5  model: it cannot be built, or its weights cannot be written
+    6  run folder: in use, or not writable
+    7  device: no such device, no CUDA
+    8  training could not go on: gradients that are not finite, too little memory
+    9  training ended, but bad images were skipped or a log is incomplete
+  130  ended by Ctrl-C (SIGINT), with everything on disk
+  143  ended by SIGTERM, with everything on disk";
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        ExitCode::from(match code {
+            Code::Success => 0,
+            Code::Internal => 1,
+            Code::Config => 3,
+            Code::Data => 4,
+            Code::Model => 5,
+            Code::Run => 6,
+            Code::Device => 7,
+            Code::Training => 8,
+            Code::Partial => 9,
+            Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        })
+    }
+}
+
+/// The code of an error.
+pub fn code_of(error: &Error) -> Code {
+    if error.is::<ConfigError>() {
+        return Code::Config;
+    }
+    if error.is::<EventsError>() {
+        return Code::Run;
+    }
+    match error.downcast_ref::<TrainError>() {
+        None => Code::Internal,
+        Some(TrainError::ClassWeights { .. }) => Code::Config,
+        Some(TrainError::Data(DataError::Worker { .. })) => Code::Internal,
+        Some(TrainError::Data(_)) => Code::Data,
+        Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,
+        Some(TrainError::Events(_)) => Code::Run,
+        Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
+        Some(_) => Code::Training,
+    }
+}

@@ -1,0 +1,78 @@
+//! Where log lines go: above the progress bar, and into the run's train.log.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use indicatif::MultiProgress;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The log file of a run. Lines from before the run has a folder are kept until it has.
+#[derive(Clone)]
+pub struct LogFile(Arc<Mutex<Target>>);
+
+enum Target {
+    Waiting(Vec<u8>),
+    Open(File),
+}
+
+impl LogFile {
+    /// Puts the lines so far, and all further ones, into a new file.
+    pub fn open(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Target::Waiting(lines) = &*target {
+            file.write_all(lines)?;
+        }
+        *target = Target::Open(file);
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Target::Waiting(lines) => lines.write(bytes),
+            Target::Open(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// stderr, with the progress bar out of the way while a line is written.
+#[derive(Clone)]
+struct Terminal(Option<MultiProgress>);
+
+impl Write for Terminal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Some(bars) => bars.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Sends log lines to stderr and to the returned file. `RUST_LOG` chooses them as usual; without it, from info on.
+pub fn start(bars: Option<MultiProgress>) -> LogFile {
+    let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
+    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let (terminal, to_file) = (Terminal(bars), file.clone());
+    let stderr = fmt::layer().with_target(false).without_time().with_writer(move || terminal.clone());
+    let log = fmt::layer().with_ansi(false).with_writer(move || to_file.clone());
+    // Fails only where a subscriber is installed already, which nothing else in this program does.
+    let _ = tracing_subscriber::registry()
+        .with(stderr.with_filter(filter()))
+        .with(log.with_filter(filter()))
+        .try_init();
+    file
+}

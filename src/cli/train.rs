@@ -1,0 +1,89 @@
+//! `gradwatch train`: from a config file to a finished run.
+
+use std::{
+    io::{IsTerminal, stderr},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use gradwatch::{
+    config::Config,
+    events::{RunFolder, run_name},
+    train::{Ending, Prepared, State, StopSignal, Summary, prepare, train},
+};
+use indicatif::MultiProgress;
+use time::OffsetDateTime;
+
+use super::{TrainArguments, exit::Code, log};
+
+pub fn run(arguments: &TrainArguments) -> Result<Code> {
+    let bars = stderr().is_terminal().then(MultiProgress::new);
+    let log = log::start(bars.clone());
+    let config = arguments.config.load(arguments.max_steps)?;
+    let stop = StopSignal::install().context("cannot listen for Ctrl-C")?;
+    let name = match &arguments.run_name {
+        Some(name) => checked_name(name)?.to_owned(),
+        None => run_name(&arguments.config.config, OffsetDateTime::now_utc()),
+    };
+    let logdir = config.run.logdir.clone();
+    let prepared = prepare(config)?;
+    announce(&prepared);
+    // The first thing that is written, after everything has been checked.
+    let folder = RunFolder::create(&logdir, &name)?;
+    log.open(&folder.path().join("train.log")).context("train.log cannot be created; check run.logdir")?;
+    let mut state = prepared.start(folder, bars)?;
+    tracing::info!("run {}", state.recorder.folder().path().display());
+
+    let ending = train(&mut state, &stop);
+    // The last weights are finite and worth having, however the run ended.
+    state.recorder.save(&state.network, "last")?;
+    let ending = ending?;
+    let summary = Summary::of(&state, ending);
+    let code = code_of(state, ending);
+    println!("{summary}");
+    Ok(code)
+}
+
+/// A name is one folder below `run.logdir`.
+fn checked_name(name: &str) -> Result<&str> {
+    match Path::new(name).file_name() {
+        Some(last) if last == name => Ok(name),
+        _ => bail!("--run-name {name:?}: want the name of one folder, without slashes"),
+    }
+}
+
+fn announce(prepared: &Prepared) {
+    let Prepared { config, device, network, training, validation, .. } = prepared;
+    let Config { model, optimizer, .. } = config;
+    tracing::info!(
+        "{} ({} activation, {} normalization, {} initialization): {} trainable numbers on {device:?}",
+        model.name,
+        model.activation,
+        model.normalization,
+        model.initialization.method,
+        network.summary().trainable_count()
+    );
+    tracing::info!(
+        "{} training and {} validation images of {} classes; {} at learning rate {}",
+        training.dataset().len(),
+        validation.dataset().len(),
+        network.classes,
+        optimizer.name,
+        optimizer.learning_rate
+    );
+}
+
+/// Closes the run's files; what was left out on the way shows in the exit code.
+fn code_of(state: State, ending: Ending) -> Code {
+    let bad_images = [&state.training, &state.validation].map(|loader| loader.dataset().bad_images().len());
+    let bad_images: usize = bad_images.iter().sum();
+    if bad_images > 0 {
+        tracing::warn!("{bad_images} image(s) did not decode and were left out; they are named above");
+    }
+    let has_failed = state.recorder.close();
+    match ending {
+        Ending::Signal(signal) => Code::Signal(signal),
+        _ if has_failed || bad_images > 0 => Code::Partial,
+        _ => Code::Success,
+    }
+}

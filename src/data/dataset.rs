@@ -1,0 +1,301 @@
+//! Labelled images of one split, held in memory or decoded from files when asked for.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{DataError, decode};
+use crate::config::OnBadImage;
+
+/// The size of one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// 1 (grey) or 3 (RGB) for files; any number for images in memory.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// Pixels of one channel.
+    pub fn plane(self) -> usize {
+        self.height * self.width
+    }
+
+    /// Values of one image, all channels.
+    pub fn values(self) -> usize {
+        self.channels * self.plane()
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
+}
+
+/// The training and the validation images of a data set: same shape, same classes.
+#[derive(Debug, Clone)]
+pub struct Splits {
+    /// The images to train on.
+    pub train: Arc<Dataset>,
+    /// The images to validate with.
+    pub validation: Arc<Dataset>,
+}
+
+impl Splits {
+    /// The splits of a data set whose images are files, each given as path and class index.
+    pub(super) fn from_files(
+        origin: &Path,
+        shape: ImageShape,
+        classes: Vec<String>,
+        train: Vec<(PathBuf, u32)>,
+        validation: Vec<(PathBuf, u32)>,
+    ) -> Result<Self, DataError> {
+        check_not_empty(origin, train.len(), validation.len())?;
+        Ok(Self {
+            train: Arc::new(Dataset::from_files(origin, shape, classes.clone(), train)?),
+            validation: Arc::new(Dataset::from_files(origin, shape, classes, validation)?),
+        })
+    }
+}
+
+/// Labelled images of one shape. It has at least one image, and each label is the index of a class.
+#[derive(Debug)]
+pub struct Dataset {
+    origin: PathBuf,
+    shape: ImageShape,
+    classes: Vec<String>,
+    labels: Vec<u32>,
+    pixels: Pixels,
+    bad: Mutex<BTreeSet<u32>>,
+}
+
+#[derive(Debug)]
+enum Pixels {
+    /// All images one after the other, each channels x height x width.
+    Memory(Vec<u8>),
+    /// One file per image.
+    Files(Vec<PathBuf>),
+}
+
+impl Dataset {
+    /// Images that are already decoded: `pixels` is images x channels x height x width, `labels` one class index per
+    /// image; neither their number nor a side may exceed 32 bits. `origin` stands for the images in messages.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`], [`DataError::TooLarge`], [`DataError::LabelOutOfRange`], or
+    /// [`DataError::PixelCount`] where `pixels` has another length than `labels` and `shape` call for.
+    pub fn in_memory(
+        origin: &Path,
+        shape: ImageShape,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        pixels: Vec<u8>,
+    ) -> Result<Self, DataError> {
+        let want = [labels.len(), shape.channels, shape.height, shape.width]
+            .iter()
+            .try_fold(1_u128, |product, &factor| product.checked_mul(factor as u128))
+            .unwrap_or(u128::MAX);
+        if pixels.len() as u128 != want {
+            return Err(DataError::PixelCount { path: origin.to_owned(), got: pixels.len(), want });
+        }
+        Self::new(origin, shape, classes, labels, Pixels::Memory(pixels))
+    }
+
+    /// Images that are decoded from `files` (path, class index) each time they are asked for, and resized to `shape`.
+    /// `origin` stands for them in messages.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`], [`DataError::LabelOutOfRange`], or [`DataError::Channels`] for neither 1 nor 3 channels.
+    pub fn from_files(
+        origin: &Path,
+        shape: ImageShape,
+        classes: Vec<String>,
+        files: Vec<(PathBuf, u32)>,
+    ) -> Result<Self, DataError> {
+        if !matches!(shape.channels, 1 | 3) {
+            return Err(DataError::Channels { got: shape.channels });
+        }
+        let (paths, labels) = files.into_iter().unzip();
+        Self::new(origin, shape, classes, labels, Pixels::Files(paths))
+    }
+
+    fn new(
+        origin: &Path,
+        shape: ImageShape,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        pixels: Pixels,
+    ) -> Result<Self, DataError> {
+        check_labels(origin, &labels, classes.len())?;
+        if labels.is_empty() || shape.values() == 0 {
+            return Err(DataError::Empty { path: origin.to_owned(), split: "usable" });
+        }
+        if [labels.len(), shape.height, shape.width].into_iter().any(|size| u32::try_from(size).is_err()) {
+            return Err(DataError::TooLarge { images: labels.len(), shape });
+        }
+        Ok(Self { origin: origin.to_owned(), shape, classes, labels, pixels, bad: Mutex::default() })
+    }
+
+    /// Where the images come from, for messages.
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// The shape that each image has.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// Names of the classes, by index.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The class index of each image.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Number of images, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a data set is never empty")]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Number of images of each class, by index.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &self.labels {
+            if let Some(count) = counts.get_mut(label as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// The file of image `index`, where it has one of its own.
+    pub fn file(&self, index: u32) -> Option<&Path> {
+        match &self.pixels {
+            Pixels::Memory(_) => None,
+            Pixels::Files(paths) => paths.get(index as usize).map(PathBuf::as_path),
+        }
+    }
+
+    /// Whether asking for an image reads and decodes a file.
+    pub fn is_decoded_on_demand(&self) -> bool {
+        matches!(self.pixels, Pixels::Files(_))
+    }
+
+    /// The pixels of image `index`, channels x height x width.
+    ///
+    /// # Errors
+    /// [`DataError::NoSuchImage`], and [`DataError::BadImage`] for a file that does not decode.
+    pub fn image(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
+        let missing = DataError::NoSuchImage { index, len: self.len() };
+        let at = index as usize;
+        match &self.pixels {
+            Pixels::Memory(pixels) => {
+                pixels.chunks_exact(self.shape.values()).nth(at).map(Cow::Borrowed).ok_or(missing)
+            }
+            Pixels::Files(paths) => Ok(Cow::Owned(decode::decode(paths.get(at).ok_or(missing)?, self.shape)?)),
+        }
+    }
+
+    /// Like [`image`](Self::image), but with [`OnBadImage::Skip`] an image that does not decode is `None`. It is named
+    /// in the log the first time and remembered in [`bad_images`](Self::bad_images).
+    ///
+    /// # Errors
+    /// As [`image`](Self::image); with [`OnBadImage::Skip`] never [`DataError::BadImage`].
+    pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Cow<'_, [u8]>>, DataError> {
+        match self.image(index) {
+            Err(error @ DataError::BadImage { .. }) if on_bad == OnBadImage::Skip => {
+                if self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
+                    tracing::warn!("image {index} is left out: {error}");
+                }
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// The images that were left out so far because they do not decode, ascending.
+    pub fn bad_images(&self) -> Vec<u32> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+/// Refuses a split without images, by name.
+pub(super) fn check_not_empty(origin: &Path, train: usize, validation: usize) -> Result<(), DataError> {
+    let split = match (train, validation) {
+        (0, _) => "training",
+        (_, 0) => "validation",
+        _ => return Ok(()),
+    };
+    Err(DataError::Empty { path: origin.to_owned(), split })
+}
+
+/// Refuses labels that are not the index of a class.
+pub(super) fn check_labels(origin: &Path, labels: &[u32], classes: usize) -> Result<(), DataError> {
+    match labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
+        Some((index, &label)) => Err(DataError::LabelOutOfRange { path: origin.to_owned(), index, label, classes }),
+        None => Ok(()),
+    }
+}
+
+/// Names for classes that have none: `0`, `1`, ...
+pub(super) fn numbered_classes(count: usize) -> Vec<String> {
+    (0..count).map(|class| class.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::write_image;
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
+
+    fn in_memory(labels: &[u32], pixels: &[u8]) -> Result<Dataset, DataError> {
+        Dataset::in_memory(Path::new("here"), SHAPE, numbered_classes(3), labels.to_vec(), pixels.to_vec())
+    }
+
+    #[test]
+    fn images_in_memory_come_back_by_index() {
+        let dataset = in_memory(&[2, 0], &[1, 2, 3, 4]).unwrap();
+        assert_eq!(dataset.image(0).unwrap().as_ref(), [1, 2]);
+        assert_eq!(dataset.image(1).unwrap().as_ref(), [3, 4]);
+        assert!(matches!(dataset.image(2), Err(DataError::NoSuchImage { index: 2, len: 2 })));
+        assert_eq!((dataset.len(), dataset.class_counts()), (2, vec![1, 0, 1]));
+    }
+
+    #[test]
+    fn pixels_that_do_not_fit_the_labels_are_refused() {
+        assert!(matches!(in_memory(&[0, 1], &[0; 3]), Err(DataError::PixelCount { got: 3, want: 4, .. })));
+        assert!(matches!(in_memory(&[], &[]), Err(DataError::Empty { .. })));
+        assert!(matches!(in_memory(&[3], &[0; 2]), Err(DataError::LabelOutOfRange { index: 0, label: 3, .. })));
+    }
+
+    #[test]
+    fn a_bad_image_is_an_error_or_remembered_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (good, bad) = (folder.path().join("good.png"), folder.path().join("bad.png"));
+        write_image(&good, 7);
+        std::fs::write(&bad, "no image").unwrap();
+        let files = vec![(good, 0), (bad.clone(), 0)];
+        let dataset = Dataset::from_files(folder.path(), SHAPE, numbered_classes(1), files).unwrap();
+        let message = dataset.image_unless_bad(1, OnBadImage::Stop).unwrap_err().to_string();
+        assert!(message.contains("bad.png does not decode"), "{message}");
+        assert!(dataset.bad_images().is_empty());
+        for _ in 0..2 {
+            assert!(dataset.image_unless_bad(1, OnBadImage::Skip).unwrap().is_none());
+            assert_eq!(dataset.image_unless_bad(0, OnBadImage::Skip).unwrap().unwrap().as_ref(), [7, 7]);
+            assert_eq!(dataset.bad_images(), [1]);
+        }
+        assert_eq!(dataset.file(1), Some(bad.as_path()));
+    }
+}

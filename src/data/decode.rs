@@ -1,0 +1,106 @@
+//! An image file as pixels of a wanted shape.
+
+use std::path::Path;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::ImageReader;
+
+use super::{DataError, ImageShape};
+
+/// Decodes a file to `shape.channels` (1: grey by ITU-R BT.709 luma, else RGB; an alpha channel is dropped), resizes it
+/// so that it just covers height x width, and cuts what stands over equally on both sides. Result: channels x height x
+/// width.
+///
+/// The file's content says its format, not its name. Downscaling averages (an antialiased bilinear filter, as
+/// Pillow's); an EXIF rotation is not applied. An image of more than 512 MiB is refused by the decoder.
+pub(super) fn decode(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+    let bad = |cause: String| DataError::BadImage { path: path.to_owned(), cause };
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let image = reader.map_err(|e| bad(e.to_string()))?.decode().map_err(|e| bad(e.to_string()))?;
+    let (width, height) = (image.width(), image.height());
+    let (interleaved, kind) = match shape.channels {
+        1 => (image.into_luma8().into_raw(), PixelType::U8),
+        _ => (image.into_rgb8().into_raw(), PixelType::U8x3),
+    };
+    let source = ImageRef::new(width, height, &interleaved, kind).map_err(|e| bad(e.to_string()))?;
+    let resized = resize(&source, shape, ResizeOptions::new().fit_into_destination(None)).map_err(bad)?;
+    Ok(planar(&resized, shape.channels))
+}
+
+/// Resizes the part of `source` that `options` choose to the height and width of `shape`, bilinearly and antialiased.
+pub(super) fn resize(source: &ImageRef<'_>, shape: ImageShape, options: ResizeOptions) -> Result<Vec<u8>, String> {
+    let side = |pixels: usize| u32::try_from(pixels).map_err(|_| format!("{pixels} pixels are too many for a side"));
+    let mut resized = Image::new(side(shape.width)?, side(shape.height)?, source.pixel_type());
+    let options = options.resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(source, &mut resized, &options).map_err(|e| e.to_string())?;
+    Ok(resized.into_vec())
+}
+
+/// Height x width x channels to channels x height x width.
+fn planar(interleaved: &[u8], channels: usize) -> Vec<u8> {
+    (0..channels).flat_map(|channel| interleaved.iter().skip(channel).step_by(channels).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, Rgb, RgbImage};
+
+    use super::*;
+
+    const RGB: ImageShape = ImageShape { channels: 3, height: 2, width: 2 };
+    const GREY: ImageShape = ImageShape { channels: 1, ..RGB };
+
+    #[test]
+    fn every_format_decodes_to_planes() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = RgbImage::from_fn(2, 2, |x, y| Rgb([(10 * x + 20 * y) as u8, 100, 200]));
+        let planes = [[0, 10, 20, 30], [100; 4], [200; 4]].concat();
+        for (name, tolerance) in [("a.png", 0), ("a.bmp", 0), ("a.webp", 0), ("a.jpg", 40)] {
+            let path = folder.path().join(name);
+            image.save(&path).unwrap();
+            let pixels = decode(&path, RGB).unwrap();
+            assert_eq!(pixels.len(), planes.len());
+            let worst = pixels.iter().zip(&planes).map(|(&a, &b): (&u8, &u8)| a.abs_diff(b)).max();
+            assert!(worst <= Some(tolerance), "{name}: {pixels:?}");
+        }
+    }
+
+    #[test]
+    fn a_wide_image_loses_its_left_and_right_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wide.png");
+        GrayImage::from_raw(4, 2, vec![9, 1, 2, 9, 9, 3, 4, 9]).unwrap().save(&path).unwrap();
+        assert_eq!(decode(&path, GREY).unwrap(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn downscaling_averages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stripes.png");
+        GrayImage::from_fn(64, 64, |x, _| image::Luma([if x % 2 == 0 { 0 } else { 200 }])).save(&path).unwrap();
+        for pixel in decode(&path, GREY).unwrap() {
+            assert!(pixel.abs_diff(100) <= 2, "{pixel}");
+        }
+    }
+
+    #[test]
+    fn colour_turns_grey_by_luma_and_grey_turns_into_three_equal_channels() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("green.png");
+        RgbImage::from_pixel(2, 2, Rgb([0, 255, 0])).save(&path).unwrap();
+        // 0.7152 * 255 = 182.4
+        assert_eq!(decode(&path, GREY).unwrap(), [182; 4]);
+        GrayImage::from_raw(2, 2, vec![1, 2, 3, 4]).unwrap().save(&path).unwrap();
+        assert_eq!(decode(&path, RGB).unwrap(), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_file_that_does_not_decode_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broken.png");
+        std::fs::write(&path, b"\x89PNG\r\n\x1a\nrubbish").unwrap();
+        let message = decode(&path, RGB).unwrap_err().to_string();
+        assert!(message.starts_with(path.to_str().unwrap()) && !message.contains('\n'), "{message}");
+    }
+}

@@ -1,0 +1,74 @@
+//! Small data sets for tests.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Augment, DataConfig, Normalize, OnBadImage, Source};
+
+/// An IDX file of bytes.
+pub(super) fn idx_bytes(sizes: &[u32], values: &[u8]) -> Vec<u8> {
+    let magic = 0x0800 | sizes.len() as u32;
+    let header = [&[magic], sizes].concat();
+    header.iter().flat_map(|word| word.to_be_bytes()).chain(values.iter().copied()).collect()
+}
+
+/// A gzip stream of `bytes`.
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Three training images and one validation image of 2x3 pixels; pixel `i` of the file has value `i`.
+pub(super) fn write_idx_set(folder: &Path, separator: &str, is_gzip: bool) {
+    let ramp: Vec<u8> = (0..18).collect();
+    let files = [
+        ("train-images", "idx3", idx_bytes(&[3, 2, 3], &ramp)),
+        ("train-labels", "idx1", idx_bytes(&[3], &[3, 9, 0])),
+        ("t10k-images", "idx3", idx_bytes(&[1, 2, 3], &ramp[..6])),
+        ("t10k-labels", "idx1", idx_bytes(&[1], &[1])),
+    ];
+    for (name, kind, bytes) in files {
+        let name = format!("{name}{separator}{kind}-ubyte{}", if is_gzip { ".gz" } else { "" });
+        std::fs::write(folder.join(name), if is_gzip { gzip(&bytes) } else { bytes }).unwrap();
+    }
+}
+
+/// Writes a grey 4x4 image of one value, in the format that its name says, with its parent folders.
+pub(super) fn write_image(path: impl AsRef<Path>, value: u8) {
+    std::fs::create_dir_all(path.as_ref().parent().unwrap()).unwrap();
+    image::GrayImage::from_pixel(4, 4, image::Luma([value])).save(path).unwrap();
+}
+
+/// Ten grey synthetic images per class of 8x8 pixels in three classes; `source` and `path` as given.
+pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
+    DataConfig {
+        source,
+        path: path.into(),
+        batch_size: 4,
+        validation_fraction: 0.2,
+        image_size: 8,
+        channels: 1,
+        classes: 3,
+        samples: 30,
+        normalize: Normalize::None,
+        mean: Vec::new(),
+        std: Vec::new(),
+        workers: 0,
+        prefetch: 2,
+        drop_last: false,
+        on_bad_image: OnBadImage::Stop,
+        augment: NO_AUGMENT,
+    }
+}
+
+/// Augmentation that changes nothing.
+pub(super) const NO_AUGMENT: Augment = Augment {
+    random_crop: 0,
+    random_resized_crop: false,
+    scale: [0.08, 1.0],
+    ratio: [0.75, 4.0 / 3.0],
+    hflip: 0.0,
+    vflip: 0.0,
+    cutout: 0,
+};

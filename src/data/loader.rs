@@ -1,0 +1,344 @@
+//! Batches of normalised, augmented images, in an order that can be drawn again and resumed anywhere.
+
+use std::sync::Arc;
+
+use super::prefetch::Prefetch;
+use super::random::{Purpose, Stream};
+use super::{DataError, Dataset, PixelScale, augment};
+use crate::config::{Augment, DataConfig, OnBadImage};
+
+/// How a [`Loader`] makes batches.
+#[derive(Debug, Clone)]
+pub struct LoaderOptions {
+    /// Images per batch.
+    pub batch_size: usize,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// Threads that decode and augment; 0 loads in the caller's thread.
+    pub workers: usize,
+    /// Batches kept ready, beside one in the hands of each worker.
+    pub prefetch: usize,
+    /// Whether the last, smaller batch is left out.
+    pub drop_last: bool,
+    /// Whether each epoch has an order of its own; else images come by index.
+    pub shuffle: bool,
+    /// Random changes to each image.
+    pub augment: Option<Augment>,
+    /// Normalisation.
+    pub scale: PixelScale,
+    /// What to do with an image that does not decode.
+    pub on_bad_image: OnBadImage,
+}
+
+impl LoaderOptions {
+    /// Shuffled and augmented batches, as `config` asks for.
+    pub fn for_training(config: &DataConfig, seed: u64, scale: PixelScale) -> Self {
+        Self {
+            batch_size: config.batch_size,
+            seed,
+            workers: config.workers,
+            prefetch: config.prefetch,
+            drop_last: config.drop_last,
+            shuffle: true,
+            augment: Some(config.augment.clone()),
+            scale,
+            on_bad_image: config.on_bad_image,
+        }
+    }
+
+    /// All images by index, unchanged.
+    pub fn for_validation(config: &DataConfig, scale: PixelScale) -> Self {
+        Self { drop_last: false, shuffle: false, augment: None, ..Self::for_training(config, 0, scale) }
+    }
+}
+
+/// Some images of an epoch, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Position in the epoch, from 0. With bad images left out, positions may be missing; resume by this number.
+    pub number: usize,
+    /// Normalised pixels, images x channels x height x width.
+    pub images: Vec<f32>,
+    /// Class index of each image.
+    pub labels: Vec<i64>,
+    /// Index of each image in its data set.
+    pub indices: Vec<u32>,
+    /// Images, channels, height, width.
+    pub shape: [usize; 4],
+}
+
+/// Makes the batches of any epoch of a data set.
+///
+/// The order of an epoch is a function of (seed, epoch) and the augmentation of an image of (seed, epoch, index). So
+/// the batches are the same, bit for bit, with any number of workers and from any batch on.
+#[derive(Debug)]
+pub struct Loader {
+    recipe: Arc<Recipe>,
+}
+
+impl Loader {
+    /// A loader of `dataset`.
+    ///
+    /// # Errors
+    /// [`DataError::NoBatch`] where an epoch would be empty, [`DataError::PixelScaleChannels`] where the scale is not
+    /// for this data set.
+    pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, DataError> {
+        let tables = options.scale.clone().checked_for(&dataset)?.tables();
+        let loader = Self { recipe: Arc::new(Recipe { dataset, options, tables }) };
+        if loader.batches_per_epoch() == 0 {
+            let Recipe { dataset, options, .. } = loader.recipe.as_ref();
+            return Err(DataError::NoBatch { batch_size: options.batch_size, images: dataset.len() });
+        }
+        Ok(loader)
+    }
+
+    /// The images that are loaded.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.recipe.dataset
+    }
+
+    /// Batches of one epoch, at least 1.
+    pub fn batches_per_epoch(&self) -> usize {
+        let Recipe { dataset, options, .. } = self.recipe.as_ref();
+        let whole = dataset.len().checked_div(options.batch_size).unwrap_or(0);
+        let has_rest =
+            !options.drop_last && options.batch_size > 0 && !dataset.len().is_multiple_of(options.batch_size);
+        whole + usize::from(has_rest)
+    }
+
+    /// The batches of an epoch from number `first_batch` on; workers start at once. Dropping it stops them.
+    pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
+        let order = self.recipe.order(epoch);
+        let recipe = Arc::clone(&self.recipe);
+        let LoaderOptions { workers, prefetch, .. } = recipe.options;
+        let batches = first_batch..self.batches_per_epoch();
+        Epoch(Prefetch::new(batches, workers, prefetch, move |number| recipe.batch(&order, epoch, number)))
+    }
+}
+
+/// The batches of one epoch. The first error ends it. A batch of which no image decodes is passed over.
+#[derive(Debug)]
+pub struct Epoch(Prefetch<Batch>);
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.by_ref().find(|batch| !batch.as_ref().is_ok_and(|batch| batch.labels.is_empty()))
+    }
+}
+
+/// What every worker knows.
+#[derive(Debug)]
+struct Recipe {
+    dataset: Arc<Dataset>,
+    options: LoaderOptions,
+    /// The normalised value of each byte, per channel.
+    tables: Vec<[f32; 256]>,
+}
+
+impl Recipe {
+    fn order(&self, epoch: u64) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(self.dataset.len()).collect();
+        if self.options.shuffle {
+            Stream::new(self.options.seed, Purpose::Order, epoch, 0).shuffle(&mut order);
+        }
+        order
+    }
+
+    fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
+        let shape = self.dataset.shape();
+        let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
+        let mut images = Vec::with_capacity(planned.len() * shape.values());
+        let (mut labels, mut indices) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
+        for &index in planned {
+            let label = self.dataset.labels().get(index as usize);
+            if self.append_image(index, epoch, &mut images)? {
+                labels.extend(label.map(|&label| i64::from(label)));
+                indices.push(index);
+            }
+        }
+        let shape = [labels.len(), shape.channels, shape.height, shape.width];
+        Ok(Batch { number, images, labels, indices, shape })
+    }
+
+    /// Appends image `index` as it looks in `epoch`; false where it is bad and left out.
+    fn append_image(&self, index: u32, epoch: u64, images: &mut Vec<f32>) -> Result<bool, DataError> {
+        let Some(mut image) = self.dataset.image_unless_bad(index, self.options.on_bad_image)? else {
+            return Ok(false);
+        };
+        let shape = self.dataset.shape();
+        let mut stream = Stream::new(self.options.seed, Purpose::Augmentation, epoch, u64::from(index));
+        if let Some(options) = &self.options.augment {
+            image = augment::change_pixels(image, shape, options, &mut stream);
+        }
+        let start = images.len();
+        for (plane, table) in image.chunks_exact(shape.plane()).zip(&self.tables) {
+            images.extend(plane.iter().map(|&pixel| table[usize::from(pixel)]));
+        }
+        if let (Some(Augment { cutout: side @ 1.., .. }), Some(image)) =
+            (&self.options.augment, images.get_mut(start..))
+        {
+            augment::cutout(image, shape, *side, &mut stream);
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::dataset::{ImageShape, numbered_classes};
+    use super::super::fixture::{NO_AUGMENT, config, write_image};
+    use super::super::load;
+    use super::*;
+    use crate::config::Source;
+
+    const EVERYTHING: Augment =
+        Augment { random_crop: 2, random_resized_crop: true, hflip: 0.5, vflip: 0.5, cutout: 3, ..NO_AUGMENT };
+
+    /// 24 synthetic training images in batches of five.
+    fn loader(workers: usize, change: impl FnOnce(&mut LoaderOptions)) -> Loader {
+        let train = load(&config(Source::Synthetic, ""), 1).unwrap().train;
+        let config = DataConfig { augment: EVERYTHING, batch_size: 5, workers, ..config(Source::Synthetic, "") };
+        let mut options =
+            LoaderOptions::for_training(&config, 9, PixelScale::measured(&train, 0, OnBadImage::Stop).unwrap());
+        change(&mut options);
+        Loader::new(train, options).unwrap()
+    }
+
+    fn batches(loader: &Loader, epoch: u64, first_batch: usize) -> Vec<Batch> {
+        loader.epoch(epoch, first_batch).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn the_batches_are_the_same_for_any_number_of_workers() {
+        let reference = batches(&loader(0, |_| ()), 3, 0);
+        for workers in [1, 2, 4] {
+            for prefetch in [0, 1, 8] {
+                assert_eq!(batches(&loader(workers, |o| o.prefetch = prefetch), 3, 0), reference);
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_resumed_at_a_batch_is_the_tail_of_the_whole_epoch() {
+        for workers in [0, 2] {
+            let loader = loader(workers, |_| ());
+            let whole = batches(&loader, 3, 0);
+            for first in 0..=5 {
+                assert_eq!(batches(&loader, 3, first), whole[first..]);
+            }
+            assert!(batches(&loader, 3, 99).is_empty());
+        }
+    }
+
+    #[test]
+    fn every_image_comes_once_per_epoch_and_in_another_order_and_look_each_time() {
+        let loader = loader(0, |_| ());
+        let epochs: Vec<Vec<Batch>> = (0..4).map(|epoch| batches(&loader, epoch, 0)).collect();
+        for (number, epoch) in epochs.iter().enumerate() {
+            assert_eq!(
+                epoch.iter().map(|batch| batch.shape).collect::<Vec<_>>(),
+                [[5, 1, 8, 8], [5, 1, 8, 8], [5, 1, 8, 8], [5, 1, 8, 8], [4, 1, 8, 8]]
+            );
+            let mut indices: Vec<u32> = epoch.iter().flat_map(|batch| batch.indices.clone()).collect();
+            assert!(epochs[..number].iter().all(|other| other[0].indices != epoch[0].indices));
+            indices.sort_unstable();
+            assert_eq!(indices, (0..24).collect::<Vec<_>>());
+        }
+        let look = |epoch: &[Batch], index: u32| -> Vec<f32> {
+            let find = |batch: &Batch| {
+                let at = batch.indices.iter().position(|&i| i == index)?;
+                Some(batch.images[64 * at..64 * (at + 1)].to_vec())
+            };
+            epoch.iter().find_map(find).unwrap()
+        };
+        assert_ne!(look(&epochs[0], 7), look(&epochs[1], 7));
+    }
+
+    #[test]
+    fn the_seed_decides_the_order() {
+        let first = |seed| batches(&loader(0, |options| options.seed = seed), 0, 0).remove(0).indices;
+        assert_eq!(first(1), first(1));
+        assert_ne!(first(1), first(2));
+    }
+
+    #[test]
+    fn a_batch_holds_labels_and_normalised_pixels_of_its_images() {
+        let shape = ImageShape { channels: 2, height: 1, width: 2 };
+        let pixels = vec![0, 51, 102, 255, 255, 0, 0, 0, 51, 51, 51, 51];
+        let dataset = Dataset::in_memory(Path::new("here"), shape, numbered_classes(3), vec![2, 0, 1], pixels).unwrap();
+        let scale = PixelScale::new(vec![0.0, 0.5], vec![1.0, 0.25]).unwrap();
+        let options =
+            LoaderOptions::for_validation(&DataConfig { batch_size: 2, ..config(Source::Synthetic, "") }, scale);
+        let batches = batches(&Loader::new(Arc::new(dataset), options).unwrap(), 0, 0);
+        let first = Batch {
+            number: 0,
+            images: vec![0.0, 0.2, (0.4 - 0.5) / 0.25, 2.0, 1.0, 0.0, -2.0, -2.0],
+            labels: vec![2, 0],
+            indices: vec![0, 1],
+            shape: [2, 2, 1, 2],
+        };
+        assert_eq!(batches[0], first);
+        assert_eq!((&batches[1].labels, batches[1].shape), (&vec![1], [1, 2, 1, 2]));
+    }
+
+    #[test]
+    fn cutout_sets_the_mean() {
+        let loader = loader(0, |o| o.augment = Some(Augment { cutout: 64, ..NO_AUGMENT }));
+        assert!(batches(&loader, 0, 0).iter().all(|batch| batch.images.iter().all(|&value| value == 0.0)));
+    }
+
+    #[test]
+    fn the_last_smaller_batch_can_be_dropped_but_an_epoch_is_never_empty() {
+        let dropping = loader(0, |options| options.drop_last = true);
+        assert_eq!((dropping.batches_per_epoch(), batches(&dropping, 0, 0).len()), (4, 4));
+        for (batch_size, drop_last) in [(0, false), (0, true), (25, true)] {
+            let options = LoaderOptions { batch_size, drop_last, ..dropping.recipe.options.clone() };
+            let error = Loader::new(Arc::clone(dropping.dataset()), options).unwrap_err();
+            assert!(matches!(error, DataError::NoBatch { images: 24, .. }), "{error}");
+        }
+        let options = LoaderOptions { scale: PixelScale::identity(3), ..dropping.recipe.options.clone() };
+        assert!(Loader::new(Arc::clone(dropping.dataset()), options).is_err());
+    }
+
+    /// Seven image files in batches of two; those of `bad` do not decode.
+    fn file_loader(folder: &Path, bad: &[u32], workers: usize, on_bad_image: OnBadImage) -> Loader {
+        let path = |index: u32| folder.join(format!("{index}.png"));
+        (0..7).for_each(|index| write_image(path(index), index as u8));
+        bad.iter().for_each(|&index| std::fs::write(path(index), "no image").unwrap());
+        let shape = ImageShape { channels: 1, height: 2, width: 2 };
+        let files = (0..7).map(|index| (path(index), 0)).collect();
+        let dataset = Dataset::from_files(folder, shape, numbered_classes(1), files).unwrap();
+        let config = DataConfig { batch_size: 2, workers, on_bad_image, ..config(Source::Synthetic, "") };
+        Loader::new(Arc::new(dataset), LoaderOptions::for_validation(&config, PixelScale::identity(1))).unwrap()
+    }
+
+    #[test]
+    fn bad_images_are_left_out_and_a_batch_without_images_is_not_yielded() {
+        let folder = tempfile::tempdir().unwrap();
+        for workers in [0, 1, 3] {
+            let loader = file_loader(folder.path(), &[1, 4, 5], workers, OnBadImage::Skip);
+            for _ in 0..2 {
+                let epoch = batches(&loader, 0, 0);
+                let seen: Vec<_> = epoch.iter().map(|batch| (batch.number, batch.indices.clone())).collect();
+                assert_eq!(seen, [(0, vec![0]), (1, vec![2, 3]), (3, vec![6])]);
+                assert_eq!((epoch[0].shape, &epoch[0].images), ([1, 1, 2, 2], &vec![0.0; 4]));
+                assert_eq!(loader.dataset().bad_images(), [1, 4, 5]);
+            }
+            assert_eq!(batches(&loader, 0, 2)[0].number, 3);
+        }
+    }
+
+    #[test]
+    fn a_bad_image_that_is_not_allowed_ends_the_epoch_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for workers in [0, 1, 3] {
+            let results: Vec<_> = file_loader(folder.path(), &[3], workers, OnBadImage::Stop).epoch(0, 0).collect();
+            assert_eq!(results.len(), 2);
+            assert!(results[1].as_ref().unwrap_err().to_string().contains("3.png does not decode"));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! An ordered sequence whose items are produced ahead of time on threads.
+//!
+//! Worker `w` of `n` produces the items `w`, `w + n`, `w + 2n`, ... and hands them over in a queue of its own; the
+//! consumer takes from the queues in turn. That keeps the order for any number of workers, and each queue's length
+//! bounds what is held in memory, without a lock or a reordering buffer.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::DataError;
+
+/// Yields `produce(i)` for each `i` of a range, in order, up to and including the first error.
+///
+/// A panic in a worker is yielded as [`DataError::Worker`]. Dropping the sequence ends its threads, which takes at most
+/// as long as the items they are producing.
+pub(super) struct Prefetch<T> {
+    rest: Range<usize>,
+    produce: Arc<Produce<T>>,
+    /// Empty where items are produced in the caller's thread.
+    lanes: Vec<Lane<T>>,
+    turn: usize,
+}
+
+type Produce<T> = dyn Fn(usize) -> Result<T, DataError> + Send + Sync;
+
+struct Lane<T> {
+    ready: Receiver<Result<T, DataError>>,
+    worker: std::io::Result<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Prefetch<T> {
+    /// With `workers == 0` items are produced when asked for. Else at most `ahead` items wait, and each worker holds
+    /// one more.
+    pub(super) fn new(
+        range: Range<usize>,
+        workers: usize,
+        ahead: usize,
+        produce: impl Fn(usize) -> Result<T, DataError> + Send + Sync + 'static,
+    ) -> Self {
+        let produce: Arc<Produce<T>> = Arc::new(produce);
+        let workers = workers.min(range.len());
+        let lane = |number: usize| {
+            let queue = ahead / workers + usize::from(number < ahead % workers);
+            Self::start(number, range.clone().skip(number).step_by(workers), queue, Arc::clone(&produce))
+        };
+        let lanes = (0..workers).map(lane).collect();
+        Self { rest: range, produce, lanes, turn: 0 }
+    }
+
+    fn start(
+        number: usize,
+        items: impl Iterator<Item = usize> + Send + 'static,
+        queue: usize,
+        produce: Arc<Produce<T>>,
+    ) -> Lane<T> {
+        let (sender, ready) = sync_channel(queue);
+        let work = move || {
+            for item in items {
+                // Nobody receives any more once the consumer is dropped.
+                if sender.send(produce(item)).is_err() {
+                    return;
+                }
+            }
+        };
+        Lane { ready, worker: thread::Builder::new().name(format!("loader-{number}")).spawn(work) }
+    }
+
+    fn receive(&mut self) -> Option<Result<T, DataError>> {
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.lanes.len();
+        let lane = self.lanes.get(turn)?;
+        let disconnected = match lane.ready.recv() {
+            Ok(item) => return Some(item),
+            Err(disconnected) => disconnected.to_string(),
+        };
+        let cause = match self.lanes.swap_remove(turn).worker {
+            Ok(worker) => worker.join().err().map_or(disconnected, |panic| message(panic.as_ref())),
+            Err(error) => error.to_string(),
+        };
+        Some(Err(DataError::Worker { cause }))
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").replace('\n', " ")
+}
+
+impl<T: Send + 'static> Iterator for Prefetch<T> {
+    type Item = Result<T, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.rest.next()?;
+        let result = if self.lanes.is_empty() { Some((self.produce)(item)) } else { self.receive() };
+        if !matches!(result, Some(Ok(_))) {
+            self.rest = 0..0;
+        }
+        result
+    }
+}
+
+impl<T> Drop for Prefetch<T> {
+    fn drop(&mut self) {
+        let (queues, workers): (Vec<_>, Vec<_>) = self.lanes.drain(..).map(|lane| (lane.ready, lane.worker)).unzip();
+        // First no queue may take an item any more: a worker that waits for room would never end.
+        drop(queues);
+        for worker in workers.into_iter().flatten() {
+            // A panic that nobody asked for any more changes nothing.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Prefetch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prefetch").field("rest", &self.rest).field("workers", &self.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const MISSING: fn() -> DataError = || DataError::NoSuchImage { index: 0, len: 0 };
+
+    /// Waits until `condition` holds, or for ten seconds.
+    fn eventually(condition: impl Fn() -> bool) -> bool {
+        let start = Instant::now();
+        while !condition() && start.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        condition()
+    }
+
+    #[test]
+    fn items_come_in_order_for_any_number_of_workers() {
+        for workers in 0..6 {
+            for ahead in [0, 1, 7] {
+                let items: Result<Vec<_>, _> = Prefetch::new(3..20, workers, ahead, |item| Ok(10 * item)).collect();
+                assert_eq!(items.unwrap(), (3..20).map(|item| 10 * item).collect::<Vec<_>>(), "{workers} {ahead}");
+            }
+            assert!(Prefetch::new(4..4, workers, 2, Ok).next().is_none());
+        }
+    }
+
+    #[test]
+    fn the_sequence_ends_with_the_first_error() {
+        for workers in 0..4 {
+            let produce = |item| if item == 5 { Err(MISSING()) } else { Ok(item) };
+            let mut items = Prefetch::new(0..100, workers, 3, produce);
+            assert_eq!(items.by_ref().take(5).map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+            assert!(matches!(items.next(), Some(Err(DataError::NoSuchImage { .. }))));
+            assert!(items.next().is_none() && items.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_becomes_an_error() {
+        for workers in 1..4 {
+            let produce = |item| if item == 5 { panic!("no room\nfor item {item}") } else { Ok(item) };
+            let results: Vec<_> = Prefetch::new(0..100, workers, 3, produce).collect();
+            assert_eq!(results.len(), 6);
+            let message = results[5].as_ref().unwrap_err().to_string();
+            assert!(message.starts_with("a loader thread stopped: no room for item 5:"), "{message}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_items_ahead_and_one_per_worker_are_produced() {
+        for (workers, ahead) in [(1, 0), (1, 3), (2, 3), (3, 2), (4, 0)] {
+            let produced = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&produced);
+            let mut items = Prefetch::new(0..100, workers, ahead, move |item| {
+                counter.fetch_add(1, SeqCst);
+                Ok(item)
+            });
+            assert!(eventually(|| produced.load(SeqCst) == workers + ahead));
+            thread::sleep(Duration::from_millis(20));
+            assert_eq!(produced.load(SeqCst), workers + ahead);
+            items.next();
+            assert!(eventually(|| produced.load(SeqCst) == workers + ahead + 1));
+        }
+    }
+
+    #[test]
+    fn dropping_the_sequence_ends_its_threads() {
+        for taken in [0, 1, 10] {
+            let alive = Arc::new(());
+            let witness = Arc::clone(&alive);
+            let mut items = Prefetch::new(0..usize::MAX, 3, 2, move |item| {
+                let _ = &witness;
+                Ok(item)
+            });
+            assert_eq!(items.by_ref().take(taken).count(), taken);
+            drop(items);
+            assert_eq!(Arc::strong_count(&alive), 1, "a thread still holds the closure");
+        }
+    }
+}

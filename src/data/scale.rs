@@ -1,0 +1,232 @@
+//! The mean and standard deviation by which pixels are normalised.
+
+use std::sync::Arc;
+
+use super::prefetch::Prefetch;
+use super::{DataError, Dataset};
+use crate::config::{DataConfig, Normalize, OnBadImage};
+
+/// Images that are decoded at most to compute mean and standard deviation: enough for two digits of both, and seconds
+/// instead of an epoch's time.
+const MAX_DECODED: usize = 2_000;
+
+/// One mean and one standard deviation per channel, for pixels in 0..=1: `value = (pixel / 255 - mean) / std`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelScale {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl PixelScale {
+    /// A scale with the given values.
+    ///
+    /// # Errors
+    /// [`DataError::PixelScaleChannels`] for unequal lengths, [`DataError::PixelScale`] for a value that is not finite
+    /// or a standard deviation that is not positive.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Self, DataError> {
+        if mean.len() != std.len() {
+            return Err(DataError::PixelScaleChannels { mean: mean.len(), std: std.len(), channels: mean.len() });
+        }
+        let bad = |&(_, (&mean, &std)): &(usize, (&f32, &f32))| !(mean.is_finite() && std.is_finite() && std > 0.0);
+        match mean.iter().zip(&std).enumerate().find(bad) {
+            Some((channel, (&mean, &std))) => Err(DataError::PixelScale { channel, mean, std }),
+            None => Ok(Self { mean, std }),
+        }
+    }
+
+    /// The scale that leaves pixels in 0..=1.
+    pub fn identity(channels: usize) -> Self {
+        Self { mean: vec![0.0; channels], std: vec![1.0; channels] }
+    }
+
+    /// The scale that `config` asks for. [`Normalize::Computed`] measures `train`, so the same scale serves validation.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) and [`measured`](Self::measured).
+    pub fn from_config(config: &DataConfig, train: &Arc<Dataset>) -> Result<Self, DataError> {
+        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        match config.normalize {
+            Normalize::None => Ok(Self::identity(train.shape().channels)),
+            Normalize::Given => Self::new(single(&config.mean), single(&config.std))?.checked_for(train),
+            Normalize::Computed => Self::measured(train, config.workers, config.on_bad_image),
+        }
+    }
+
+    /// The mean and the standard deviation (of the population) of each channel over all images in memory, or over at
+    /// most 2,000 evenly spaced images that are decoded from files, on `workers` threads.
+    ///
+    /// # Errors
+    /// [`DataError::PixelScale`] where all pixels of a channel are equal; [`DataError::Empty`] where every image is
+    /// bad; as [`Dataset::image_unless_bad`].
+    pub fn measured(dataset: &Arc<Dataset>, workers: usize, on_bad: OnBadImage) -> Result<Self, DataError> {
+        let len = dataset.len();
+        let (count, workers) = if dataset.is_decoded_on_demand() { (len.min(MAX_DECODED), workers) } else { (len, 0) };
+        let source = Arc::clone(dataset);
+        let measure = move |sample: usize| {
+            let image = source.image_unless_bad((sample * len / count) as u32, on_bad)?;
+            Ok(image.map(|image| image.chunks_exact(source.shape().plane()).map(Sums::of).collect::<Vec<_>>()))
+        };
+        let mut totals = vec![Sums::default(); dataset.shape().channels];
+        for sums in Prefetch::new(0..count, workers, workers, measure) {
+            for (total, sums) in totals.iter_mut().zip(sums?.unwrap_or_default()) {
+                total.add(sums);
+            }
+        }
+        let none_decodes = || DataError::Empty { path: dataset.origin().to_owned(), split: "decodable" };
+        let moments: Option<Vec<_>> = totals.iter().map(Sums::moments).collect();
+        let (mean, std) = moments.ok_or_else(none_decodes)?.into_iter().unzip();
+        Self::new(mean, std)
+    }
+
+    /// Mean of each channel, in 0..=1.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Standard deviation of each channel, in 0..=1.
+    pub fn std(&self) -> &[f32] {
+        &self.std
+    }
+
+    /// Itself, if it has as many channels as the images.
+    pub(super) fn checked_for(self, dataset: &Dataset) -> Result<Self, DataError> {
+        let channels = dataset.shape().channels;
+        if self.mean.len() == channels {
+            return Ok(self);
+        }
+        Err(DataError::PixelScaleChannels { mean: self.mean.len(), std: self.std.len(), channels })
+    }
+
+    /// The normalised value of each byte, per channel. A table gives the values of the formula to the last bit at the
+    /// price of a multiplication.
+    pub(super) fn tables(&self) -> Vec<[f32; 256]> {
+        let table = |(mean, std): (&f32, &f32)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
+        self.mean.iter().zip(&self.std).map(table).collect()
+    }
+}
+
+/// Sums over pixels in bytes: exact, so the order of the images does not matter.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    count: u64,
+    sum: u64,
+    square_sum: u64,
+}
+
+impl Sums {
+    fn of(pixels: &[u8]) -> Self {
+        let sum = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
+        let square_sum = pixels.iter().map(|&pixel| u64::from(pixel) * u64::from(pixel)).sum();
+        Self { count: pixels.len() as u64, sum, square_sum }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.square_sum += other.square_sum;
+    }
+
+    /// Mean and standard deviation in 0..=1; `None` without pixels.
+    fn moments(&self) -> Option<(f32, f32)> {
+        let [count, sum, square_sum] = [self.count, self.sum, self.square_sum].map(u128::from);
+        let variance_times_count_squared = count * square_sum - sum * sum;
+        let std = (variance_times_count_squared as f64).sqrt() / count as f64;
+        (count > 0).then(|| ((sum as f64 / count as f64 / 255.0) as f32, (std / 255.0) as f32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::dataset::{ImageShape, numbered_classes};
+    use super::super::fixture::{config, write_image};
+    use super::*;
+    use crate::config::Source;
+
+    /// Images of two channels of two pixels.
+    fn dataset(pixels: &[u8]) -> Arc<Dataset> {
+        let shape = ImageShape { channels: 2, height: 1, width: 2 };
+        let labels = vec![0; pixels.len() / 4];
+        Arc::new(Dataset::in_memory(Path::new("here"), shape, numbered_classes(1), labels, pixels.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_each_channel() {
+        // Channel 0 holds 0, 51, 102, 255: mean 102, squared deviations 10404, 2601, 0, 23409, variance 9103.5.
+        // Channel 1 holds 0, 0, 255, 255: mean 127.5, deviation 127.5.
+        let scale = PixelScale::measured(&dataset(&[0, 51, 0, 255, 102, 255, 0, 255]), 0, OnBadImage::Stop).unwrap();
+        assert_eq!(scale.mean(), [0.4, 0.5]);
+        assert_eq!(scale.std(), [(9103.5_f64.sqrt() / 255.0) as f32, 0.5]);
+    }
+
+    #[test]
+    fn a_channel_without_variation_is_refused() {
+        let error = PixelScale::measured(&dataset(&[0, 255, 51, 51]), 0, OnBadImage::Stop).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "channel 1 has mean 0.2 and std 0, want finite numbers and std > 0: set data.normalize"
+        );
+    }
+
+    #[test]
+    fn the_config_chooses_the_scale() {
+        let train = dataset(&[0, 51, 0, 255, 102, 255, 0, 255]);
+        let base = config(Source::Synthetic, "");
+        assert_eq!(PixelScale::from_config(&base, &train).unwrap(), PixelScale::identity(2));
+        let computed = DataConfig { normalize: Normalize::Computed, ..base.clone() };
+        assert_eq!(PixelScale::from_config(&computed, &train).unwrap().mean(), [0.4, 0.5]);
+        let given = DataConfig { normalize: Normalize::Given, mean: vec![0.5, 0.25], std: vec![0.5, 2.0], ..base };
+        let scale = PixelScale::from_config(&given, &train).unwrap();
+        assert_eq!((scale.mean(), scale.std()), ([0.5, 0.25].as_slice(), [0.5, 2.0].as_slice()));
+        let single = DataConfig { mean: vec![0.5], std: vec![0.5], ..given.clone() };
+        assert!(matches!(
+            PixelScale::from_config(&single, &train),
+            Err(DataError::PixelScaleChannels { mean: 1, std: 1, channels: 2 })
+        ));
+        let zero = DataConfig { std: vec![0.5, 0.0], ..given };
+        assert!(matches!(PixelScale::from_config(&zero, &train), Err(DataError::PixelScale { channel: 1, .. })));
+    }
+
+    #[test]
+    fn tables_hold_the_formula() {
+        let tables = PixelScale::new(vec![0.5], vec![0.25]).unwrap().tables();
+        assert_eq!([tables[0][0], tables[0][51], tables[0][255]], [-2.0, (0.2 - 0.5) / 0.25, 2.0]);
+    }
+
+    /// `count` one-pixel files of which those in `bad` do not decode; the others alternate between 0 and 200.
+    fn files(folder: &Path, count: u32, bad: &[u32]) -> Arc<Dataset> {
+        let path = |index: u32| folder.join(format!("{index}.png"));
+        for index in 0..count {
+            write_image(path(index), if index % 2 == 0 { 0 } else { 200 });
+        }
+        bad.iter().for_each(|&index| std::fs::write(path(index), "no image").unwrap());
+        let files: Vec<(PathBuf, u32)> = (0..count).map(|index| (path(index), 0)).collect();
+        let shape = ImageShape { channels: 1, height: 1, width: 1 };
+        Arc::new(Dataset::from_files(folder, shape, numbered_classes(1), files).unwrap())
+    }
+
+    #[test]
+    fn of_many_files_an_evenly_spaced_sample_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        // Of 4,000 files each second one, which are the black ones.
+        let dataset = files(folder.path(), 4_000, &[]);
+        let error = PixelScale::measured(&dataset, 2, OnBadImage::Stop).unwrap_err();
+        assert!(matches!(error, DataError::PixelScale { channel: 0, mean: 0.0, std: 0.0 }), "{error}");
+    }
+
+    #[test]
+    fn bad_images_are_skipped_if_allowed_and_the_threads_do_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = files(folder.path(), 6, &[2]);
+        for workers in [0, 1, 3] {
+            let scale = PixelScale::measured(&dataset, workers, OnBadImage::Skip).unwrap();
+            assert_eq!(scale.mean(), [(600.0 / 5.0 / 255.0) as f32]);
+            assert!(PixelScale::measured(&dataset, workers, OnBadImage::Stop).is_err());
+        }
+        assert_eq!(dataset.bad_images(), [2]);
+        let hopeless = files(folder.path(), 2, &[0, 1]);
+        let message = PixelScale::measured(&hopeless, 0, OnBadImage::Skip).unwrap_err().to_string();
+        assert!(message.contains("no decodable image"), "{message}");
+    }
+}

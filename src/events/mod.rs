@@ -1,0 +1,84 @@
+//! TensorBoard event files, and the run folder they lie in.
+//!
+//! From bytes upwards: [`masked_crc`], [`tf_record`], [`proto`], then [`SummaryWriter`] and [`EventFile`].
+//!
+//! ```
+//! use gradwatch::events::{EventFile, Histogram, SummaryWriter, proto::What};
+//!
+//! let logdir = tempfile::tempdir()?;
+//! let writer = SummaryWriter::create(logdir.path())?;
+//! writer.scalar("loss/train", 1, 0.5)?;
+//! writer.histogram("weights", 1, Histogram::of(&[-1.0, 0.0, 1.0], 30))?;
+//! let path = writer.path().to_owned();
+//! writer.close()?;
+//!
+//! let events = EventFile::open(&path)?.collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!(events.len(), 3);
+//! assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".into())));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod event_file;
+mod gradient_summary;
+mod histogram;
+mod key;
+pub mod masked_crc;
+pub mod proto;
+mod run;
+mod summary_writer;
+pub mod tf_record;
+mod writer_thread;
+
+use std::{io, path::PathBuf};
+
+pub use event_file::EventFile;
+pub use gradient_summary::write_gradients;
+pub use histogram::Histogram;
+pub use key::{Step, Tag, WallTime};
+pub use run::{JsonLines, RunFolder, run_name};
+pub use summary_writer::SummaryWriter;
+pub use tf_record::RecordError;
+
+/// What can go wrong with the files of a run. Only [`EventsError::Write`] happens while training; it costs the file's
+/// further entries, not the run.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    /// The folder already holds a run.
+    #[error("run folder {} is already used; choose another --run-name or remove it", path.display())]
+    AlreadyUsed {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file or folder cannot be made.
+    #[error("{} cannot be created: {cause}; check run.logdir and its permissions", path.display())]
+    Create {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A file cannot be written any further.
+    #[error("{} cannot be written: {cause}; free space, what follows is not recorded", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A file cannot be opened.
+    #[error("{} cannot be read: {cause}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A record of an event file is damaged, or its end is not there (yet).
+    #[error("{} {cause}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        cause: RecordError,
+    },
+}

@@ -1,0 +1,47 @@
+//! What the gradients of a step are: hooks on every parameter, one batched pass, one device-to-host copy.
+//!
+//! ```
+//! use gradwatch::gradient::GradientMonitor;
+//! use tch::{Kind, Tensor};
+//!
+//! let weight = Tensor::from_slice(&[1.0f32, 2.0]).set_requires_grad(true);
+//! let monitor = GradientMonitor::attach([("fc.weight", &weight)])?;
+//! (&weight * Tensor::from_slice(&[3.0f32, -4.0])).sum(Kind::Float).backward();
+//! let statistics = monitor.collect()?;
+//! assert_eq!(statistics.total_norm, 5.0);
+//! assert_eq!(statistics.parameters[0].max_abs, 4.0);
+//! assert!(statistics.is_finite());
+//! # Ok::<(), gradwatch::gradient::GradientError>(())
+//! ```
+
+mod history;
+mod measurement;
+mod monitor;
+mod statistics;
+
+pub use history::{GradientHistory, NormRange, ParameterHistory};
+pub use measurement::Measurement;
+pub use monitor::GradientMonitor;
+pub use statistics::{GradientStatistics, ParameterGradient};
+
+use crate::libtorch::LibtorchError;
+
+/// Why gradients could not be read. The gradients themselves are untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum GradientError {
+    /// Two parameters have the same name.
+    #[error("two parameters are named {name}; want a name of its own for each")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// libtorch refused, e.g. sparse gradients or a mixture of dtypes.
+    #[error("gradients cannot be read: {0}")]
+    Libtorch(#[from] LibtorchError),
+}
+
+impl From<tch::TchError> for GradientError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(error.into())
+    }
+}

@@ -1,0 +1,104 @@
+//! A plain stack of 3x3 convolutions with poolings in between.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    ImageShape, Model, ModelError, Pass,
+    layer::{Conv2d, Dropout, Linear, Window, average, halve},
+    normalization::Normalization,
+    parameter::Path,
+    residual::Shortcut,
+};
+use crate::config::Activation;
+
+/// Channels of the first stage, if the config does not say.
+pub const DEFAULT_WIDTH: i64 = 32;
+/// Convolutions, if the config does not say.
+pub const DEFAULT_DEPTH: usize = 6;
+/// Convolutions before a pooling.
+const STAGE: usize = 2;
+/// Poolings at most: a deeper stack goes on at an eighth of the side.
+const MOST_POOLINGS: usize = 3;
+
+/// `layers.i.conv`, `layers.i.norm` and activation; a pooling after every second of them, three at most and none at the
+/// end, each followed by twice the channels; the mean over space; `classifier`.
+///
+/// With residual, a shortcut goes around each pair of convolutions of equal shape, and around one left over.
+#[derive(Debug)]
+pub struct Cnn {
+    layers: Vec<Layer>,
+    classifier: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+#[derive(Debug)]
+struct Layer {
+    conv: Conv2d,
+    norm: Normalization,
+    shortcut: Shortcut,
+    is_pooled: bool,
+}
+
+impl Cnn {
+    /// `depth` convolutions, `width` channels in the first two.
+    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
+        let [input_channels, ..] = input.sizes();
+        let config = root.config();
+        let outputs_of = |layer: usize| width << poolings(layer);
+        let inputs_of = |layer: usize| layer.checked_sub(1).map_or(input_channels, outputs_of);
+        let keeps_shape = |layer| config.residual && inputs_of(layer) == outputs_of(layer);
+        let shortcuts = Shortcut::place(&(0..depth).map(keeps_shape).collect::<Vec<_>>());
+        let layer = |(index, shortcut)| {
+            let (path, channels) = (root / "layers" / index, outputs_of(index));
+            let window = Window::three(1);
+            let conv = Conv2d::before_normalization(&(&path / "conv"), inputs_of(index), channels, window)?;
+            let norm = Normalization::of_maps(&(path / "norm"), channels)?;
+            let is_pooled = index + 1 < depth && poolings(index + 1) > poolings(index);
+            Ok(Layer { conv, norm, shortcut, is_pooled })
+        };
+        Ok(Self {
+            layers: shortcuts.into_iter().enumerate().map(layer).collect::<Result<_, ModelError>>()?,
+            classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
+            activation: config.activation,
+            dropout: Dropout::new(root),
+        })
+    }
+
+    /// The smallest side of an image of which the poolings of `depth` convolutions leave a pixel.
+    pub fn least_side(depth: usize) -> usize {
+        1 << poolings(depth.saturating_sub(1))
+    }
+}
+
+/// Poolings before the convolution `layer`.
+fn poolings(layer: usize) -> usize {
+    (layer / STAGE).min(MOST_POOLINGS)
+}
+
+impl Model for Cnn {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut maps = images.shallow_clone();
+        let mut kept = None;
+        for Layer { conv, norm, shortcut, is_pooled } in &self.layers {
+            let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
+            kept = if shortcut.opens { Some(maps) } else { kept };
+            if let (true, Some(input)) = (shortcut.closes, &kept) {
+                sums = sums.f_add(input)?;
+            }
+            let active = self.activation.apply(&sums)?;
+            maps = if *is_pooled { halve(&active)? } else { active };
+        }
+        self.classifier.forward(&self.dropout.forward(&average(&maps)?, pass)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pooling_stands_between_two_stages_and_a_deep_stack_has_three() {
+        assert_eq!([1, 2, 3, 4, 5, 6, 8, 100].map(Cnn::least_side), [1, 1, 2, 2, 4, 4, 8, 8]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The layers that all architectures are made of.
+
+use tch::{TchError, Tensor};
+
+use super::{ModelError, Pass, parameter::Path};
+use crate::config::Activation;
+
+/// A fully connected layer `[batch, inputs] -> [batch, outputs]`.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// A layer that the model's activation follows.
+    pub fn hidden(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+        Self::new(path, inputs, outputs, Some(path.config().activation))
+    }
+
+    /// The last layer: its outputs are the logits.
+    pub fn classifier(path: &Path<'_>, inputs: i64, classes: i64) -> Result<Self, ModelError> {
+        Self::new(path, inputs, classes, None)
+    }
+
+    fn new(path: &Path<'_>, inputs: i64, outputs: i64, activation: Option<Activation>) -> Result<Self, ModelError> {
+        let initialization = &path.config().initialization;
+        let shape = [outputs, inputs];
+        let weight = initialization.draw_weight(&shape, initialization.gain_before(activation))?;
+        let weight = path.parameter("weight", &weight)?;
+        let bias = path.parameter("bias", &initialization.draw_bias(&shape)?)?;
+        Ok(Self { weight, bias })
+    }
+
+    /// `images` times the weight's transpose, plus the bias.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
+        images.f_linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// The geometry of a square convolution.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Side of the kernel.
+    pub side: i64,
+    /// Step between two positions.
+    pub stride: i64,
+    /// Zeros added above and below, and left and right.
+    pub padding: [i64; 2],
+}
+
+impl Window {
+    /// A 3x3 kernel whose output at stride 1 is as large as its input.
+    pub const fn three(stride: i64) -> Self {
+        Self { side: 3, stride, padding: [1, 1] }
+    }
+
+    /// A 1x1 kernel.
+    pub const fn one(stride: i64) -> Self {
+        Self { side: 1, stride, padding: [0, 0] }
+    }
+}
+
+/// A convolution `[batch, inputs, height, width] -> [batch, outputs, ..]` that the model's activation follows.
+#[derive(Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    window: Window,
+}
+
+impl Conv2d {
+    /// A convolution with a bias.
+    pub fn with_bias(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
+        Self::new(path, inputs, outputs, window, true)
+    }
+
+    /// A convolution whose bias is left to the normalization after it, if the config has one.
+    pub fn before_normalization(
+        path: &Path<'_>,
+        inputs: i64,
+        outputs: i64,
+        window: Window,
+    ) -> Result<Self, ModelError> {
+        let has_bias = path.config().normalization == crate::config::Normalization::None;
+        Self::new(path, inputs, outputs, window, has_bias)
+    }
+
+    fn new(path: &Path<'_>, inputs: i64, outputs: i64, window: Window, has_bias: bool) -> Result<Self, ModelError> {
+        let config = path.config();
+        let shape = [outputs, inputs, window.side, window.side];
+        let gain = config.initialization.gain_before(Some(config.activation));
+        let weight = path.parameter("weight", &config.initialization.draw_weight(&shape, gain)?)?;
+        let bias =
+            if has_bias { Some(path.parameter("bias", &config.initialization.draw_bias(&shape)?)?) } else { None };
+        Ok(Self { weight, bias, window })
+    }
+
+    /// Convolves.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
+        let Window { stride, padding, .. } = self.window;
+        images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], 1)
+    }
+}
+
+/// Zeroes units in training and scales the others up (Srivastava et al. 2014).
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    probability: f64,
+}
+
+impl Dropout {
+    /// The config's `model.dropout`.
+    pub fn new(path: &Path<'_>) -> Self {
+        Self { probability: path.config().dropout }
+    }
+
+    /// Drops in a training pass; the identity, without a random draw, in evaluation or at probability zero.
+    pub fn forward(self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        if pass.train && self.probability > 0.0 {
+            images.f_dropout(self.probability, true)
+        } else {
+            Ok(images.shallow_clone())
+        }
+    }
+}
+
+/// The largest of each 2x2 window; an odd last row or column is left out.
+pub fn halve(images: &Tensor) -> Result<Tensor, TchError> {
+    images.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+}
+
+/// `[batch, channels, height, width] -> [batch, channels]`, the mean over space.
+pub fn average(images: &Tensor) -> Result<Tensor, TchError> {
+    images.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::{
+        config::{Architecture, ModelConfig},
+        model::{fixture, parameter::Builder},
+    };
+
+    fn ones(shape: &[i64]) -> Tensor {
+        Tensor::ones(shape, (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn dropout_scales_what_it_keeps_and_is_off_in_evaluation() {
+        let config = ModelConfig { dropout: 0.25, ..fixture::config(Architecture::Mlp) };
+        let builder = Builder::new(&config, Device::Cpu);
+        let dropout = Dropout::new(&builder.root());
+        let images = ones(&[100, 1000]);
+        let dropped = dropout.forward(&images, &Pass::training()).unwrap();
+        let kept = dropped.gt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        // Five standard errors of a share of 100 000 draws: 5 sqrt(0.75 * 0.25 / 1e5).
+        assert!((kept - 0.75).abs() < 0.0069, "kept {kept}");
+        assert!((dropped.max().double_value(&[]) - 1.0 / 0.75).abs() < 1e-6);
+        assert_eq!(dropout.forward(&images, &Pass::evaluation()).unwrap(), images);
+    }
+
+    #[test]
+    fn a_convolution_before_a_normalization_has_no_bias() {
+        for (normalization, count) in
+            [(crate::config::Normalization::Batch, 1), (crate::config::Normalization::None, 2)]
+        {
+            let config = ModelConfig { normalization, ..fixture::config(Architecture::Cnn) };
+            let builder = Builder::new(&config, Device::Cpu);
+            Conv2d::before_normalization(&builder.root(), 3, 4, Window::three(1)).unwrap();
+            assert_eq!(builder.finish().len(), count);
+        }
+    }
+
+    #[test]
+    fn a_wrong_shape_is_an_error_and_no_panic() {
+        let config = fixture::config(Architecture::Cnn);
+        let builder = Builder::new(&config, Device::Cpu);
+        let conv = Conv2d::with_bias(&(builder.root() / "conv"), 3, 4, Window::three(1)).unwrap();
+        let linear = Linear::hidden(&(builder.root() / "fc"), 3, 4).unwrap();
+        assert!(conv.forward(&ones(&[1, 2, 8, 8])).is_err());
+        assert!(linear.forward(&ones(&[1, 2])).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! LeNet-5 (LeCun et al. 1998) with max pooling.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    ImageShape, Model, ModelError, Pass,
+    layer::{Conv2d, Dropout, Linear, Window, halve},
+    normalization::Normalization,
+    parameter::Path,
+};
+use crate::config::Activation;
+
+/// Channels of the first convolution in the paper.
+pub const DEFAULT_WIDTH: i64 = 6;
+/// The smallest side of an image of which the second pooling leaves something.
+pub const LEAST_SIDE: usize = 12;
+/// The side of the paper's images; smaller ones are padded by [`PADDING`], which makes MNIST's 28 into 32.
+const PAPER_SIDE: i64 = 32;
+const PADDING: i64 = 2;
+const KERNEL: i64 = 5;
+
+/// `conv1`, `conv2`, `fc1`, `fc2`, `fc3`, and `norm1` to `norm4` after the first four. Width 6 gives the paper's 6, 16,
+/// 120 and 84 units; another width scales them all.
+#[derive(Debug)]
+pub struct Lenet5 {
+    convolutions: [(Conv2d, Normalization); 2],
+    hidden: [(Linear, Normalization); 2],
+    classifier: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+impl Lenet5 {
+    /// `width` channels in the first convolution.
+    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
+        let scaled = |units: i64| (units * width + DEFAULT_WIDTH / 2) / DEFAULT_WIDTH;
+        let [channels, height, image_width] = input.sizes();
+        let padding = [height, image_width].map(|side| if side < PAPER_SIDE { PADDING } else { 0 });
+        let conv = |index: usize, inputs, outputs, padding| {
+            let window = Window { side: KERNEL, stride: 1, padding };
+            let conv = Conv2d::before_normalization(&(root / format!("conv{index}")), inputs, outputs, window)?;
+            Ok::<_, ModelError>((conv, Normalization::of_maps(&(root / format!("norm{index}")), outputs)?))
+        };
+        let linear = |index: usize, inputs, outputs| {
+            let linear = Linear::hidden(&(root / format!("fc{index}")), inputs, outputs)?;
+            let norm = Normalization::of_vectors(&(root / format!("norm{}", index + 2)), outputs)?;
+            Ok::<_, ModelError>((linear, norm))
+        };
+        let pixels = side_left(height) * side_left(image_width);
+        Ok(Self {
+            convolutions: [conv(1, channels, width, padding)?, conv(2, width, scaled(16), [0, 0])?],
+            hidden: [linear(1, scaled(16) * pixels, scaled(120))?, linear(2, scaled(120), scaled(84))?],
+            classifier: Linear::classifier(&(root / "fc3"), scaled(84), classes)?,
+            activation: root.config().activation,
+            dropout: Dropout::new(root),
+        })
+    }
+}
+
+/// The side of the maps after both convolutions and poolings.
+fn side_left(side: i64) -> i64 {
+    let padded = if side < PAPER_SIDE { side + 2 * PADDING } else { side };
+    ((padded - KERNEL + 1) / 2 - KERNEL + 1) / 2
+}
+
+impl Model for Lenet5 {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut maps = images.shallow_clone();
+        for (conv, norm) in &self.convolutions {
+            maps = halve(&self.activation.apply(&norm.forward(&conv.forward(&maps)?, pass)?)?)?;
+        }
+        let mut hidden = maps.f_flatten(1, -1)?;
+        for (linear, norm) in &self.hidden {
+            hidden = self.activation.apply(&norm.forward(&linear.forward(&hidden)?, pass)?)?;
+        }
+        self.classifier.forward(&self.dropout.forward(&hidden, pass)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_28_and_of_32_leave_the_papers_5x5_maps() {
+        assert_eq!([28, 32].map(side_left), [5, 5]);
+    }
+
+    #[test]
+    fn the_least_side_leaves_one_pixel_and_one_less_leaves_none() {
+        let least = i64::try_from(LEAST_SIDE).unwrap();
+        assert_eq!([side_left(least), side_left(least - 1)], [1, 0]);
+    }
+}

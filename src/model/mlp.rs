@@ -1,0 +1,75 @@
+//! A multilayer perceptron: hidden layers of equal width on the flattened image.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    Model, ModelError, Pass,
+    layer::{Dropout, Linear},
+    normalization::Normalization,
+    parameter::Path,
+    residual::Shortcut,
+};
+use crate::config::Activation;
+
+/// Units of a hidden layer, if the config does not say.
+pub const DEFAULT_WIDTH: i64 = 256;
+/// Hidden layers, if the config does not say.
+pub const DEFAULT_DEPTH: usize = 3;
+
+/// `layers.i.linear`, `layers.i.norm`, activation and dropout for each hidden layer, then `classifier`.
+///
+/// With residual, a shortcut goes around each pair of hidden layers of equal shape, and around one left over.
+#[derive(Debug)]
+pub struct Mlp {
+    layers: Vec<Layer>,
+    classifier: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+#[derive(Debug)]
+struct Layer {
+    linear: Linear,
+    norm: Normalization,
+    shortcut: Shortcut,
+}
+
+impl Mlp {
+    /// Hidden layers of `width` units between `inputs` numbers and the classes.
+    pub fn new(root: &Path<'_>, inputs: i64, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
+        let config = root.config();
+        let inputs_of = |layer| if layer == 0 { inputs } else { width };
+        let keeps_shape: Vec<_> = (0..depth).map(|layer| config.residual && inputs_of(layer) == width).collect();
+        let layer = |(index, shortcut)| {
+            let path = root / "layers" / index;
+            let linear = Linear::hidden(&(&path / "linear"), inputs_of(index), width)?;
+            Ok(Layer { linear, norm: Normalization::of_vectors(&(path / "norm"), width)?, shortcut })
+        };
+        Ok(Self {
+            layers: Shortcut::place(&keeps_shape)
+                .into_iter()
+                .enumerate()
+                .map(layer)
+                .collect::<Result<_, ModelError>>()?,
+            classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
+            activation: config.activation,
+            dropout: Dropout::new(root),
+        })
+    }
+}
+
+impl Model for Mlp {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut hidden = images.f_flatten(1, -1)?;
+        let mut kept = None;
+        for Layer { linear, norm, shortcut } in &self.layers {
+            let mut sums = norm.forward(&linear.forward(&hidden)?, pass)?;
+            kept = if shortcut.opens { Some(hidden) } else { kept };
+            if let (true, Some(input)) = (shortcut.closes, &kept) {
+                sums = sums.f_add(input)?;
+            }
+            hidden = self.dropout.forward(&self.activation.apply(&sums)?, pass)?;
+        }
+        self.classifier.forward(&hidden)
+    }
+}

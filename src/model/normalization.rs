@@ -1,0 +1,235 @@
+//! Layers that give activations zero mean and unit variance, then scale and shift them.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::{ModelError, Pass, parameter::Path};
+use crate::config;
+
+/// Added to the variance, as in torch's layers.
+const EPS: f64 = 1e-5;
+/// Share of a batch's statistics in the running ones, as in torch's BatchNorm.
+const MOMENTUM: f64 = 0.1;
+
+/// A normalization over `[batch, channels]` or `[batch, channels, height, width]`, with weight and bias per channel.
+#[derive(Debug)]
+pub enum Normalization {
+    /// No layer: the identity.
+    Absent,
+    /// Over batch and space, per channel (Ioffe and Szegedy 2015).
+    Batch {
+        /// Scale and shift.
+        affine: Affine,
+        /// What evaluation uses: exponential means of the batches' mean and unbiased variance.
+        running: Running,
+    },
+    /// Over space and a group of channels, per image (Wu and He 2018). One group is layer normalization.
+    Group {
+        /// Scale and shift.
+        affine: Affine,
+        /// Number of groups; divides the channels.
+        groups: i64,
+    },
+}
+
+/// Scale and shift of each channel.
+#[derive(Debug)]
+pub struct Affine {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+/// Buffers of batch normalization.
+#[derive(Debug)]
+pub struct Running {
+    mean: Tensor,
+    var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+impl Normalization {
+    /// The layer that the config asks for, for feature maps of `channels` channels. Groups: the largest divisor of
+    /// `channels` up to `model.groups`.
+    pub fn of_maps(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        Self::new(path, channels, channels)
+    }
+
+    /// The same for vectors of `channels` numbers. A group holds two of them at least: one alone has no variance.
+    pub fn of_vectors(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        Self::new(path, channels, channels / 2)
+    }
+
+    fn new(path: &Path<'_>, channels: i64, most_groups: i64) -> Result<Self, ModelError> {
+        let wanted = i64::try_from(path.config().groups).unwrap_or(i64::MAX);
+        Ok(match path.config().normalization {
+            config::Normalization::None => Self::Absent,
+            config::Normalization::Batch => {
+                Self::Batch { affine: Affine::new(path, channels)?, running: Running::new(path, channels)? }
+            }
+            config::Normalization::Group => Self::Group {
+                affine: Affine::new(path, channels)?,
+                groups: largest_divisor(channels, wanted.min(most_groups)),
+            },
+            config::Normalization::Layer => Self::Group { affine: Affine::new(path, channels)?, groups: 1 },
+        })
+    }
+
+    /// Normalises; under batch normalization a training pass also moves the running statistics.
+    ///
+    /// Refuses a training pass in which each mean is over a single number: the result would be the bias alone, and no
+    /// gradient would pass.
+    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        match self {
+            Self::Absent => Ok(images.shallow_clone()),
+            Self::Batch { affine: Affine { weight, bias }, running } => {
+                if pass.train {
+                    refuse_single_values(images, weight.numel(), "a larger batch")?;
+                    let _ = running.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
+                }
+                let (weight, bias) = (Some(weight), Some(bias));
+                let (mean, var) = (Some(&running.mean), Some(&running.var));
+                images.f_batch_norm(weight, bias, mean, var, pass.train, MOMENTUM, EPS, true)
+            }
+            Self::Group { affine: Affine { weight, bias }, groups } => {
+                if pass.train {
+                    let batch = images.size().first().copied().unwrap_or(0);
+                    let means = usize::try_from(groups * batch).unwrap_or(usize::MAX);
+                    refuse_single_values(images, means, "fewer model.groups")?;
+                }
+                images.f_group_norm(*groups, Some(weight), Some(bias), EPS, true)
+            }
+        }
+    }
+}
+
+impl Affine {
+    fn new(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        let weight = path.parameter("weight", &ones(channels)?)?;
+        let bias = path.parameter("bias", &zeros(channels)?)?;
+        Ok(Self { weight, bias })
+    }
+}
+
+impl Running {
+    fn new(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        let mean = path.buffer("running_mean", &zeros(channels)?)?;
+        let var = path.buffer("running_var", &ones(channels)?)?;
+        let num_batches_tracked =
+            path.buffer("num_batches_tracked", &Tensor::f_zeros([0_i64; 0], (Kind::Int64, Device::Cpu))?)?;
+        Ok(Self { mean, var, num_batches_tracked })
+    }
+}
+
+fn refuse_single_values(images: &Tensor, means: usize, remedy: &str) -> Result<(), TchError> {
+    if images.numel() > means {
+        return Ok(());
+    }
+    let shape = images.size();
+    Err(TchError::Shape(format!(
+        "normalization: got {shape:?}, a single value per mean, want several; use {remedy} or larger images"
+    )))
+}
+
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+fn zeros(channels: i64) -> Result<Tensor, TchError> {
+    Tensor::f_zeros([channels], FLOAT)
+}
+
+fn ones(channels: i64) -> Result<Tensor, TchError> {
+    Tensor::f_ones([channels], FLOAT)
+}
+
+/// The largest number up to `most` that divides `channels`; 1 if there is none.
+fn largest_divisor(channels: i64, most: i64) -> i64 {
+    (1..=most.min(channels)).rev().find(|groups| channels % groups == 0).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Architecture, Normalization as Kinds},
+        model::{fixture, parameter::Builder},
+    };
+
+    fn build(kind: Kinds, groups: usize, channels: i64) -> (Normalization, Vec<String>) {
+        let config = config::ModelConfig { normalization: kind, groups, ..fixture::config(Architecture::Cnn) };
+        let builder = Builder::new(&config, Device::Cpu);
+        let layer = Normalization::of_maps(&(builder.root() / "bn1"), channels).unwrap();
+        let names = builder.finish().iter().map(|parameter| parameter.name.to_string()).collect();
+        (layer, names)
+    }
+
+    /// Images 1, 2, .. in the shape asked for.
+    fn ramp(shape: &[i64]) -> Tensor {
+        Tensor::arange(shape.iter().product::<i64>(), FLOAT).reshape(shape) + 1.0
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.detach().flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn names_are_torchs_and_only_batch_normalization_has_buffers() {
+        let (_, names) = build(Kinds::Batch, 8, 4);
+        let want = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+        assert_eq!(names, want.map(|name| format!("bn1.{name}")));
+        for kind in [Kinds::Group, Kinds::Layer] {
+            assert_eq!(build(kind, 8, 4).1, ["bn1.weight", "bn1.bias"]);
+        }
+        assert!(matches!(build(Kinds::None, 8, 4), (Normalization::Absent, names) if names.is_empty()));
+    }
+
+    #[test]
+    fn batch_statistics_run_with_momentum_a_tenth_and_are_what_evaluation_uses() {
+        let layer = build(Kinds::Batch, 8, 1).0;
+        // Values 1..=4: mean 2.5, variance 5/4, unbiased 5/3.
+        let images = ramp(&[4, 1, 1, 1]);
+        let trained = values(&layer.forward(&images, &Pass::training()).unwrap());
+        assert!((f64::from(trained[0]) - (-1.5 / (1.25_f64 + 1e-5).sqrt())).abs() < 1e-6);
+        let Normalization::Batch { running: Running { mean, var, num_batches_tracked }, .. } = &layer else {
+            panic!("not a batch normalization: {layer:?}")
+        };
+        assert!((mean.double_value(&[0]) - 0.25).abs() < 1e-7);
+        let running = 0.9 + 0.1 * 5.0 / 3.0;
+        assert!((var.double_value(&[0]) - running).abs() < 1e-6);
+        assert_eq!((num_batches_tracked.kind(), num_batches_tracked.int64_value(&[])), (Kind::Int64, 1));
+        let evaluated = values(&layer.forward(&images, &Pass::evaluation()).unwrap());
+        assert!((f64::from(evaluated[0]) - 0.75 / (running + 1e-5).sqrt()).abs() < 1e-6);
+        assert_eq!(num_batches_tracked.int64_value(&[]), 1);
+    }
+
+    #[test]
+    fn group_and_layer_normalize_each_image_alone() {
+        // Two groups of two channels: each holds v and v + 1, mean v + 1/2, variance 1/4.
+        let unit = (0.5 / (0.25_f64 + 1e-5).sqrt()) as f32;
+        let grouped = build(Kinds::Group, 2, 4).0.forward(&ramp(&[1, 4, 1, 1]), &Pass::training()).unwrap();
+        for (got, want) in values(&grouped).iter().zip([-unit, unit, -unit, unit]) {
+            assert!((got - want).abs() < 1e-5, "got {got}, want {want}");
+        }
+        // One group: 1..=4 has mean 5/2 and variance 5/4.
+        let first = (-1.5 / (1.25_f64 + 1e-5).sqrt()) as f32;
+        let layered = build(Kinds::Layer, 2, 4).0.forward(&ramp(&[2, 4, 1, 1]), &Pass::training()).unwrap();
+        let layered = values(&layered);
+        assert!((layered[0] - first).abs() < 1e-6 && (layered[4] - first).abs() < 1e-5);
+    }
+
+    #[test]
+    fn groups_fall_back_to_the_largest_divisor_of_the_channels() {
+        assert_eq!(largest_divisor(64, 8), 8);
+        assert_eq!(largest_divisor(6, 8), 6);
+        assert_eq!(largest_divisor(84, 32), 28);
+        assert_eq!(largest_divisor(7, 4), 1);
+        assert_eq!(largest_divisor(1, 0), 1);
+    }
+
+    #[test]
+    fn a_mean_over_a_single_value_is_refused_in_training() {
+        let layer = build(Kinds::Batch, 8, 4).0;
+        assert!(layer.forward(&ramp(&[1, 4, 1, 1]), &Pass::training()).is_err());
+        assert!(layer.forward(&ramp(&[1, 4, 1, 1]), &Pass::evaluation()).is_ok());
+        assert!(layer.forward(&ramp(&[1, 4, 2, 1]), &Pass::training()).is_ok());
+        let layer = build(Kinds::Group, 4, 4).0;
+        assert!(layer.forward(&ramp(&[3, 4, 1, 1]), &Pass::training()).is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Named tensors of a model, in the order of torch's `state_dict`.
+//!
+//! tch's `VarStore` keeps its variables in a hash map and renames a duplicate; here the order is that of registration
+//! and a duplicate is an error.
+
+use std::{borrow::Borrow, cell::RefCell, fmt, ops::Div};
+
+use tch::{Device, Tensor};
+
+use super::ModelError;
+use crate::config::ModelConfig;
+
+/// A name in torch's `state_dict`, such as `layer1.0.conv1.weight`: non-empty segments with dots between them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterName(String);
+
+impl ParameterName {
+    /// Takes a name whose segments are letters, digits and `_`, or says which name is not one.
+    pub fn new(name: impl Into<String>) -> Result<Self, ModelError> {
+        let name = name.into();
+        let is_word = |segment: &str| {
+            !segment.is_empty() && segment.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+        };
+        if name.split('.').all(is_word) { Ok(Self(name)) } else { Err(ModelError::Name { got: name }) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ParameterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl Borrow<str> for ParameterName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One tensor of a model's state.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its `state_dict` name.
+    pub name: ParameterName,
+    /// The tensor itself, shared with the layer that uses it: writing into it in place changes the model.
+    pub tensor: Tensor,
+    /// Whether backward fills its gradient. Buffers, such as running statistics, are not trainable.
+    pub is_trainable: bool,
+}
+
+/// Every tensor of a model's state, in the order of torch's `state_dict`.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<Parameter>);
+
+impl Parameters {
+    /// Parameters and buffers.
+    pub fn iter(&self) -> std::slice::Iter<'_, Parameter> {
+        self.0.iter()
+    }
+
+    /// What the optimizer trains: torch's `named_parameters`.
+    pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
+        self.iter().filter(|parameter| parameter.is_trainable)
+    }
+
+    /// State that is saved but not trained: torch's `named_buffers`.
+    pub fn buffers(&self) -> impl Iterator<Item = &Parameter> {
+        self.iter().filter(|parameter| !parameter.is_trainable)
+    }
+
+    /// The parameter or buffer of this name.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.iter().find(|parameter| parameter.name.as_str() == name)
+    }
+
+    /// Appends a tensor; its name must be new.
+    pub fn push(&mut self, parameter: Parameter) -> Result<(), ModelError> {
+        if self.get(parameter.name.as_str()).is_some() {
+            return Err(ModelError::DuplicateName { name: parameter.name });
+        }
+        self.0.push(parameter);
+        Ok(())
+    }
+
+    /// Parameters and buffers together.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is not a single one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many numbers the optimizer trains.
+    pub fn trainable_count(&self) -> usize {
+        self.trainable().map(|parameter| parameter.tensor.numel()).sum()
+    }
+}
+
+impl<'a> IntoIterator for &'a Parameters {
+    type Item = &'a Parameter;
+    type IntoIter = std::slice::Iter<'a, Parameter>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Collects the parameters of a model while its layers are made.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    config: &'a ModelConfig,
+    device: Device,
+    parameters: RefCell<Parameters>,
+}
+
+impl<'a> Builder<'a> {
+    /// Starts with no parameters; layers take their options from `config`.
+    pub fn new(config: &'a ModelConfig, device: Device) -> Self {
+        Self { config, device, parameters: RefCell::default() }
+    }
+
+    /// The path of the model itself, from which `root / "layer1" / 0` leads to its layers.
+    pub fn root(&self) -> Path<'_> {
+        Path { builder: self, prefix: String::new() }
+    }
+
+    /// What was registered.
+    pub fn finish(self) -> Parameters {
+        self.parameters.into_inner()
+    }
+}
+
+/// Where in the model a layer stands: the first segments of its parameters' names.
+#[derive(Debug, Clone)]
+pub struct Path<'a> {
+    builder: &'a Builder<'a>,
+    prefix: String,
+}
+
+impl<'a> Path<'a> {
+    /// The options of the model being built.
+    pub fn config(&self) -> &'a ModelConfig {
+        self.builder.config
+    }
+
+    /// Registers a trainable tensor with these initial values and returns the leaf on the model's device.
+    pub fn parameter(&self, name: &str, values: &Tensor) -> Result<Tensor, ModelError> {
+        self.register(name, values, true)
+    }
+
+    /// Registers a tensor that is saved but not trained.
+    pub fn buffer(&self, name: &str, values: &Tensor) -> Result<Tensor, ModelError> {
+        self.register(name, values, false)
+    }
+
+    fn register(&self, name: &str, values: &Tensor, is_trainable: bool) -> Result<Tensor, ModelError> {
+        let name = ParameterName::new((self / name).prefix)?;
+        let tensor = values.f_to_device(self.builder.device)?.f_set_requires_grad(is_trainable)?;
+        let shared = tensor.shallow_clone();
+        self.builder.parameters.borrow_mut().push(Parameter { name, tensor, is_trainable })?;
+        Ok(shared)
+    }
+}
+
+impl<'a, S: fmt::Display> Div<S> for &Path<'a> {
+    type Output = Path<'a>;
+
+    fn div(self, segment: S) -> Path<'a> {
+        let separator = if self.prefix.is_empty() { "" } else { "." };
+        Path { builder: self.builder, prefix: format!("{}{separator}{segment}", self.prefix) }
+    }
+}
+
+impl<'a, S: fmt::Display> Div<S> for Path<'a> {
+    type Output = Path<'a>;
+
+    fn div(self, segment: S) -> Path<'a> {
+        &self / segment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::{config::Architecture, model::fixture};
+
+    fn zeros() -> Tensor {
+        Tensor::zeros([2], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn names_join_with_dots_in_the_order_of_registration() {
+        let config = fixture::config(Architecture::Mlp);
+        let builder = Builder::new(&config, Device::Cpu);
+        let block = builder.root() / "layer1" / 0;
+        let _ = (&block / "conv1").parameter("weight", &zeros()).unwrap();
+        let _ = (&block / "bn1").buffer("running_mean", &zeros()).unwrap();
+        let _ = builder.root().parameter("bias", &zeros()).unwrap();
+        let parameters = builder.finish();
+        let names: Vec<_> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        assert_eq!(names, ["layer1.0.conv1.weight", "layer1.0.bn1.running_mean", "bias"]);
+        assert_eq!(parameters.trainable().count(), 2);
+        assert_eq!(parameters.buffers().count(), 1);
+        assert_eq!(parameters.trainable_count(), 4);
+        assert!(parameters.trainable().all(|parameter| parameter.tensor.requires_grad()));
+        assert!(parameters.buffers().all(|parameter| !parameter.tensor.requires_grad()));
+    }
+
+    #[test]
+    fn a_duplicate_name_is_an_error() {
+        let config = fixture::config(Architecture::Mlp);
+        let builder = Builder::new(&config, Device::Cpu);
+        let _ = builder.root().parameter("weight", &zeros()).unwrap();
+        let error = builder.root().buffer("weight", &zeros()).unwrap_err();
+        assert!(matches!(error, ModelError::DuplicateName { name } if name.as_str() == "weight"));
+    }
+
+    #[test]
+    fn a_name_has_no_empty_segment_and_no_foreign_letter() {
+        for name in ["", ".", "a.", ".a", "a..b", "a b", "a/b"] {
+            assert!(ParameterName::new(name).is_err(), "{name:?}");
+        }
+        assert_eq!(ParameterName::new("layer1.0.conv1.weight").unwrap().as_str(), "layer1.0.conv1.weight");
+    }
+
+    #[test]
+    fn a_layer_sees_what_is_written_into_the_list() {
+        let config = fixture::config(Architecture::Mlp);
+        let builder = Builder::new(&config, Device::Cpu);
+        let held = builder.root().parameter("weight", &zeros()).unwrap();
+        let parameters = builder.finish();
+        let _ = tch::no_grad(|| parameters.get("weight").unwrap().tensor.shallow_clone().fill_(3.0));
+        assert_eq!(held.double_value(&[1]), 3.0);
+    }
+}

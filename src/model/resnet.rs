@@ -1,0 +1,167 @@
+//! Residual networks (He et al. 2016), laid out and named as in torchvision.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    ImageShape, Model, ModelError, Pass,
+    layer::{Conv2d, Dropout, Linear, Window, average},
+    normalization::Normalization,
+    parameter::Path,
+};
+use crate::config::Activation;
+
+/// Which of the paper's two families, and how many blocks each stage has.
+#[derive(Debug, Clone, Copy)]
+pub enum Plan {
+    /// Section 4.2: a 3x3 stem, three stages of `blocks` basic blocks. Where the shape changes the shortcut is a 1x1
+    /// convolution and a norm (option B), not the paper's zero padding.
+    Cifar {
+        /// n in depth 6 n + 2.
+        blocks: usize,
+    },
+    /// Table 1: a 7x7 stem of stride 2 with a pooling, four stages.
+    Imagenet {
+        /// Blocks of each stage.
+        blocks: [usize; 4],
+        /// Two 3x3 convolutions, or 1x1, 3x3 and 1x1.
+        kind: BlockKind,
+    },
+}
+
+/// The inside of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockKind {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1, 3x3 and 1x1 convolutions; the last has four times the channels. The 3x3 one has the stride, as in
+    /// torchvision.
+    Bottleneck,
+}
+
+impl Plan {
+    /// Channels of the first stage, if the config does not say.
+    pub const fn default_width(self) -> i64 {
+        match self {
+            Self::Cifar { .. } => 16,
+            Self::Imagenet { .. } => 64,
+        }
+    }
+
+    fn stages(self) -> (Vec<usize>, BlockKind) {
+        match self {
+            Self::Cifar { blocks } => (vec![blocks; 3], BlockKind::Basic),
+            Self::Imagenet { blocks, kind } => (blocks.to_vec(), kind),
+        }
+    }
+}
+
+/// `conv1`, `bn1`, `layer1` to `layer4` (CIFAR: `layer3`), the mean over space, `fc`. The norms are called `bn`
+/// whatever their kind.
+///
+/// Without residual the additions and the `downsample` convolutions are left out.
+#[derive(Debug)]
+pub struct Resnet {
+    conv1: Conv2d,
+    bn1: Normalization,
+    has_pooling: bool,
+    blocks: Vec<Block>,
+    fc: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+impl Resnet {
+    /// `width` channels in the stem and the first stage, twice as many in each next one.
+    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+        let [channels, ..] = input.sizes();
+        let has_pooling = matches!(plan, Plan::Imagenet { .. });
+        let stem = if has_pooling { Window { side: 7, stride: 2, padding: [3, 3] } } else { Window::three(1) };
+        let conv1 = Conv2d::before_normalization(&(root / "conv1"), channels, width, stem)?;
+        let bn1 = Normalization::of_maps(&(root / "bn1"), width)?;
+        let (stages, kind) = plan.stages();
+        let mut blocks = Vec::new();
+        let mut inputs = width;
+        for (stage, count) in stages.into_iter().enumerate() {
+            for index in 0..count {
+                let path = root / format!("layer{}", stage + 1) / index;
+                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+                let block = Block::new(&path, kind, inputs, width << stage, stride)?;
+                inputs = block.outputs;
+                blocks.push(block);
+            }
+        }
+        let fc = Linear::classifier(&(root / "fc"), inputs, classes)?;
+        let activation = root.config().activation;
+        Ok(Self { conv1, bn1, has_pooling, blocks, fc, activation, dropout: Dropout::new(root) })
+    }
+}
+
+impl Model for Resnet {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut maps = self.activation.apply(&self.bn1.forward(&self.conv1.forward(images)?, pass)?)?;
+        if self.has_pooling {
+            maps = maps.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
+        }
+        for block in &self.blocks {
+            maps = block.forward(&maps, self.activation, pass)?;
+        }
+        self.fc.forward(&self.dropout.forward(&average(&maps)?, pass)?)
+    }
+}
+
+/// Convolutions with a norm each, and the way around them.
+#[derive(Debug)]
+struct Block {
+    layers: Vec<(Conv2d, Normalization)>,
+    shortcut: Shortcut,
+    outputs: i64,
+}
+
+#[derive(Debug)]
+enum Shortcut {
+    Absent,
+    Identity,
+    Projection(Conv2d, Normalization),
+}
+
+impl Block {
+    fn new(path: &Path<'_>, kind: BlockKind, inputs: i64, width: i64, stride: i64) -> Result<Self, ModelError> {
+        let plan = match kind {
+            BlockKind::Basic => vec![(width, Window::three(stride)), (width, Window::three(1))],
+            BlockKind::Bottleneck => {
+                vec![(width, Window::one(1)), (width, Window::three(stride)), (4 * width, Window::one(1))]
+            }
+        };
+        let mut layers = Vec::new();
+        let mut channels = inputs;
+        for (index, (outputs, window)) in (1..).zip(plan) {
+            let conv = Conv2d::before_normalization(&(path / format!("conv{index}")), channels, outputs, window)?;
+            layers.push((conv, Normalization::of_maps(&(path / format!("bn{index}")), outputs)?));
+            channels = outputs;
+        }
+        let shortcut = match (path.config().residual, stride == 1 && inputs == channels) {
+            (false, _) => Shortcut::Absent,
+            (true, true) => Shortcut::Identity,
+            (true, false) => {
+                let path = path / "downsample";
+                let conv = Conv2d::before_normalization(&(&path / 0), inputs, channels, Window::one(stride))?;
+                Shortcut::Projection(conv, Normalization::of_maps(&(path / 1), channels)?)
+            }
+        };
+        Ok(Self { layers, shortcut, outputs: channels })
+    }
+
+    fn forward(&self, images: &Tensor, activation: Activation, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut sums = images.shallow_clone();
+        for (index, (conv, norm)) in self.layers.iter().enumerate() {
+            let input = if index == 0 { sums } else { activation.apply(&sums)? };
+            sums = norm.forward(&conv.forward(&input)?, pass)?;
+        }
+        let sums = match &self.shortcut {
+            Shortcut::Absent => sums,
+            Shortcut::Identity => sums.f_add(images)?,
+            Shortcut::Projection(conv, norm) => sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?,
+        };
+        activation.apply(&sums)
+    }
+}

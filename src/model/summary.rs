@@ -1,0 +1,80 @@
+//! A table of a model's parameters, for a look before a run.
+
+use std::fmt;
+
+use super::{Parameter, ParameterName, Parameters};
+
+/// One parameter or buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryRow {
+    /// Its `state_dict` name.
+    pub name: ParameterName,
+    /// Its shape; empty for a single number.
+    pub shape: Vec<i64>,
+    /// How many numbers it has.
+    pub count: usize,
+    /// Whether the optimizer trains it.
+    pub is_trainable: bool,
+}
+
+/// All parameters and buffers in the order of `state_dict`. Displayed, it is a table with the totals below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// One row for each.
+    pub rows: Vec<SummaryRow>,
+}
+
+impl Summary {
+    /// Reads names and shapes; no values.
+    pub fn of(parameters: &Parameters) -> Self {
+        let row = |Parameter { name, tensor, is_trainable }: &Parameter| SummaryRow {
+            name: name.clone(),
+            shape: tensor.size(),
+            count: tensor.numel(),
+            is_trainable: *is_trainable,
+        };
+        Self { rows: parameters.iter().map(row).collect() }
+    }
+
+    /// How many numbers the optimizer trains.
+    pub fn trainable_count(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_trainable).map(|row| row.count).sum()
+    }
+
+    /// How many numbers are state that is saved but not trained.
+    pub fn buffer_count(&self) -> usize {
+        self.rows.iter().filter(|row| !row.is_trainable).map(|row| row.count).sum()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let column = self.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max("parameter".len());
+        writeln!(f, "{:<column$}  {:>16}  {:>11}  trainable", "parameter", "shape", "count")?;
+        for SummaryRow { name, shape, count, is_trainable } in &self.rows {
+            let sides: Vec<_> = shape.iter().map(i64::to_string).collect();
+            let trainable = if *is_trainable { "yes" } else { "no" };
+            writeln!(f, "{name:<column$}  {:>16}  {count:>11}  {trainable}", sides.join("x"))?;
+        }
+        write!(f, "{} trainable numbers, {} in buffers", self.trainable_count(), self.buffer_count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{config::Architecture, model::fixture};
+
+    #[test]
+    fn the_table_has_a_line_for_each_parameter_and_the_totals() {
+        let network = fixture::network(&fixture::config(Architecture::Lenet5));
+        let summary = network.summary();
+        // 6 x 3 x 25 + 6, 16 x 6 x 25 + 16, 120 x 400 + 120, 84 x 120 + 84, 10 x 84 + 10.
+        assert_eq!(summary.trainable_count(), 456 + 2416 + 48_120 + 10_164 + 850);
+        let table = summary.to_string();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 12);
+        assert_eq!(lines[0], "parameter                shape        count  trainable");
+        assert_eq!(lines[1], "conv1.weight           6x3x5x5          450  yes");
+        assert_eq!(lines[11], "62006 trainable numbers, 0 in buffers");
+    }
+}

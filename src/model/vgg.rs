@@ -1,0 +1,101 @@
+//! VGG (Simonyan and Zisserman 2015), laid out and named as in torchvision.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    ImageShape, Model, ModelError, Pass,
+    layer::{Conv2d, Dropout, Linear, Window, halve},
+    normalization::Normalization,
+    parameter::Path,
+};
+use crate::config::Activation;
+
+/// Channels of the first stage in the paper.
+pub const DEFAULT_WIDTH: i64 = 64;
+/// The smallest side of an image that five poolings leave a pixel of.
+pub const LEAST_SIDE: usize = 32;
+/// Channels of each stage, in multiples of the first stage's.
+const STAGES: [i64; 5] = [1, 2, 4, 8, 8];
+/// The side to which torchvision averages the last maps, or copies them if they are smaller.
+const POOLED_SIDE: i64 = 7;
+/// Units of a hidden layer of the classifier, in multiples of the first stage's channels: 4096 at width 64.
+const HIDDEN: i64 = 64;
+
+/// `features.i` are convolutions, each followed by its norm (if any) and an activation, with a pooling after each
+/// stage; `classifier.0`, `.3` and `.6` are linear with activation and dropout in between. All sizes scale with the
+/// width, and at width 64 they are torchvision's, whatever the size of the images.
+///
+/// With residual, an addition goes around each convolution whose inputs and outputs are equal.
+#[derive(Debug)]
+pub struct Vgg {
+    stages: Vec<Vec<Layer>>,
+    hidden: [Linear; 2],
+    classifier: Linear,
+    activation: Activation,
+    dropout: Dropout,
+}
+
+#[derive(Debug)]
+struct Layer {
+    conv: Conv2d,
+    norm: Normalization,
+    is_residual: bool,
+}
+
+impl Vgg {
+    /// `convolutions[i]` convolutions in stage i.
+    pub fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        convolutions: [usize; 5],
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
+        let [mut inputs, ..] = input.sizes();
+        let has_norm = root.config().normalization != crate::config::Normalization::None;
+        let mut stages = Vec::new();
+        // torchvision counts norms, activations and poolings too.
+        let mut index = 0;
+        for (count, multiple) in convolutions.into_iter().zip(STAGES) {
+            let outputs = multiple * width;
+            let mut layers = Vec::new();
+            for _ in 0..count {
+                let path = root / "features";
+                let conv = Conv2d::with_bias(&(&path / index), inputs, outputs, Window::three(1))?;
+                let norm = Normalization::of_maps(&(path / (index + 1)), outputs)?;
+                layers.push(Layer { conv, norm, is_residual: root.config().residual && inputs == outputs });
+                index += if has_norm { 3 } else { 2 };
+                inputs = outputs;
+            }
+            index += 1;
+            stages.push(layers);
+        }
+        let path = root / "classifier";
+        let (pooled, hidden) = (inputs * POOLED_SIDE * POOLED_SIDE, HIDDEN * width);
+        Ok(Self {
+            stages,
+            hidden: [Linear::hidden(&(&path / 0), pooled, hidden)?, Linear::hidden(&(&path / 3), hidden, hidden)?],
+            classifier: Linear::classifier(&(path / 6), hidden, classes)?,
+            activation: root.config().activation,
+            dropout: Dropout::new(root),
+        })
+    }
+}
+
+impl Model for Vgg {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut maps = images.shallow_clone();
+        for stage in &self.stages {
+            for Layer { conv, norm, is_residual } in stage {
+                let sums = norm.forward(&conv.forward(&maps)?, pass)?;
+                maps = self.activation.apply(&if *is_residual { sums.f_add(&maps)? } else { sums })?;
+            }
+            maps = halve(&maps)?;
+        }
+        let mut hidden = maps.f_adaptive_avg_pool2d([POOLED_SIDE, POOLED_SIDE])?.f_flatten(1, -1)?;
+        for linear in &self.hidden {
+            hidden = self.dropout.forward(&self.activation.apply(&linear.forward(&hidden)?)?, pass)?;
+        }
+        self.classifier.forward(&hidden)
+    }
+}

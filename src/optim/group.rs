@@ -1,0 +1,55 @@
+//! Parameters that share a weight decay.
+
+use tch::Tensor;
+
+/// Parameters that one fused call updates, and their weight decay.
+pub struct ParameterGroup {
+    /// Leaf tensors that require a gradient.
+    pub params: Vec<Tensor>,
+    /// Weight decay of all of them.
+    pub weight_decay: f64,
+}
+
+/// Splits parameters as timm does: biases and the parameters of normalisation layers (everything with at most one
+/// dimension) do not decay unless `decay_norms_and_biases`.
+pub fn decay_groups<'a>(
+    params: impl IntoIterator<Item = &'a Tensor>,
+    weight_decay: f64,
+    decay_norms_and_biases: bool,
+) -> Vec<ParameterGroup> {
+    let params = params.into_iter().filter(|param| param.requires_grad()).map(Tensor::shallow_clone);
+    let (decaying, rest): (Vec<_>, Vec<_>) = params.partition(|param| decay_norms_and_biases || param.dim() > 1);
+    let groups = [(decaying, weight_decay), (rest, 0.0)].map(|(params, weight_decay)| {
+        ParameterGroup { params, weight_decay } //
+    });
+    groups.into_iter().filter(|group| !group.params.is_empty()).collect()
+}
+
+/// The positions of a group's parameters that have a gradient, with both.
+pub(super) struct Ready {
+    pub positions: Vec<usize>,
+    pub params: Vec<Tensor>,
+    pub grads: Vec<Tensor>,
+}
+
+impl ParameterGroup {
+    /// A parameter that backward did not reach has no gradient and stays as it is, as in torch.
+    pub(super) fn ready(&self) -> Ready {
+        let mut ready = Ready { positions: Vec::new(), params: Vec::new(), grads: Vec::new() };
+        for (position, param) in self.params.iter().enumerate() {
+            let grad = param.grad();
+            if grad.defined() {
+                ready.positions.push(position);
+                ready.params.push(param.shallow_clone());
+                ready.grads.push(grad);
+            }
+        }
+        ready
+    }
+}
+
+impl Ready {
+    pub(super) fn select(&self, state: &[Tensor]) -> Vec<Tensor> {
+        self.positions.iter().map(|&position| state[position].shallow_clone()).collect()
+    }
+}

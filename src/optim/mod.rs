@@ -1,0 +1,72 @@
+//! From gradients to updates: optimizers on libtorch's fused kernels, and learning rate schedules.
+
+mod adamw;
+mod group;
+mod schedule;
+mod sgd;
+
+pub use adamw::Adamw;
+pub use group::{ParameterGroup, decay_groups};
+pub use schedule::{Rates, Schedule, Span};
+pub use sgd::Sgd;
+use tch::Tensor;
+
+use crate::{
+    config::{OptimizerConfig, OptimizerName},
+    libtorch::LibtorchError,
+};
+
+/// Why a step could not be taken. Parameters may have been updated in part.
+#[derive(Debug, thiserror::Error)]
+pub enum OptimError {
+    /// libtorch refused.
+    #[error("the optimizer step failed: {0}")]
+    Libtorch(#[from] LibtorchError),
+}
+
+impl From<tch::TchError> for OptimError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(error.into())
+    }
+}
+
+/// What steers one step on the device, without a host sync.
+#[derive(Default)]
+pub struct StepControl<'a> {
+    /// Shape `[]`, f32: the gradients are divided by it first.
+    pub grad_scale: Option<&'a Tensor>,
+    /// Shape `[]`, f32: 1 leaves parameters and optimizer state untouched.
+    pub found_inf: Option<&'a Tensor>,
+}
+
+/// An optimizer with its state.
+pub enum Optimizer {
+    /// torch.optim.SGD.
+    Sgd(Sgd),
+    /// torch.optim.AdamW.
+    Adamw(Adamw),
+}
+
+impl Optimizer {
+    /// The optimizer a config asks for, over `groups`.
+    ///
+    /// # Errors
+    /// Where libtorch cannot allocate its state.
+    pub fn new(config: &OptimizerConfig, groups: Vec<ParameterGroup>) -> Result<Self, OptimError> {
+        Ok(match config.name {
+            OptimizerName::Sgd => Self::Sgd(Sgd::new(groups, config.nesterov)?),
+            OptimizerName::Adamw => Self::Adamw(Adamw::new(groups, config.betas[1], config.eps)?),
+        })
+    }
+
+    /// Updates every parameter that has a gradient.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
+        match self {
+            Self::Sgd(sgd) => sgd.step(rates, control),
+            Self::Adamw(adamw) => adamw.step(rates, control),
+        }
+    }
+}

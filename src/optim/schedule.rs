@@ -1,0 +1,173 @@
+//! The learning rate of each step, as a pure function of the step.
+
+use std::f64::consts::PI;
+
+use crate::config::{OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
+
+/// What an optimizer step moves by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Step size.
+    pub learning_rate: f64,
+    /// SGD's momentum, AdamW's first beta.
+    pub momentum: f64,
+}
+
+/// How long a run is, in optimizer steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Steps of one epoch.
+    pub steps_per_epoch: u64,
+    /// Steps of the whole run, as far as they are known before it.
+    pub total_steps: u64,
+}
+
+/// A learning rate schedule over one run.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    config: ScheduleConfig,
+    peak: Rates,
+    span: Span,
+    warmup_steps: u64,
+}
+
+impl Schedule {
+    /// The schedule of `config`, whose peak are the optimizer's own rates.
+    pub fn new(config: &ScheduleConfig, optimizer: &OptimizerConfig, span: Span) -> Self {
+        let momentum = match optimizer.name {
+            OptimizerName::Sgd => optimizer.momentum,
+            OptimizerName::Adamw => optimizer.betas[0],
+        };
+        let peak = Rates { learning_rate: optimizer.learning_rate, momentum };
+        let from_epochs = (config.warmup_epochs * span.steps_per_epoch as f64).round() as u64;
+        let warmup_steps = config.warmup_steps + from_epochs;
+        Self { config: config.clone(), peak, span, warmup_steps }
+    }
+
+    /// The rates of `step`, counted from 0. Past the end of the run they stay at their last value.
+    pub fn at(&self, step: u64) -> Rates {
+        if step < self.warmup_steps {
+            let (from, share) = (self.config.warmup_learning_rate, step as f64 / self.warmup_steps as f64);
+            let to = self.after_warmup(0).learning_rate;
+            return Rates { learning_rate: from + (to - from) * share, momentum: self.after_warmup(0).momentum };
+        }
+        self.after_warmup(step - self.warmup_steps)
+    }
+
+    fn after_warmup(&self, step: u64) -> Rates {
+        let Rates { learning_rate, momentum } = self.peak;
+        let steps = self.span.total_steps.saturating_sub(self.warmup_steps).max(1);
+        let config = &self.config;
+        match config.name {
+            ScheduleName::Constant => self.peak,
+            ScheduleName::Step => {
+                let decays = (step as f64 / (config.decay_epochs * self.span.steps_per_epoch as f64)).floor();
+                Rates { learning_rate: learning_rate * config.decay_rate.powf(decays), momentum }
+            }
+            ScheduleName::Cosine => {
+                // timm's and torch's form: the minimum is reached one step after the last.
+                let share = (step as f64 / steps as f64).min(1.0);
+                Rates { learning_rate: cosine(learning_rate, config.min_learning_rate, share), momentum }
+            }
+            ScheduleName::OneCycle => self.one_cycle(step.min(steps - 1), steps),
+        }
+    }
+
+    /// torch.optim.lr_scheduler.OneCycleLR with two phases and cosine annealing.
+    fn one_cycle(&self, step: u64, steps: u64) -> Rates {
+        let config = &self.config;
+        let start = self.peak.learning_rate / config.div_factor;
+        let end = start / config.final_div_factor;
+        let top = config.pct_start * steps as f64 - 1.0;
+        let last = steps as f64 - 1.0;
+        let step = step as f64;
+        let (learning_rate, towards_base) = if step <= top {
+            let share = step / top;
+            (cosine(start, self.peak.learning_rate, share), share)
+        } else {
+            let share = (step - top) / (last - top);
+            (cosine(self.peak.learning_rate, end, share), 1.0 - share)
+        };
+        let cycled = cosine(config.max_momentum, config.base_momentum, towards_base);
+        let momentum = if config.cycle_momentum && self.peak.momentum > 0.0 { cycled } else { self.peak.momentum };
+        Rates { learning_rate, momentum }
+    }
+}
+
+/// Half a cosine from `from` (share 0) to `to` (share 1).
+fn cosine(from: f64, to: f64, share: f64) -> f64 {
+    to + (from - to) / 2.0 * (1.0 + (PI * share).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn schedule(toml: &str, total_steps: u64) -> Schedule {
+        let head = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\noptimizer.learning_rate = 0.8\n";
+        let config = Config::parse(&format!("{head}{toml}"), "test").unwrap();
+        Schedule::new(&config.schedule, &config.optimizer, Span { steps_per_epoch: 10, total_steps })
+    }
+
+    fn close(got: f64, want: f64) {
+        assert!((got - want).abs() <= 1e-12 * want.abs().max(1e-12), "got {got}, want {want}");
+    }
+
+    #[test]
+    fn a_step_schedule_decays_every_so_many_epochs() {
+        let schedule = schedule("schedule = { name = \"step\", decay_epochs = 1.5, decay_rate = 0.5 }", 100);
+        for (step, want) in [(0, 0.8), (14, 0.8), (15, 0.4), (29, 0.4), (30, 0.2)] {
+            close(schedule.at(step).learning_rate, want);
+        }
+    }
+
+    #[test]
+    fn a_cosine_runs_from_the_peak_to_the_minimum() {
+        let schedule = schedule("schedule = { name = \"cosine\", min_learning_rate = 0.2 }", 100);
+        // 0.2 + 0.6 / 2 * (1 + cos(pi * step / 100))
+        for (step, want) in [(0, 0.8), (50, 0.5), (100, 0.2), (1000, 0.2)] {
+            close(schedule.at(step).learning_rate, want);
+        }
+        close(schedule.at(33).learning_rate, 0.2 + 0.3 * (1.0 + (0.33 * PI).cos()));
+    }
+
+    #[test]
+    fn a_warm_up_rises_linearly_to_where_the_schedule_starts_and_delays_it() {
+        let toml = "schedule = { name = \"cosine\", warmup_steps = 5, warmup_epochs = 0.5, warmup_learning_rate = 0 }";
+        let schedule = schedule(toml, 110);
+        for (step, want) in [(0, 0.0), (5, 0.4), (10, 0.8), (60, 0.4), (110, 0.0)] {
+            assert!((schedule.at(step).learning_rate - want).abs() < 1e-12, "{step}");
+        }
+    }
+
+    #[test]
+    fn one_cycle_equals_torch() {
+        // import torch
+        // p = torch.nn.Parameter(torch.zeros(1)); opt = torch.optim.SGD([p], lr=0.8, momentum=0.9)
+        // s = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=0.8, total_steps=20)
+        // for i in range(20): print(i, opt.param_groups[0]["lr"], opt.param_groups[0]["momentum"]); opt.step(); s.step()
+        let schedule = schedule("schedule.name = \"one_cycle\"", 20);
+        for (step, learning_rate, momentum) in ONE_CYCLE {
+            close(schedule.at(*step).learning_rate, *learning_rate);
+            close(schedule.at(*step).momentum, *momentum);
+        }
+    }
+
+    #[test]
+    fn one_cycle_leaves_momentum_alone_where_it_is_told_to() {
+        let schedule = schedule("schedule = { name = \"one_cycle\", cycle_momentum = false }", 20);
+        assert!((0..20).all(|step| schedule.at(step).momentum == 0.9));
+    }
+
+    const ONE_CYCLE: &[(u64, f64, f64)] = &[
+        (0, 0.03200000000000003, 0.95),
+        (1, 0.10533747416002026, 0.9404508497187474),
+        (4, 0.7266625258399798, 0.8595491502812526),
+        (5, 0.8, 0.85),
+        (6, 0.7899712049880699, 0.8512536043909088),
+        (12, 0.4000016, 0.8999999999999999),
+        (18, 0.010031995011930044, 0.9487463956090911),
+        (19, 3.2e-06, 0.95),
+    ];
+}

@@ -1,0 +1,102 @@
+//! Which evaluation was the best, and how long ago.
+
+use crate::config::{EarlyStoppingConfig, EvaluateConfig, Metric};
+
+use super::Metrics;
+
+/// The best evaluation so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// Its `evaluate.metric`.
+    pub value: f64,
+    /// Optimizer steps taken before it.
+    pub step: u64,
+}
+
+/// Watches one validation figure.
+#[derive(Debug, Clone)]
+pub struct EarlyStopping {
+    metric: Metric,
+    min_delta: f64,
+    patience: u64,
+    best: Option<Best>,
+    evaluations_since_best: u64,
+}
+
+impl EarlyStopping {
+    /// Nothing seen yet.
+    pub fn new(evaluate: &EvaluateConfig, config: &EarlyStoppingConfig) -> Self {
+        let EarlyStoppingConfig { patience, min_delta } = *config;
+        Self { metric: evaluate.metric, min_delta, patience, best: None, evaluations_since_best: 0 }
+    }
+
+    /// Notes an evaluation; whether it is the best so far. A figure that is not a number never is.
+    pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
+        let (value, sign) = match self.metric {
+            Metric::Accuracy => (metrics.accuracy, 1.0),
+            Metric::F1 => (metrics.f1, 1.0),
+            Metric::Loss => (metrics.loss, -1.0),
+        };
+        let is_better = match self.best {
+            _ if value.is_nan() => false,
+            None => true,
+            Some(best) => sign * (value - best.value) > self.min_delta,
+        };
+        if is_better {
+            self.best = Some(Best { value, step });
+            self.evaluations_since_best = 0;
+        } else {
+            self.evaluations_since_best += 1;
+        }
+        is_better
+    }
+
+    /// The best evaluation so far.
+    pub fn best(&self) -> Option<Best> {
+        self.best
+    }
+
+    /// Whether patience has run out.
+    pub fn should_stop(&self) -> bool {
+        self.patience > 0 && self.evaluations_since_best >= self.patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(metric: Metric, patience: u64, min_delta: f64, values: &[f64]) -> (Option<Best>, Vec<bool>) {
+        let evaluate = EvaluateConfig { every_epochs: 1, every_steps: 0, batch_size: 0, metric };
+        let mut early = EarlyStopping::new(&evaluate, &EarlyStoppingConfig { patience, min_delta });
+        let stops = values.iter().enumerate().map(|(step, &value)| {
+            let mut metrics = Metrics::new(value, 0, vec![vec![1, 0], vec![0, 0]], &["a".into(), "b".into()]);
+            metrics.accuracy = value;
+            early.add(step as u64, &metrics);
+            early.should_stop()
+        });
+        let stops = stops.collect();
+        (early.best(), stops)
+    }
+
+    #[test]
+    fn a_run_stops_when_its_figure_has_not_improved_for_patience_evaluations() {
+        let (best, stops) = watch(Metric::Accuracy, 2, 0.0, &[0.5, 0.6, 0.6, 0.55]);
+        assert_eq!(best, Some(Best { value: 0.6, step: 1 }));
+        assert_eq!(stops, [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_loss_improves_by_falling_and_by_more_than_min_delta() {
+        let (best, stops) = watch(Metric::Loss, 2, 0.1, &[1.0, 0.95, 0.8, 0.75, 0.75]);
+        assert_eq!(best, Some(Best { value: 0.8, step: 2 }));
+        assert_eq!(stops, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_nan_is_never_the_best_and_patience_0_never_stops() {
+        let (best, stops) = watch(Metric::Loss, 0, 0.0, &[f64::NAN, 2.0, f64::NAN]);
+        assert_eq!(best, Some(Best { value: 2.0, step: 1 }));
+        assert_eq!(stops, [false; 3]);
+    }
+}

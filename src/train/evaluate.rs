@@ -1,0 +1,39 @@
+//! One pass over the validation images, without gradients.
+
+use tch::{Device, Tensor};
+
+use super::{Loss, Metrics, Tally, TrainError};
+use crate::{
+    data::{Batch, Loader},
+    model::{Network, Pass},
+};
+
+/// All figures of `network` in evaluation mode over every image of `loader`.
+///
+/// # Errors
+/// Where the data cannot be read or libtorch refuses.
+pub fn evaluate(
+    network: &Network,
+    loader: &Loader,
+    loss: &Loss,
+    classes: &[String],
+    device: Device,
+) -> Result<Metrics, TrainError> {
+    let _no_grad = tch::no_grad_guard();
+    let mut tally = Tally::new(classes.len(), device)?;
+    for batch in loader.epoch(0, 0) {
+        let (images, labels) = to_device(&batch?, device)?;
+        let logits = network.forward(&images, &Pass::evaluation())?;
+        tally.add(&logits, &labels, &loss.sum(&logits, &labels)?)?;
+    }
+    // Device sync here, once per evaluation.
+    tally.read(classes)
+}
+
+/// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64.
+pub(super) fn to_device(batch: &Batch, device: Device) -> Result<(Tensor, Tensor), TrainError> {
+    let shape = batch.shape.map(|size| size as i64);
+    let images = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
+    let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(device)?;
+    Ok((images, labels))
+}

@@ -1,0 +1,126 @@
+//! Loss, accuracy, precision, recall and F1 from a confusion matrix: pure functions of counts.
+
+use serde::Serialize;
+
+/// One class as the classifier sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassMetrics {
+    /// The class's name.
+    pub class: String,
+    /// Images of the class.
+    pub support: u64,
+    /// Right among those predicted as the class; 0 where none was.
+    pub precision: f64,
+    /// Right among the images of the class; 0 where there are none.
+    pub recall: f64,
+    /// Harmonic mean of the two; 0 where both are.
+    pub f1: f64,
+}
+
+/// All figures of one pass over images.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Mean cross-entropy per image.
+    pub loss: f64,
+    /// Share of images whose first guess is right.
+    pub accuracy: f64,
+    /// Share of images whose class is among the first five guesses; with fewer than six classes always 1.
+    pub top5_accuracy: f64,
+    /// Mean over the classes that have images or predictions, each counting the same ("macro").
+    pub precision: f64,
+    /// The same of recall.
+    pub recall: f64,
+    /// The same of F1.
+    pub f1: f64,
+    /// Each class.
+    pub per_class: Vec<ClassMetrics>,
+    /// `confusion[label][prediction]`: number of images.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+impl Metrics {
+    /// All figures from the sum of losses, the number of top-5 hits and the confusion matrix, whose rows are labels.
+    pub fn new(loss_sum: f64, top5_hits: u64, confusion: Vec<Vec<u64>>, classes: &[String]) -> Self {
+        let images: u64 = confusion.iter().flatten().sum();
+        let hits: u64 = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+        let per_class: Vec<ClassMetrics> =
+            classes.iter().enumerate().map(|(class, name)| class_metrics(&confusion, class, name)).collect();
+        let predicted = |class: usize| confusion.iter().any(|row| row[class] > 0);
+        let counted: Vec<&ClassMetrics> = per_class
+            .iter()
+            .enumerate()
+            .filter(|(class, metrics)| metrics.support > 0 || predicted(*class))
+            .map(|(_, metrics)| metrics)
+            .collect();
+        let mean = |figure: fn(&ClassMetrics) -> f64| {
+            counted.iter().map(|metrics| figure(metrics)).sum::<f64>() / counted.len().max(1) as f64
+        };
+        Self {
+            loss: if images == 0 { f64::NAN } else { loss_sum / images as f64 },
+            accuracy: ratio(hits, images),
+            top5_accuracy: ratio(top5_hits, images),
+            precision: mean(|metrics| metrics.precision),
+            recall: mean(|metrics| metrics.recall),
+            f1: mean(|metrics| metrics.f1),
+            per_class,
+            confusion,
+        }
+    }
+}
+
+fn class_metrics(confusion: &[Vec<u64>], class: usize, name: &str) -> ClassMetrics {
+    let support: u64 = confusion[class].iter().sum();
+    let predicted: u64 = confusion.iter().map(|row| row[class]).sum();
+    let hits = confusion[class][class];
+    ClassMetrics {
+        class: name.to_owned(),
+        support,
+        precision: ratio(hits, predicted),
+        recall: ratio(hits, support),
+        // 2 P R / (P + R), in counts.
+        f1: ratio(2 * hits, predicted + support),
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|class| class.to_string()).collect()
+    }
+
+    #[test]
+    fn figures_equal_those_of_scikit_learn() {
+        // from sklearn.metrics import precision_recall_fscore_support as prf, accuracy_score
+        // y = [0]*5 + [1]*3 + [2]*2; p = [0,0,0,1,2, 1,1,0, 2,1]
+        // prf(y, p) -> precision .75 .5 .5, recall .6 .66667 .5, f1 .66667 .57143 .5; macro means of these
+        let metrics = Metrics::new(12.0, 9, vec![vec![3, 1, 1], vec![1, 2, 0], vec![0, 1, 1]], &names(3));
+        assert_eq!((metrics.loss, metrics.accuracy, metrics.top5_accuracy), (1.2, 0.6, 0.9));
+        let figures: Vec<[f64; 3]> =
+            metrics.per_class.iter().map(|class| [class.precision, class.recall, class.f1]).collect();
+        let want = [[0.75, 0.6, 2.0 / 3.0], [0.5, 2.0 / 3.0, 4.0 / 7.0], [0.5, 0.5, 0.5]];
+        for (got, want) in figures.iter().flatten().zip(want.iter().flatten()) {
+            assert!((got - want).abs() < 1e-12);
+        }
+        assert!((metrics.f1 - (2.0 / 3.0 + 4.0 / 7.0 + 0.5) / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_class_that_neither_occurs_nor_is_predicted_does_not_lower_the_means() {
+        let metrics = Metrics::new(0.0, 2, vec![vec![2, 0], vec![0, 0]], &names(2));
+        assert_eq!((metrics.precision, metrics.recall, metrics.f1), (1.0, 1.0, 1.0));
+        assert_eq!(metrics.per_class[1].f1, 0.0);
+    }
+
+    #[test]
+    fn no_images_are_no_division_by_zero() {
+        let metrics = Metrics::new(0.0, 0, vec![vec![0, 0], vec![0, 0]], &names(2));
+        assert!(metrics.loss.is_nan());
+        assert_eq!((metrics.accuracy, metrics.f1), (0.0, 0.0));
+    }
+}

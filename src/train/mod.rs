@@ -1,0 +1,149 @@
+//! The training loop and nothing else: forward, backward, look, clip, step, write.
+
+mod early_stopping;
+mod evaluate;
+mod loss;
+mod metrics;
+mod progress;
+mod reading;
+mod recorder;
+mod setup;
+mod state;
+mod stop;
+mod summary;
+mod tally;
+
+pub use early_stopping::{Best, EarlyStopping};
+pub use evaluate::evaluate;
+pub use loss::Loss;
+pub use metrics::{ClassMetrics, Metrics};
+pub use progress::Progress;
+pub use reading::{Gradients, Reading};
+pub use recorder::Recorder;
+pub use setup::{Prepared, prepare};
+pub use state::{Ending, State};
+pub use stop::StopSignal;
+pub use summary::Summary;
+pub use tally::Tally;
+
+use crate::{
+    clipping::ClipOutcome,
+    config::ClippingMode,
+    data::DataError,
+    events::EventsError,
+    gradient::GradientError,
+    libtorch::{LibtorchError, clear_grads},
+    model::{ModelError, Pass, weights::WeightsError},
+    optim::{OptimError, StepControl},
+};
+
+/// Why a run could not start or go on. What was queued for the event file is on disk when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The images or labels.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Saving weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Reading gradients.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
+    /// The optimizer.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
+    /// The run's folder and event file.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// libtorch, e.g. a missing GPU or too little memory.
+    #[error(transparent)]
+    Libtorch(#[from] LibtorchError),
+    /// The loss has a weight for some other number of classes.
+    #[error("loss.class_weights: got {got} weights, want {want}, one per class")]
+    ClassWeights {
+        /// Weights in the config.
+        got: usize,
+        /// Classes of the data.
+        want: usize,
+    },
+    /// No step can be taken any more.
+    #[error(
+        "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \
+         as the last finite step left them; lower optimizer.learning_rate or set clipping.mode = \"norm\""
+    )]
+    NonFinite {
+        /// The last step.
+        step: u64,
+        /// Steps that were skipped in a row.
+        in_a_row: u64,
+        /// The first parameter with a non-finite gradient.
+        parameter: String,
+    },
+}
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(error.into())
+    }
+}
+
+/// Trains until the run ends, `stop` asks for it, or an error makes going on impossible.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError> {
+    loop {
+        let mut batches = state.start_epoch();
+        while let Some(group) = state.next_group(&mut batches)? {
+            // Learning rate and momentum of this step; is it tracked?
+            let rates = state.schedule.at(state.step);
+            let is_tracked = state.is_tracked();
+
+            // Micro-batches: each adds its share of the mean over the whole group. The hooks fire inside backward.
+            let group_weight: f64 = group.iter().map(|batch| state.loss.weight_of(&batch.labels)).sum();
+            for batch in &group {
+                let (images, labels) = state.to_device(batch)?;
+                let logits = state.network.forward(&images, &Pass::training())?;
+                let loss_sum = state.loss.sum(&logits, &labels)?;
+                let loss = loss_sum.f_div_scalar(group_weight)?;
+                loss.f_backward()?;
+                state.tally.add(&logits, &labels, &loss_sum)?;
+                state.gradients.add_loss(&loss)?;
+            }
+
+            // The gradients as backward left them: norms that stay on the device.
+            let measurement = state.gradients.measure()?;
+            let clip = match state.config.clipping.mode {
+                ClippingMode::None => ClipOutcome::unclipped(&measurement)?,
+                ClippingMode::Norm => ClipOutcome::by_norm(&measurement, state.config.clipping.max_norm)?,
+            };
+            state.gradients.count_skips(&clip.found_inf)?;
+
+            // Device sync here, on tracked steps only: loss, norms and skips come to the host in one copy.
+            let reading = if is_tracked { Some(state.gradients.read(&measurement, &clip, &state.tally)?) } else { None };
+
+            // Clipping and the skip of a non-finite step happen inside the fused kernel.
+            let grad_scale = clip.clip_coef.f_reciprocal()?;
+            let control = StepControl { grad_scale: Some(&grad_scale), found_inf: Some(&clip.found_inf) };
+            state.optimizer.step(rates, &control)?;
+            clear_grads(state.gradients.params())?;
+
+            // Write; evaluate when due; end when due.
+            state.record_step(rates, reading)?;
+            state.step += 1;
+            let ending = state.ending(stop);
+            if state.should_evaluate(ending.is_some()) {
+                state.evaluate()?;
+            }
+            if let Some(ending) = ending.or_else(|| state.early_stopping()) {
+                return Ok(ending);
+            }
+        }
+        if let Some(ending) = state.finish_epoch(stop)? {
+            return Ok(ending);
+        }
+    }
+}

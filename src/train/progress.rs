@@ -1,0 +1,114 @@
+//! The terminal while a run trains: a bar per epoch, or plain lines where there is no terminal.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Metrics, Reading};
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows one epoch at a time.
+pub struct Progress {
+    style: Style,
+    images_per_epoch: u64,
+    max_epochs: Option<u64>,
+    epoch: u64,
+    images: u64,
+    epoch_started: Instant,
+    last_line: Instant,
+}
+
+enum Style {
+    Bar(MultiProgress, ProgressBar),
+    Lines,
+}
+
+impl Progress {
+    /// A bar below `terminal`'s log lines, or plain lines where there is no terminal.
+    pub fn new(terminal: Option<MultiProgress>, images_per_epoch: u64, max_epochs: Option<u64>) -> Self {
+        let style = match terminal {
+            Some(terminal) => Style::Bar(terminal, ProgressBar::hidden()),
+            None => Style::Lines,
+        };
+        let now = Instant::now();
+        Self { style, images_per_epoch, max_epochs, epoch: 0, images: 0, epoch_started: now, last_line: now }
+    }
+
+    pub(super) fn start_epoch(&mut self, epoch: u64) {
+        (self.epoch, self.images, self.epoch_started) = (epoch, 0, Instant::now());
+        let name = self.epoch_name();
+        if let Style::Bar(terminal, bar) = &mut self.style {
+            *bar = terminal.add(ProgressBar::new(self.images_per_epoch).with_style(bar_style()).with_prefix(name));
+        }
+    }
+
+    pub(super) fn add_images(&mut self, images: u64) {
+        self.images += images;
+        if let Style::Bar(_, bar) = &self.style {
+            bar.inc(images);
+        }
+    }
+
+    pub(super) fn show(&mut self, learning_rate: f64, reading: &Reading) {
+        let figures = format!(
+            "loss {:.4}  accuracy {:.1} %  lr {learning_rate:.2e}  grad norm {:.2e}{}",
+            reading.loss,
+            100.0 * reading.accuracy,
+            reading.total_norm,
+            if reading.clip_coef < 1.0 { format!("  clip {:.2}", reading.clip_coef) } else { String::new() },
+        );
+        match &self.style {
+            Style::Bar(_, bar) => bar.set_message(figures),
+            Style::Lines if self.last_line.elapsed() >= LINE_EVERY => {
+                self.last_line = Instant::now();
+                let per_second = self.images as f64 / self.epoch_started.elapsed().as_secs_f64();
+                let left = self.images_per_epoch.saturating_sub(self.images) as f64 / per_second;
+                tracing::info!(
+                    "{}  {}/{} images  {per_second:.0}/s  {left:.0} s left  {figures}",
+                    self.epoch_name(),
+                    self.images,
+                    self.images_per_epoch
+                );
+            }
+            Style::Lines => {}
+        }
+    }
+
+    pub(super) fn evaluation(&self, step: u64, training: &Metrics, validation: &Metrics, is_best: bool) {
+        tracing::info!(
+            "{} step {step}: train loss {:.4} accuracy {:.2} %, validation loss {:.4} accuracy {:.2} % f1 {:.4}{}",
+            self.epoch_name(),
+            training.loss,
+            100.0 * training.accuracy,
+            validation.loss,
+            100.0 * validation.accuracy,
+            validation.f1,
+            if is_best { " (best so far)" } else { "" },
+        );
+    }
+
+    pub(super) fn finish_epoch(&mut self) {
+        if let Style::Bar(_, bar) = &self.style {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn epoch_name(&self) -> String {
+        let of = self.max_epochs.map(|epochs| format!("/{epochs}")).unwrap_or_default();
+        format!("epoch {}{of}", self.epoch + 1)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish_epoch();
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    let template = "{prefix} {bar:24.cyan} {percent:>3} %  {per_sec:>10} img  ETA {eta:>4}  {msg}";
+    // The template is a constant; the default style is a bar too.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,193 @@
+//! The files of a run: TensorBoard events, metrics.jsonl, weights.
+
+use std::{fmt::Write, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use super::{Metrics, Reading, TrainError};
+use crate::{
+    config::Config,
+    events::{EventsError, JsonLines, RunFolder, SummaryWriter, write_gradients},
+    model::{Network, weights},
+    optim::Rates,
+};
+
+/// Writes what a run says of itself.
+///
+/// A file that cannot be written any further costs its own entries, not the run: it is reported once, in the log and by
+/// [`has_failed`](Self::has_failed).
+pub struct Recorder {
+    folder: RunFolder,
+    events: SummaryWriter,
+    metrics: JsonLines,
+    has_failed: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Step { step: u64, epoch: u64, loss: f64, learning_rate: f64, grad_norm: f64, clip_coef: f64, skipped_steps: u64 },
+    Evaluation { step: u64, epoch: u64, elapsed_secs: f64, train: &'a Metrics, validation: &'a Metrics },
+}
+
+impl Recorder {
+    /// Opens the files of a fresh run and writes its resolved config.
+    ///
+    /// # Errors
+    /// Where a file cannot be made.
+    pub fn create(folder: RunFolder, config: &Config) -> Result<Self, TrainError> {
+        let toml = config.to_toml();
+        folder.write("config.toml", &toml)?;
+        let events = SummaryWriter::create(folder.path())?;
+        events.text("config", 0u64, format!("```toml\n{toml}\n```"))?;
+        let metrics = folder.json_lines("metrics.jsonl")?;
+        Ok(Self { folder, events, metrics, has_failed: false })
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Whether anything could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// A tracked step; with `with_parameters` also each parameter's gradient.
+    pub(super) fn step(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        rates: Rates,
+        reading: &Reading,
+        with_parameters: bool,
+    ) {
+        let events = self.write_step(step, rates, reading, with_parameters);
+        self.note(events);
+        let line = self.metrics.write(&Line::Step {
+            step,
+            epoch,
+            loss: reading.loss,
+            learning_rate: rates.learning_rate,
+            grad_norm: reading.total_norm,
+            clip_coef: reading.clip_coef,
+            skipped_steps: reading.skipped_steps,
+        });
+        self.note(line);
+    }
+
+    fn write_step(
+        &self,
+        step: u64,
+        rates: Rates,
+        reading: &Reading,
+        with_parameters: bool,
+    ) -> Result<(), EventsError> {
+        let events = &self.events;
+        events.scalar("loss/step", step, reading.loss)?;
+        events.scalar("learning_rate", step, rates.learning_rate)?;
+        events.scalar("clip/coef", step, reading.clip_coef)?;
+        if reading.skipped_steps > 0 {
+            events.scalar("skipped_steps", step, reading.skipped_steps as f64)?;
+        }
+        match &reading.statistics {
+            Some(statistics) if with_parameters => write_gradients(events, step, statistics),
+            _ => events.scalar("grad_norm/total", step, reading.total_norm),
+        }
+    }
+
+    /// An evaluation: the training images since the last one, and the validation images.
+    pub(super) fn evaluation(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        elapsed: Duration,
+        train: &Metrics,
+        validation: &Metrics,
+    ) {
+        let events = self.write_evaluation(step, train, validation);
+        self.note(events);
+        let elapsed_secs = elapsed.as_secs_f64();
+        let line = self.metrics.write(&Line::Evaluation { step, epoch, elapsed_secs, train, validation });
+        self.note(line);
+    }
+
+    fn write_evaluation(&self, step: u64, train: &Metrics, validation: &Metrics) -> Result<(), EventsError> {
+        for (split, metrics) in [("train", train), ("validation", validation)] {
+            let figures = [
+                ("loss", metrics.loss),
+                ("accuracy", metrics.accuracy),
+                ("top5_accuracy", metrics.top5_accuracy),
+                ("precision", metrics.precision),
+                ("recall", metrics.recall),
+                ("f1", metrics.f1),
+            ];
+            for (name, value) in figures {
+                self.events.scalar(format!("{name}/{split}"), step, value)?;
+            }
+        }
+        for class in &validation.per_class {
+            for (name, value) in [("precision", class.precision), ("recall", class.recall), ("f1", class.f1)] {
+                self.events.scalar(format!("{name}_per_class/{}", class.class), step, value)?;
+            }
+        }
+        self.events.text("confusion/validation", step, confusion_table(validation))
+    }
+
+    /// Saves the weights as `weights/<name>.safetensors`, whole or not at all.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn save(&self, network: &Network, name: &str) -> Result<PathBuf, TrainError> {
+        let folder = self.folder.path().join("weights");
+        std::fs::create_dir_all(&folder).map_err(|cause| EventsError::Create { path: folder.clone(), cause })?;
+        let path = folder.join(format!("{name}.safetensors"));
+        weights::save(&network.parameters, &path)?;
+        Ok(path)
+    }
+
+    /// Waits until all events are on the disk.
+    pub fn close(mut self) -> bool {
+        let flushed = self.events.flush();
+        self.note(flushed);
+        self.has_failed
+    }
+
+    fn note(&mut self, outcome: Result<(), EventsError>) {
+        if let Err(error) = outcome {
+            // Once per file: the event writer reports once, and a full disk fails each line of the other.
+            if !self.has_failed {
+                tracing::error!("{error}");
+            }
+            self.has_failed = true;
+        }
+    }
+}
+
+/// The confusion matrix as a Markdown table. Up to 50 classes; more are unreadable and their counts in metrics.jsonl.
+fn confusion_table(metrics: &Metrics) -> String {
+    let names: Vec<&str> = metrics.per_class.iter().map(|class| class.class.as_str()).collect();
+    if names.len() > 50 {
+        return format!("{} classes: see metrics.jsonl", names.len());
+    }
+    let mut table = format!("| label \\ prediction | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for (name, row) in names.iter().zip(&metrics.confusion) {
+        let counts: Vec<String> = row.iter().map(u64::to_string).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| **{name}** | {} |", counts.join(" | "));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confusion_matrix_is_a_table_with_labels_down_and_predictions_across() {
+        let metrics = Metrics::new(0.0, 3, vec![vec![1, 2], vec![0, 4]], &["cat".into(), "dog".into()]);
+        let want = "| label \\ prediction | cat | dog |\n|---|---|---|\n| **cat** | 1 | 2 |\n| **dog** | 0 | 4 |\n";
+        assert_eq!(confusion_table(&metrics), want);
+    }
+}

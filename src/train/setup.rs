@@ -1,0 +1,122 @@
+//! From a config to a run that can start: everything is checked before anything is written.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use indicatif::MultiProgress;
+use tch::Device;
+
+use super::{EarlyStopping, Gradients, Loss, Progress, Recorder, State, Tally, TrainError};
+use crate::{
+    config::Config,
+    data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
+    events::RunFolder,
+    gradient::GradientHistory,
+    libtorch::{keep_freed_memory, resolve_device},
+    model::{self, Network},
+    optim::{Optimizer, Schedule, Span, decay_groups},
+};
+
+/// A checked experiment: data opened, model built, nothing written.
+pub struct Prepared {
+    /// The whole experiment.
+    pub config: Config,
+    /// Where tensors live.
+    pub device: Device,
+    /// The model with its initial weights.
+    pub network: Network,
+    /// Shuffled, augmented training images.
+    pub training: Loader,
+    /// Validation images.
+    pub validation: Loader,
+    /// How pixels are shifted and scaled.
+    pub scale: PixelScale,
+    loss: Loss,
+}
+
+/// Checks an experiment as far as can be done without training: device, data, model, loss.
+///
+/// # Errors
+/// The first of them that cannot be had.
+pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
+    keep_freed_memory();
+    if config.run.threads > 0 {
+        tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
+    }
+    let device = resolve_device(&config.run.device)?;
+    let Splits { train, validation } = data::load(&config.data, config.run.seed)?;
+    let scale = PixelScale::from_config(&config.data, &train)?;
+    let training = Loader::new(
+        Arc::clone(&train),
+        LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()),
+    )?;
+    let evaluation_batch = match config.evaluate.batch_size {
+        0 => 2 * config.data.batch_size,
+        size => size,
+    };
+    let options = LoaderOptions::for_validation(&config.data, scale.clone());
+    let validation = Loader::new(validation, LoaderOptions { batch_size: evaluation_batch, ..options })?;
+    let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
+    let loss = Loss::new(&config.loss, &class_counts, device)?;
+    let network = build(&config, &train, device)?;
+    Ok(Prepared { config, device, network, training, validation, scale, loss })
+}
+
+fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
+    // The seed is set here, right before the only draws that depend on it until training starts.
+    tch::manual_seed(config.run.seed as i64);
+    let data::ImageShape { channels, height, width } = images.shape();
+    Ok(model::build(&config.model, model::ImageShape { channels, height, width }, images.classes().len(), device)?)
+}
+
+impl Prepared {
+    /// Makes the run's files and all that training needs beside them.
+    ///
+    /// # Errors
+    /// Where the files cannot be made or libtorch has too little memory.
+    pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
+        let Self { config, device, network, training, validation, scale: _, loss } = self;
+        let classes = training.dataset().classes().to_vec();
+        let gradients = Gradients::new(&network, config.monitor.enabled, device)?;
+        let groups = decay_groups(
+            gradients.params(),
+            config.optimizer.weight_decay,
+            config.optimizer.decay_norms_and_biases,
+        );
+        let optimizer = Optimizer::new(&config.optimizer, groups)?;
+        let span = span(&config, training.batches_per_epoch());
+        let images = training.dataset().len() as u64;
+        Ok(State {
+            schedule: Schedule::new(&config.schedule, &config.optimizer, span),
+            tally: Tally::new(classes.len(), device)?,
+            history: GradientHistory::default(),
+            early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
+            recorder: Recorder::create(folder, &config)?,
+            progress: Progress::new(terminal, images, config.run.max_epochs),
+            epoch: 0,
+            step: 0,
+            skipped_steps: 0,
+            images: 0,
+            last_validation: None,
+            evaluated_at: None,
+            started: Instant::now(),
+            config,
+            device,
+            classes,
+            network,
+            loss,
+            optimizer,
+            gradients,
+            training,
+            validation,
+        })
+    }
+}
+
+/// How long the run will be, for the schedule. Where only minutes end it, one epoch is all that is known.
+fn span(config: &Config, batches_per_epoch: usize) -> Span {
+    let steps_per_epoch = batches_per_epoch.div_ceil(config.optimizer.accumulation_steps) as u64;
+    let by_epochs = config.run.max_epochs.map(|epochs| epochs.saturating_mul(steps_per_epoch));
+    let total_steps = by_epochs.into_iter().chain(config.run.max_steps).min().unwrap_or(steps_per_epoch);
+    Span { steps_per_epoch, total_steps }
+}

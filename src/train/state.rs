@@ -1,0 +1,205 @@
+//! All that changes while a run trains, in one struct.
+
+use std::time::{Duration, Instant};
+
+use tch::{Device, Tensor};
+
+use super::{
+    EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, Recorder, StopSignal, Tally, TrainError,
+    evaluate::{evaluate, to_device},
+};
+use crate::{
+    config::Config,
+    data::{Batch, Epoch, Loader},
+    gradient::GradientHistory,
+    model::Network,
+    optim::{Optimizer, Rates, Schedule},
+};
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `run.max_epochs` were trained.
+    MaxEpochs,
+    /// `run.max_steps` were taken.
+    MaxSteps,
+    /// `run.max_minutes` have passed.
+    MaxMinutes,
+    /// `early_stopping.patience` ran out.
+    EarlyStopping,
+    /// This signal came.
+    Signal(i32),
+}
+
+/// A run in training.
+pub struct State {
+    /// The whole experiment.
+    pub config: Config,
+    /// Where tensors live.
+    pub device: Device,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// The model with its parameters.
+    pub network: Network,
+    /// The loss that is trained on.
+    pub loss: Loss,
+    /// The optimizer with its state.
+    pub optimizer: Optimizer,
+    /// Learning rate and momentum per step.
+    pub schedule: Schedule,
+    /// Parameters, hooks, and the step's sums.
+    pub gradients: Gradients,
+    /// Training images.
+    pub training: Loader,
+    /// Validation images.
+    pub validation: Loader,
+    /// Running sums over the training images since the last evaluation.
+    pub tally: Tally,
+    /// What the gradients did so far.
+    pub history: GradientHistory,
+    /// The best evaluation so far.
+    pub early_stopping: EarlyStopping,
+    /// The run's files.
+    pub recorder: Recorder,
+    /// The terminal.
+    pub progress: Progress,
+    /// Epochs that were finished.
+    pub epoch: u64,
+    /// Optimizer steps that were taken or skipped.
+    pub step: u64,
+    /// Steps that were skipped because a gradient was not finite, as of the last reading.
+    pub skipped_steps: u64,
+    /// Training images that were seen.
+    pub images: u64,
+    /// The latest evaluation.
+    pub last_validation: Option<Metrics>,
+    pub(super) evaluated_at: Option<u64>,
+    pub(super) started: Instant,
+}
+
+impl State {
+    /// Wall time since training began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn start_epoch(&mut self) -> Epoch {
+        self.progress.start_epoch(self.epoch);
+        self.training.epoch(self.epoch, 0)
+    }
+
+    /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch.
+    pub(super) fn next_group(&mut self, batches: &mut Epoch) -> Result<Option<Vec<Batch>>, TrainError> {
+        let group = batches.take(self.config.optimizer.accumulation_steps).collect::<Result<Vec<_>, _>>()?;
+        if group.is_empty() {
+            return Ok(None);
+        }
+        self.gradients.start_step()?;
+        let images = group.iter().map(|batch| batch.labels.len() as u64).sum();
+        self.images += images;
+        self.progress.add_images(images);
+        Ok(Some(group))
+    }
+
+    pub(super) fn to_device(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
+        to_device(batch, self.device)
+    }
+
+    pub(super) fn is_tracked(&self) -> bool {
+        self.step.is_multiple_of(self.config.monitor.every_steps)
+    }
+
+    /// Writes and judges what a tracked step read.
+    pub(super) fn record_step(&mut self, rates: Rates, reading: Option<Reading>) -> Result<(), TrainError> {
+        let Some(reading) = reading else { return Ok(()) };
+        let (step, config) = (self.step, &self.config.monitor);
+        let with_parameters = step.is_multiple_of(config.parameters_every_steps);
+        self.recorder.step(step, self.epoch, rates, &reading, with_parameters);
+        self.progress.show(rates.learning_rate, &reading);
+        let first_non_finite = reading.statistics.as_ref().and_then(|statistics| statistics.first_non_finite());
+        if reading.skipped_steps > self.skipped_steps {
+            let parameter = first_non_finite.map_or("(no monitor, or an untracked step)", |first| &first.name);
+            tracing::warn!(
+                "step {step}: skipped {} step(s) because a gradient was not finite, first in {parameter}; the weights \
+                 are untouched; if it happens again lower optimizer.learning_rate or set clipping.mode = \"norm\"",
+                reading.skipped_steps - self.skipped_steps
+            );
+        }
+        self.skipped_steps = reading.skipped_steps;
+        if step == 0 {
+            self.report_unreached();
+        }
+        if let Some(statistics) = &reading.statistics {
+            self.history.add(step, statistics);
+        }
+        if reading.skipped_in_a_row >= self.config.optimizer.max_skipped_steps {
+            let parameter = first_non_finite.map_or("an unwatched parameter", |first| &first.name).to_owned();
+            return Err(TrainError::NonFinite { step, in_a_row: reading.skipped_in_a_row, parameter });
+        }
+        Ok(())
+    }
+
+    fn report_unreached(&self) {
+        let unreached = self.gradients.monitor().map(|monitor| monitor.never_reached()).unwrap_or_default();
+        if !unreached.is_empty() {
+            tracing::warn!(
+                "step 0: {} parameter(s) received no gradient and will not be trained: {}; the loss does not depend \
+                 on them",
+                unreached.len(),
+                unreached.join(", ")
+            );
+        }
+    }
+
+    pub(super) fn ending(&self, stop: &StopSignal) -> Option<Ending> {
+        let run = &self.config.run;
+        if let Some(signal) = stop.signal() {
+            return Some(Ending::Signal(signal));
+        }
+        if run.max_steps.is_some_and(|steps| self.step >= steps) {
+            return Some(Ending::MaxSteps);
+        }
+        let is_over = |minutes: f64| self.elapsed().as_secs_f64() >= minutes * 60.0;
+        run.max_minutes.is_some_and(is_over).then_some(Ending::MaxMinutes)
+    }
+
+    pub(super) fn should_evaluate(&self, is_last: bool) -> bool {
+        let every = self.config.evaluate.every_steps;
+        is_last || (every > 0 && self.step.is_multiple_of(every))
+    }
+
+    pub(super) fn early_stopping(&self) -> Option<Ending> {
+        self.early_stopping.should_stop().then_some(Ending::EarlyStopping)
+    }
+
+    /// Ends an epoch: evaluates when due, and says whether the run is over.
+    pub(super) fn finish_epoch(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
+        self.epoch += 1;
+        let is_last = self.config.run.max_epochs.is_some_and(|epochs| self.epoch >= epochs);
+        if is_last || self.epoch.is_multiple_of(self.config.evaluate.every_epochs) {
+            self.evaluate()?;
+        }
+        self.progress.finish_epoch();
+        let ending = self.ending(stop).or_else(|| is_last.then_some(Ending::MaxEpochs));
+        Ok(ending.or_else(|| self.early_stopping()))
+    }
+
+    /// Looks at the validation images, unless that was done at this very step.
+    pub(super) fn evaluate(&mut self) -> Result<(), TrainError> {
+        if self.evaluated_at.replace(self.step) == Some(self.step) {
+            return Ok(());
+        }
+        let training = self.tally.read(&self.classes)?;
+        self.tally = Tally::new(self.classes.len(), self.device)?;
+        let plain = Loss::plain();
+        let validation = evaluate(&self.network, &self.validation, &plain, &self.classes, self.device)?;
+        let is_best = self.early_stopping.add(self.step, &validation);
+        self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation);
+        self.progress.evaluation(self.step, &training, &validation, is_best);
+        if is_best {
+            self.recorder.save(&self.network, "best")?;
+        }
+        self.last_validation = Some(validation);
+        Ok(())
+    }
+}

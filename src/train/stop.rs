@@ -1,0 +1,41 @@
+//! SIGINT and SIGTERM as a flag that the loop looks at.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+/// Whether the process was asked to end.
+#[derive(Debug, Clone, Default)]
+pub struct StopSignal(Arc<AtomicUsize>);
+
+impl StopSignal {
+    /// A flag that the first Ctrl-C or SIGTERM sets; a second one ends the process at once.
+    ///
+    /// # Errors
+    /// Where the system takes no handler.
+    pub fn install() -> std::io::Result<Self> {
+        let stop = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            // Registered in this order, so that the first signal arms what the second one does.
+            let armed = Arc::new(AtomicBool::new(false));
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
+            flag::register(signal, armed)?;
+            flag::register_usize(signal, Arc::clone(&stop.0), signal.unsigned_abs() as usize)?;
+        }
+        Ok(stop)
+    }
+
+    /// The signal that came, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+}

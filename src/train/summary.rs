@@ -1,0 +1,127 @@
+//! What is left to say when a run has ended.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::{Ending, Metrics, State};
+use crate::gradient::{GradientHistory, ParameterHistory};
+
+/// A finished run in a few lines.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Wall time of training and evaluation.
+    pub elapsed: Duration,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Training images seen.
+    pub images: u64,
+    /// The last evaluation.
+    pub validation: Option<Metrics>,
+    /// Best value of the config's `evaluate.metric`, and its step.
+    pub best: Option<(f64, u64)>,
+    /// The name of that metric.
+    pub metric: &'static str,
+    /// What the gradients did.
+    pub history: GradientHistory,
+    /// Parameters with a hook; 0 where monitoring is off.
+    pub hooks: usize,
+    /// Steps skipped because a gradient was not finite.
+    pub skipped_steps: u64,
+    /// The run's folder.
+    pub folder: PathBuf,
+}
+
+impl Summary {
+    /// The summary of a run that has ended.
+    pub fn of(state: &State, ending: Ending) -> Self {
+        Self {
+            ending,
+            elapsed: state.elapsed(),
+            steps: state.step,
+            images: state.images,
+            validation: state.last_validation.clone(),
+            best: state.early_stopping.best().map(|best| (best.value, best.step)),
+            metric: state.config.evaluate.metric.name(),
+            history: state.history.clone(),
+            hooks: state.gradients.monitor().map_or(0, |monitor| monitor.names().count()),
+            skipped_steps: state.skipped_steps,
+            folder: state.recorder.folder().path().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.elapsed.as_secs_f64();
+        let reason = match self.ending {
+            Ending::MaxEpochs => "run.max_epochs reached".to_owned(),
+            Ending::MaxSteps => "run.max_steps reached".to_owned(),
+            Ending::MaxMinutes => "run.max_minutes reached".to_owned(),
+            Ending::EarlyStopping => "no improvement for early_stopping.patience evaluations".to_owned(),
+            Ending::Signal(signal) => format!("signal {signal}"),
+        };
+        writeln!(f, "ended       {reason}")?;
+        writeln!(
+            f,
+            "training    {} steps, {} images in {secs:.1} s ({:.0} images/s)",
+            self.steps,
+            self.images,
+            self.images as f64 / secs
+        )?;
+        if let Some(validation) = &self.validation {
+            writeln!(
+                f,
+                "validation  accuracy {:.2} %, loss {:.4}, precision {:.4}, recall {:.4}, F1 {:.4}",
+                100.0 * validation.accuracy,
+                validation.loss,
+                validation.precision,
+                validation.recall,
+                validation.f1
+            )?;
+        }
+        if let Some((value, step)) = self.best {
+            writeln!(f, "best        {} {value:.4} at step {step}: weights/best.safetensors", self.metric)?;
+        }
+        self.write_gradients(f)?;
+        writeln!(f, "run         {}", self.folder.display())?;
+        write!(f, "open it     make tensorboard, or tensorboard --logdir {}", self.folder.display())
+    }
+}
+
+impl Summary {
+    fn write_gradients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let history = &self.history;
+        if history.readings == 0 {
+            return writeln!(f, "gradients   not watched (monitor.enabled = false)");
+        }
+        writeln!(
+            f,
+            "gradients   {} hooks, {} readings; total norm {:.3e} to {:.3e} (largest at step {}), last {:.3e}",
+            self.hooks, history.readings, history.total.min, history.total.max, history.max_step, history.total.last
+        )?;
+        let by_mean = |a: &&ParameterHistory, b: &&ParameterHistory| {
+            a.norm.geometric_mean().total_cmp(&b.norm.geometric_mean())
+        };
+        let seen = || history.parameters.iter().filter(|parameter| parameter.norm.geometric_mean().is_finite());
+        if let (Some(least), Some(most)) = (seen().min_by(by_mean), seen().max_by(by_mean)) {
+            writeln!(
+                f,
+                "            smallest in {} (mean {:.2e}), largest in {} (mean {:.2e})",
+                least.name,
+                least.norm.geometric_mean(),
+                most.name,
+                most.norm.geometric_mean()
+            )?;
+        }
+        let bad = history.parameters.iter().filter_map(|p| Some((p.first_non_finite?, &p.name))).min();
+        match bad {
+            None => writeln!(f, "            all finite; {} steps skipped", self.skipped_steps),
+            Some((step, name)) => writeln!(
+                f,
+                "            not finite in {} readings, first at step {step} in {name}; {} steps skipped",
+                history.non_finite_readings, self.skipped_steps
+            ),
+        }
+    }
+}
