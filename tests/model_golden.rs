@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use gradwatch::{
     config::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization},
-    model::{self, ImageShape, Network, Parameter, Pass},
+    data::ImageShape,
+    model::{self, Network, Parameter, Pass},
 };
 use serde_json::Value;
 use tch::{Device, Kind, Reduction, Tensor};

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -67,12 +67,14 @@ pub fn start(bars: Option<MultiProgress>) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let (terminal, to_file) = (Terminal(bars), file.clone());
-    let stderr = fmt::layer().with_target(false).without_time().with_writer(move || terminal.clone());
+    let stderr = fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .with_writer(move || terminal.clone());
     let log = fmt::layer().with_ansi(false).with_writer(move || to_file.clone());
     // Fails only where a subscriber is installed already, which nothing else in this program does.
-    let _ = tracing_subscriber::registry()
-        .with(stderr.with_filter(filter()))
-        .with(log.with_filter(filter()))
-        .try_init();
+    let _ =
+        tracing_subscriber::registry().with(stderr.with_filter(filter())).with(log.with_filter(filter())).try_init();
     file
 }

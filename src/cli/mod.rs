@@ -6,7 +6,7 @@ pub mod exit;
 mod log;
 mod train;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -59,7 +59,7 @@ struct TrainArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// Name of the run's folder; without it, the config's name and the time.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = folder_name)]
     run_name: Option<String>,
     /// End after this many optimizer steps (key run.max_steps).
     #[arg(long, value_name = "N")]
@@ -70,6 +70,14 @@ struct TrainArguments {
 struct CheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
+}
+
+/// A run's name is one folder below `run.logdir`.
+fn folder_name(name: &str) -> Result<String, &'static str> {
+    match Path::new(name).file_name() {
+        Some(last) if last == name => Ok(name.to_owned()),
+        _ => Err("want the name of one folder, without slashes"),
+    }
 }
 
 impl ConfigArguments {

@@ -1,11 +1,8 @@
 //! `gradwatch train`: from a config file to a finished run.
 
-use std::{
-    io::{IsTerminal, stderr},
-    path::Path,
-};
+use std::io::{IsTerminal, stderr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use gradwatch::{
     config::Config,
     events::{RunFolder, run_name},
@@ -22,7 +19,7 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let config = arguments.config.load(arguments.max_steps)?;
     let stop = StopSignal::install().context("cannot listen for Ctrl-C")?;
     let name = match &arguments.run_name {
-        Some(name) => checked_name(name)?.to_owned(),
+        Some(name) => name.clone(),
         None => run_name(&arguments.config.config, OffsetDateTime::now_utc()),
     };
     let logdir = config.run.logdir.clone();
@@ -42,14 +39,6 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let code = code_of(state, ending);
     println!("{summary}");
     Ok(code)
-}
-
-/// A name is one folder below `run.logdir`.
-fn checked_name(name: &str) -> Result<&str> {
-    match Path::new(name).file_name() {
-        Some(last) if last == name => Ok(name),
-        _ => bail!("--run-name {name:?}: want the name of one folder, without slashes"),
-    }
 }
 
 fn announce(prepared: &Prepared) {

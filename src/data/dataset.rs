@@ -26,6 +26,11 @@ impl ImageShape {
         self.height * self.width
     }
 
+    /// Channels, rows and columns, as libtorch wants them.
+    pub fn sizes(self) -> [i64; 3] {
+        [self.channels, self.height, self.width].map(|size| size as i64)
+    }
+
     /// Values of one image, all channels.
     pub fn values(self) -> usize {
         self.channels * self.plane()

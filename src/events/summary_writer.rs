@@ -102,12 +102,7 @@ impl SummaryWriter {
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
-    pub fn text(
-        &self,
-        tag: impl Into<Tag>,
-        step: impl Into<Step>,
-        text: impl Into<String>,
-    ) -> Result<(), EventsError> {
+    pub fn text(&self, tag: impl Into<Tag>, step: impl Into<Step>, text: impl Into<String>) -> Result<(), EventsError> {
         let tensor = TensorProto {
             dtype: DT_STRING,
             tensor_shape: Some(TensorShape { dim: vec![Dimension { size: 1 }] }),
@@ -128,12 +123,8 @@ impl SummaryWriter {
         [width, height, channels]: [u32; 3],
     ) -> Result<(), EventsError> {
         let size = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-        let image = Image {
-            height: size(height),
-            width: size(width),
-            colorspace: size(channels),
-            encoded_image_string: png,
-        };
+        let image =
+            Image { height: size(height), width: size(width), colorspace: size(channels), encoded_image_string: png };
         self.summary(tag.into(), step.into(), Content::Image(image), None)
     }
 

@@ -92,8 +92,7 @@ impl Measurement {
 
     /// A finite norm proves that every element is finite, so only the others are looked at again.
     fn count_non_finite(&self, parameters: &mut [ParameterGradient]) -> Result<(), GradientError> {
-        let suspects: Vec<usize> =
-            (0..parameters.len()).filter(|&index| !parameters[index].norm.is_finite()).collect();
+        let suspects: Vec<usize> = (0..parameters.len()).filter(|&index| !parameters[index].norm.is_finite()).collect();
         if suspects.is_empty() {
             return Ok(());
         }

@@ -263,10 +263,7 @@ pub(super) fn fused_sgd(
     check("_fused_sgd_", message)
 }
 
-pub(super) fn fused_adamw(
-    lists: &FusedLists<'_>,
-    options: &super::fused::AdamwOptions,
-) -> Result<(), LibtorchError> {
+pub(super) fn fused_adamw(lists: &FusedLists<'_>, options: &super::fused::AdamwOptions) -> Result<(), LibtorchError> {
     let (beta1, beta2) = options.betas;
     // SAFETY: as for fused_sgd.
     let message = lists.with_raw(|raw| unsafe {

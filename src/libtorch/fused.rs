@@ -120,11 +120,7 @@ fn check_step(operation: &'static str, step: &FusedStep<'_>) -> Result<(), Libto
     Ok(())
 }
 
-fn check_like_params(
-    operation: &'static str,
-    step: &FusedStep<'_>,
-    tensors: &[Tensor],
-) -> Result<(), LibtorchError> {
+fn check_like_params(operation: &'static str, step: &FusedStep<'_>, tensors: &[Tensor]) -> Result<(), LibtorchError> {
     let fits = |(tensor, param): (&Tensor, &Tensor)| {
         tensor.defined()
             && tensor.size() == param.size()

@@ -1,7 +1,7 @@
 //! What the name of an architecture stands for, checked against the images before anything is allocated.
 
 use super::{
-    ImageShape, Model, ModelError,
+    Model, ModelError,
     cnn::{self, Cnn},
     lenet::{self, Lenet5},
     mlp::{self, Mlp},
@@ -10,6 +10,7 @@ use super::{
     vgg::{self, Vgg},
 };
 use crate::config::{Architecture, ModelConfig};
+use crate::data::ImageShape;
 
 /// Far beyond what fits a machine, and small enough that products of four sizes stay within 64 bits.
 const MOST: usize = 1 << 20;

@@ -3,13 +3,14 @@
 use tch::{TchError, Tensor};
 
 use super::{
-    ImageShape, Model, ModelError, Pass,
+    Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average, halve},
     normalization::Normalization,
     parameter::Path,
     residual::Shortcut,
 };
 use crate::config::Activation;
+use crate::data::ImageShape;
 
 /// Channels of the first stage, if the config does not say.
 pub const DEFAULT_WIDTH: i64 = 32;

@@ -2,8 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{ImageShape, Network, build};
+use super::{Network, build};
 use crate::config::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
+use crate::data::ImageShape;
 
 /// The side of [`images`].
 const SIDE: usize = 32;

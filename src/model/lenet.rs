@@ -3,12 +3,13 @@
 use tch::{TchError, Tensor};
 
 use super::{
-    ImageShape, Model, ModelError, Pass,
+    Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
     parameter::Path,
 };
 use crate::config::Activation;
+use crate::data::ImageShape;
 
 /// Channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 6;

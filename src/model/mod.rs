@@ -6,7 +6,8 @@
 //! ```
 //! use gradwatch::{
 //!     config::Config,
-//!     model::{self, ImageShape, Pass},
+//!     data::ImageShape,
+//!     model::{self, Pass},
 //! };
 //! use tch::{Device, Kind, Tensor};
 //!
@@ -46,25 +47,7 @@ pub use error::ModelError;
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
 
-use crate::config::ModelConfig;
-
-/// The size of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageShape {
-    /// 1 for grey, 3 for colour.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-impl ImageShape {
-    /// Channels, height and width, as libtorch wants them. A plan has checked that they are small.
-    fn sizes(self) -> [i64; 3] {
-        [self.channels, self.height, self.width].map(|size| size as i64)
-    }
-}
+use crate::{config::ModelConfig, data::ImageShape};
 
 /// What one run through a model is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

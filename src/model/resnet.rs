@@ -3,12 +3,13 @@
 use tch::{TchError, Tensor};
 
 use super::{
-    ImageShape, Model, ModelError, Pass,
+    Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
 };
 use crate::config::Activation;
+use crate::data::ImageShape;
 
 /// Which of the paper's two families, and how many blocks each stage has.
 #[derive(Debug, Clone, Copy)]

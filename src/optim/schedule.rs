@@ -105,7 +105,8 @@ mod tests {
     use crate::config::Config;
 
     fn schedule(toml: &str, total_steps: u64) -> Schedule {
-        let head = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\noptimizer.learning_rate = 0.8\n";
+        let head =
+            "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\noptimizer.learning_rate = 0.8\n";
         let config = Config::parse(&format!("{head}{toml}"), "test").unwrap();
         Schedule::new(&config.schedule, &config.optimizer, Span { steps_per_epoch: 10, total_steps })
     }

@@ -65,7 +65,8 @@ impl Loss {
 /// images / (classes * images of the class), as scikit-learn's "balanced"; a class without images weighs 0.
 fn balanced(class_counts: &[u64]) -> Vec<f64> {
     let images: u64 = class_counts.iter().sum();
-    let weight = |&count: &u64| if count == 0 { 0.0 } else { images as f64 / (class_counts.len() as u64 * count) as f64 };
+    let weight =
+        |&count: &u64| if count == 0 { 0.0 } else { images as f64 / (class_counts.len() as u64 * count) as f64 };
     class_counts.iter().map(weight).collect()
 }
 

@@ -123,7 +123,8 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             state.gradients.count_skips(&clip.found_inf)?;
 
             // Device sync here, on tracked steps only: loss, norms and skips come to the host in one copy.
-            let reading = if is_tracked { Some(state.gradients.read(&measurement, &clip, &state.tally)?) } else { None };
+            let reading =
+                if is_tracked { Some(state.gradients.read(&measurement, &clip, &state.tally)?) } else { None };
 
             // Clipping and the skip of a non-finite step happen inside the fused kernel.
             let grad_scale = clip.clip_coef.f_reciprocal()?;
@@ -135,7 +136,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             state.record_step(rates, reading)?;
             state.step += 1;
             let ending = state.ending(stop);
-            if state.should_evaluate(ending.is_some()) {
+            if state.should_evaluate(ending) {
                 state.evaluate()?;
             }
             if let Some(ending) = ending.or_else(|| state.early_stopping()) {

@@ -98,12 +98,7 @@ impl Gradients {
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn read(
-        &self,
-        measurement: &Measurement,
-        clip: &ClipOutcome,
-        tally: &Tally,
-    ) -> Result<Reading, TrainError> {
+    pub fn read(&self, measurement: &Measurement, clip: &ClipOutcome, tally: &Tally) -> Result<Reading, TrainError> {
         let accuracy = tally.accuracy()?;
         let extras = [&self.loss, &clip.clip_coef, &self.skipped_steps, &self.skipped_in_a_row, &accuracy];
         let (total_norm, extras, statistics) = match &self.monitor {

@@ -55,14 +55,7 @@ impl Recorder {
     }
 
     /// A tracked step; with `with_parameters` also each parameter's gradient.
-    pub(super) fn step(
-        &mut self,
-        step: u64,
-        epoch: u64,
-        rates: Rates,
-        reading: &Reading,
-        with_parameters: bool,
-    ) {
+    pub(super) fn step(&mut self, step: u64, epoch: u64, rates: Rates, reading: &Reading, with_parameters: bool) {
         let events = self.write_step(step, rates, reading, with_parameters);
         self.note(events);
         let line = self.metrics.write(&Line::Step {
@@ -77,13 +70,7 @@ impl Recorder {
         self.note(line);
     }
 
-    fn write_step(
-        &self,
-        step: u64,
-        rates: Rates,
-        reading: &Reading,
-        with_parameters: bool,
-    ) -> Result<(), EventsError> {
+    fn write_step(&self, step: u64, rates: Rates, reading: &Reading, with_parameters: bool) -> Result<(), EventsError> {
         let events = &self.events;
         events.scalar("loss/step", step, reading.loss)?;
         events.scalar("learning_rate", step, rates.learning_rate)?;

@@ -1,7 +1,9 @@
 //! From a config to a run that can start: everything is checked before anything is written.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use indicatif::MultiProgress;
 use tch::Device;
@@ -46,10 +48,8 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let device = resolve_device(&config.run.device)?;
     let Splits { train, validation } = data::load(&config.data, config.run.seed)?;
     let scale = PixelScale::from_config(&config.data, &train)?;
-    let training = Loader::new(
-        Arc::clone(&train),
-        LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()),
-    )?;
+    let training =
+        Loader::new(Arc::clone(&train), LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()))?;
     let evaluation_batch = match config.evaluate.batch_size {
         0 => 2 * config.data.batch_size,
         size => size,
@@ -65,8 +65,7 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
     // The seed is set here, right before the only draws that depend on it until training starts.
     tch::manual_seed(config.run.seed as i64);
-    let data::ImageShape { channels, height, width } = images.shape();
-    Ok(model::build(&config.model, model::ImageShape { channels, height, width }, images.classes().len(), device)?)
+    Ok(model::build(&config.model, images.shape(), images.classes().len(), device)?)
 }
 
 impl Prepared {
@@ -78,11 +77,8 @@ impl Prepared {
         let Self { config, device, network, training, validation, scale: _, loss } = self;
         let classes = training.dataset().classes().to_vec();
         let gradients = Gradients::new(&network, config.monitor.enabled, device)?;
-        let groups = decay_groups(
-            gradients.params(),
-            config.optimizer.weight_decay,
-            config.optimizer.decay_norms_and_biases,
-        );
+        let groups =
+            decay_groups(gradients.params(), config.optimizer.weight_decay, config.optimizer.decay_norms_and_biases);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let span = span(&config, training.batches_per_epoch());
         let images = training.dataset().len() as u64;
@@ -98,6 +94,7 @@ impl Prepared {
             skipped_steps: 0,
             images: 0,
             last_validation: None,
+            evaluating: Duration::ZERO,
             evaluated_at: None,
             started: Instant::now(),
             config,

@@ -73,6 +73,8 @@ pub struct State {
     pub images: u64,
     /// The latest evaluation.
     pub last_validation: Option<Metrics>,
+    /// Wall time of all evaluations.
+    pub evaluating: Duration,
     pub(super) evaluated_at: Option<u64>,
     pub(super) started: Instant,
 }
@@ -163,9 +165,14 @@ impl State {
         run.max_minutes.is_some_and(is_over).then_some(Ending::MaxMinutes)
     }
 
-    pub(super) fn should_evaluate(&self, is_last: bool) -> bool {
+    /// Who sends a signal wants the process gone, so that ending alone is not followed by an evaluation.
+    pub(super) fn should_evaluate(&self, ending: Option<Ending>) -> bool {
         let every = self.config.evaluate.every_steps;
-        is_last || (every > 0 && self.step.is_multiple_of(every))
+        match ending {
+            Some(Ending::Signal(_)) => false,
+            Some(_) => true,
+            None => every > 0 && self.step.is_multiple_of(every),
+        }
     }
 
     pub(super) fn early_stopping(&self) -> Option<Ending> {
@@ -189,6 +196,7 @@ impl State {
         if self.evaluated_at.replace(self.step) == Some(self.step) {
             return Ok(());
         }
+        let started = Instant::now();
         let training = self.tally.read(&self.classes)?;
         self.tally = Tally::new(self.classes.len(), self.device)?;
         let plain = Loss::plain();
@@ -200,6 +208,7 @@ impl State {
             self.recorder.save(&self.network, "best")?;
         }
         self.last_validation = Some(validation);
+        self.evaluating += started.elapsed();
         Ok(())
     }
 }

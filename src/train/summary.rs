@@ -12,6 +12,8 @@ pub struct Summary {
     pub ending: Ending,
     /// Wall time of training and evaluation.
     pub elapsed: Duration,
+    /// The share of it that evaluation took.
+    pub evaluating: Duration,
     /// Optimizer steps.
     pub steps: u64,
     /// Training images seen.
@@ -38,6 +40,7 @@ impl Summary {
         Self {
             ending,
             elapsed: state.elapsed(),
+            evaluating: state.evaluating,
             steps: state.step,
             images: state.images,
             validation: state.last_validation.clone(),
@@ -53,7 +56,8 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.elapsed.as_secs_f64();
+        let evaluating = self.evaluating.as_secs_f64();
+        let training = self.elapsed.as_secs_f64() - evaluating;
         let reason = match self.ending {
             Ending::MaxEpochs => "run.max_epochs reached".to_owned(),
             Ending::MaxSteps => "run.max_steps reached".to_owned(),
@@ -64,10 +68,10 @@ impl fmt::Display for Summary {
         writeln!(f, "ended       {reason}")?;
         writeln!(
             f,
-            "training    {} steps, {} images in {secs:.1} s ({:.0} images/s)",
+            "time        {} steps, {} images in {training:.1} s training ({:.0} images/s), {evaluating:.1} s evaluating",
             self.steps,
             self.images,
-            self.images as f64 / secs
+            self.images as f64 / training
         )?;
         if let Some(validation) = &self.validation {
             writeln!(
@@ -100,9 +104,8 @@ impl Summary {
             "gradients   {} hooks, {} readings; total norm {:.3e} to {:.3e} (largest at step {}), last {:.3e}",
             self.hooks, history.readings, history.total.min, history.total.max, history.max_step, history.total.last
         )?;
-        let by_mean = |a: &&ParameterHistory, b: &&ParameterHistory| {
-            a.norm.geometric_mean().total_cmp(&b.norm.geometric_mean())
-        };
+        let by_mean =
+            |a: &&ParameterHistory, b: &&ParameterHistory| a.norm.geometric_mean().total_cmp(&b.norm.geometric_mean());
         let seen = || history.parameters.iter().filter(|parameter| parameter.norm.geometric_mean().is_finite());
         if let (Some(least), Some(most)) = (seen().min_by(by_mean), seen().max_by(by_mean)) {
             writeln!(

@@ -1,0 +1,63 @@
+# gradwatch: `make help` lists the targets. Everything is fetched into this checkout; nothing needs root.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+CUDA ?=
+CONFIG ?= configs/fashion-mnist-resnet8.toml
+LOGDIR ?= logs
+PORT ?= 6006
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Fetch libtorch, TensorBoard and Fashion-MNIST (CUDA=1: libtorch with CUDA; found by itself with a driver)
+	@setup/setup.sh libtorch $(if $(CUDA),cuda)
+	@setup/setup.sh tensorboard
+	@setup/setup.sh fashion-mnist
+
+.PHONY: setup-data
+setup-data: ## Fetch Fashion-MNIST only
+	@setup/setup.sh fashion-mnist
+
+.PHONY: build
+build: setup-libtorch ## Build the program: target/release/gradwatch
+	@cargo build --release --locked
+
+.PHONY: setup-libtorch
+setup-libtorch:
+	@setup/setup.sh libtorch $(if $(CUDA),cuda)
+
+.PHONY: demo
+demo: setup-libtorch setup-data build ## Train ResNet-8 on Fashion-MNIST and say what the gradients did
+	@setup/setup.sh tensorboard
+	@target/release/gradwatch train $(CONFIG)
+
+.PHONY: tensorboard
+tensorboard: ## Show all runs in a browser (PORT=6006)
+	@setup/setup.sh tensorboard
+	@.deps/tensorboard/bin/tensorboard --logdir $(LOGDIR) --port $(PORT)
+
+.PHONY: test
+test: setup ## Run every test
+	@cargo test --locked
+
+.PHONY: lint
+lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings denied
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- --deny warnings
+	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+
+.PHONY: bench
+bench: setup ## Measure the event writer and the loader
+	@cargo bench --locked
+
+.PHONY: bench-peers
+bench-peers: build setup-data ## Time the demo beside the same net in PyTorch eager, in turn on this machine
+	@setup/setup.sh peers
+	@.deps/peers/bin/python benches/peers/fashion_mnist.py
+
+.PHONY: clean
+clean: ## Remove what was built (what was fetched stays: rm -rf .deps data)
+	@cargo clean

@@ -1,0 +1,185 @@
+//! Bad input: one clear line, an exit code of its own, nothing half-written.
+
+mod harness;
+
+use std::{fs, path::Path};
+
+use harness::{Outcome, SMALL, Workplace};
+
+const CONFIG: i32 = 3;
+const DATA: i32 = 4;
+const MODEL: i32 = 5;
+const RUN: i32 = 6;
+const DEVICE: i32 = 7;
+
+/// Demands that the program refuses with this code and one line that has all of `want`, and makes no run folder.
+fn refuses(workplace: &Workplace, arguments: &[&str], code: i32, want: &[&str]) -> Outcome {
+    let outcome = workplace.call(arguments);
+    assert_eq!(outcome.code, Some(code), "{arguments:?}: {outcome:#?}");
+    let errors: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("gradwatch: ")).collect();
+    assert_eq!(errors.len(), 1, "{outcome:#?}");
+    for want in want {
+        assert!(errors[0].contains(want), "{want:?} is not in {:?}", errors[0]);
+    }
+    assert!(!workplace.path().join("logs").exists(), "something was written");
+    outcome
+}
+
+fn with(settings: &[&str]) -> Vec<String> {
+    let settings = settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
+    ["train", "small.toml"].map(String::from).into_iter().chain(settings).collect()
+}
+
+fn refuses_settings(settings: &[&str], code: i32, want: &[&str]) {
+    let arguments = with(settings);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    refuses(&Workplace::new(SMALL), &arguments, code, want);
+}
+
+#[test]
+fn wrong_keys_types_and_ranges_are_all_told_at_once_with_the_nearest_right_name() {
+    refuses_settings(
+        &["optimizer.lr=0.1", "run.seeed=1", "data.batch_size=0", "model.dropout=\"much\"", "schedul.name=\"step\""],
+        CONFIG,
+        &[
+            "optimizer.lr: unknown key; did you mean optimizer.learning_rate?",
+            "run.seeed: unknown key; did you mean run.seed?",
+            "data.batch_size: got 0, want a whole number from 1",
+            "model.dropout: got \"much\", want a number",
+            "schedul: unknown key; did you mean schedule?",
+        ],
+    );
+}
+
+#[test]
+fn a_missing_file_a_folder_and_no_toml_are_refused() {
+    let workplace = Workplace::new("run = [");
+    refuses(&workplace, &["train", "nothing.toml"], CONFIG, &["nothing.toml"]);
+    refuses(&workplace, &["train", "."], CONFIG, &["config .:"]);
+    refuses(&workplace, &["check", "small.toml"], CONFIG, &["small.toml is no TOML: line 1"]);
+    fs::write(workplace.path().join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
+    refuses(&workplace, &["train", "binary.toml"], CONFIG, &["binary.toml"]);
+    let workplace = Workplace::new(SMALL);
+    refuses(&workplace, &["train", "small.toml", "--set", "seed"], CONFIG, &["--set \"seed\"", "key=value"]);
+}
+
+#[test]
+fn a_command_line_that_means_nothing_is_clap_s_own_code_2() {
+    let workplace = Workplace::new(SMALL);
+    for arguments in [&["trian"][..], &["train"], &["train", "small.toml", "--max-steps", "-3"]] {
+        assert_eq!(workplace.call(arguments).code, Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn sizes_a_model_cannot_take_are_refused() {
+    refuses_settings(&["model={name=\"vgg11\"}"], MODEL, &["vgg11", "8x8", "at least"]);
+    refuses_settings(&["model={name=\"resnet8\", depth=3}"], MODEL, &["model.depth", "resnet8"]);
+    refuses_settings(
+        &["data.image_size=16", "model={name=\"lenet5\", residual=true}"],
+        MODEL,
+        &["model.residual", "lenet5"],
+    );
+}
+
+#[test]
+fn class_weights_of_another_number_of_classes_are_refused() {
+    refuses_settings(
+        &["loss={class_balance=\"given\", class_weights=[1.0, 2.0]}"],
+        CONFIG,
+        &["loss.class_weights: got 2 weights, want 4"],
+    );
+}
+
+#[test]
+fn devices_that_are_not_there_are_refused() {
+    refuses_settings(&["run.device=tpu"], DEVICE, &["\"tpu\"", "auto, cpu, cuda or cuda:N"]);
+    refuses_settings(&["run.device=\"cuda:63\""], DEVICE, &["cuda:63", "run.device = \"cpu\"", "make setup CUDA=1"]);
+}
+
+#[test]
+fn a_used_an_unwritable_and_a_wandering_run_folder_are_refused() {
+    let workplace = Workplace::new(SMALL);
+    let run = workplace.train("run", &["run.max_steps=1"]);
+    let before: Vec<_> = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
+    assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
+    assert!(outcome.stderr.contains("logs/run is already used; choose another --run-name"), "{outcome:#?}");
+    assert_eq!(fs::read_dir(&run).unwrap().count(), before.len());
+
+    // /proc takes no folders, from root neither.
+    refuses_settings(&["run.logdir=/proc/logs"], RUN, &["/proc/logs/", "cannot be created", "run.logdir"]);
+    let outcome = Workplace::new(SMALL).call(&["train", "small.toml", "--run-name", "../elsewhere"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(outcome.stderr.contains("the name of one folder, without slashes"), "{outcome:#?}");
+}
+
+/// An IDX file: magic, sizes, then the data.
+fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    bytes.extend(dims.iter().flat_map(|size| size.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+fn write_mnist(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for (split, count) in [("train", 20u32), ("t10k", 10)] {
+        let pixels: Vec<u8> = (0..count * 64).map(|index| (index * 37 % 251) as u8).collect();
+        let labels: Vec<u8> = (0..count).map(|index| (index % 10) as u8).collect();
+        fs::write(folder.join(format!("{split}-images-idx3-ubyte")), idx(&[count, 8, 8], &pixels)).unwrap();
+        fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), idx(&[count], &labels)).unwrap();
+    }
+}
+
+#[test]
+fn missing_truncated_wrong_and_mislabelled_data_files_are_named() {
+    let toml = "run = { max_epochs = 1, threads = 1 }\ndata = { source = \"idx\", path = \"mnist\", batch_size = 4 }\n\
+                model = { name = \"mlp\", width = 8, depth = 1 }";
+    let workplace = Workplace::new(toml);
+    let train = ["train", "small.toml"];
+    refuses(&workplace, &train, DATA, &["mnist", "does not exist", "data.path"]);
+
+    let folder = workplace.path().join("mnist");
+    let damage = |file: &str, change: &dyn Fn(&mut Vec<u8>), want: &[&str]| {
+        write_mnist(&folder);
+        let path = folder.join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        refuses(&workplace, &train, DATA, &[&[file], want].concat());
+    };
+    damage("train-images-idx3-ubyte", &|bytes| bytes.truncate(500), &["truncated", "got 500 bytes", "want 1296"]);
+    damage("t10k-labels-idx1-ubyte", &|bytes| bytes[3] = 9, &["magic"]);
+    damage("train-labels-idx1-ubyte", &|bytes| bytes[8 + 7] = 200, &["label 7 of", "is 200", "want 0..=9"]);
+    write_mnist(&folder);
+    fs::remove_file(folder.join("t10k-images-idx3-ubyte")).unwrap();
+    refuses(&workplace, &train, DATA, &["t10k-images-idx3-ubyte", "does not exist"]);
+
+    write_mnist(&folder);
+    assert_eq!(workplace.call(&train).code, Some(0));
+}
+
+#[test]
+fn an_image_that_does_not_decode_stops_the_run_or_is_named_and_left_out() {
+    let toml = "run = { max_epochs = 1, threads = 1 }\n\
+                data = { source = \"folder\", path = \"images\", image_size = 8, channels = 1, batch_size = 4, \
+                validation_fraction = 0.4 }\nmodel = { name = \"mlp\", width = 8, depth = 1 }";
+    let workplace = Workplace::new(toml);
+    for class in ["cat", "dog"] {
+        let folder = workplace.path().join("images").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for index in 0..10u8 {
+            let image = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * y) as u8 * 3 + index]));
+            image.save(folder.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    fs::write(workplace.path().join("images/dog/3.png"), "no picture").unwrap();
+    let stopped = workplace.call(&["train", "small.toml", "--run-name", "stop"]);
+    assert_eq!(stopped.code, Some(DATA), "{stopped:#?}");
+    assert!(stopped.stderr.contains("dog/3.png"), "{stopped:#?}");
+    let skipped = workplace.call(&["train", "small.toml", "--run-name", "skip", "--set", "data.on_bad_image=skip"]);
+    assert_eq!(skipped.code, Some(9), "{skipped:#?}");
+    assert_eq!(skipped.stderr.matches("dog/3.png").count(), 1, "{skipped:#?}");
+    assert!(skipped.stderr.contains("1 image(s) did not decode"), "{skipped:#?}");
+}

@@ -1,0 +1,112 @@
+//! Runs the program as a user would, in a scratch folder.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use gradwatch::events::{
+    EventFile,
+    proto::{Content, What},
+};
+use tempfile::TempDir;
+
+/// A folder with one config, in which the program runs.
+pub struct Workplace {
+    folder: TempDir,
+}
+
+/// How a call of the program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A small experiment that has a little of everything: augmentation, dropout, batch normalization, a schedule.
+pub const SMALL: &str = r#"
+run = { max_epochs = 2, threads = 1 }
+data = { source = "synthetic", samples = 300, classes = 4, image_size = 8, channels = 1, batch_size = 32, augment = { hflip = 0.5, random_crop = 1 } }
+model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
+optimizer = { learning_rate = 0.05 }
+schedule = { name = "one_cycle" }
+clipping = { mode = "norm", max_norm = 0.5 }
+monitor = { parameters_every_steps = 2 }
+"#;
+
+impl Workplace {
+    pub fn new(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("small.toml"), toml).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn run_folder(&self, name: &str) -> PathBuf {
+        self.path().join("logs").join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
+        command.args(arguments).current_dir(self.path()).env_remove("RUST_LOG");
+        command
+    }
+
+    /// Calls the program and waits for it.
+    pub fn call(&self, arguments: &[&str]) -> Outcome {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Trains into `logs/<name>` and demands success.
+    pub fn train(&self, name: &str, settings: &[&str]) -> PathBuf {
+        let mut arguments = vec!["train", "small.toml", "--run-name", name];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let outcome = self.call(&arguments);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        self.run_folder(name)
+    }
+
+    /// Starts the program without waiting for it.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+/// The event file of a run.
+pub fn event_file(run: &Path) -> PathBuf {
+    let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    let is_events = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.");
+    let mut found: Vec<PathBuf> = entries.filter(is_events).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or torn file.
+pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
+    let mut values = BTreeMap::new();
+    for event in EventFile::open(&event_file(run)).unwrap() {
+        let event = event.unwrap();
+        let Some(What::Summary(summary)) = event.what else { continue };
+        for value in summary.value {
+            if let Some(Content::SimpleValue(number)) = value.content {
+                let earlier = values.insert((value.tag.clone(), event.step), number.to_bits());
+                assert!(earlier.is_none(), "{} twice at step {}", value.tag, event.step);
+            }
+        }
+    }
+    values
+}
+
+/// The bytes of the last weights.
+pub fn last_weights(run: &Path) -> Vec<u8> {
+    fs::read(run.join("weights/last.safetensors")).unwrap()
+}
