@@ -32,8 +32,7 @@
 //!     loss.backward();
 //!     let statistics = monitor.collect()?;
 //!     write_gradients(&writer, step, &statistics)?;
-//!     let grads: Vec<Tensor> = vs.trainable_variables().iter().map(Tensor::grad).collect();
-//!     clip_grad_norm(&grads, 1.0)?;
+//!     clip_grad_norm(&monitor.grads(), 1.0)?;
 //!     if statistics.is_finite() {
 //!         optimizer.step();
 //!     }

@@ -1,40 +1,58 @@
-"""Prints every event of a file as TensorBoard's own reader sees it: one JSON value a line.
+"""Prints what TensorBoard reads from a folder of event files, one JSON value a line.
 
-Called by tensorboard_reads_events.rs with TensorBoard's own Python.
+Called by tensorboard_reads_events.rs with TensorBoard's own Python. First come all values as they are stored, as the
+EventAccumulator gives them with nothing left out. Then come the histograms as the dashboards get them, after
+data_compat has turned them into rows of left edge, right edge and count.
 """
 
+import glob
 import json
 import sys
 
-from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.backend.event_processing import event_accumulator, event_file_loader
+from tensorboard.util import tensor_util
 
+logdir = sys.argv[1]
 accumulator = event_accumulator.EventAccumulator(
-    sys.argv[1], size_guidance={name: 0 for name in event_accumulator.DEFAULT_SIZE_GUIDANCE}
+    logdir, size_guidance=event_accumulator.STORE_EVERYTHING_SIZE_GUIDANCE
 )
 accumulator.Reload()
 tags = accumulator.Tags()
 
 
-def show(**fields):
-    # repr keeps every bit of a float, and NaN and infinities as Python writes them.
-    print(json.dumps({name: repr(value) if isinstance(value, float) else value for name, value in fields.items()}))
+def exact(value):
+    """repr keeps every bit of a float and can say nan and inf, which JSON cannot."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list):
+        return [exact(item) for item in value]
+    return value
+
+
+def show(kind, tag, event, **fields):
+    fields = {name: exact(value) for name, value in fields.items()}
+    print(json.dumps({"kind": kind, "tag": tag, "step": event.step, "wall_time": exact(event.wall_time), **fields}))
 
 
 for tag in tags["scalars"]:
     for event in accumulator.Scalars(tag):
-        show(kind="scalar", tag=tag, step=event.step, wall_time=event.wall_time, value=event.value)
+        show("scalar", tag, event, value=event.value)
 for tag in tags["histograms"]:
     for event in accumulator.Histograms(tag):
         value = event.histogram_value
-        show(kind="histogram", tag=tag, step=event.step, wall_time=event.wall_time, limits=list(map(repr, value.bucket_limit)),
-             counts=list(map(repr, value.bucket)), min=value.min, max=value.max, num=value.num, sum=value.sum,
-             sum_squares=value.sum_squares)
+        show("histogram", tag, event, limits=list(value.bucket_limit), counts=list(value.bucket),
+             moments=[value.min, value.max, value.num, value.sum, value.sum_squares])
 for tag in tags["images"]:
     for event in accumulator.Images(tag):
-        show(kind="image", tag=tag, step=event.step, wall_time=event.wall_time, width=event.width, height=event.height,
-             bytes=event.encoded_image_string.hex())
+        show("image", tag, event, width=event.width, height=event.height, png=event.encoded_image_string.hex())
 for tag in tags["tensors"]:
     for event in accumulator.Tensors(tag):
-        show(kind="text", tag=tag, step=event.step, wall_time=event.wall_time,
-             text=event.tensor_proto.string_val[0].decode(),
+        array = tensor_util.make_ndarray(event.tensor_proto)
+        show("text", tag, event, text=array.item().decode(), shape=list(array.shape),
              plugin=accumulator.SummaryMetadata(tag).plugin_data.plugin_name)
+for path in sorted(glob.glob(f"{logdir}/events.out.tfevents.*")):
+    for event in event_file_loader.EventFileLoader(path).Load():
+        for value in event.summary.value:
+            if value.metadata.plugin_data.plugin_name == "histograms":
+                rows = tensor_util.make_ndarray(value.tensor)
+                show("dashboard", value.tag, event, rows=rows.astype(float).tolist())

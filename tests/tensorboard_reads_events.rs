@@ -1,117 +1,151 @@
 //! What the writer wrote, read back by the real TensorBoard.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
-use gradwatch::events::{EventFile, Histogram, SummaryWriter, WallTime};
-use serde_json::Value;
+use gradwatch::events::{Histogram, Step, SummaryWriter, Value, WallTime};
+use serde_json::Value as Json;
 
-/// Every value that TensorBoard sees in a folder.
-fn read(logdir: &Path) -> Vec<Value> {
+/// Every value that TensorBoard sees in a folder, as read_events.py prints it.
+fn read(logdir: &Path) -> Vec<Json> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/tensorboard/bin/python");
-    assert!(python.exists(), "TensorBoard is not set up: run `make setup`");
+    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
     let output = Command::new(python).arg(root.join("tests/read_events.py")).arg(logdir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn number(value: &Value) -> f64 {
-    // Python's repr says nan and inf as Rust reads them.
-    value.as_str().unwrap().parse().unwrap()
+/// Writes values one second apart, and reads back what is stored and what the histogram dashboard gets.
+fn written_and_read(values: &[(&str, u64, Value)]) -> (Vec<Json>, Vec<Json>) {
+    let logdir = tempfile::tempdir().unwrap();
+    let writer = SummaryWriter::create(logdir.path()).unwrap();
+    for (index, (tag, step, value)) in values.iter().enumerate() {
+        writer.value_at(wall_time(index), *tag, *step, value.clone()).unwrap();
+    }
+    writer.close().unwrap();
+    let (stored, shown): (Vec<_>, Vec<_>) =
+        read(logdir.path()).into_iter().partition(|seen| seen["kind"] != "dashboard");
+    assert_eq!(stored.len(), values.len());
+    (stored, shown)
+}
+
+fn wall_time(index: usize) -> WallTime {
+    WallTime::from_secs(1.7e9 + index as f64 + 0.123_456).unwrap()
+}
+
+/// A float as Python's repr writes it, which Rust reads, NaN and infinities too.
+fn number(seen: &Json) -> f64 {
+    seen.as_str().unwrap().parse().unwrap()
+}
+
+fn numbers(seen: &Json) -> Vec<f64> {
+    seen.as_array().unwrap().iter().map(number).collect()
+}
+
+fn assert_key(seen: &Json, kind: &str, tag: &str, step: u64, index: usize) {
+    assert_eq!((&seen["kind"], &seen["tag"], &seen["step"]), (&kind.into(), &tag.into(), &step.into()));
+    assert_eq!(number(&seen["wall_time"]), wall_time(index).as_secs(), "{seen}");
 }
 
 #[test]
 fn every_scalar_comes_back_with_its_step_and_wall_time() {
-    let logdir = tempfile::tempdir().unwrap();
-    let writer = SummaryWriter::create(logdir.path()).unwrap();
-    let values = [0.0, -0.0, 1.5, -3.25e-30, 1e-40, 3.4e38, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.1];
-    let cases: Vec<(u64, f64, f64)> = (0..1000u64)
-        .map(|index| (index * index * 9_000_000, 1.7e9 + index as f64 / 8.0, values[index as usize % values.len()]))
+    let numbers = [
+        0.0,
+        -0.0,
+        0.1,
+        -1.5,
+        1e-40,
+        -1e-45,
+        1e-60,
+        3.4e38,
+        1e39,
+        16_777_217.0,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+    ];
+    // More values than TensorBoard keeps by default, at steps up to the largest there is.
+    let largest = i64::MAX as u64;
+    let values: Vec<_> = (0..12_000)
+        .map(|index: usize| {
+            let step = if index == 11_999 { largest } else { (index as u64).pow(4) };
+            ("loss/train", step, Value::Scalar(numbers[index % numbers.len()]))
+        })
         .collect();
-    for &(step, wall_time, value) in &cases {
-        writer.scalar_at(WallTime::from_secs(wall_time), "loss/train", step, value).unwrap();
+    let (stored, _) = written_and_read(&values);
+    for (index, (seen, (tag, step, value))) in stored.iter().zip(&values).enumerate() {
+        assert_key(seen, "scalar", tag, *step, index);
+        let Value::Scalar(value) = value else { unreachable!() };
+        let (got, want) = (number(&seen["value"]), f64::from(*value as f32));
+        assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "got {got}, want {want}");
     }
-    writer.close().unwrap();
-    let seen = read(logdir.path());
-    assert_eq!(seen.len(), cases.len());
-    for (seen, (step, wall_time, value)) in seen.iter().zip(cases) {
-        assert_eq!(seen["tag"], "loss/train");
-        assert_eq!(seen["step"].as_u64().unwrap(), step);
-        assert_eq!(number(&seen["wall_time"]), wall_time);
-        let (got, want) = (number(&seen["value"]) as f32, value as f32);
-        assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{got} {want}");
-    }
+    assert_eq!(Step::from(u64::MAX).get(), largest);
 }
 
 #[test]
-fn every_bucket_of_a_histogram_comes_back() {
-    let logdir = tempfile::tempdir().unwrap();
-    let writer = SummaryWriter::create(logdir.path()).unwrap();
-    writer.histogram("grad_histogram/fc.weight", 3u64, Histogram::of(&[0.0, 1.0, 2.0, 4.0], 4)).unwrap();
-    let (limits, counts) = (vec![-1.0, 0.0, 8.0], vec![5.0, 0.0, 2.0]);
-    writer.histogram("made", 4u64, Histogram::from_buckets([-2.0, 8.0], 1.0, 70.0, limits, counts)).unwrap();
-    writer.close().unwrap();
-    let seen = read(logdir.path());
-    let list = |value: &Value| value.as_array().unwrap().iter().map(number).collect::<Vec<_>>();
-    assert_eq!(seen.len(), 2);
-    assert_eq!((&seen[0]["tag"], &seen[0]["step"]), (&"grad_histogram/fc.weight".into(), &3.into()));
-    assert_eq!(list(&seen[0]["limits"]), [1.0, 2.0, 3.0, 4.0]);
-    assert_eq!(list(&seen[0]["counts"]), [1.0; 4]);
-    let moments = ["min", "max", "num", "sum", "sum_squares"].map(|name| number(&seen[0][name]));
-    assert_eq!(moments, [0.0, 4.0, 4.0, 7.0, 21.0]);
-    assert_eq!(list(&seen[1]["limits"]), [-1.0, 0.0, 8.0]);
-    assert_eq!(list(&seen[1]["counts"]), [5.0, 0.0, 2.0]);
+fn every_bucket_comes_back_and_the_dashboard_gets_finite_edges_and_no_empty_ends() {
+    let infinite = f64::INFINITY;
+    let made = Histogram::from_buckets(
+        [-0.75, 1.5],
+        1.25,
+        3.5,
+        vec![-2.0, -1.0, 0.0, 1.0, 2.0, infinite],
+        vec![0.0, 0.0, 3.0, 0.0, 1.0, 0.0],
+    );
+    let values = [
+        ("grad_histogram/fc.weight", 3, Value::Histogram(Histogram::of(&[0.0, 1.0, 2.0, 4.0, f32::NAN], 4))),
+        ("grad_histogram/fc.weight", 4, Value::Histogram(made.unwrap())),
+        ("grad_histogram/fc.weight", 5, Value::Histogram(Histogram::of(&[0.25; 9], 30))),
+        ("grad_histogram/fc.weight", 6, Value::Histogram(Histogram::of(&[], 30))),
+    ];
+    // Derived by hand: limits, counts, [min, max, num, sum, sum of squares], and rows of left edge, right edge, count.
+    type Want<'a> = (&'a [f64], &'a [f64], [f64; 5], &'a [[f64; 3]]);
+    let want: [Want; 4] = [
+        (
+            &[1.0, 2.0, 3.0, 4.0],
+            &[1.0, 1.0, 1.0, 1.0],
+            [0.0, 4.0, 4.0, 7.0, 21.0],
+            &[[0.0, 1.0, 1.0], [1.0, 2.0, 1.0], [2.0, 3.0, 1.0], [3.0, 4.0, 1.0]],
+        ),
+        (
+            &[0.0, 1.0, 1.5],
+            &[3.0, 0.0, 1.0],
+            [-0.75, 1.5, 4.0, 1.25, 3.5],
+            &[[-0.75, 0.0, 3.0], [0.0, 1.0, 0.0], [1.0, 1.5, 1.0]],
+        ),
+        (&[0.25], &[9.0], [0.25, 0.25, 9.0, 2.25, 0.5625], &[[0.25, 0.25, 9.0]]),
+        (&[], &[], [0.0; 5], &[]),
+    ];
+    let (stored, shown) = written_and_read(&values);
+    assert_eq!(shown.len(), 4);
+    for (index, (limits, counts, moments, rows)) in want.into_iter().enumerate() {
+        let (tag, step, _) = &values[index];
+        assert_key(&stored[index], "histogram", tag, *step, index);
+        assert_eq!(numbers(&stored[index]["limits"]), limits);
+        assert_eq!(numbers(&stored[index]["counts"]), counts);
+        assert_eq!(numbers(&stored[index]["moments"]), moments);
+        assert_key(&shown[index], "dashboard", tag, *step, index);
+        let seen: Vec<_> = shown[index]["rows"].as_array().unwrap().iter().map(numbers).collect();
+        assert_eq!(seen, rows);
+    }
 }
 
 #[test]
 fn text_and_images_reach_their_plugins() {
-    let logdir = tempfile::tempdir().unwrap();
-    let writer = SummaryWriter::create(logdir.path()).unwrap();
-    writer.text("config", 0u64, "# a *table*\n|ü|").unwrap();
-    writer.image("curve", 5u64, b"\x89PNG not looked at".to_vec(), [640, 480, 3]).unwrap();
-    writer.close().unwrap();
-    let seen = read(logdir.path());
-    let [image, text] = &seen[..] else { panic!("{seen:?}") };
-    assert_eq!((&text["text"], &text["plugin"]), (&"# a *table*\n|ü|".into(), &"text".into()));
-    assert_eq!((&image["width"], &image["height"], &image["step"]), (&640.into(), &480.into(), &5.into()));
-    assert_eq!(image["bytes"], "89504e47206e6f74206c6f6f6b6564206174");
-}
-
-#[test]
-fn what_was_queued_is_on_disk_after_a_panic_and_after_a_flush() {
-    let logdir = tempfile::tempdir().unwrap();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let writer = SummaryWriter::create(logdir.path().join("panic")).unwrap();
-        (0..1000u64).for_each(|step| writer.scalar("a", step, 1.0).unwrap());
-        panic!("the loop fails");
-    }));
-    assert!(outcome.is_err());
-    assert_eq!(read(&logdir.path().join("panic")).len(), 1000);
-
-    let writer = SummaryWriter::create(logdir.path().join("flush")).unwrap();
-    (0..1000u64).for_each(|step| writer.scalar("a", step, 1.0).unwrap());
-    writer.flush().unwrap();
-    assert_eq!(EventFile::open(writer.path()).unwrap().filter(Result::is_ok).count(), 1001);
-}
-
-#[test]
-fn entries_of_several_threads_are_all_there() {
-    let logdir = tempfile::tempdir().unwrap();
-    let writer = SummaryWriter::create(logdir.path()).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..4u64 {
-            let writer = &writer;
-            scope.spawn(move || {
-                (0..5000u64).for_each(|step| writer.scalar(format!("t{thread}"), step, step as f64).unwrap());
-            });
-        }
-    });
-    let path = writer.path().to_owned();
-    writer.close().unwrap();
-    let events = EventFile::open(&path).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    assert_eq!(events.len(), 1 + 4 * 5000);
+    let png = b"\x89PNG not looked at".to_vec();
+    let text = "# a *table*\n\n|ü|\n|-|\n";
+    let values = [
+        ("curve", 5, Value::Image { png, width: 640, height: 480 }),
+        ("config", 0, Value::Text(text.into())),
+        ("config", 7, Value::Text(String::new())),
+    ];
+    let (stored, _) = written_and_read(&values);
+    let [image, config, empty] = &stored[..] else { unreachable!() };
+    assert_key(image, "image", "curve", 5, 0);
+    assert_eq!((&image["width"], &image["height"]), (&640.into(), &480.into()));
+    assert_eq!(image["png"], "89504e47206e6f74206c6f6f6b6564206174");
+    assert_key(config, "text", "config", 0, 1);
+    assert_eq!((&config["text"], &config["plugin"]), (&text.into(), &"text".into()));
+    assert_key(empty, "text", "config", 7, 2);
+    assert_eq!((&empty["text"], &empty["shape"]), (&"".into(), &Json::Array(vec![])));
 }

@@ -1,44 +1,93 @@
 //! A histogram on its way into an event file.
+//!
+//! TensorBoard turns what is stored here into rows of (left, right, count) when it reads (tensorboard/data_compat.py):
+//! it drops the empty buckets of both ends, takes `min` as the left edge of the first bucket that is left and `max` as
+//! the right edge of the last, and the limits only between them, all rounded to f32. A [`Histogram`] is kept in that
+//! form: no empty bucket at an end, `max` as its last limit, every edge finite and none left of the one before it. So
+//! the file says what the dashboard shows.
 
-use super::proto::HistogramProto;
+use super::{EventsError, proto::HistogramProto};
 
 /// Counts of values in buckets, with their moments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram(HistogramProto);
 
 impl Histogram {
-    /// `buckets` buckets of equal width from the smallest to the largest value. Values that are not finite are left
-    /// out: TensorBoard cannot place them.
+    /// `buckets` (at least one) of equal width from the smallest to the largest value, each with its left edge and
+    /// without its right one; the last has both. Equal values make one bucket without width. Values that are not finite
+    /// are left out of everything, since TensorBoard cannot place them.
     pub fn of(values: &[f32], buckets: usize) -> Self {
         let finite = || values.iter().copied().filter(|value| value.is_finite()).map(f64::from);
         let (min, max) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), v| (min.min(v), max.max(v)));
         if min > max {
             return Self(HistogramProto::default());
         }
-        let buckets = if min == max { 1 } else { buckets.max(1) };
-        let width = (max - min) / buckets as f64;
-        let mut counts = vec![0.0; buckets];
+        let inner = if min == max { 0 } else { buckets.max(1) - 1 };
+        let width = (max - min) / (inner + 1) as f64;
+        let mut limits: Vec<f64> = (1..=inner).map(|bucket| min + bucket as f64 * width).collect();
+        let mut counts = vec![0.0; inner + 1];
         for value in finite() {
-            let bucket = if width > 0.0 { ((value - min) / width) as usize } else { 0 };
-            counts[bucket.min(buckets - 1)] += 1.0;
+            // Searched, not divided: a value at a limit must not fall on its other side by rounding.
+            if let Some(count) = counts.get_mut(limits.partition_point(|&limit| limit <= value)) {
+                *count += 1.0;
+            }
         }
-        let limits = (1..=buckets).map(|bucket| if bucket == buckets { max } else { min + bucket as f64 * width });
+        limits.push(max);
         Self(HistogramProto {
             min,
             max,
-            num: finite().count() as f64,
+            num: counts.iter().sum(),
             sum: finite().sum(),
             sum_squares: finite().map(|value| value * value).sum(),
-            bucket_limit: limits.collect(),
+            bucket_limit: limits,
             bucket: counts,
         })
     }
 
-    /// Ready-made buckets: `counts[i]` values up to `limits[i]` and above the limit before it. The limits rise.
-    pub fn from_buckets(range: [f64; 2], sum: f64, sum_squares: f64, limits: Vec<f64>, counts: Vec<f64>) -> Self {
-        let num = counts.iter().sum();
+    /// Ready-made buckets: `counts[i]` values between `limits[i - 1]` and `limits[i]`, the first bucket being open to
+    /// the left. `range` is the smallest and the largest value. The last limit may be infinite.
+    ///
+    /// # Errors
+    /// Where there are not as many limits as counts, the limits do not rise, a count is negative or not finite, or
+    /// `range` is not finite or lies outside the buckets that hold values.
+    pub fn from_buckets(
+        range: [f64; 2],
+        sum: f64,
+        sum_squares: f64,
+        mut limits: Vec<f64>,
+        mut counts: Vec<f64>,
+    ) -> Result<Self, EventsError> {
+        let refuse = |got: String, want| Err(EventsError::Histogram { got, want });
+        if limits.len() != counts.len() {
+            return refuse(format!("{} limits and {} counts", limits.len(), counts.len()), "as many of each");
+        }
+        if let Some((index, pair)) = limits.windows(2).enumerate().find(|(_, pair)| !matches!(pair, [a, b] if a < b)) {
+            return refuse(format!("limits {pair:?} at {index}"), "limits that rise");
+        }
+        if let Some((index, count)) =
+            counts.iter().enumerate().find(|(_, count)| !(count.is_finite() && **count >= 0.0))
+        {
+            return refuse(format!("a count of {count} at {index}"), "counts that are finite and not negative");
+        }
+        let filled = |count: &f64| *count > 0.0;
+        let (Some(first), Some(last)) = (counts.iter().position(filled), counts.iter().rposition(filled)) else {
+            return Ok(Self(HistogramProto::default()));
+        };
+        counts.truncate(last + 1);
+        limits.truncate(last);
+        counts.drain(..first);
+        limits.drain(..first);
         let [min, max] = range;
-        Self(HistogramProto { min, max, num, sum, sum_squares, bucket_limit: limits, bucket: counts })
+        let reaches = |edges: [Option<&f64>; 2]| edges.into_iter().flatten().all(|edge| min <= *edge && *edge <= max);
+        if !(min.is_finite() && max.is_finite() && min <= max && reaches([limits.first(), limits.last()])) {
+            return refuse(
+                format!("values from {min} to {max}"),
+                "a finite range that ends in the outermost filled buckets",
+            );
+        }
+        limits.push(max);
+        let num = counts.iter().sum();
+        Ok(Self(HistogramProto { min, max, num, sum, sum_squares, bucket_limit: limits, bucket: counts }))
     }
 
     pub(super) fn into_proto(self) -> HistogramProto {
@@ -65,16 +114,74 @@ mod tests {
     fn equal_values_are_one_bucket_and_no_values_are_none() {
         let equal = Histogram::of(&[2.5; 7], 30).into_proto();
         assert_eq!((equal.bucket_limit, equal.bucket), (vec![2.5], vec![7.0]));
-        assert!(Histogram::of(&[f32::NAN], 30).into_proto().bucket.is_empty());
+        assert_eq!(Histogram::of(&[f32::NAN], 30).into_proto(), HistogramProto::default());
+        assert_eq!(Histogram::of(&[1.0, 2.0], 0).into_proto().bucket, [2.0]);
+    }
+
+    #[test]
+    fn empty_buckets_at_the_ends_and_infinite_limits_do_not_reach_the_file() {
+        let limits = vec![-2.0, -1.0, 0.0, 1.0, 2.0, f64::INFINITY];
+        let counts = vec![0.0, 0.0, 3.0, 0.0, 1.0, 0.0];
+        let histogram = Histogram::from_buckets([-0.5, 1.5], 0.5, 3.0, limits, counts).unwrap().into_proto();
+        assert_eq!(histogram.bucket_limit, [0.0, 1.0, 1.5]);
+        assert_eq!(histogram.bucket, [3.0, 0.0, 1.0]);
+        assert_eq!((histogram.min, histogram.max, histogram.num), (-0.5, 1.5, 4.0));
+
+        let open = Histogram::from_buckets([5.0, 9.0], 14.0, 106.0, vec![0.0, f64::INFINITY], vec![0.0, 2.0]);
+        assert_eq!(open.unwrap().into_proto().bucket_limit, [9.0]);
+        let empty = Histogram::from_buckets([0.0, 0.0], 0.0, 0.0, vec![1.0], vec![0.0]).unwrap();
+        assert_eq!(empty.into_proto(), HistogramProto::default());
+    }
+
+    #[test]
+    fn buckets_that_tensorboard_would_show_backwards_are_refused() {
+        let refused = |range, limits: &[f64], counts: &[f64]| {
+            Histogram::from_buckets(range, 0.0, 0.0, limits.to_vec(), counts.to_vec()).unwrap_err().to_string()
+        };
+        let prefix = "a histogram cannot be made: got ";
+        assert_eq!(
+            refused([0.0, 1.0], &[1.0], &[]),
+            format!("{prefix}1 limits and 0 counts, want as many of each; mend the buckets given to it")
+        );
+        assert!(refused([0.0, 1.0], &[1.0, 1.0], &[1.0, 1.0]).starts_with(&format!("{prefix}limits [1.0, 1.0] at 0")));
+        assert!(refused([0.0, 1.0], &[f64::NAN, 1.0], &[1.0, 1.0]).starts_with(&format!("{prefix}limits [NaN, 1.0]")));
+        assert!(refused([0.0, 1.0], &[1.0, 2.0], &[1.0, -1.0]).starts_with(&format!("{prefix}a count of -1 at 1")));
+        assert!(refused([0.0, 1.0], &[1.0], &[f64::NAN]).starts_with(&format!("{prefix}a count of NaN at 0")));
+        for range in [[1.5, 3.0], [0.0, 0.5], [2.0, 0.0], [f64::NAN, 2.0], [0.0, f64::INFINITY]] {
+            assert!(
+                refused(range, &[1.0, 2.0], &[1.0, 1.0]).starts_with(&format!("{prefix}values from ")),
+                "{range:?}"
+            );
+        }
+    }
+
+    /// Looks at every value once for every bucket.
+    fn slow_counts(values: &[f32], min: f64, limits: &[f64]) -> Vec<f64> {
+        let lefts = std::iter::once(&min).chain(limits);
+        let is_last = |bucket: usize| bucket + 1 == limits.len();
+        lefts
+            .zip(limits)
+            .enumerate()
+            .map(|(bucket, (&left, &right))| {
+                let is_inside = |v: f64| left <= v && (v < right || is_last(bucket) && v == right);
+                values.iter().filter(|&&value| is_inside(f64::from(value))).count() as f64
+            })
+            .collect()
     }
 
     proptest! {
         #[test]
-        fn every_value_is_in_exactly_one_bucket(values in prop::collection::vec(-1e6f32..1e6, 1..200), n in 1usize..40) {
-            let histogram = Histogram::of(&values, n).into_proto();
-            prop_assert_eq!(histogram.bucket.iter().sum::<f64>(), values.len() as f64);
-            prop_assert!(histogram.bucket_limit.windows(2).all(|pair| pair[0] < pair[1]));
+        fn counts_equal_those_of_the_slow_twin(
+            values in prop::collection::vec(prop_oneof![-1e6f32..1e6, (-8i8..8).prop_map(f32::from), prop::num::f32::NORMAL], 1..200),
+            buckets in 1usize..40,
+        ) {
+            let histogram = Histogram::of(&values, buckets).into_proto();
+            prop_assert_eq!(&histogram.bucket, &slow_counts(&values, histogram.min, &histogram.bucket_limit));
+            prop_assert_eq!(histogram.num, values.len() as f64);
+            prop_assert_eq!(histogram.sum, values.iter().copied().map(f64::from).sum::<f64>());
+            prop_assert!(histogram.bucket_limit.is_sorted());
             prop_assert_eq!(histogram.bucket_limit.last().copied(), Some(histogram.max));
+            prop_assert!(histogram.bucket[0] > 0.0);
         }
     }
 }

@@ -6,7 +6,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::EventsError;
+
 /// The name of a series, e.g. `loss/train`. TensorBoard groups series by what stands before the first slash.
+///
+/// Cloning one costs no allocation: a loop that writes the same tags at each step keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(Arc<str>);
 
@@ -17,9 +21,27 @@ impl Tag {
     }
 }
 
-impl<S: AsRef<str>> From<S> for Tag {
-    fn from(tag: S) -> Self {
-        Self(tag.as_ref().into())
+impl From<&str> for Tag {
+    fn from(tag: &str) -> Self {
+        Self(tag.into())
+    }
+}
+
+impl From<String> for Tag {
+    fn from(tag: String) -> Self {
+        Self(tag.into())
+    }
+}
+
+impl From<&String> for Tag {
+    fn from(tag: &String) -> Self {
+        Self(tag.as_str().into())
+    }
+}
+
+impl From<&Tag> for Tag {
+    fn from(tag: &Tag) -> Self {
+        tag.clone()
     }
 }
 
@@ -29,25 +51,30 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The optimizer steps taken before a value was seen: TensorBoard's `global_step`.
+/// The optimizer steps taken before a value was seen: TensorBoard's `global_step`. At most 2^63 - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Step(i64);
+pub struct Step(u64);
 
 impl Step {
-    /// The step as TensorBoard stores it.
-    pub fn get(self) -> i64 {
+    /// The number of steps.
+    pub fn get(self) -> u64 {
         self.0
+    }
+
+    /// The step as the event file stores it.
+    pub(super) fn to_stored(self) -> i64 {
+        i64::try_from(self.0).expect("no Step is made beyond 2^63 - 1")
     }
 }
 
 impl From<u64> for Step {
-    /// Steps beyond 2^63 - 1, which no run reaches, are stored as that.
+    /// Steps beyond 2^63 - 1, which no run reaches, become that.
     fn from(step: u64) -> Self {
-        Self(i64::try_from(step).unwrap_or(i64::MAX))
+        Self(step.min(i64::MAX as u64))
     }
 }
 
-/// Seconds since 1970-01-01 UTC.
+/// Seconds since 1970-01-01 UTC, finite. As an f64 it resolves about 0.2 microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct WallTime(f64);
 
@@ -58,12 +85,33 @@ impl WallTime {
     }
 
     /// The time `secs` seconds after 1970-01-01 UTC.
-    pub fn from_secs(secs: f64) -> Self {
-        Self(secs)
+    ///
+    /// # Errors
+    /// Where `secs` is NaN or infinite: TensorBoard cannot show such a time.
+    pub fn from_secs(secs: f64) -> Result<Self, EventsError> {
+        if secs.is_finite() { Ok(Self(secs)) } else { Err(EventsError::WallTime { got: secs }) }
     }
 
     /// Seconds since 1970-01-01 UTC.
     pub fn as_secs(self) -> f64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_never_becomes_negative_in_the_file() {
+        assert_eq!(Step::from(7).to_stored(), 7);
+        assert_eq!(Step::from(u64::MAX).to_stored(), i64::MAX);
+    }
+
+    #[test]
+    fn a_wall_time_is_finite() {
+        assert_eq!(WallTime::from_secs(1.5).unwrap().as_secs(), 1.5);
+        assert!(WallTime::from_secs(f64::NAN).is_err());
+        assert!(WallTime::from_secs(f64::INFINITY).is_err());
     }
 }

@@ -12,14 +12,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_is_laid_over_the_known_checksum() {
-        // CRC-32C of "123456789" is e3069283 (RFC 3720, appendix B.4); rotated right by 15 bits it is 2507c60d.
+    fn the_crc_below_the_mask_is_castagnolis() {
+        // RFC 3720, appendix B.4, where the checksums stand in the order of the wire, least significant byte first.
+        let rising: Vec<u8> = (0..32).collect();
+        let falling: Vec<u8> = (0..32).rev().collect();
+        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c::crc32c(&[0xff; 32]), 0x62a8_ab43);
+        assert_eq!(crc32c::crc32c(&rising), 0x46dd_794e);
+        assert_eq!(crc32c::crc32c(&falling), 0x113f_db5c);
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
-        assert_eq!(masked_crc(b"123456789"), 0x2507_c60d_u32.wrapping_add(0xa282_ead8));
     }
 
     #[test]
-    fn the_checksum_of_nothing_is_the_mask_itself() {
+    fn the_mask_turns_by_fifteen_bits_and_adds() {
+        // e3069283 turned right by 15 bits is 2507c60d, and 2507c60d + a282ead8 = c78ab0e5.
+        assert_eq!(masked_crc(b"123456789"), 0xc78a_b0e5);
         assert_eq!(masked_crc(b""), 0xa282_ead8);
     }
 }

@@ -27,6 +27,7 @@ pub mod proto;
 mod run;
 mod summary_writer;
 pub mod tf_record;
+mod value;
 mod writer_thread;
 
 use std::{io, path::PathBuf};
@@ -38,9 +39,10 @@ pub use key::{Step, Tag, WallTime};
 pub use run::{JsonLines, RunFolder, run_name};
 pub use summary_writer::SummaryWriter;
 pub use tf_record::RecordError;
+pub use value::Value;
 
-/// What can go wrong with the files of a run. Only [`EventsError::Write`] happens while training; it costs the file's
-/// further entries, not the run.
+/// What can go wrong with the files of a run. Only [`EventsError::Write`] and [`EventsError::Incomplete`] happen while
+/// training; they cost the file's further entries, not the run.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
     /// The folder already holds a run.
@@ -65,6 +67,16 @@ pub enum EventsError {
         /// The system's reason.
         cause: io::Error,
     },
+    /// An event file lacks its last entries: it could not be written to its end.
+    #[error("{} lacks its last {lost} entries: {cause}; free space before the next run", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// Entries that are missing.
+        lost: u64,
+        /// The system's reason.
+        cause: io::Error,
+    },
     /// A file cannot be opened.
     #[error("{} cannot be read: {cause}", path.display())]
     Open {
@@ -80,5 +92,29 @@ pub enum EventsError {
         path: PathBuf,
         /// What is wrong and where.
         cause: RecordError,
+    },
+    /// A whole record of an event file is no event. The next one can be read.
+    #[error("{} holds no event in the record at byte {offset}: {cause}; skip it, another program wrote it", path.display())]
+    NotAnEvent {
+        /// The file.
+        path: PathBuf,
+        /// Start of the record.
+        offset: u64,
+        /// What is wrong with its data.
+        cause: prost::DecodeError,
+    },
+    /// Buckets do not make a histogram.
+    #[error("a histogram cannot be made: got {got}, want {want}; mend the buckets given to it")]
+    Histogram {
+        /// What was given.
+        got: String,
+        /// What is needed.
+        want: &'static str,
+    },
+    /// A time is NaN or infinite.
+    #[error("a wall time is {got}; want finite seconds since 1970")]
+    WallTime {
+        /// The seconds.
+        got: f64,
     },
 }

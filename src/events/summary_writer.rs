@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::Write,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,10 +12,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use prost::Message;
+
 use super::{
-    EventsError, Histogram, Step, Tag, WallTime,
-    proto::{Content, DT_STRING, Dimension, Image, PluginData, SummaryMetadata, TensorProto, TensorShape, What},
-    writer_thread::{self, Entry, Failure, Payload},
+    EventsError, Histogram, Step, Tag, Value, WallTime,
+    proto::{Event, What},
+    tf_record::append_record,
+    writer_thread::{self, Entry, Failure},
 };
 
 /// Entries that wait before a caller does.
@@ -22,12 +26,15 @@ const QUEUE_LENGTH: usize = 16_384;
 
 /// Writes scalars, histograms, text and images for TensorBoard.
 ///
-/// A thread of its own encodes and writes. What was queued is handed to the system as soon as the queue runs empty, at
-/// the latest after a second, and is synced to the disk by [`flush`](Self::flush), by [`close`](Self::close) and when
-/// the writer drops, also while a panic unwinds. Entries carry the time at which they were queued.
+/// A thread of its own encodes and writes. What was queued is handed to the system as soon as the queue runs empty or
+/// 64 KiB have gathered, so a killed process loses next to nothing; it is synced to the disk by [`flush`](Self::flush),
+/// by [`close`](Self::close) and when the writer drops, also while a panic unwinds. Entries carry the time at which
+/// they were queued. Several threads may share a writer by reference.
 ///
-/// When the file cannot be written any further (disk full), the next call returns the error, once; what is queued after
-/// that is dropped and counted, so that a loop that ignores the error goes on training.
+/// When the file cannot be written any further (disk full), the next call returns [`EventsError::Write`], once; entries
+/// after that are dropped and counted, so that a loop that ignores the error goes on training. `flush` and `close` say
+/// each time that the file is incomplete.
+#[derive(Debug)]
 pub struct SummaryWriter {
     path: PathBuf,
     queue: Option<SyncSender<Entry>>,
@@ -36,25 +43,31 @@ pub struct SummaryWriter {
 }
 
 impl SummaryWriter {
-    /// Makes `logdir` where it is missing, and a new event file in it.
+    /// Makes `logdir` where it is missing, and in it a new event file,
+    /// `events.out.tfevents.<seconds since 1970>.<host>.<process>.<number>`.
     ///
     /// # Errors
     /// Where the folder or the file cannot be made.
     pub fn create(logdir: impl AsRef<Path>) -> Result<Self, EventsError> {
         let logdir = logdir.as_ref();
         fs::create_dir_all(logdir).map_err(|cause| EventsError::Create { path: logdir.to_owned(), cause })?;
-        let (path, file) = new_file(logdir)?;
+        let now = WallTime::now();
+        let path = logdir.join(file_name(now));
+        let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
+            file.write_all(&version_record(now))?;
+            Self::over(path.clone(), file)
+        });
+        made.map_err(|cause| EventsError::Create { path, cause })
+    }
+
+    fn over(path: PathBuf, file: File) -> std::io::Result<Self> {
         let (queue, entries) = mpsc::sync_channel(QUEUE_LENGTH);
         let failure = Arc::new(Failure::default());
         let shared = Arc::clone(&failure);
         let thread = thread::Builder::new()
             .name("event-writer".into())
-            .spawn(move || writer_thread::run(file, &entries, &shared))
-            .map_err(|cause| EventsError::Create { path: path.clone(), cause })?;
-        let writer = Self { path, queue: Some(queue), thread: Some(thread), failure };
-        let version = Payload::Event(What::FileVersion("brain.Event:2".into()));
-        writer.send(Entry::Value { wall_time: WallTime::now(), step: Step::from(0), payload: version })?;
-        Ok(writer)
+            .spawn(move || writer_thread::run(file, &entries, &shared))?;
+        Ok(Self { path, queue: Some(queue), thread: Some(thread), failure })
     }
 
     /// The event file.
@@ -67,22 +80,7 @@ impl SummaryWriter {
     /// # Errors
     /// Where an earlier entry could not be written; see [`SummaryWriter`].
     pub fn scalar(&self, tag: impl Into<Tag>, step: impl Into<Step>, value: f64) -> Result<(), EventsError> {
-        self.scalar_at(WallTime::now(), tag, step, value)
-    }
-
-    /// A number that was seen at `wall_time`.
-    ///
-    /// # Errors
-    /// As for [`scalar`](Self::scalar).
-    pub fn scalar_at(
-        &self,
-        wall_time: WallTime,
-        tag: impl Into<Tag>,
-        step: impl Into<Step>,
-        value: f64,
-    ) -> Result<(), EventsError> {
-        let payload = Payload::Scalar(tag.into(), value as f32);
-        self.send(Entry::Value { wall_time, step: step.into(), payload })
+        self.value_at(WallTime::now(), tag, step, Value::Scalar(value))
     }
 
     /// A distribution.
@@ -95,7 +93,7 @@ impl SummaryWriter {
         step: impl Into<Step>,
         histogram: Histogram,
     ) -> Result<(), EventsError> {
-        self.summary(tag.into(), step.into(), Content::Histogram(histogram.into_proto()), None)
+        self.value_at(WallTime::now(), tag, step, Value::Histogram(histogram))
     }
 
     /// A text, which TensorBoard renders as Markdown.
@@ -103,15 +101,10 @@ impl SummaryWriter {
     /// # Errors
     /// As for [`scalar`](Self::scalar).
     pub fn text(&self, tag: impl Into<Tag>, step: impl Into<Step>, text: impl Into<String>) -> Result<(), EventsError> {
-        let tensor = TensorProto {
-            dtype: DT_STRING,
-            tensor_shape: Some(TensorShape { dim: vec![Dimension { size: 1 }] }),
-            string_val: vec![text.into().into_bytes()],
-        };
-        self.summary(tag.into(), step.into(), Content::Tensor(tensor), Some("text"))
+        self.value_at(WallTime::now(), tag, step, Value::Text(text.into()))
     }
 
-    /// A picture of `width` x `height` pixels, encoded as PNG with `channels` channels.
+    /// The picture of a PNG file, `width` x `height` pixels.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -120,67 +113,74 @@ impl SummaryWriter {
         tag: impl Into<Tag>,
         step: impl Into<Step>,
         png: Vec<u8>,
-        [width, height, channels]: [u32; 3],
+        width: u32,
+        height: u32,
     ) -> Result<(), EventsError> {
-        let size = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-        let image =
-            Image { height: size(height), width: size(width), colorspace: size(channels), encoded_image_string: png };
-        self.summary(tag.into(), step.into(), Content::Image(image), None)
+        self.value_at(WallTime::now(), tag, step, Value::Image { png, width, height })
+    }
+
+    /// Any value, seen at `wall_time` instead of now.
+    ///
+    /// # Errors
+    /// As for [`scalar`](Self::scalar).
+    pub fn value_at(
+        &self,
+        wall_time: WallTime,
+        tag: impl Into<Tag>,
+        step: impl Into<Step>,
+        value: Value,
+    ) -> Result<(), EventsError> {
+        if let Some(cause) = self.failure.cause_once() {
+            return Err(EventsError::Write { path: self.path.clone(), cause });
+        }
+        self.send(Entry::Value { wall_time, step: step.into(), tag: tag.into(), value });
+        Ok(())
     }
 
     /// Waits until everything queued so far is on the disk.
     ///
     /// # Errors
-    /// Where it is not.
+    /// Where it is not, or earlier entries are lost.
     pub fn flush(&self) -> Result<(), EventsError> {
-        let (done, is_done) = mpsc::sync_channel(1);
-        self.send(Entry::Flush(done))?;
-        // An error here means that the thread is gone, which it only is after a failure that it noted.
+        let (done, is_done) = mpsc::sync_channel(0);
+        self.send(Entry::Sync(done));
+        // Nothing is ever received: the thread drops its end.
         let _ = is_done.recv();
-        self.check()
+        self.complete()
     }
 
     /// Writes what is queued, syncs it to the disk and ends the thread.
     ///
     /// # Errors
-    /// Where something could not be written and no call has said so yet.
+    /// Where entries are lost, also if an earlier call has said so.
     pub fn close(mut self) -> Result<(), EventsError> {
         self.finish();
-        self.check()
+        self.complete()
     }
 
-    /// Entries that were dropped after the file could not be written any further.
-    pub fn dropped_entries(&self) -> u64 {
-        self.failure.dropped_entries()
+    /// Entries lost so far because the file could not be written any further.
+    pub fn lost_entries(&self) -> u64 {
+        self.failure.lost_entries()
     }
 
-    fn summary(&self, tag: Tag, step: Step, content: Content, plugin: Option<&str>) -> Result<(), EventsError> {
-        let metadata = plugin.map(|name| SummaryMetadata {
-            plugin_data: Some(PluginData { plugin_name: name.to_owned(), content: Vec::new() }),
-        });
-        let payload = Payload::Summary(tag, content, metadata);
-        self.send(Entry::Value { wall_time: WallTime::now(), step, payload })
-    }
-
-    fn send(&self, entry: Entry) -> Result<(), EventsError> {
-        self.check()?;
-        if let Some(queue) = &self.queue {
-            // Fails only when the thread is gone, which it only is when it noted why.
-            let _ = queue.send(entry);
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), EventsError> {
-        match self.failure.take() {
-            Some(cause) => Err(EventsError::Write { path: self.path.clone(), cause }),
+    fn complete(&self) -> Result<(), EventsError> {
+        match self.failure.cause() {
+            Some(cause) => Err(EventsError::Incomplete { path: self.path.clone(), lost: self.lost_entries(), cause }),
             None => Ok(()),
+        }
+    }
+
+    fn send(&self, entry: Entry) {
+        if let Some(queue) = &self.queue {
+            // Fails only when the thread is gone, and it stays for as long as there is a sender.
+            let _ = queue.send(entry);
         }
     }
 
     fn finish(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
+            // An error would be a panic of the thread, which has none.
             let _ = thread.join();
         }
     }
@@ -189,19 +189,187 @@ impl SummaryWriter {
 impl Drop for SummaryWriter {
     fn drop(&mut self) {
         self.finish();
+        if let Some(cause) = self.failure.cause_once() {
+            tracing::error!(
+                "{}",
+                EventsError::Incomplete { path: self.path.clone(), lost: self.lost_entries(), cause }
+            );
+        }
     }
 }
 
-/// A file name as TensorFlow gives it: seconds, host, process, and a number that keeps writers of one process apart.
-fn new_file(logdir: &Path) -> Result<(PathBuf, File), EventsError> {
+/// A name as TensorFlow gives it; the number keeps the writers of one process apart.
+fn file_name(now: WallTime) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
-    let secs = WallTime::now().as_secs() as u64;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = logdir.join(format!("events.out.tfevents.{secs:010}.{host}.{}.{number}", std::process::id()));
-    match OpenOptions::new().write(true).create_new(true).open(&path) {
-        Ok(file) => Ok((path, file)),
-        Err(cause) => Err(EventsError::Create { path, cause }),
+    format!("events.out.tfevents.{:010}.{host}.{}.{number}", now.as_secs() as u64, std::process::id())
+}
+
+fn version_record(wall_time: WallTime) -> Vec<u8> {
+    let what = Some(What::FileVersion("brain.Event:2".into()));
+    let event = Event { wall_time: wall_time.as_secs(), step: 0, what };
+    let mut record = Vec::new();
+    append_record(&mut record, &event.encode_to_vec());
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashMap,
+        panic::{self, AssertUnwindSafe},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::events::{
+        EventFile,
+        proto::{Content, Summary},
+    };
+
+    /// (wall time, tag, step, value) of each scalar in a file whose first entry is the version.
+    fn scalars(path: &Path) -> Vec<(f64, String, i64, f32)> {
+        let mut events = EventFile::open(path).unwrap().map(Result::unwrap);
+        assert_eq!(events.next().unwrap().what, Some(What::FileVersion("brain.Event:2".into())));
+        let scalar = |event: Event| match event.what {
+            Some(What::Summary(Summary { mut value })) => match value.pop().map(|value| (value.tag, value.content)) {
+                Some((tag, Some(Content::SimpleValue(number)))) => (event.wall_time, tag, event.step, number),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        events.map(scalar).collect()
+    }
+
+    fn full_disk() -> SummaryWriter {
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        SummaryWriter::over("/dev/full".into(), file).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_named_as_tensorboard_wants_it() {
+        let logdir = tempfile::tempdir().unwrap();
+        let first = SummaryWriter::create(logdir.path().join("a/b")).unwrap();
+        let second = SummaryWriter::create(logdir.path().join("a/b")).unwrap();
+        assert_ne!(first.path(), second.path());
+        let name = first.path().file_name().unwrap().to_str().unwrap();
+        let secs = name.strip_prefix("events.out.tfevents.").unwrap().split('.').next().unwrap();
+        assert_eq!(secs.len(), 10);
+        assert!(WallTime::now().as_secs() - secs.parse::<f64>().unwrap() < 60.0);
+        assert_eq!(name.rsplit('.').nth(1), Some(std::process::id().to_string().as_str()));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let error = SummaryWriter::create("/proc/gradwatch").unwrap_err().to_string();
+        assert!(error.starts_with("/proc/gradwatch cannot be created: "), "{error}");
+    }
+
+    #[test]
+    fn flush_puts_everything_on_the_disk_and_writing_goes_on() {
+        let logdir = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(logdir.path()).unwrap();
+        for step in 0..3u64 {
+            writer.scalar("a", step, step as f64).unwrap();
+            writer.flush().unwrap();
+            assert_eq!(scalars(writer.path()).len() as u64, step + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_queued_reaches_the_file_by_itself() {
+        let logdir = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(logdir.path()).unwrap();
+        writer.scalar("a", 1, 1.0).unwrap();
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(scalars(writer.path()).len(), 1);
+    }
+
+    #[test]
+    fn entries_carry_the_time_at_which_they_were_queued() {
+        let logdir = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(logdir.path()).unwrap();
+        let before = WallTime::now().as_secs();
+        writer.scalar("now", 1, 1.0).unwrap();
+        let after = WallTime::now().as_secs();
+        writer.value_at(WallTime::from_secs(12.5).unwrap(), "then", 2, Value::Scalar(1.0)).unwrap();
+        writer.flush().unwrap();
+        let scalars = scalars(writer.path());
+        assert!((before..=after).contains(&scalars[0].0));
+        assert_eq!(scalars[1].0, 12.5);
+    }
+
+    #[test]
+    fn threads_that_share_a_writer_lose_nothing_and_keep_their_order() {
+        const THREADS: u64 = 4;
+        const STEPS: u64 = 10_000;
+        let logdir = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(logdir.path()).unwrap();
+        let path = writer.path().to_owned();
+        thread::scope(|scope| {
+            for index in 0..THREADS {
+                let writer = &writer;
+                scope.spawn(move || {
+                    let tag = Tag::from(format!("thread/{index}"));
+                    (0..STEPS).for_each(|step| writer.scalar(&tag, step, (step * THREADS + index) as f64).unwrap());
+                });
+            }
+        });
+        writer.close().unwrap();
+        let mut steps: HashMap<String, Vec<i64>> = HashMap::new();
+        for (_, tag, step, number) in scalars(&path) {
+            assert_eq!(format!("thread/{}", number as u64 % THREADS), tag);
+            steps.entry(tag).or_default().push(step);
+        }
+        let want: Vec<i64> = (0..STEPS as i64).collect();
+        assert_eq!(steps.len(), THREADS as usize);
+        assert!(steps.values().all(|steps| *steps == want));
+    }
+
+    #[test]
+    fn a_panic_loses_nothing() {
+        let logdir = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(logdir.path()).unwrap();
+        let path = writer.path().to_owned();
+        let unwound = panic::catch_unwind(AssertUnwindSafe(move || {
+            (0..5000u64).for_each(|step| writer.scalar("a", step, 0.0).unwrap());
+            panic!("a panic on purpose");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(scalars(&path).len(), 5000);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_again_by_close_and_blocks_nobody() {
+        let writer = full_disk();
+        let entries = 4 * QUEUE_LENGTH as u64;
+        let mut told = Vec::new();
+        for step in 0..entries {
+            told.extend(writer.scalar("a", step, 0.0).err());
+        }
+        let flushed = writer.flush().unwrap_err();
+        assert!(writer.scalar("a", entries, 0.0).is_ok());
+        let closed = writer.close().unwrap_err();
+        let refused = told.len() as u64;
+        assert!(refused <= 1, "{told:?}");
+        assert!(told.iter().all(|error| matches!(error, EventsError::Write { .. })), "{told:?}");
+        assert!(matches!(flushed, EventsError::Incomplete { lost, .. } if lost == entries - refused), "{flushed}");
+        assert!(matches!(closed, EventsError::Incomplete { lost, .. } if lost == entries - refused + 1), "{closed}");
+        assert!(closed.to_string().contains("No space left on device"), "{closed}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_by_the_next_call() {
+        let writer = full_disk();
+        writer.scalar("a", 1, 0.0).unwrap();
+        while writer.lost_entries() == 0 {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(10));
+        let error = writer.scalar("a", 2, 0.0).unwrap_err().to_string();
+        assert!(error.starts_with("/dev/full cannot be written: No space left on device"), "{error}");
+        assert!(writer.scalar("a", 3, 0.0).is_ok());
     }
 }

@@ -5,30 +5,43 @@ use std::io::{self, Read};
 use super::masked_crc::masked_crc;
 
 /// Bytes before the data: u64 length and the u32 checksum of it.
-const HEADER_BYTES: usize = 12;
+const HEADER_BYTES: u64 = 12;
+/// Bytes after the data: the u32 checksum of it.
+const FOOTER_BYTES: u64 = 4;
 /// No event comes near this; a longer length is damage that its checksum happens not to show.
-const MAX_RECORD_BYTES: u64 = 1 << 30;
+const MAX_DATA_BYTES: u64 = 1 << 30;
 
 /// What is wrong with a record, and the byte at which it starts.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file ends inside the record: it is still being written, or its writer died.
-    #[error("ends inside the record at byte {offset}")]
+    /// The file ends inside the record. What is missing may still be written: read again when the file has grown.
+    #[error(
+        "ends inside the record at byte {offset}: got {got} of {want} bytes; \
+         it is still being written, or its writer was killed: all records before are whole"
+    )]
     Truncated {
         /// Start of the record.
         offset: u64,
+        /// Bytes of the record that are there.
+        got: u64,
+        /// Bytes of the record, as far as known: those of its header where even that is incomplete.
+        want: u64,
     },
     /// The length is damaged, so nothing after it can be found.
-    #[error("has a damaged length in the record at byte {offset}")]
+    #[error("has a damaged length in the record at byte {offset}: copy the file anew; what follows cannot be read")]
     Length {
         /// Start of the record.
         offset: u64,
     },
-    /// The data is damaged; the next record can be read.
-    #[error("has damaged data in the record at byte {offset}")]
+    /// The data is damaged. Read again for the next record.
+    #[error("has damaged data in the record at byte {offset}: got checksum {got:#010x}, want {want:#010x}; skip it")]
     Data {
         /// Start of the record.
         offset: u64,
+        /// Checksum of the data that is there.
+        got: u32,
+        /// Checksum that was written with the data.
+        want: u32,
     },
     /// The system refused to read.
     #[error("cannot be read at byte {offset}: {cause}")]
@@ -40,84 +53,99 @@ pub enum RecordError {
     },
 }
 
-/// Appends the record of `data` to `out`.
-pub fn append_record(data: &[u8], out: &mut Vec<u8>) {
+/// Appends the record of `data` to `records`.
+pub fn append_record(records: &mut Vec<u8>, data: &[u8]) {
     let length = (data.len() as u64).to_le_bytes();
-    out.extend_from_slice(&length);
-    out.extend_from_slice(&masked_crc(&length).to_le_bytes());
-    out.extend_from_slice(data);
-    out.extend_from_slice(&masked_crc(data).to_le_bytes());
+    records.extend_from_slice(&length);
+    records.extend_from_slice(&masked_crc(&length).to_le_bytes());
+    records.extend_from_slice(data);
+    records.extend_from_slice(&masked_crc(data).to_le_bytes());
 }
 
-/// Reads the records of a file one after the other.
+/// Reads records one after the other, also from a file that is still being written.
 pub struct RecordReader<R> {
     source: R,
     offset: u64,
+    /// What is there of the record at `offset`.
+    record: Vec<u8>,
 }
 
 impl<R: Read> RecordReader<R> {
     /// Reads from the start of `source`.
     pub fn new(source: R) -> Self {
-        Self { source, offset: 0 }
+        Self { source, offset: 0, record: Vec::new() }
     }
 
-    /// Bytes of all whole records read so far.
+    /// Start of the next record: the bytes of all records read so far.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The data of the next record, `None` at a clean end. After an error other than [`RecordError::Data`] there is
-    /// nothing more to read.
+    /// The data of the next record, `None` at a clean end. After `None` and after [`RecordError::Truncated`] the next
+    /// call goes on where this one ended.
     ///
     /// # Errors
     /// Where the record is damaged or its end is missing.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, RecordError> {
         let offset = self.offset;
-        let header = self.read_up_to(HEADER_BYTES as u64)?;
-        if header.is_empty() {
+        self.fill(HEADER_BYTES)?;
+        if self.record.is_empty() {
             return Ok(None);
         }
-        let (Some(length), Some(crc)) = (header.first_chunk::<8>(), header.get(8..12)) else {
-            return Err(RecordError::Truncated { offset });
+        let Some((length, length_crc)) = self.record.split_first_chunk::<8>() else {
+            return Err(self.truncated(HEADER_BYTES));
         };
-        let wanted = u64::from_le_bytes(*length);
-        if crc != masked_crc(length).to_le_bytes() || wanted > MAX_RECORD_BYTES {
+        let Some(length_crc) = length_crc.first_chunk::<4>() else {
+            return Err(self.truncated(HEADER_BYTES));
+        };
+        let data_bytes = u64::from_le_bytes(*length);
+        if u32::from_le_bytes(*length_crc) != masked_crc(length) || data_bytes > MAX_DATA_BYTES {
             return Err(RecordError::Length { offset });
         }
-        let mut data = self.read_up_to(wanted + 4)?;
-        let end = wanted as usize;
-        let Some(crc) = data.get(end..end + 4) else {
-            return Err(RecordError::Truncated { offset });
-        };
-        let is_whole = crc == masked_crc(&data[..end]).to_le_bytes();
-        self.offset += HEADER_BYTES as u64 + wanted + 4;
-        if !is_whole {
-            return Err(RecordError::Data { offset });
+
+        let whole = HEADER_BYTES + data_bytes + FOOTER_BYTES;
+        self.fill(whole)?;
+        if (self.record.len() as u64) < whole {
+            return Err(self.truncated(whole));
         }
-        data.truncate(end);
-        Ok(Some(data))
+        let mut data = std::mem::take(&mut self.record).split_off(HEADER_BYTES as usize);
+        self.offset += whole;
+        let want = data.split_off(data_bytes as usize).first_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
+        let got = masked_crc(&data);
+        if got == want { Ok(Some(data)) } else { Err(RecordError::Data { offset, got, want }) }
     }
 
-    /// Up to `count` bytes: memory grows with what is there, not with what a header claims.
-    fn read_up_to(&mut self, count: u64) -> Result<Vec<u8>, RecordError> {
-        let mut bytes = Vec::new();
-        let read = (&mut self.source).take(count).read_to_end(&mut bytes);
-        read.map(|_| bytes).map_err(|cause| RecordError::Io { offset: self.offset, cause })
+    /// Reads until `want` bytes of the record are there or the source ends: memory grows with what is there, not with
+    /// what a header claims.
+    fn fill(&mut self, want: u64) -> Result<(), RecordError> {
+        let missing = want.saturating_sub(self.record.len() as u64);
+        let read = (&mut self.source).take(missing).read_to_end(&mut self.record);
+        read.map(|_| ()).map_err(|cause| RecordError::Io { offset: self.offset, cause })
+    }
+
+    fn truncated(&self, want: u64) -> RecordError {
+        RecordError::Truncated { offset: self.offset, got: self.record.len() as u64, want }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, collections::VecDeque};
+
     use super::*;
+
+    const FIRST: &[u8] = b"first";
+    const SECOND: &[u8] = b"second record";
+    const FIRST_BYTES: usize = 12 + 5 + 4;
 
     fn two_records() -> Vec<u8> {
         let mut bytes = Vec::new();
-        append_record(b"first", &mut bytes);
-        append_record(b"second record", &mut bytes);
+        append_record(&mut bytes, FIRST);
+        append_record(&mut bytes, SECOND);
         bytes
     }
 
-    /// Every record up to the first error, and whether one came.
+    /// Every record up to the first error, and that error.
     fn read_all(bytes: &[u8]) -> (Vec<Vec<u8>>, Option<RecordError>) {
         let mut reader = RecordReader::new(bytes);
         let mut records = Vec::new();
@@ -131,60 +159,106 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_the_bytes_that_tensorflow_writes() {
-        // tf.io.TFRecordWriter("x").write(b"abc") -> the same 19 bytes
+    fn a_record_has_the_bytes_derived_by_hand() {
+        // crc32c(03 00 00 00 00 00 00 00) = 576c35e3, turned 6bc6aed8, plus a282ead8 = 0e4999b0;
+        // crc32c("abc") = 364b3fb7, turned 7f6e6c96, plus a282ead8 = 21f1576e.
         let mut bytes = Vec::new();
-        append_record(b"abc", &mut bytes);
-        let mut want = 3u64.to_le_bytes().to_vec();
-        want.extend(masked_crc(&3u64.to_le_bytes()).to_le_bytes());
-        want.extend(b"abc");
-        want.extend(masked_crc(b"abc").to_le_bytes());
+        append_record(&mut bytes, b"abc");
+        let want = b"\x03\0\0\0\0\0\0\0\xb0\x99\x49\x0eabc\x6e\x57\xf1\x21";
         assert_eq!(bytes, want);
-        assert_eq!(bytes.len(), 19);
     }
 
     #[test]
     fn what_was_written_is_read_back() {
         let (records, error) = read_all(&two_records());
-        assert_eq!(records, [b"first".to_vec(), b"second record".to_vec()]);
+        assert_eq!(records, [FIRST, SECOND]);
         assert!(error.is_none());
     }
 
     #[test]
     fn a_tail_torn_at_any_byte_loses_only_its_own_record() {
         let bytes = two_records();
-        let first = HEADER_BYTES + 5 + 4;
         for end in 0..bytes.len() {
             let (records, error) = read_all(&bytes[..end]);
-            assert_eq!(records.len(), usize::from(end >= first), "cut at {end}");
-            let is_clean = end == 0 || end == first;
-            assert_eq!(matches!(error, Some(RecordError::Truncated { .. })), !is_clean, "cut at {end}");
+            let start = if end < FIRST_BYTES { 0 } else { FIRST_BYTES };
+            assert_eq!(records.len(), usize::from(end >= FIRST_BYTES), "cut at {end}");
+            match error {
+                None => assert_eq!(end, start, "cut at {end}"),
+                Some(RecordError::Truncated { offset, got, want }) => {
+                    let whole = if start == 0 { FIRST_BYTES } else { bytes.len() - FIRST_BYTES };
+                    let want_bytes = if end - start < 12 { 12 } else { whole };
+                    assert_eq!((offset, got, want), (start as u64, (end - start) as u64, want_bytes as u64));
+                }
+                Some(error) => panic!("cut at {end}: {error}"),
+            }
         }
     }
 
     #[test]
-    fn a_flipped_bit_anywhere_is_found() {
+    fn a_flipped_bit_anywhere_is_found_where_it_is() {
         let bytes = two_records();
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(read_all(&damaged).1.is_some(), "bit {bit}");
+            let start = if bit / 8 < FIRST_BYTES { 0 } else { FIRST_BYTES };
+            let in_length = bit / 8 - start < 12;
+            match read_all(&damaged).1 {
+                Some(RecordError::Length { offset }) => assert_eq!((offset, true), (start as u64, in_length)),
+                Some(RecordError::Data { offset, .. }) => assert_eq!((offset, false), (start as u64, in_length)),
+                other => panic!("bit {bit}: {other:?}"),
+            }
         }
     }
 
     #[test]
     fn damaged_data_does_not_hide_the_next_record() {
         let mut bytes = two_records();
-        bytes[HEADER_BYTES] ^= 1;
+        bytes[12] ^= 1;
         let mut reader = RecordReader::new(&bytes[..]);
-        assert!(matches!(reader.read(), Err(RecordError::Data { offset: 0 })));
-        assert_eq!(reader.read().unwrap().unwrap(), b"second record");
+        assert!(matches!(reader.read(), Err(RecordError::Data { offset: 0, .. })));
+        assert_eq!(reader.read().unwrap().unwrap(), SECOND);
+        assert_eq!(reader.offset(), bytes.len() as u64);
     }
 
     #[test]
     fn a_length_beyond_the_file_takes_no_memory() {
-        let length = (MAX_RECORD_BYTES - 1).to_le_bytes();
+        let length = MAX_DATA_BYTES.to_le_bytes();
         let bytes = [&length[..], &masked_crc(&length).to_le_bytes()].concat();
-        assert!(matches!(read_all(&bytes).1, Some(RecordError::Truncated { offset: 0 })));
+        let mut reader = RecordReader::new(&bytes[..]);
+        let want_bytes = MAX_DATA_BYTES + 16;
+        assert!(matches!(reader.read(), Err(RecordError::Truncated { got: 12, want, .. }) if want == want_bytes));
+        assert!(reader.record.capacity() < 1 << 10);
+    }
+
+    /// A file that grows by one byte whenever its end was seen.
+    struct Growing<'a>(&'a RefCell<VecDeque<u8>>, bool);
+
+    impl Read for Growing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if !self.1 {
+                return Ok(0);
+            }
+            self.0.borrow_mut().make_contiguous();
+            Read::read(&mut io::Read::take(&mut *self.0.borrow_mut(), 1), buffer)
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_byte_by_byte_is_read_to_its_end() {
+        let bytes = two_records();
+        let left = RefCell::new(VecDeque::from(bytes));
+        let mut reader = RecordReader::new(Growing(&left, false));
+        let (mut records, mut torn) = (Vec::new(), 0);
+        while records.len() < 2 {
+            match reader.read() {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {}
+                Err(RecordError::Truncated { .. }) => torn += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(records, [FIRST, SECOND]);
+        assert!(torn > 20, "{torn}");
     }
 }

@@ -116,6 +116,11 @@ impl GradientMonitor {
         }
     }
 
+    /// The gradient of every watched parameter that has one: what a clip takes. They share memory with `.grad`.
+    pub fn grads(&self) -> Vec<Tensor> {
+        self.watched.iter().map(|watched| watched.param.grad()).filter(Tensor::defined).collect()
+    }
+
     /// Parameters with a hook, in the order of attachment.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.watched.iter().map(|watched| watched.name.as_str())

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -86,12 +86,11 @@ pub fn save(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
         views.push((name.as_str(), TensorView::new(dtype, to_shape(tensor), bytes).map_err(format)?));
     }
     let beside = beside(path);
-    let written = safetensors::serialize_to_file(views, None, &beside)
-        .map_err(|cause| match cause {
-            SafeTensorError::IoError(cause) => io("write")(cause),
-            cause => format(cause),
-        })
-        .and_then(|()| File::open(&beside).and_then(|file| file.sync_all()).map_err(io("sync")))
+    // Not serialize_to_file: its files are readable by their owner alone, whatever the umask says.
+    let content = safetensors::serialize(views, None).map_err(format)?;
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
+        .map_err(io("write"))
         .and_then(|()| fs::rename(&beside, path).map_err(io("rename")));
     if written.is_err() {
         // Its own failure says nothing that the first one does not.

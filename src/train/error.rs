@@ -1,0 +1,63 @@
+//! Why a run cannot start or go on.
+
+use crate::{
+    data::DataError,
+    events::EventsError,
+    gradient::GradientError,
+    libtorch::LibtorchError,
+    model::{ModelError, weights::WeightsError},
+    optim::OptimError,
+};
+
+/// Why a run could not start or go on. What was queued for the event file is on disk when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The images or labels.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Saving weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Reading gradients.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
+    /// The optimizer.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
+    /// The run's folder and event file.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// libtorch, e.g. a missing GPU or too little memory.
+    #[error(transparent)]
+    Libtorch(#[from] LibtorchError),
+    /// The loss has a weight for some other number of classes.
+    #[error("loss.class_weights: got {got} weights, want {want}, one per class")]
+    ClassWeights {
+        /// Weights in the config.
+        got: usize,
+        /// Classes of the data.
+        want: usize,
+    },
+    /// No step can be taken any more.
+    #[error(
+        "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \
+         as the last finite step left them; lower optimizer.learning_rate or set clipping.mode = \"norm\""
+    )]
+    NonFinite {
+        /// The last step.
+        step: u64,
+        /// Steps that were skipped in a row.
+        in_a_row: u64,
+        /// The first parameter with a non-finite gradient.
+        parameter: String,
+    },
+}
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(error.into())
+    }
+}
