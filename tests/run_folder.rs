@@ -116,7 +116,7 @@ fn a_killed_run_has_lost_at_most_the_last_second_of_events() {
     child.kill().unwrap();
     child.wait().unwrap();
     let run = workplace.run_folder("run");
-    let whole = EventFile::open(&event_file(&run)).unwrap().map_while(Result::ok);
+    let whole = EventFile::open(event_file(&run)).unwrap().map_while(Result::ok);
     let last_event = whole.last().unwrap().wall_time;
     let written = fs::metadata(run.join("metrics.jsonl")).unwrap().modified().unwrap();
     let last_line = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();

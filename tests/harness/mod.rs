@@ -93,7 +93,7 @@ pub fn event_file(run: &Path) -> PathBuf {
 /// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or torn file.
 pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
     let mut values = BTreeMap::new();
-    for event in EventFile::open(&event_file(run)).unwrap() {
+    for event in EventFile::open(event_file(run)).unwrap() {
         let event = event.unwrap();
         let Some(What::Summary(summary)) = event.what else { continue };
         for value in summary.value {
