@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use gradwatch::libtorch::{OpCounter, foreach_norm, generator_state, set_generator_state};
+use gradwatch::{
+    gradient::{GradientMonitor, Measurement},
+    libtorch::{OpCounter, OpCounts, foreach_norm, generator_state, set_generator_state},
+};
 use tch::{Device, Kind, Tensor};
 
 static PROCESS: Mutex<()> = Mutex::new(());
@@ -40,4 +43,71 @@ fn the_op_counter_sees_every_op_and_every_host_sync() {
     assert!(counts.total() > 2);
     let silent = OpCounter::start().unwrap().stop().unwrap();
     assert_eq!(silent.total(), 0);
+}
+
+/// Parameters of a few shapes, each with a gradient of its own.
+fn params_with_grads(count: i64) -> Vec<Tensor> {
+    let make = |index: i64| Tensor::ones([index % 5 + 1, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let params: Vec<Tensor> = (0..count).map(make).collect();
+    backward(&params);
+    params
+}
+
+fn backward(params: &[Tensor]) {
+    params.iter().map(|param| (param * 0.5).sum(Kind::Float)).reduce(|sum, next| sum + next).unwrap().backward();
+}
+
+fn counted<T>(work: impl FnOnce() -> T) -> (T, OpCounts) {
+    let counter = OpCounter::start().unwrap();
+    let outcome = work();
+    (outcome, counter.stop().unwrap())
+}
+
+#[test]
+fn a_reading_costs_one_sync_and_the_same_batched_ops_for_any_number_of_parameters() {
+    let _alone = alone();
+    let counts = [3, 150].map(|count| {
+        let params = params_with_grads(count);
+        let names = (0..count).map(|index| format!("p{index}"));
+        let monitor = GradientMonitor::attach(names.zip(&params)).unwrap();
+        backward(&params);
+        let (statistics, counts) = counted(|| monitor.collect().unwrap());
+        assert_eq!(statistics.parameters.len(), count as usize);
+        counts
+    });
+    for counts in &counts {
+        assert_eq!(counts.host_syncs(), 1, "{counts:?}");
+        assert_eq!(counts.of("aten::_foreach_norm"), 2, "{counts:?}");
+    }
+    // libtorch's CPU kernels of the foreach norms go tensor by tensor inside, as its CUDA kernels do not.
+    let batched = |counts: &OpCounts| {
+        ["aten::_foreach_norm", "aten::stack", "aten::cat", "aten::_to_copy", "aten::norm"].map(|op| counts.of(op))
+    };
+    assert_eq!(batched(&counts[0]), batched(&counts[1]));
+    let inside = |counts: &OpCounts| counts.of("aten::linalg_vector_norm") + counts.of("aten::unsqueeze");
+    let [few, many] = &counts;
+    assert!(inside(many) > inside(few));
+}
+
+#[test]
+fn a_measurement_without_a_reading_never_waits_for_the_device() {
+    let _alone = alone();
+    let params = params_with_grads(20);
+    let grads = params.iter().map(Tensor::grad).collect();
+    let ((), counts) = counted(|| {
+        let measurement = Measurement::of(grads, true).unwrap();
+        gradwatch::clipping::ClipOutcome::by_norm(&measurement, 1.0).unwrap();
+    });
+    assert_eq!(counts.host_syncs(), 0, "{counts:?}");
+}
+
+#[test]
+fn hooks_add_no_op_to_a_backward_pass() {
+    let _alone = alone();
+    let params = params_with_grads(20);
+    let ((), bare) = counted(|| backward(&params));
+    let names = (0..20).map(|index| format!("p{index}"));
+    let _monitor = GradientMonitor::attach(names.zip(&params)).unwrap();
+    let ((), hooked) = counted(|| backward(&params));
+    assert_eq!(bare, hooked);
 }

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, GradientStatistics, ParameterGradient};
-use crate::libtorch::foreach_norm;
+use crate::libtorch::{foreach_norm, host_copy};
 
 /// Norms of a list of gradients. Making one costs a handful of batched ops and no device sync; [`Measurement::read`] is
 /// the sync.
@@ -102,9 +102,8 @@ impl Measurement {
             .collect::<Result<Vec<Tensor>, _>>()?;
         let counts = Tensor::f_stack(&counts, 0)?;
         // Device sync here, on the rare step that has a non-finite norm.
-        let counts = Vec::<i64>::try_from(counts.f_internal_to_copy((Kind::Int64, Device::Cpu), false)?)?;
-        for (index, count) in suspects.into_iter().zip(counts) {
-            parameters[index].non_finite_count = count.unsigned_abs();
+        for (index, count) in suspects.into_iter().zip(host_copy(&counts)?) {
+            parameters[index].non_finite_count = count as u64;
         }
         Ok(())
     }
@@ -122,6 +121,5 @@ fn to_host(vectors: &[&Tensor], total_norm: &Tensor, extras: &[&Tensor]) -> Resu
     for scalar in scalars {
         block.push(scalar?);
     }
-    let block = Tensor::f_cat(&block, 0)?;
-    Ok(Vec::try_from(block.f_internal_to_copy((Kind::Double, Device::Cpu), false)?)?)
+    Ok(host_copy(&Tensor::f_cat(&block, 0)?)?)
 }

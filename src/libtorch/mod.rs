@@ -25,6 +25,7 @@ mod foreach;
 mod fused;
 mod generator;
 mod hooks;
+mod host_copy;
 mod memory;
 mod op_counter;
 
@@ -33,6 +34,7 @@ pub use foreach::{clear_grads, foreach_add, foreach_multiply, foreach_norm};
 pub use fused::{AdamwOptions, FusedStep, SgdOptions, fused_adamw, fused_sgd};
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
+pub use host_copy::host_copy;
 pub use memory::keep_freed_memory;
 pub use op_counter::{OpCounter, OpCounts};
 

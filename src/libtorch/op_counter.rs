@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{LibtorchError, ffi};
+use super::{LibtorchError, ffi, host_copy};
 
 /// Counts ATen operations from its start to [`OpCounter::stop`]. One can run at a time in a process.
 #[must_use = "the counter stops when it drops"]
 pub struct OpCounter {
-    running: bool,
+    is_running: bool,
+    copies_before: u64,
 }
 
 /// How often each operation ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpCounts(BTreeMap<String, u64>);
+pub struct OpCounts {
+    by_name: BTreeMap<String, u64>,
+    host_copies: u64,
+}
 
 impl OpCounter {
     /// Starts counting, on all threads.
@@ -21,7 +25,7 @@ impl OpCounter {
     /// Where a counter is running already.
     pub fn start() -> Result<Self, LibtorchError> {
         ffi::op_counter_start()?;
-        Ok(Self { running: true })
+        Ok(Self { is_running: true, copies_before: host_copy::calls() })
     }
 
     /// Stops counting.
@@ -29,19 +33,20 @@ impl OpCounter {
     /// # Errors
     /// Where libtorch refuses; not known to happen.
     pub fn stop(mut self) -> Result<OpCounts, LibtorchError> {
-        self.running = false;
+        self.is_running = false;
+        let host_copies = host_copy::calls() - self.copies_before;
         let report = ffi::op_counter_stop()?;
         let entry = |line: &str| {
             let (name, count) = line.rsplit_once(' ')?;
             Some((name.to_owned(), count.parse().ok()?))
         };
-        Ok(OpCounts(report.lines().filter_map(entry).collect()))
+        Ok(OpCounts { by_name: report.lines().filter_map(entry).collect(), host_copies })
     }
 }
 
 impl Drop for OpCounter {
     fn drop(&mut self) {
-        if self.running {
+        if self.is_running {
             let _ = ffi::op_counter_stop();
         }
     }
@@ -50,16 +55,16 @@ impl Drop for OpCounter {
 impl OpCounts {
     /// How often the operation of this name ran, e.g. `aten::_foreach_norm`.
     pub fn of(&self, name: &str) -> u64 {
-        self.0.get(name).copied().unwrap_or(0)
+        self.by_name.get(name).copied().unwrap_or(0)
     }
 
     /// All operations together.
     pub fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.by_name.values().sum()
     }
 
-    /// Times the host waited for a value of the device: `.item()` and copies to the host.
+    /// Times the host waited for a value of the device: every `.item()` and every [`host_copy`](super::host_copy()).
     pub fn host_syncs(&self) -> u64 {
-        self.of("aten::_local_scalar_dense") + self.of("aten::_to_copy")
+        self.of("aten::_local_scalar_dense") + self.host_copies
     }
 }

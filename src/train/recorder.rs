@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Metrics, Reading, TrainError};
 use crate::{
-    config::Config,
+    config::{ClippingMode, Config},
     events::{EventsError, JsonLines, RunFolder, SummaryWriter, write_gradients},
     model::{Network, weights},
     optim::Rates,
@@ -20,6 +20,7 @@ pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
+    clips: bool,
     has_failed: bool,
 }
 
@@ -41,7 +42,8 @@ impl Recorder {
         let events = SummaryWriter::create(folder.path())?;
         events.text("config", 0u64, format!("```toml\n{toml}\n```"))?;
         let metrics = folder.json_lines("metrics.jsonl")?;
-        Ok(Self { folder, events, metrics, has_failed: false })
+        let clips = config.clipping.mode != ClippingMode::None;
+        Ok(Self { folder, events, metrics, clips, has_failed: false })
     }
 
     /// The run's folder.
@@ -74,7 +76,9 @@ impl Recorder {
         let events = &self.events;
         events.scalar("loss/step", step, reading.loss)?;
         events.scalar("learning_rate", step, rates.learning_rate)?;
-        events.scalar("clip/coef", step, reading.clip_coef)?;
+        if self.clips {
+            events.scalar("clip/coef", step, reading.clip_coef)?;
+        }
         if reading.skipped_steps > 0 {
             events.scalar("skipped_steps", step, reading.skipped_steps as f64)?;
         }

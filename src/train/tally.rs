@@ -3,11 +3,15 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Metrics, TrainError};
+use crate::libtorch::host_copy;
+
+/// Number of running sums.
+const SUMS: usize = 3;
 
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
-    /// `[3]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
+    /// `[SUMS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
     sums: Tensor,
     /// `[classes * classes]`, i64: images per label and prediction.
     confusion: Tensor,
@@ -21,7 +25,7 @@ impl Tally {
     /// Where libtorch refuses.
     pub fn new(classes: usize, device: Device) -> Result<Self, TrainError> {
         let classes = classes as i64;
-        let sums = Tensor::f_zeros([3], (Kind::Double, device))?;
+        let sums = Tensor::f_zeros([SUMS as i64], (Kind::Double, device))?;
         let confusion = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
         Ok(Self { classes, sums, confusion, images: 0 })
     }
@@ -57,10 +61,11 @@ impl Tally {
     /// # Errors
     /// Where libtorch refuses.
     pub fn read(&self, classes: &[String]) -> Result<Metrics, TrainError> {
-        let cells = Vec::<i64>::try_from(self.confusion.f_to_device(Device::Cpu)?)?;
-        let sums = Vec::<f64>::try_from(self.sums.f_to_device(Device::Cpu)?)?;
+        // Counts are exact in f64 up to 2^53.
+        let values = host_copy(&Tensor::f_cat(&[&self.sums, &self.confusion.f_to_kind(Kind::Double)?], 0)?)?;
+        let (sums, cells) = values.split_at(SUMS);
         let rows = cells.chunks(self.classes as usize);
-        let confusion = rows.map(|row| row.iter().map(|&count| count.unsigned_abs()).collect()).collect();
+        let confusion = rows.map(|row| row.iter().map(|&count| count as u64).collect()).collect();
         Ok(Metrics::new(sums[0], sums[1] as u64, confusion, classes))
     }
 }
