@@ -43,6 +43,11 @@ tensorboard: ## Show all runs in a browser (PORT=6006)
 test: setup ## Run every test
 	@cargo test --locked
 
+.PHONY: test-cuda
+test-cuda: setup ## Run the tests that need a GPU on cuda:0
+	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \
+	else echo "test-cuda: SKIPPED, no NVIDIA driver answers on this machine"; fi
+
 .PHONY: lint
 lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings denied
 	@cargo fmt --check
@@ -56,7 +61,7 @@ bench: setup ## Measure the event writer and the loader
 .PHONY: bench-peers
 bench-peers: build setup-data ## Time the demo beside the same net in PyTorch eager, in turn on this machine
 	@setup/setup.sh peers
-	@.deps/peers/bin/python benches/peers/fashion_mnist.py
+	@TURNS=$(TURNS) STEPS=$(STEPS) .deps/peers/bin/python benches/peers/fashion_mnist.py
 
 .PHONY: clean
 clean: ## Remove what was built (what was fetched stays: rm -rf .deps data)

@@ -4,6 +4,7 @@
 #   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
+#   setup/setup.sh peers             PyTorch into .deps/peers, to compare with
 #
 # Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
 # again; a finished step is recognised by its destination and costs nothing.
@@ -62,8 +63,12 @@ pip_install() { # list of requirements, then pip's further arguments
     make_venv $DEPS/pip
     TMPDIR=$PWD/$DEPS/tmp "$DEPS/pip/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         --only-binary :all: --require-hashes -r "$list" "$@" >$log 2>&1 ||
-        fail "pip could not install $list ($(grep -m1 -iE 'error|hash|no space' $log || echo 'no reason given'); whole log in $log)" \
-            "check the network and the disk, then make setup"
+        pip_failed "$list" $log
+}
+
+pip_failed() { # list of requirements, log
+    fail "pip could not install $1 ($(grep -m1 -iE 'error|hash|no space' "$2" || echo 'no reason given'); whole log in $2)" \
+        "check the network and the disk, then make setup"
 }
 
 setup_libtorch() { # cpu or cuda
@@ -87,20 +92,17 @@ setup_libtorch() { # cpu or cuda
     fi
 }
 
-setup_tensorboard() {
-    [ -e $DEPS/tensorboard/.installed ] && return
-    need_disk 600
-    echo "setup: fetching TensorBoard"
-    make_venv $DEPS/tensorboard
-    local site
-    site=$($DEPS/tensorboard/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# A venv of its own with everything that a list names, for what runs in Python.
+setup_python() { # name of the list and of the venv, megabytes
+    local venv=$DEPS/$1 log=$DEPS/pip.log
+    [ -e "$venv/.installed" ] && return
+    need_disk "$2"
+    echo "setup: fetching $1"
     mkdir -p $DEPS/tmp
-    TMPDIR=$PWD/$DEPS/tmp $DEPS/tensorboard/bin/python -m pip install --quiet --disable-pip-version-check \
-        --only-binary :all: --require-hashes -r setup/tensorboard.txt >$DEPS/pip.log 2>&1 ||
-        fail "pip could not install TensorBoard ($(grep -m1 -iE 'error|hash' $DEPS/pip.log); whole log in $DEPS/pip.log)" \
-            "check the network, then make setup"
-    [ -d "$site/tensorboard" ] || fail "TensorBoard is not in $site after its installation" "rm -rf $DEPS/tensorboard && make setup"
-    touch $DEPS/tensorboard/.installed
+    make_venv "$venv"
+    TMPDIR=$PWD/$DEPS/tmp "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --only-binary :all: --require-hashes -r "setup/$1.txt" >$log 2>&1 || pip_failed "setup/$1.txt" $log
+    touch "$venv/.installed"
 }
 
 readonly FASHION_MNIST=data/fashion-mnist
@@ -165,7 +167,8 @@ case "${1:-}" in
         fi
         setup_libtorch "$flavour"
         ;;
-    tensorboard) setup_tensorboard ;;
+    tensorboard) setup_python tensorboard 600 ;;
+    peers) setup_python peers 12000 ;;
     fashion-mnist) setup_fashion_mnist ;;
-    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist" ;;
+    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|peers" ;;
 esac

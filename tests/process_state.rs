@@ -3,8 +3,11 @@
 use std::sync::{Mutex, MutexGuard};
 
 use gradwatch::{
+    config::Config,
+    events::RunFolder,
     gradient::{GradientMonitor, Measurement},
     libtorch::{OpCounter, OpCounts, foreach_norm, generator_state, set_generator_state},
+    train::{StopSignal, prepare, train},
 };
 use tch::{Device, Kind, Tensor};
 
@@ -110,4 +113,28 @@ fn hooks_add_no_op_to_a_backward_pass() {
     let _monitor = GradientMonitor::attach(names.zip(&params)).unwrap();
     let ((), hooked) = counted(|| backward(&params));
     assert_eq!(bare, hooked);
+}
+
+/// Host syncs of 8 training steps with the evaluation after the last.
+fn syncs_of_a_run(monitor: &str) -> u64 {
+    let toml = format!(
+        "run = {{ max_steps = 8, threads = 1 }}\nmodel = {{ name = \"cnn\", width = 4, depth = 2, normalization = \"batch\" }}\n\
+         data = {{ source = \"synthetic\", samples = 100, classes = 3, image_size = 8, channels = 1, batch_size = 8 }}\n\
+         clipping = {{ mode = \"norm\", max_norm = 0.5 }}\n{monitor}"
+    );
+    let logdir = tempfile::tempdir().unwrap();
+    let prepared = prepare(Config::parse(&toml, "syncs").unwrap()).unwrap();
+    let mut state = prepared.start(RunFolder::create(logdir.path(), "run").unwrap(), None).unwrap();
+    let (ending, counts) = counted(|| train(&mut state, &StopSignal::default()));
+    ending.unwrap();
+    counts.host_syncs()
+}
+
+#[test]
+fn a_tracked_step_waits_for_the_device_once_and_an_untracked_one_never() {
+    let _alone = alone();
+    // The evaluation reads two tallies: that of training and that of validation.
+    assert_eq!(syncs_of_a_run("monitor.every_steps = 1"), 8 + 2);
+    assert_eq!(syncs_of_a_run("monitor = { every_steps = 4, parameters_every_steps = 4 }"), 2 + 2);
+    assert_eq!(syncs_of_a_run("monitor = { every_steps = 100, parameters_every_steps = 100, enabled = false }"), 1 + 2);
 }

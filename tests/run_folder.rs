@@ -97,7 +97,7 @@ fn ctrl_c_and_sigterm_end_the_run_with_everything_on_disk() {
         assert_eq!(child.wait().unwrap().code(), Some(code));
         let mut summary = String::new();
         child.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
-        assert!(summary.contains("signal"), "{summary}");
+        assert!(summary.contains(&format!("ended       SIG{signal}")), "{summary}");
         // Every event is whole, and the last step of metrics.jsonl is in the event file.
         let last = metrics(&run).last().unwrap()["step"].as_i64().unwrap();
         assert!(scalars(&run).contains_key(&("loss/step".to_owned(), last)));

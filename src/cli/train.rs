@@ -30,6 +30,7 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     log.open(&folder.path().join("train.log")).context("train.log cannot be created; check run.logdir")?;
     let mut state = prepared.start(folder, bars)?;
     tracing::info!("run {}", state.recorder.folder().path().display());
+    announce_hooks(&state);
 
     let ending = train(&mut state, &stop);
     // The last weights are finite and worth having, however the run ended.
@@ -60,6 +61,15 @@ fn announce(prepared: &Prepared) {
         optimizer.name,
         optimizer.learning_rate
     );
+}
+
+fn announce_hooks(state: &State) {
+    let Some(monitor) = state.gradients.monitor() else {
+        tracing::info!("no hooks: monitor.enabled is false");
+        return;
+    };
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    tracing::info!("a hook on each of {} parameters; frozen: {}", monitor.names().count(), list(monitor.frozen()));
 }
 
 /// Closes the run's files; what was left out on the way shows in the exit code.

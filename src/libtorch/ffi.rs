@@ -245,30 +245,29 @@ impl FusedLists<'_> {
 
 pub(super) fn fused_sgd(
     lists: &FusedLists<'_>,
-    options: &super::fused::SgdOptions,
+    learning_rate: f64,
+    [momentum, dampening]: [f64; 2],
+    weight_decay: f64,
+    nesterov: bool,
     is_first_step: bool,
 ) -> Result<(), LibtorchError> {
-    // SAFETY: fused::check_lists has seen that every list is as long as `params`; all pointers live for the call.
+    let (nesterov, is_first_step) = (c_int::from(nesterov), c_int::from(is_first_step));
+    // SAFETY: fused.rs has seen that every list is as long as `params`; all pointers live for the call.
     let message = lists.with_raw(|raw| unsafe {
-        gw_fused_sgd(
-            raw,
-            options.learning_rate,
-            options.momentum,
-            options.dampening,
-            options.weight_decay,
-            c_int::from(options.nesterov),
-            c_int::from(is_first_step),
-        )
+        gw_fused_sgd(raw, learning_rate, momentum, dampening, weight_decay, nesterov, is_first_step)
     });
     check("_fused_sgd_", message)
 }
 
-pub(super) fn fused_adamw(lists: &FusedLists<'_>, options: &super::fused::AdamwOptions) -> Result<(), LibtorchError> {
-    let (beta1, beta2) = options.betas;
+pub(super) fn fused_adamw(
+    lists: &FusedLists<'_>,
+    learning_rate: f64,
+    (beta1, beta2): (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+) -> Result<(), LibtorchError> {
     // SAFETY: as for fused_sgd.
-    let message = lists.with_raw(|raw| unsafe {
-        gw_fused_adamw(raw, options.learning_rate, beta1, beta2, options.eps, options.weight_decay)
-    });
+    let message = lists.with_raw(|raw| unsafe { gw_fused_adamw(raw, learning_rate, beta1, beta2, eps, weight_decay) });
     check("_fused_adamw_", message)
 }
 

@@ -65,7 +65,9 @@ pub fn fused_sgd(
         check_like_params(OPERATION, step, momentum_buffers)?;
     }
     let first_moments = uses_momentum.then_some(momentum_buffers);
-    ffi::fused_sgd(&lists(step, first_moments, None, None), options, is_first_step)
+    let SgdOptions { learning_rate, momentum, dampening, weight_decay, nesterov } = *options;
+    let lists = lists(step, first_moments, None, None);
+    ffi::fused_sgd(&lists, learning_rate, [momentum, dampening], weight_decay, nesterov, is_first_step)
 }
 
 /// One step of torch.optim.AdamW. The moments have one tensor per parameter; `steps` one f32 tensor of shape `[]`
@@ -88,7 +90,9 @@ pub fn fused_adamw(
         let got = format!("{} step counts", steps.len());
         return Err(LibtorchError::Argument { operation: OPERATION, got, want: "a float scalar per parameter" });
     }
-    ffi::fused_adamw(&lists(step, Some(first_moments), Some(second_moments), Some(steps)), options)
+    let AdamwOptions { learning_rate, betas, eps, weight_decay } = *options;
+    let lists = lists(step, Some(first_moments), Some(second_moments), Some(steps));
+    ffi::fused_adamw(&lists, learning_rate, betas, eps, weight_decay)
 }
 
 fn lists<'a>(

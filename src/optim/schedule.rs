@@ -82,7 +82,8 @@ impl Schedule {
         let last = steps as f64 - 1.0;
         let step = step as f64;
         let (learning_rate, towards_base) = if step <= top {
-            let share = step / top;
+            // A rise of less than a step starts at the top.
+            let share = if top > 0.0 { step / top } else { 1.0 };
             (cosine(start, self.peak.learning_rate, share), share)
         } else {
             let share = (step - top) / (last - top);
@@ -159,6 +160,19 @@ mod tests {
     fn one_cycle_leaves_momentum_alone_where_it_is_told_to() {
         let schedule = schedule("schedule = { name = \"one_cycle\", cycle_momentum = false }", 20);
         assert!((0..20).all(|step| schedule.at(step).momentum == 0.9));
+    }
+
+    #[test]
+    fn every_rate_of_a_very_short_one_cycle_is_a_number() {
+        for (total_steps, pct_start) in [(1, 0.3), (2, 0.3), (3, 0.3), (10, 0.1), (10, 0.9)] {
+            let toml = format!("schedule = {{ name = \"one_cycle\", pct_start = {pct_start} }}");
+            let schedule = schedule(&toml, total_steps);
+            for step in 0..total_steps + 2 {
+                let Rates { learning_rate, momentum } = schedule.at(step);
+                assert!(learning_rate > 0.0 && learning_rate <= 0.8, "{learning_rate} at {step} of {total_steps}");
+                assert!((0.85..=0.95).contains(&momentum), "{momentum} at {step} of {total_steps}");
+            }
+        }
     }
 
     const ONE_CYCLE: &[(u64, f64, f64)] = &[

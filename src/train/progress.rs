@@ -1,8 +1,11 @@
 //! The terminal while a run trains: a bar per epoch, or plain lines where there is no terminal.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::{Metrics, Reading};
 
@@ -108,7 +111,12 @@ impl Drop for Progress {
 }
 
 fn bar_style() -> ProgressStyle {
-    let template = "{prefix} {bar:24.cyan} {percent:>3} %  {per_sec:>10} img  ETA {eta:>4}  {msg}";
+    let template = "{prefix} {bar:20.cyan} {percent:>3} %  {rate} images/s  ETA {eta:>4}  {wide_msg}";
     // The template is a constant; the default style is a bar too.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A terminal that cannot be written to has nobody to tell.
+        let _ = write!(out, "{:.0}", state.per_sec());
+    };
+    style.with_key("rate", rate)
 }

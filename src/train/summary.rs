@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+
 use super::{Ending, Metrics, State};
 use crate::gradient::{GradientHistory, ParameterHistory};
 
@@ -63,6 +65,8 @@ impl fmt::Display for Summary {
             Ending::MaxSteps => "run.max_steps reached".to_owned(),
             Ending::MaxMinutes => "run.max_minutes reached".to_owned(),
             Ending::EarlyStopping => "no improvement for early_stopping.patience evaluations".to_owned(),
+            Ending::Signal(SIGINT) => "SIGINT (Ctrl-C)".to_owned(),
+            Ending::Signal(SIGTERM) => "SIGTERM".to_owned(),
             Ending::Signal(signal) => format!("signal {signal}"),
         };
         writeln!(f, "ended       {reason}")?;

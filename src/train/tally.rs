@@ -41,7 +41,8 @@ impl Tally {
         let (top5_hits, top1_hits) = (hits.f_sum(Kind::Double)?, hits.f_select(1, 0)?.f_sum(Kind::Double)?);
         let predictions = guesses.f_select(1, 0)?;
         let cells = labels.f_mul_scalar(self.classes)?.f_add(&predictions)?;
-        self.confusion = self.confusion.f_add(&cells.f_bincount(None::<&Tensor>, self.classes * self.classes)?)?;
+        // Not bincount, which asks the device for the largest cell first.
+        self.confusion = self.confusion.f_index_add(0, &cells, &cells.f_ones_like()?)?;
         let batch = Tensor::f_stack(&[loss_sum.f_detach()?.f_to_kind(Kind::Double)?, top5_hits, top1_hits], 0)?;
         self.sums = self.sums.f_add(&batch)?;
         self.images += labels.size1()?;
