@@ -2,21 +2,28 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     std::panic::set_hook(Box::new(|panic| {
-        // One line; RUST_BACKTRACE=1 is for whoever looks into it.
-        eprintln!("gradwatch: internal error, please report it: {}", panic.to_string().replace('\n', " "));
+        tell(&format!("internal error, please report it: {}", panic.to_string().replace('\n', " ")));
     }));
     match cli::run(arguments) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("gradwatch: {error:#}");
+            tell(&format!("{error:#}"));
             cli::exit::code_of(&error).into()
         }
     }
+}
+
+/// One line on stderr. Where that is closed there is nobody to tell.
+fn tell(message: &str) {
+    let _ = writeln!(stderr(), "gradwatch: {message}");
 }

@@ -83,6 +83,27 @@ fn sizes_a_model_cannot_take_are_refused() {
 }
 
 #[test]
+fn a_last_batch_of_one_image_that_cannot_be_normalised_is_refused_before_training() {
+    // 268 images in batches of 89 leave one over.
+    let mlp = "model={name=\"mlp\", normalization=\"batch\"}";
+    refuses_settings(&[mlp, "data.batch_size=89"], CONFIG, &["268 images in batches of 89", "data.drop_last = true"]);
+}
+
+#[test]
+fn a_model_beyond_memory_is_one_line() {
+    refuses_settings(&["model={name=\"mlp\", width=1048576}"], MODEL, &["model.width"]);
+}
+
+#[test]
+fn numbers_that_f32_cannot_hold_and_a_schedule_without_a_length_are_refused() {
+    refuses_settings(&["optimizer.learning_rate=1e300"], CONFIG, &["optimizer.learning_rate: got 1e300"]);
+    let schedule = "schedule={name=\"cosine\"}";
+    let workplace = Workplace::new(&SMALL.replace("max_epochs = 2", "max_minutes = 1"));
+    let arguments = ["train", "small.toml", "--set", schedule];
+    refuses(&workplace, &arguments, CONFIG, &["schedule.name: got cosine", "run.max_epochs or run.max_steps"]);
+}
+
+#[test]
 fn class_weights_of_another_number_of_classes_are_refused() {
     refuses_settings(
         &["loss={class_balance=\"given\", class_weights=[1.0, 2.0]}"],
@@ -181,5 +202,14 @@ fn an_image_that_does_not_decode_stops_the_run_or_is_named_and_left_out() {
     let skipped = workplace.call(&["train", "small.toml", "--run-name", "skip", "--set", "data.on_bad_image=skip"]);
     assert_eq!(skipped.code, Some(9), "{skipped:#?}");
     assert_eq!(skipped.stderr.matches("dog/3.png").count(), 1, "{skipped:#?}");
+    for index in 0..10 {
+        for class in ["cat", "dog"] {
+            fs::write(workplace.path().join(format!("images/{class}/{index}.png")), "").unwrap();
+        }
+    }
+    let settings = ["--set", "data.on_bad_image=skip", "--set", "data.normalize=none", "--set", "run={max_steps=5}"];
+    let nothing = workplace.call(&[&["train", "small.toml", "--run-name", "nothing"], &settings[..]].concat());
+    assert_eq!(nothing.code, Some(DATA), "{nothing:#?}");
+    assert!(nothing.stderr.contains("no training image decodes"), "{nothing:#?}");
     assert!(skipped.stderr.contains("1 image(s) did not decode"), "{skipped:#?}");
 }

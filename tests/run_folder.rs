@@ -9,9 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gradwatch::events::EventFile;
+use gradwatch::{config::Config, events::EventFile, model::weights, train::prepare};
 use harness::{SMALL, Workplace, event_file, last_weights, scalars};
 use serde_json::Value;
+
+/// The weights file of the model as it was initialized.
+fn untrained_weights(workplace: &Workplace) -> Vec<u8> {
+    let config = Config::load(&workplace.path().join("small.toml"), &["model.normalization=none".to_owned()]).unwrap();
+    let prepared = prepare(config).unwrap();
+    let path = workplace.path().join("untrained.safetensors");
+    weights::save(&prepared.network.parameters, &path).unwrap();
+    fs::read(path).unwrap()
+}
 
 fn metrics(run: &std::path::Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
@@ -73,10 +82,63 @@ fn gradients_that_are_never_finite_end_the_run_and_do_not_reach_the_weights() {
     assert_eq!(outcome.code, Some(8), "{outcome:#?}");
     assert!(outcome.stderr.contains("10 steps in a row had a gradient that is not finite, first in "), "{outcome:#?}");
     let run = workplace.run_folder("nan");
-    let fresh = workplace.train("fresh", &["optimizer.learning_rate=0", "model.normalization=none"]);
-    assert_eq!(last_weights(&run), last_weights(&fresh));
+    assert_eq!(last_weights(&run), untrained_weights(&workplace));
     let events = scalars(&run);
     assert!(events.keys().any(|(tag, _)| tag.starts_with("grad_non_finite/")));
+}
+
+#[test]
+fn non_finite_gradients_between_readings_are_counted_and_end_the_run_too() {
+    let workplace = Workplace::new(SMALL);
+    let settings = ["data.normalize=given", "data.mean=[0.0]", "data.std=[1e-38]", "monitor.every_steps=100"];
+    let mut arguments = vec!["train", "small.toml", "--run-name", "nan", "--set", "monitor.parameters_every_steps=100"];
+    arguments.extend(["--set", "model.normalization=none"]);
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    arguments.extend(["--set", "optimizer.max_skipped_steps=9"]);
+    let outcome = workplace.call(&arguments);
+    assert_eq!(outcome.code, Some(8), "{outcome:#?}");
+    assert!(outcome.stderr.contains("9 steps in a row"), "{outcome:#?}");
+}
+
+#[test]
+fn images_beyond_f32_leave_the_running_statistics_finite() {
+    let workplace = Workplace::new(SMALL);
+    let run = workplace.train("run", &["data.normalize=given", "data.mean=[0.0]", "data.std=[1e-36]"]);
+    let bytes = last_weights(&run);
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for (name, view) in tensors.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32) {
+        let mut values = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        assert!(values.all(f32::is_finite), "{name}");
+    }
+}
+
+#[test]
+fn steps_whose_labels_all_weigh_nothing_are_steps_of_no_gradient() {
+    let workplace = Workplace::new(SMALL);
+    let settings = ["loss={class_balance=\"given\", class_weights=[0.0, 0.0, 0.0, 1.0]}", "data.batch_size=2"];
+    let run = workplace.train("run", &settings);
+    let lines = metrics(&run);
+    assert!(lines.iter().filter(|line| line["kind"] == "step").all(|line| line["skipped_steps"] == 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_log_entries_and_weights_but_not_the_run() {
+    let workplace = Workplace::new(SMALL);
+    let logs = workplace.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48k", "tmpfs"]).arg(&logs).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        // Mounting needs root. The writer's own tests hold the same promise on /dev/full.
+        println!("not run: this user cannot mount a small disk");
+        return;
+    }
+    let outcome = workplace.call(&["train", "small.toml", "--run-name", "run", "--set", "run.max_epochs=20"]);
+    let unmounted = Command::new("umount").arg(&logs).status().unwrap();
+    assert!(unmounted.success());
+    assert!(outcome.stderr.contains("epoch 20/20"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome:#?}");
+    assert!(outcome.code == Some(9) || outcome.code == Some(5), "{outcome:#?}");
 }
 
 #[cfg(unix)]
@@ -132,6 +194,14 @@ fn check_prints_the_resolved_config_and_every_parameter_and_writes_nothing() {
         assert!(outcome.stdout.contains(want), "{want} is not in {}", outcome.stdout);
     }
     assert_eq!(fs::read_dir(workplace.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_closed_stdout_is_no_error() {
+    let workplace = Workplace::new(SMALL);
+    let mut child = workplace.start(&["check", "small.toml"]);
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

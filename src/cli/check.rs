@@ -6,12 +6,12 @@ use gradwatch::{
     train::{Prepared, prepare},
 };
 
-use super::{CheckArguments, exit::Code, log};
+use super::{CheckArguments, exit::Code, log, print};
 
 pub fn run(arguments: &CheckArguments) -> Result<Code> {
     let _log = log::start(None);
     let prepared = prepare(arguments.config.load(None)?)?;
-    println!("{}", report(&prepared));
+    print(&format!("{}\n", report(&prepared)))?;
     Ok(Code::Success)
 }
 

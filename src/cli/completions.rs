@@ -3,9 +3,11 @@
 use anyhow::Result;
 use clap::CommandFactory;
 
-use super::{Arguments, exit::Code};
+use super::{Arguments, exit::Code, print};
 
 pub fn run(shell: clap_complete::Shell) -> Result<Code> {
-    clap_complete::generate(shell, &mut Arguments::command(), "gradwatch", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "gradwatch", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
     Ok(Code::Success)
 }

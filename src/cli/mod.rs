@@ -6,9 +6,12 @@ pub mod exit;
 mod log;
 mod train;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use exit::Code;
 use gradwatch::config::Config;
@@ -100,5 +103,13 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+/// Writes to stdout. Who closes the other end (`gradwatch check ... | head`) has seen enough.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("stdout cannot be written"),
     }
 }

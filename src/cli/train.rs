@@ -5,13 +5,13 @@ use std::io::{IsTerminal, stderr};
 use anyhow::{Context, Result};
 use gradwatch::{
     config::Config,
-    events::{RunFolder, run_name},
+    events::{EventsError, RunFolder, run_name},
     train::{Ending, Prepared, State, StopSignal, Summary, prepare, train},
 };
 use indicatif::MultiProgress;
 use time::OffsetDateTime;
 
-use super::{TrainArguments, exit::Code, log};
+use super::{TrainArguments, exit::Code, log, print};
 
 pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let bars = stderr().is_terminal().then(MultiProgress::new);
@@ -24,21 +24,26 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     };
     let logdir = config.run.logdir.clone();
     let prepared = prepare(config)?;
+    if let Some(signal) = stop.signal() {
+        return Ok(Code::Signal(signal));
+    }
     announce(&prepared);
     // The first thing that is written, after everything has been checked.
     let folder = RunFolder::create(&logdir, &name)?;
-    log.open(&folder.path().join("train.log")).context("train.log cannot be created; check run.logdir")?;
+    let path = folder.path().join("train.log");
+    log.open(&path).map_err(|cause| EventsError::Create { path, cause })?;
     let mut state = prepared.start(folder, bars)?;
     tracing::info!("run {}", state.recorder.folder().path().display());
     announce_hooks(&state);
 
     let ending = train(&mut state, &stop);
-    // The last weights are finite and worth having, however the run ended.
-    state.recorder.save(&state.network, "last")?;
+    // The last weights are worth having, however the run ended; why it ended is worth more than why they are missing.
+    let saved = state.recorder.save(&state.network, "last");
     let ending = ending?;
+    saved?;
     let summary = Summary::of(&state, ending);
     let code = code_of(state, ending);
-    println!("{summary}");
+    print(&format!("{summary}\n"))?;
     Ok(code)
 }
 

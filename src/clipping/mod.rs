@@ -58,7 +58,7 @@ impl ClipOutcome {
 /// # Errors
 /// Where the gradients are sparse, or do not share one device and one floating dtype.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<ClipOutcome, GradientError> {
-    let measurement = Measurement::of(grads.iter().map(Tensor::shallow_clone).collect(), false)?;
+    let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
     let outcome = ClipOutcome::by_norm(&measurement, max_norm)?;
     if !grads.is_empty() {
         foreach_multiply(grads, &outcome.clip_coef)?;

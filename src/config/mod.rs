@@ -148,7 +148,7 @@ impl Config {
         let model = sections::model(root.section("model"));
         let loss = sections::loss(root.section("loss"));
         let optimizer = sections::optimizer(root.section("optimizer"));
-        let schedule = sections::schedule(root.section("schedule"));
+        let schedule = sections::schedule(root.section("schedule"), &run);
         let clipping = sections::clipping(root.section("clipping"));
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));

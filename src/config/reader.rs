@@ -214,6 +214,7 @@ impl<'a> Section<'a> {
 fn shown(value: &Value) -> String {
     match value {
         Value::Table(_) => "a table".into(),
+        Value::Float(number) if *number != 0.0 && !(1e-4..1e7).contains(&number.abs()) => format!("{number:e}"),
         other => other.to_string().replace('\n', " "),
     }
 }

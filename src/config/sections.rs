@@ -16,12 +16,14 @@ const FROM_ZERO: &str = "a number from 0";
 const AT_LEAST_ONE: &str = "a whole number from 1";
 const SHARE: &str = "a number from 0 to 1";
 
+/// Numbers that end up in f32 arithmetic must stay numbers there, and not become 0.
 fn above_zero(value: &f64) -> bool {
-    *value > 0.0 && value.is_finite()
+    let value = *value as f32;
+    value > 0.0 && value.is_finite()
 }
 
 fn from_zero(value: &f64) -> bool {
-    *value >= 0.0 && value.is_finite()
+    *value == 0.0 || above_zero(value)
 }
 
 fn share(value: &f64) -> bool {
@@ -184,7 +186,7 @@ pub(super) fn optimizer(mut table: Section<'_>) -> OptimizerConfig {
     config
 }
 
-pub(super) fn schedule(mut table: Section<'_>) -> ScheduleConfig {
+pub(super) fn schedule(mut table: Section<'_>, run: &RunConfig) -> ScheduleConfig {
     let config = ScheduleConfig {
         name: table.choice("name").unwrap_or(ScheduleName::Constant),
         warmup_steps: table.any("warmup_steps", 0),
@@ -192,14 +194,19 @@ pub(super) fn schedule(mut table: Section<'_>) -> ScheduleConfig {
         warmup_learning_rate: table.get("warmup_learning_rate", 1e-5, from_zero, FROM_ZERO),
         min_learning_rate: table.get("min_learning_rate", 0.0, from_zero, FROM_ZERO),
         decay_epochs: table.get("decay_epochs", 90.0, above_zero, ABOVE_ZERO),
-        decay_rate: table.get("decay_rate", 0.1, above_zero, ABOVE_ZERO),
+        decay_rate: table.get("decay_rate", 0.1, |rate| above_zero(rate) && *rate <= 1.0, "above 0, at most 1"),
         pct_start: table.get("pct_start", 0.3, |share| *share > 0.0 && *share < 1.0, "above 0 and below 1"),
-        div_factor: table.get("div_factor", 25.0, above_zero, ABOVE_ZERO),
-        final_div_factor: table.get("final_div_factor", 1e4, above_zero, ABOVE_ZERO),
+        div_factor: table.get("div_factor", 25.0, |x| above_zero(x) && *x >= 1.0, "a number from 1"),
+        final_div_factor: table.get("final_div_factor", 1e4, |x| above_zero(x) && *x >= 1.0, "a number from 1"),
         cycle_momentum: table.any("cycle_momentum", true),
         base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
         max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
     };
+    let needs_length = matches!(config.name, ScheduleName::Cosine | ScheduleName::OneCycle);
+    if needs_length && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
+        let got = format!("got {} for a run whose length in steps is unknown", config.name);
+        table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
+    }
     table.finish();
     config
 }

@@ -37,7 +37,13 @@ pub enum GradientError {
     },
     /// libtorch refused, e.g. sparse gradients or a mixture of dtypes.
     #[error("gradients cannot be read: {0}")]
-    Libtorch(#[from] LibtorchError),
+    Libtorch(LibtorchError),
+}
+
+impl From<LibtorchError> for GradientError {
+    fn from(error: LibtorchError) -> Self {
+        Self::Libtorch(error)
+    }
 }
 
 impl From<tch::TchError> for GradientError {

@@ -5,7 +5,7 @@
 pub struct ParameterGradient {
     /// The parameter's name.
     pub name: String,
-    /// L2 norm; NaN or infinite where an element is, or where the sum of squares overflows.
+    /// L2 norm; NaN or infinite where an element is. Taken in f32, and again in f64 where f32 cannot hold the squares.
     pub norm: f64,
     /// Largest absolute value; NaN where an element is.
     pub max_abs: f64,
@@ -18,7 +18,7 @@ pub struct ParameterGradient {
 pub struct GradientStatistics {
     /// Each parameter that received a gradient, in the order of attachment.
     pub parameters: Vec<ParameterGradient>,
-    /// L2 norm of all gradients as one vector.
+    /// L2 norm of all gradients as one vector; infinite where f32 cannot hold it, as the step is skipped then.
     pub total_norm: f64,
     /// Parameters that received no gradient since the last reading.
     pub missing: Vec<String>,
@@ -32,6 +32,6 @@ impl GradientStatistics {
 
     /// The first parameter, in the order of attachment, whose gradient is not finite.
     pub fn first_non_finite(&self) -> Option<&ParameterGradient> {
-        self.parameters.iter().find(|parameter| !parameter.norm.is_finite())
+        self.parameters.iter().find(|parameter| parameter.non_finite_count > 0)
     }
 }

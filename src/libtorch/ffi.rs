@@ -160,8 +160,7 @@ extern "C" fn release_context(context: *mut c_void) {
 /// A registered hook, removed on drop.
 pub(super) struct HookGuard(*mut RawHook);
 
-// SAFETY: the shim's hook object holds a weak tensor reference (atomic counts) and a shared callback whose closure is
-// Send and Sync; removal takes the lock of the hook list.
+// SAFETY: the shim's hook object is a shared slot behind a mutex, whose closure is Send and Sync.
 unsafe impl Send for HookGuard {}
 unsafe impl Sync for HookGuard {}
 

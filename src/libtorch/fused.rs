@@ -86,7 +86,10 @@ pub fn fused_adamw(
     check_step(OPERATION, step)?;
     check_like_params(OPERATION, step, first_moments)?;
     check_like_params(OPERATION, step, second_moments)?;
-    if steps.len() != step.params.len() || steps.iter().any(|count| count.dim() != 0 || count.kind() != Kind::Float) {
+    let counts = |(count, param): (&Tensor, &Tensor)| {
+        count.dim() == 0 && count.kind() == Kind::Float && count.device() == param.device()
+    };
+    if steps.len() != step.params.len() || !steps.iter().zip(step.params).all(counts) {
         let got = format!("{} step counts", steps.len());
         return Err(LibtorchError::Argument { operation: OPERATION, got, want: "a float scalar per parameter" });
     }
@@ -116,9 +119,12 @@ fn check_step(operation: &'static str, step: &FusedStep<'_>) -> Result<(), Libto
     check_list(operation, step.params)?;
     check_like_params(operation, step, step.grads)?;
     for scalar in [step.grad_scale, step.found_inf].into_iter().flatten() {
-        if !scalar.defined() || scalar.numel() != 1 || scalar.kind() != Kind::Float {
+        let fits = |scalar: &Tensor| {
+            scalar.numel() == 1 && scalar.kind() == Kind::Float && scalar.device() == step.params[0].device()
+        };
+        if !scalar.defined() || !fits(scalar) {
             let got = if scalar.defined() { format!("{scalar:?}") } else { "undefined".into() };
-            return Err(LibtorchError::Argument { operation, got, want: "a float scalar to steer the step" });
+            return Err(LibtorchError::Argument { operation, got, want: "a float scalar on the parameters' device" });
         }
     }
     Ok(())
@@ -130,10 +136,64 @@ fn check_like_params(operation: &'static str, step: &FusedStep<'_>, tensors: &[T
             && tensor.size() == param.size()
             && tensor.kind() == param.kind()
             && tensor.device() == param.device()
+            // The kernels walk through memory, element by element of the parameter's own layout.
+            && tensor.stride() == param.stride()
+            && is_dense(tensor)
     };
     if tensors.len() == step.params.len() && tensors.iter().zip(step.params).all(fits) {
         return Ok(());
     }
     let got = format!("{} parameters and {} tensors that differ from them", step.params.len(), tensors.len());
-    Err(LibtorchError::Argument { operation, got, want: "a tensor per parameter, of its shape, dtype and device" })
+    Err(LibtorchError::Argument {
+        operation,
+        got,
+        want: "a tensor per parameter, of its shape, strides, dtype and device",
+    })
+}
+
+/// Whether the elements fill one block of memory, in any order of the dimensions.
+fn is_dense(tensor: &Tensor) -> bool {
+    let mut sides: Vec<(i64, i64)> =
+        tensor.stride().into_iter().zip(tensor.size()).filter(|(_, size)| *size > 1).collect();
+    sides.sort_unstable();
+    let mut elements = 1;
+    sides.into_iter().all(|(stride, size)| {
+        let is_next = stride == elements;
+        elements *= size;
+        is_next
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn step_with(grad: &Tensor) -> Result<(), LibtorchError> {
+        let params = [Tensor::ones(grad.size(), (Kind::Float, Device::Cpu))];
+        let grads = [grad.shallow_clone()];
+        let step = FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None };
+        let options =
+            SgdOptions { learning_rate: 0.1, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+        fused_sgd(&step, &[], false, &options)
+    }
+
+    #[test]
+    fn gradients_that_do_not_lie_in_memory_as_their_parameter_does_are_refused() {
+        let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
+        step_with(&ones(&[3, 2])).unwrap();
+        for grad in [ones(&[1]).expand([100_000], false), ones(&[2, 3]).transpose(0, 1), ones(&[3, 4]).narrow(1, 0, 2)]
+        {
+            let error = step_with(&grad).unwrap_err().to_string();
+            assert!(error.contains("strides"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_block_of_memory_is_dense_in_any_order_of_its_dimensions() {
+        let images = Tensor::ones([2, 3, 4, 5], (Kind::Float, Device::Cpu));
+        assert!(is_dense(&images) && is_dense(&images.permute([0, 2, 3, 1])) && is_dense(&Tensor::from(1.0f32)));
+        assert!(!is_dense(&images.narrow(3, 0, 2)) && !is_dense(&images.narrow(1, 0, 1).expand([2, 9, 4, 5], false)));
+    }
 }

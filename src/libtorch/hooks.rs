@@ -7,7 +7,8 @@ use super::{LibtorchError, ffi};
 /// A hook on one tensor. Dropping it removes it, also while a panic unwinds.
 ///
 /// On CUDA the callback runs on autograd's own thread; it must not read tensor values, which would wait for the device.
-/// A callback that panics ends the backward pass with an error that carries the panic's message.
+/// It may be dropped at any time, also by its own callback; it must not be made while another thread runs backward over
+/// the same tensor. A callback that panics ends the backward pass with an error that carries the panic's message.
 #[must_use = "a hook is removed when its handle drops"]
 pub struct Hook {
     _guard: ffi::HookGuard,
@@ -163,6 +164,31 @@ mod tests {
         assert!(outcome.is_err());
         weight.sum(Kind::Float).backward();
         assert_eq!(fired.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_hook_may_drop_itself_while_it_runs() {
+        for before in [true, false] {
+            let weight = leaf(&[1.0]);
+            let (own, fired) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
+            let (handle, count) = (Arc::clone(&own), Arc::clone(&fired));
+            let drop_own = move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                drop(handle.lock().unwrap().take());
+            };
+            let hook = if before {
+                Hook::before_accumulation(&weight, move |_| {
+                    drop_own();
+                    None
+                })
+            } else {
+                Hook::after_accumulation(&weight, move |_| drop_own())
+            };
+            *own.lock().unwrap() = Some(hook.unwrap());
+            weight.sum(Kind::Float).backward();
+            weight.sum(Kind::Float).backward();
+            assert_eq!(fired.load(Ordering::Relaxed), 1);
+        }
     }
 
     #[test]

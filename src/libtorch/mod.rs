@@ -74,7 +74,14 @@ pub enum LibtorchError {
     UnknownDevice(String),
     /// An operation of tch itself failed.
     #[error("libtorch refused an operation: {}", first_line(.0))]
-    Tch(#[from] tch::TchError),
+    Tch(tch::TchError),
+}
+
+// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+impl From<tch::TchError> for LibtorchError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Tch(error)
+    }
 }
 
 /// The first line of what libtorch says; the rest is a C++ backtrace.

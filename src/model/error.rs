@@ -74,7 +74,13 @@ pub enum ModelError {
     },
     /// libtorch failed, most often for want of memory.
     #[error("libtorch could not make the model: got {}; a smaller model.width may fit", first_line(.0))]
-    Torch(#[from] TchError),
+    Torch(TchError),
+}
+
+impl From<TchError> for ModelError {
+    fn from(error: TchError) -> Self {
+        Self::Torch(error)
+    }
 }
 
 /// The first line of libtorch's message; the others are a C++ backtrace.

@@ -33,7 +33,7 @@ impl Adamw {
 
     pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
         for state in &self.groups {
-            let ready = state.group.ready();
+            let ready = state.group.ready()?;
             if ready.params.is_empty() {
                 continue;
             }

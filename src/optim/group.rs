@@ -1,6 +1,6 @@
 //! Parameters that share a weight decay.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 /// Parameters that one fused call updates, and their weight decay.
 pub struct ParameterGroup {
@@ -19,9 +19,8 @@ pub fn decay_groups<'a>(
 ) -> Vec<ParameterGroup> {
     let params = params.into_iter().filter(|param| param.requires_grad()).map(Tensor::shallow_clone);
     let (decaying, rest): (Vec<_>, Vec<_>) = params.partition(|param| decay_norms_and_biases || param.dim() > 1);
-    let groups = [(decaying, weight_decay), (rest, 0.0)].map(|(params, weight_decay)| {
-        ParameterGroup { params, weight_decay } //
-    });
+    let groups =
+        [(decaying, weight_decay), (rest, 0.0)].map(|(params, weight_decay)| ParameterGroup { params, weight_decay });
     groups.into_iter().filter(|group| !group.params.is_empty()).collect()
 }
 
@@ -34,18 +33,28 @@ pub(super) struct Ready {
 
 impl ParameterGroup {
     /// A parameter that backward did not reach has no gradient and stays as it is, as in torch.
-    pub(super) fn ready(&self) -> Ready {
+    pub(super) fn ready(&self) -> Result<Ready, TchError> {
         let mut ready = Ready { positions: Vec::new(), params: Vec::new(), grads: Vec::new() };
         for (position, param) in self.params.iter().enumerate() {
             let grad = param.grad();
             if grad.defined() {
                 ready.positions.push(position);
                 ready.params.push(param.shallow_clone());
-                ready.grads.push(grad);
+                ready.grads.push(as_laid_out(param, grad)?);
             }
         }
-        ready
+        Ok(ready)
     }
+}
+
+/// Backward gives a gradient its parameter's layout, unless a hook replaced it; the fused kernels need that layout.
+fn as_laid_out(param: &Tensor, grad: Tensor) -> Result<Tensor, TchError> {
+    if grad.stride() == param.stride() {
+        return Ok(grad);
+    }
+    let mut copy = param.f_empty_like()?;
+    copy.f_copy_(&grad)?;
+    Ok(copy)
 }
 
 impl Ready {

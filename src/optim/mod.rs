@@ -21,7 +21,19 @@ use crate::{
 pub enum OptimError {
     /// libtorch refused.
     #[error("the optimizer step failed: {0}")]
-    Libtorch(#[from] LibtorchError),
+    Libtorch(LibtorchError),
+    /// The rates do not fit the parameters' f32, in which the step would be infinite or not a number.
+    #[error(
+        "a learning rate of {} with momentum {} is no f32 number; lower optimizer.learning_rate or mend [schedule]",
+        .0.learning_rate, .0.momentum
+    )]
+    Rates(Rates),
+}
+
+impl From<LibtorchError> for OptimError {
+    fn from(error: LibtorchError) -> Self {
+        Self::Libtorch(error)
+    }
 }
 
 impl From<tch::TchError> for OptimError {
@@ -62,8 +74,11 @@ impl Optimizer {
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// Where libtorch refuses, or the rates are no f32 numbers.
     pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
+        if !(rates.learning_rate as f32).is_finite() || !(rates.momentum as f32).is_finite() {
+            return Err(OptimError::Rates(rates));
+        }
         match self {
             Self::Sgd(sgd) => sgd.step(rates, control),
             Self::Adamw(adamw) => adamw.step(rates, control),

@@ -40,8 +40,13 @@ impl Schedule {
         };
         let peak = Rates { learning_rate: optimizer.learning_rate, momentum };
         let from_epochs = (config.warmup_epochs * span.steps_per_epoch as f64).round() as u64;
-        let warmup_steps = config.warmup_steps + from_epochs;
+        let warmup_steps = config.warmup_steps.saturating_add(from_epochs);
         Self { config: config.clone(), peak, span, warmup_steps }
+    }
+
+    /// Steps of the warm-up.
+    pub fn warmup_steps(&self) -> u64 {
+        self.warmup_steps
     }
 
     /// The rates of `step`, counted from 0. Past the end of the run they stay at their last value.

@@ -27,7 +27,7 @@ impl Sgd {
 
     pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
         for (group, buffers) in &self.groups {
-            let ready = group.ready();
+            let ready = group.ready()?;
             if ready.params.is_empty() {
                 continue;
             }

@@ -30,7 +30,8 @@ impl EarlyStopping {
         Self { metric: evaluate.metric, min_delta, patience, best: None, evaluations_since_best: 0 }
     }
 
-    /// Notes an evaluation; whether it is the best so far. A figure that is not a number never is.
+    /// Notes an evaluation; whether it is the best so far. One whose loss is not finite never is: a network that
+    /// answers NaN still has an accuracy.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
         let (value, sign) = match self.metric {
             Metric::Accuracy => (metrics.accuracy, 1.0),
@@ -38,7 +39,7 @@ impl EarlyStopping {
             Metric::Loss => (metrics.loss, -1.0),
         };
         let is_better = match self.best {
-            _ if value.is_nan() => false,
+            _ if !metrics.loss.is_finite() => false,
             None => true,
             Some(best) => sign * (value - best.value) > self.min_delta,
         };

@@ -9,7 +9,8 @@ use crate::{
     optim::OptimError,
 };
 
-/// Why a run could not start or go on. What was queued for the event file is on disk when one of these is returned.
+/// Why a run could not start or go on. What was queued for the event file is on
+/// disk when the [`State`](super::State) has dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The images or labels.
@@ -40,6 +41,23 @@ pub enum TrainError {
         got: usize,
         /// Classes of the data.
         want: usize,
+    },
+    /// Every image of a split is bad and was skipped.
+    #[error("no {split} image decodes; check data.path, or set data.on_bad_image = \"stop\" to see why")]
+    NoImages {
+        /// `training` or `validation`.
+        split: &'static str,
+    },
+    /// The last batch of an epoch is a single image, which the model cannot normalise.
+    #[error(
+        "the last batch of an epoch is one image ({images} images in batches of {batch_size}), over which batch \
+         normalization has no variance; set data.drop_last = true or another data.batch_size"
+    )]
+    SingleImage {
+        /// Training images.
+        images: usize,
+        /// Images per batch.
+        batch_size: usize,
     },
     /// No step can be taken any more.
     #[error(

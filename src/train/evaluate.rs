@@ -2,32 +2,40 @@
 
 use tch::{Device, Tensor};
 
-use super::{Loss, Metrics, Tally, TrainError};
+use super::{Loss, Metrics, StopSignal, Tally, TrainError};
 use crate::{
     data::{Batch, Loader},
     model::{Network, Pass},
 };
 
-/// All figures of `network` in evaluation mode over every image of `loader`.
+/// All figures of `network` in evaluation mode over every image of `loader`; `None` where `stop` came first.
 ///
 /// # Errors
-/// Where the data cannot be read or libtorch refuses.
+/// Where the data cannot be read, no image is left, or libtorch refuses.
 pub fn evaluate(
     network: &Network,
     loader: &Loader,
     loss: &Loss,
     classes: &[String],
     device: Device,
-) -> Result<Metrics, TrainError> {
+    stop: &StopSignal,
+) -> Result<Option<Metrics>, TrainError> {
     let _no_grad = tch::no_grad_guard();
     let mut tally = Tally::new(classes.len(), device)?;
     for batch in loader.epoch(0, 0) {
-        let (images, labels) = to_device(&batch?, device)?;
+        if stop.signal().is_some() {
+            return Ok(None);
+        }
+        let batch = batch?;
+        let (images, labels) = to_device(&batch, device)?;
         let logits = network.forward(&images, &Pass::evaluation())?;
-        tally.add(&logits, &labels, &loss.sum(&logits, &labels)?)?;
+        tally.add(&logits, &labels, &loss.sum(&logits, &labels)?, loss.weight_of(&batch.labels))?;
+    }
+    if tally.images() == 0 {
+        return Err(TrainError::NoImages { split: "validation" });
     }
     // Device sync here, once per evaluation.
-    tally.read(classes)
+    Ok(Some(tally.read(classes)?))
 }
 
 /// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64.

@@ -3,7 +3,10 @@
 use tch::{Device, Kind, Reduction, Tensor};
 
 use super::TrainError;
-use crate::config::{ClassBalance, LossConfig};
+use crate::{
+    config::{ClassBalance, LossConfig},
+    data::Batch,
+};
 
 /// The loss of a classification.
 ///
@@ -50,6 +53,12 @@ impl Loss {
             None => labels.len() as f64,
             Some((weights, _)) => labels.iter().map(|&label| weights[label as usize]).sum(),
         }
+    }
+
+    /// The same of all micro-batches of a step. Where every label weighs 0 it is 1, and the loss is 0 and not 0 / 0.
+    pub fn weight_of_group(&self, group: &[Batch]) -> f64 {
+        let weight: f64 = group.iter().map(|batch| self.weight_of(&batch.labels)).sum();
+        if weight > 0.0 { weight } else { 1.0 }
     }
 
     /// Sum of the losses of a batch: `logits` `[n, classes]`, `labels` `[n]`; shape `[]`.

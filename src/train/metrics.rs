@@ -20,7 +20,7 @@ pub struct ClassMetrics {
 /// All figures of one pass over images.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metrics {
-    /// Mean cross-entropy per image.
+    /// Mean loss: of the training images the one that is trained on, of the validation images plain cross-entropy.
     pub loss: f64,
     /// Share of images whose first guess is right.
     pub accuracy: f64,
@@ -39,8 +39,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All figures from the sum of losses, the number of top-5 hits and the confusion matrix, whose rows are labels.
-    pub fn new(loss_sum: f64, top5_hits: u64, confusion: Vec<Vec<u64>>, classes: &[String]) -> Self {
+    /// All figures from the mean loss, the number of top-5 hits and the confusion matrix, whose rows are labels.
+    pub fn new(loss: f64, top5_hits: u64, confusion: Vec<Vec<u64>>, classes: &[String]) -> Self {
         let images: u64 = confusion.iter().flatten().sum();
         let hits: u64 = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         let per_class: Vec<ClassMetrics> =
@@ -53,10 +53,11 @@ impl Metrics {
             .map(|(_, metrics)| metrics)
             .collect();
         let mean = |figure: fn(&ClassMetrics) -> f64| {
-            counted.iter().map(|metrics| figure(metrics)).sum::<f64>() / counted.len().max(1) as f64
+            // From +0: the sum of nothing would be -0.
+            counted.iter().fold(0.0, |sum, metrics| sum + figure(metrics)) / counted.len().max(1) as f64
         };
         Self {
-            loss: if images == 0 { f64::NAN } else { loss_sum / images as f64 },
+            loss,
             accuracy: ratio(hits, images),
             top5_accuracy: ratio(top5_hits, images),
             precision: mean(|metrics| metrics.precision),
@@ -99,7 +100,7 @@ mod tests {
         // from sklearn.metrics import precision_recall_fscore_support as prf, accuracy_score
         // y = [0]*5 + [1]*3 + [2]*2; p = [0,0,0,1,2, 1,1,0, 2,1]
         // prf(y, p) -> precision .75 .5 .5, recall .6 .66667 .5, f1 .66667 .57143 .5; macro means of these
-        let metrics = Metrics::new(12.0, 9, vec![vec![3, 1, 1], vec![1, 2, 0], vec![0, 1, 1]], &names(3));
+        let metrics = Metrics::new(1.2, 9, vec![vec![3, 1, 1], vec![1, 2, 0], vec![0, 1, 1]], &names(3));
         assert_eq!((metrics.loss, metrics.accuracy, metrics.top5_accuracy), (1.2, 0.6, 0.9));
         let figures: Vec<[f64; 3]> =
             metrics.per_class.iter().map(|class| [class.precision, class.recall, class.f1]).collect();
@@ -119,8 +120,8 @@ mod tests {
 
     #[test]
     fn no_images_are_no_division_by_zero() {
-        let metrics = Metrics::new(0.0, 0, vec![vec![0, 0], vec![0, 0]], &names(2));
-        assert!(metrics.loss.is_nan());
+        let metrics = Metrics::new(f64::NAN, 0, vec![vec![0, 0], vec![0, 0]], &names(2));
         assert_eq!((metrics.accuracy, metrics.f1), (0.0, 0.0));
+        assert!(metrics.f1.is_sign_positive());
     }
 }

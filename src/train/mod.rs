@@ -1,5 +1,6 @@
 //! The training loop and nothing else: forward, backward, look, clip, step, write.
 
+mod buffers;
 mod early_stopping;
 mod error;
 mod evaluate;
@@ -14,6 +15,7 @@ mod stop;
 mod summary;
 mod tally;
 
+pub use buffers::Buffers;
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::TrainError;
 pub use evaluate::evaluate;
@@ -43,14 +45,15 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let is_tracked = state.is_tracked();
 
             // Micro-batches: each adds its share of the mean over the whole group. The hooks fire inside backward.
-            let group_weight: f64 = group.iter().map(|batch| state.loss.weight_of(&batch.labels)).sum();
+            state.buffers.save()?;
+            let group_weight = state.loss.weight_of_group(&group);
             for batch in &group {
                 let (images, labels) = state.to_device(batch)?;
                 let logits = state.network.forward(&images, &Pass::training())?;
                 let loss_sum = state.loss.sum(&logits, &labels)?;
                 let loss = loss_sum.f_div_scalar(group_weight)?;
                 loss.f_backward()?;
-                state.tally.add(&logits, &labels, &loss_sum)?;
+                state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
                 state.gradients.add_loss(&loss)?;
             }
 
@@ -70,6 +73,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let grad_scale = clip.clip_coef.f_reciprocal()?;
             let control = StepControl { grad_scale: Some(&grad_scale), found_inf: Some(&clip.found_inf) };
             state.optimizer.step(rates, &control)?;
+            state.buffers.restore_where(&clip.found_inf)?;
             clear_grads(state.gradients.params())?;
 
             // Write; evaluate when due; end when due.
@@ -77,7 +81,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             state.step += 1;
             let ending = state.ending(stop);
             if state.should_evaluate(ending) {
-                state.evaluate()?;
+                state.evaluate(stop)?;
             }
             if let Some(ending) = ending.or_else(|| state.early_stopping()) {
                 return Ok(ending);

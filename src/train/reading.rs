@@ -6,6 +6,7 @@ use super::{Tally, TrainError};
 use crate::{
     clipping::ClipOutcome,
     gradient::{GradientMonitor, GradientStatistics, Measurement},
+    libtorch::host_copy,
     model::Network,
 };
 
@@ -81,7 +82,7 @@ impl Gradients {
             return Ok(monitor.measure()?);
         }
         let grads = self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
-        Ok(Measurement::of(grads, false)?)
+        Ok(Measurement::of_total(grads)?)
     }
 
     /// Counts a step with `found_inf` 1 as skipped. No sync.
@@ -120,6 +121,15 @@ impl Gradients {
             skipped_in_a_row: extras[3] as u64,
             statistics,
         })
+    }
+
+    /// Steps skipped so far, and of these the latest in a row. One device sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn read_skips(&self) -> Result<[u64; 2], TrainError> {
+        let counts = host_copy(&Tensor::f_stack(&[&self.skipped_steps, &self.skipped_in_a_row], 0)?)?;
+        Ok([counts[0] as u64, counts[1] as u64])
     }
 
     /// Readies the sums and the hooks for the next step, tracked or not.

@@ -1,6 +1,6 @@
 //! The files of a run: TensorBoard events, metrics.jsonl, weights.
 
-use std::{fmt::Write, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
@@ -22,6 +22,7 @@ pub struct Recorder {
     metrics: JsonLines,
     clips: bool,
     has_failed: bool,
+    failed_files: BTreeSet<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +44,7 @@ impl Recorder {
         events.text("config", 0u64, format!("```toml\n{toml}\n```"))?;
         let metrics = folder.json_lines("metrics.jsonl")?;
         let clips = config.clipping.mode != ClippingMode::None;
-        Ok(Self { folder, events, metrics, clips, has_failed: false })
+        Ok(Self { folder, events, metrics, clips, has_failed: false, failed_files: BTreeSet::new() })
     }
 
     /// The run's folder.
@@ -126,6 +127,14 @@ impl Recorder {
         self.events.text("confusion/validation", step, confusion_table(validation))
     }
 
+    /// Saves the weights of the best evaluation so far. A disk that is full costs them, not the run.
+    pub(super) fn save_best(&mut self, network: &Network) {
+        if let Err(error) = self.save(network, "best") {
+            tracing::error!("{error}");
+            self.has_failed = true;
+        }
+    }
+
     /// Saves the weights as `weights/<name>.safetensors`, whole or not at all.
     ///
     /// # Errors
@@ -145,13 +154,16 @@ impl Recorder {
         self.has_failed
     }
 
+    /// Logs the failure of a file the first time; the others are like it.
     fn note(&mut self, outcome: Result<(), EventsError>) {
-        if let Err(error) = outcome {
-            // Once per file: the event writer reports once, and a full disk fails each line of the other.
-            if !self.has_failed {
-                tracing::error!("{error}");
-            }
-            self.has_failed = true;
+        let Err(error) = outcome else { return };
+        self.has_failed = true;
+        let path = match &error {
+            EventsError::Write { path, .. } | EventsError::Incomplete { path, .. } => path.clone(),
+            _ => PathBuf::new(),
+        };
+        if self.failed_files.insert(path) {
+            tracing::error!("{error}");
         }
     }
 }

@@ -6,16 +6,16 @@ use std::{
 };
 
 use indicatif::MultiProgress;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
-use super::{EarlyStopping, Gradients, Loss, Progress, Recorder, State, Tally, TrainError};
+use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, Recorder, State, Tally, TrainError};
 use crate::{
-    config::Config,
+    config::{Config, Normalization},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
-    libtorch::{keep_freed_memory, resolve_device},
-    model::{self, Network},
+    libtorch::{generator_state, keep_freed_memory, resolve_device, set_generator_state},
+    model::{self, Network, Pass},
     optim::{Optimizer, Schedule, Span, decay_groups},
 };
 
@@ -34,6 +34,7 @@ pub struct Prepared {
     /// How pixels are shifted and scaled.
     pub scale: PixelScale,
     loss: Loss,
+    tally: Tally,
 }
 
 /// Checks an experiment as far as can be done without training: device, data, model, loss.
@@ -58,8 +59,10 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let validation = Loader::new(validation, LoaderOptions { batch_size: evaluation_batch, ..options })?;
     let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
     let loss = Loss::new(&config.loss, &class_counts, device)?;
+    let tally = Tally::new(train.classes().len(), device)?;
     let network = build(&config, &train, device)?;
-    Ok(Prepared { config, device, network, training, validation, scale, loss })
+    probe_last_batch(&config, &network, &train, device)?;
+    Ok(Prepared { config, device, network, training, validation, scale, loss, tally })
 }
 
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
@@ -68,23 +71,49 @@ fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, T
     Ok(model::build(&config.model, images.shape(), images.classes().len(), device)?)
 }
 
+/// Finds out now, and not after a whole epoch, whether the model can train on a last batch of one image.
+fn probe_last_batch(config: &Config, network: &Network, images: &Dataset, device: Device) -> Result<(), TrainError> {
+    let batch_size = config.data.batch_size;
+    if config.data.drop_last || images.len() % batch_size != 1 || config.model.normalization != Normalization::Batch {
+        return Ok(());
+    }
+    let [channels, height, width] = images.shape().sizes();
+    let mut buffers = Buffers::new(network)?;
+    let random = generator_state(device)?;
+    let image = Tensor::f_zeros([1, channels, height, width], (Kind::Float, device))?;
+    let can_train = tch::no_grad(|| network.forward(&image, &Pass::training())).is_ok();
+    buffers.restore()?;
+    set_generator_state(device, &random)?;
+    if can_train { Ok(()) } else { Err(TrainError::SingleImage { images: images.len(), batch_size }) }
+}
+
 impl Prepared {
     /// Makes the run's files and all that training needs beside them.
     ///
     /// # Errors
     /// Where the files cannot be made or libtorch has too little memory.
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
-        let Self { config, device, network, training, validation, scale: _, loss } = self;
+        let Self { config, device, network, training, validation, scale: _, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
         let gradients = Gradients::new(&network, config.monitor.enabled, device)?;
         let groups =
             decay_groups(gradients.params(), config.optimizer.weight_decay, config.optimizer.decay_norms_and_biases);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let span = span(&config, training.batches_per_epoch());
+        let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
+        if schedule.warmup_steps() >= span.total_steps {
+            tracing::warn!(
+                "the warm-up of {} steps is as long as the run of {} or longer; shorten schedule.warmup_steps or \
+                 schedule.warmup_epochs",
+                schedule.warmup_steps(),
+                span.total_steps
+            );
+        }
         let images = training.dataset().len() as u64;
         Ok(State {
-            schedule: Schedule::new(&config.schedule, &config.optimizer, span),
-            tally: Tally::new(classes.len(), device)?,
+            schedule,
+            buffers: Buffers::new(&network)?,
+            tally,
             history: GradientHistory::default(),
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
             recorder: Recorder::create(folder, &config)?,
@@ -95,6 +124,7 @@ impl Prepared {
             images: 0,
             last_validation: None,
             evaluating: Duration::ZERO,
+            step_at_epoch_start: 0,
             evaluated_at: None,
             started: Instant::now(),
             config,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::{
-    EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, Recorder, StopSignal, Tally, TrainError,
+    Buffers, EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, Recorder, StopSignal, Tally, TrainError,
     evaluate::{evaluate, to_device},
 };
 use crate::{
@@ -49,6 +49,8 @@ pub struct State {
     pub schedule: Schedule,
     /// Parameters, hooks, and the step's sums.
     pub gradients: Gradients,
+    /// The model's buffers, to be put back after a skipped step.
+    pub buffers: Buffers,
     /// Training images.
     pub training: Loader,
     /// Validation images.
@@ -75,6 +77,7 @@ pub struct State {
     pub last_validation: Option<Metrics>,
     /// Wall time of all evaluations.
     pub evaluating: Duration,
+    pub(super) step_at_epoch_start: u64,
     pub(super) evaluated_at: Option<u64>,
     pub(super) started: Instant,
 }
@@ -87,6 +90,7 @@ impl State {
 
     pub(super) fn start_epoch(&mut self) -> Epoch {
         self.progress.start_epoch(self.epoch);
+        self.step_at_epoch_start = self.step;
         self.training.epoch(self.epoch, 0)
     }
 
@@ -119,24 +123,31 @@ impl State {
         self.recorder.step(step, self.epoch, rates, &reading, with_parameters);
         self.progress.show(rates.learning_rate, &reading);
         let first_non_finite = reading.statistics.as_ref().and_then(|statistics| statistics.first_non_finite());
-        if reading.skipped_steps > self.skipped_steps {
-            let parameter = first_non_finite.map_or("(no monitor, or an untracked step)", |first| &first.name);
-            tracing::warn!(
-                "step {step}: skipped {} step(s) because a gradient was not finite, first in {parameter}; the weights \
-                 are untouched; if it happens again lower optimizer.learning_rate or set clipping.mode = \"norm\"",
-                reading.skipped_steps - self.skipped_steps
-            );
-        }
-        self.skipped_steps = reading.skipped_steps;
         if step == 0 {
             self.report_unreached();
         }
         if let Some(statistics) = &reading.statistics {
             self.history.add(step, statistics);
         }
-        if reading.skipped_in_a_row >= self.config.optimizer.max_skipped_steps {
-            let parameter = first_non_finite.map_or("an unwatched parameter", |first| &first.name).to_owned();
-            return Err(TrainError::NonFinite { step, in_a_row: reading.skipped_in_a_row, parameter });
+        let parameter = first_non_finite.map(|first| first.name.clone());
+        self.judge_skips([reading.skipped_steps, reading.skipped_in_a_row], parameter)
+    }
+
+    /// Says which steps were skipped since the last look, and ends a run that can take no more.
+    fn judge_skips(&mut self, [skipped, in_a_row]: [u64; 2], parameter: Option<String>) -> Result<(), TrainError> {
+        let step = self.step;
+        let parameter = parameter.unwrap_or_else(|| "a parameter that no reading saw".into());
+        if skipped > self.skipped_steps {
+            tracing::warn!(
+                "step {step}: skipped {} step(s) because a gradient was not finite, first in {parameter}; the weights \
+                 are untouched; if it happens again look at the data, lower optimizer.learning_rate or set \
+                 clipping.mode = \"norm\"",
+                skipped - self.skipped_steps
+            );
+        }
+        self.skipped_steps = skipped;
+        if in_a_row >= self.config.optimizer.max_skipped_steps {
+            return Err(TrainError::NonFinite { step, in_a_row, parameter });
         }
         Ok(())
     }
@@ -181,31 +192,39 @@ impl State {
 
     /// Ends an epoch: evaluates when due, and says whether the run is over.
     pub(super) fn finish_epoch(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
+        if self.step == self.step_at_epoch_start {
+            return Err(TrainError::NoImages { split: "training" });
+        }
         self.epoch += 1;
         let is_last = self.config.run.max_epochs.is_some_and(|epochs| self.epoch >= epochs);
-        if is_last || self.epoch.is_multiple_of(self.config.evaluate.every_epochs) {
-            self.evaluate()?;
+        let ending = self.ending(stop).or_else(|| is_last.then_some(Ending::MaxEpochs));
+        let is_due = self.epoch.is_multiple_of(self.config.evaluate.every_epochs);
+        if self.should_evaluate(ending) || (ending.is_none() && is_due) {
+            self.evaluate(stop)?;
         }
         self.progress.finish_epoch();
-        let ending = self.ending(stop).or_else(|| is_last.then_some(Ending::MaxEpochs));
         Ok(ending.or_else(|| self.early_stopping()))
     }
 
     /// Looks at the validation images, unless that was done at this very step.
-    pub(super) fn evaluate(&mut self) -> Result<(), TrainError> {
+    pub(super) fn evaluate(&mut self, stop: &StopSignal) -> Result<(), TrainError> {
         if self.evaluated_at.replace(self.step) == Some(self.step) {
             return Ok(());
         }
         let started = Instant::now();
+        // Device syncs here: the steps that no reading saw may have been skipped, and the running figures are read.
+        let skips = self.gradients.read_skips()?;
+        self.judge_skips(skips, None)?;
         let training = self.tally.read(&self.classes)?;
         self.tally = Tally::new(self.classes.len(), self.device)?;
         let plain = Loss::plain();
-        let validation = evaluate(&self.network, &self.validation, &plain, &self.classes, self.device)?;
+        let seen = evaluate(&self.network, &self.validation, &plain, &self.classes, self.device, stop)?;
+        let Some(validation) = seen else { return Ok(()) };
         let is_best = self.early_stopping.add(self.step, &validation);
         self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation);
         self.progress.evaluation(self.step, &training, &validation, is_best);
         if is_best {
-            self.recorder.save(&self.network, "best")?;
+            self.recorder.save_best(&self.network);
         }
         self.last_validation = Some(validation);
         self.evaluating += started.elapsed();

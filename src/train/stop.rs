@@ -21,11 +21,13 @@ impl StopSignal {
     /// Where the system takes no handler.
     pub fn install() -> std::io::Result<Self> {
         let stop = Self::default();
+        // All shutdowns first, so that the first signal arms what the second one does, whichever the two are.
+        let armed = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // Registered in this order, so that the first signal arms what the second one does.
-            let armed = Arc::new(AtomicBool::new(false));
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
-            flag::register(signal, armed)?;
+        }
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&armed))?;
             flag::register_usize(signal, Arc::clone(&stop.0), signal.unsigned_abs() as usize)?;
         }
         Ok(stop)

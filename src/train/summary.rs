@@ -88,8 +88,12 @@ impl fmt::Display for Summary {
                 validation.f1
             )?;
         }
-        if let Some((value, step)) = self.best {
-            writeln!(f, "best        {} {value:.4} at step {step}: weights/best.safetensors", self.metric)?;
+        match self.best {
+            Some((value, step)) => {
+                writeln!(f, "best        {} {value:.4} at step {step}: weights/best.safetensors", self.metric)?;
+            }
+            None if self.validation.is_some() => writeln!(f, "best        none: no validation loss was finite")?,
+            None => {}
         }
         self.write_gradients(f)?;
         writeln!(f, "run         {}", self.folder.display())?;
@@ -121,7 +125,11 @@ impl Summary {
                 most.norm.geometric_mean()
             )?;
         }
-        let bad = history.parameters.iter().filter_map(|p| Some((p.first_non_finite?, &p.name))).min();
+        let bad = history
+            .parameters
+            .iter()
+            .filter_map(|p| Some((p.first_non_finite?, &p.name)))
+            .min_by_key(|(step, _)| *step);
         match bad {
             None => writeln!(f, "            all finite; {} steps skipped", self.skipped_steps),
             Some((step, name)) => writeln!(

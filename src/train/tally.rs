@@ -16,6 +16,7 @@ pub struct Tally {
     /// `[classes * classes]`, i64: images per label and prediction.
     confusion: Tensor,
     images: i64,
+    weight: f64,
 }
 
 impl Tally {
@@ -27,14 +28,15 @@ impl Tally {
         let classes = classes as i64;
         let sums = Tensor::f_zeros([SUMS as i64], (Kind::Double, device))?;
         let confusion = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
-        Ok(Self { classes, sums, confusion, images: 0 })
+        Ok(Self { classes, sums, confusion, images: 0, weight: 0.0 })
     }
 
-    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, and the sum of their losses, shape `[]`.
+    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and what that
+    /// sum is divided by to give their mean.
     ///
     /// # Errors
     /// Where the shapes do not fit.
-    pub fn add(&mut self, logits: &Tensor, labels: &Tensor, loss_sum: &Tensor) -> Result<(), TrainError> {
+    pub fn add(&mut self, logits: &Tensor, labels: &Tensor, loss_sum: &Tensor, weight: f64) -> Result<(), TrainError> {
         let logits = logits.f_detach()?;
         let guesses = logits.f_topk(self.classes.min(5), 1, true, true)?.1;
         let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
@@ -46,7 +48,13 @@ impl Tally {
         let batch = Tensor::f_stack(&[loss_sum.f_detach()?.f_to_kind(Kind::Double)?, top5_hits, top1_hits], 0)?;
         self.sums = self.sums.f_add(&batch)?;
         self.images += labels.size1()?;
+        self.weight += weight;
         Ok(())
+    }
+
+    /// Images added so far.
+    pub fn images(&self) -> i64 {
+        self.images
     }
 
     /// Share of right first guesses so far: shape `[]`, still on the device.
@@ -67,7 +75,7 @@ impl Tally {
         let (sums, cells) = values.split_at(SUMS);
         let rows = cells.chunks(self.classes as usize);
         let confusion = rows.map(|row| row.iter().map(|&count| count as u64).collect()).collect();
-        Ok(Metrics::new(sums[0], sums[1] as u64, confusion, classes))
+        Ok(Metrics::new(sums[0] / self.weight, sums[1] as u64, confusion, classes))
     }
 }
 
@@ -79,8 +87,8 @@ mod tests {
     fn two_batches_are_counted_into_one_matrix() {
         let mut tally = Tally::new(3, Device::Cpu).unwrap();
         let logits = Tensor::from_slice(&[9.0f32, 0.0, 1.0, 0.0, 2.0, 1.0]).reshape([2, 3]);
-        tally.add(&logits, &Tensor::from_slice(&[0i64, 2]), &Tensor::from(1.5f32)).unwrap();
-        tally.add(&logits.narrow(0, 1, 1), &Tensor::from_slice(&[1i64]), &Tensor::from(0.5f32)).unwrap();
+        tally.add(&logits, &Tensor::from_slice(&[0i64, 2]), &Tensor::from(1.5f32), 2.0).unwrap();
+        tally.add(&logits.narrow(0, 1, 1), &Tensor::from_slice(&[1i64]), &Tensor::from(0.5f32), 1.0).unwrap();
         let metrics = tally.read(&["a", "b", "c"].map(String::from)).unwrap();
         assert_eq!(metrics.confusion, [[1, 0, 0], [0, 1, 0], [0, 1, 0]]);
         assert_eq!(metrics.loss, 2.0 / 3.0);
@@ -92,7 +100,7 @@ mod tests {
         let mut tally = Tally::new(7, Device::Cpu).unwrap();
         let logits = Tensor::from_slice(&[7.0f32, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).reshape([1, 7]);
         for label in 0..7i64 {
-            tally.add(&logits, &Tensor::from_slice(&[label]), &Tensor::from(0.0f32)).unwrap();
+            tally.add(&logits, &Tensor::from_slice(&[label]), &Tensor::from(0.0f32), 1.0).unwrap();
         }
         let names: Vec<String> = (0..7).map(|class| class.to_string()).collect();
         let metrics = tally.read(&names).unwrap();

@@ -38,45 +38,74 @@ private:
     void* context_;
 };
 
-using SharedCallback = std::shared_ptr<Callback>;
+// Holds a hook's callback until the hook is removed. libtorch keeps the slot for as long as the tensor lives, also
+// emptied: taking a hook out of libtorch's own lists while backward walks through them is a race.
+class Slot {
+public:
+    explicit Slot(std::shared_ptr<Callback> callback) : callback_(std::move(callback)) {}
 
-// libtorch keeps one hook of this kind per tensor; this one holds any number of callbacks.
+    at::Tensor run(const at::Tensor& tensor, bool may_replace) {
+        auto running = callback();
+        return running ? (*running)(tensor, may_replace) : at::Tensor();
+    }
+
+    bool is_empty() { return !callback(); }
+
+    void empty() {
+        std::shared_ptr<Callback> last; // Released after the lock: what the closure owns may call back.
+        std::lock_guard<std::mutex> lock(mutex_);
+        last = std::move(callback_);
+        callback_ = nullptr;
+    }
+
+private:
+    std::shared_ptr<Callback> callback() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        return callback_;
+    }
+
+    std::mutex mutex_;
+    std::shared_ptr<Callback> callback_;
+};
+
+using SharedSlot = std::shared_ptr<Slot>;
+
+// libtorch keeps one hook of this kind per tensor; this one holds any number of slots.
 class AfterAccumulation : public torch::autograd::PostAccumulateGradHook {
 public:
     void operator()(const at::Tensor& param) override {
-        std::vector<SharedCallback> callbacks;
+        std::vector<SharedSlot> slots;
         {
             // Copied, so that a callback may remove itself and another thread may add one meanwhile.
             std::lock_guard<std::mutex> lock(mutex_);
-            callbacks = callbacks_;
+            slots = slots_;
         }
-        for (const auto& callback : callbacks) (*callback)(param, false);
+        for (const auto& slot : slots) slot->run(param, false);
     }
 
-    void add(SharedCallback callback) {
+    void add(SharedSlot slot) {
         std::lock_guard<std::mutex> lock(mutex_);
-        callbacks_.push_back(std::move(callback));
-    }
-
-    void remove(const SharedCallback& callback) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        std::erase(callbacks_, callback);
+        std::erase_if(slots_, [](const SharedSlot& earlier) { return earlier->is_empty(); });
+        slots_.push_back(std::move(slot));
     }
 
 private:
     std::mutex mutex_;
-    std::vector<SharedCallback> callbacks_;
+    std::vector<SharedSlot> slots_;
 };
 
-using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+void add_after_accumulation(const at::Tensor& tensor, SharedSlot slot) {
+    using namespace torch::autograd::impl;
+    if (!post_acc_grad_hooks(tensor)) set_post_acc_grad_hooks(tensor, std::make_unique<AfterAccumulation>());
+    auto* hooks = dynamic_cast<AfterAccumulation*>(post_acc_grad_hooks(tensor).get());
+    if (!hooks) throw std::runtime_error("the tensor has a post-accumulation hook of another library");
+    hooks->add(std::move(slot));
+}
 
 } // namespace
 
-// A weak reference: a hook on an activation must not keep the activation's memory.
 struct GwHook {
-    WeakTensor tensor;
-    SharedCallback after; // null for a hook before accumulation
-    unsigned position;    // of a hook before accumulation
+    SharedSlot slot;
 };
 
 extern "C" {
@@ -85,38 +114,26 @@ void gw_message_free(char* message) { free(message); }
 
 char* gw_hook_register(at::Tensor* tensor, int before_accumulation, gw_hook_callback call, gw_hook_release release,
     void* context, GwHook** out) {
-    // Made first: from here on the context is released whatever happens.
-    auto callback = std::make_shared<Callback>(call, release, context);
     return gradwatch::guarded([&] {
-        WeakTensor weak(tensor->getIntrusivePtr());
+        // From here on the context is released whatever happens.
+        std::unique_ptr<void, gw_hook_release> owned(context, release);
+        auto callback = std::make_shared<Callback>(call, release, context);
+        owned.release();
+        auto slot = std::make_shared<Slot>(std::move(callback));
+        auto hook = std::make_unique<GwHook>(slot);
         if (before_accumulation) {
-            unsigned position = tensor->register_hook(
-                [callback](const at::Tensor& grad) -> at::Tensor { return (*callback)(grad, true); });
-            *out = new GwHook{std::move(weak), nullptr, position};
-            return;
+            tensor->register_hook([slot](const at::Tensor& grad) -> at::Tensor { return slot->run(grad, true); });
+        } else {
+            add_after_accumulation(*tensor, std::move(slot));
         }
-        if (!torch::autograd::impl::post_acc_grad_hooks(*tensor))
-            torch::autograd::impl::set_post_acc_grad_hooks(*tensor, std::make_unique<AfterAccumulation>());
-        auto* hooks = dynamic_cast<AfterAccumulation*>(torch::autograd::impl::post_acc_grad_hooks(*tensor).get());
-        if (!hooks) throw std::runtime_error("the tensor has a post-accumulation hook of another library");
-        hooks->add(callback);
-        *out = new GwHook{std::move(weak), std::move(callback), 0};
+        *out = hook.release();
     });
 }
 
 void gw_hook_remove(GwHook* hook) {
     free(gradwatch::guarded([&] {
         std::unique_ptr<GwHook> owned(hook);
-        auto alive = owned->tensor.lock();
-        if (!alive) return;
-        at::Tensor tensor(std::move(alive));
-        if (!owned->after) {
-            tensor.remove_hook(owned->position);
-        } else if (auto* hooks = dynamic_cast<AfterAccumulation*>(
-                       torch::autograd::impl::post_acc_grad_hooks(tensor).get())) {
-            // The emptied object stays in its slot: autograd may be running it on another thread.
-            hooks->remove(owned->after);
-        }
+        owned->slot->empty();
     }));
 }
 }
