@@ -78,7 +78,7 @@ mod tests {
         let mut buffers = Buffers { live, saved };
         let mut step = |found_inf: f32| {
             buffers.save().unwrap();
-            let _ = buffers.live[0].f_copy_(&Tensor::from_slice(&[f32::NAN, 7.0])).unwrap();
+            buffers.live[0].f_copy_(&Tensor::from_slice(&[f32::NAN, 7.0])).unwrap();
             let _ = buffers.live[1].f_add_scalar_(1).unwrap();
             buffers.restore_where(&Tensor::from(found_inf).to_device(Device::Cpu)).unwrap();
             let values = Vec::<f32>::try_from(&buffers.live[0]).unwrap();
