@@ -56,7 +56,7 @@ lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings deni
 
 .PHONY: bench
 bench: setup ## Measure the event writer and the loader
-	@cargo bench --locked
+	@cargo bench --locked --bench events --bench loader
 
 .PHONY: bench-peers
 bench-peers: build setup-data ## Time the demo beside the same net in PyTorch eager, in turn on this machine
