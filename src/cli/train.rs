@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use gradwatch::{
     config::Config,
     events::{EventsError, RunFolder, run_name},
+    libtorch::keep_freed_memory,
     train::{Ending, Prepared, State, StopSignal, Summary, prepare, train},
 };
 use indicatif::MultiProgress;
@@ -14,6 +15,7 @@ use time::OffsetDateTime;
 use super::{TrainArguments, exit::Code, log, print};
 
 pub fn run(arguments: &TrainArguments) -> Result<Code> {
+    keep_freed_memory();
     let bars = stderr().is_terminal().then(MultiProgress::new);
     let log = log::start(bars.clone());
     let config = arguments.config.load(arguments.max_steps)?;

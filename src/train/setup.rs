@@ -14,7 +14,7 @@ use crate::{
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
-    libtorch::{generator_state, keep_freed_memory, resolve_device, set_generator_state},
+    libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass},
     optim::{Optimizer, Schedule, Span, decay_groups},
 };
@@ -42,7 +42,6 @@ pub struct Prepared {
 /// # Errors
 /// The first of them that cannot be had.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
-    keep_freed_memory();
     if config.run.threads > 0 {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }

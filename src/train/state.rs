@@ -129,7 +129,13 @@ impl State {
         if let Some(statistics) = &reading.statistics {
             self.history.add(step, statistics);
         }
-        let parameter = first_non_finite.map(|first| first.name.clone());
+        let parameter = match (first_non_finite, &reading.statistics) {
+            (Some(first), _) => Some(first.name.clone()),
+            (None, Some(statistics)) if !statistics.is_finite() => {
+                Some("none alone (the total norm is beyond f32)".into())
+            }
+            _ => None,
+        };
         self.judge_skips([reading.skipped_steps, reading.skipped_in_a_row], parameter)
     }
 
