@@ -56,19 +56,15 @@ make_venv() { # folder
 }
 
 # --require-hashes makes pip compare the sha256 of every file it fetches with the one in the list.
-pip_install() { # list of requirements, then pip's further arguments
-    local list=$1 log=$DEPS/pip.log
-    shift
+pip_install() { # venv whose pip runs, list of requirements, then pip's further arguments
+    local venv=$1 list=$2 log=$DEPS/pip.log
+    shift 2
     mkdir -p $DEPS/tmp
-    make_venv $DEPS/pip
-    TMPDIR=$PWD/$DEPS/tmp "$DEPS/pip/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    make_venv "$venv"
+    TMPDIR=$PWD/$DEPS/tmp "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         --only-binary :all: --require-hashes -r "$list" "$@" >$log 2>&1 ||
-        pip_failed "$list" $log
-}
-
-pip_failed() { # list of requirements, log
-    fail "pip could not install $1 ($(grep -m1 -iE 'error|hash|no space' "$2" || echo 'no reason given'); whole log in $2)" \
-        "check the network and the disk, then make setup"
+        fail "pip could not install $list ($(grep -m1 -iE 'error|hash|no space' $log || echo 'no reason given'); whole log in $log)" \
+            "check the network and the disk, then make setup"
 }
 
 setup_libtorch() { # cpu or cuda
@@ -82,7 +78,7 @@ setup_libtorch() { # cpu or cuda
         rm -rf "$target.partial"
         mkdir -p $DEPS
         # Any one wheel will do: Python never runs, only its lib/ and include/ are used.
-        pip_install "setup/libtorch-$flavour.txt" --target "$target.partial" --no-compile \
+        pip_install $DEPS/pip "setup/libtorch-$flavour.txt" --target "$target.partial" --no-compile \
             --implementation cp --python-version 3.12 \
             $(printf -- '--platform manylinux_2_%s_x86_64 ' $(seq 28 -1 5)) --platform manylinux2014_x86_64
         mv "$target.partial" "$target"
@@ -94,19 +90,15 @@ setup_libtorch() { # cpu or cuda
 
 # A venv of its own with everything that a list names, for what runs in Python.
 setup_python() { # name of the list and of the venv, megabytes
-    local venv=$DEPS/$1 log=$DEPS/pip.log
+    local venv=$DEPS/$1
     [ -e "$venv/.installed" ] && return
     need_disk "$2"
     echo "setup: fetching $1"
-    mkdir -p $DEPS/tmp
-    make_venv "$venv"
-    TMPDIR=$PWD/$DEPS/tmp "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-        --only-binary :all: --require-hashes -r "setup/$1.txt" >$log 2>&1 || pip_failed "setup/$1.txt" $log
+    pip_install "$venv" "setup/$1.txt"
     touch "$venv/.installed"
 }
 
 readonly FASHION_MNIST=data/fashion-mnist
-readonly FASHION_MNIST_FILES="train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz"
 
 fashion_mnist_from_debian() { # folder to fill
     command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
@@ -125,7 +117,7 @@ fashion_mnist_from_debian() { # folder to fill
 fashion_mnist_from_authors() { # folder to fill
     local file
     command -v curl >/dev/null || return 1
-    for file in $FASHION_MNIST_FILES; do
+    for file in $(awk '{ print $2 }' setup/fashion-mnist.sha256); do
         curl --fail --silent --show-error --location --retry 3 --output "$1/$file" \
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/$file" 2>>$DEPS/curl.log || return 1
     done

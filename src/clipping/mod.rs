@@ -21,6 +21,7 @@ pub struct ClipOutcome {
     pub clip_coef: Tensor,
     /// 1 where the total norm is not finite, else 0: shape `[]`, f32. A step must not be taken then.
     pub found_inf: Tensor,
+    clips: bool,
 }
 
 impl ClipOutcome {
@@ -31,7 +32,7 @@ impl ClipOutcome {
     pub fn unclipped(measurement: &Measurement) -> Result<Self, GradientError> {
         let total_norm = measurement.total_norm().shallow_clone();
         let clip_coef = total_norm.f_ones_like()?;
-        Ok(Self { total_norm, clip_coef, found_inf: measurement.found_inf()? })
+        Ok(Self { total_norm, clip_coef, found_inf: measurement.found_inf()?, clips: false })
     }
 
     /// The clip to a total norm of at most `max_norm`: min(max_norm / (total_norm + 1e-6), 1), as
@@ -47,7 +48,16 @@ impl ClipOutcome {
         let coefficient = total_norm.f_add_scalar(EPS)?.f_reciprocal()?.f_mul_scalar(max_norm)?.f_clamp_max(1.0)?;
         let found_inf = measurement.found_inf()?;
         let clip_coef = coefficient.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, 1.0)?;
-        Ok(Self { total_norm, clip_coef, found_inf })
+        Ok(Self { total_norm, clip_coef, found_inf, clips: true })
+    }
+
+    /// What a fused optimizer divides the gradients by: 1 / `clip_coef`, shape `[]`, f32. `None` where nothing clips, which
+    /// spares the kernel a write of every gradient.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn grad_scale(&self) -> Result<Option<Tensor>, GradientError> {
+        Ok(if self.clips { Some(self.clip_coef.f_reciprocal()?) } else { None })
     }
 }
 

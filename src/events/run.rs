@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -63,7 +63,7 @@ impl RunFolder {
     pub fn json_lines(&self, name: &str) -> Result<JsonLines, EventsError> {
         let path = self.0.join(name);
         match OpenOptions::new().append(true).create_new(true).open(&path) {
-            Ok(file) => Ok(JsonLines { path, file: BufWriter::new(file) }),
+            Ok(file) => Ok(JsonLines { path, file }),
             Err(cause) => Err(EventsError::Create { path, cause }),
         }
     }
@@ -72,7 +72,7 @@ impl RunFolder {
 /// A file with one JSON value a line.
 pub struct JsonLines {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
 }
 
 impl JsonLines {
@@ -82,7 +82,7 @@ impl JsonLines {
     /// Where the system refuses.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), EventsError> {
         let line = serde_json::to_string(value).map_err(io::Error::from);
-        let written = line.and_then(|line| writeln!(self.file, "{line}").and_then(|()| self.file.flush()));
+        let written = line.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()));
         written.map_err(|cause| EventsError::Write { path: self.path.clone(), cause })
     }
 }

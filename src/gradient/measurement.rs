@@ -62,16 +62,6 @@ impl Measurement {
         Ok(self.total_norm.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?)
     }
 
-    /// Copies the total norm and `extras` (one-element tensors of the same device) to the host: one device sync.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn read_total(&self, extras: &[&Tensor]) -> Result<(f64, Vec<f64>), GradientError> {
-        let mut values = to_host(&[], &self.total_norm, extras)?;
-        let total_norm = values.remove(0);
-        Ok((total_norm, values))
-    }
-
     /// Copies everything to the host, with `extras` (one-element tensors of the same device) in the same copy: one
     /// device sync. Gradients that f32 cannot square are looked at again, which costs a second one; see
     /// [`ParameterGradient::norm`]. Of a measurement by [`of_total`](Self::of_total), no parameters come out.

@@ -58,7 +58,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             }
 
             // The gradients as backward left them: norms that stay on the device.
-            let measurement = state.gradients.measure()?;
+            let measurement = state.gradients.measure(is_tracked)?;
             let clip = match state.config.clipping.mode {
                 ClippingMode::None => ClipOutcome::unclipped(&measurement)?,
                 ClippingMode::Norm => ClipOutcome::by_norm(&measurement, state.config.clipping.max_norm)?,
@@ -70,8 +70,8 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 if is_tracked { Some(state.gradients.read(&measurement, &clip, &state.tally)?) } else { None };
 
             // Clipping and the skip of a non-finite step happen inside the fused kernel.
-            let grad_scale = clip.clip_coef.f_reciprocal()?;
-            let control = StepControl { grad_scale: Some(&grad_scale), found_inf: Some(&clip.found_inf) };
+            let grad_scale = clip.grad_scale()?;
+            let control = StepControl { grad_scale: grad_scale.as_ref(), found_inf: Some(&clip.found_inf) };
             state.optimizer.step(rates, &control)?;
             state.buffers.restore_where(&clip.found_inf)?;
             clear_grads(state.gradients.params())?;

@@ -73,13 +73,14 @@ impl Gradients {
         Ok(())
     }
 
-    /// Norms of the gradients as backward left them. No sync.
+    /// Norms of the gradients as backward left them; where nobody will read them, only what the step needs. No sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn measure(&self) -> Result<Measurement, TrainError> {
-        if let Some(monitor) = &self.monitor {
-            return Ok(monitor.measure()?);
+    pub fn measure(&self, is_tracked: bool) -> Result<Measurement, TrainError> {
+        match &self.monitor {
+            Some(monitor) if is_tracked => return Ok(monitor.measure()?),
+            _ => {}
         }
         let grads = self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
         Ok(Measurement::of_total(grads)?)
@@ -108,8 +109,8 @@ impl Gradients {
                 (statistics.total_norm, extras, Some(statistics))
             }
             None => {
-                let (total_norm, extras) = measurement.read_total(&extras)?;
-                (total_norm, extras, None)
+                let (statistics, extras) = measurement.read(&extras)?;
+                (statistics.total_norm, extras, None)
             }
         };
         Ok(Reading {

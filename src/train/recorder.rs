@@ -14,8 +14,8 @@ use crate::{
 
 /// Writes what a run says of itself.
 ///
-/// A file that cannot be written any further costs its own entries, not the run: it is reported once, in the log and by
-/// [`has_failed`](Self::has_failed).
+/// A file that cannot be written any further costs its own entries, not the run: it is reported once, in the log, and by
+/// [`close`](Self::close).
 pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
@@ -50,11 +50,6 @@ impl Recorder {
     /// The run's folder.
     pub fn folder(&self) -> &RunFolder {
         &self.folder
-    }
-
-    /// Whether anything could not be written.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed
     }
 
     /// A tracked step; with `with_parameters` also each parameter's gradient.
@@ -139,15 +134,13 @@ impl Recorder {
     ///
     /// # Errors
     /// Where they cannot be written.
-    pub fn save(&self, network: &Network, name: &str) -> Result<PathBuf, TrainError> {
+    pub fn save(&self, network: &Network, name: &str) -> Result<(), TrainError> {
         let folder = self.folder.path().join("weights");
         std::fs::create_dir_all(&folder).map_err(|cause| EventsError::Create { path: folder.clone(), cause })?;
-        let path = folder.join(format!("{name}.safetensors"));
-        weights::save(&network.parameters, &path)?;
-        Ok(path)
+        Ok(weights::save(&network.parameters, &folder.join(format!("{name}.safetensors")))?)
     }
 
-    /// Waits until all events are on the disk.
+    /// Waits until all events are on the disk. Whether anything of the run could not be written.
     pub fn close(mut self) -> bool {
         let flushed = self.events.flush();
         self.note(flushed);
