@@ -18,7 +18,9 @@ fn main() {
         .include(include.join("torch/csrc/api/include"))
         .flag_if_supported("-Wno-unused-parameter")
         .warnings(false)
+        .file("src/libtorch/shim/fused.cpp")
         .file("src/libtorch/shim/hooks.cpp")
+        .file("src/libtorch/shim/tables.cpp")
         .file("src/libtorch/shim/tensors.cpp")
         .file("src/libtorch/shim/runtime.cpp")
         .compile("gradwatch_shim");

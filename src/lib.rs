@@ -51,5 +51,7 @@ pub mod gradient;
 pub mod clipping;
 pub mod optim;
 
+pub mod picture;
+
 pub mod events;
 pub mod train;

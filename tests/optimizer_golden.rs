@@ -73,7 +73,7 @@ fn a_grad_scale_divides_the_gradient() {
         scaled.iter().for_each(|param| _ = param.grad().g_mul_scalar_(4.0));
         optimizer_a.step(rates, &StepControl::default()).unwrap();
         let four = Tensor::from(4.0f32);
-        optimizer_b.step(rates, &StepControl { grad_scale: Some(&four), found_inf: None }).unwrap();
+        optimizer_b.step(rates, &StepControl { grad_scale: Some(&four), ..StepControl::default() }).unwrap();
         assert_eq!(values(&plain), values(&scaled), "{name}");
     }
 }
@@ -87,13 +87,13 @@ fn a_non_finite_step_leaves_parameters_moments_and_step_counts_as_if_it_had_not_
         let before = values(&hit);
         // A bad step first: momentum and moments must not take the NaN in, nor count the step.
         hit.iter().for_each(|param| (param * f64::NAN).sum(Kind::Float).backward());
-        optimizer_b.step(rates, &StepControl { grad_scale: None, found_inf: Some(&bad) }).unwrap();
+        optimizer_b.step(rates, &StepControl { found_inf: Some(&bad), ..StepControl::default() }).unwrap();
         assert_eq!(values(&hit), before, "{name}");
         for step in 0..3 {
             for (params, optimizer) in [(&clean, &mut optimizer_a), (&hit, &mut optimizer_b)] {
                 gradwatch::libtorch::clear_grads(params).unwrap();
                 give_grads(params, step);
-                optimizer.step(rates, &StepControl { grad_scale: None, found_inf: Some(&fine) }).unwrap();
+                optimizer.step(rates, &StepControl { found_inf: Some(&fine), ..StepControl::default() }).unwrap();
             }
         }
         assert_eq!(values(&hit), values(&clean), "{name}");

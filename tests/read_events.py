@@ -9,7 +9,10 @@ import glob
 import json
 import sys
 
+from google.protobuf import json_format
 from tensorboard.backend.event_processing import event_accumulator, event_file_loader
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar
 from tensorboard.util import tensor_util
 
 logdir = sys.argv[1]
@@ -48,8 +51,14 @@ for tag in tags["images"]:
 for tag in tags["tensors"]:
     for event in accumulator.Tensors(tag):
         array = tensor_util.make_ndarray(event.tensor_proto)
+        plugin = accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+        if plugin == custom_scalar.PLUGIN_NAME:
+            layout = layout_pb2.Layout.FromString(array.item())
+            show("layout", tag, event, layout=json_format.MessageToDict(layout),
+                 plugin_tag=custom_scalar.CONFIG_SUMMARY_TAG)
+            continue
         show("text", tag, event, text=array.item().decode(), shape=list(array.shape),
-             plugin=accumulator.SummaryMetadata(tag).plugin_data.plugin_name)
+             plugin=plugin)
 for path in sorted(glob.glob(f"{logdir}/events.out.tfevents.*")):
     for event in event_file_loader.EventFileLoader(path).Load():
         for value in event.summary.value:

@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-use gradwatch::events::{Histogram, Step, SummaryWriter, Value, WallTime};
-use serde_json::Value as Json;
+use gradwatch::events::{Band, Category, Chart, Histogram, Layout, Step, SummaryWriter, Value, WallTime, exact_tag};
+use serde_json::{Value as Json, json};
 
 /// Every value that TensorBoard sees in a folder, as read_events.py prints it.
 fn read(logdir: &Path) -> Vec<Json> {
@@ -148,4 +148,37 @@ fn text_and_images_reach_their_plugins() {
     assert_eq!((&config["text"], &config["plugin"]), (&text.into(), &"text".into()));
     assert_key(empty, "text", "config", 7, 2);
     assert_eq!((&empty["text"], &empty["shape"]), (&"".into(), &Json::Array(vec![])));
+}
+
+#[test]
+fn a_layout_is_what_the_custom_scalars_plugin_reads() {
+    let band = |layer: &str| {
+        let tag = |percentile| format!("{layer}/p{percentile}").into();
+        Band { value: tag(50), lower: tag(5), upper: tag(95) }
+    };
+    let lines = Chart::Lines { title: "ü".into(), tags: vec!["norm/.*".into(), exact_tag("norm (all)")] };
+    let bands = Chart::Bands { title: "bands".into(), series: vec![band("fc1"), band("fc2")] };
+    let layout = Layout {
+        categories: vec![
+            Category { title: "open".into(), charts: vec![lines, bands], closed: false },
+            Category { title: "closed".into(), charts: vec![], closed: true },
+        ],
+    };
+    let logdir = tempfile::tempdir().unwrap();
+    let writer = SummaryWriter::create(logdir.path()).unwrap();
+    writer.layout(&layout).unwrap();
+    writer.close().unwrap();
+    let series = |layer: &str| json!({"value": format!("{layer}/p50"), "lower": format!("{layer}/p5"), "upper": format!("{layer}/p95")});
+    // The plugin's JSON of a Layout message, which leaves out what has its default.
+    let want = json!({"category": [
+        {"title": "open", "chart": [
+            {"title": "ü", "multiline": {"tag": ["norm/.*", r"norm \(all\)$"]}},
+            {"title": "bands", "margin": {"series": [series("fc1"), series("fc2")]}},
+        ]},
+        {"title": "closed", "closed": true},
+    ]});
+    let stored = read(logdir.path());
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert_eq!((&stored[0]["kind"], &stored[0]["tag"]), (&"layout".into(), &Layout::TAG.into()));
+    assert_eq!((&stored[0]["plugin_tag"], &stored[0]["layout"]), (&Layout::TAG.into(), &want));
 }

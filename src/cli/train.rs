@@ -41,12 +41,25 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let ending = train(&mut state, &stop);
     // The last weights are worth having, however the run ended; why it ended is worth more than why they are missing.
     let saved = state.recorder.save(&state.network, "last");
+    if ending.is_err() {
+        leave_recent_steps(&state);
+    }
     let ending = ending?;
     saved?;
     let summary = Summary::of(&state, ending);
     let code = code_of(state, ending);
     print(&format!("{summary}\n"))?;
     Ok(code)
+}
+
+/// What led to the end of a run that dies.
+fn leave_recent_steps(state: &State) {
+    let steps = state.recent.readings().len();
+    match state.recent.write() {
+        Ok(path) if steps > 0 => tracing::info!("the last {steps} readings are in {}", path.display()),
+        Ok(_) => {}
+        Err(error) => tracing::error!("{error}"),
+    }
 }
 
 fn announce(prepared: &Prepared) {
@@ -72,11 +85,11 @@ fn announce(prepared: &Prepared) {
 
 fn announce_hooks(state: &State) {
     let Some(monitor) = state.gradients.monitor() else {
-        tracing::info!("no hooks: monitor.enabled is false");
+        tracing::info!("no hooks: monitor.preset is \"off\"");
         return;
     };
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    tracing::info!("a hook on each of {} parameters; frozen: {}", monitor.names().count(), list(monitor.frozen()));
+    tracing::info!("a hook on each of {} parameters; frozen: {}", monitor.parameters().count(), list(monitor.frozen()));
 }
 
 /// Closes the run's files; what was left out on the way shows in the exit code.

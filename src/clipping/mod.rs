@@ -15,11 +15,11 @@ const EPS: f64 = 1e-6;
 
 /// What a clip did; all of it still on the device.
 pub struct ClipOutcome {
-    /// L2 norm of all gradients before the clip: shape `[]`, f32.
+    /// L2 norm of all gradients before the clip: shape `[]`, f64.
     pub total_norm: Tensor,
-    /// What the gradients are multiplied by, at most 1; 1 where the total norm is not finite: shape `[]`, f32.
+    /// What the gradients are multiplied by, at most 1; 1 where the step must not be taken: shape `[]`, f32.
     pub clip_coef: Tensor,
-    /// 1 where the total norm is not finite, else 0: shape `[]`, f32. A step must not be taken then.
+    /// 1 where the step must not be taken, else 0: shape `[]`, f32. See [`Measurement::found_inf`].
     pub found_inf: Tensor,
     clips: bool,
 }
@@ -31,8 +31,8 @@ impl ClipOutcome {
     /// Where libtorch refuses.
     pub fn unclipped(measurement: &Measurement) -> Result<Self, GradientError> {
         let total_norm = measurement.total_norm().shallow_clone();
-        let clip_coef = total_norm.f_ones_like()?;
-        Ok(Self { total_norm, clip_coef, found_inf: measurement.found_inf()?, clips: false })
+        let clip_coef = total_norm.f_ones_like()?.f_to_kind(Kind::Float)?;
+        Ok(Self { total_norm, clip_coef, found_inf: measurement.found_inf().shallow_clone(), clips: false })
     }
 
     /// The clip to a total norm of at most `max_norm`: min(max_norm / (total_norm + 1e-6), 1), as
@@ -46,8 +46,8 @@ impl ClipOutcome {
     pub fn by_norm(measurement: &Measurement, max_norm: f64) -> Result<Self, GradientError> {
         let total_norm = measurement.total_norm().shallow_clone();
         let coefficient = total_norm.f_add_scalar(EPS)?.f_reciprocal()?.f_mul_scalar(max_norm)?.f_clamp_max(1.0)?;
-        let found_inf = measurement.found_inf()?;
-        let clip_coef = coefficient.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, 1.0)?;
+        let found_inf = measurement.found_inf().shallow_clone();
+        let clip_coef = coefficient.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, 1.0)?.f_to_kind(Kind::Float)?;
         Ok(Self { total_norm, clip_coef, found_inf, clips: true })
     }
 
@@ -91,7 +91,7 @@ mod tests {
         // torch.nn.utils.clip_grad_norm_ of [3, 4] and [12] to 6.5: the coefficient is 6.5 / (13 + 1e-6).
         let grads = [Tensor::from_slice(&[3.0f32, 4.0]), Tensor::from_slice(&[12.0f32])];
         let outcome = clip_grad_norm(&grads, 6.5).unwrap();
-        assert_eq!(values(&outcome.total_norm), [13.0]);
+        assert_eq!(outcome.total_norm.double_value(&[]), 13.0);
         assert_eq!(values(&outcome.clip_coef), [(6.5f64 / 13.000_001) as f32]);
         let scaled = [values(&grads[0]), values(&grads[1])].concat();
         for (got, want) in scaled.iter().zip([1.5, 2.0, 6.0]) {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn no_gradients_are_no_clip() {
-        assert_eq!(values(&clip_grad_norm(&[], 1.0).unwrap().total_norm), [0.0]);
+        assert_eq!(clip_grad_norm(&[], 1.0).unwrap().total_norm.double_value(&[]), 0.0);
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub use model::{Activation, Architecture, Fan, Initialization, InitializationMet
 pub use names::Named;
 pub use train::{
     ClassBalance, ClippingConfig, ClippingMode, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
-    OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    MonitorPreset, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{
     Activation, Architecture, Augment, ClassBalance, ClippingConfig, ClippingMode, DataConfig, EarlyStoppingConfig,
     EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
-    Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    MonitorPreset, Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
     Source, reader::Section,
 };
 
@@ -221,15 +221,22 @@ pub(super) fn clipping(mut table: Section<'_>) -> ClippingConfig {
 }
 
 pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
+    let preset = table.choice("preset").unwrap_or(MonitorPreset::Full);
+    let light = preset == MonitorPreset::Light;
+    let mut steps = |key, full: u64, at_light: u64| table.any(key, if light { at_light } else { full });
     let config = MonitorConfig {
-        enabled: table.any("enabled", true),
+        preset,
+        first_steps: steps("first_steps", 10, 3),
+        parameters_every_steps: steps("parameters_every_steps", 10, 50),
+        histograms_every_steps: steps("histograms_every_steps", 100, 500),
+        layers_every_steps: steps("layers_every_steps", 10, 100),
+        weights_every_steps: steps("weights_every_steps", 10, 100),
+        pictures_every_steps: steps("pictures_every_steps", 500, 1000),
+        noise_scale_every_steps: steps("noise_scale_every_steps", 0, 0),
+        previous_cosine: table.any("previous_cosine", false),
+        recent_steps: table.get("recent_steps", 32, |steps| *steps <= 1000, "at most 1000"),
         every_steps: table.get("every_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
-        parameters_every_steps: table.get("parameters_every_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
     };
-    if !config.parameters_every_steps.is_multiple_of(config.every_steps) {
-        let want = format!("a multiple of monitor.every_steps = {}", config.every_steps);
-        table.problem("parameters_every_steps", format!("got {}, want {want}", config.parameters_every_steps));
-    }
     table.finish();
     config
 }

@@ -150,15 +150,43 @@ pub struct ClippingConfig {
     pub max_norm: f64,
 }
 
-/// The `[monitor]` table, validated.
+named_enum! {
+    /// How closely a run is watched.
+    pub enum MonitorPreset {
+        /// No hooks; loss and total gradient norm alone.
+        Off = "off",
+        /// The norm of each gradient at every reading, all else now and then.
+        Light = "light",
+        /// Distributions of each gradient at every reading.
+        Full = "full",
+    }
+}
+
+/// The `[monitor]` table, validated. Steps are optimizer steps; 0 is never.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MonitorConfig {
-    /// Whether every parameter gets a hook.
-    pub enabled: bool,
+    /// How closely the run is watched; sets the defaults of the rest.
+    pub preset: MonitorPreset,
+    /// Steps at the beginning that are looked at in everything.
+    pub first_steps: u64,
     /// Steps between two readings of loss and gradients; each costs one wait for the device.
     pub every_steps: u64,
     /// Steps between two sets of per-parameter scalars in TensorBoard.
     pub parameters_every_steps: u64,
+    /// Steps between two sets of histograms in TensorBoard.
+    pub histograms_every_steps: u64,
+    /// Steps between two looks at the layers: activations, dLoss/dz, the depth profile.
+    pub layers_every_steps: u64,
+    /// Steps between two looks at weights and updates.
+    pub weights_every_steps: u64,
+    /// Steps between two sets of pictures in TensorBoard.
+    pub pictures_every_steps: u64,
+    /// Steps between two estimates of the gradient noise scale; each costs a step where there are no micro-batches.
+    pub noise_scale_every_steps: u64,
+    /// Whether each gradient is compared with the one of the step before, which takes a copy of the gradients.
+    pub previous_cosine: bool,
+    /// Steps that are kept in memory, to be written when the run dies.
+    pub recent_steps: usize,
 }
 
 named_enum! {

@@ -19,13 +19,15 @@
 //! ```
 
 mod event_file;
-mod gradient_summary;
 mod histogram;
 mod key;
+mod layout;
 pub mod masked_crc;
 pub mod proto;
 mod run;
 mod summary_writer;
+mod telemetry;
+mod tensor_histogram;
 pub mod tf_record;
 mod value;
 mod writer_thread;
@@ -33,11 +35,15 @@ mod writer_thread;
 use std::{io, path::PathBuf};
 
 pub use event_file::EventFile;
-pub use gradient_summary::write_gradients;
 pub use histogram::Histogram;
 pub use key::{Step, Tag, WallTime};
+pub use layout::{Band, Category, Chart, Layout, exact_tag};
 pub use run::{JsonLines, RunFolder, run_name};
 pub use summary_writer::SummaryWriter;
+pub use telemetry::{
+    write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates,
+    write_weights,
+};
 pub use tf_record::RecordError;
 pub use value::Value;
 

@@ -1,7 +1,8 @@
 //! The protobuf messages of event files, as far as they are written and read here.
 //!
 //! Names and field numbers are those of tensorflow/core/util/event.proto and of summary.proto, histogram.proto,
-//! tensor.proto, tensor_shape.proto and types.proto in tensorflow/core/framework. Unknown fields are skipped.
+//! tensor.proto, tensor_shape.proto and types.proto in tensorflow/core/framework; those of layouts, of layout.proto in
+//! tensorboard/plugins/custom_scalar. Unknown fields are skipped.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -95,7 +96,7 @@ pub enum Content {
     /// A histogram.
     #[prost(message, tag = "5")]
     Histogram(HistogramProto),
-    /// Whatever the plugin of the metadata wants; here text.
+    /// Whatever the plugin of the metadata wants; here text or a [`LayoutProto`].
     #[prost(message, tag = "8")]
     Tensor(TensorProto),
 }
@@ -190,4 +191,81 @@ pub struct Dimension {
     /// Its size.
     #[prost(int64, tag = "1")]
     pub size: i64,
+}
+
+/// The charts of the Custom Scalars page: `Layout` in tensorboard/plugins/custom_scalar/layout.proto.
+#[derive(Clone, PartialEq, Message)]
+pub struct LayoutProto {
+    /// 0 so far.
+    #[prost(int32, tag = "1")]
+    pub version: i32,
+    /// From top to bottom.
+    #[prost(message, repeated, tag = "2")]
+    pub category: Vec<CategoryProto>,
+}
+
+/// Charts under one heading: `Category`.
+#[derive(Clone, PartialEq, Message)]
+pub struct CategoryProto {
+    /// The heading.
+    #[prost(string, tag = "1")]
+    pub title: String,
+    /// From left to right.
+    #[prost(message, repeated, tag = "2")]
+    pub chart: Vec<ChartProto>,
+    /// Whether the charts are hidden at first.
+    #[prost(bool, tag = "3")]
+    pub closed: bool,
+}
+
+/// One chart: `Chart`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChartProto {
+    /// Above the chart.
+    #[prost(string, tag = "1")]
+    pub title: String,
+    /// What it shows.
+    #[prost(oneof = "ChartContent", tags = "2, 3")]
+    pub content: Option<ChartContent>,
+}
+
+/// The kinds of chart.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum ChartContent {
+    /// Lines.
+    #[prost(message, tag = "2")]
+    Multiline(LinesProto),
+    /// Lines in bands.
+    #[prost(message, tag = "3")]
+    Margin(BandsProto),
+}
+
+/// The series of a chart of lines: `MultilineChartContent`.
+#[derive(Clone, PartialEq, Message)]
+pub struct LinesProto {
+    /// Regular expressions that match the beginning of a tag.
+    #[prost(string, repeated, tag = "1")]
+    pub tag: Vec<String>,
+}
+
+/// The series of a chart of bands: `MarginChartContent`.
+#[derive(Clone, PartialEq, Message)]
+pub struct BandsProto {
+    /// The lines and their bands.
+    #[prost(message, repeated, tag = "1")]
+    pub series: Vec<BandProto>,
+}
+
+/// The tags of a line and of its band's edges: `MarginChartContent.Series`.
+#[derive(Clone, PartialEq, Message)]
+pub struct BandProto {
+    /// The line.
+    #[prost(string, tag = "1")]
+    pub value: String,
+    /// The lower edge.
+    #[prost(string, tag = "2")]
+    pub lower: String,
+    /// The upper edge.
+    #[prost(string, tag = "3")]
+    pub upper: String,
 }

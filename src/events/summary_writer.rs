@@ -15,7 +15,7 @@ use std::{
 use prost::Message;
 
 use super::{
-    EventsError, Histogram, Step, Tag, Value, WallTime,
+    EventsError, Histogram, Layout, Step, Tag, Value, WallTime,
     proto::{Event, What},
     tf_record::append_record,
     writer_thread::{self, Entry, Failure},
@@ -117,6 +117,14 @@ impl SummaryWriter {
         height: u32,
     ) -> Result<(), EventsError> {
         self.value_at(WallTime::now(), tag, step, Value::Image { png, width, height })
+    }
+
+    /// The charts of TensorBoard's Custom Scalars page. The last layout of a run counts.
+    ///
+    /// # Errors
+    /// As for [`scalar`](Self::scalar).
+    pub fn layout(&self, layout: &Layout) -> Result<(), EventsError> {
+        self.value_at(WallTime::now(), Layout::TAG, 0, Value::Layout(layout.clone()))
     }
 
     /// Any value, seen at `wall_time` instead of now.

@@ -1,7 +1,7 @@
 //! What a tag can hold at one step.
 
 use super::{
-    Histogram,
+    Histogram, Layout,
     proto::{Content, DT_STRING, Image, PluginData, SummaryMetadata, SummaryValue, TensorProto, TensorShape},
 };
 
@@ -23,11 +23,14 @@ pub enum Value {
         /// In pixels.
         height: u32,
     },
+    /// The charts of the Custom Scalars page, which TensorBoard looks for under [`Layout::TAG`].
+    Layout(Layout),
 }
 
 impl Value {
     /// The value as it is stored. Scalars, histograms and images are stored in the fields that TensorBoard has had for
-    /// them since its first version and knows without metadata; a text is a tensor and needs its plugin's name.
+    /// them since its first version and knows without metadata; texts and layouts are tensors
+    /// and need their plugin's name.
     pub(super) fn into_summary_value(self, tag: String) -> SummaryValue {
         let mut metadata = None;
         let content = match self {
@@ -39,6 +42,11 @@ impl Value {
                 // A shape without dimensions: a single string.
                 let tensor_shape = Some(TensorShape::default());
                 Content::Tensor(TensorProto { dtype: DT_STRING, tensor_shape, string_val: vec![text.into_bytes()] })
+            }
+            Self::Layout(layout) => {
+                let (layout_metadata, tensor) = layout.into_tensor();
+                metadata = Some(layout_metadata);
+                Content::Tensor(tensor)
             }
             Self::Image { png, width, height } => {
                 // PNG itself ends at 2^31 - 1 pixels.

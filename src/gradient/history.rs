@@ -1,5 +1,7 @@
 //! What the gradients did over a whole run, in constant memory: the ground of the end-of-run summary.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::GradientStatistics;
@@ -39,7 +41,7 @@ impl NormRange {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ParameterHistory {
     /// The parameter's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its gradient norm.
     pub norm: NormRange,
     /// First step at which its gradient was not finite.
@@ -91,15 +93,15 @@ impl GradientHistory {
     }
 
     /// The entry of `name`; nearly always at the same position as in the last reading.
-    fn parameter(&mut self, position: usize, name: &str) -> &mut ParameterHistory {
-        let is_it = |parameter: &ParameterHistory| parameter.name == name;
+    fn parameter(&mut self, position: usize, name: &Arc<str>) -> &mut ParameterHistory {
+        let is_it = |parameter: &ParameterHistory| parameter.name == *name;
         let found = match self.parameters.get(position) {
             Some(parameter) if is_it(parameter) => Some(position),
             _ => self.parameters.iter().position(is_it),
         };
         let index = found.unwrap_or_else(|| {
             let norm = NormRange::EMPTY;
-            self.parameters.push(ParameterHistory { name: name.to_owned(), norm, first_non_finite: None });
+            self.parameters.push(ParameterHistory { name: Arc::clone(name), norm, first_non_finite: None });
             self.parameters.len() - 1
         });
         &mut self.parameters[index]
@@ -109,17 +111,19 @@ impl GradientHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gradient::ParameterGradient;
+    use crate::gradient::TensorStatistics;
 
     fn reading(norms: &[(&str, f64)]) -> GradientStatistics {
-        let parameter = |&(name, norm): &(&str, f64)| ParameterGradient {
+        let parameter = |&(name, norm): &(&str, f64)| TensorStatistics {
             name: name.into(),
+            elements: 1,
             norm,
             max_abs: norm,
-            non_finite_count: 0,
+            distribution: None,
         };
         let total_norm = norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
-        GradientStatistics { parameters: norms.iter().map(parameter).collect(), total_norm, missing: Vec::new() }
+        let parameters = norms.iter().map(parameter).collect();
+        GradientStatistics { parameters, total_norm, missing: Vec::new(), backward_order: Vec::new() }
     }
 
     #[test]

@@ -1,137 +1,139 @@
-//! The norms of one step's gradients, still on the device.
+//! Statistics of a list of named tensors, still on the device.
+
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{GradientError, GradientStatistics, ParameterGradient};
-use crate::libtorch::{foreach_norm, host_copy};
+use super::{GradientError, GradientStatistics, TensorStatistics};
+use crate::libtorch::{Detail, HostBlock, HostValues, Part, tensor_table};
 
-/// Norms of a list of gradients. Making one costs a handful of batched ops and no device sync; [`Measurement::read`] is
-/// the sync.
+/// A table of statistics with a row for each tensor. Making one takes one pass over the tensors and no device sync.
+#[derive(Debug)]
 pub struct Measurement {
-    /// One per gradient.
-    names: Vec<String>,
-    grads: Vec<Tensor>,
-    /// `[grads.len()]`, or `None` where there are no gradients.
-    norms: Option<Tensor>,
-    /// `[grads.len()]`: the largest absolute value of each.
-    max_abs: Option<Tensor>,
-    /// `[]`, f32.
+    tensors: Vec<(Arc<str>, u64)>,
+    /// See [`tensor_table`]; without rows where there are no tensors.
+    table: Tensor,
     total_norm: Tensor,
+    found_inf: Tensor,
+}
+
+/// Where a measurement stands in a [`HostBlock`].
+pub struct MeasurementParts {
+    tensors: Vec<(Arc<str>, u64)>,
+    table: Part,
+    total_norm: Part,
 }
 
 impl Measurement {
-    /// L2 norm and largest absolute value of each named gradient, and the norm of all together.
+    /// Looks at each named tensor.
     ///
     /// # Errors
-    /// Where the gradients are sparse, or do not share one device and one floating dtype.
-    pub fn of<N: Into<String>>(grads: impl IntoIterator<Item = (N, Tensor)>) -> Result<Self, GradientError> {
-        let (names, grads) = grads.into_iter().map(|(name, grad)| (name.into(), grad)).unzip();
-        Self::new(names, grads, true)
+    /// Where a tensor is sparse or not floating, or they do not share one device.
+    pub fn of<N: Into<Arc<str>>>(
+        named: impl IntoIterator<Item = (N, Tensor)>,
+        detail: Detail,
+    ) -> Result<Self, GradientError> {
+        let mut names = Vec::new();
+        let mut tensors = Vec::new();
+        for (name, tensor) in named {
+            names.push((name.into(), tensor.numel() as u64));
+            tensors.push(tensor);
+        }
+        let table = if tensors.is_empty() {
+            Tensor::f_zeros([0, 2], (Kind::Double, Device::Cpu))?
+        } else {
+            tensor_table(&tensors, detail)?
+        };
+        let squares = table.f_select(1, 0)?.f_sum(Kind::Double)?;
+        let found_inf = squares.f_to_kind(Kind::Float)?.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
+        Ok(Self { tensors: names, table, total_norm: squares.f_sqrt()?, found_inf })
     }
 
-    /// Only the norm of all gradients together: what training itself needs.
+    /// Only the norm of all tensors together, which is what training itself needs: no tensor's statistics come out.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
-    pub fn of_total(grads: Vec<Tensor>) -> Result<Self, GradientError> {
-        Self::new(Vec::new(), grads, false)
+    pub fn of_total(tensors: Vec<Tensor>) -> Result<Self, GradientError> {
+        let named = tensors.into_iter().map(|tensor| ("", tensor));
+        Ok(Self { tensors: Vec::new(), ..Self::of(named, Detail::Norms)? })
     }
 
-    fn new(names: Vec<String>, grads: Vec<Tensor>, with_max_abs: bool) -> Result<Self, GradientError> {
-        if grads.is_empty() {
-            let total_norm = Tensor::f_zeros([] as [i64; 0], (Kind::Float, Device::Cpu))?;
-            return Ok(Self { names, grads, norms: None, max_abs: None, total_norm });
-        }
-        let norms = foreach_norm(&grads, 2.0)?;
-        let max_abs = if with_max_abs { Some(foreach_norm(&grads, f64::INFINITY)?) } else { None };
-        // The norm of the norms is the norm of all gradients as one vector.
-        let total_norm = norms.f_norm()?.f_to_kind(Kind::Float)?;
-        Ok(Self { names, grads, norms: Some(norms), max_abs, total_norm })
-    }
-
-    /// L2 norm of all gradients as one vector: shape `[]`, f32, on their device.
+    /// L2 norm of all tensors as one vector: shape `[]`, f64, on their device.
     pub fn total_norm(&self) -> &Tensor {
         &self.total_norm
     }
 
-    /// 1 where the total norm is NaN or infinite, else 0: shape `[]`, f32, on the gradients' device. No sync.
+    /// 1 where an optimizer must not step on these gradients, else 0: shape `[]`, f32, on their device. That is where one
+    /// is NaN or infinite, or their squares leave f32, in which second moments are kept.
+    pub fn found_inf(&self) -> &Tensor {
+        &self.found_inf
+    }
+
+    /// Puts everything into `block`. No sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn found_inf(&self) -> Result<Tensor, GradientError> {
-        Ok(self.total_norm.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?)
+    pub fn add_to(&self, block: &mut HostBlock) -> Result<MeasurementParts, GradientError> {
+        let (table, total_norm) = (block.add(&self.table)?, block.add(&self.total_norm)?);
+        Ok(MeasurementParts { tensors: self.tensors.clone(), table, total_norm })
     }
 
-    /// Copies everything to the host, with `extras` (one-element tensors of the same device) in the same copy: one
-    /// device sync. Gradients that f32 cannot square are looked at again, which costs a second one; see
-    /// [`ParameterGradient::norm`]. Of a measurement by [`of_total`](Self::of_total), no parameters come out.
+    /// The statistics of each tensor, and the norm of all. One device sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn read(&self, extras: &[&Tensor]) -> Result<(GradientStatistics, Vec<f64>), GradientError> {
-        let count = self.grads.len();
-        let vectors: Vec<&Tensor> = self.norms.iter().chain(&self.max_abs).collect();
-        let mut values = to_host(&vectors, &self.total_norm, extras)?;
-        let extras = values.split_off(vectors.len() * count + 1);
-        let total_norm = values.pop().unwrap_or(0.0);
-        let (norms, max_abs) = values.split_at(count);
-        let figures = self.names.iter().zip(norms.iter().zip(max_abs));
-        let mut parameters: Vec<ParameterGradient> = figures
-            .map(|(name, (&norm, &max_abs))| ParameterGradient {
-                name: name.clone(),
-                norm,
-                max_abs,
-                non_finite_count: 0,
-            })
-            .collect();
-        let total_norm = if self.look_again(&mut parameters)? && total_norm.is_finite() {
-            parameters.iter().map(|parameter| parameter.norm.powi(2)).sum::<f64>().sqrt()
-        } else {
-            total_norm
-        };
-        Ok((GradientStatistics { parameters, total_norm, missing: Vec::new() }, extras))
-    }
-
-    /// Counts the non-finite elements of gradients with a non-finite norm, and takes norms whose squares leave the range
-    /// of f32 in f64. Whether any was looked at.
-    fn look_again(&self, parameters: &mut [ParameterGradient]) -> Result<bool, GradientError> {
-        let is_suspect = |parameter: &ParameterGradient| {
-            !parameter.norm.is_finite() || (parameter.max_abs > 0.0 && parameter.max_abs < SMALLEST_SQUARED)
-        };
-        let suspects: Vec<usize> = (0..parameters.len()).filter(|&index| is_suspect(&parameters[index])).collect();
-        if suspects.is_empty() {
-            return Ok(false);
-        }
-        let mut figures = Vec::with_capacity(2 * suspects.len());
-        for &index in &suspects {
-            let grad = self.grads[index].f_to_kind(Kind::Double)?;
-            figures.push(grad.f_isfinite()?.f_logical_not()?.f_sum(Kind::Double)?);
-            figures.push(grad.f_norm()?);
-        }
-        // Device sync here, on the rare step that needs it.
-        let figures = host_copy(&Tensor::f_stack(&figures, 0)?)?;
-        for (index, figures) in suspects.into_iter().zip(figures.chunks_exact(2)) {
-            parameters[index].non_finite_count = figures[0] as u64;
-            parameters[index].norm = figures[1];
-        }
-        Ok(true)
+    pub fn read(&self) -> Result<(Vec<TensorStatistics>, f64), GradientError> {
+        let mut block = HostBlock::default();
+        let parts = self.add_to(&mut block)?;
+        Ok(parts.take(&block.read()?))
     }
 }
 
-/// Below it a square loses bits in f32, whose smallest normal number is 1.2e-38.
-const SMALLEST_SQUARED: f64 = 1e-16;
+impl MeasurementParts {
+    /// The statistics of each tensor, and the norm of all, from what the block has become.
+    pub fn take(self, values: &HostValues) -> (Vec<TensorStatistics>, f64) {
+        let table = &values[&self.table];
+        let columns = table.len() / self.tensors.len().max(1);
+        let rows = table.chunks_exact(columns.max(1));
+        let statistics = self.tensors.into_iter().zip(rows);
+        let statistics = statistics.map(|((name, elements), row)| TensorStatistics::from_row(name, elements, row));
+        (statistics.collect(), values[&self.total_norm][0])
+    }
+}
 
-/// Copies vectors, then `total_norm`, then `extras`, to the host as one block. Device sync here.
-fn to_host(vectors: &[&Tensor], total_norm: &Tensor, extras: &[&Tensor]) -> Result<Vec<f64>, GradientError> {
-    let device = total_norm.device();
-    let scalars = std::iter::once(total_norm).chain(extras.iter().copied());
-    let scalars = scalars.map(|scalar| scalar.f_to_device(device)?.f_to_kind(Kind::Float)?.f_reshape([1]));
-    let mut block = Vec::with_capacity(vectors.len() + 1 + extras.len());
-    for vector in vectors {
-        block.push(vector.f_to_kind(Kind::Float)?);
+/// The gradients of one step, still on the device, with what the hooks know of them.
+#[derive(Debug)]
+pub struct GradientMeasurement {
+    /// The gradients in the order of attachment.
+    pub grads: Measurement,
+    /// See [`GradientStatistics::missing`].
+    pub missing: Vec<Arc<str>>,
+    /// See [`GradientStatistics::backward_order`].
+    pub backward_order: Vec<usize>,
+}
+
+/// Where the measurement of a step's gradients stands in a [`HostBlock`].
+pub struct GradientParts {
+    grads: MeasurementParts,
+    missing: Vec<Arc<str>>,
+    backward_order: Vec<usize>,
+}
+
+impl GradientMeasurement {
+    /// Puts everything into `block`. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn add_to(self, block: &mut HostBlock) -> Result<GradientParts, GradientError> {
+        let grads = self.grads.add_to(block)?;
+        Ok(GradientParts { grads, missing: self.missing, backward_order: self.backward_order })
     }
-    for scalar in scalars {
-        block.push(scalar?);
+}
+
+impl GradientParts {
+    /// The statistics, from what the block has become.
+    pub fn take(self, values: &HostValues) -> GradientStatistics {
+        let (parameters, total_norm) = self.grads.take(values);
+        GradientStatistics { parameters, total_norm, missing: self.missing, backward_order: self.backward_order }
     }
-    Ok(host_copy(&Tensor::f_cat(&block, 0)?)?)
 }

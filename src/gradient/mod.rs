@@ -1,5 +1,8 @@
 //! What the gradients of a step are: hooks on every parameter, one batched pass, one device-to-host copy.
 //!
+//! [`GradientMonitor::collect`] is all that a loop of one's own needs. A loop that wants more in the same copy puts several
+//! measurements into one [`HostBlock`](crate::libtorch::HostBlock), as the trainer does.
+//!
 //! ```
 //! use gradwatch::gradient::GradientMonitor;
 //! use tch::{Kind, Tensor};
@@ -14,15 +17,37 @@
 //! # Ok::<(), gradwatch::gradient::GradientError>(())
 //! ```
 
+mod bands;
+mod depth_profile;
 mod history;
+mod layer_taps;
+mod log_histogram;
 mod measurement;
+mod micro_batches;
 mod monitor;
+mod noise_scale;
+mod origin;
+mod previous_gradient;
+mod schedule;
 mod statistics;
+mod timeline;
+mod update;
 
+pub use bands::Bands;
+pub use depth_profile::{DepthProfile, ProfileSource, Slope};
 pub use history::{GradientHistory, NormRange, ParameterHistory};
-pub use measurement::Measurement;
+pub use layer_taps::{LayerParts, LayerStatistics, LayerTaps};
+pub use log_histogram::LogHistogram;
+pub use measurement::{GradientMeasurement, GradientParts, Measurement, MeasurementParts};
+pub use micro_batches::{MicroBatchParts, MicroBatches};
 pub use monitor::GradientMonitor;
-pub use statistics::{GradientStatistics, ParameterGradient};
+pub use noise_scale::{MicroBatchNorms, NoiseScale};
+pub use origin::{Origin, OriginSearch, Place};
+pub use previous_gradient::PreviousGradient;
+pub use schedule::Due;
+pub use statistics::{Distribution, GradientStatistics, TensorStatistics};
+pub use timeline::{BackwardTime, BackwardTimeline};
+pub use update::{ParameterUpdate, UpdateSnapshot};
 
 use crate::libtorch::LibtorchError;
 

@@ -1,27 +1,113 @@
-//! The gradients of one step in numbers, on the host.
+//! Tensors in numbers, on the host: one step's gradients, or the weights.
 
-/// One parameter's gradient.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParameterGradient {
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::LogHistogram;
+use crate::libtorch::column;
+
+/// One tensor: a parameter, or its gradient.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TensorStatistics {
     /// The parameter's name.
-    pub name: String,
-    /// L2 norm; NaN or infinite where an element is. Taken in f32, and again in f64 where f32 cannot hold the squares.
+    pub name: Arc<str>,
+    /// How many elements it has.
+    pub elements: u64,
+    /// L2 norm, taken in f64; NaN or infinite where an element is.
     pub norm: f64,
     /// Largest absolute value; NaN where an element is.
     pub max_abs: f64,
+    /// All else, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+/// How the elements of a tensor are distributed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Distribution {
+    /// Mean of all elements; NaN where there are none, or an element is NaN.
+    pub mean: f64,
+    /// Standard deviation (of the population: divided by the number of elements).
+    pub std: f64,
+    /// Elements that are exactly 0.
+    pub zeros: u64,
+    /// Elements below the smallest normal number of their dtype, zeros left out. They are slow on a CPU.
+    pub denormals: u64,
+    /// Elements that are NaN.
+    pub nans: u64,
+    /// Elements that are infinity.
+    pub infinities: u64,
+    /// Elements that are -infinity.
+    pub negative_infinities: u64,
+    /// All other elements, by sign and power of two.
+    pub histogram: LogHistogram,
+}
+
+impl TensorStatistics {
+    /// A row of a table with norms or with distributions; see [`column`].
+    pub(super) fn from_row(name: Arc<str>, elements: u64, row: &[f64]) -> Self {
+        let distribution = (row.len() == column::COUNT).then(|| Distribution::from_row(elements, row));
+        Self { name, elements, norm: row[column::SQUARES].sqrt(), max_abs: row[column::LARGEST], distribution }
+    }
+
+    /// Root mean square of the elements; 0 where there are none.
+    pub fn rms(&self) -> f64 {
+        self.norm / (self.elements.max(1) as f64).sqrt()
+    }
+
+    /// Whether every element is finite.
+    pub fn is_finite(&self) -> bool {
+        // Squares of f32 and their sums stay within f64.
+        self.norm.is_finite()
+    }
+
+    /// Share of elements that are exactly 0; `None` without a distribution.
+    pub fn zero_fraction(&self) -> Option<f64> {
+        Some(self.distribution.as_ref()?.zeros as f64 / self.elements.max(1) as f64)
+    }
+
+    /// Elements that are NaN or infinite; `None` without a distribution.
+    pub fn non_finite_count(&self) -> Option<u64> {
+        self.distribution.as_ref().map(Distribution::non_finite_count)
+    }
+}
+
+impl Distribution {
+    fn from_row(elements: u64, row: &[f64]) -> Self {
+        let count = |column: usize| row[column] as u64;
+        let mean = row[column::SUM] / elements as f64;
+        let variance = row[column::SQUARES] / elements as f64 - mean * mean;
+        Self {
+            mean,
+            // Rounding can leave less than 0 of elements that are all equal; max would hide a NaN.
+            std: if variance < 0.0 { 0.0 } else { variance.sqrt() },
+            zeros: count(column::ZEROS),
+            denormals: count(column::DENORMALS),
+            nans: count(column::NANS),
+            infinities: count(column::INFINITIES),
+            negative_infinities: count(column::NEGATIVE_INFINITIES),
+            histogram: LogHistogram::from_row(row),
+        }
+    }
+
     /// Elements that are NaN or infinite.
-    pub non_finite_count: u64,
+    pub fn non_finite_count(&self) -> u64 {
+        self.nans + self.infinities + self.negative_infinities
+    }
 }
 
 /// The gradients of one step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GradientStatistics {
     /// Each parameter that received a gradient, in the order of attachment.
-    pub parameters: Vec<ParameterGradient>,
-    /// L2 norm of all gradients as one vector; infinite where f32 cannot hold it, as the step is skipped then.
+    pub parameters: Vec<TensorStatistics>,
+    /// L2 norm of all gradients as one vector.
     pub total_norm: f64,
     /// Parameters that received no gradient since the last reading.
-    pub missing: Vec<String>,
+    pub missing: Vec<Arc<str>>,
+    /// Indices into `parameters` in the order in which backward wrote them, the last layer first.
+    pub backward_order: Vec<usize>,
 }
 
 impl GradientStatistics {
@@ -30,8 +116,50 @@ impl GradientStatistics {
         self.total_norm.is_finite()
     }
 
-    /// The first parameter, in the order of attachment, whose gradient is not finite.
-    pub fn first_non_finite(&self) -> Option<&ParameterGradient> {
-        self.parameters.iter().find(|parameter| parameter.non_finite_count > 0)
+    /// The parameter whose gradient was the first of the backward pass not to be finite: the nearest to the cause.
+    pub fn first_non_finite(&self) -> Option<&TensorStatistics> {
+        self.backward_order.iter().map(|&index| &self.parameters[index]).find(|parameter| !parameter.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Tensor;
+
+    use super::*;
+    use crate::libtorch::{Detail, tensor_table};
+
+    fn of(values: &[f32]) -> TensorStatistics {
+        let table = tensor_table(&[Tensor::from_slice(values)], Detail::Distribution).unwrap();
+        let row = Vec::<f64>::try_from(table.get(0)).unwrap();
+        TensorStatistics::from_row("w".into(), values.len() as u64, &row)
+    }
+
+    #[test]
+    fn moments_are_as_derived_by_hand() {
+        // Mean 8 / 4, squares 1 + 9 + 0 + 36 = 46, variance 46 / 4 - 4 = 7.5.
+        let statistics = of(&[-1.0, 3.0, 0.0, 6.0]);
+        let distribution = statistics.distribution.as_ref().unwrap();
+        assert_eq!((statistics.norm, statistics.max_abs), (46f64.sqrt(), 6.0));
+        assert_eq!((distribution.mean, distribution.std), (2.0, 7.5f64.sqrt()));
+        assert_eq!((statistics.rms(), statistics.zero_fraction()), (46f64.sqrt() / 2.0, Some(0.25)));
+    }
+
+    #[test]
+    fn equal_elements_have_no_deviation_and_no_elements_no_mean() {
+        assert_eq!(of(&[0.1; 7]).distribution.unwrap().std, 0.0);
+        let empty = of(&[]);
+        assert_eq!((empty.norm, empty.rms(), empty.zero_fraction()), (0.0, 0.0, Some(0.0)));
+        assert!(empty.distribution.unwrap().mean.is_nan());
+    }
+
+    #[test]
+    fn each_kind_of_non_finite_element_is_counted_apart() {
+        let statistics = of(&[f32::NAN, f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, 1e-40, 1.0]);
+        assert_eq!(statistics.non_finite_count(), Some(4));
+        let distribution = statistics.distribution.as_ref().unwrap();
+        assert_eq!((distribution.nans, distribution.infinities, distribution.negative_infinities), (1, 2, 1));
+        assert_eq!(distribution.denormals, 1);
+        assert!(!statistics.is_finite() && distribution.std.is_nan());
     }
 }

@@ -30,6 +30,7 @@ struct RawFusedLists {
     count: usize,
     grad_scale: *const C_tensor,
     found_inf: *const C_tensor,
+    update_squares: *const C_tensor,
 }
 
 type RawCallback = extern "C" fn(*mut c_void, *mut C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
@@ -54,6 +55,19 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn gw_foreach_multiply(tensors: *const *const C_tensor, count: usize, factor: *const C_tensor) -> *mut c_char;
     fn gw_foreach_add(tensors: *const *const C_tensor, count: usize, addend: *const C_tensor) -> *mut c_char;
+    fn gw_foreach_copy(into: *const *const C_tensor, from: *const *const C_tensor, count: usize) -> *mut c_char;
+    fn gw_foreach_subtract(
+        from: *const *const C_tensor,
+        subtrahends: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
+    fn gw_table(
+        tensors: *const *const C_tensor,
+        count: usize,
+        with_distribution: c_int,
+        use_aten: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
     fn gw_fused_sgd(
         lists: *const RawFusedLists,
@@ -205,6 +219,29 @@ pub(super) fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), Lib
     check("_foreach_add_", unsafe { gw_foreach_add(list.as_ptr(), list.len(), addend.as_ptr()) })
 }
 
+/// The lists are of equal length.
+pub(super) fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
+    let (into, from) = (pointers(into), pointers(from));
+    // SAFETY: as for foreach_norm; the caller has seen that the lists are equally long.
+    check("_foreach_copy_", unsafe { gw_foreach_copy(into.as_ptr(), from.as_ptr(), into.len()) })
+}
+
+/// The lists are of equal length.
+pub(super) fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
+    let (from, subtrahends) = (pointers(from), pointers(subtrahends));
+    // SAFETY: as for foreach_copy.
+    check("_foreach_sub_", unsafe { gw_foreach_subtract(from.as_ptr(), subtrahends.as_ptr(), from.len()) })
+}
+
+pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool) -> Result<Tensor, LibtorchError> {
+    let list = pointers(tensors);
+    let (with_distribution, use_aten) = (c_int::from(with_distribution), c_int::from(use_aten));
+    // SAFETY: as for foreach_norm; table.rs has seen that the tensors are dense, floating and of one device.
+    new_tensor("tensor_table", |out| unsafe {
+        gw_table(list.as_ptr(), list.len(), with_distribution, use_aten, out)
+    })
+}
+
 pub(super) fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
     let list = pointers(params);
     // SAFETY: as for foreach_norm.
@@ -220,6 +257,7 @@ pub(super) struct FusedLists<'a> {
     pub steps: Option<&'a [Tensor]>,
     pub grad_scale: Option<&'a Tensor>,
     pub found_inf: Option<&'a Tensor>,
+    pub update_squares: Option<&'a Tensor>,
 }
 
 impl FusedLists<'_> {
@@ -238,6 +276,7 @@ impl FusedLists<'_> {
             count: params.len(),
             grad_scale: self.grad_scale.map_or(ptr::null(), Tensor::as_ptr),
             found_inf: self.found_inf.map_or(ptr::null(), Tensor::as_ptr),
+            update_squares: self.update_squares.map_or(ptr::null(), Tensor::as_ptr),
         })
     }
 }

@@ -33,6 +33,24 @@ pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchEr
     ffi::foreach_add(tensors, addend)
 }
 
+/// Copies each tensor of `from` over the one of `into` at its place; the shapes are the same. No sync.
+///
+/// # Errors
+/// As for [`foreach_norm`], or where the lists do not match.
+pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
+    check_pairs("_foreach_copy_", into, from)?;
+    ffi::foreach_copy(into, from)
+}
+
+/// Subtracts each tensor of `subtrahends` in place from the one of `from` at its place. No sync.
+///
+/// # Errors
+/// As for [`foreach_copy`].
+pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
+    check_pairs("_foreach_sub_", from, subtrahends)?;
+    ffi::foreach_subtract(from, subtrahends)
+}
+
 /// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of adds.
 ///
 /// # Errors
@@ -43,6 +61,16 @@ pub fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
         return Err(LibtorchError::Argument { operation: "clear_grads", got, want: "parameters" });
     }
     ffi::clear_grads(params)
+}
+
+fn check_pairs(operation: &'static str, one: &[Tensor], other: &[Tensor]) -> Result<(), LibtorchError> {
+    check_list(operation, one)?;
+    check_list(operation, other)?;
+    if one.iter().map(Tensor::size).eq(other.iter().map(Tensor::size)) {
+        return Ok(());
+    }
+    let got = format!("lists of {} and {} tensors, not of the same shapes", one.len(), other.len());
+    Err(LibtorchError::Argument { operation, got, want: "two lists of the same shapes" })
 }
 
 fn check_one_element(operation: &'static str, tensor: &Tensor) -> Result<(), LibtorchError> {
@@ -96,6 +124,17 @@ mod tests {
         foreach_add(&tensors, &Tensor::from(1.0f32)).unwrap();
         assert_eq!(Vec::<f32>::try_from(&tensors[0]).unwrap(), [1.5, 2.0]);
         assert_eq!(Vec::<f32>::try_from(&tensors[1]).unwrap(), [3.0]);
+    }
+
+    #[test]
+    fn lists_are_copied_and_subtracted_pair_by_pair() {
+        let ones = || vec![Tensor::from_slice(&[1.0f32, 2.0]), Tensor::from_slice(&[4.0f32])];
+        let (into, from) = (ones(), vec![Tensor::from_slice(&[5.0f32, 7.0]), Tensor::from_slice(&[9.0f32])]);
+        foreach_subtract(&from, &into).unwrap();
+        foreach_copy(&into, &from).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&into[0]).unwrap(), [4.0, 5.0]);
+        assert_eq!(Vec::<f32>::try_from(&into[1]).unwrap(), [5.0]);
+        assert!(foreach_copy(&into, &from[..1]).is_err());
     }
 
     #[test]

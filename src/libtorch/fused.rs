@@ -45,6 +45,9 @@ pub struct FusedStep<'a> {
     pub grad_scale: Option<&'a Tensor>,
     /// Shape `[]`, f32: 1 leaves parameters and moments as they were.
     pub found_inf: Option<&'a Tensor>,
+    /// Shape `[params.len()]`, f64: the squared norm of each parameter's move is added to it. The step is the same bit
+    /// for bit; it is taken on a small part of the parameters at a time, which a copy of the old values fits.
+    pub update_squares: Option<&'a Tensor>,
 }
 
 /// One step of torch.optim.SGD. `momentum_buffers` has one tensor per parameter, or none where momentum is 0;
@@ -112,6 +115,7 @@ fn lists<'a>(
         steps,
         grad_scale: step.grad_scale,
         found_inf: step.found_inf,
+        update_squares: step.update_squares,
     }
 }
 
@@ -127,7 +131,19 @@ fn check_step(operation: &'static str, step: &FusedStep<'_>) -> Result<(), Libto
             return Err(LibtorchError::Argument { operation, got, want: "a float scalar on the parameters' device" });
         }
     }
-    Ok(())
+    let fits = |squares: &Tensor| {
+        squares.defined()
+            && squares.size() == [step.params.len() as i64]
+            && squares.kind() == Kind::Double
+            && squares.device() == step.params[0].device()
+    };
+    match step.update_squares {
+        Some(squares) if !fits(squares) => {
+            let got = "update_squares of another kind".into();
+            Err(LibtorchError::Argument { operation, got, want: "a double per parameter on the parameters' device" })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_like_params(operation: &'static str, step: &FusedStep<'_>, tensors: &[Tensor]) -> Result<(), LibtorchError> {
@@ -173,7 +189,7 @@ mod tests {
     fn step_with(grad: &Tensor) -> Result<(), LibtorchError> {
         let params = [Tensor::ones(grad.size(), (Kind::Float, Device::Cpu))];
         let grads = [grad.shallow_clone()];
-        let step = FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None };
+        let step = FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares: None };
         let options =
             SgdOptions { learning_rate: 0.1, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
         fused_sgd(&step, &[], false, &options)
@@ -188,6 +204,58 @@ mod tests {
             let error = step_with(&grad).unwrap_err().to_string();
             assert!(error.contains("strides"), "{error}");
         }
+    }
+
+    /// Parameters of more elements than fit one round, with their gradients.
+    fn some(sizes: &[i64]) -> [Vec<Tensor>; 2] {
+        tch::manual_seed(7);
+        let random = || sizes.iter().map(|&size| Tensor::randn([size], (Kind::Float, Device::Cpu))).collect();
+        [random(), random()]
+    }
+
+    fn copies(tensors: &[Tensor]) -> Vec<Tensor> {
+        tensors.iter().map(Tensor::copy).collect()
+    }
+
+    /// The parameters after two steps, and with `update_squares` the norms of the second.
+    fn two_steps(take: impl Fn(&FusedStep<'_>, &[Vec<Tensor>; 3]), measures: bool) -> (Vec<Tensor>, Vec<Tensor>) {
+        let [params, grads] = some(&[3, 300_007, 0, 64, 1, 131]);
+        let zeros = || params.iter().map(Tensor::zeros_like).collect::<Vec<_>>();
+        let counts = params.iter().map(|_| Tensor::from(1.0f32)).collect();
+        let state = [zeros(), zeros(), counts];
+        let squares = Tensor::zeros([params.len() as i64], (Kind::Double, Device::Cpu));
+        let mut moves = Vec::new();
+        for _ in 0..2 {
+            let (old, _) = (copies(&params), squares.shallow_clone().zero_());
+            let update_squares = measures.then_some(&squares);
+            let step =
+                FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares };
+            take(&step, &state);
+            moves = params.iter().zip(&old).map(|(new, old)| (new - old).to_kind(Kind::Double).square()).collect();
+        }
+        if measures {
+            for (index, squared_move) in moves.iter().enumerate() {
+                let (got, want) = (squares.double_value(&[index as i64]), squared_move.sum(Kind::Double));
+                let want = want.double_value(&[]);
+                assert!((got - want).abs() <= 1e-12 * want, "{index}: {got} {want}");
+            }
+        }
+        (params, state.into_iter().flatten().collect())
+    }
+
+    #[test]
+    fn a_measured_step_is_the_same_bit_for_bit_and_its_moves_are_those_of_the_parameters() {
+        let sgd = |step: &FusedStep<'_>, [moments, ..]: &[Vec<Tensor>; 3]| {
+            let options =
+                SgdOptions { learning_rate: 0.1, momentum: 0.9, dampening: 0.0, weight_decay: 0.01, nesterov: true };
+            fused_sgd(step, moments, false, &options).unwrap();
+        };
+        let adamw = |step: &FusedStep<'_>, [first, second, counts]: &[Vec<Tensor>; 3]| {
+            let options = AdamwOptions { learning_rate: 0.1, betas: (0.9, 0.99), eps: 1e-8, weight_decay: 0.01 };
+            fused_adamw(step, first, second, counts, &options).unwrap();
+        };
+        assert_eq!(two_steps(sgd, true), two_steps(sgd, false));
+        assert_eq!(two_steps(adamw, true), two_steps(adamw, false));
     }
 
     #[test]

@@ -28,15 +28,17 @@ mod hooks;
 mod host_copy;
 mod memory;
 mod op_counter;
+mod table;
 
 pub use cuda::{load_cuda, resolve_device};
-pub use foreach::{clear_grads, foreach_add, foreach_multiply, foreach_norm};
+pub use foreach::{clear_grads, foreach_add, foreach_copy, foreach_multiply, foreach_norm, foreach_subtract};
 pub use fused::{AdamwOptions, FusedStep, SgdOptions, fused_adamw, fused_sgd};
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
-pub use host_copy::host_copy;
+pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use memory::keep_freed_memory;
 pub use op_counter::{OpCounter, OpCounts};
+pub use table::{Detail, column, tensor_table};
 
 /// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
 #[derive(Debug, thiserror::Error)]

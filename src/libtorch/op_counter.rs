@@ -25,7 +25,7 @@ impl OpCounter {
     /// Where a counter is running already.
     pub fn start() -> Result<Self, LibtorchError> {
         ffi::op_counter_start()?;
-        Ok(Self { is_running: true, copies_before: host_copy::calls() })
+        Ok(Self { is_running: true, copies_before: host_copy::copies() })
     }
 
     /// Stops counting.
@@ -34,7 +34,7 @@ impl OpCounter {
     /// Where libtorch refuses; not known to happen.
     pub fn stop(mut self) -> Result<OpCounts, LibtorchError> {
         self.is_running = false;
-        let host_copies = host_copy::calls() - self.copies_before;
+        let host_copies = host_copy::copies() - self.copies_before;
         let report = ffi::op_counter_stop()?;
         let entry = |line: &str| {
             let (name, count) = line.rsplit_once(' ')?;

@@ -23,6 +23,28 @@ impl Activation {
         }
     }
 
+    /// [low, high]: at z <= low and at z >= high the function is flat, its derivative below 1e-2 of its largest; infinite
+    /// where there is no such side.
+    ///
+    /// GELU, SiLU and Mish have a minimum, where the derivative is 0 at a single point; what counts is the tail beyond
+    /// which it stays small. The 1e-2 of a leaky ReLU is not below 1e-2.
+    pub fn saturation(self) -> [f64; 2] {
+        const NONE: f64 = f64::INFINITY;
+        match self {
+            Self::Relu => [0.0, NONE],
+            Self::LeakyRelu => [-NONE, NONE],
+            Self::Elu | Self::Selu => [-4.605_170_186, NONE],
+            Self::Gelu => [-3.021_662_634, NONE],
+            Self::Silu => [-6.142_915_700, NONE],
+            Self::Mish => [-6.158_741_310, NONE],
+            Self::Hardswish => [-3.0, NONE],
+            Self::Sigmoid => [-5.986_445_692, 5.986_445_692],
+            Self::Tanh => [-2.993_222_846, 2.993_222_846],
+            Self::Hardtanh => [-1.0, 1.0],
+            Self::Softplus => [-4.595_119_850, NONE],
+        }
+    }
+
     /// The factor on the standard deviation of the weights before this function that keeps the signal's size.
     ///
     /// Where `torch.nn.init.calculate_gain` knows the function this is torch's number. For the others it is
@@ -69,6 +91,33 @@ mod tests {
             let (got, want) = (activation.gain(), second_moment_gain(activation));
             assert!((got - want).abs() < 1e-8, "{activation}: got {got}, quadrature says {want}");
         }
+    }
+
+    /// |f'| at each point, by libtorch's own backward.
+    fn derivative(activation: Activation, z: &Tensor) -> Vec<f64> {
+        let z = z.detach().set_requires_grad(true);
+        activation.apply(&z).unwrap().sum(Kind::Double).backward();
+        Vec::try_from(z.grad().abs()).unwrap()
+    }
+
+    #[test]
+    fn beyond_its_saturation_a_function_is_flat_and_just_before_it_is_not() {
+        let options = (Kind::Double, Device::Cpu);
+        let grid = Tensor::arange(60_001, options) * 1e-3 - 30.0;
+        let points = Vec::<f64>::try_from(&grid).unwrap();
+        for &activation in Activation::ALL {
+            let slopes = derivative(activation, &grid);
+            let flat = 1e-2 * slopes.iter().fold(0.0, |most: f64, slope| most.max(*slope)) * (1.0 - 1e-7);
+            let [low, high] = activation.saturation();
+            for (z, slope) in points.iter().zip(&slopes).filter(|(z, _)| **z < low - 1e-9 || **z > high + 1e-9) {
+                assert!(*slope < flat, "{activation} at {z}: {slope}");
+            }
+            for edge in [low + 1e-6, high - 1e-6].into_iter().filter(|edge| edge.is_finite()) {
+                let slope = derivative(activation, &Tensor::from_slice(&[edge]))[0];
+                assert!(slope >= flat, "{activation} at {edge}: {slope}");
+            }
+        }
+        assert_eq!(Activation::LeakyRelu.saturation(), [f64::NEG_INFINITY, f64::INFINITY]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::{
     normalization::Normalization,
     parameter::Path,
     residual::Shortcut,
+    tap::Activate,
 };
-use crate::config::Activation;
 use crate::data::ImageShape;
 
 /// Channels of the first stage, if the config does not say.
@@ -29,7 +29,6 @@ const MOST_POOLINGS: usize = 3;
 pub struct Cnn {
     layers: Vec<Layer>,
     classifier: Linear,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -38,6 +37,7 @@ struct Layer {
     conv: Conv2d,
     norm: Normalization,
     shortcut: Shortcut,
+    activate: Activate,
     is_pooled: bool,
 }
 
@@ -52,16 +52,15 @@ impl Cnn {
         let shortcuts = Shortcut::place(&(0..depth).map(keeps_shape).collect::<Vec<_>>());
         let layer = |(index, shortcut)| {
             let (path, channels) = (root / "layers" / index, outputs_of(index));
-            let window = Window::three(1);
+            let (window, activate) = (Window::three(1), Activate::behind(&(&path / "conv"))?);
             let conv = Conv2d::before_normalization(&(&path / "conv"), inputs_of(index), channels, window)?;
             let norm = Normalization::of_maps(&(path / "norm"), channels)?;
             let is_pooled = index + 1 < depth && poolings(index + 1) > poolings(index);
-            Ok(Layer { conv, norm, shortcut, is_pooled })
+            Ok(Layer { conv, norm, shortcut, activate, is_pooled })
         };
         Ok(Self {
             layers: shortcuts.into_iter().enumerate().map(layer).collect::<Result<_, ModelError>>()?,
             classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
-            activation: config.activation,
             dropout: Dropout::new(root),
         })
     }
@@ -78,16 +77,16 @@ fn poolings(layer: usize) -> usize {
 }
 
 impl Model for Cnn {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         let mut kept = None;
-        for Layer { conv, norm, shortcut, is_pooled } in &self.layers {
+        for Layer { conv, norm, shortcut, activate, is_pooled } in &self.layers {
             let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
             kept = if shortcut.opens { Some(maps) } else { kept };
             if let (true, Some(input)) = (shortcut.closes, &kept) {
                 sums = sums.f_add(input)?;
             }
-            let active = self.activation.apply(&sums)?;
+            let active = activate.forward(&sums, pass)?;
             maps = if *is_pooled { halve(&active)? } else { active };
         }
         self.classifier.forward(&self.dropout.forward(&average(&maps)?, pass)?)

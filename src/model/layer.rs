@@ -116,7 +116,7 @@ impl Dropout {
     }
 
     /// Drops in a training pass; the identity, without a random draw, in evaluation or at probability zero.
-    pub fn forward(self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         if pass.train && self.probability > 0.0 {
             images.f_dropout(self.probability, true)
         } else {

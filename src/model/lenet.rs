@@ -7,8 +7,8 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
     parameter::Path,
+    tap::Activate,
 };
-use crate::config::Activation;
 use crate::data::ImageShape;
 
 /// Channels of the first convolution in the paper.
@@ -24,10 +24,9 @@ const KERNEL: i64 = 5;
 /// 120 and 84 units; another width scales them all.
 #[derive(Debug)]
 pub struct Lenet5 {
-    convolutions: [(Conv2d, Normalization); 2],
-    hidden: [(Linear, Normalization); 2],
+    convolutions: [(Conv2d, Normalization, Activate); 2],
+    hidden: [(Linear, Normalization, Activate); 2],
     classifier: Linear,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -39,20 +38,22 @@ impl Lenet5 {
         let padding = [height, image_width].map(|side| if side < PAPER_SIDE { PADDING } else { 0 });
         let conv = |index: usize, inputs, outputs, padding| {
             let window = Window { side: KERNEL, stride: 1, padding };
-            let conv = Conv2d::before_normalization(&(root / format!("conv{index}")), inputs, outputs, window)?;
-            Ok::<_, ModelError>((conv, Normalization::of_maps(&(root / format!("norm{index}")), outputs)?))
+            let path = root / format!("conv{index}");
+            let conv = Conv2d::before_normalization(&path, inputs, outputs, window)?;
+            let norm = Normalization::of_maps(&(root / format!("norm{index}")), outputs)?;
+            Ok::<_, ModelError>((conv, norm, Activate::behind(&path)?))
         };
         let linear = |index: usize, inputs, outputs| {
-            let linear = Linear::hidden(&(root / format!("fc{index}")), inputs, outputs)?;
+            let path = root / format!("fc{index}");
+            let linear = Linear::hidden(&path, inputs, outputs)?;
             let norm = Normalization::of_vectors(&(root / format!("norm{}", index + 2)), outputs)?;
-            Ok::<_, ModelError>((linear, norm))
+            Ok::<_, ModelError>((linear, norm, Activate::behind(&path)?))
         };
         let pixels = side_left(height) * side_left(image_width);
         Ok(Self {
             convolutions: [conv(1, channels, width, padding)?, conv(2, width, scaled(16), [0, 0])?],
             hidden: [linear(1, scaled(16) * pixels, scaled(120))?, linear(2, scaled(120), scaled(84))?],
             classifier: Linear::classifier(&(root / "fc3"), scaled(84), classes)?,
-            activation: root.config().activation,
             dropout: Dropout::new(root),
         })
     }
@@ -65,14 +66,14 @@ fn side_left(side: i64) -> i64 {
 }
 
 impl Model for Lenet5 {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
-        for (conv, norm) in &self.convolutions {
-            maps = halve(&self.activation.apply(&norm.forward(&conv.forward(&maps)?, pass)?)?)?;
+        for (conv, norm, activate) in &self.convolutions {
+            maps = halve(&activate.forward(&norm.forward(&conv.forward(&maps)?, pass)?, pass)?)?;
         }
         let mut hidden = maps.f_flatten(1, -1)?;
-        for (linear, norm) in &self.hidden {
-            hidden = self.activation.apply(&norm.forward(&linear.forward(&hidden)?, pass)?)?;
+        for (linear, norm, activate) in &self.hidden {
+            hidden = activate.forward(&norm.forward(&linear.forward(&hidden)?, pass)?, pass)?;
         }
         self.classifier.forward(&self.dropout.forward(&hidden, pass)?)
     }

@@ -8,8 +8,8 @@ use super::{
     normalization::Normalization,
     parameter::Path,
     residual::Shortcut,
+    tap::Activate,
 };
-use crate::config::Activation;
 
 /// Units of a hidden layer, if the config does not say.
 pub const DEFAULT_WIDTH: i64 = 256;
@@ -23,7 +23,6 @@ pub const DEFAULT_DEPTH: usize = 3;
 pub struct Mlp {
     layers: Vec<Layer>,
     classifier: Linear,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -32,6 +31,7 @@ struct Layer {
     linear: Linear,
     norm: Normalization,
     shortcut: Shortcut,
+    activate: Activate,
 }
 
 impl Mlp {
@@ -43,7 +43,8 @@ impl Mlp {
         let layer = |(index, shortcut)| {
             let path = root / "layers" / index;
             let linear = Linear::hidden(&(&path / "linear"), inputs_of(index), width)?;
-            Ok(Layer { linear, norm: Normalization::of_vectors(&(path / "norm"), width)?, shortcut })
+            let activate = Activate::behind(&(&path / "linear"))?;
+            Ok(Layer { linear, norm: Normalization::of_vectors(&(path / "norm"), width)?, shortcut, activate })
         };
         Ok(Self {
             layers: Shortcut::place(&keeps_shape)
@@ -52,23 +53,22 @@ impl Mlp {
                 .map(layer)
                 .collect::<Result<_, ModelError>>()?,
             classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
-            activation: config.activation,
             dropout: Dropout::new(root),
         })
     }
 }
 
 impl Model for Mlp {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut hidden = images.f_flatten(1, -1)?;
         let mut kept = None;
-        for Layer { linear, norm, shortcut } in &self.layers {
+        for Layer { linear, norm, shortcut, activate } in &self.layers {
             let mut sums = norm.forward(&linear.forward(&hidden)?, pass)?;
             kept = if shortcut.opens { Some(hidden) } else { kept };
             if let (true, Some(input)) = (shortcut.closes, &kept) {
                 sums = sums.f_add(input)?;
             }
-            hidden = self.dropout.forward(&self.activation.apply(&sums)?, pass)?;
+            hidden = self.dropout.forward(&activate.forward(&sums, pass)?, pass)?;
         }
         self.classifier.forward(&hidden)
     }

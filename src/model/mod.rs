@@ -36,6 +36,7 @@ mod parameter;
 mod residual;
 mod resnet;
 mod summary;
+mod tap;
 mod vgg;
 pub mod weights;
 
@@ -46,25 +47,32 @@ use tch::{Device, TchError, Tensor};
 pub use error::ModelError;
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
+pub use tap::{Tap, TapFn};
 
 use crate::{config::ModelConfig, data::ImageShape};
 
 /// What one run through a model is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pass {
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
     /// Whether dropout drops and batch normalization uses, and updates by, the batch's own statistics.
     pub train: bool,
+    tap: Option<&'a TapFn<'a>>,
 }
 
-impl Pass {
+impl<'a> Pass<'a> {
     /// A pass whose loss is propagated back.
     pub fn training() -> Self {
-        Self { train: true }
+        Self { train: true, tap: None }
     }
 
     /// A pass for the sake of its output.
     pub fn evaluation() -> Self {
-        Self { train: false }
+        Self { train: false, tap: None }
+    }
+
+    /// The same pass, which shows each activation to `tap`.
+    pub fn with_tap(self, tap: &'a TapFn<'a>) -> Self {
+        Self { tap: Some(tap), ..self }
     }
 }
 
@@ -72,7 +80,7 @@ impl Pass {
 pub trait Model: Debug + Send {
     /// Images `[batch, channels, height, width]` to logits `[batch, classes]`. Fails on another shape, and when
     /// libtorch has no memory left.
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError>;
 }
 
 /// A model and its state.
@@ -90,7 +98,7 @@ pub struct Network {
 
 impl Network {
     /// See [`Model::forward`].
-    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.model.forward(images, pass)
     }
 
@@ -172,7 +180,7 @@ mod tests {
         for &name in &[Architecture::Mlp, Architecture::Lenet5, Architecture::Cnn, Architecture::Vgg11] {
             let network = fixture::network(&ModelConfig { dropout: 0.5, ..fixture::config(name) });
             let images = fixture::images(2);
-            let logits = |pass| network.forward(&images, &pass).unwrap();
+            let logits = |pass: Pass<'_>| network.forward(&images, &pass).unwrap();
             assert_eq!(logits(Pass::evaluation()), logits(Pass::evaluation()));
             assert_ne!(logits(Pass::training()), logits(Pass::training()), "{name}");
         }

@@ -77,7 +77,7 @@ impl Normalization {
     ///
     /// Refuses a training pass in which each mean is over a single number: the result would be the bias alone, and no
     /// gradient would pass.
-    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         match self {
             Self::Absent => Ok(images.shallow_clone()),
             Self::Batch { affine: Affine { weight, bias }, running } => {

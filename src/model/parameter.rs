@@ -150,6 +150,11 @@ impl<'a> Path<'a> {
         self.builder.config
     }
 
+    /// The path as a name.
+    pub fn name(&self) -> Result<ParameterName, ModelError> {
+        ParameterName::new(&*self.prefix)
+    }
+
     /// Registers a trainable tensor with these initial values and returns the leaf on the model's device.
     pub fn parameter(&self, name: &str, values: &Tensor) -> Result<Tensor, ModelError> {
         self.register(name, values, true)

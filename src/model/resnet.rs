@@ -7,8 +7,8 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
+    tap::Activate,
 };
-use crate::config::Activation;
 use crate::data::ImageShape;
 
 /// Which of the paper's two families, and how many blocks each stage has.
@@ -64,10 +64,10 @@ impl Plan {
 pub struct Resnet {
     conv1: Conv2d,
     bn1: Normalization,
+    activate: Activate,
     has_pooling: bool,
     blocks: Vec<Block>,
     fc: Linear,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -79,6 +79,7 @@ impl Resnet {
         let stem = if has_pooling { Window { side: 7, stride: 2, padding: [3, 3] } } else { Window::three(1) };
         let conv1 = Conv2d::before_normalization(&(root / "conv1"), channels, width, stem)?;
         let bn1 = Normalization::of_maps(&(root / "bn1"), width)?;
+        let activate = Activate::behind(&(root / "conv1"))?;
         let (stages, kind) = plan.stages();
         let mut blocks = Vec::new();
         let mut inputs = width;
@@ -92,28 +93,27 @@ impl Resnet {
             }
         }
         let fc = Linear::classifier(&(root / "fc"), inputs, classes)?;
-        let activation = root.config().activation;
-        Ok(Self { conv1, bn1, has_pooling, blocks, fc, activation, dropout: Dropout::new(root) })
+        Ok(Self { conv1, bn1, activate, has_pooling, blocks, fc, dropout: Dropout::new(root) })
     }
 }
 
 impl Model for Resnet {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let mut maps = self.activation.apply(&self.bn1.forward(&self.conv1.forward(images)?, pass)?)?;
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        let mut maps = self.activate.forward(&self.bn1.forward(&self.conv1.forward(images)?, pass)?, pass)?;
         if self.has_pooling {
             maps = maps.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
         }
         for block in &self.blocks {
-            maps = block.forward(&maps, self.activation, pass)?;
+            maps = block.forward(&maps, pass)?;
         }
         self.fc.forward(&self.dropout.forward(&average(&maps)?, pass)?)
     }
 }
 
-/// Convolutions with a norm each, and the way around them.
+/// Convolutions with a norm and an activation each, and the way around them, which ends before the last activation.
 #[derive(Debug)]
 struct Block {
-    layers: Vec<(Conv2d, Normalization)>,
+    layers: Vec<(Conv2d, Normalization, Activate)>,
     shortcut: Shortcut,
     outputs: i64,
 }
@@ -136,8 +136,10 @@ impl Block {
         let mut layers = Vec::new();
         let mut channels = inputs;
         for (index, (outputs, window)) in (1..).zip(plan) {
-            let conv = Conv2d::before_normalization(&(path / format!("conv{index}")), channels, outputs, window)?;
-            layers.push((conv, Normalization::of_maps(&(path / format!("bn{index}")), outputs)?));
+            let conv_path = path / format!("conv{index}");
+            let conv = Conv2d::before_normalization(&conv_path, channels, outputs, window)?;
+            let norm = Normalization::of_maps(&(path / format!("bn{index}")), outputs)?;
+            layers.push((conv, norm, Activate::behind(&conv_path)?));
             channels = outputs;
         }
         let shortcut = match (path.config().residual, stride == 1 && inputs == channels) {
@@ -152,17 +154,21 @@ impl Block {
         Ok(Self { layers, shortcut, outputs: channels })
     }
 
-    fn forward(&self, images: &Tensor, activation: Activation, pass: &Pass) -> Result<Tensor, TchError> {
-        let mut sums = images.shallow_clone();
-        for (index, (conv, norm)) in self.layers.iter().enumerate() {
-            let input = if index == 0 { sums } else { activation.apply(&sums)? };
-            sums = norm.forward(&conv.forward(&input)?, pass)?;
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        let mut maps = images.shallow_clone();
+        for (index, (conv, norm, activate)) in self.layers.iter().enumerate() {
+            let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
+            if index + 1 == self.layers.len() {
+                sums = match &self.shortcut {
+                    Shortcut::Absent => sums,
+                    Shortcut::Identity => sums.f_add(images)?,
+                    Shortcut::Projection(conv, norm) => {
+                        sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?
+                    }
+                };
+            }
+            maps = activate.forward(&sums, pass)?;
         }
-        let sums = match &self.shortcut {
-            Shortcut::Absent => sums,
-            Shortcut::Identity => sums.f_add(images)?,
-            Shortcut::Projection(conv, norm) => sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?,
-        };
-        activation.apply(&sums)
+        Ok(maps)
     }
 }

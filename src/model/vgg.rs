@@ -7,8 +7,8 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
     parameter::Path,
+    tap::Activate,
 };
-use crate::config::Activation;
 use crate::data::ImageShape;
 
 /// Channels of the first stage in the paper.
@@ -30,9 +30,8 @@ const HIDDEN: i64 = 64;
 #[derive(Debug)]
 pub struct Vgg {
     stages: Vec<Vec<Layer>>,
-    hidden: [Linear; 2],
+    hidden: [(Linear, Activate); 2],
     classifier: Linear,
-    activation: Activation,
     dropout: Dropout,
 }
 
@@ -40,6 +39,7 @@ pub struct Vgg {
 struct Layer {
     conv: Conv2d,
     norm: Normalization,
+    activate: Activate,
     is_residual: bool,
 }
 
@@ -63,8 +63,9 @@ impl Vgg {
             for _ in 0..count {
                 let path = root / "features";
                 let conv = Conv2d::with_bias(&(&path / index), inputs, outputs, Window::three(1))?;
-                let norm = Normalization::of_maps(&(path / (index + 1)), outputs)?;
-                layers.push(Layer { conv, norm, is_residual: root.config().residual && inputs == outputs });
+                let norm = Normalization::of_maps(&(&path / (index + 1)), outputs)?;
+                let activate = Activate::behind(&(path / index))?;
+                layers.push(Layer { conv, norm, activate, is_residual: root.config().residual && inputs == outputs });
                 index += if has_norm { 3 } else { 2 };
                 inputs = outputs;
             }
@@ -72,30 +73,33 @@ impl Vgg {
             stages.push(layers);
         }
         let path = root / "classifier";
+        let linear = |index: usize, inputs, outputs| {
+            let path = &path / index;
+            Ok::<_, ModelError>((Linear::hidden(&path, inputs, outputs)?, Activate::behind(&path)?))
+        };
         let (pooled, hidden) = (inputs * POOLED_SIDE * POOLED_SIDE, HIDDEN * width);
         Ok(Self {
             stages,
-            hidden: [Linear::hidden(&(&path / 0), pooled, hidden)?, Linear::hidden(&(&path / 3), hidden, hidden)?],
-            classifier: Linear::classifier(&(path / 6), hidden, classes)?,
-            activation: root.config().activation,
+            hidden: [linear(0, pooled, hidden)?, linear(3, hidden, hidden)?],
+            classifier: Linear::classifier(&(&path / 6), hidden, classes)?,
             dropout: Dropout::new(root),
         })
     }
 }
 
 impl Model for Vgg {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         for stage in &self.stages {
-            for Layer { conv, norm, is_residual } in stage {
+            for Layer { conv, norm, activate, is_residual } in stage {
                 let sums = norm.forward(&conv.forward(&maps)?, pass)?;
-                maps = self.activation.apply(&if *is_residual { sums.f_add(&maps)? } else { sums })?;
+                maps = activate.forward(&if *is_residual { sums.f_add(&maps)? } else { sums }, pass)?;
             }
             maps = halve(&maps)?;
         }
         let mut hidden = maps.f_adaptive_avg_pool2d([POOLED_SIDE, POOLED_SIDE])?.f_flatten(1, -1)?;
-        for linear in &self.hidden {
-            hidden = self.dropout.forward(&self.activation.apply(&linear.forward(&hidden)?)?, pass)?;
+        for (linear, activate) in &self.hidden {
+            hidden = self.dropout.forward(&activate.forward(&linear.forward(&hidden)?, pass)?, pass)?;
         }
         self.classifier.forward(&hidden)
     }

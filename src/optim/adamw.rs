@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::{OptimError, ParameterGroup, Rates, StepControl};
-use crate::libtorch::{AdamwOptions, FusedStep, foreach_add, fused_adamw};
+use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome};
+use crate::libtorch::{AdamwOptions, foreach_add, fused_adamw};
 
 /// p <- p * (1 - learning_rate * weight_decay), then Adam's step with bias-corrected moments (Loshchilov and Hutter
 /// 2019, arXiv:1711.05101, algorithm 2). The first beta is the step's [`Rates::momentum`].
@@ -31,7 +31,8 @@ impl Adamw {
         Ok(Self { groups, beta2, eps })
     }
 
-    pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
+    pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<UpdateOutcome, OptimError> {
+        let mut outcome = UpdateOutcome::default();
         for state in &self.groups {
             let ready = state.group.ready()?;
             if ready.params.is_empty() {
@@ -50,12 +51,10 @@ impl Adamw {
                 eps: self.eps,
                 weight_decay: state.group.weight_decay,
             };
-            let StepControl { grad_scale, found_inf } = *control;
-            let step = FusedStep { params: &ready.params, grads: &ready.grads, grad_scale, found_inf };
             let (first, second) = (ready.select(&state.first_moments), ready.select(&state.second_moments));
-            fused_adamw(&step, &first, &second, &steps, &options)?;
+            ready.take(control, &mut outcome, |step| fused_adamw(step, &first, &second, &steps, &options))?;
         }
-        Ok(())
+        Ok(outcome)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Parameters that share a weight decay.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
+
+use super::{StepControl, UpdateOutcome};
+use crate::libtorch::{FusedStep, LibtorchError};
 
 /// Parameters that one fused call updates, and their weight decay.
 pub struct ParameterGroup {
@@ -58,6 +61,26 @@ fn as_laid_out(param: &Tensor, grad: Tensor) -> Result<Tensor, TchError> {
 }
 
 impl Ready {
+    /// Runs a fused step over the group and says how far it moved each parameter, if `control` asks for it.
+    pub(super) fn take(
+        self,
+        control: &StepControl<'_>,
+        outcome: &mut UpdateOutcome,
+        step: impl FnOnce(&FusedStep<'_>) -> Result<(), LibtorchError>,
+    ) -> Result<(), LibtorchError> {
+        let StepControl { grad_scale, found_inf, measures_updates } = *control;
+        let options = (Kind::Double, self.params[0].device());
+        let squares =
+            if measures_updates { Some(Tensor::f_zeros([self.params.len() as i64], options)?) } else { None };
+        let (params, grads, update_squares) = (&self.params, &self.grads, squares.as_ref());
+        step(&FusedStep { params, grads, grad_scale, found_inf, update_squares })?;
+        if let Some(squares) = squares {
+            outcome.params.extend(self.params);
+            outcome.squares.push(squares);
+        }
+        Ok(())
+    }
+
     pub(super) fn select(&self, state: &[Tensor]) -> Vec<Tensor> {
         self.positions.iter().map(|&position| state[position].shallow_clone()).collect()
     }

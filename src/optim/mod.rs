@@ -49,6 +49,18 @@ pub struct StepControl<'a> {
     pub grad_scale: Option<&'a Tensor>,
     /// Shape `[]`, f32: 1 leaves parameters and optimizer state untouched.
     pub found_inf: Option<&'a Tensor>,
+    /// Whether the [`UpdateOutcome`] is wanted. The step is the same bit for bit, and takes one more pass over the
+    /// parameters.
+    pub measures_updates: bool,
+}
+
+/// How far a step moved the parameters, still on their device; empty unless it was asked for.
+#[derive(Debug, Default)]
+pub struct UpdateOutcome {
+    /// The parameters that had a gradient.
+    pub params: Vec<Tensor>,
+    /// The squared L2 norm of each one's move, f64, in vectors that follow on each other.
+    pub squares: Vec<Tensor>,
 }
 
 /// An optimizer with its state.
@@ -75,7 +87,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// Where libtorch refuses, or the rates are no f32 numbers.
-    pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
+    pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<UpdateOutcome, OptimError> {
         if !(rates.learning_rate as f32).is_finite() || !(rates.momentum as f32).is_finite() {
             return Err(OptimError::Rates(rates));
         }

@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::{OptimError, ParameterGroup, Rates, StepControl};
-use crate::libtorch::{FusedStep, SgdOptions, fused_sgd};
+use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome};
+use crate::libtorch::{SgdOptions, fused_sgd};
 
 /// v <- momentum * v + (g + weight_decay * p); p <- p - learning_rate * v, or with nesterov p - learning_rate *
 /// (g + weight_decay * p + momentum * v).
@@ -25,7 +25,8 @@ impl Sgd {
         Ok(Self { groups: groups.collect::<Result<_, _>>()?, nesterov })
     }
 
-    pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<(), OptimError> {
+    pub(super) fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<UpdateOutcome, OptimError> {
+        let mut outcome = UpdateOutcome::default();
         for (group, buffers) in &self.groups {
             let ready = group.ready()?;
             if ready.params.is_empty() {
@@ -38,10 +39,9 @@ impl Sgd {
                 weight_decay: group.weight_decay,
                 nesterov: self.nesterov,
             };
-            let StepControl { grad_scale, found_inf } = *control;
-            let step = FusedStep { params: &ready.params, grads: &ready.grads, grad_scale, found_inf };
-            fused_sgd(&step, &ready.select(buffers), false, &options)?;
+            let buffers = ready.select(buffers);
+            ready.take(control, &mut outcome, |step| fused_sgd(step, &buffers, false, &options))?;
         }
-        Ok(())
+        Ok(outcome)
     }
 }

@@ -1,13 +1,18 @@
 //! The training loop and nothing else: forward, backward, look, clip, step, write.
 
+mod aside;
 mod buffers;
+mod dashboard;
 mod early_stopping;
 mod error;
 mod evaluate;
+mod gradients;
 mod loss;
 mod metrics;
+mod pictures;
 mod progress;
 mod reading;
+mod recent;
 mod recorder;
 mod setup;
 mod state;
@@ -19,10 +24,12 @@ pub use buffers::Buffers;
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::TrainError;
 pub use evaluate::evaluate;
+pub use gradients::Gradients;
 pub use loss::Loss;
 pub use metrics::{ClassMetrics, Metrics};
 pub use progress::Progress;
-pub use reading::{Gradients, Reading};
+pub use reading::Reading;
+pub use recent::RecentSteps;
 pub use recorder::Recorder;
 pub use setup::{Prepared, prepare};
 pub use state::{Ending, State};
@@ -40,44 +47,50 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
     loop {
         let mut batches = state.start_epoch();
         while let Some(group) = state.next_group(&mut batches)? {
-            // Learning rate and momentum of this step; is it tracked?
+            // Learning rate and momentum of this step; what is it looked at for?
             let rates = state.schedule.at(state.step);
-            let is_tracked = state.is_tracked();
+            let due = state.start_step()?;
+            state.probe_noise(due, &group)?;
 
             // Micro-batches: each adds its share of the mean over the whole group. The hooks fire inside backward.
             state.buffers.save()?;
             let group_weight = state.loss.weight_of_group(&group);
             for batch in &group {
                 let (images, labels) = state.to_device(batch)?;
-                let logits = state.network.forward(&images, &Pass::training())?;
+                let logits = {
+                    let tap = state.gradients.tap();
+                    let pass = Pass::training();
+                    state.network.forward(&images, &if due.layers { pass.with_tap(&tap) } else { pass })?
+                };
                 let loss_sum = state.loss.sum(&logits, &labels)?;
-                let loss = loss_sum.f_div_scalar(group_weight)?;
-                loss.f_backward()?;
+                state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.labels.len())?;
                 state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
-                state.gradients.add_loss(&loss)?;
             }
 
-            // The gradients as backward left them: norms that stay on the device.
-            let measurement = state.gradients.measure(is_tracked)?;
+            // The gradients as backward left them: statistics that stay on the device.
+            let measurement = state.gradients.measure(due)?;
             let clip = match state.config.clipping.mode {
-                ClippingMode::None => ClipOutcome::unclipped(&measurement)?,
-                ClippingMode::Norm => ClipOutcome::by_norm(&measurement, state.config.clipping.max_norm)?,
+                ClippingMode::None => ClipOutcome::unclipped(&measurement.grads)?,
+                ClippingMode::Norm => ClipOutcome::by_norm(&measurement.grads, state.config.clipping.max_norm)?,
             };
-            state.gradients.count_skips(&clip.found_inf)?;
-
-            // Device sync here, on tracked steps only: loss, norms and skips come to the host in one copy.
-            let reading =
-                if is_tracked { Some(state.gradients.read(&measurement, &clip, &state.tally)?) } else { None };
+            state.gradients.count_skips(&clip)?;
 
             // Clipping and the skip of a non-finite step happen inside the fused kernel.
             let grad_scale = clip.grad_scale()?;
-            let control = StepControl { grad_scale: grad_scale.as_ref(), found_inf: Some(&clip.found_inf) };
-            state.optimizer.step(rates, &control)?;
+            let control = StepControl {
+                grad_scale: grad_scale.as_ref(),
+                found_inf: Some(&clip.found_inf),
+                measures_updates: due.weights,
+            };
+            let update = state.optimizer.step(rates, &control)?;
             state.buffers.restore_where(&clip.found_inf)?;
+
+            // Device sync here, on tracked steps only: everything comes to the host in one copy.
+            let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };
             clear_grads(state.gradients.params())?;
 
             // Write; evaluate when due; end when due.
-            state.record_step(rates, reading)?;
+            state.record_step(rates, due, reading, &group)?;
             state.step += 1;
             let ending = state.ending(stop);
             if state.should_evaluate(ending) {

@@ -1,18 +1,28 @@
-//! The gradients of a step on their way from backward to the numbers that are written.
+//! Everything that one step says of itself, brought to the host in one copy.
 
-use tch::{Device, Kind, Tensor};
+use std::collections::HashMap;
 
-use super::{Tally, TrainError};
+use serde::Serialize;
+use tch::Tensor;
+
+use super::{Gradients, Tally, TrainError};
 use crate::{
     clipping::ClipOutcome,
-    gradient::{GradientMonitor, GradientStatistics, Measurement},
-    libtorch::host_copy,
-    model::Network,
+    gradient::{
+        BackwardTimeline, DepthProfile, Due, GradientMeasurement, GradientStatistics, LayerStatistics, Measurement,
+        ParameterUpdate, TensorStatistics,
+    },
+    libtorch::{HostBlock, HostValues, Part},
+    optim::UpdateOutcome,
 };
 
 /// What a tracked step says of itself, on the host.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Reading {
+    /// The step.
+    pub step: u64,
+    /// Epochs that were finished before it.
+    pub epoch: u64,
     /// Mean loss of the step's images.
     pub loss: f64,
     /// Share of right first guesses among the training images since the last evaluation.
@@ -26,122 +36,120 @@ pub struct Reading {
     /// Of these, the latest in a row.
     pub skipped_in_a_row: u64,
     /// Each parameter's gradient; `None` without a monitor.
-    pub statistics: Option<GradientStatistics>,
+    pub gradients: Option<GradientStatistics>,
+    /// Each parameter after the step; empty where that was not due, as all below.
+    pub weights: Vec<TensorStatistics>,
+    /// How far the step moved each parameter.
+    pub updates: Vec<ParameterUpdate>,
+    /// Each tapped layer.
+    pub layers: Vec<LayerStatistics>,
+    /// Where the time of the backward pass of the last micro-batch went.
+    pub timeline: Option<BackwardTimeline>,
+    /// The first micro-batch after which a gradient was not finite, where micro-batches are told apart.
+    pub bad_micro_batch: Option<usize>,
+    /// Mean cosine between the gradients of micro-batches.
+    pub micro_batch_cosine: Option<f64>,
+    /// Running estimate of the gradient noise scale, in images.
+    pub noise_scale: Option<f64>,
+    /// Cosine with the gradients of the step before.
+    pub previous_cosine: Option<f64>,
 }
 
-/// The trained parameters, the monitor on them where there is one, and sums that stay on the device between readings.
-pub struct Gradients {
-    params: Vec<Tensor>,
-    monitor: Option<GradientMonitor>,
-    /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
-    loss: Tensor,
-    /// `[]`, f32 each.
-    skipped_steps: Tensor,
-    skipped_in_a_row: Tensor,
+impl Reading {
+    /// The gradient's size from layer to layer: from the taps where they were read, else from the bias gradients.
+    pub fn depth_profile(&self) -> Option<DepthProfile> {
+        match &self.gradients {
+            _ if !self.layers.is_empty() => Some(DepthProfile::of_layers(&self.layers)),
+            Some(gradients) => Some(DepthProfile::of_bias_gradients(&gradients.parameters)),
+            None => None,
+        }
+    }
+}
+
+/// What a step has left on the device.
+pub(super) struct Seen<'a> {
+    pub step: u64,
+    pub epoch: u64,
+    pub due: Due,
+    pub measurement: GradientMeasurement,
+    pub clip: &'a ClipOutcome,
+    pub update: UpdateOutcome,
+    pub tally: &'a Tally,
 }
 
 impl Gradients {
-    /// With `monitored`, a hook on every parameter. Without, only what training itself needs is computed: the weights
-    /// are the same bit for bit.
-    ///
-    /// # Errors
-    /// Where libtorch takes no hook.
-    pub fn new(network: &Network, monitored: bool, device: Device) -> Result<Self, TrainError> {
-        let params: Vec<Tensor> = network.parameters.trainable().map(|param| param.tensor.shallow_clone()).collect();
-        let named = network.parameters.trainable().map(|param| (param.name.as_str(), &param.tensor));
-        let monitor = if monitored { Some(GradientMonitor::attach(named)?) } else { None };
-        let zero = || Tensor::f_zeros([] as [i64; 0], (Kind::Float, device));
-        Ok(Self { params, monitor, loss: zero()?, skipped_steps: zero()?, skipped_in_a_row: zero()? })
-    }
-
-    /// Every trained parameter.
-    pub fn params(&self) -> &[Tensor] {
-        &self.params
-    }
-
-    /// The hooks, where there are any.
-    pub fn monitor(&self) -> Option<&GradientMonitor> {
-        self.monitor.as_ref()
-    }
-
-    /// Adds a micro-batch's share of the step's mean loss.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn add_loss(&mut self, loss: &Tensor) -> Result<(), TrainError> {
-        self.loss = self.loss.f_add(&loss.f_detach()?)?;
-        Ok(())
-    }
-
-    /// Norms of the gradients as backward left them; where nobody will read them, only what the step needs. No sync.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn measure(&self, is_tracked: bool) -> Result<Measurement, TrainError> {
-        match &self.monitor {
-            Some(monitor) if is_tracked => return Ok(monitor.measure()?),
-            _ => {}
-        }
-        let grads = self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
-        Ok(Measurement::of_total(grads)?)
-    }
-
-    /// Counts a step with `found_inf` 1 as skipped. No sync.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn count_skips(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
-        self.skipped_steps = self.skipped_steps.f_add(found_inf)?;
-        self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(found_inf)?;
-        Ok(())
-    }
-
     /// Brings a tracked step's numbers to the host. One device sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn read(&self, measurement: &Measurement, clip: &ClipOutcome, tally: &Tally) -> Result<Reading, TrainError> {
-        let accuracy = tally.accuracy()?;
-        let extras = [&self.loss, &clip.clip_coef, &self.skipped_steps, &self.skipped_in_a_row, &accuracy];
-        let (total_norm, extras, statistics) = match &self.monitor {
-            Some(monitor) => {
-                let (statistics, extras) = monitor.collect_with(measurement, &extras)?;
-                (statistics.total_norm, extras, Some(statistics))
-            }
-            None => {
-                let (statistics, extras) = measurement.read(&extras)?;
-                (statistics.total_norm, extras, None)
-            }
-        };
+    pub(super) fn read(&mut self, seen: Seen<'_>) -> Result<Reading, TrainError> {
+        let Seen { step, epoch, due, measurement, clip, update, tally } = seen;
+        let mut block = HostBlock::default();
+        let scalars = self.add_scalars(clip, tally, &mut block)?;
+        let total_norm = block.add(measurement.grads.total_norm())?;
+        let gradients = measurement.add_to(&mut block)?;
+        let weights = if due.weights { self.measure_weights()? } else { None };
+        let weights = weights.as_ref().map(|weights| Measurement::add_to(weights, &mut block)).transpose()?;
+        let squares = update.squares.iter().map(|squares| block.add(squares)).collect::<Result<Vec<_>, _>>()?;
+        let layers = self.taps.add_to(&mut block)?;
+        let micro_batches = self.micro_batches.as_ref().map(|seen| seen.add_to(&mut block)).transpose()?;
+        let cosine = self.previous_cosine.take().map(|cosine| block.add(&cosine)).transpose()?;
+        // Device sync here.
+        let values = block.read()?;
+        let [loss, clip_coef, skipped_steps, skipped_in_a_row, accuracy] = scalars.map(|part| values[&part][0]);
+        let norms = micro_batches.as_ref().and_then(|parts| parts.norms(&values));
+        if let Some(norms) = &norms {
+            self.noise_scale.add(norms);
+        }
+        let (weights, _) = weights.map(|parts| parts.take(&values)).unwrap_or_default();
         Ok(Reading {
-            loss: extras[0],
-            accuracy: extras[4],
-            total_norm,
-            clip_coef: extras[1],
-            skipped_steps: extras[2] as u64,
-            skipped_in_a_row: extras[3] as u64,
-            statistics,
+            step,
+            epoch,
+            loss,
+            accuracy,
+            total_norm: values[&total_norm][0],
+            clip_coef,
+            skipped_steps: skipped_steps as u64,
+            skipped_in_a_row: skipped_in_a_row as u64,
+            gradients: self.monitor.as_ref().map(|_| gradients.take(&values)),
+            updates: self.updates(&weights, &update.params, &squares, &values),
+            weights,
+            layers: layers.take(&values),
+            timeline: self.monitor.as_ref().filter(|_| due.layers).map(|monitor| monitor.timeline()),
+            bad_micro_batch: micro_batches.and_then(|parts| parts.first_non_finite(&values)),
+            micro_batch_cosine: norms.as_ref().and_then(|norms| norms.cosine()),
+            noise_scale: norms.and_then(|_| self.noise_scale.value()),
+            previous_cosine: cosine.map(|part| values[&part][0]).filter(|cosine| cosine.is_finite()),
         })
     }
 
-    /// Steps skipped so far, and of these the latest in a row. One device sync.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn read_skips(&self) -> Result<[u64; 2], TrainError> {
-        let counts = host_copy(&Tensor::f_stack(&[&self.skipped_steps, &self.skipped_in_a_row], 0)?)?;
-        Ok([counts[0] as u64, counts[1] as u64])
+    fn add_scalars(&self, clip: &ClipOutcome, tally: &Tally, block: &mut HostBlock) -> Result<[Part; 5], TrainError> {
+        let mut add = |scalar: &Tensor| block.add(scalar);
+        Ok([
+            add(&self.loss)?,
+            add(&clip.clip_coef)?,
+            add(&self.skipped_steps)?,
+            add(&self.skipped_in_a_row)?,
+            add(&tally.accuracy()?)?,
+        ])
     }
 
-    /// Readies the sums and the hooks for the next step, tracked or not.
-    ///
-    /// # Errors
-    /// Where libtorch refuses.
-    pub fn start_step(&mut self) -> Result<(), TrainError> {
-        self.loss = self.loss.f_zeros_like()?;
-        if let Some(monitor) = &self.monitor {
-            monitor.forget();
-        }
-        Ok(())
+    /// The moves of the parameters that had a gradient, in the order of `weights`.
+    fn updates(
+        &self,
+        weights: &[TensorStatistics],
+        moved: &[Tensor],
+        squares: &[Part],
+        values: &HostValues,
+    ) -> Vec<ParameterUpdate> {
+        let squares = squares.iter().flat_map(|part| &values[part]);
+        let moves: HashMap<usize, f64> =
+            moved.iter().map(|param| param.data_ptr() as usize).zip(squares.copied()).collect();
+        let params = self.monitor.iter().flat_map(|monitor| monitor.parameters());
+        let moved = weights.iter().zip(params).filter_map(|(weight, (_, param))| {
+            let squares = moves.get(&(param.data_ptr() as usize))?;
+            Some(ParameterUpdate::new(weight, *squares))
+        });
+        moved.collect()
     }
 }

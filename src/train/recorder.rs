@@ -4,12 +4,17 @@ use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Metrics, Reading, TrainError};
+use super::{Metrics, Reading, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
-    events::{EventsError, JsonLines, RunFolder, SummaryWriter, write_gradients},
+    events::{
+        EventsError, JsonLines, RunFolder, SummaryWriter, write_gradient_bands, write_gradients, write_histograms,
+        write_layers, write_slope, write_timeline, write_updates, write_weights,
+    },
+    gradient::{Due, Origin},
     model::{Network, weights},
     optim::Rates,
+    picture::Picture,
 };
 
 /// Writes what a run says of itself.
@@ -20,6 +25,7 @@ pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
+    pictures: Pictures,
     clips: bool,
     has_failed: bool,
     failed_files: BTreeSet<PathBuf>,
@@ -29,6 +35,7 @@ pub struct Recorder {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
     Step { step: u64, epoch: u64, loss: f64, learning_rate: f64, grad_norm: f64, clip_coef: f64, skipped_steps: u64 },
+    NonFinite { step: u64, origin: &'a Origin },
     Evaluation { step: u64, epoch: u64, elapsed_secs: f64, train: &'a Metrics, validation: &'a Metrics },
 }
 
@@ -42,9 +49,11 @@ impl Recorder {
         folder.write("config.toml", &toml)?;
         let events = SummaryWriter::create(folder.path())?;
         events.text("config", 0u64, format!("```toml\n{toml}\n```"))?;
+        events.layout(&dashboard::layout())?;
         let metrics = folder.json_lines("metrics.jsonl")?;
         let clips = config.clipping.mode != ClippingMode::None;
-        Ok(Self { folder, events, metrics, clips, has_failed: false, failed_files: BTreeSet::new() })
+        let (pictures, failed_files) = (Pictures::default(), BTreeSet::new());
+        Ok(Self { folder, events, metrics, pictures, clips, has_failed: false, failed_files })
     }
 
     /// The run's folder.
@@ -52,24 +61,23 @@ impl Recorder {
         &self.folder
     }
 
-    /// A tracked step; with `with_parameters` also each parameter's gradient.
-    pub(super) fn step(&mut self, step: u64, epoch: u64, rates: Rates, reading: &Reading, with_parameters: bool) {
-        let events = self.write_step(step, rates, reading, with_parameters);
+    /// A tracked step.
+    pub(super) fn step(&mut self, rates: Rates, reading: &Reading, due: Due) {
+        self.pictures.add(reading);
+        let events = self.write_step(rates, reading, due).and_then(|()| self.write_layers(reading));
         self.note(events);
-        let line = self.metrics.write(&Line::Step {
-            step,
-            epoch,
-            loss: reading.loss,
-            learning_rate: rates.learning_rate,
-            grad_norm: reading.total_norm,
-            clip_coef: reading.clip_coef,
-            skipped_steps: reading.skipped_steps,
-        });
+        if due.pictures {
+            self.draw(reading.step);
+        }
+        let &Reading { step, epoch, loss, total_norm, clip_coef, skipped_steps, .. } = reading;
+        let learning_rate = rates.learning_rate;
+        let line = Line::Step { step, epoch, loss, learning_rate, grad_norm: total_norm, clip_coef, skipped_steps };
+        let line = self.metrics.write(&line);
         self.note(line);
     }
 
-    fn write_step(&self, step: u64, rates: Rates, reading: &Reading, with_parameters: bool) -> Result<(), EventsError> {
-        let events = &self.events;
+    fn write_step(&self, rates: Rates, reading: &Reading, due: Due) -> Result<(), EventsError> {
+        let (events, step) = (&self.events, reading.step);
         events.scalar("loss/step", step, reading.loss)?;
         events.scalar("learning_rate", step, rates.learning_rate)?;
         if self.clips {
@@ -78,10 +86,63 @@ impl Recorder {
         if reading.skipped_steps > 0 {
             events.scalar("skipped_steps", step, reading.skipped_steps as f64)?;
         }
-        match &reading.statistics {
-            Some(statistics) if with_parameters => write_gradients(events, step, statistics),
-            _ => events.scalar("grad_norm/total", step, reading.total_norm),
+        let Some(gradients) = &reading.gradients else {
+            return events.scalar("grad_norm/total", step, reading.total_norm);
+        };
+        if due.parameters {
+            write_gradients(events, step, gradients)?;
+        } else {
+            write_gradient_bands(events, step, gradients)?;
         }
+        if due.histograms {
+            write_histograms(events, "grad", step, &gradients.parameters)?;
+            write_histograms(events, "param", step, &reading.weights)?;
+        }
+        Ok(())
+    }
+
+    /// What only some of the tracked steps look at.
+    fn write_layers(&self, reading: &Reading) -> Result<(), EventsError> {
+        let (events, step) = (&self.events, reading.step);
+        write_weights(events, step, &reading.weights)?;
+        write_updates(events, step, &reading.updates)?;
+        write_layers(events, step, &reading.layers)?;
+        if let Some(timeline) = &reading.timeline {
+            write_timeline(events, step, timeline)?;
+        }
+        if let Some(slope) = reading.depth_profile().filter(|_| !reading.layers.is_empty()).and_then(|p| p.slope()) {
+            write_slope(events, step, &slope)?;
+        }
+        let optional = [
+            ("gradients/noise_scale", reading.noise_scale),
+            ("gradients/micro_batch_cosine", reading.micro_batch_cosine),
+            ("gradients/previous_cosine", reading.previous_cosine),
+        ];
+        optional.into_iter().filter_map(|(tag, value)| Some((tag, value?))).try_for_each(|(tag, value)| {
+            events.scalar(tag, step, value)
+        })
+    }
+
+    /// Draws the course of the run so far.
+    pub(super) fn draw(&mut self, step: u64) {
+        let pictures = self.pictures.draw().unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            self.has_failed = true;
+            Vec::new()
+        });
+        for (tag, picture) in pictures {
+            let Picture { png, width, height } = picture;
+            let written = self.events.image(tag, step, png, width, height);
+            self.note(written);
+        }
+    }
+
+    /// Where a skipped step first went wrong.
+    pub(super) fn origin(&mut self, step: u64, origin: &Origin) {
+        let text = self.events.text("non_finite/origin", step, origin.to_string());
+        self.note(text);
+        let line = self.metrics.write(&Line::NonFinite { step, origin });
+        self.note(line);
     }
 
     /// An evaluation: the training images since the last one, and the validation images.

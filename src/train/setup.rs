@@ -8,7 +8,7 @@ use std::{
 use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
-use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, Recorder, State, Tally, TrainError};
+use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, RecentSteps, Recorder, State, Tally, TrainError};
 use crate::{
     config::{Config, Normalization},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
@@ -94,7 +94,7 @@ impl Prepared {
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
         let Self { config, device, network, training, validation, scale: _, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
-        let gradients = Gradients::new(&network, config.monitor.enabled, device)?;
+        let gradients = Gradients::new(&network, &config.monitor, config.optimizer.accumulation_steps, device)?;
         let groups =
             decay_groups(gradients.params(), config.optimizer.weight_decay, config.optimizer.decay_norms_and_biases);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
@@ -114,6 +114,7 @@ impl Prepared {
             buffers: Buffers::new(&network)?,
             tally,
             history: GradientHistory::default(),
+            recent: RecentSteps::new(config.monitor.recent_steps, folder.path()),
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
             recorder: Recorder::create(folder, &config)?,
             progress: Progress::new(terminal, images, config.run.max_epochs),
@@ -124,6 +125,7 @@ impl Prepared {
             last_validation: None,
             evaluating: Duration::ZERO,
             step_at_epoch_start: 0,
+            random_at_step: None,
             evaluated_at: None,
             started: Instant::now(),
             config,

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, Recorder, StopSignal, Tally, TrainError,
+    Buffers, EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, RecentSteps, Recorder, StopSignal, Tally,
+    TrainError,
     evaluate::{evaluate, to_device},
+    reading::Seen,
 };
 use crate::{
+    clipping::ClipOutcome,
     config::Config,
     data::{Batch, Epoch, Loader},
-    gradient::GradientHistory,
+    gradient::{Due, GradientHistory, GradientMeasurement},
+    libtorch::generator_state,
     model::Network,
-    optim::{Optimizer, Rates, Schedule},
+    optim::{Optimizer, Rates, Schedule, UpdateOutcome},
 };
 
 /// Why a run ended.
@@ -59,6 +63,8 @@ pub struct State {
     pub tally: Tally,
     /// What the gradients did so far.
     pub history: GradientHistory,
+    /// The last readings.
+    pub recent: RecentSteps,
     /// The best evaluation so far.
     pub early_stopping: EarlyStopping,
     /// The run's files.
@@ -78,6 +84,8 @@ pub struct State {
     /// Wall time of all evaluations.
     pub evaluating: Duration,
     pub(super) step_at_epoch_start: u64,
+    /// The device's generator as it was before the current step's first draw.
+    pub(super) random_at_step: Option<Tensor>,
     pub(super) evaluated_at: Option<u64>,
     pub(super) started: Instant,
 }
@@ -100,7 +108,6 @@ impl State {
         if group.is_empty() {
             return Ok(None);
         }
-        self.gradients.start_step()?;
         let images = group.iter().map(|batch| batch.labels.len() as u64).sum();
         self.images += images;
         self.progress.add_images(images);
@@ -111,41 +118,72 @@ impl State {
         to_device(batch, self.device)
     }
 
-    pub(super) fn is_tracked(&self) -> bool {
-        self.step.is_multiple_of(self.config.monitor.every_steps)
+    /// Readies what watches the step, and says what it is looked at for.
+    pub(super) fn start_step(&mut self) -> Result<Due, TrainError> {
+        let due = self.config.monitor.due(self.step);
+        self.gradients.start_step(due)?;
+        self.random_at_step = if due.reading { Some(generator_state(self.device)?) } else { None };
+        Ok(due)
     }
 
-    /// Writes and judges what a tracked step read.
-    pub(super) fn record_step(&mut self, rates: Rates, reading: Option<Reading>) -> Result<(), TrainError> {
+    /// Brings everything that the step left on the device to the host. One device sync.
+    pub(super) fn read(
+        &mut self,
+        due: Due,
+        measurement: GradientMeasurement,
+        clip: &ClipOutcome,
+        update: UpdateOutcome,
+    ) -> Result<Reading, TrainError> {
+        let (step, epoch, tally) = (self.step, self.epoch, &self.tally);
+        self.gradients.read(Seen { step, epoch, due, measurement, clip, update, tally })
+    }
+
+    /// Writes, keeps and judges what a tracked step read.
+    pub(super) fn record_step(
+        &mut self,
+        rates: Rates,
+        due: Due,
+        reading: Option<Reading>,
+        group: &[Batch],
+    ) -> Result<(), TrainError> {
         let Some(reading) = reading else { return Ok(()) };
-        let (step, config) = (self.step, &self.config.monitor);
-        let with_parameters = step.is_multiple_of(config.parameters_every_steps);
-        self.recorder.step(step, self.epoch, rates, &reading, with_parameters);
+        self.recorder.step(rates, &reading, due);
         self.progress.show(rates.learning_rate, &reading);
-        let first_non_finite = reading.statistics.as_ref().and_then(|statistics| statistics.first_non_finite());
-        if step == 0 {
+        if self.step == 0 {
             self.report_unreached();
         }
-        if let Some(statistics) = &reading.statistics {
-            self.history.add(step, statistics);
+        if let Some(gradients) = &reading.gradients {
+            self.history.add(self.step, gradients);
         }
-        let parameter = match (first_non_finite, &reading.statistics) {
-            (Some(first), _) => Some(first.name.clone()),
-            (None, Some(statistics)) if !statistics.is_finite() => {
-                Some("none alone (the total norm is beyond f32)".into())
+        let skips = [reading.skipped_steps, reading.skipped_in_a_row];
+        let culprit = if reading.skipped_steps > self.skipped_steps { self.culprit(&reading, group)? } else { None };
+        self.recent.push(reading);
+        self.judge_skips(skips, culprit)
+    }
+
+    /// Where the step first went wrong: looked for by a replay on the first bad step in a row, and not on those that
+    /// repeat it.
+    fn culprit(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
+        let Some(gradients) = &reading.gradients else { return Ok(None) };
+        let origin = if reading.skipped_in_a_row == 1 { self.replay(group)? } else { None };
+        let micro_batch = reading.bad_micro_batch.map(|index| format!(" of micro-batch {index}")).unwrap_or_default();
+        Ok(Some(match (origin, gradients.first_non_finite()) {
+            (Some(origin), _) => {
+                self.recorder.origin(reading.step, &origin);
+                origin.to_string()
             }
-            _ => None,
-        };
-        self.judge_skips([reading.skipped_steps, reading.skipped_in_a_row], parameter)
+            (None, Some(first)) => format!("the gradient of {}{micro_batch}", first.name),
+            (None, None) => "none alone (the squares of all together are beyond f32)".into(),
+        }))
     }
 
     /// Says which steps were skipped since the last look, and ends a run that can take no more.
-    fn judge_skips(&mut self, [skipped, in_a_row]: [u64; 2], parameter: Option<String>) -> Result<(), TrainError> {
+    fn judge_skips(&mut self, [skipped, in_a_row]: [u64; 2], culprit: Option<String>) -> Result<(), TrainError> {
         let step = self.step;
-        let parameter = parameter.unwrap_or_else(|| "a parameter that no reading saw".into());
+        let culprit = culprit.unwrap_or_else(|| "a parameter that no reading saw".into());
         if skipped > self.skipped_steps {
             tracing::warn!(
-                "step {step}: skipped {} step(s) because a gradient was not finite, first in {parameter}; the weights \
+                "step {step}: skipped {} step(s) because a gradient was not finite, first in {culprit}; the weights \
                  are untouched; if it happens again look at the data, lower optimizer.learning_rate or set \
                  clipping.mode = \"norm\"",
                 skipped - self.skipped_steps
@@ -153,7 +191,7 @@ impl State {
         }
         self.skipped_steps = skipped;
         if in_a_row >= self.config.optimizer.max_skipped_steps {
-            return Err(TrainError::NonFinite { step, in_a_row, parameter });
+            return Err(TrainError::NonFinite { step, in_a_row, parameter: culprit });
         }
         Ok(())
     }

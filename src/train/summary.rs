@@ -49,7 +49,7 @@ impl Summary {
             best: state.early_stopping.best().map(|best| (best.value, best.step)),
             metric: state.config.evaluate.metric.name(),
             history: state.history.clone(),
-            hooks: state.gradients.monitor().map_or(0, |monitor| monitor.names().count()),
+            hooks: state.gradients.monitor().map_or(0, |monitor| monitor.parameters().count()),
             skipped_steps: state.skipped_steps,
             folder: state.recorder.folder().path().to_owned(),
         }
@@ -105,7 +105,7 @@ impl Summary {
     fn write_gradients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let history = &self.history;
         if history.readings == 0 {
-            return writeln!(f, "gradients   not watched (monitor.enabled = false)");
+            return writeln!(f, "gradients   not watched (monitor.preset = \"off\")");
         }
         writeln!(
             f,

@@ -35,7 +35,7 @@ model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout =
 optimizer = { learning_rate = 0.05 }
 schedule = { name = "one_cycle" }
 clipping = { mode = "norm", max_norm = 0.5 }
-monitor = { parameters_every_steps = 2 }
+monitor = { first_steps = 1, parameters_every_steps = 2 }
 "#;
 
 impl Workplace {
@@ -104,6 +104,11 @@ pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
         }
     }
     values
+}
+
+/// [`scalars`] without those that tell time, which no two runs share.
+pub fn scalars_without_times(run: &Path) -> BTreeMap<(String, i64), u32> {
+    scalars(run).into_iter().filter(|((tag, _), _)| !tag.starts_with("backward_ms/")).collect()
 }
 
 /// The bytes of the last weights.

@@ -32,6 +32,8 @@ void gw_hook_remove(GwHook* hook);
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
 char* gw_foreach_multiply(at::Tensor** tensors, size_t count, at::Tensor* factor);
 char* gw_foreach_add(at::Tensor** tensors, size_t count, at::Tensor* addend);
+char* gw_foreach_copy(at::Tensor** into, at::Tensor** from, size_t count);
+char* gw_foreach_subtract(at::Tensor** from, at::Tensor** subtrahends, size_t count);
 char* gw_clear_grads(at::Tensor** params, size_t count);
 
 struct GwFusedLists {
@@ -43,11 +45,15 @@ struct GwFusedLists {
     size_t count;
     at::Tensor* grad_scale; // or null; the gradient is divided by it
     at::Tensor* found_inf;  // or null; 1 leaves everything as it was
+    at::Tensor* update_squares; // or null; [count] of f64, to which each parameter's squared move is added
 };
 char* gw_fused_sgd(const GwFusedLists* lists, double learning_rate, double momentum, double dampening,
     double weight_decay, int nesterov, int is_first_step);
 char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double beta1, double beta2, double eps,
     double weight_decay);
+
+// A table of f64 with one row per tensor: its norms, or with_distribution everything. See tables.cpp.
+char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out);
 
 // `device` is -1 for the CPU, else the index of a CUDA device.
 char* gw_generator_state(int device, at::Tensor** out);

@@ -1,0 +1,130 @@
+//! How large gradients are from layer to layer, and how fast they shrink or grow on their way from the loss.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::TensorStatistics;
+
+/// What a profile was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileSource {
+    /// RMS of dLoss/dz at each tapped layer: the thing itself.
+    PreActivations,
+    /// RMS of each layer's bias gradient, for models without taps. Its ratios stay within a factor of about 2 of the real
+    /// ones; a bias before a normalization has no gradient and is left out.
+    BiasGradients,
+    /// Norm of each layer's weight gradient over the RMS of the layer's input, for models without taps or biases.
+    WeightGradients,
+}
+
+/// Sizes of the gradient at each layer, in the order of the forward pass.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DepthProfile {
+    /// What the sizes are.
+    pub source: ProfileSource,
+    /// Each layer's name and size.
+    pub layers: Vec<(Arc<str>, f64)>,
+}
+
+/// The straight line through the base-2 logarithms of a profile, by least squares.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Slope {
+    /// Change of log2 per layer on the way from the loss back to the input: -1 halves the gradient at every layer, which
+    /// vanishes; +1 doubles it, which explodes.
+    pub log2_per_layer: f64,
+    /// Standard error of that; 0 for two layers, through which any line goes.
+    pub standard_error: f64,
+    /// log2 of the line at the layer next to the input.
+    pub log2_at_input: f64,
+}
+
+impl DepthProfile {
+    /// From the bias gradients of a model without taps; parameters in the order of the forward pass.
+    pub fn of_bias_gradients(grads: &[TensorStatistics]) -> Self {
+        let biases = grads.iter().filter_map(|grad| Some((grad.name.strip_suffix(".bias")?, grad.rms())));
+        let layers = biases.filter(|(_, rms)| *rms != 0.0).map(|(layer, rms)| (layer.into(), rms)).collect();
+        Self { source: ProfileSource::BiasGradients, layers }
+    }
+
+    /// From the weight gradients of layers whose inputs' RMS are known, in the order of the forward pass.
+    pub fn of_weight_gradients<'a>(layers: impl IntoIterator<Item = (&'a TensorStatistics, f64)>) -> Self {
+        let size = |(grad, input_rms): (&TensorStatistics, f64)| {
+            let layer = grad.name.strip_suffix(".weight").unwrap_or(&grad.name);
+            (layer.into(), grad.norm / input_rms)
+        };
+        Self { source: ProfileSource::WeightGradients, layers: layers.into_iter().map(size).collect() }
+    }
+
+    /// log2 of each layer's size; `None` where it is 0 or not finite.
+    pub fn log2(&self) -> impl Iterator<Item = Option<f64>> {
+        self.layers.iter().map(|(_, size)| Some(size.log2()).filter(|log2| log2.is_finite()))
+    }
+
+    /// The line through the layers whose size is above 0 and finite; `None` where there are fewer than two.
+    pub fn slope(&self) -> Option<Slope> {
+        let points: Vec<(f64, f64)> =
+            self.log2().enumerate().filter_map(|(layer, log2)| Some((layer as f64, log2?))).collect();
+        let count = points.len() as f64;
+        let mean = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / count;
+        let (layer, log2) = (mean(|point| point.0), mean(|point| point.1));
+        let spread: f64 = points.iter().map(|point| (point.0 - layer).powi(2)).sum();
+        if points.len() < 2 {
+            return None;
+        }
+        let towards_loss = points.iter().map(|point| (point.0 - layer) * (point.1 - log2)).sum::<f64>() / spread;
+        let residual = |point: &(f64, f64)| (point.1 - log2 - towards_loss * (point.0 - layer)).powi(2);
+        let freedom = (count - 2.0).max(1.0);
+        let standard_error = (points.iter().map(residual).sum::<f64>() / freedom / spread).sqrt();
+        Some(Slope { log2_per_layer: -towards_loss, standard_error, log2_at_input: log2 - towards_loss * layer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(sizes: &[f64]) -> DepthProfile {
+        let layers = sizes.iter().enumerate().map(|(index, &size)| (format!("layers.{index}").into(), size));
+        DepthProfile { source: ProfileSource::PreActivations, layers: layers.collect() }
+    }
+
+    #[test]
+    fn a_gradient_that_halves_at_every_layer_on_its_way_back_has_slope_minus_one() {
+        let slope = profile(&[0.125, 0.25, 0.5, 1.0]).slope().unwrap();
+        assert_eq!((slope.log2_per_layer, slope.standard_error, slope.log2_at_input), (-1.0, 0.0, -3.0));
+        assert_eq!(profile(&[8.0, 1.0]).slope().unwrap().log2_per_layer, 3.0);
+    }
+
+    #[test]
+    fn the_error_is_that_of_least_squares() {
+        // log2 = 0, 1, 0, 1 at x = 0..3: slope 0.2, residuals -0.2, 0.6, -0.6, 0.2 (sum of squares 0.8), spread 5:
+        // error sqrt(0.8 / 2 / 5).
+        let slope = profile(&[1.0, 2.0, 1.0, 2.0]).slope().unwrap();
+        assert!((slope.log2_per_layer + 0.2).abs() < 1e-12);
+        assert!((slope.standard_error - 0.08f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn layers_without_a_finite_size_are_left_out_of_the_line() {
+        let slope = profile(&[0.125, 0.0, 0.5, f64::NAN, 2.0, f64::INFINITY]).slope().unwrap();
+        assert_eq!((slope.log2_per_layer, slope.log2_at_input), (-1.0, -3.0));
+        assert!(profile(&[0.0, 1.0]).slope().is_none() && profile(&[]).slope().is_none());
+    }
+
+    #[test]
+    fn proxies_take_what_they_name() {
+        let grad = |name: &str, norm: f64, elements| TensorStatistics {
+            name: name.into(),
+            elements,
+            norm,
+            max_abs: norm,
+            distribution: None,
+        };
+        let grads = [grad("fc1.weight", 8.0, 4), grad("fc1.bias", 6.0, 4), grad("fc2.bias", 0.0, 4)];
+        let biases = DepthProfile::of_bias_gradients(&grads);
+        assert_eq!((biases.source, biases.layers), (ProfileSource::BiasGradients, vec![("fc1".into(), 3.0)]));
+        assert_eq!(DepthProfile::of_weight_gradients([(&grads[0], 2.0)]).layers, [("fc1".into(), 4.0)]);
+    }
+}

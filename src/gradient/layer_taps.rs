@@ -1,0 +1,246 @@
+//! The collector at the layers: what goes through an activation, and the gradient that comes back.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use tch::{Kind, TchError, Tensor};
+
+use super::{DepthProfile, GradientError, ProfileSource};
+use crate::{
+    libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, tensor_table},
+    model::Tap,
+};
+
+/// One layer in one step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerStatistics {
+    /// The convolution or linear layer before the activation.
+    pub layer: Arc<str>,
+    /// Mean of the activation's outputs.
+    pub mean: f64,
+    /// Root mean square of the outputs.
+    pub rms: f64,
+    /// Share of outputs at or below 0.
+    pub nonpositive_fraction: f64,
+    /// Share of inputs of the activation at which it is flat; see
+    /// [`Activation::saturation`](crate::config::Activation::saturation).
+    pub saturated_fraction: f64,
+    /// Root mean square of dLoss/dz, z the activation's input and Loss the mean over the step's images; `None` where
+    /// backward did not come by.
+    pub gradient_rms: Option<f64>,
+}
+
+/// Sums of one layer over the micro-batches of a step, on the device.
+struct Layer {
+    name: Arc<str>,
+    elements: u64,
+    /// `[5]`, f64: squares, sum and count of nonpositive outputs, count of saturated inputs, squares of dLoss/dz.
+    sums: Tensor,
+    has_gradient: bool,
+}
+
+const SUMS: i64 = 5;
+
+/// Looks at every layer of the passes it is given to; see [`Pass::with_tap`](crate::model::Pass::with_tap).
+#[derive(Default)]
+pub struct LayerTaps {
+    seen: Arc<Mutex<Seen>>,
+    hooks: RefCell<Vec<Hook>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    layers: Vec<Layer>,
+    failure: Option<LibtorchError>,
+}
+
+/// Where the layers of a step stand in a [`HostBlock`].
+pub struct LayerParts {
+    layers: Vec<(Arc<str>, u64, bool)>,
+    sums: Option<Part>,
+}
+
+impl LayerTaps {
+    /// Looks at one layer and leaves a hook for its gradient. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn see(&self, tap: &Tap<'_>) -> Result<(), TchError> {
+        let sums = forward_sums(tap).map_err(torch)?;
+        let index = self.lock().add(tap.layer, tap.output.numel() as u64, &sums)?;
+        if tap.pre_activation.requires_grad() {
+            let seen = Arc::clone(&self.seen);
+            let hook = Hook::before_accumulation(tap.pre_activation, move |grad| {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.add_gradient(index, grad);
+                None
+            });
+            self.hooks.borrow_mut().push(hook.map_err(torch)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the sums into `block`, and starts anew. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refused, also inside backward.
+    pub fn add_to(&self, block: &mut HostBlock) -> Result<LayerParts, GradientError> {
+        self.hooks.borrow_mut().clear();
+        let Seen { layers, failure } = std::mem::take(&mut *self.lock());
+        if let Some(failure) = failure {
+            return Err(failure.into());
+        }
+        let rows: Vec<&Tensor> = layers.iter().map(|layer| &layer.sums).collect();
+        let sums = if rows.is_empty() { None } else { Some(block.add(&Tensor::f_stack(&rows, 0)?)?) };
+        let layers = layers.into_iter().map(|layer| (layer.name, layer.elements, layer.has_gradient));
+        Ok(LayerParts { layers: layers.collect(), sums })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        // What a poisoned lock guards is whole: it is only ever added to.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Adds a micro-batch's sums; the index of the layer.
+    fn add(&mut self, name: &str, elements: u64, sums: &Tensor) -> Result<usize, TchError> {
+        if let Some(index) = self.layers.iter().position(|layer| &*layer.name == name) {
+            let layer = &mut self.layers[index];
+            layer.elements += elements;
+            layer.sums = layer.sums.f_add(sums)?;
+            return Ok(index);
+        }
+        self.layers.push(Layer { name: name.into(), elements, sums: sums.shallow_clone(), has_gradient: false });
+        Ok(self.layers.len() - 1)
+    }
+
+    /// Runs inside backward, where an error can only be kept for later.
+    fn add_gradient(&mut self, index: usize, grad: &Tensor) {
+        let Some(layer) = self.layers.get_mut(index) else { return };
+        let added = squares(grad).and_then(|squares| Ok(layer.sums.f_narrow(0, SUMS - 1, 1)?.f_add_(&squares)?));
+        match added {
+            Ok(_) => layer.has_gradient = true,
+            Err(error) => self.failure = Some(error),
+        }
+    }
+}
+
+/// `[1]`, f64.
+fn squares(tensor: &Tensor) -> Result<Tensor, LibtorchError> {
+    let table = tensor_table(std::slice::from_ref(tensor), Detail::Norms)?;
+    Ok(table.f_select(0, 0)?.f_narrow(0, 0, 1)?)
+}
+
+fn forward_sums(tap: &Tap<'_>) -> Result<Tensor, LibtorchError> {
+    let _no_grad = tch::no_grad_guard();
+    let [low, high] = tap.activation.saturation();
+    let is_flat = tap.pre_activation.f_le(low)?.f_logical_or_(&tap.pre_activation.f_ge(high)?)?;
+    let count = |is_it: Tensor| is_it.f_sum(Kind::Double)?.f_reshape([1]);
+    let parts = [
+        squares(tap.output)?,
+        tap.output.f_sum(Kind::Double)?.f_reshape([1])?,
+        count(tap.output.f_le(0.0)?)?,
+        count(is_flat)?,
+    ];
+    let gradient = parts[0].f_zeros_like()?;
+    Ok(Tensor::f_cat(&[&parts[0], &parts[1], &parts[2], &parts[3], &gradient], 0)?)
+}
+
+/// The error of a forward pass is tch's.
+fn torch(error: LibtorchError) -> TchError {
+    match error {
+        LibtorchError::Tch(error) => error,
+        other => TchError::Torch(other.to_string()),
+    }
+}
+
+impl LayerParts {
+    /// The layers in the order of the forward pass, from what the block has become.
+    pub fn take(self, values: &HostValues) -> Vec<LayerStatistics> {
+        let sums = self.sums.as_ref().map(|part| &values[part]).unwrap_or_default();
+        let rows = self.layers.into_iter().zip(sums.chunks_exact(SUMS as usize));
+        rows.map(|((layer, elements, has_gradient), row)| {
+            let mean = |sum: f64| sum / elements as f64;
+            LayerStatistics {
+                layer,
+                mean: mean(row[1]),
+                rms: mean(row[0]).sqrt(),
+                nonpositive_fraction: mean(row[2]),
+                saturated_fraction: mean(row[3]),
+                gradient_rms: has_gradient.then(|| mean(row[4]).sqrt()),
+            }
+        })
+        .collect()
+    }
+}
+
+impl DepthProfile {
+    /// The RMS of dLoss/dz at every tapped layer.
+    pub fn of_layers(layers: &[LayerStatistics]) -> Self {
+        let sizes = layers.iter().filter_map(|layer| Some((Arc::clone(&layer.layer), layer.gradient_rms?)));
+        Self { source: ProfileSource::PreActivations, layers: sizes.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Activation;
+
+    fn read(taps: &LayerTaps) -> Vec<LayerStatistics> {
+        let mut block = HostBlock::default();
+        let parts = taps.add_to(&mut block).unwrap();
+        parts.take(&block.read().unwrap())
+    }
+
+    /// One layer: relu(z), whose loss weighs each output.
+    fn pass(taps: &LayerTaps, z: &[f32], weights: &[f32]) {
+        let z = Tensor::from_slice(z).set_requires_grad(true) * 1.0;
+        let output = z.relu();
+        let tap = Tap { layer: "fc1", pre_activation: &z, output: &output, activation: Activation::Relu };
+        taps.see(&tap).unwrap();
+        (output * Tensor::from_slice(weights)).sum(Kind::Float).backward();
+    }
+
+    #[test]
+    fn a_layer_comes_out_as_derived_by_hand() {
+        let taps = LayerTaps::default();
+        // Outputs 0, 0, 3, 1 and gradients 0, 0, 4, 3.
+        pass(&taps, &[-2.0, 0.0, 3.0, 1.0], &[9.0, 9.0, 4.0, 3.0]);
+        let want = LayerStatistics {
+            layer: "fc1".into(),
+            mean: 1.0,
+            rms: 2.5f64.sqrt(),
+            nonpositive_fraction: 0.5,
+            saturated_fraction: 0.5,
+            gradient_rms: Some(2.5),
+        };
+        assert_eq!(read(&taps), [want]);
+        assert!(read(&taps).is_empty());
+    }
+
+    #[test]
+    fn micro_batches_count_as_one_batch() {
+        let taps = LayerTaps::default();
+        pass(&taps, &[-2.0, 0.0], &[9.0, 9.0]);
+        pass(&taps, &[3.0, 1.0], &[4.0, 3.0]);
+        let layers = read(&taps);
+        assert_eq!((layers.len(), layers[0].rms, layers[0].gradient_rms), (1, 2.5f64.sqrt(), Some(2.5)));
+        assert_eq!(DepthProfile::of_layers(&layers).layers, [("fc1".into(), 2.5)]);
+    }
+
+    #[test]
+    fn a_pass_without_backward_has_no_gradient() {
+        let taps = LayerTaps::default();
+        let z = Tensor::from_slice(&[7.0f32, -7.0]);
+        let output = z.sigmoid();
+        let tap = Tap { layer: "fc1", pre_activation: &z, output: &output, activation: Activation::Sigmoid };
+        taps.see(&tap).unwrap();
+        let layer = &read(&taps)[0];
+        assert_eq!((layer.saturated_fraction, layer.nonpositive_fraction, layer.gradient_rms), (1.0, 0.0, None));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is looked at and written at which step.
+
+use crate::config::{MonitorConfig, MonitorPreset};
+
+/// What one step is looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Loss and the norm of each gradient reach the host: one device sync. Everything below needs it.
+    pub reading: bool,
+    /// Gradients are read with their distributions.
+    pub distributions: bool,
+    /// Scalars of each parameter are written.
+    pub parameters: bool,
+    /// Histograms are written.
+    pub histograms: bool,
+    /// Layers are tapped.
+    pub layers: bool,
+    /// Weights and updates are looked at.
+    pub weights: bool,
+    /// Pictures are written.
+    pub pictures: bool,
+    /// Micro-batches, or halves of the batch, are compared.
+    pub noise_scale: bool,
+}
+
+impl MonitorConfig {
+    /// What is due at `step`.
+    pub fn due(&self, step: u64) -> Due {
+        let every = |steps: u64| steps > 0 && step.is_multiple_of(steps);
+        if self.preset == MonitorPreset::Off {
+            return Due { reading: every(self.every_steps), ..Due::default() };
+        }
+        let is_first = step < self.first_steps;
+        let mut due = Due {
+            reading: is_first || every(self.every_steps),
+            distributions: false,
+            parameters: is_first || every(self.parameters_every_steps),
+            histograms: is_first || every(self.histograms_every_steps),
+            layers: is_first || every(self.layers_every_steps),
+            weights: is_first || every(self.weights_every_steps),
+            // A picture of the first step alone shows nothing.
+            pictures: step > 0 && every(self.pictures_every_steps),
+            noise_scale: every(self.noise_scale_every_steps),
+        };
+        due.reading |= due.parameters | due.histograms | due.layers | due.weights | due.pictures | due.noise_scale;
+        due.distributions = due.reading && (self.preset == MonitorPreset::Full || due.histograms);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn monitor(settings: &str) -> MonitorConfig {
+        let toml = format!("[run]\nmax_epochs = 1\n[data]\nsource = \"synthetic\"\n[model]\nname = \"mlp\"\n{settings}");
+        Config::parse(&toml, "test").unwrap().monitor
+    }
+
+    #[test]
+    fn the_first_steps_are_looked_at_in_everything_but_pictures() {
+        let config = monitor("[monitor]\npreset = \"light\"\nfirst_steps = 3");
+        for step in 0..3 {
+            let due = config.due(step);
+            assert!(due.distributions && due.parameters && due.histograms && due.layers && due.weights);
+            assert!(!due.pictures);
+        }
+        assert_eq!(config.due(3), Due { reading: true, ..Due::default() });
+    }
+
+    #[test]
+    fn each_part_has_its_own_schedule_and_whatever_is_due_is_read() {
+        let config = monitor(
+            "[monitor]\nfirst_steps = 0\nevery_steps = 100\nparameters_every_steps = 2\nhistograms_every_steps = 3\n\
+             layers_every_steps = 0\nweights_every_steps = 5\npictures_every_steps = 7\nnoise_scale_every_steps = 0",
+        );
+        let read = Due { reading: true, distributions: true, ..Due::default() };
+        assert_eq!(config.due(1), Due::default());
+        assert_eq!(config.due(4), Due { parameters: true, ..read });
+        assert_eq!(config.due(9), Due { histograms: true, ..read });
+        assert_eq!(config.due(25), Due { weights: true, ..read });
+        assert_eq!(config.due(49), Due { pictures: true, ..read });
+        assert_eq!(config.due(0), Due { parameters: true, histograms: true, weights: true, ..read });
+    }
+
+    #[test]
+    fn off_reads_the_loss_alone() {
+        let config = monitor("[monitor]\npreset = \"off\"\nevery_steps = 4");
+        assert_eq!(config.due(8), Due { reading: true, ..Due::default() });
+        assert_eq!(config.due(1), Due::default());
+    }
+}

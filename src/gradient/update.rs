@@ -1,0 +1,95 @@
+//! How far an optimizer moves the parameters, whatever optimizer it is.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::{GradientError, TensorStatistics};
+use crate::libtorch::{Detail, foreach_copy, foreach_subtract, tensor_table};
+
+/// What a step did to one parameter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParameterUpdate {
+    /// The parameter.
+    pub name: Arc<str>,
+    /// L2 norm of new - old.
+    pub norm: f64,
+    /// That over the L2 norm of the parameter after the step: about 1e-3 in healthy training. NaN for a parameter that
+    /// is and stays 0.
+    pub update_ratio: f64,
+}
+
+impl ParameterUpdate {
+    /// From the squared norm of a parameter's move, and the parameter after it.
+    pub fn new(weight: &TensorStatistics, update_squares: f64) -> Self {
+        let norm = update_squares.sqrt();
+        Self { name: Arc::clone(&weight.name), norm, update_ratio: norm / weight.norm }
+    }
+}
+
+/// A copy of parameters from before a step of any optimizer.
+///
+/// It takes as much memory as they do. The optimizers of [`optim`](crate::optim) need none: they measure their step part
+/// by part.
+///
+/// ```
+/// use gradwatch::{gradient::UpdateSnapshot, libtorch::host_copy};
+/// use tch::Tensor;
+///
+/// let weight = Tensor::from_slice(&[1.0f32, 2.0]);
+/// let snapshot = UpdateSnapshot::take([&weight])?;
+/// let _ = weight.shallow_clone().g_sub_scalar_(3.0);
+/// assert_eq!(host_copy(&snapshot.squares()?)?, [18.0]);
+/// # Ok::<(), gradwatch::gradient::GradientError>(())
+/// ```
+pub struct UpdateSnapshot {
+    params: Vec<Tensor>,
+    copies: Vec<Tensor>,
+}
+
+impl UpdateSnapshot {
+    /// Copies the parameters, which share one dtype and device. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn take<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Self, GradientError> {
+        let params: Vec<Tensor> = params.into_iter().map(Tensor::f_detach).collect::<Result<_, _>>()?;
+        let copies = params.iter().map(Tensor::f_empty_like).collect::<Result<Vec<_>, _>>()?;
+        if !params.is_empty() {
+            foreach_copy(&copies, &params)?;
+        }
+        Ok(Self { params, copies })
+    }
+
+    /// The squared L2 norm of each parameter's move since the copy: shape `[params]`, f64, on their device. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn squares(self) -> Result<Tensor, GradientError> {
+        let Self { params, copies } = self;
+        if params.is_empty() {
+            return Ok(Tensor::f_zeros([0], (Kind::Double, tch::Device::Cpu))?);
+        }
+        foreach_subtract(&copies, &params)?;
+        Ok(tensor_table(&copies, Detail::Norms)?.f_select(1, 0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_the_move_over_the_parameter_after_it() {
+        let weight =
+            TensorStatistics { name: "w".into(), elements: 2, norm: 5.0, max_abs: 4.0, distribution: None };
+        let update = ParameterUpdate::new(&weight, 0.25);
+        assert_eq!((update.norm, update.update_ratio), (0.5, 0.1));
+    }
+
+    #[test]
+    fn no_parameters_are_no_updates() {
+        assert_eq!(UpdateSnapshot::take([]).unwrap().squares().unwrap().size(), [0]);
+    }
+}

@@ -1,0 +1,347 @@
+// Tables of tensor statistics: one row per tensor, one pass over its elements.
+//
+// On the CPU a kernel of our own reads every element once. Elsewhere the table is made of ATen ops, which `use_aten`
+// also chooses on the CPU so that both can be compared there.
+
+#include "shim.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/bitwise_and.h>
+#include <ATen/ops/bucketize.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/histc.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+using gradwatch::guarded;
+using gradwatch::list;
+
+namespace {
+
+// Columns, as src/libtorch/table.rs has them.
+constexpr int64_t SQUARES = 0, LARGEST = 1, NORM_COLUMNS = 2;
+constexpr int64_t SUM = 2, ZEROS = 3, DENORMALS = 4, NANS = 5, INFINITIES = 6, NEGATIVE_INFINITIES = 7, BUCKETS = 8;
+constexpr int64_t EXPONENTS = 254, FIRST_EXPONENT = -126; // of normal f32
+constexpr int64_t COLUMNS = BUCKETS + 2 * EXPONENTS;
+
+// The exponent of the smallest normal number of a dtype: smaller ones are its denormals.
+int64_t smallest_exponent(at::ScalarType dtype) { return dtype == at::kHalf ? -14 : FIRST_EXPONENT; }
+
+using Floats = float __attribute__((vector_size(32)));
+using Ints = int32_t __attribute__((vector_size(32)));
+using Doubles = double __attribute__((vector_size(64)));
+constexpr int64_t LANES = 8;
+
+// Elements that are converted to f32 at a time, in the first-level cache.
+constexpr int64_t TILE = 1 << 12;
+// Elements of one piece of work. Sums are made piece by piece in this order, so they do not depend on the threads.
+constexpr int64_t PIECE = 1 << 16;
+
+struct Norms {
+    double squares = 0.0;
+    double largest = 0.0; // NaN where an element is
+
+    void add(const Norms& other) {
+        squares += other.squares;
+        if (std::isnan(other.largest) || other.largest > largest) largest = other.largest;
+    }
+};
+
+struct Distribution {
+    double sum = 0.0;
+    double zeros = 0.0, denormals = 0.0, nans = 0.0, infinities[2] = {};
+    uint32_t buckets[512] = {}; // by sign and biased exponent; 0 and 255 are told apart above
+};
+
+// Vectors of other sizes than the machine's are split by the compiler; the clones only say which machine.
+#if defined(__x86_64__)
+#define FOR_THIS_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_THIS_MACHINE
+#endif
+
+// What eight elements in a row add to the norms.
+struct NormLanes {
+    Doubles squares = {};
+    Ints largest = {};
+
+    [[gnu::always_inline]] void add(const Floats& value) {
+        // Squares of f32 are exact in f64, and no sum of them leaves its range.
+        const Doubles wide = __builtin_convertvector(value, Doubles);
+        squares += wide * wide;
+        // As integers, magnitudes are ordered like the numbers, with NaN above infinity.
+        const Ints magnitude = std::bit_cast<Ints>(value) & 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+
+    [[gnu::always_inline]] void add_to(Norms& norms) const {
+        for (int64_t lane = 0; lane < LANES; ++lane)
+            norms.add({squares[lane], double(std::bit_cast<float>(int32_t(largest[lane])))});
+    }
+};
+
+[[gnu::always_inline]] inline void load(const float* values, Floats& value) {
+    memcpy(&value, values, sizeof value);
+}
+
+void add_rest(const float* values, int64_t count, Norms& norms) {
+    for (int64_t i = 0; i < count; ++i) norms.add({double(values[i]) * values[i], std::fabs(double(values[i]))});
+}
+
+FOR_THIS_MACHINE void add_norms(const float* values, int64_t count, Norms& norms) {
+    NormLanes lanes;
+    const int64_t whole = count - count % LANES;
+    Floats value;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        load(values + i, value);
+        lanes.add(value);
+    }
+    lanes.add_to(norms);
+    add_rest(values + whole, count - whole, norms);
+}
+
+// The same norms, bit for bit, and the distribution. Four tables of buckets, so that equal neighbours do not wait for
+// each other's increment; two elements a load, since loads are what the loop is short of.
+FOR_THIS_MACHINE void add_all(
+    const float* values, int64_t count, Norms& norms, Distribution& out, uint32_t (*tables)[512]) {
+    NormLanes lanes;
+    Doubles sum = {};
+    Ints zeros = {};
+    const int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Floats value;
+        load(values + i, value);
+        lanes.add(value);
+        sum += __builtin_convertvector(value, Doubles);
+        // By its bits: compared as a number, a denormal is 0 where the processor flushes denormals.
+        zeros -= (std::bit_cast<Ints>(value) & 0x7fffffff) == 0;
+        for (int64_t pair = 0; pair < LANES; pair += 2) {
+            uint64_t bits;
+            memcpy(&bits, values + i + pair, sizeof bits);
+            ++tables[pair % 4][bits >> 23 & 511];
+            ++tables[pair % 4 + 1][bits >> 55];
+        }
+    }
+    lanes.add_to(norms);
+    add_rest(values + whole, count - whole, norms);
+    for (int64_t lane = 0; lane < LANES; ++lane) {
+        out.sum += sum[lane];
+        out.zeros += zeros[lane];
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        const auto bits = std::bit_cast<uint32_t>(values[i]);
+        out.sum += values[i];
+        out.zeros += bits << 1 == 0;
+        ++tables[0][bits >> 23];
+    }
+}
+
+void split_non_finite(const float* values, int64_t count, Distribution& out) {
+    for (int64_t i = 0; i < count; ++i) {
+        if (std::isnan(values[i])) ++out.nans;
+        else if (std::isinf(values[i])) ++out.infinities[values[i] < 0.0f];
+    }
+}
+
+// A tile as f32, which holds every bfloat16 and float16 exactly.
+template <typename T>
+const float* as_float(const T* values, int64_t count, float* buffer) {
+    for (int64_t i = 0; i < count; ++i) buffer[i] = static_cast<float>(values[i]);
+    return buffer;
+}
+template <>
+const float* as_float(const float* values, int64_t, float*) { return values; }
+
+template <typename T>
+void add_piece(const T* values, int64_t count, Norms& norms, Distribution* distribution) {
+    alignas(64) float buffer[TILE];
+    uint32_t tables[4][512] = {};
+    const auto each_tile = [&](auto look) {
+        for (int64_t start = 0; start < count; start += TILE) {
+            const int64_t length = std::min(TILE, count - start);
+            look(as_float(values + start, length, buffer), length);
+        }
+    };
+    if (!distribution) return each_tile([&](const float* tile, int64_t length) { add_norms(tile, length, norms); });
+    each_tile([&](const float* tile, int64_t length) {
+        add_all(tile, length, norms, *distribution, tables);
+    });
+    for (int bucket = 0; bucket < 512; ++bucket)
+        distribution->buckets[bucket] = tables[0][bucket] + tables[1][bucket] + tables[2][bucket] + tables[3][bucket];
+    distribution->denormals = distribution->buckets[0] + distribution->buckets[256] - distribution->zeros;
+    if (distribution->buckets[255] + distribution->buckets[511] > 0)
+        each_tile([&](const float* tile, int64_t length) { split_non_finite(tile, length, *distribution); });
+}
+
+// f64 is rare in training: plain code. Exponents beyond those of f32 are counted in its outermost buckets.
+template <>
+void add_piece(const double* values, int64_t count, Norms& norms, Distribution* distribution) {
+    for (int64_t i = 0; i < count; ++i) {
+        const double value = values[i];
+        norms.add({value * value, std::fabs(value)});
+        if (!distribution) continue;
+        distribution->sum += value;
+        if (value == 0.0) ++distribution->zeros;
+        else if (std::isnan(value)) ++distribution->nans;
+        else if (std::isinf(value)) ++distribution->infinities[value < 0.0];
+        else if (std::fabs(value) < std::numeric_limits<double>::min()) ++distribution->denormals;
+        else ++distribution->buckets[(value < 0.0) * 256 + std::clamp(std::ilogb(value), -126, 127) + 127];
+    }
+}
+
+struct Piece {
+    size_t tensor;
+    int64_t start, count;
+};
+
+// Elements without gaps, in the order in which they lie in memory: no statistic depends on it.
+at::Tensor without_gaps(const at::Tensor& tensor) {
+    return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+}
+
+void look(const at::Tensor& dense, const Piece& piece, Norms& norms, Distribution* distribution) {
+    const auto add = [&](const auto* values) { add_piece(values + piece.start, piece.count, norms, distribution); };
+    switch (dense.scalar_type()) {
+    case at::kFloat: return add(dense.const_data_ptr<float>());
+    case at::kDouble: return add(dense.const_data_ptr<double>());
+    case at::kHalf: return add(dense.const_data_ptr<at::Half>());
+    default: return add(dense.const_data_ptr<at::BFloat16>());
+    }
+}
+
+void add_to_row(const Norms& norms, double* row) {
+    Norms sum{row[SQUARES], row[LARGEST]};
+    sum.add(norms);
+    row[SQUARES] = sum.squares;
+    row[LARGEST] = sum.largest;
+}
+
+void add_to_row(const Distribution& seen, int64_t smallest, double* row) {
+    row[SUM] += seen.sum;
+    row[ZEROS] += seen.zeros;
+    row[DENORMALS] += seen.denormals;
+    row[NANS] += seen.nans;
+    row[INFINITIES] += seen.infinities[0];
+    row[NEGATIVE_INFINITIES] += seen.infinities[1];
+    for (int64_t i = 0; i < EXPONENTS; ++i) {
+        const bool is_denormal = FIRST_EXPONENT + i < smallest;
+        row[is_denormal ? DENORMALS : BUCKETS + i] += seen.buckets[257 + i];
+        row[is_denormal ? DENORMALS : BUCKETS + EXPONENTS + i] += seen.buckets[1 + i];
+    }
+}
+
+at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
+    const int64_t columns = with_distribution ? COLUMNS : NORM_COLUMNS;
+    auto table = at::zeros({int64_t(tensors.size()), columns}, at::kDouble);
+    auto* rows = table.mutable_data_ptr<double>();
+    std::vector<at::Tensor> dense;
+    std::vector<Piece> pieces;
+    for (size_t tensor = 0; tensor < tensors.size(); ++tensor) {
+        dense.push_back(without_gaps(tensors[tensor]));
+        const int64_t count = dense.back().numel();
+        for (int64_t start = 0; start < count; start += PIECE)
+            pieces.push_back({tensor, start, std::min(PIECE, count - start)});
+    }
+    std::vector<Norms> norms(pieces.size());
+    std::vector<Distribution> distributions(with_distribution ? pieces.size() : 0);
+    // Pieces differ in size, so threads take the next one when they are ready for it.
+    std::atomic<size_t> next{0};
+    const auto work = [&](int64_t, int64_t) {
+        for (size_t i; (i = next.fetch_add(1)) < pieces.size();)
+            look(dense[pieces[i].tensor], pieces[i], norms[i], with_distribution ? &distributions[i] : nullptr);
+    };
+    at::parallel_for(0, at::get_num_threads(), 1, work);
+    for (size_t i = 0; i < pieces.size(); ++i) {
+        auto* row = rows + pieces[i].tensor * columns;
+        add_to_row(norms[i], row);
+        if (with_distribution)
+            add_to_row(distributions[i], smallest_exponent(tensors[pieces[i].tensor].scalar_type()), row);
+    }
+    return table;
+}
+
+// The upper end of each class of magnitudes, as the bits of f32: zero, denormals, one class per exponent, infinity; NaN
+// is beyond the last.
+at::Tensor class_ends(at::Device device) {
+    std::vector<int32_t> ends{1};
+    for (int32_t exponent = 1; exponent <= 255; ++exponent) ends.push_back(exponent << 23);
+    ends.push_back((255 << 23) + 1);
+    return at::tensor(ends, at::kInt).to(device, /*non_blocking=*/true);
+}
+constexpr int64_t CLASSES = 2 + EXPONENTS + 2;
+
+// Adds one piece of a tensor to its row, by ATen ops alone.
+void aten_add(const at::Tensor& piece, const at::Tensor& ends, at::Tensor row) {
+    row[SUM] += piece.sum(at::kDouble);
+    const auto bits = piece.to(at::kFloat).view(at::kInt);
+    const auto classes = at::bucketize(at::bitwise_and(bits, 0x7fffffff), ends, /*out_int32=*/true, /*right=*/true);
+    auto keys = classes.add(bits.lt(0), CLASSES);
+    // histc takes no integers on the CPU; on CUDA, floats would make it refuse deterministic mode.
+    if (!keys.is_cuda()) keys = keys.to(at::kDouble);
+    const auto counts = at::histc(keys, 2 * CLASSES, 0, 2 * CLASSES).to(at::kDouble).view({2, CLASSES});
+    const int64_t denormal = 1 + smallest_exponent(piece.scalar_type()) - FIRST_EXPONENT;
+    row[ZEROS] += counts.select(1, 0).sum();
+    row[DENORMALS] += counts.narrow(1, 1, denormal).sum();
+    row[NANS] += counts.select(1, CLASSES - 1).sum();
+    row.narrow(0, INFINITIES, 2) += counts.select(1, CLASSES - 2);
+    const int64_t normal = EXPONENTS + 1 - denormal;
+    row.narrow(0, BUCKETS + denormal - 1, normal) += counts[1].narrow(0, 1 + denormal, normal);
+    row.narrow(0, BUCKETS + EXPONENTS + denormal - 1, normal) += counts[0].narrow(0, 1 + denormal, normal);
+}
+
+// Ops per table: two foreach norms, and with the distribution about twenty per piece of a tensor, since libtorch has no
+// histogram of many tensors. Pieces keep the temporaries of an op within the monitor's memory.
+at::Tensor aten_table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
+    const int64_t columns = with_distribution ? COLUMNS : NORM_COLUMNS;
+    const auto device = tensors.front().device();
+    auto table = at::zeros({int64_t(tensors.size()), columns}, at::TensorOptions(at::kDouble).device(device));
+    std::vector<at::Tensor> filled; // libtorch takes no infinity norm of an empty tensor
+    std::vector<int64_t> rows;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (tensors[i].numel() == 0) continue;
+        filled.push_back(tensors[i]);
+        rows.push_back(int64_t(i));
+        bytes += int64_t(tensors[i].nbytes());
+    }
+    if (filled.empty()) return table;
+    const auto squares = at::stack(at::_foreach_norm(filled, 2, at::kDouble)).square();
+    const auto largest = at::stack(at::_foreach_norm(filled, std::numeric_limits<double>::infinity())).to(at::kDouble);
+    table.narrow(1, 0, NORM_COLUMNS)
+        .index_copy_(0, at::tensor(rows, at::kLong).to(device, /*non_blocking=*/true), at::stack({squares, largest}, 1));
+    if (!with_distribution) return table;
+    // About 25 bytes of temporaries an element.
+    const int64_t most = std::max<int64_t>(1 << 14, bytes / 2500 + 2000 * int64_t(filled.size()));
+    const auto ends = class_ends(device);
+    for (size_t i = 0; i < filled.size(); ++i) {
+        TORCH_CHECK(filled[i].scalar_type() != at::kDouble, "float64 tensors have no histogram on ", device);
+        const auto dense = without_gaps(filled[i]);
+        const auto elements = dense.as_strided({dense.numel()}, {1}, dense.storage_offset());
+        for (int64_t start = 0; start < elements.numel(); start += most)
+            aten_add(elements.narrow(0, start, std::min(most, elements.numel() - start)), ends, table[rows[i]]);
+    }
+    return table;
+}
+
+} // namespace
+
+extern "C" {
+
+char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out) {
+    return guarded([&] {
+        c10::NoGradGuard no_grad;
+        const auto tensor_list = list(tensors, count);
+        const bool on_cpu = tensor_list.front().is_cpu() && !use_aten;
+        *out = new at::Tensor(
+            on_cpu ? cpu_table(tensor_list, with_distribution != 0) : aten_table(tensor_list, with_distribution != 0));
+    });
+}
+}

@@ -1,0 +1,260 @@
+//! Statistics of many tensors as one table on their device, from one pass over their elements.
+
+use tch::{Kind, Tensor};
+
+use super::{LibtorchError, ffi};
+
+/// How much a table says of each tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// The columns [`column::SQUARES`] and [`column::LARGEST`].
+    Norms,
+    /// All columns.
+    Distribution,
+}
+
+/// What the columns of a table hold.
+pub mod column {
+    /// Sum of the squares of all elements, taken in f64.
+    pub const SQUARES: usize = 0;
+    /// Largest absolute value; NaN where an element is.
+    pub const LARGEST: usize = 1;
+    /// Sum of all elements, taken in f64.
+    pub const SUM: usize = 2;
+    /// Elements that are exactly 0, of either sign.
+    pub const ZEROS: usize = 3;
+    /// Elements too small for a normal number of the tensor's dtype, and not 0.
+    pub const DENORMALS: usize = 4;
+    /// Elements that are NaN.
+    pub const NANS: usize = 5;
+    /// Elements that are infinity.
+    pub const INFINITIES: usize = 6;
+    /// Elements that are -infinity.
+    pub const NEGATIVE_INFINITIES: usize = 7;
+    /// Normal elements v < 0 with 2^e <= |v| < 2^(e+1), for e from [`FIRST_EXPONENT`] on.
+    pub const NEGATIVE: usize = 8;
+    /// The same for v > 0.
+    pub const POSITIVE: usize = NEGATIVE + EXPONENTS;
+    /// Columns of each sign: the exponents of normal f32. f64 elements beyond are counted in the outermost ones.
+    pub const EXPONENTS: usize = 254;
+    /// The exponent of the first of them.
+    pub const FIRST_EXPONENT: i32 = -126;
+    /// All columns.
+    pub const COUNT: usize = POSITIVE + EXPONENTS;
+}
+
+/// A table `[tensors.len(), columns]` of f64 on the tensors' device: two columns for [`Detail::Norms`], else
+/// [`column::COUNT`]. The norms are the same bit for bit with either. No sync.
+///
+/// On the CPU it takes one pass over the elements on all threads, and the sums do not depend on their number. Elsewhere it
+/// is made of ATen ops, and float64 has no distribution.
+///
+/// # Errors
+/// Where the list is empty, or a tensor is sparse, not floating, or of another device than the first.
+pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, LibtorchError> {
+    check(tensors)?;
+    ffi::table(tensors, detail == Detail::Distribution, false)
+}
+
+fn check(tensors: &[Tensor]) -> Result<(), LibtorchError> {
+    let refuse = |got, want| Err(LibtorchError::Argument { operation: "tensor_table", got, want });
+    let Some(first) = tensors.first() else { return refuse("an empty list".into(), "at least one tensor") };
+    for (position, tensor) in tensors.iter().enumerate() {
+        if !tensor.defined() {
+            return refuse(format!("an undefined tensor at {position}"), "defined tensors");
+        }
+        if tensor.is_sparse() {
+            return refuse(format!("a sparse tensor at {position}"), "dense tensors");
+        }
+        if !matches!(tensor.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16) {
+            return refuse(format!("{:?} at {position}", tensor.kind()), "floating-point tensors");
+        }
+        if tensor.device() != first.device() {
+            return refuse(format!("{:?} and {:?}", first.device(), tensor.device()), "one device");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tch::Device;
+
+    use super::*;
+
+    /// Looks at every element once for every column, in f64.
+    fn slow_row(tensor: &Tensor) -> Vec<f64> {
+        let kind = tensor.kind();
+        let smallest = match kind {
+            Kind::Half => 2f64.powi(-14),
+            Kind::Double => f64::MIN_POSITIVE,
+            _ => 2f64.powi(-126),
+        };
+        let elements = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap();
+        let count = |is_it: &dyn Fn(f64) -> bool| elements.iter().filter(|&&v| is_it(v)).count() as f64;
+        let largest = elements.iter().fold(0.0, |largest: f64, v| if v.abs() > largest { v.abs() } else { largest });
+        let mut row = vec![
+            elements.iter().map(|v| v * v).sum(),
+            if elements.iter().any(|v| v.is_nan()) { f64::NAN } else { largest },
+            elements.iter().sum(),
+            count(&|v| v == 0.0),
+            count(&|v| v != 0.0 && v.abs() < smallest),
+            count(&|v| v.is_nan()),
+            count(&|v| v == f64::INFINITY),
+            count(&|v| v == f64::NEG_INFINITY),
+        ];
+        for sign in [-1.0, 1.0] {
+            for exponent in -126..128 {
+                let is_last = exponent == 127;
+                let [low, high] = [exponent, exponent + 1].map(|exponent| 2f64.powi(exponent));
+                let low = if exponent == -126 { 0.0 } else { low };
+                let is_inside = |v: f64| low <= v && (v < high || is_last);
+                row.push(count(&|v| v.is_finite() && v.abs() >= smallest && v * sign > 0.0 && is_inside(v.abs())));
+            }
+        }
+        row
+    }
+
+    fn is_close(got: f64, want: f64, scale: f64) -> bool {
+        got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-12 * scale
+    }
+
+    /// Counts and the largest value equal the twin's exactly; sums up to the order of addition in f64.
+    fn assert_equals_twin(table: &Tensor, tensors: &[Tensor]) {
+        assert_eq!(table.size(), [tensors.len() as i64, column::COUNT as i64]);
+        for (index, tensor) in tensors.iter().enumerate() {
+            let row = Vec::<f64>::try_from(table.get(index as i64)).unwrap();
+            let want = slow_row(tensor);
+            let absolute = tensor.to_kind(Kind::Double).abs().sum(Kind::Double).double_value(&[]);
+            for (column, (got, want)) in row.iter().zip(&want).enumerate() {
+                let scale = match column {
+                    column::SQUARES => *want,
+                    column::SUM => absolute,
+                    _ => 0.0,
+                };
+                assert!(is_close(*got, *want, scale), "column {column} of {tensor:?}: got {got}, want {want}");
+            }
+        }
+    }
+
+    fn check_both_ways(tensors: &[Tensor]) {
+        assert_equals_twin(&tensor_table(tensors, Detail::Distribution).unwrap(), tensors);
+        let singles: Vec<Tensor> =
+            tensors.iter().filter(|t| t.kind() != Kind::Double).map(Tensor::shallow_clone).collect();
+        if !singles.is_empty() {
+            assert_equals_twin(&ffi::table(&singles, true, true).unwrap(), &singles);
+        }
+    }
+
+    /// Zeros of both signs, denormals, infinities, NaN and the ends of the range of each dtype.
+    const ODD: [f64; 18] = [
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-40,
+        f32::MIN_POSITIVE as f64,
+        -(f32::MIN_POSITIVE as f64),
+        6e-8,
+        -6e-5,
+        6.103_515_625e-5,
+        1.0,
+        -1.999_999,
+        2.0,
+        65504.0,
+        f32::MAX as f64,
+        f32::MIN as f64,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
+    const KINDS: [Kind; 4] = [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double];
+
+    #[test]
+    fn every_odd_value_of_every_dtype_is_counted_where_it_belongs() {
+        for kind in KINDS {
+            let all = Tensor::from_slice(&ODD).to_kind(kind);
+            let each: Vec<Tensor> = ODD.iter().map(|&v| Tensor::from(v).to_kind(kind)).collect();
+            check_both_ways(&[all]);
+            check_both_ways(&each);
+        }
+    }
+
+    #[test]
+    fn empty_scalar_strided_and_channels_last_tensors_are_read_whole() {
+        tch::manual_seed(3);
+        let options = (Kind::Float, Device::Cpu);
+        let maps = Tensor::randn([3, 5, 7, 2], options);
+        let channels_last = maps.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        assert!(!channels_last.is_contiguous());
+        check_both_ways(&[
+            Tensor::zeros([0], options),
+            Tensor::zeros([3, 0, 2], options),
+            Tensor::from(-2.5f32),
+            maps.transpose(0, 3),
+            maps.slice(1, 1, 5, 2),
+            Tensor::from(3.0f32).expand([4, 5], false),
+            channels_last,
+            maps.narrow(0, 1, 2),
+        ]);
+    }
+
+    #[test]
+    fn tensors_of_many_pieces_and_of_uneven_length_are_read_whole() {
+        tch::manual_seed(4);
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            let large = (Tensor::randn([200_003], (Kind::Float, Device::Cpu)) * 1e-3).to_kind(kind);
+            let small = (Tensor::randn([11], (Kind::Float, Device::Cpu)) * 1e3).to_kind(kind);
+            check_both_ways(&[small, large]);
+        }
+    }
+
+    #[test]
+    fn a_tensor_of_2_to_the_26_elements_is_counted_to_the_last() {
+        let huge = Tensor::ones([1 << 26], (Kind::Float, Device::Cpu));
+        let _ = huge.get((1 << 26) - 1).fill_(f64::NEG_INFINITY);
+        let _ = huge.get(12_345).fill_(-4.0);
+        let row = Vec::<f64>::try_from(tensor_table(&[huge.shallow_clone()], Detail::Distribution).unwrap().get(0));
+        let row = row.unwrap();
+        assert_eq!(row[column::POSITIVE + 126], f64::from((1 << 26) - 2));
+        assert_eq!((row[column::NEGATIVE_INFINITIES], row[column::NEGATIVE + 128]), (1.0, 1.0));
+        let _ = huge.get((1 << 26) - 1).fill_(2.0);
+        let row = Vec::<f64>::try_from(tensor_table(&[huge], Detail::Norms).unwrap().get(0)).unwrap();
+        assert_eq!(row, [f64::from((1 << 26) - 2) + 16.0 + 4.0, 4.0]);
+    }
+
+    #[test]
+    fn norms_are_bit_equal_with_and_without_the_distribution() {
+        tch::manual_seed(5);
+        let tensors: Vec<Tensor> =
+            [1, 7, 70_000, 300_001].iter().map(|&n| Tensor::randn([n], (Kind::Float, Device::Cpu))).collect();
+        let norms = |detail| tensor_table(&tensors, detail).unwrap().narrow(1, 0, 2);
+        assert_eq!(norms(Detail::Distribution), norms(Detail::Norms));
+    }
+
+    #[test]
+    fn what_has_no_table_is_refused_with_what_was_seen() {
+        let integers = Tensor::from_slice(&[1i64]);
+        let sparse = Tensor::eye(2, (Kind::Float, Device::Cpu)).to_sparse_sparse_dim(2);
+        for (list, seen) in [
+            (vec![], "an empty list"),
+            (vec![Tensor::new()], "an undefined tensor at 0"),
+            (vec![integers], "Int64 at 0"),
+            (vec![Tensor::from(1.0f32), sparse], "a sparse tensor at 1"),
+        ] {
+            let error = tensor_table(&list, Detail::Norms).unwrap_err().to_string();
+            assert!(error.contains(seen), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn any_bits_of_any_dtype_give_the_twins_table(
+            bits in prop::collection::vec(any::<u32>(), 0..300), kind in prop::sample::select(&KINDS[..3]),
+        ) {
+            let values: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+            check_both_ways(&[Tensor::from_slice(&values).to_kind(kind)]);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A look at what goes through the activations of a model while it runs.
+
+use tch::{TchError, Tensor};
+
+use super::{ModelError, Pass, parameter::Path};
+use crate::config::Activation;
+
+/// One activation in one forward pass.
+pub struct Tap<'a> {
+    /// The convolution or linear layer before it: `<layer>.weight` is a parameter.
+    pub layer: &'a str,
+    /// What goes in: the layer's output after its normalization and shortcut, if it has them. Its gradient is dLoss/dz;
+    /// a hook on it keeps no data alive.
+    pub pre_activation: &'a Tensor,
+    /// What comes out.
+    pub output: &'a Tensor,
+    /// The function in between.
+    pub activation: Activation,
+}
+
+/// What sees each activation of a pass, in forward order. An error ends the pass.
+pub type TapFn<'a> = dyn Fn(&Tap<'_>) -> Result<(), TchError> + 'a;
+
+/// The model's activation behind one layer.
+#[derive(Debug)]
+pub(super) struct Activate {
+    layer: String,
+    activation: Activation,
+}
+
+impl Activate {
+    /// Behind the convolution or linear layer at `path`.
+    pub fn behind(path: &Path<'_>) -> Result<Self, ModelError> {
+        Ok(Self { layer: path.name()?.to_string(), activation: path.config().activation })
+    }
+
+    /// The activation's output, shown to the pass's tap.
+    pub fn forward(&self, pre_activation: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        let output = self.activation.apply(pre_activation)?;
+        if let Some(tap) = pass.tap {
+            tap(&Tap { layer: &self.layer, pre_activation, output: &output, activation: self.activation })?;
+        }
+        Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        sync::{Arc, Mutex},
+    };
+
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::{
+        config::{Architecture, ModelConfig, Normalization},
+        data::ImageShape,
+        libtorch::Hook,
+        model::{self, fixture},
+    };
+
+    /// The layers that a pass through the model of `config` shows, checked against its parameters and its plain pass.
+    fn layers_of(config: &ModelConfig) -> Vec<String> {
+        let network = fixture::network(config);
+        let images = fixture::images(2);
+        let layers = RefCell::new(Vec::new());
+        let tap = |tap: &Tap<'_>| {
+            assert_eq!(*tap.output, tap.activation.apply(tap.pre_activation)?);
+            layers.borrow_mut().push(tap.layer.to_owned());
+            Ok(())
+        };
+        let logits = |pass: Pass<'_>| network.forward(&images, &pass).unwrap();
+        assert_eq!(logits(Pass::training().with_tap(&tap)), logits(Pass::training()));
+        let layers = layers.into_inner();
+        let weights: Vec<&str> =
+            network.parameters.trainable().filter_map(|param| param.name.as_str().strip_suffix(".weight")).collect();
+        let positions: Vec<_> = layers.iter().map(|layer| weights.iter().position(|name| name == layer)).collect();
+        assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{layers:?}");
+        assert!(positions.windows(2).all(|pair| pair[0] != pair[1]), "{layers:?}");
+        layers
+    }
+
+    #[test]
+    fn every_layer_of_every_architecture_is_shown_once_in_forward_order_and_the_logits_stay_bit_equal() {
+        for &name in Architecture::ALL {
+            for residual in [false, true] {
+                if residual && name == Architecture::Lenet5 {
+                    continue;
+                }
+                let config = ModelConfig {
+                    width: Some(4),
+                    residual,
+                    normalization: Normalization::Layer,
+                    ..fixture::config(name)
+                };
+                let network = fixture::network(&config);
+                let is_layer = |name: &str, dims| name.ends_with(".weight") && dims > 1 && !name.contains("downsample");
+                let all = network.parameters.trainable().filter(|p| is_layer(p.name.as_str(), p.tensor.dim())).count();
+                // All but the classifier.
+                assert_eq!(layers_of(&config).len(), all - 1, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_layers() {
+        let layers = |name| layers_of(&ModelConfig { width: Some(4), ..fixture::config(name) });
+        assert_eq!(layers(Architecture::Lenet5), ["conv1", "conv2", "fc1", "fc2"]);
+        assert_eq!(layers(Architecture::Mlp), ["layers.0.linear", "layers.1.linear", "layers.2.linear"]);
+        assert_eq!(layers(Architecture::Resnet8)[..3], ["conv1", "layer1.0.conv1", "layer1.0.conv2"]);
+        assert_eq!(layers(Architecture::Vgg11)[7..], ["features.18", "classifier.0", "classifier.3"]);
+    }
+
+    #[test]
+    fn a_hook_on_what_goes_in_sees_the_gradient_of_the_loss() {
+        let config = ModelConfig { depth: Some(2), width: Some(3), ..fixture::config(Architecture::Mlp) };
+        let input = ImageShape { channels: 1, height: 1, width: 2 };
+        let network = model::build(&config, input, 2, Device::Cpu).unwrap();
+        let grads = Arc::new(Mutex::new(Vec::new()));
+        let hooks = RefCell::new(Vec::new());
+        let tap = |tap: &Tap<'_>| {
+            let seen = Arc::clone(&grads);
+            let hook = Hook::before_accumulation(tap.pre_activation, move |grad| {
+                seen.lock().unwrap().push(grad.copy());
+                None
+            });
+            hooks.borrow_mut().push((hook.unwrap(), tap.pre_activation.detach()));
+            Ok(())
+        };
+        let images = Tensor::randn([4, 1, 1, 2], (Kind::Float, Device::Cpu));
+        network.forward(&images, &Pass::training().with_tap(&tap)).unwrap().sum(Kind::Float).backward();
+        let weight = |name: &str| network.parameters.get(name).unwrap().tensor.detach();
+        let relu_gradient = |z: &Tensor| z.gt(0.0).to_kind(Kind::Float);
+        let (hooks, grads) = (hooks.into_inner(), grads.lock().unwrap());
+        // The classifier's columns summed, cut off where ReLU is flat; then back through the second layer's weight.
+        let last = weight("classifier.weight").sum_dim_intlist([0i64].as_slice(), true, Kind::Float);
+        let last = last * relu_gradient(&hooks[1].1);
+        let first = last.matmul(&weight("layers.1.linear.weight")) * relu_gradient(&hooks[0].1);
+        assert_eq!(grads.len(), 2);
+        assert!(grads[0].allclose(&last, 1e-6, 1e-7, false) && grads[1].allclose(&first, 1e-6, 1e-7, false));
+    }
+
+    #[test]
+    fn an_error_of_the_tap_ends_the_pass() {
+        let network = fixture::network(&fixture::config(Architecture::Lenet5));
+        let refuse = |_: &Tap<'_>| Err(TchError::Torch("no more".into()));
+        let error = network.forward(&fixture::images(1), &Pass::evaluation().with_tap(&refuse)).unwrap_err();
+        assert!(error.to_string().contains("no more"));
+    }
+}

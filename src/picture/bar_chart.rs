@@ -1,0 +1,170 @@
+//! A number for each layer as a bar, and a line through them.
+
+use super::{
+    Picture, PictureError,
+    axis::{Range, each_nth, shorten},
+    canvas::{Anchor, Area, Canvas, LABEL, Style, TICK, TICK_LINE, characters_in, text_width},
+    colour::{self, BAR, FIT, GRID, INK, UNKNOWN},
+};
+
+/// Size of a picture with few bars, in pixels.
+const WIDTH: u32 = 900;
+const HEIGHT: u32 = 560;
+/// Width of a bar and its gap at least, in pixels.
+const LEAST_BAR: u32 = 2;
+/// Beyond as many bars the picture grows no more, and bars share pixels.
+const MOST_BARS: u32 = 2048;
+/// Characters of a bar's name at most, where names run upwards.
+const NAME: usize = 18;
+
+/// A value for each layer, shown as the height of a bar. Bars stand on the lower end of the axis, not on zero: the
+/// values are logarithms.
+#[derive(Debug, Clone, Copy)]
+pub struct BarChart<'a> {
+    /// Above the picture.
+    pub title: &'a str,
+    /// What the values are, e.g. `log2 RMS`: stands along the axis of the values.
+    pub unit: &'a str,
+    /// Names of the layers, from left to right.
+    pub names: &'a [String],
+    /// The values. In place of a bar, NaN has a grey column, infinity a magenta column and minus infinity a black foot.
+    pub values: &'a [f64],
+    /// Value at the first bar and change from bar to bar of a line through the bars. Not drawn if not finite.
+    pub fit: Option<[f64; 2]>,
+    /// What the line says, e.g. `slope -0.50 ± 0.02 log2 per layer`: stands below the title.
+    pub caption: Option<&'a str>,
+}
+
+/// Where everything stands.
+struct Plan {
+    width: u32,
+    height: u32,
+    bars: Area,
+    names: Vec<String>,
+    run_upwards: bool,
+    ticks: Vec<(f64, String)>,
+}
+
+impl BarChart<'_> {
+    /// The picture.
+    ///
+    /// # Errors
+    /// Where there is not one value for each name.
+    pub fn draw(&self) -> Result<Picture, PictureError> {
+        let (got, want) = (self.values.len(), self.names.len());
+        if got != want {
+            return Err(PictureError::Shape { picture: "bar chart", cell: "name", got, want });
+        }
+        let range = Range::of(self.values).map(Range::padded);
+        let plan = self.plan(range);
+        let mut canvas = Canvas::new(plan.width, plan.height);
+        canvas.title(self.title, INK);
+        if want == 0 {
+            let middle = (plan.width / 2, plan.height / 2);
+            canvas.text(middle, Style::new(LABEL, Anchor::Middle), INK, "no data");
+            return canvas.encode();
+        }
+        if let Some(range) = range {
+            self.draw_axis(&mut canvas, &plan, range);
+        }
+        self.draw_bars(&mut canvas, plan.bars, range);
+        if let Some(range) = range {
+            self.draw_fit(&mut canvas, plan.bars, range);
+        }
+        self.draw_caption(&mut canvas, plan.width);
+        self.draw_names(&mut canvas, &plan);
+        canvas.frame(plan.bars, INK);
+        canvas.legend(&colour::legend(self.values), INK);
+        canvas.encode()
+    }
+
+    fn plan(&self, range: Option<Range>) -> Plan {
+        let ticks = range.map_or(Vec::new(), |range| range.ticks(5));
+        let widest = ticks.iter().map(|(_, label)| label.len()).max().unwrap_or(0);
+        let (left, right) = (44 + text_width(widest, TICK) + 10, 24);
+        let count = u32::try_from(self.names.len()).unwrap_or(MOST_BARS).min(MOST_BARS);
+        let width = (WIDTH - left - right).max(LEAST_BAR * count);
+
+        let longest = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let run_upwards = text_width(longest, TICK) + 14 > width / count.max(1);
+        let names: Vec<_> = self.names.iter().map(|name| shorten(name, if run_upwards { NAME } else { longest })).collect();
+        let names_height = if run_upwards { text_width(longest.min(NAME), TICK) } else { TICK_LINE };
+
+        let top = if self.caption.is_some() { 78 } else { 50 };
+        let below = 14 + names_height + 40;
+        let bars = Area { left, top, width, height: HEIGHT - top - below };
+        Plan { width: left + width + right, height: HEIGHT, bars, names, run_upwards, ticks }
+    }
+
+    fn draw_axis(&self, canvas: &mut Canvas, plan: &Plan, range: Range) {
+        let area = plan.bars;
+        for (tick, label) in &plan.ticks {
+            let y = height(area, range, *tick).round() as u32;
+            canvas.fill(Area { top: y, height: 1, ..area }, GRID);
+            canvas.fill(Area { left: area.left - 7, top: y, width: 6, height: 1 }, INK);
+            canvas.text((area.left - 12, y), Style::new(TICK, Anchor::End), INK, label);
+        }
+        let unit = shorten(self.unit, characters_in(area.height + 40, LABEL));
+        let centre = (18, area.top + area.height / 2);
+        canvas.text(centre, Style::new(LABEL, Anchor::Middle).upwards(), INK, &unit);
+    }
+
+    fn draw_bars(&self, canvas: &mut Canvas, area: Area, range: Option<Range>) {
+        for (index, value) in self.values.iter().enumerate() {
+            let edge = |index: usize| (index as f64 * f64::from(area.width) / self.values.len() as f64) as u32;
+            let pitch = edge(index + 1) - edge(index);
+            // Narrow bars have no gap between them, wide ones a sixth of their width.
+            let gap = if pitch < 4 { 0 } else { (pitch / 6).max(1) };
+            let column = Area { left: area.left + edge(index) + gap / 2, width: pitch - gap, ..area };
+            let foot = |top: u32| Area { top, height: area.bottom() - top, ..column };
+            match range {
+                Some(range) if value.is_finite() => {
+                    canvas.fill(foot(height(area, range, *value).round() as u32), BAR);
+                }
+                _ if *value == f64::NEG_INFINITY => canvas.fill(foot(area.bottom() - 8), colour::ZERO),
+                _ if *value == f64::INFINITY => canvas.fill(column, colour::NOT_FINITE),
+                _ => canvas.fill(column, UNKNOWN),
+            }
+        }
+    }
+
+    fn draw_fit(&self, canvas: &mut Canvas, area: Area, range: Range) {
+        let Some([first, slope]) = self.fit.filter(|fit| fit.iter().all(|number| number.is_finite())) else { return };
+        // The value at the first bar is that at its middle, half a bar from the edge.
+        let ends = [-0.5, self.values.len() as f64 - 0.5].map(|bar| height(area, range, first + slope * bar));
+        canvas.line(area, ends, FIT);
+    }
+
+    fn draw_caption(&self, canvas: &mut Canvas, width: u32) {
+        let Some(caption) = self.caption else { return };
+        let caption = shorten(caption, characters_in(width - 80, LABEL));
+        let half = (text_width(caption.chars().count(), LABEL) + 44) / 2;
+        let left = (width / 2).saturating_sub(half);
+        if self.fit.is_some() {
+            canvas.fill(Area { left, top: 53, width: 32, height: 3 }, FIT);
+        }
+        canvas.text((left + 44, 54), Style::new(LABEL, Anchor::Start), INK, &caption);
+    }
+
+    fn draw_names(&self, canvas: &mut Canvas, plan: &Plan) {
+        let (area, count) = (plan.bars, plan.names.len());
+        let pitch = f64::from(area.width) / count as f64;
+        let nth = if plan.run_upwards { each_nth(pitch, TICK_LINE) } else { 1 };
+        for (index, name) in plan.names.iter().enumerate().step_by(nth) {
+            let x = area.left + ((index as f64 + 0.5) * pitch) as u32;
+            canvas.fill(Area { left: x, top: area.bottom() + 1, width: 1, height: 6 }, INK);
+            if plan.run_upwards {
+                canvas.text((x, area.bottom() + 12), Style::new(TICK, Anchor::End).upwards(), INK, name);
+            } else {
+                canvas.text((x, area.bottom() + 20), Style::new(TICK, Anchor::Middle), INK, name);
+            }
+        }
+        let centre = (area.left + area.width / 2, plan.height - 17);
+        canvas.text(centre, Style::new(LABEL, Anchor::Middle), INK, "layer");
+    }
+}
+
+/// How far down in the picture a value stands.
+fn height(area: Area, range: Range, value: f64) -> f64 {
+    f64::from(area.bottom()) - range.fraction(value) * f64::from(area.height)
+}

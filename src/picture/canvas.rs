@@ -1,0 +1,257 @@
+//! The pixels of a picture: rectangles, curves and text.
+
+use std::{io::Cursor, sync::LazyLock};
+
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, point};
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::{Picture, PictureError, axis::shorten, colour::Colour};
+
+/// Sizes of text: pixels per em.
+pub(super) const TITLE: f32 = 22.0;
+pub(super) const LABEL: f32 = 19.0;
+pub(super) const TICK: f32 = 17.0;
+
+/// Height of a line of tick labels, in pixels.
+pub(super) const TICK_LINE: u32 = 21;
+
+/// A fixed-width font: every character is as wide as the others, so that a name's length says what room it needs.
+static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
+    FontRef::try_from_slice(epaint_default_fonts::HACK_REGULAR).expect("the font is a constant that a test draws with")
+});
+
+/// Width of a character in em.
+const ADVANCE: f32 = 0.602;
+
+/// Height of a capital letter in em.
+const CAPITAL: f32 = 0.73;
+
+/// Width in pixels of `count` characters.
+pub(super) fn text_width(count: usize, size: f32) -> u32 {
+    (count as f32 * ADVANCE * size).ceil() as u32
+}
+
+/// How many characters stand side by side in `width` pixels.
+pub(super) fn characters_in(width: u32, size: f32) -> usize {
+    (width as f32 / (ADVANCE * size)) as usize
+}
+
+/// A rectangle of pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Area {
+    pub(super) left: u32,
+    pub(super) top: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+impl Area {
+    pub(super) fn right(&self) -> u32 {
+        self.left + self.width
+    }
+
+    pub(super) fn bottom(&self) -> u32 {
+        self.top + self.height
+    }
+
+    /// One pixel more on each side.
+    fn outline(&self) -> Self {
+        Self { left: self.left - 1, top: self.top - 1, width: self.width + 2, height: self.height + 2 }
+    }
+}
+
+/// Which part of a text stands at the given point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// Which way a text runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Rightwards,
+    Upwards,
+}
+
+/// How a text is set.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    pub(super) size: f32,
+    pub(super) anchor: Anchor,
+    pub(super) direction: Direction,
+}
+
+impl Style {
+    pub(super) fn new(size: f32, anchor: Anchor) -> Self {
+        Self { size, anchor, direction: Direction::Rightwards }
+    }
+
+    pub(super) fn upwards(self) -> Self {
+        Self { direction: Direction::Upwards, ..self }
+    }
+}
+
+/// White pixels to draw on. What lies outside is left out.
+#[derive(Debug)]
+pub(super) struct Canvas(RgbImage);
+
+impl Canvas {
+    pub(super) fn new(width: u32, height: u32) -> Self {
+        Self(RgbImage::from_pixel(width, height, Rgb([255; 3])))
+    }
+
+    pub(super) fn pixel(&mut self, x: u32, y: u32, colour: Colour) {
+        if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
+            pixel.0 = colour;
+        }
+    }
+
+    /// Covers a part of a pixel, 0 to 1.
+    fn blend(&mut self, x: i64, y: i64, colour: Colour, cover: f32) {
+        let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
+        if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
+            for (under, over) in pixel.0.iter_mut().zip(colour) {
+                *under = (f32::from(*under) + cover.clamp(0.0, 1.0) * (f32::from(over) - f32::from(*under))).round() as u8;
+            }
+        }
+    }
+
+    pub(super) fn fill(&mut self, area: Area, colour: Colour) {
+        for y in area.top..area.bottom() {
+            for x in area.left..area.right() {
+                self.pixel(x, y, colour);
+            }
+        }
+    }
+
+    /// A line of one pixel around an area.
+    pub(super) fn frame(&mut self, area: Area, colour: Colour) {
+        let Area { left, top, width, height } = area.outline();
+        self.fill(Area { left, top, width, height: 1 }, colour);
+        self.fill(Area { left, top: area.bottom(), width, height: 1 }, colour);
+        self.fill(Area { left, top, width: 1, height }, colour);
+        self.fill(Area { left: area.right(), top, width: 1, height }, colour);
+    }
+
+    /// A triangle, 11 pixels wide and 6 high, that points down or left to `(x, y)`.
+    pub(super) fn pointer(&mut self, (x, y): (u32, u32), direction: Direction, colour: Colour) {
+        for row in 0..6i64 {
+            for offset in -row..=row {
+                let (dx, dy) = if direction == Direction::Upwards { (offset, -row) } else { (row, offset) };
+                self.blend(i64::from(x) + dx, i64::from(y) + dy, colour, 1.0);
+            }
+        }
+    }
+
+    /// A straight line of 3 pixels through the heights `ends` (of any size) at the left and right edge of an area.
+    pub(super) fn line(&mut self, area: Area, ends: [f64; 2], colour: Colour) {
+        let slope = (ends[1] - ends[0]) / f64::from(area.width);
+        let half = 1.5 * slope.hypot(1.0);
+        for x in 0..area.width {
+            let middle = ends[0] + slope * (f64::from(x) + 0.5);
+            let (from, to) = (f64::from(area.top), f64::from(area.bottom()));
+            let (from, to) = ((middle - half).clamp(from, to), (middle + half).clamp(from, to));
+            for y in from as u32..to.ceil() as u32 {
+                let cover = (to.min(f64::from(y) + 1.0) - from.max(f64::from(y))) as f32;
+                self.blend(i64::from(area.left + x), i64::from(y), colour, cover);
+            }
+        }
+    }
+
+    /// A text, as a rule one line, whose capitals are centred on `(x, y)` across its direction.
+    pub(super) fn text(&mut self, (x, y): (u32, u32), style: Style, colour: Colour, text: &str) {
+        let advance = ADVANCE * style.size;
+        let start = match style.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => -0.5,
+            Anchor::End => -1.0,
+        } * advance
+            * text.chars().count() as f32;
+        let baseline = (0.5 * CAPITAL * style.size).round();
+        let font = &*FONT;
+        let scale = PxScale::from(style.size * font.height_unscaled() / font.units_per_em().unwrap_or(2048.0));
+        for (index, character) in text.chars().enumerate() {
+            let glyph: GlyphId = font.glyph_id(character);
+            let at = point(start + advance * index as f32, baseline);
+            let Some(outline) = font.outline_glyph(glyph.with_scale_and_position(scale, at)) else { continue };
+            let corner = outline.px_bounds().min;
+            outline.draw(|dx, dy, cover| {
+                let (dx, dy) = (corner.x as i64 + i64::from(dx), corner.y as i64 + i64::from(dy));
+                let (dx, dy) = if style.direction == Direction::Upwards { (dy, -dx) } else { (dx, dy) };
+                self.blend(i64::from(x) + dx, i64::from(y) + dy, colour, cover);
+            });
+        }
+    }
+
+    /// The line above everything.
+    pub(super) fn title(&mut self, title: &str, colour: Colour) {
+        let width = self.0.width();
+        let title = shorten(title, characters_in(width - 24, TITLE));
+        self.text((width / 2, 24), Style::new(TITLE, Anchor::Middle), colour, &title);
+    }
+
+    /// Squares of colours and what they mean, in the lower right corner.
+    pub(super) fn legend(&mut self, entries: &[(Colour, &str)], ink: Colour) {
+        let y = self.0.height() - 16;
+        let mut right = self.0.width() - 12;
+        for (colour, meaning) in entries.iter().rev() {
+            self.text((right, y), Style::new(TICK, Anchor::End), ink, meaning);
+            let left = right - text_width(meaning.chars().count(), TICK) - 22;
+            let square = Area { left, top: y - 8, width: 16, height: 16 };
+            self.fill(square, *colour);
+            self.frame(square, ink);
+            right = left - 16;
+        }
+    }
+
+    pub(super) fn encode(self) -> Result<Picture, PictureError> {
+        let (width, height) = self.0.dimensions();
+        let mut png = Cursor::new(Vec::new());
+        let encoded = self.0.write_to(&mut png, ImageFormat::Png);
+        encoded.map_err(|cause| PictureError::Encode { width, height, cause })?;
+        Ok(Picture { png: png.into_inner(), width, height })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_of_the_font_is_as_wide_as_it_is_taken_for() {
+        for character in "iMW0.…±−/_∂".chars() {
+            let width = FONT.h_advance_unscaled(FONT.glyph_id(character)) / FONT.units_per_em().unwrap();
+            assert_ne!(FONT.glyph_id(character), GlyphId(0), "{character}");
+            assert!((width - ADVANCE).abs() < 1e-3, "{character}: {width}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_runs_upwards_is_the_same_text_turned() {
+        let style = Style::new(TICK, Anchor::Middle);
+        let (mut across, mut upwards) = (Canvas::new(101, 101), Canvas::new(101, 101));
+        across.text((50, 50), style, [0; 3], "fc1.µ");
+        upwards.text((50, 50), style.upwards(), [0; 3], "fc1.µ");
+        assert_ne!(across.0, Canvas::new(101, 101).0);
+        assert_eq!(image::imageops::rotate270(&across.0), upwards.0);
+    }
+
+    #[test]
+    fn a_flat_line_covers_the_three_rows_around_its_height() {
+        let mut canvas = Canvas::new(4, 9);
+        canvas.line(Area { left: 0, top: 0, width: 4, height: 9 }, [4.5, 4.5], [0; 3]);
+        let column: Vec<_> = (0..9).map(|y| canvas.0.get_pixel(2, y)[0]).collect();
+        assert_eq!(column, [255, 255, 255, 0, 0, 0, 255, 255, 255]);
+    }
+
+    #[test]
+    fn a_line_stays_in_its_area() {
+        let mut canvas = Canvas::new(20, 20);
+        let area = Area { left: 5, top: 5, width: 10, height: 10 };
+        canvas.line(area, [-1e300, 1e300], [0; 3]);
+        let is_inside = |x, y| (5..15).contains(&x) && (5..15).contains(&y);
+        assert!(canvas.0.enumerate_pixels().all(|(x, y, pixel)| is_inside(x, y) || pixel[0] == 255));
+    }
+}

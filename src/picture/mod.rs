@@ -1,0 +1,72 @@
+//! Pictures of tables for TensorBoard's Images page: a heat map and a bar chart, from values to a PNG file.
+//!
+//! Any value can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one that
+//! is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
+//! there are such values. Names too long for their place are shortened in the middle, and where there is no room for
+//! every label only each 2nd, 5th, 10th, ... is written. Text keeps to a size that is read when TensorBoard shows the
+//! picture at half its width. A table without cells gives a picture that says "no data".
+//!
+//! ```
+//! use gradwatch::picture::HeatMap;
+//!
+//! let rows = ["conv1".to_string(), "fc".to_string()];
+//! let map = HeatMap {
+//!     title: "gradient of each layer",
+//!     unit: "log10 RMS",
+//!     rows: &rows,
+//!     columns: &[0, 100, 250],
+//!     values: &[-2.0, -2.5, f64::INFINITY, -1.0, -1.5, f64::NAN],
+//!     range: None,
+//! };
+//! let picture = map.draw()?;
+//! assert_eq!(&picture.png[1..4], b"PNG");
+//! assert_eq!((picture.width, picture.height), (900, 560));
+//! # Ok::<(), gradwatch::picture::PictureError>(())
+//! ```
+
+mod axis;
+mod bar_chart;
+mod canvas;
+mod colour;
+mod heat_map;
+
+pub use bar_chart::BarChart;
+pub use heat_map::HeatMap;
+
+/// A drawn picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// The PNG file.
+    pub png: Vec<u8>,
+    /// In pixels. 900, or more where there are more columns or bars than that has room for.
+    pub width: u32,
+    /// In pixels. 560, or more where there are more rows than that has room for.
+    pub height: u32,
+}
+
+/// Why there is no picture. What is to be drawn next can still be.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// The values do not fit the names.
+    #[error("a {picture} cannot be drawn: got {got} values, want {want}; give one for each {cell}")]
+    Shape {
+        /// Which picture.
+        picture: &'static str,
+        /// What has one value.
+        cell: &'static str,
+        /// Values given.
+        got: usize,
+        /// Values needed.
+        want: usize,
+    },
+    /// The PNG file cannot be made.
+    #[error("a picture of {width} x {height} pixels cannot be encoded: {cause}; draw fewer rows and columns")]
+    Encode {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// The encoder's reason.
+        cause: image::ImageError,
+    },
+}

@@ -1,0 +1,94 @@
+//! Passes beside training, which leave no trace in it: a bad step once more, and the two halves of a batch.
+
+use tch::Tensor;
+
+use super::{State, TrainError};
+use crate::{
+    data::Batch,
+    gradient::{Due, Measurement, Origin, OriginSearch, Place},
+    libtorch::{clear_grads, generator_state, set_generator_state},
+    model::{Pass, Tap},
+};
+
+impl State {
+    /// Runs `work` and puts buffers and generator back as they were. It must not be called within a step, which has
+    /// buffers of its own to put back.
+    fn aside<T>(&mut self, work: impl FnOnce(&Self) -> Result<T, TrainError>) -> Result<T, TrainError> {
+        let random = generator_state(self.device)?;
+        self.buffers.save()?;
+        let outcome = work(self);
+        self.buffers.restore()?;
+        set_generator_state(self.device, &random)?;
+        outcome
+    }
+
+    /// The first non-finite value of the step that was just skipped: the same images through the same weights with the
+    /// same random draws, looked at value by value. `None` where the step is healthy this time.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn replay(&mut self, group: &[Batch]) -> Result<Option<Origin>, TrainError> {
+        let origin = self.aside(|state| {
+            let Some(monitor) = state.gradients.monitor() else { return Ok(None) };
+            let search = OriginSearch::new(monitor.parameters())?;
+            if let Some(random) = &state.random_at_step {
+                set_generator_state(state.device, random)?;
+            }
+            let group_weight = state.loss.weight_of_group(group);
+            for (micro_batch, batch) in group.iter().enumerate() {
+                search.start_micro_batch(micro_batch);
+                let (images, labels) = state.to_device(batch)?;
+                search.see(Place::Images, &images);
+                let tap = |tap: &Tap<'_>| search.see_tap(tap);
+                let logits = state.network.forward(&images, &Pass::training().with_tap(&tap))?;
+                let loss = state.loss.sum(&logits, &labels)?.f_div_scalar(group_weight)?;
+                search.see(Place::Loss, &loss);
+                loss.f_backward()?;
+            }
+            // Device sync here, on the rare step that needs it.
+            Ok(search.first()?)
+        });
+        clear_grads(self.gradients.params())?;
+        origin
+    }
+
+    /// Where the noise of the gradient is wanted and the step has one micro-batch, takes the gradients of the two halves of
+    /// its batch; an odd image is left out. They are kept until their norms are taken. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn probe_noise(&mut self, due: Due, group: &[Batch]) -> Result<(), TrainError> {
+        let [batch] = group else { return Ok(()) };
+        let half = batch.labels.len() / 2;
+        if !due.noise_scale || half == 0 || self.gradients.micro_batches.is_none() {
+            return Ok(());
+        }
+        let norms = self.aside(|state| {
+            let (images, labels) = state.to_device(batch)?;
+            let (mut norms, mut sum) = (Vec::new(), Vec::new());
+            for start in [0, half] {
+                let part = |tensor: &Tensor| tensor.f_narrow(0, start as i64, half as i64);
+                let logits = state.network.forward(&part(&images)?, &Pass::training())?;
+                let loss = state.loss.sum(&logits, &part(&labels)?)?.f_div_scalar(2.0 * half as f64)?;
+                // Not into .grad, which belongs to the step.
+                let grads = Tensor::f_run_backward(&[loss], state.gradients.params(), false, false)?;
+                let grads: Vec<Tensor> = grads.into_iter().filter(Tensor::defined).collect();
+                let squares = |grads: &[Tensor]| -> Result<Tensor, TrainError> {
+                    let grads = grads.iter().map(Tensor::shallow_clone).collect();
+                    Ok(Measurement::of_total(grads)?.total_norm().f_square()?)
+                };
+                let own = squares(&grads)?;
+                for (grad, earlier) in grads.iter().zip(&sum) {
+                    let _ = grad.shallow_clone().f_add_(earlier)?;
+                }
+                norms.push((half as u64, own, squares(&grads)?));
+                sum = grads;
+            }
+            Ok(norms)
+        })?;
+        if let Some(micro_batches) = &mut self.gradients.micro_batches {
+            micro_batches.set_halves(norms);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! What watches the gradients of a run, and the sums that stay on the device between two readings.
+
+use std::sync::Arc;
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::TrainError;
+use crate::{
+    clipping::ClipOutcome,
+    config::{MonitorConfig, MonitorPreset},
+    gradient::{
+        Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, MicroBatches, NoiseScale, PreviousGradient,
+    },
+    libtorch::{Detail, host_copy},
+    model::{Network, Tap},
+};
+
+/// The trained parameters, and the monitors on them where there are any.
+pub struct Gradients {
+    params: Vec<Tensor>,
+    pub(super) monitor: Option<GradientMonitor>,
+    pub(super) taps: LayerTaps,
+    pub(super) micro_batches: Option<MicroBatches>,
+    pub(super) noise_scale: NoiseScale,
+    previous: Option<PreviousGradient>,
+    /// `[]`, f64: the cosine with the gradients of the step before.
+    pub(super) previous_cosine: Option<Tensor>,
+    /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
+    pub(super) loss: Tensor,
+    /// `[]`, f32 each.
+    pub(super) skipped_steps: Tensor,
+    pub(super) skipped_in_a_row: Tensor,
+}
+
+impl Gradients {
+    /// With the preset `off`, no hooks, and only what training itself needs is computed: the weights are the same bit for
+    /// bit. Micro-batches are told apart where there are several (`accumulation_steps`) and the preset is `full`, or their
+    /// noise is asked for.
+    ///
+    /// # Errors
+    /// Where libtorch takes no hook.
+    pub fn new(
+        network: &Network,
+        config: &MonitorConfig,
+        accumulation_steps: usize,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let params: Vec<Tensor> = network.parameters.trainable().map(|param| param.tensor.shallow_clone()).collect();
+        let named = network.parameters.trainable().map(|param| (param.name.as_str(), &param.tensor));
+        let is_on = config.preset != MonitorPreset::Off;
+        let tells_apart = config.preset == MonitorPreset::Full && accumulation_steps > 1;
+        let noise = is_on && config.noise_scale_every_steps > 0;
+        let hooked: &[Tensor] = if noise && accumulation_steps > 1 { &params } else { &[] };
+        let zero = || Tensor::f_zeros([] as [i64; 0], (Kind::Float, device));
+        Ok(Self {
+            monitor: if is_on { Some(GradientMonitor::attach(named)?) } else { None },
+            taps: LayerTaps::default(),
+            micro_batches: if noise || tells_apart { Some(MicroBatches::new(hooked)?) } else { None },
+            noise_scale: NoiseScale::default(),
+            previous: (is_on && config.previous_cosine).then(PreviousGradient::default),
+            previous_cosine: None,
+            loss: zero()?,
+            skipped_steps: zero()?,
+            skipped_in_a_row: zero()?,
+            params,
+        })
+    }
+
+    /// Every trained parameter.
+    pub fn params(&self) -> &[Tensor] {
+        &self.params
+    }
+
+    /// The hooks, where there are any.
+    pub fn monitor(&self) -> Option<&GradientMonitor> {
+        self.monitor.as_ref()
+    }
+
+    /// What looks at the layers of a pass, on the steps that are due for it.
+    pub(super) fn tap(&self) -> impl Fn(&Tap<'_>) -> Result<(), TchError> {
+        |tap| self.taps.see(tap)
+    }
+
+    /// Readies the sums and the hooks for the next step.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn start_step(&mut self, due: Due) -> Result<(), TrainError> {
+        self.loss = self.loss.f_zeros_like()?;
+        if let Some(monitor) = &self.monitor {
+            monitor.forget();
+        }
+        if let Some(micro_batches) = &mut self.micro_batches {
+            micro_batches.start(due.noise_scale);
+        }
+        Ok(())
+    }
+
+    /// Propagates a micro-batch's share of the step's mean loss back, and adds it. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn backward(&mut self, loss: &Tensor, images: usize) -> Result<(), TrainError> {
+        if let Some(monitor) = &self.monitor {
+            monitor.start_backward();
+        }
+        loss.f_backward()?;
+        self.loss = self.loss.f_add(&loss.f_detach()?)?;
+        let grads = self.grads();
+        match &mut self.micro_batches {
+            Some(micro_batches) => Ok(micro_batches.finish(images as u64, grads)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The gradients as backward left them: with norms alone on steps that nobody reads. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn measure(&mut self, due: Due) -> Result<GradientMeasurement, TrainError> {
+        let grads = self.grads();
+        if let Some(previous) = &mut self.previous {
+            self.previous_cosine = previous.cosine(&grads)?;
+        }
+        let detail = if due.distributions { Detail::Distribution } else { Detail::Norms };
+        Ok(match &self.monitor {
+            Some(monitor) if due.reading => monitor.measure(detail)?,
+            _ => {
+                let grads = Measurement::of_total(grads)?;
+                GradientMeasurement { grads, missing: Vec::new(), backward_order: Vec::new() }
+            }
+        })
+    }
+
+    /// Norms and distributions of the weights. No sync.
+    pub(super) fn measure_weights(&self) -> Result<Option<Measurement>, TrainError> {
+        let Some(monitor) = &self.monitor else { return Ok(None) };
+        let weights = monitor.parameters().map(|(name, weight)| (Arc::clone(name), weight.shallow_clone()));
+        Ok(Some(Measurement::of(weights, Detail::Distribution)?))
+    }
+
+    fn grads(&self) -> Vec<Tensor> {
+        self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect()
+    }
+
+    /// Counts a step with `found_inf` 1 as skipped. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn count_skips(&mut self, clip: &ClipOutcome) -> Result<(), TrainError> {
+        self.skipped_steps = self.skipped_steps.f_add(&clip.found_inf)?;
+        self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(&clip.found_inf)?;
+        Ok(())
+    }
+
+    /// Steps skipped so far, and of these the latest in a row. One device sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub(super) fn read_skips(&self) -> Result<[u64; 2], TrainError> {
+        let counts = host_copy(&Tensor::f_stack(&[&self.skipped_steps, &self.skipped_in_a_row], 0)?)?;
+        Ok([counts[0] as u64, counts[1] as u64])
+    }
+}

@@ -1,0 +1,117 @@
+//! The last readings, kept in memory so that a run that dies leaves what led there.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use super::Reading;
+use crate::events::EventsError;
+
+/// A ring of readings. It is written when somebody asks for it, and when a panic takes it down.
+pub struct RecentSteps {
+    capacity: usize,
+    readings: VecDeque<Reading>,
+    path: PathBuf,
+}
+
+impl RecentSteps {
+    /// Keeps the last `capacity` readings of a run, to be written as `recent_steps.jsonl` into its folder.
+    pub fn new(capacity: usize, folder: &Path) -> Self {
+        Self { capacity, readings: VecDeque::with_capacity(capacity), path: folder.join("recent_steps.jsonl") }
+    }
+
+    pub(super) fn push(&mut self, reading: Reading) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.readings.len() == self.capacity {
+            self.readings.pop_front();
+        }
+        self.readings.push_back(reading);
+    }
+
+    /// The readings, the oldest first.
+    pub fn readings(&self) -> impl ExactSizeIterator<Item = &Reading> {
+        self.readings.iter()
+    }
+
+    /// Writes every reading as a line of JSON, whole, and returns the file. What is not finite is `null` there.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self) -> Result<&Path, EventsError> {
+        let beside = self.path.with_extension("jsonl.part");
+        let write = || -> std::io::Result<()> {
+            let mut file = BufWriter::new(File::create(&beside)?);
+            for reading in &self.readings {
+                serde_json::to_writer(&mut file, reading)?;
+                file.write_all(b"\n")?;
+            }
+            file.into_inner()?.sync_all()?;
+            std::fs::rename(&beside, &self.path)
+        };
+        write().map_err(|cause| EventsError::Write { path: self.path.clone(), cause })?;
+        Ok(&self.path)
+    }
+}
+
+impl Drop for RecentSteps {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.readings.is_empty() {
+            // The panic is the error that is told; this is what can still be saved.
+            let _ = self.write();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn reading(step: u64) -> Reading {
+        Reading { step, ..Reading::default() }
+    }
+
+    #[test]
+    fn the_last_readings_are_kept_and_written_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recent = RecentSteps::new(3, folder.path());
+        (0..5).for_each(|step| recent.push(reading(step)));
+        let text = fs::read_to_string(recent.write().unwrap()).unwrap();
+        let steps: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(steps, [2, 3, 4]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_panic_writes_them_and_an_orderly_end_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recent = RecentSteps::new(3, folder.path());
+        recent.push(reading(7));
+        drop(recent);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut recent = RecentSteps::new(3, folder.path());
+        recent.push(reading(8));
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _recent = recent;
+            panic!("a panic on purpose");
+        }));
+        assert!(unwound.is_err());
+        assert!(fs::read_to_string(folder.path().join("recent_steps.jsonl")).unwrap().contains("\"step\":8"));
+    }
+
+    #[test]
+    fn none_are_kept_where_none_are_wanted() {
+        let mut recent = RecentSteps::new(0, Path::new("nowhere"));
+        recent.push(reading(1));
+        assert_eq!(recent.readings().len(), 0);
+    }
+}
