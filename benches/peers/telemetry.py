@@ -40,8 +40,9 @@ def mlp():
     return nn.Sequential(*layers, nn.Linear(inputs, 10))
 
 
+# timm zeroes the last norm of a block, which makes half of the first gradients zero; torchvision and gradwatch do not.
 MODELS = {
-    "resnet18": (lambda: timm.create_model("resnet18", num_classes=10), 64),
+    "resnet18": (lambda: timm.create_model("resnet18", num_classes=10, zero_init_last=False), 64),
     "mobilenetv2": (lambda: timm.create_model("mobilenetv2_100", num_classes=10), 32),
     "mlp 100x64": (mlp, 64),
 }
