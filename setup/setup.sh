@@ -4,7 +4,7 @@
 #   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
-#   setup/setup.sh peers             PyTorch into .deps/peers, to compare with
+#   setup/setup.sh peers             PyTorch, timm and wandb into .deps/peers, to compare with
 #
 # Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
 # again; a finished step is recognised by its destination and costs nothing.
@@ -91,11 +91,12 @@ setup_libtorch() { # cpu or cuda
 # A venv of its own with everything that a list names, for what runs in Python.
 setup_python() { # name of the list and of the venv, megabytes
     local venv=$DEPS/$1
-    [ -e "$venv/.installed" ] && return
+    # The mark is the list itself, so that a list that has changed is installed over the last one.
+    cmp -s "setup/$1.txt" "$venv/.installed" && return
     need_disk "$2"
     echo "setup: fetching $1"
     pip_install "$venv" "setup/$1.txt"
-    touch "$venv/.installed"
+    cp "setup/$1.txt" "$venv/.installed"
 }
 
 readonly FASHION_MNIST=data/fashion-mnist

@@ -1,0 +1,105 @@
+//! What looking at gradients costs a training step, as a ratio to the same step without.
+//!
+//! In each of `TURNS` turns every variant runs a block of `STEPS` steps right after a plain block of as many, so that a
+//! change of the machine's speed meets both; a ratio compares these two. `PEERS` names a file of rows by
+//! `benches/peers/telemetry.py --json`, which then stand beneath ours.
+
+mod mobilenet;
+mod table;
+mod training;
+mod variant;
+
+use std::env::{self, VarError};
+use std::error::Error;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use gradwatch::libtorch::keep_freed_memory;
+
+use table::{Row, print_header, print_row, read_rows};
+use training::{SUBJECTS, Subject, Training};
+use variant::{PLAIN, VARIANTS};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    keep_freed_memory();
+    let threads = available_parallelism()?.get();
+    tch::set_num_threads(i32::try_from(threads)?);
+    let turns = setting("TURNS")?.unwrap_or(5);
+    let peers = match text("PEERS")? {
+        Some(path) => read_rows(Path::new(&path))?,
+        None => Vec::new(),
+    };
+    println!("{threads} threads, medians of {turns} turns");
+    print_header();
+    for subject in &SUBJECTS {
+        rows_of(subject, turns)?.iter().for_each(print_row);
+        peers.iter().filter(|row| row.model == subject.name).for_each(print_row);
+    }
+    Ok(())
+}
+
+fn rows_of(subject: &Subject, turns: u32) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut training = subject.start()?;
+    let steps = match setting("STEPS")? {
+        Some(steps) => steps,
+        None => steps_of_a_second(&mut training)?,
+    };
+    let mut secs = vec![Vec::new(); VARIANTS.len()];
+    let mut ratios = secs.clone();
+    for _ in 0..turns {
+        for (index, variant) in VARIANTS.iter().enumerate() {
+            let beside = training.block_secs(&PLAIN, steps)?;
+            let watched = training.block_secs(variant, steps)?;
+            secs[index].push(watched);
+            ratios[index].push(watched / beside);
+        }
+    }
+    let measured = VARIANTS.iter().zip(secs.iter_mut().zip(&mut ratios));
+    Ok(measured.map(|(variant, (secs, ratios))| row(subject.name, variant.name, secs, ratios)).collect())
+}
+
+fn row(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Row {
+    // Sorts the ratios: the spread is their ends.
+    let ratio = median(ratios);
+    Row {
+        framework: "gradwatch".into(),
+        model: model.into(),
+        variant: variant.into(),
+        ms_per_step: 1e3 * median(secs),
+        ratio,
+        lowest_ratio: ratios[0],
+        highest_ratio: ratios[ratios.len() - 1],
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+fn steps_of_a_second(training: &mut Training) -> Result<u32, Box<dyn Error>> {
+    // The fastest of three: a disturbed one would make all blocks too short.
+    let mut fastest = f64::INFINITY;
+    for _ in 0..3 {
+        fastest = fastest.min(training.block_secs(&PLAIN, 3)?);
+    }
+    Ok((fastest.recip().ceil() as u32).max(3))
+}
+
+/// A positive number from the environment; unset and empty are the default, as `make` passes them on.
+fn setting(name: &str) -> Result<Option<u32>, Box<dyn Error>> {
+    let Some(text) = text(name)? else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => Err(format!("{name}: got {text:?}, want a number from 1").into()),
+    }
+}
+
+fn text(name: &str) -> Result<Option<String>, VarError> {
+    match env::var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}

@@ -1,0 +1,109 @@
+//! The training steps whose time is taken: three models, each on one random batch.
+
+use std::error::Error;
+use std::time::Instant;
+
+use gradwatch::config::Config;
+use gradwatch::data::ImageShape;
+use gradwatch::libtorch::clear_grads;
+use gradwatch::model::{self, Parameter, Pass};
+use gradwatch::optim::{Optimizer, ParameterGroup, Rates, Sgd, StepControl};
+use tch::nn::{self, ModuleT};
+use tch::{Device, Kind, Reduction, TchError, Tensor};
+
+use crate::mobilenet::mobilenet_v2;
+use crate::variant::{Look, Variant};
+
+const CLASSES: usize = 10;
+const INPUT: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+/// So small that a model stays what it was through all blocks.
+const RATES: Rates = Rates { learning_rate: 1e-4, momentum: 0.9 };
+
+type Forward = Box<dyn Fn(&Tensor) -> Result<Tensor, TchError>>;
+
+/// A model that can be timed, under the name that the peers' script gives it.
+pub struct Subject {
+    pub name: &'static str,
+    batch: i64,
+    build: fn(i64) -> Result<Training, Box<dyn Error>>,
+}
+
+pub const SUBJECTS: [Subject; 3] = [
+    Subject { name: "resnet18", batch: 64, build: |batch| from_config("name = \"resnet18\"", batch) },
+    Subject { name: "mobilenetv2", batch: 32, build: mobilenet },
+    // Under torch's own initialization its gradients vanish.
+    Subject { name: "mlp 100x64", batch: 64, build: |batch| from_config(MLP, batch) },
+];
+
+const MLP: &str = "name = \"mlp\"\ndepth = 100\nwidth = 64\nactivation = \"tanh\"\nnormalization = \"none\"";
+
+/// A model with all that a step of its training takes.
+pub struct Training {
+    forward: Forward,
+    /// What the optimizer trains, named.
+    pub parameters: Vec<(String, Tensor)>,
+    params: Vec<Tensor>,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+}
+
+impl Subject {
+    /// Draws the model and its batch.
+    pub fn start(&self) -> Result<Training, Box<dyn Error>> {
+        tch::manual_seed(42);
+        (self.build)(self.batch)
+    }
+}
+
+impl Training {
+    fn new(forward: Forward, parameters: Vec<(String, Tensor)>, batch: i64) -> Result<Self, Box<dyn Error>> {
+        let params: Vec<Tensor> = parameters.iter().map(|(_, param)| param.shallow_clone()).collect();
+        let group = ParameterGroup { params: params.iter().map(Tensor::shallow_clone).collect(), weight_decay: 0.0 };
+        let [channels, height, width] = INPUT.sizes();
+        Ok(Self {
+            forward,
+            parameters,
+            params,
+            optimizer: Optimizer::Sgd(Sgd::new(vec![group], false)?),
+            images: Tensor::f_randn([batch, channels, height, width], (Kind::Float, Device::Cpu))?,
+            labels: Tensor::f_randint(CLASSES as i64, [batch], (Kind::Int64, Device::Cpu))?,
+        })
+    }
+
+    /// The wall time of a step, in seconds; what a variant needs to start and to close is not in it.
+    pub fn block_secs(&mut self, variant: &Variant, steps: u32) -> Result<f64, Box<dyn Error>> {
+        let mut look = (variant.start)(self)?;
+        self.step(&mut look)?;
+        let started = Instant::now();
+        for _ in 0..steps {
+            self.step(&mut look)?;
+        }
+        Ok(started.elapsed().as_secs_f64() / f64::from(steps))
+    }
+
+    fn step(&mut self, look: &mut Look) -> Result<(), Box<dyn Error>> {
+        let logits = (self.forward)(&self.images)?;
+        let loss = logits.f_cross_entropy_loss::<Tensor>(&self.labels, None, Reduction::Mean, -100, 0.0)?;
+        loss.f_backward()?;
+        look()?;
+        self.optimizer.step(RATES, &StepControl::default())?;
+        Ok(clear_grads(&self.params)?)
+    }
+}
+
+fn from_config(model: &str, batch: i64) -> Result<Training, Box<dyn Error>> {
+    let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\n[model]\n{model}");
+    let network = model::build(&Config::parse(&toml, "bench")?.model, INPUT, CLASSES, Device::Cpu)?;
+    let named = |parameter: &Parameter| (parameter.name.to_string(), parameter.tensor.shallow_clone());
+    let parameters = network.parameters.trainable().map(named).collect();
+    Training::new(Box::new(move |images| network.forward(images, &Pass::training())), parameters, batch)
+}
+
+fn mobilenet(batch: i64) -> Result<Training, Box<dyn Error>> {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let net = mobilenet_v2(&vs)?;
+    let mut parameters: Vec<_> = vs.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
+    parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Training::new(Box::new(move |images| Ok(net.forward_t(images, true))), parameters, batch)
+}
