@@ -32,7 +32,7 @@ pub struct Category {
 /// One chart of scalars over steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Chart {
-    /// A line for each series.
+    /// A line for each series. Series of one run have one colour and differ by their symbols, so few are told apart.
     Lines {
         /// Above the chart.
         title: String,

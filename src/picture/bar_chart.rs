@@ -15,7 +15,7 @@ const LEAST_BAR: u32 = 2;
 /// Beyond as many bars the picture grows no more, and bars share pixels.
 const MOST_BARS: u32 = 2048;
 /// Characters of a bar's name at most, where names run upwards.
-const NAME: usize = 18;
+const NAME: usize = 15;
 
 /// A value for each layer, shown as the height of a bar. Bars stand on the lower end of the axis, not on zero: the
 /// values are logarithms.
@@ -79,7 +79,7 @@ impl BarChart<'_> {
     }
 
     fn plan(&self, range: Option<Range>) -> Plan {
-        let ticks = range.map_or(Vec::new(), |range| range.ticks(5));
+        let ticks = range.map_or(Vec::new(), |range| range.ticks(6));
         let widest = ticks.iter().map(|(_, label)| label.len()).max().unwrap_or(0);
         let (left, right) = (44 + text_width(widest, TICK) + 10, 24);
         let count = u32::try_from(self.names.len()).unwrap_or(MOST_BARS).min(MOST_BARS);
@@ -87,11 +87,12 @@ impl BarChart<'_> {
 
         let longest = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let run_upwards = text_width(longest, TICK) + 14 > width / count.max(1);
-        let names: Vec<_> = self.names.iter().map(|name| shorten(name, if run_upwards { NAME } else { longest })).collect();
+        let names: Vec<_> =
+            self.names.iter().map(|name| shorten(name, if run_upwards { NAME } else { longest })).collect();
         let names_height = if run_upwards { text_width(longest.min(NAME), TICK) } else { TICK_LINE };
 
-        let top = if self.caption.is_some() { 78 } else { 50 };
-        let below = 14 + names_height + 40;
+        let top = if self.caption.is_some() { 82 } else { 52 };
+        let below = 16 + names_height + 40;
         let bars = Area { left, top, width, height: HEIGHT - top - below };
         Plan { width: left + width + right, height: HEIGHT, bars, names, run_upwards, ticks }
     }
@@ -114,7 +115,7 @@ impl BarChart<'_> {
             let edge = |index: usize| (index as f64 * f64::from(area.width) / self.values.len() as f64) as u32;
             let pitch = edge(index + 1) - edge(index);
             // Narrow bars have no gap between them, wide ones a sixth of their width.
-            let gap = if pitch < 4 { 0 } else { (pitch / 6).max(1) };
+            let gap = if pitch < 6 { 0 } else { (pitch / 6).max(1) };
             let column = Area { left: area.left + edge(index) + gap / 2, width: pitch - gap, ..area };
             let foot = |top: u32| Area { top, height: area.bottom() - top, ..column };
             match range {
@@ -137,13 +138,13 @@ impl BarChart<'_> {
 
     fn draw_caption(&self, canvas: &mut Canvas, width: u32) {
         let Some(caption) = self.caption else { return };
-        let caption = shorten(caption, characters_in(width - 80, LABEL));
+        let caption = shorten(caption, characters_in(width - 96, LABEL));
         let half = (text_width(caption.chars().count(), LABEL) + 44) / 2;
         let left = (width / 2).saturating_sub(half);
         if self.fit.is_some() {
-            canvas.fill(Area { left, top: 53, width: 32, height: 3 }, FIT);
+            canvas.fill(Area { left, top: 54, width: 32, height: 4 }, FIT);
         }
-        canvas.text((left + 44, 54), Style::new(LABEL, Anchor::Start), INK, &caption);
+        canvas.text((left + 44, 56), Style::new(LABEL, Anchor::Start), INK, &caption);
     }
 
     fn draw_names(&self, canvas: &mut Canvas, plan: &Plan) {
@@ -156,7 +157,7 @@ impl BarChart<'_> {
             if plan.run_upwards {
                 canvas.text((x, area.bottom() + 12), Style::new(TICK, Anchor::End).upwards(), INK, name);
             } else {
-                canvas.text((x, area.bottom() + 20), Style::new(TICK, Anchor::Middle), INK, name);
+                canvas.text((x, area.bottom() + 22), Style::new(TICK, Anchor::Middle), INK, name);
             }
         }
         let centre = (area.left + area.width / 2, plan.height - 17);
@@ -167,4 +168,75 @@ impl BarChart<'_> {
 /// How far down in the picture a value stands.
 fn height(area: Area, range: Range, value: f64) -> f64 {
     f64::from(area.bottom()) - range.fraction(value) * f64::from(area.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|index| format!("fc{index}")).collect()
+    }
+
+    fn chart<'a>(names: &'a [String], values: &'a [f64]) -> BarChart<'a> {
+        BarChart { title: "title", unit: "unit", names, values, fit: None, caption: None }
+    }
+
+    /// The picture and the area of its bars.
+    fn pixels(chart: &BarChart) -> (RgbImage, Area) {
+        let pixels = image::load_from_memory(&chart.draw().unwrap().png).unwrap().into_rgb8();
+        (pixels, chart.plan(Range::of(chart.values).map(Range::padded)).bars)
+    }
+
+    /// How many pixels of a colour stand in the middle of each bar.
+    fn heights(chart: &BarChart, colour: [u8; 3]) -> Vec<u32> {
+        let (pixels, area) = pixels(chart);
+        let middle = |bar| area.left + (2 * bar + 1) * area.width / (2 * chart.values.len() as u32);
+        let height = |x| (area.top..area.bottom()).filter(|y| pixels.get_pixel(x, *y).0 == colour).count() as u32;
+        (0..chart.values.len() as u32).map(|bar| height(middle(bar))).collect()
+    }
+
+    #[test]
+    fn bars_stand_on_the_lower_end_of_the_axis_and_differ_as_their_values_do() {
+        let names = names(3);
+        let chart = chart(&names, &[-12.0, -2.0, -7.0]);
+        let height = f64::from(pixels(&chart).1.height);
+        // The axis runs from -13 to -1.5.
+        let want = [1.0, 11.0, 6.0].map(|above| (above / 11.5 * height).round() as u32);
+        assert_eq!(heights(&chart, BAR), want);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_has_no_bar_but_a_mark() {
+        let names = names(5);
+        let chart = chart(&names, &[-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -2.0]);
+        let full = pixels(&chart).1.height;
+        let bars = heights(&chart, BAR);
+        assert_eq!((bars[1], bars[2], bars[3]), (0, 0, 0));
+        assert!(bars[0] > bars[4] && bars[4] > 0);
+        assert_eq!(heights(&chart, UNKNOWN), [0, full, 0, 0, 0]);
+        assert_eq!(heights(&chart, colour::NOT_FINITE), [0, 0, full, 0, 0]);
+        assert_eq!(heights(&chart, colour::ZERO), [0, 0, 0, 8, 0]);
+    }
+
+    #[test]
+    fn the_line_passes_the_middle_of_each_bar_at_its_value() {
+        let names = names(3);
+        let values = [-2.0, -4.0, -6.0];
+        let chart = BarChart { fit: Some([-2.0, -2.0]), ..chart(&names, &values) };
+        let (pixels, area) = pixels(&chart);
+        let range = Range::of(&values).unwrap().padded();
+        for (bar, value) in (0..).zip(values) {
+            let x = area.left + (2 * bar + 1) * area.width / 6;
+            assert_eq!(pixels.get_pixel(x, height(area, range, value) as u32).0, FIT);
+        }
+    }
+
+    #[test]
+    fn a_value_for_each_name_is_wanted() {
+        let error = chart(&names(2), &[0.0; 3]).draw().unwrap_err().to_string();
+        assert_eq!(error, "a bar chart cannot be drawn: got 3 values, want 2; give one for each name");
+    }
 }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_map_gets_lighter_at_every_step() {
-        let lightness = |[red, green, blue]: Colour| 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+        let lightness =
+            |[red, green, blue]: Colour| 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
         assert!((0..20).all(|step| {
             let fraction = f64::from(step) / 20.0;
             lightness(at(fraction)) < lightness(at(fraction + 0.05))

@@ -18,9 +18,9 @@ const LEAST_ROW: u32 = 2;
 const MOST_CELLS: u32 = 2048;
 /// Room above and below the cells.
 const TOP: u32 = 58;
-const BELOW: u32 = 64;
+const BELOW: u32 = 72;
 /// Characters of a row's name at most.
-const NAME: usize = 22;
+const NAME: usize = 20;
 /// Room between the cells and the colour bar, and the bar's width.
 const GAP: u32 = 20;
 const BAR: u32 = 22;
@@ -144,14 +144,14 @@ impl HeatMap<'_> {
             let x = area.left + middle(column, self.columns.len(), area.width);
             if column % nth == 0 {
                 canvas.fill(Area { left: x, top: area.bottom() + 1, width: 1, height: 6 }, INK);
-                let label = (x, area.bottom() + 20);
+                let label = (x, area.bottom() + 22);
                 canvas.text(label, Style::new(TICK, Anchor::Middle), INK, &step.to_string());
             }
             if self.values.iter().skip(column).step_by(self.columns.len()).any(|value| *value == f64::INFINITY) {
                 canvas.pointer((x, area.top - 4), Direction::Upwards, colour::NOT_FINITE);
             }
         }
-        let centre = (area.left + area.width / 2, area.bottom() + 47);
+        let centre = (area.left + area.width / 2, area.bottom() + 54);
         canvas.text(centre, Style::new(LABEL, Anchor::Middle), INK, "step");
     }
 
@@ -179,13 +179,113 @@ fn count(cells: usize) -> u32 {
     u32::try_from(cells).unwrap_or(MOST_CELLS).min(MOST_CELLS)
 }
 
-/// The cells that share a pixel: one, or more where there are more cells than pixels.
+/// The cells that share a pixel: the one at its middle, or all of them where there are more cells than pixels.
 fn on_pixel(pixel: u32, pixels: u32, cells: usize) -> Indices<usize> {
-    let edge = |pixel: u32| pixel as usize * cells / pixels as usize;
-    edge(pixel)..edge(pixel + 1).max(edge(pixel) + 1)
+    let (pixel, pixels) = (pixel as usize, pixels as usize);
+    if cells <= pixels {
+        let cell = (2 * pixel + 1) * cells / (2 * pixels);
+        return cell..cell + 1;
+    }
+    pixel * cells / pixels..(pixel + 1) * cells / pixels
 }
 
 /// The pixel in the middle of a cell.
 fn middle(cell: usize, cells: usize, pixels: u32) -> u32 {
     ((cell as f64 + 0.5) * f64::from(pixels) / cells as f64) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+
+    fn pixels(map: &HeatMap) -> RgbImage {
+        let picture = map.draw().unwrap();
+        let pixels = image::load_from_memory(&picture.png).unwrap().into_rgb8();
+        assert_eq!(pixels.dimensions(), (picture.width, picture.height));
+        pixels
+    }
+
+    /// The colour in the middle of each cell, row after row.
+    fn cells(map: &HeatMap) -> Vec<[u8; 3]> {
+        let (pixels, area) = (pixels(map), map.plan(map.range()).cells);
+        let (rows, columns) = (map.rows.len(), map.columns.len());
+        let colour = |row, column| {
+            let (x, y) = (middle(column, columns, area.width), middle(row, rows, area.height));
+            pixels.get_pixel(area.left + x, area.top + y).0
+        };
+        (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).map(|(r, c)| colour(r, c)).collect()
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|index| format!("layer{index}")).collect()
+    }
+
+    fn map<'a>(rows: &'a [String], columns: &'a [u64], values: &'a [f64]) -> HeatMap<'a> {
+        HeatMap { title: "title", unit: "unit", rows, columns, values, range: None }
+    }
+
+    #[test]
+    fn a_cell_has_the_colour_of_its_value_and_the_first_row_is_at_the_top() {
+        let (rows, values) = (names(2), [0.0, 1.0, 2.0, 3.0, 4.0, 8.0]);
+        let want = values.map(|value| colour::at(value / 8.0));
+        assert_eq!(cells(&map(&rows, &[0, 10, 1000], &values)), want);
+    }
+
+    #[test]
+    fn unknown_is_grey_not_finite_magenta_and_zero_black() {
+        let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0];
+        let want = [colour::UNKNOWN, colour::NOT_FINITE, colour::ZERO, colour::at(0.5)];
+        assert_eq!(cells(&map(&names(1), &[0, 1, 2, 3], &values)), want);
+    }
+
+    #[test]
+    fn a_given_range_sets_the_ends_and_what_lies_beyond_has_their_colour() {
+        let rows = names(1);
+        let map = HeatMap { range: Some([-2.0, 2.0]), ..map(&rows, &[0, 1, 2, 3], &[-9.0, 0.0, 1.0, 9.0]) };
+        assert_eq!(cells(&map), [0.0, 0.5, 0.75, 1.0].map(colour::at));
+        let without_ends = HeatMap { range: Some([f64::NAN, 2.0]), ..map };
+        assert_eq!(cells(&without_ends)[0], colour::at(0.0));
+        assert_eq!(cells(&without_ends)[1], colour::at(0.5));
+    }
+
+    #[test]
+    fn every_cell_of_400_rows_and_512_columns_has_pixels_of_its_own() {
+        let columns: Vec<u64> = (0..512).collect();
+        let values: Vec<f64> = (0..400 * 512).map(|index| f64::from(index * 31 % 101)).collect();
+        let want: Vec<_> = values.iter().map(|value| colour::at(value / 100.0)).collect();
+        assert!(cells(&map(&names(400), &columns, &values)) == want);
+    }
+
+    #[test]
+    fn one_cell_that_is_not_finite_shows_among_more_cells_than_pixels() {
+        let (rows, columns) = (names(1), (0..10_000).collect::<Vec<u64>>());
+        let mut values = vec![0.0; columns.len()];
+        values[7_777] = f64::INFINITY;
+        let map = map(&rows, &columns, &values);
+        let (pixels, area) = (pixels(&map), map.plan(map.range()).cells);
+        assert_eq!(area.width, MOST_CELLS);
+        let loud = (0..area.width).filter(|x| pixels.get_pixel(area.left + x, area.top + 9).0 == colour::NOT_FINITE);
+        // 7777 * 2048 / 10000 = 1592.7
+        assert_eq!(loud.collect::<Vec<_>>(), [1592]);
+    }
+
+    #[test]
+    fn the_row_and_the_column_of_a_cell_that_is_not_finite_are_pointed_at() {
+        let (rows, values) = (names(2), [0.0, 1.0, f64::INFINITY, 3.0]);
+        let map = map(&rows, &[0, 1], &values);
+        let (pixels, area) = (pixels(&map), map.plan(map.range()).cells);
+        let is_loud = |x, y| pixels.get_pixel(x, y).0 == colour::NOT_FINITE;
+        let above: Vec<_> = (area.left..area.right()).filter(|x| is_loud(*x, area.top - 4)).collect();
+        let beside: Vec<_> = (area.top..area.bottom()).filter(|y| is_loud(area.right() + 3, *y)).collect();
+        assert_eq!(above, [area.left + middle(0, 2, area.width)]);
+        assert_eq!(beside, [area.top + middle(1, 2, area.height)]);
+    }
+
+    #[test]
+    fn values_that_do_not_fill_the_table_are_refused() {
+        let error = map(&names(2), &[0, 1], &[0.0; 3]).draw().unwrap_err().to_string();
+        assert_eq!(error, "a heat map cannot be drawn: got 3 values, want 4; give one for each row and column");
+    }
 }

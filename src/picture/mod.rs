@@ -4,7 +4,7 @@
 //! is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
 //! there are such values. Names too long for their place are shortened in the middle, and where there is no room for
 //! every label only each 2nd, 5th, 10th, ... is written. Text keeps to a size that is read when TensorBoard shows the
-//! picture at half its width. A table without cells gives a picture that says "no data".
+//! picture at two fifths of its width. A table without cells gives a picture that says "no data".
 //!
 //! ```
 //! use gradwatch::picture::HeatMap;
@@ -69,4 +69,64 @@ pub enum PictureError {
         /// The encoder's reason.
         cause: image::ImageError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    fn any_value() -> impl Strategy<Value = f64> {
+        let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, f64::MAX, f64::MIN, 5e-324, 1e300];
+        prop_oneof![any::<f64>(), -20.0..5.0, select(special.to_vec())]
+    }
+
+    fn any_name() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z0-9_.]{0,80}", ".{0,80}"]
+    }
+
+    fn assert_is_drawn(picture: Result<Picture, PictureError>) {
+        let Picture { png, width, height } = picture.unwrap();
+        let pixels = image::load_from_memory(&png).unwrap();
+        assert_eq!((pixels.width(), pixels.height()), (width, height));
+    }
+
+    #[test]
+    fn a_table_without_cells_is_drawn() {
+        let rows = ["fc".to_string()];
+        let map = HeatMap { title: "", unit: "", rows: &rows, columns: &[], values: &[], range: None };
+        assert_is_drawn(map.draw());
+        assert_is_drawn(HeatMap { rows: &[], columns: &[1, 2], ..map }.draw());
+        assert_is_drawn(BarChart { title: "", unit: "", names: &[], values: &[], fit: None, caption: None }.draw());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn any_heat_map_is_drawn(
+            rows in prop_oneof![vec(any_name(), 0..4), vec(any_name(), 0..401)],
+            columns in prop_oneof![vec(any::<u64>(), 0..4), vec(any::<u64>(), 0..513)],
+            pattern in vec(any_value(), 1..50),
+            range in proptest::option::of([any_value(), any_value()]),
+            title in any_name(),
+        ) {
+            let values: Vec<_> = pattern.iter().copied().cycle().take(rows.len() * columns.len()).collect();
+            let map = HeatMap { title: &title, unit: &title, rows: &rows, columns: &columns, values: &values, range };
+            assert_is_drawn(map.draw());
+        }
+
+        #[test]
+        fn any_bar_chart_is_drawn(
+            bars in prop_oneof![vec((any_name(), any_value()), 0..6), vec((any_name(), any_value()), 0..401)],
+            fit in proptest::option::of([any_value(), any_value()]),
+            caption in proptest::option::of(any_name()),
+            title in any_name(),
+        ) {
+            let (names, values): (Vec<_>, Vec<_>) = bars.into_iter().unzip();
+            let caption = caption.as_deref();
+            assert_is_drawn(BarChart { title: &title, unit: &title, names: &names, values: &values, fit, caption }.draw());
+        }
+    }
 }
