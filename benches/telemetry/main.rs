@@ -8,6 +8,7 @@ mod mobilenet;
 mod table;
 mod training;
 mod variant;
+mod watch;
 
 use std::env::{self, VarError};
 use std::error::Error;
@@ -42,7 +43,8 @@ fn rows_of(subject: &Subject, turns: u32) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut training = subject.start()?;
     let steps = match setting("STEPS")? {
         Some(steps) => steps,
-        None => steps_of_a_second(&mut training)?,
+        // Whole tens, since some of the work is done at every tenth step.
+        None => steps_of_a_second(&mut training)?.next_multiple_of(10),
     };
     let mut secs = vec![Vec::new(); VARIANTS.len()];
     let mut ratios = secs.clone();

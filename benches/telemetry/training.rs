@@ -6,20 +6,21 @@ use std::time::Instant;
 use gradwatch::config::Config;
 use gradwatch::data::ImageShape;
 use gradwatch::libtorch::clear_grads;
-use gradwatch::model::{self, Parameter, Pass};
+use gradwatch::model::{self, Parameter, Pass, Tap};
 use gradwatch::optim::{Optimizer, ParameterGroup, Rates, Sgd, StepControl};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use crate::mobilenet::mobilenet_v2;
-use crate::variant::{Look, Variant};
+use crate::variant::Variant;
+use crate::watch::Watch;
 
 const CLASSES: usize = 10;
 const INPUT: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 /// So small that a model stays what it was through all blocks.
 const RATES: Rates = Rates { learning_rate: 1e-4, momentum: 0.9 };
 
-type Forward = Box<dyn Fn(&Tensor) -> Result<Tensor, TchError>>;
+type Forward = Box<dyn Fn(&Tensor, &Pass<'_>) -> Result<Tensor, TchError>>;
 
 /// A model that can be timed, under the name that the peers' script gives it.
 pub struct Subject {
@@ -73,21 +74,27 @@ impl Training {
 
     /// The wall time of a step, in seconds; what a variant needs to start and to close is not in it.
     pub fn block_secs(&mut self, variant: &Variant, steps: u32) -> Result<f64, Box<dyn Error>> {
-        let mut look = (variant.start)(self)?;
-        self.step(&mut look)?;
+        let mut watch = Watch::start(variant, &self.parameters)?;
+        self.step(&mut watch)?;
         let started = Instant::now();
         for _ in 0..steps {
-            self.step(&mut look)?;
+            self.step(&mut watch)?;
         }
         Ok(started.elapsed().as_secs_f64() / f64::from(steps))
     }
 
-    fn step(&mut self, look: &mut Look) -> Result<(), Box<dyn Error>> {
-        let logits = (self.forward)(&self.images)?;
+    fn step(&mut self, watch: &mut Watch) -> Result<(), Box<dyn Error>> {
+        let due = watch.due();
+        let tap = |tap: &Tap<'_>| watch.taps.see(tap);
+        let pass = Pass::training();
+        let logits = (self.forward)(&self.images, &if due.layers { pass.with_tap(&tap) } else { pass })?;
         let loss = logits.f_cross_entropy_loss::<Tensor>(&self.labels, None, Reduction::Mean, -100, 0.0)?;
+        watch.start_backward();
         loss.f_backward()?;
-        look()?;
-        self.optimizer.step(RATES, &StepControl::default())?;
+        let measurement = watch.measure(due)?;
+        let control = StepControl { measures_updates: due.weights, ..StepControl::default() };
+        let update = self.optimizer.step(RATES, &control)?;
+        watch.finish(due, measurement, &update)?;
         Ok(clear_grads(&self.params)?)
     }
 }
@@ -97,7 +104,7 @@ fn from_config(model: &str, batch: i64) -> Result<Training, Box<dyn Error>> {
     let network = model::build(&Config::parse(&toml, "bench")?.model, INPUT, CLASSES, Device::Cpu)?;
     let named = |parameter: &Parameter| (parameter.name.to_string(), parameter.tensor.shallow_clone());
     let parameters = network.parameters.trainable().map(named).collect();
-    Training::new(Box::new(move |images| network.forward(images, &Pass::training())), parameters, batch)
+    Training::new(Box::new(move |images, pass| network.forward(images, pass)), parameters, batch)
 }
 
 fn mobilenet(batch: i64) -> Result<Training, Box<dyn Error>> {
@@ -105,5 +112,5 @@ fn mobilenet(batch: i64) -> Result<Training, Box<dyn Error>> {
     let net = mobilenet_v2(&vs)?;
     let mut parameters: Vec<_> = vs.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
     parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Training::new(Box::new(move |images| Ok(net.forward_t(images, true))), parameters, batch)
+    Training::new(Box::new(move |images, pass| Ok(net.forward_t(images, pass.train))), parameters, batch)
 }

@@ -1,48 +1,37 @@
-//! What is done with the gradients of a step, one row of the table each.
+//! How closely a step is watched, one row of the table each.
 
-use std::error::Error;
+use gradwatch::config::{Config, MonitorConfig};
 
-use gradwatch::gradient::GradientMonitor;
-
-use crate::training::Training;
-
-/// Called between backward and the optimizer; what it owns goes when a block ends.
-pub type Look = Box<dyn FnMut() -> Result<(), Box<dyn Error>>>;
-
-/// A way to look at gradients.
+/// A way to watch a training.
 pub struct Variant {
     pub name: &'static str,
-    pub start: fn(&Training) -> Result<Look, Box<dyn Error>>,
+    /// Whether every parameter has a hook.
+    pub has_hooks: bool,
+    /// The `[monitor]` table of a config.
+    monitor: Option<&'static str>,
 }
 
-pub const PLAIN: Variant = Variant { name: "plain", start: |_| Ok(Box::new(|| Ok(()))) };
+/// A step that nobody watches, without even the norm that the trainer needs to skip a bad one.
+pub const PLAIN: Variant = Variant { name: "plain", has_hooks: false, monitor: None };
 
-/// Plain against plain comes first: it is the noise of the rest.
-pub const VARIANTS: [Variant; 3] = [
+/// Plain against plain comes first: it is the noise of the rest. Blocks begin at step 1000, beyond the first steps that
+/// are looked at in everything.
+pub const VARIANTS: [Variant; 5] = [
     PLAIN,
-    Variant {
-        name: "hooks only",
-        start: |training| {
-            let monitor = attach(training)?;
-            Ok(Box::new(move || {
-                std::hint::black_box(&monitor);
-                Ok(())
-            }))
-        },
-    },
-    Variant {
-        name: "collect, every step",
-        start: |training| {
-            let monitor = attach(training)?;
-            Ok(Box::new(move || {
-                std::hint::black_box(monitor.collect()?);
-                Ok(())
-            }))
-        },
-    },
+    Variant { name: "hooks only", has_hooks: true, monitor: None },
+    Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") },
+    Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") },
+    Variant { name: "full, everything written at every step", has_hooks: true, monitor: Some(EVERYTHING) },
 ];
 
-fn attach(training: &Training) -> Result<GradientMonitor, Box<dyn Error>> {
-    let parameters = training.parameters.iter().map(|(name, param)| (name.as_str(), param));
-    Ok(GradientMonitor::attach(parameters)?)
+const EVERYTHING: &str = "preset = \"full\"\nparameters_every_steps = 1\nhistograms_every_steps = 1\n\
+                          layers_every_steps = 1\nweights_every_steps = 1";
+
+impl Variant {
+    /// What is due when; `None` for nothing ever.
+    pub fn monitor(&self) -> Result<Option<MonitorConfig>, gradwatch::config::ConfigError> {
+        let Some(monitor) = self.monitor else { return Ok(None) };
+        let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[monitor]\n{monitor}");
+        Ok(Some(Config::parse(&toml, "bench")?.monitor))
+    }
 }

@@ -1,0 +1,115 @@
+//! All that a watched training does beside training, made of the library's public parts.
+
+use std::{collections::HashMap, error::Error};
+
+use gradwatch::config::MonitorConfig;
+use gradwatch::events::{
+    SummaryWriter, write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
+    write_updates, write_weights,
+};
+use gradwatch::gradient::{
+    DepthProfile, Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, ParameterUpdate,
+};
+use gradwatch::libtorch::{Detail, HostBlock};
+use gradwatch::optim::UpdateOutcome;
+use tempfile::TempDir;
+use tch::Tensor;
+
+use crate::variant::Variant;
+
+/// Hooks, taps and event file of one block.
+pub struct Watch {
+    pub taps: LayerTaps,
+    monitor: Option<GradientMonitor>,
+    config: Option<MonitorConfig>,
+    writer: SummaryWriter,
+    step: u64,
+    _logdir: TempDir,
+}
+
+impl Watch {
+    pub fn start(variant: &Variant, parameters: &[(String, Tensor)]) -> Result<Self, Box<dyn Error>> {
+        let logdir = tempfile::tempdir()?;
+        let named = parameters.iter().map(|(name, param)| (name.as_str(), param));
+        Ok(Self {
+            taps: LayerTaps::default(),
+            monitor: if variant.has_hooks { Some(GradientMonitor::attach(named)?) } else { None },
+            config: variant.monitor()?,
+            writer: SummaryWriter::create(logdir.path())?,
+            step: 1000,
+            _logdir: logdir,
+        })
+    }
+
+    pub fn due(&self) -> Due {
+        self.config.as_ref().map(|config| config.due(self.step)).unwrap_or_default()
+    }
+
+    pub fn start_backward(&self) {
+        self.monitor.iter().for_each(GradientMonitor::start_backward);
+    }
+
+    pub fn measure(&self, due: Due) -> Result<Option<GradientMeasurement>, Box<dyn Error>> {
+        let detail = if due.distributions { Detail::Distribution } else { Detail::Norms };
+        let monitor = self.monitor.as_ref().filter(|_| due.reading);
+        Ok(monitor.map(|monitor| monitor.measure(detail)).transpose()?)
+    }
+
+    /// One copy to the host, and what is due of it into the event file.
+    pub fn finish(
+        &mut self,
+        due: Due,
+        measurement: Option<GradientMeasurement>,
+        update: &UpdateOutcome,
+    ) -> Result<(), Box<dyn Error>> {
+        let step = self.step;
+        self.step += 1;
+        let (Some(measurement), Some(monitor)) = (measurement, &self.monitor) else { return Ok(()) };
+        let mut block = HostBlock::default();
+        let gradients = measurement.add_to(&mut block)?;
+        let layers = self.taps.add_to(&mut block)?;
+        let weights = monitor.parameters().map(|(name, weight)| (name.clone(), weight.shallow_clone()));
+        let weights = if due.weights { Some(Measurement::of(weights, Detail::Distribution)?) } else { None };
+        let weights = weights.map(|weights| weights.add_to(&mut block)).transpose()?;
+        let squares = update.squares.iter().map(|squares| block.add(squares)).collect::<Result<Vec<_>, _>>()?;
+        let values = block.read()?;
+        let (writer, gradients) = (&self.writer, gradients.take(&values));
+        if due.parameters {
+            write_gradients(writer, step, &gradients)?;
+        } else {
+            write_gradient_bands(writer, step, &gradients)?;
+        }
+        if due.histograms {
+            write_histograms(writer, "grad", step, &gradients.parameters)?;
+        }
+        let layers = layers.take(&values);
+        write_layers(writer, step, &layers)?;
+        if let Some(slope) = DepthProfile::of_layers(&layers).slope() {
+            write_slope(writer, step, &slope)?;
+        }
+        if due.layers {
+            write_timeline(writer, step, &monitor.timeline())?;
+        }
+        if let Some(weights) = weights {
+            let (weights, _) = weights.take(&values);
+            write_weights(writer, step, &weights)?;
+            let moves: HashMap<usize, f64> = update
+                .params
+                .iter()
+                .map(|param| param.data_ptr() as usize)
+                .zip(squares.iter().flat_map(|part| values[part].iter().copied()))
+                .collect();
+            let moved = weights.iter().zip(monitor.parameters());
+            let updates: Vec<ParameterUpdate> = moved
+                .filter_map(|(weight, (_, param))| {
+                    Some(ParameterUpdate::new(weight, *moves.get(&(param.data_ptr() as usize))?))
+                })
+                .collect();
+            write_updates(writer, step, &updates)?;
+            if due.histograms {
+                write_histograms(writer, "param", step, &weights)?;
+            }
+        }
+        Ok(())
+    }
+}
