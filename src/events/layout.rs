@@ -23,7 +23,8 @@ pub struct Layout {
 pub struct Category {
     /// The heading.
     pub title: String,
-    /// From left to right.
+    /// The charts. TensorBoard 2.21 shows those of lines first, in this order, and then those of bands, the last one
+    /// first.
     pub charts: Vec<Chart>,
     /// Whether the charts are hidden, and not loaded, until the heading is clicked.
     pub closed: bool,

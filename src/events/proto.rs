@@ -210,7 +210,7 @@ pub struct CategoryProto {
     /// The heading.
     #[prost(string, tag = "1")]
     pub title: String,
-    /// From left to right.
+    /// The charts.
     #[prost(message, repeated, tag = "2")]
     pub chart: Vec<ChartProto>,
     /// Whether the charts are hidden at first.

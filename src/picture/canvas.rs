@@ -10,8 +10,8 @@ use image::{
 
 use super::{Picture, PictureError, axis::shorten, colour::Colour};
 
-/// Sizes of text: pixels per em. TensorBoard's cards show two of five pixels and leave out the others, so strokes are to
-/// be some 2.5 pixels wide.
+/// Sizes of text: pixels per em. TensorBoard's cards show two of five pixels and leave out the others, so strokes are
+/// to be some 2.5 pixels wide.
 pub(super) const TITLE: f32 = 25.0;
 pub(super) const LABEL: f32 = 22.0;
 pub(super) const TICK: f32 = 20.0;

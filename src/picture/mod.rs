@@ -1,7 +1,7 @@
 //! Pictures of tables for TensorBoard's Images page: a heat map and a bar chart, from values to a PNG file.
 //!
-//! Any value can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one that
-//! is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
+//! Any value can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one
+//! that is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
 //! there are such values. Names too long for their place are shortened in the middle, and where there is no room for
 //! every label only each 2nd, 5th, 10th, ... is written. Text keeps to a size that is read when TensorBoard shows the
 //! picture at two fifths of its width. A table without cells gives a picture that says "no data".
@@ -126,7 +126,8 @@ mod tests {
         ) {
             let (names, values): (Vec<_>, Vec<_>) = bars.into_iter().unzip();
             let caption = caption.as_deref();
-            assert_is_drawn(BarChart { title: &title, unit: &title, names: &names, values: &values, fit, caption }.draw());
+            let chart = BarChart { title: &title, unit: &title, names: &names, values: &values, fit, caption };
+            assert_is_drawn(chart.draw());
         }
     }
 }
