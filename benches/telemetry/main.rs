@@ -1,7 +1,7 @@
 //! What looking at gradients costs a training step, as a ratio to the same step without.
 //!
-//! In each of `TURNS` turns every variant runs a block of `STEPS` steps right after a plain block of as many, so that a
-//! change of the machine's speed meets both; a ratio compares these two. `PEERS` names a file of rows by
+//! In each of `TURNS` turns every variant runs `STEPS` steps in alternation with as many plain ones, so that a change of the
+//! machine's speed meets both; a ratio compares these two. `PEERS` names a file of rows by
 //! `benches/peers/telemetry.py --json`, which then stand beneath ours.
 
 mod mobilenet;
@@ -40,20 +40,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn rows_of(subject: &Subject, turns: u32) -> Result<Vec<Row>, Box<dyn Error>> {
-    let mut training = subject.start()?;
+    let (mut training, mut twin) = (subject.start()?, subject.start()?);
     let steps = match setting("STEPS")? {
         Some(steps) => steps,
-        // Whole tens, since some of the work is done at every tenth step.
-        None => steps_of_a_second(&mut training)?.next_multiple_of(10),
+        None => steps_of_seconds(&mut training, &mut twin)?,
     };
     let mut secs = vec![Vec::new(); VARIANTS.len()];
     let mut ratios = secs.clone();
     for _ in 0..turns {
         for (index, variant) in VARIANTS.iter().enumerate() {
-            let beside = training.block_secs(&PLAIN, steps)?;
-            let watched = training.block_secs(variant, steps)?;
+            let [plain, watched] = training.pair_secs(&mut twin, variant, steps)?;
             secs[index].push(watched);
-            ratios[index].push(watched / beside);
+            ratios[index].push(watched / plain);
         }
     }
     let measured = VARIANTS.iter().zip(secs.iter_mut().zip(&mut ratios));
@@ -80,13 +78,15 @@ fn median(values: &mut [f64]) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-fn steps_of_a_second(training: &mut Training) -> Result<u32, Box<dyn Error>> {
+/// Steps of about two seconds, in whole tens, since some of the work is done at every tenth step.
+fn steps_of_seconds(training: &mut Training, twin: &mut Training) -> Result<u32, Box<dyn Error>> {
     // The fastest of three: a disturbed one would make all blocks too short.
     let mut fastest = f64::INFINITY;
     for _ in 0..3 {
-        fastest = fastest.min(training.block_secs(&PLAIN, 3)?);
+        let [plain, _] = training.pair_secs(twin, &PLAIN, 3)?;
+        fastest = fastest.min(plain);
     }
-    Ok((fastest.recip().ceil() as u32).max(3))
+    Ok(((2.0 / fastest) as u32).next_multiple_of(10))
 }
 
 /// A positive number from the environment; unset and empty are the default, as `make` passes them on.

@@ -12,7 +12,7 @@ use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use crate::mobilenet::mobilenet_v2;
-use crate::variant::Variant;
+use crate::variant::{PLAIN, Variant};
 use crate::watch::Watch;
 
 const CLASSES: usize = 10;
@@ -72,15 +72,23 @@ impl Training {
         })
     }
 
-    /// The wall time of a step, in seconds; what a variant needs to start and to close is not in it.
-    pub fn block_secs(&mut self, variant: &Variant, steps: u32) -> Result<f64, Box<dyn Error>> {
-        let mut watch = Watch::start(variant, &self.parameters)?;
-        self.step(&mut watch)?;
-        let started = Instant::now();
+    /// Wall times of a plain step of `self` and of a watched step of its twin, in seconds, taken in turns step by step: what
+    /// the machine does otherwise meets both. What a watch needs to start and to close is not in them.
+    pub fn pair_secs(&mut self, twin: &mut Self, variant: &Variant, steps: u32) -> Result<[f64; 2], Box<dyn Error>> {
+        let mut plain = Watch::start(&PLAIN, &self.parameters)?;
+        let mut watch = Watch::start(variant, &twin.parameters)?;
+        let mut secs = [0.0; 2];
+        self.step(&mut plain)?;
+        twin.step(&mut watch)?;
         for _ in 0..steps {
-            self.step(&mut watch)?;
+            let started = Instant::now();
+            self.step(&mut plain)?;
+            let between = Instant::now();
+            twin.step(&mut watch)?;
+            secs[0] += (between - started).as_secs_f64();
+            secs[1] += between.elapsed().as_secs_f64();
         }
-        Ok(started.elapsed().as_secs_f64() / f64::from(steps))
+        Ok(secs.map(|secs| secs / f64::from(steps)))
     }
 
     fn step(&mut self, watch: &mut Watch) -> Result<(), Box<dyn Error>> {
