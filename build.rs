@@ -1,6 +1,9 @@
 //! Compiles the C++ shim and leaves the binary a path to the libtorch it was linked with.
 
-use std::{env, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     println!("cargo:rerun-if-changed=src/libtorch/shim");
@@ -16,13 +19,31 @@ fn main() {
         .std("c++20")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .flag_if_supported("-Wno-unused-parameter")
+        // at::parallel_for is a template of OpenMP pragmas: without the flag it compiles to a loop on one thread.
+        .flag("-fopenmp")
+        .flag_if_supported("-Wno-psabi")
         .warnings(false)
+        .file("src/libtorch/shim/activations.cpp")
         .file("src/libtorch/shim/fused.cpp")
         .file("src/libtorch/shim/hooks.cpp")
         .file("src/libtorch/shim/tables.cpp")
         .file("src/libtorch/shim/tensors.cpp")
         .file("src/libtorch/shim/runtime.cpp")
         .compile("gradwatch_shim");
+    link_openmp(&lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+/// Links the OpenMP that libtorch itself brings, so that both share one pool of threads; it has a hash in its name in some
+/// builds of libtorch.
+fn link_openmp(lib: &Path) {
+    let names = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let bundled = names.filter_map(|name| name.into_string().ok()).find(|name| name.starts_with("libgomp"));
+    match bundled {
+        Some(name) => {
+            println!("cargo:rustc-link-search=native={}", lib.display());
+            println!("cargo:rustc-link-lib=dylib:+verbatim={name}");
+        }
+        None => println!("cargo:rustc-link-lib=gomp"),
+    }
 }

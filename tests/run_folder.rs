@@ -90,7 +90,8 @@ fn gradients_that_are_never_finite_end_the_run_and_do_not_reach_the_weights() {
 #[test]
 fn non_finite_gradients_between_readings_are_counted_and_end_the_run_too() {
     let workplace = Workplace::new(SMALL);
-    let settings = ["data.normalize=given", "data.mean=[0.0]", "data.std=[1e-38]", "monitor={preset=\"off\", every_steps=100}"];
+    let settings =
+        ["data.normalize=given", "data.mean=[0.0]", "data.std=[1e-38]", "monitor={preset=\"off\", every_steps=100}"];
     let mut arguments = vec!["train", "small.toml", "--run-name", "nan", "--set", "model.normalization=none"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     arguments.extend(["--set", "optimizer.max_skipped_steps=9"]);

@@ -133,7 +133,10 @@ fn a_nan_that_can_be_repeated_is_traced_to_the_place_where_it_is_made() {
     let weight = state.network.parameters.get("layers.1.conv.weight").unwrap().tensor.shallow_clone();
     let _ = tch::no_grad(|| weight.shallow_clone().g_mul_scalar_(1e39));
     let error = train(&mut state, &StopSignal::default()).unwrap_err().to_string();
-    assert!(error.contains("the forward pass at layer layers.1.conv, before its activation of micro-batch 0"), "{error}");
+    assert!(
+        error.contains("the forward pass at layer layers.1.conv, before its activation of micro-batch 0"),
+        "{error}"
+    );
     let path = state.recent.write().unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
 }

@@ -31,7 +31,8 @@ impl Variant {
     /// What is due when; `None` for nothing ever.
     pub fn monitor(&self) -> Result<Option<MonitorConfig>, gradwatch::config::ConfigError> {
         let Some(monitor) = self.monitor else { return Ok(None) };
-        let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[monitor]\n{monitor}");
+        let toml =
+            format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[monitor]\n{monitor}");
         Ok(Some(Config::parse(&toml, "bench")?.monitor))
     }
 }

@@ -12,8 +12,8 @@ use gradwatch::gradient::{
 };
 use gradwatch::libtorch::{Detail, HostBlock};
 use gradwatch::optim::UpdateOutcome;
-use tempfile::TempDir;
 use tch::Tensor;
+use tempfile::TempDir;
 
 use crate::variant::Variant;
 

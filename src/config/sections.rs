@@ -7,8 +7,8 @@ use toml::{Table, Value};
 use super::{
     Activation, Architecture, Augment, ClassBalance, ClippingConfig, ClippingMode, DataConfig, EarlyStoppingConfig,
     EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
-    MonitorPreset, Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
-    Source, reader::Section,
+    MonitorPreset, Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig,
+    ScheduleName, Source, reader::Section,
 };
 
 const ABOVE_ZERO: &str = "a number above 0";

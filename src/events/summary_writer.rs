@@ -83,6 +83,19 @@ impl SummaryWriter {
         self.value_at(WallTime::now(), tag, step, Value::Scalar(value))
     }
 
+    /// Several numbers of one step, in one event: cheaper than one by one.
+    ///
+    /// # Errors
+    /// As for [`scalar`](Self::scalar).
+    pub fn scalars<T: Into<Tag>>(
+        &self,
+        step: impl Into<Step>,
+        values: impl IntoIterator<Item = (T, f64)>,
+    ) -> Result<(), EventsError> {
+        let values: Vec<_> = values.into_iter().map(|(tag, value)| (tag.into(), Value::Scalar(value))).collect();
+        if values.is_empty() { Ok(()) } else { self.send_values(WallTime::now(), step.into(), values) }
+    }
+
     /// A distribution.
     ///
     /// # Errors
@@ -138,11 +151,7 @@ impl SummaryWriter {
         step: impl Into<Step>,
         value: Value,
     ) -> Result<(), EventsError> {
-        if let Some(cause) = self.failure.cause_once() {
-            return Err(EventsError::Write { path: self.path.clone(), cause });
-        }
-        self.send(Entry::Value { wall_time, step: step.into(), tag: tag.into(), value });
-        Ok(())
+        self.send_values(wall_time, step.into(), vec![(tag.into(), value)])
     }
 
     /// Waits until everything queued so far is on the disk.
@@ -176,6 +185,14 @@ impl SummaryWriter {
             Some(cause) => Err(EventsError::Incomplete { path: self.path.clone(), lost: self.lost_entries(), cause }),
             None => Ok(()),
         }
+    }
+
+    fn send_values(&self, wall_time: WallTime, step: Step, values: Vec<(Tag, Value)>) -> Result<(), EventsError> {
+        if let Some(cause) = self.failure.cause_once() {
+            return Err(EventsError::Write { path: self.path.clone(), cause });
+        }
+        self.send(Entry::Values { wall_time, step, values });
+        Ok(())
     }
 
     fn send(&self, entry: Entry) {

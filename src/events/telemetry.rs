@@ -3,7 +3,7 @@
 //! Everything about one parameter or layer has a group of its own (`grad_norm/...`), so that the few series about the
 //! whole model stay together in `gradients` and `updates`.
 
-use super::{EventsError, Histogram, Step, SummaryWriter};
+use super::{EventsError, Histogram, SummaryWriter};
 use crate::gradient::{
     BackwardTimeline, Bands, Distribution, GradientStatistics, LayerStatistics, ParameterUpdate, Slope,
     TensorStatistics,
@@ -19,9 +19,9 @@ pub fn write_gradient_bands(
     step: u64,
     statistics: &GradientStatistics,
 ) -> Result<(), EventsError> {
-    writer.scalar("grad_norm/total", step, statistics.total_norm)?;
     let rms = Bands::of(statistics.parameters.iter().map(TensorStatistics::rms));
-    write_bands(writer, "gradients/rms", step.into(), rms)
+    let total = ("grad_norm/total".into(), statistics.total_norm);
+    writer.scalars(step, [total].into_iter().chain(bands("gradients/rms", rms)))
 }
 
 /// Writes all of [`write_gradient_bands`], and for every parameter `grad_norm/`, `grad_rms/`, `grad_max_abs/`, and where
@@ -32,7 +32,7 @@ pub fn write_gradient_bands(
 /// Where an earlier entry could not be written.
 pub fn write_gradients(writer: &SummaryWriter, step: u64, statistics: &GradientStatistics) -> Result<(), EventsError> {
     write_gradient_bands(writer, step, statistics)?;
-    statistics.parameters.iter().try_for_each(|grad| write_tensor(writer, "grad", step.into(), grad))
+    writer.scalars(step, figures("grad", &statistics.parameters))
 }
 
 /// Writes `param_norm/` and all else of [`write_gradients`] for weights.
@@ -40,26 +40,30 @@ pub fn write_gradients(writer: &SummaryWriter, step: u64, statistics: &GradientS
 /// # Errors
 /// Where an earlier entry could not be written.
 pub fn write_weights(writer: &SummaryWriter, step: u64, weights: &[TensorStatistics]) -> Result<(), EventsError> {
-    weights.iter().try_for_each(|weight| write_tensor(writer, "param", step.into(), weight))
+    writer.scalars(step, figures("param", weights))
 }
 
-fn write_tensor(writer: &SummaryWriter, group: &str, step: Step, of: &TensorStatistics) -> Result<(), EventsError> {
-    let write = |figure: &str, value: f64| writer.scalar(format!("{group}_{figure}/{}", of.name), step, value);
-    write("norm", of.norm)?;
-    write("rms", of.rms())?;
-    write("max_abs", of.max_abs)?;
-    let Some(distribution) = &of.distribution else { return Ok(()) };
-    write("mean", distribution.mean)?;
-    write("std", distribution.std)?;
-    write("zero_fraction", of.zero_fraction().unwrap_or_default())?;
-    let Distribution { denormals, nans, infinities, negative_infinities, .. } = *distribution;
-    let unwanted = [
-        ("denormals", denormals),
-        ("nans", nans),
-        ("infinities", infinities),
-        ("negative_infinities", negative_infinities),
-    ];
-    unwanted.into_iter().filter(|(_, count)| *count > 0).try_for_each(|(figure, count)| write(figure, count as f64))
+fn figures(group: &str, tensors: &[TensorStatistics]) -> Vec<(String, f64)> {
+    let mut figures = Vec::with_capacity(6 * tensors.len());
+    for of in tensors {
+        let mut add = |figure: &str, value: f64| figures.push((format!("{group}_{figure}/{}", of.name), value));
+        add("norm", of.norm);
+        add("rms", of.rms());
+        add("max_abs", of.max_abs);
+        let Some(distribution) = &of.distribution else { continue };
+        add("mean", distribution.mean);
+        add("std", distribution.std);
+        add("zero_fraction", of.zero_fraction().unwrap_or_default());
+        let Distribution { denormals, nans, infinities, negative_infinities, .. } = *distribution;
+        let unwanted = [
+            ("denormals", denormals),
+            ("nans", nans),
+            ("infinities", infinities),
+            ("negative_infinities", negative_infinities),
+        ];
+        unwanted.into_iter().filter(|(_, count)| *count > 0).for_each(|(figure, count)| add(figure, count as f64));
+    }
+    figures
 }
 
 /// Writes `<group>_histogram/<parameter>` of each tensor that has a distribution: `grad_histogram/`, `param_histogram/`.
@@ -86,11 +90,12 @@ pub fn write_histograms(
 /// # Errors
 /// Where an earlier entry could not be written.
 pub fn write_updates(writer: &SummaryWriter, step: u64, updates: &[ParameterUpdate]) -> Result<(), EventsError> {
-    for update in updates {
-        writer.scalar(format!("update_norm/{}", update.name), step, update.norm)?;
-        writer.scalar(format!("update_ratio/{}", update.name), step, update.update_ratio)?;
-    }
-    write_bands(writer, "updates/ratio", step.into(), Bands::of(updates.iter().map(|update| update.update_ratio)))
+    let of_one = updates.iter().flat_map(|update| {
+        let name = &update.name;
+        [(format!("update_norm/{name}"), update.norm), (format!("update_ratio/{name}"), update.update_ratio)]
+    });
+    let ratios = Bands::of(updates.iter().map(|update| update.update_ratio));
+    writer.scalars(step, of_one.chain(bands("updates/ratio", ratios)))
 }
 
 /// Writes `activation_mean/`, `activation_rms/`, `activation_nonpositive/`, `activation_saturated/` and
@@ -99,15 +104,17 @@ pub fn write_updates(writer: &SummaryWriter, step: u64, updates: &[ParameterUpda
 /// # Errors
 /// Where an earlier entry could not be written.
 pub fn write_layers(writer: &SummaryWriter, step: u64, layers: &[LayerStatistics]) -> Result<(), EventsError> {
-    for layer in layers {
-        let write = |figure: &str, value| writer.scalar(format!("{figure}/{}", layer.layer), step, value);
-        write("activation_mean", layer.mean)?;
-        write("activation_rms", layer.rms)?;
-        write("activation_nonpositive", layer.nonpositive_fraction)?;
-        write("activation_saturated", layer.saturated_fraction)?;
-        layer.gradient_rms.map_or(Ok(()), |rms| write("layer_grad_rms", rms))?;
-    }
-    Ok(())
+    let figures = layers.iter().flat_map(|layer| {
+        let always = [
+            ("activation_mean", layer.mean),
+            ("activation_rms", layer.rms),
+            ("activation_nonpositive", layer.nonpositive_fraction),
+            ("activation_saturated", layer.saturated_fraction),
+        ];
+        let figures = always.into_iter().chain(layer.gradient_rms.map(|rms| ("layer_grad_rms", rms)));
+        figures.map(|(figure, value)| (format!("{figure}/{}", layer.layer), value))
+    });
+    writer.scalars(step, figures)
 }
 
 /// Writes `gradients/depth_slope` and `gradients/depth_slope_error`.
@@ -115,8 +122,8 @@ pub fn write_layers(writer: &SummaryWriter, step: u64, layers: &[LayerStatistics
 /// # Errors
 /// Where an earlier entry could not be written.
 pub fn write_slope(writer: &SummaryWriter, step: u64, slope: &Slope) -> Result<(), EventsError> {
-    writer.scalar("gradients/depth_slope", step, slope.log2_per_layer)?;
-    writer.scalar("gradients/depth_slope_error", step, slope.standard_error)
+    let error = ("gradients/depth_slope_error", slope.standard_error);
+    writer.scalars(step, [("gradients/depth_slope", slope.log2_per_layer), error])
 }
 
 /// Writes `backward_ms/<layer>`.
@@ -124,13 +131,11 @@ pub fn write_slope(writer: &SummaryWriter, step: u64, slope: &Slope) -> Result<(
 /// # Errors
 /// Where an earlier entry could not be written.
 pub fn write_timeline(writer: &SummaryWriter, step: u64, timeline: &BackwardTimeline) -> Result<(), EventsError> {
-    let mut layers = timeline.layers().into_iter();
-    layers.try_for_each(|(layer, secs)| writer.scalar(format!("backward_ms/{layer}"), step, 1e3 * secs))
+    let layers = timeline.layers().into_iter();
+    writer.scalars(step, layers.map(|(layer, secs)| (format!("backward_ms/{layer}"), 1e3 * secs)))
 }
 
-fn write_bands(writer: &SummaryWriter, name: &str, step: Step, bands: Option<Bands>) -> Result<(), EventsError> {
-    let Some(Bands { p5, p50, p95 }) = bands else { return Ok(()) };
-    [("p5", p5), ("p50", p50), ("p95", p95)]
-        .into_iter()
-        .try_for_each(|(percentile, value)| writer.scalar(format!("{name}_{percentile}"), step, value))
+fn bands(name: &str, bands: Option<Bands>) -> impl Iterator<Item = (String, f64)> {
+    let percentiles = bands.map(|Bands { p5, p50, p95 }| [("p5", p5), ("p50", p50), ("p95", p95)]);
+    percentiles.into_iter().flatten().map(move |(percentile, value)| (format!("{name}_{percentile}"), value))
 }

@@ -24,12 +24,8 @@ const BUFFER_BYTES: usize = 1 << 16;
 
 /// What a caller puts into the queue.
 pub(super) enum Entry {
-    Value {
-        wall_time: WallTime,
-        step: Step,
-        tag: Tag,
-        value: Value,
-    },
+    /// One event.
+    Values { wall_time: WallTime, step: Step, values: Vec<(Tag, Value)> },
     /// Dropped, which tells the caller who holds the other end, when all entries before it are on the disk or lost.
     Sync(SyncSender<()>),
 }
@@ -76,8 +72,8 @@ pub(super) fn run(file: File, entries: &Receiver<Entry>, failure: &Failure) {
     let _ = failure.cause.set(cause);
     drop(output);
     for entry in entries {
-        if let Entry::Value { .. } = entry {
-            failure.lost.fetch_add(1, Ordering::Relaxed);
+        if let Entry::Values { values, .. } = entry {
+            failure.lost.fetch_add(values.len() as u64, Ordering::Relaxed);
         }
     }
 }
@@ -108,9 +104,9 @@ impl Output {
                 }
             };
             match entry {
-                Entry::Value { wall_time, step, tag, value } => {
-                    append_record(&mut self.records, encoder.encode(wall_time, step, &tag, value));
-                    self.held += 1;
+                Entry::Values { wall_time, step, values } => {
+                    self.held += values.len() as u64;
+                    append_record(&mut self.records, encoder.encode(wall_time, step, values));
                 }
                 Entry::Sync(done) => {
                     self.syncing = Some(done);
@@ -133,25 +129,29 @@ impl Output {
     }
 }
 
-/// Encodes events. What a scalar needs is kept, so that it allocates nothing.
+/// Encodes events. What scalars need is kept, so that they allocate nothing.
 #[derive(Default)]
 struct Encoder {
     values: Vec<SummaryValue>,
+    names: Vec<String>,
     bytes: Vec<u8>,
 }
 
 impl Encoder {
-    fn encode(&mut self, wall_time: WallTime, step: Step, tag: &Tag, value: Value) -> &[u8] {
-        let mut name = self.values.pop().map(|kept| kept.tag).unwrap_or_default();
-        name.clear();
-        name.push_str(tag.as_str());
-        self.values.push(value.into_summary_value(name));
+    fn encode(&mut self, wall_time: WallTime, step: Step, values: Vec<(Tag, Value)>) -> &[u8] {
+        for (tag, value) in values {
+            let mut name = self.names.pop().unwrap_or_default();
+            name.clear();
+            name.push_str(tag.as_str());
+            self.values.push(value.into_summary_value(name));
+        }
         let what = What::Summary(Summary { value: mem::take(&mut self.values) });
         let event = Event { wall_time: wall_time.as_secs(), step: step.to_stored(), what: Some(what) };
         self.bytes.clear();
         event.encode(&mut self.bytes).expect("a Vec grows to hold any message");
         if let Some(What::Summary(summary)) = event.what {
             self.values = summary.value;
+            self.names.extend(self.values.drain(..).map(|value| value.tag));
         }
         &self.bytes
     }
@@ -171,14 +171,14 @@ mod tests {
             \x0a\x01a\
             \x15\0\0\x80\xbf";
         let (time, step) = (WallTime::from_secs(2.5).unwrap(), Step::from(7));
-        assert_eq!(Encoder::default().encode(time, step, &"a".into(), Value::Scalar(-1.0)), bytes);
+        assert_eq!(Encoder::default().encode(time, step, vec![("a".into(), Value::Scalar(-1.0))]), bytes);
     }
 
     #[test]
     fn an_event_does_not_depend_on_those_before_it() {
         let (time, step) = (WallTime::from_secs(2.5).unwrap(), Step::from(7));
         let mut encoder = Encoder::default();
-        let mut encode = |tag: &str, value| encoder.encode(time, step, &tag.into(), value).to_vec();
+        let mut encode = |tag: &str, value| encoder.encode(time, step, vec![(tag.into(), value)]).to_vec();
         let first = encode("a", Value::Scalar(0.0));
         encode("a longer tag", Value::Text("text".into()));
         encode("", Value::Histogram(Histogram::of(&[1.0, 2.0], 30)));

@@ -6,11 +6,11 @@ use std::{
 };
 
 use serde::Serialize;
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use super::{DepthProfile, GradientError, ProfileSource};
 use crate::{
-    libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, tensor_table},
+    libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, activation_sums, tensor_table},
     model::Tap,
 };
 
@@ -137,17 +137,9 @@ fn squares(tensor: &Tensor) -> Result<Tensor, LibtorchError> {
 
 fn forward_sums(tap: &Tap<'_>) -> Result<Tensor, LibtorchError> {
     let _no_grad = tch::no_grad_guard();
-    let [low, high] = tap.activation.saturation();
-    let is_flat = tap.pre_activation.f_le(low)?.f_logical_or_(&tap.pre_activation.f_ge(high)?)?;
-    let count = |is_it: Tensor| is_it.f_sum(Kind::Double)?.f_reshape([1]);
-    let parts = [
-        squares(tap.output)?,
-        tap.output.f_sum(Kind::Double)?.f_reshape([1])?,
-        count(tap.output.f_le(0.0)?)?,
-        count(is_flat)?,
-    ];
-    let gradient = parts[0].f_zeros_like()?;
-    Ok(Tensor::f_cat(&[&parts[0], &parts[1], &parts[2], &parts[3], &gradient], 0)?)
+    let sums = activation_sums(tap.pre_activation, tap.output, tap.activation.saturation())?;
+    let gradient = sums.f_narrow(0, 0, 1)?.f_zeros_like()?;
+    Ok(Tensor::f_cat(&[&sums, &gradient], 0)?)
 }
 
 /// The error of a forward pass is tch's.
@@ -188,6 +180,8 @@ impl DepthProfile {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
     use crate::config::Activation;
 

@@ -120,7 +120,11 @@ impl MicroBatches {
     pub fn add_to(&self, block: &mut HostBlock) -> Result<MicroBatchParts, GradientError> {
         let mut part = |tensors: &[Tensor]| -> Result<_, GradientError> {
             let flat = tensors.iter().map(|tensor| tensor.f_reshape([1])).collect::<Result<Vec<_>, _>>()?;
-            Ok(if flat.is_empty() { None } else { Some(block.add(&Tensor::f_cat(&flat, 0)?.f_to_kind(Kind::Double)?)?) })
+            Ok(if flat.is_empty() {
+                None
+            } else {
+                Some(block.add(&Tensor::f_cat(&flat, 0)?.f_to_kind(Kind::Double)?)?)
+            })
         };
         let (squares, running) = (part(&self.squares)?, part(&self.running)?);
         Ok(MicroBatchParts { images: self.images.clone(), squares, running, are_halves: self.are_halves })

@@ -12,7 +12,7 @@ use std::{
 use tch::Tensor;
 
 use super::{BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement};
-use crate::libtorch::{Detail, HostBlock, Hook};
+use crate::libtorch::{Detail, Hook, HostBlock};
 
 /// Watches the gradients of named parameters. Its hooks go when it drops.
 ///

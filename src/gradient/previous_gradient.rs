@@ -18,7 +18,8 @@ impl PreviousGradient {
     /// # Errors
     /// Where libtorch refuses.
     pub fn cosine(&mut self, grads: &[Tensor]) -> Result<Option<Tensor>, GradientError> {
-        let is_comparable = !grads.is_empty() && self.copies.iter().map(Tensor::size).eq(grads.iter().map(Tensor::size));
+        let is_comparable =
+            !grads.is_empty() && self.copies.iter().map(Tensor::size).eq(grads.iter().map(Tensor::size));
         if !is_comparable {
             self.copies = grads.iter().map(Tensor::f_empty_like).collect::<Result<_, _>>()?;
             if !grads.is_empty() {

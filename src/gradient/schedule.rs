@@ -54,7 +54,8 @@ mod tests {
     use crate::config::Config;
 
     fn monitor(settings: &str) -> MonitorConfig {
-        let toml = format!("[run]\nmax_epochs = 1\n[data]\nsource = \"synthetic\"\n[model]\nname = \"mlp\"\n{settings}");
+        let toml =
+            format!("[run]\nmax_epochs = 1\n[data]\nsource = \"synthetic\"\n[model]\nname = \"mlp\"\n{settings}");
         Config::parse(&toml, "test").unwrap().monitor
     }
 

@@ -82,8 +82,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_the_move_over_the_parameter_after_it() {
-        let weight =
-            TensorStatistics { name: "w".into(), elements: 2, norm: 5.0, max_abs: 4.0, distribution: None };
+        let weight = TensorStatistics { name: "w".into(), elements: 2, norm: 5.0, max_abs: 4.0, distribution: None };
         let update = ParameterUpdate::new(&weight, 0.25);
         assert_eq!((update.norm, update.update_ratio), (0.5, 0.1));
     }

@@ -68,6 +68,13 @@ unsafe extern "C" {
         use_aten: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn gw_activation_sums(
+        inputs: *const C_tensor,
+        outputs: *const C_tensor,
+        low: f64,
+        high: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
     fn gw_fused_sgd(
         lists: *const RawFusedLists,
@@ -237,8 +244,17 @@ pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool)
     let list = pointers(tensors);
     let (with_distribution, use_aten) = (c_int::from(with_distribution), c_int::from(use_aten));
     // SAFETY: as for foreach_norm; table.rs has seen that the tensors are dense, floating and of one device.
-    new_tensor("tensor_table", |out| unsafe {
-        gw_table(list.as_ptr(), list.len(), with_distribution, use_aten, out)
+    new_tensor("tensor_table", |out| unsafe { gw_table(list.as_ptr(), list.len(), with_distribution, use_aten, out) })
+}
+
+pub(super) fn activation_sums(
+    inputs: &Tensor,
+    outputs: &Tensor,
+    [low, high]: [f64; 2],
+) -> Result<Tensor, LibtorchError> {
+    // SAFETY: both tensors are alive for the call; table.rs has seen that they have one shape.
+    new_tensor("activation_sums", |out| unsafe {
+        gw_activation_sums(inputs.as_ptr(), outputs.as_ptr(), low, high, out)
     })
 }
 

@@ -189,7 +189,8 @@ mod tests {
     fn step_with(grad: &Tensor) -> Result<(), LibtorchError> {
         let params = [Tensor::ones(grad.size(), (Kind::Float, Device::Cpu))];
         let grads = [grad.shallow_clone()];
-        let step = FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares: None };
+        let step =
+            FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares: None };
         let options =
             SgdOptions { learning_rate: 0.1, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
         fused_sgd(&step, &[], false, &options)
@@ -228,8 +229,7 @@ mod tests {
         for _ in 0..2 {
             let (old, _) = (copies(&params), squares.shallow_clone().zero_());
             let update_squares = measures.then_some(&squares);
-            let step =
-                FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares };
+            let step = FusedStep { params: &params, grads: &grads, grad_scale: None, found_inf: None, update_squares };
             take(&step, &state);
             moves = params.iter().zip(&old).map(|(new, old)| (new - old).to_kind(Kind::Double).square()).collect();
         }

@@ -94,7 +94,10 @@ mod tests {
         let before = copies();
         let values = block.read().unwrap();
         assert!(copies() > before);
-        assert_eq!((&values[&table], &values[&nothing], &values[&count]), (&[1.0, 2.0, 3.0, 4.0][..], &[][..], &[7.0][..]));
+        assert_eq!(
+            (&values[&table], &values[&nothing], &values[&count]),
+            (&[1.0, 2.0, 3.0, 4.0][..], &[][..], &[7.0][..])
+        );
         assert_eq!(HostBlock::default().read().unwrap(), HostValues(vec![]));
     }
 }

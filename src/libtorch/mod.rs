@@ -38,7 +38,7 @@ pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use memory::keep_freed_memory;
 pub use op_counter::{OpCounter, OpCounts};
-pub use table::{Detail, column, tensor_table};
+pub use table::{Detail, activation_sums, column, tensor_table};
 
 /// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
 #[derive(Debug, thiserror::Error)]

@@ -56,6 +56,21 @@ pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, Libtor
     ffi::table(tensors, detail == Detail::Distribution, false)
 }
 
+/// Sums over the inputs and outputs of an activation, tensors of one shape, dtype and device: shape `[4]`, f64. The sum of
+/// the outputs' squares, their sum, how many are at or below 0, and how many inputs are at or below `flat[0]` or at or
+/// above `flat[1]`. One pass, no sync.
+///
+/// # Errors
+/// Where the tensors do not match.
+pub fn activation_sums(inputs: &Tensor, outputs: &Tensor, flat: [f64; 2]) -> Result<Tensor, LibtorchError> {
+    check(&[inputs.shallow_clone(), outputs.shallow_clone()])?;
+    if inputs.size() != outputs.size() || inputs.kind() != outputs.kind() {
+        let got = format!("{inputs:?} and {outputs:?}");
+        return Err(LibtorchError::Argument { operation: "activation_sums", got, want: "one shape and dtype" });
+    }
+    ffi::activation_sums(inputs, outputs, flat)
+}
+
 fn check(tensors: &[Tensor]) -> Result<(), LibtorchError> {
     let refuse = |got, want| Err(LibtorchError::Argument { operation: "tensor_table", got, want });
     let Some(first) = tensors.first() else { return refuse("an empty list".into(), "at least one tensor") };
@@ -230,6 +245,34 @@ mod tests {
             [1, 7, 70_000, 300_001].iter().map(|&n| Tensor::randn([n], (Kind::Float, Device::Cpu))).collect();
         let norms = |detail| tensor_table(&tensors, detail).unwrap().narrow(1, 0, 2);
         assert_eq!(norms(Detail::Distribution), norms(Detail::Norms));
+    }
+
+    #[test]
+    fn activations_are_summed_as_a_plain_loop_sums_them() {
+        tch::manual_seed(6);
+        let inputs = Tensor::randn([3, 5, 101, 97], (Kind::Float, Device::Cpu)) * 2.0;
+        let odd = Tensor::from_slice(&[-1.5f32, 1.5, 0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+        let strided = inputs.transpose(0, 3);
+        for inputs in [inputs, strided, odd, Tensor::from_slice::<f32>(&[])] {
+            for kind in [Kind::Float, Kind::BFloat16, Kind::Double] {
+                let inputs = inputs.to_kind(kind);
+                let outputs = inputs.relu();
+                let got = Vec::<f64>::try_from(activation_sums(&inputs, &outputs, [-1.5, 1.5]).unwrap()).unwrap();
+                let values = |tensor: &Tensor| {
+                    Vec::<f64>::try_from(tensor.to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap()
+                };
+                let (inputs, outputs) = (values(&inputs), values(&outputs));
+                let count = |values: &[f64], is_it: &dyn Fn(f64) -> bool| values.iter().filter(|v| is_it(**v)).count();
+                let squares: f64 = outputs.iter().map(|v| v * v).sum();
+                assert!(is_close(got[0], squares, squares), "{kind:?}: {} {squares}", got[0]);
+                let sum: f64 = outputs.iter().sum();
+                assert!(is_close(got[1], sum, sum.abs()), "{kind:?}: {} {sum}", got[1]);
+                assert_eq!(got[2] as usize, count(&outputs, &|v| v <= 0.0));
+                assert_eq!(got[3] as usize, count(&inputs, &|v| v <= -1.5 || v >= 1.5));
+            }
+        }
+        let single = Tensor::from(1.0f32);
+        assert!(activation_sums(&single, &Tensor::from_slice(&[1.0f32]), [0.0, 1.0]).is_err());
     }
 
     #[test]

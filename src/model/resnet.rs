@@ -162,9 +162,7 @@ impl Block {
                 sums = match &self.shortcut {
                     Shortcut::Absent => sums,
                     Shortcut::Identity => sums.f_add(images)?,
-                    Shortcut::Projection(conv, norm) => {
-                        sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?
-                    }
+                    Shortcut::Projection(conv, norm) => sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?,
                 };
             }
             maps = activate.forward(&sums, pass)?;

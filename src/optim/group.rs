@@ -70,8 +70,7 @@ impl Ready {
     ) -> Result<(), LibtorchError> {
         let StepControl { grad_scale, found_inf, measures_updates } = *control;
         let options = (Kind::Double, self.params[0].device());
-        let squares =
-            if measures_updates { Some(Tensor::f_zeros([self.params.len() as i64], options)?) } else { None };
+        let squares = if measures_updates { Some(Tensor::f_zeros([self.params.len() as i64], options)?) } else { None };
         let (params, grads, update_squares) = (&self.params, &self.grads, squares.as_ref());
         step(&FusedStep { params, grads, grad_scale, found_inf, update_squares })?;
         if let Some(squares) = squares {

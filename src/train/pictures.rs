@@ -72,7 +72,8 @@ impl Pictures {
     /// Adds a reading.
     pub(super) fn add(&mut self, reading: &Reading) {
         if let Some(gradients) = &reading.gradients {
-            let squares = gradients.parameters.iter().map(|grad| (&*grad.name, grad.norm.powi(2), grad.elements as f64));
+            let squares =
+                gradients.parameters.iter().map(|grad| (&*grad.name, grad.norm.powi(2), grad.elements as f64));
             self.gradients.add(reading.step, log10_by_layer(squares));
         }
         if !reading.updates.is_empty() {

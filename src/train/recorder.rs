@@ -118,9 +118,10 @@ impl Recorder {
             ("gradients/micro_batch_cosine", reading.micro_batch_cosine),
             ("gradients/previous_cosine", reading.previous_cosine),
         ];
-        optional.into_iter().filter_map(|(tag, value)| Some((tag, value?))).try_for_each(|(tag, value)| {
-            events.scalar(tag, step, value)
-        })
+        optional
+            .into_iter()
+            .filter_map(|(tag, value)| Some((tag, value?)))
+            .try_for_each(|(tag, value)| events.scalar(tag, step, value))
     }
 
     /// Draws the course of the run so far.

@@ -3,12 +3,10 @@
 #include "shim.h"
 
 #include <ATen/ops/_foreach_copy.h>
-#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
@@ -54,7 +52,7 @@ struct Lists {
 void add_squares(const Lists& round, const std::vector<at::Tensor>& old, const std::vector<int64_t>& owners,
     at::Tensor update_squares) {
     at::_foreach_sub_(old, round.params);
-    const auto squares = at::stack(at::_foreach_norm(old, 2, at::kDouble)).square();
+    const auto squares = gradwatch::tensor_table(old, /*with_distribution=*/false, /*use_aten=*/false).select(1, 0);
     update_squares.index_add_(0, at::tensor(owners, at::kLong).to(update_squares.device(), true), squares);
 }
 

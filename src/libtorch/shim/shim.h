@@ -55,6 +55,9 @@ char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double bet
 // A table of f64 with one row per tensor: its norms, or with_distribution everything. See tables.cpp.
 char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out);
 
+// `[4]` of f64: squares, sum and count of nonpositive `outputs`, count of `inputs` <= low or >= high.
+char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out);
+
 // `device` is -1 for the CPU, else the index of a CUDA device.
 char* gw_generator_state(int device, at::Tensor** out);
 char* gw_generator_set_state(int device, at::Tensor* state);
@@ -67,6 +70,9 @@ char* gw_op_counter_stop(char** out);
 }
 
 namespace gradwatch {
+
+// See gw_table.
+at::Tensor tensor_table(const std::vector<at::Tensor>& tensors, bool with_distribution, bool use_aten);
 
 inline char* message(const char* text) {
     char* copy = strdup(text);

@@ -3,6 +3,7 @@
 // On the CPU a kernel of our own reads every element once. Elsewhere the table is made of ATen ops, which `use_aten`
 // also chooses on the CPU so that both can be compared there.
 
+#include "lanes.h"
 #include "shim.h"
 
 #include <ATen/Parallel.h>
@@ -21,8 +22,7 @@
 #include <cmath>
 #include <limits>
 
-using gradwatch::guarded;
-using gradwatch::list;
+using namespace gradwatch;
 
 namespace {
 
@@ -35,15 +35,8 @@ constexpr int64_t COLUMNS = BUCKETS + 2 * EXPONENTS;
 // The exponent of the smallest normal number of a dtype: smaller ones are its denormals.
 int64_t smallest_exponent(at::ScalarType dtype) { return dtype == at::kHalf ? -14 : FIRST_EXPONENT; }
 
-using Floats = float __attribute__((vector_size(32)));
-using Ints = int32_t __attribute__((vector_size(32)));
-using Doubles = double __attribute__((vector_size(64)));
-constexpr int64_t LANES = 8;
-
 // Elements that are converted to f32 at a time, in the first-level cache.
 constexpr int64_t TILE = 1 << 12;
-// Elements of one piece of work. Sums are made piece by piece in this order, so they do not depend on the threads.
-constexpr int64_t PIECE = 1 << 16;
 
 struct Norms {
     double squares = 0.0;
@@ -60,13 +53,6 @@ struct Distribution {
     double zeros = 0.0, denormals = 0.0, nans = 0.0, infinities[2] = {};
     uint32_t buckets[512] = {}; // by sign and biased exponent; 0 and 255 are told apart above
 };
-
-// Vectors of other sizes than the machine's are split by the compiler; the clones only say which machine.
-#if defined(__x86_64__)
-#define FOR_THIS_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_THIS_MACHINE
-#endif
 
 // What eight elements in a row add to the norms.
 struct NormLanes {
@@ -87,10 +73,6 @@ struct NormLanes {
             norms.add({squares[lane], double(std::bit_cast<float>(int32_t(largest[lane])))});
     }
 };
-
-[[gnu::always_inline]] inline void load(const float* values, Floats& value) {
-    memcpy(&value, values, sizeof value);
-}
 
 void add_rest(const float* values, int64_t count, Norms& norms) {
     for (int64_t i = 0; i < count; ++i) norms.add({double(values[i]) * values[i], std::fabs(double(values[i]))});
@@ -129,6 +111,8 @@ FOR_THIS_MACHINE void add_all(
             ++tables[pair % 4][bits >> 23 & 511];
             ++tables[pair % 4 + 1][bits >> 55];
         }
+        // Keeps the compiler from carrying the last eight counts in registers beside memory.
+        asm volatile("" ::: "memory");
     }
     lanes.add_to(norms);
     add_rest(values + whole, count - whole, norms);
@@ -333,15 +317,17 @@ at::Tensor aten_table(const std::vector<at::Tensor>& tensors, bool with_distribu
 
 } // namespace
 
+at::Tensor gradwatch::tensor_table(const std::vector<at::Tensor>& tensors, bool with_distribution, bool use_aten) {
+    return tensors.front().is_cpu() && !use_aten ? cpu_table(tensors, with_distribution)
+                                                 : aten_table(tensors, with_distribution);
+}
+
 extern "C" {
 
 char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
-        const auto tensor_list = list(tensors, count);
-        const bool on_cpu = tensor_list.front().is_cpu() && !use_aten;
-        *out = new at::Tensor(
-            on_cpu ? cpu_table(tensor_list, with_distribution != 0) : aten_table(tensor_list, with_distribution != 0));
+        *out = new at::Tensor(gradwatch::tensor_table(list(tensors, count), with_distribution != 0, use_aten != 0));
     });
 }
 }

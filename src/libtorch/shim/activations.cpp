@@ -1,0 +1,91 @@
+// What a tap keeps of one layer: sums over the inputs and outputs of its activation, in one pass over both on the CPU.
+
+#include "lanes.h"
+#include "shim.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+using namespace gradwatch;
+
+namespace {
+
+struct ActivationSums {
+    double squares = 0.0, sum = 0.0, nonpositive = 0.0, flat = 0.0;
+};
+
+FOR_THIS_MACHINE void add_activations(
+    const float* inputs, const float* outputs, int64_t count, float low, float high, ActivationSums& out) {
+    Doubles squares = {}, sum = {};
+    Ints nonpositive = {}, flat = {};
+    const int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Floats input, output;
+        load(inputs + i, input);
+        load(outputs + i, output);
+        const Doubles wide = __builtin_convertvector(output, Doubles);
+        squares += wide * wide;
+        sum += wide;
+        nonpositive -= output <= 0.0f;
+        flat -= (input <= low) | (input >= high);
+    }
+    for (int64_t lane = 0; lane < LANES; ++lane) {
+        out.squares += squares[lane];
+        out.sum += sum[lane];
+        out.nonpositive += nonpositive[lane];
+        out.flat += flat[lane];
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        out.squares += double(outputs[i]) * outputs[i];
+        out.sum += outputs[i];
+        out.nonpositive += outputs[i] <= 0.0f;
+        out.flat += inputs[i] <= low || inputs[i] >= high;
+    }
+}
+
+at::Tensor cpu_activation_sums(const at::Tensor& inputs, const at::Tensor& outputs, double low, double high) {
+    const int64_t count = inputs.numel(), pieces = (count + PIECE - 1) / PIECE;
+    std::vector<ActivationSums> sums(static_cast<size_t>(pieces));
+    at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t piece = begin; piece < end; ++piece) {
+            const int64_t start = piece * PIECE;
+            add_activations(inputs.const_data_ptr<float>() + start, outputs.const_data_ptr<float>() + start,
+                std::min(PIECE, count - start), float(low), float(high), sums[size_t(piece)]);
+        }
+    });
+    auto result = at::zeros({4}, at::kDouble);
+    auto* total = result.mutable_data_ptr<double>();
+    for (const auto& piece : sums) {
+        total[0] += piece.squares;
+        total[1] += piece.sum;
+        total[2] += piece.nonpositive;
+        total[3] += piece.flat;
+    }
+    return result;
+}
+
+at::Tensor aten_activation_sums(const at::Tensor& inputs, const at::Tensor& outputs, double low, double high) {
+    const auto count = [](const at::Tensor& is_it) { return is_it.sum(at::kLong).to(at::kDouble); };
+    return at::stack({outputs.to(at::kDouble).square().sum(), outputs.sum(at::kDouble), count(outputs.le(0)),
+        count(inputs.le(low).logical_or(inputs.ge(high)))});
+}
+
+} // namespace
+
+extern "C" {
+
+char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out) {
+    return guarded([&] {
+        c10::NoGradGuard no_grad;
+        const auto is_plain = [](const at::Tensor& tensor) {
+            return tensor.is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_non_overlapping_and_dense();
+        };
+        // Element by element in memory, so both have to lie there alike.
+        const bool is_ours = is_plain(*inputs) && is_plain(*outputs) && inputs->strides() == outputs->strides();
+        *out = new at::Tensor(is_ours ? cpu_activation_sums(*inputs, *outputs, low, high)
+                                      : aten_activation_sums(*inputs, *outputs, low, high));
+    });
+}
+}
