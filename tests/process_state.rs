@@ -150,3 +150,42 @@ fn a_tracked_step_waits_for_the_device_once_and_an_untracked_one_never() {
     assert_eq!(syncs_of_a_run(&format!("monitor = {{ first_steps = 0, every_steps = 4, {rarely} }}")), 2 + 3);
     assert_eq!(syncs_of_a_run("monitor = { preset = \"off\", every_steps = 100 }"), 1 + 3);
 }
+
+/// Bytes of this process in memory now, and the most there were since the last call.
+fn resident_bytes() -> [u64; 2] {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let kib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let bytes = ["VmRSS:", "VmHWM:"].map(|name| kib(name) << 10);
+    // Makes the kernel forget the most so far.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    bytes
+}
+
+#[test]
+fn looking_takes_a_hundredth_of_the_parameters_memory_and_none_of_it_stays() {
+    let _alone = alone();
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let make = |_| Tensor::ones([16 << 20], (kind, Device::Cpu)).set_requires_grad(true);
+        let params: Vec<Tensor> = (0..4).map(make).collect();
+        let names = (0..params.len()).map(|index| format!("p{index}"));
+        let monitor = GradientMonitor::attach(names.zip(&params)).unwrap();
+        let bytes: usize = params.iter().map(|param| param.numel() * kind.elt_size_in_bytes()).sum();
+        let allowed = bytes / 100 + params.len() * (64 << 10);
+        let mut after_first = 0;
+        for look in 0..6 {
+            backward(&params);
+            let [before, _] = resident_bytes();
+            assert_eq!(monitor.collect().unwrap().parameters.len(), params.len());
+            let [after, most] = resident_bytes();
+            let taken = most.saturating_sub(before);
+            assert!(taken <= allowed as u64, "{kind:?}: {taken} bytes, allowed {allowed}");
+            if look == 0 {
+                after_first = after;
+            }
+            assert!(after <= after_first + (64 << 10), "{kind:?}: {after_first} bytes grew to {after}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! What looking at gradients costs a training step, as a ratio to the same step without.
 //!
 //! In each of `TURNS` turns every variant runs `STEPS` steps in alternation with as many plain ones, so that a change of the
-//! machine's speed meets both; a ratio compares these two. `PEERS` names a file of rows by
-//! `benches/peers/telemetry.py --json`, which then stand beneath ours.
+//! machine's speed meets both; a ratio compares these two. `MODEL` picks the models whose name begins so. `PEERS` names a
+//! file of rows by `benches/peers/telemetry.py --json`, which then stand beneath ours.
 
 mod mobilenet;
 mod table;
@@ -32,7 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     println!("{threads} threads, medians of {turns} turns");
     print_header();
-    for subject in &SUBJECTS {
+    let model = text("MODEL")?;
+    for subject in
+        SUBJECTS.iter().filter(|subject| model.as_deref().is_none_or(|model| subject.name.starts_with(model)))
+    {
         rows_of(subject, turns)?.iter().for_each(print_row);
         peers.iter().filter(|row| row.model == subject.name).for_each(print_row);
     }

@@ -97,7 +97,7 @@ impl Training {
         let pass = Pass::training();
         let logits = (self.forward)(&self.images, &if due.layers { pass.with_tap(&tap) } else { pass })?;
         let loss = logits.f_cross_entropy_loss::<Tensor>(&self.labels, None, Reduction::Mean, -100, 0.0)?;
-        watch.start_backward();
+        watch.start_backward(due)?;
         loss.f_backward()?;
         let measurement = watch.measure(due)?;
         let control = StepControl { measures_updates: due.weights, ..StepControl::default() };

@@ -8,7 +8,7 @@ use gradwatch::events::{
     write_updates, write_weights,
 };
 use gradwatch::gradient::{
-    DepthProfile, Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, ParameterUpdate,
+    DepthProfile, Due, GradientError, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, ParameterUpdate,
 };
 use gradwatch::libtorch::{Detail, HostBlock};
 use gradwatch::optim::UpdateOutcome;
@@ -45,8 +45,8 @@ impl Watch {
         self.config.as_ref().map(|config| config.due(self.step)).unwrap_or_default()
     }
 
-    pub fn start_backward(&self) {
-        self.monitor.iter().for_each(GradientMonitor::start_backward);
+    pub fn start_backward(&self, due: Due) -> Result<(), GradientError> {
+        self.monitor.iter().filter(|_| due.layers).try_for_each(GradientMonitor::start_timeline)
     }
 
     pub fn measure(&self, due: Due) -> Result<Option<GradientMeasurement>, Box<dyn Error>> {

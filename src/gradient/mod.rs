@@ -18,6 +18,7 @@
 //! ```
 
 mod bands;
+mod clock;
 mod depth_profile;
 mod history;
 mod layer_taps;

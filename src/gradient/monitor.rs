@@ -1,23 +1,16 @@
 //! The collector: a hook on every parameter, and what they saw since the last look.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-use super::{BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement};
+use super::{BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement, clock::Clock};
 use crate::libtorch::{Detail, Hook, HostBlock};
 
 /// Watches the gradients of named parameters. Its hooks go when it drops.
 ///
 /// The hooks read no value, so they cost next to nothing and never wait for a device; they only note which parameters
-/// backward reached, and when. [`collect`](Self::collect) then reads `.grad` of those in one batched pass.
+/// backward reached, in which order, and on demand when. [`collect`](Self::collect) then reads `.grad` of those in one batched pass.
 pub struct GradientMonitor {
     watched: Vec<Watched>,
     clock: Arc<Clock>,
@@ -29,48 +22,6 @@ struct Watched {
     name: Arc<str>,
     param: Tensor,
     _hook: Hook,
-}
-
-/// When each hook fired last, in the time of the monitor.
-struct Clock {
-    origin: Instant,
-    /// Hooks that fired so far; a hook's number tells the order within one backward pass.
-    fired: AtomicU64,
-    marks: Box<[Mark]>,
-    /// `fired` at the last look.
-    last_look: AtomicU64,
-    backward_start: AtomicU64,
-}
-
-/// The number (from 1, 0 is never) and the nanosecond of a hook's last call.
-#[derive(Default)]
-struct Mark {
-    number: AtomicU64,
-    nanos: AtomicU64,
-}
-
-impl Clock {
-    fn new(hooks: usize) -> Self {
-        let marks = (0..hooks).map(|_| Mark::default()).collect();
-        let zero = || AtomicU64::new(0);
-        Self { origin: Instant::now(), fired: zero(), marks, last_look: zero(), backward_start: zero() }
-    }
-
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
-    }
-
-    fn mark(&self, index: usize) {
-        let mark = &self.marks[index];
-        mark.nanos.store(self.now(), Ordering::Relaxed);
-        mark.number.store(self.fired.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
-    }
-
-    /// The number of the last call, where it came since the last look.
-    fn number(&self, index: usize) -> Option<u64> {
-        let number = self.marks[index].number.load(Ordering::Acquire);
-        (number > self.last_look.load(Ordering::Acquire)).then_some(number)
-    }
 }
 
 impl GradientMonitor {
@@ -99,7 +50,8 @@ impl GradientMonitor {
                 trainable.push((name, param.shallow_clone()));
             }
         }
-        let clock = Arc::new(Clock::new(trainable.len()));
+        let device = trainable.first().map_or(Device::Cpu, |(_, param)| param.device());
+        let clock = Arc::new(Clock::new(trainable.len(), device));
         let watched = trainable
             .into_iter()
             .enumerate()
@@ -143,22 +95,23 @@ impl GradientMonitor {
 
     /// Makes the next look speak only of what backward writes from now on.
     pub fn forget(&self) {
-        self.clock.last_look.store(self.clock.fired.load(Ordering::Acquire), Ordering::Release);
+        self.clock.look();
     }
 
-    /// Marks the beginning of a backward pass for [`timeline`](Self::timeline).
-    pub fn start_backward(&self) {
-        self.clock.backward_start.store(self.clock.now(), Ordering::Release);
+    /// Takes the time of the backward pass that begins now, for [`timeline`](Self::timeline).
+    ///
+    /// # Errors
+    /// Where the device takes no mark.
+    pub fn start_timeline(&self) -> Result<(), GradientError> {
+        Ok(self.clock.start_timing()?)
     }
 
-    /// When the gradients of the last backward pass were written, on the clock of the CPU: on CUDA, that is when the work
-    /// was queued. No sync.
+    /// When the gradients of the backward pass after [`start_timeline`](Self::start_timeline) were written: on the CPU by
+    /// its clock, on a GPU by marks in its queue. No sync: to be called once the device has done the pass, as it has when
+    /// [`collect`](Self::collect) returns; what it has not done yet is left out.
     pub fn timeline(&self) -> BackwardTimeline {
-        let start = self.clock.backward_start.load(Ordering::Acquire);
-        let nanos = self.clock.marks.iter().map(|mark| mark.nanos.load(Ordering::Acquire));
-        let fired = self.watched.iter().zip(nanos).filter(|(_, nanos)| *nanos > start);
-        let since_start = |nanos: u64| Duration::from_nanos(nanos - start);
-        BackwardTimeline::new(fired.map(|(watched, nanos)| (Arc::clone(&watched.name), since_start(nanos))))
+        let name = |index: usize| Arc::clone(&self.watched[index].name);
+        BackwardTimeline::new(self.clock.finish_timing().into_iter().map(|(index, secs)| (name(index), secs)))
     }
 
     /// The gradient of every watched parameter that has one: what a clip takes. They share memory with `.grad`.
@@ -183,9 +136,8 @@ impl GradientMonitor {
 
     /// Parameters that no backward pass has reached so far: outside the graph of the loss.
     pub fn never_reached(&self) -> Vec<String> {
-        let marked = self.watched.iter().zip(&self.clock.marks);
-        let never = marked.filter(|(_, mark)| mark.number.load(Ordering::Acquire) == 0);
-        never.map(|(watched, _)| watched.name.to_string()).collect()
+        let never = self.watched.iter().enumerate().filter(|(index, _)| !self.clock.has_ever_fired(*index));
+        never.map(|(_, watched)| watched.name.to_string()).collect()
     }
 }
 
@@ -313,16 +265,18 @@ mod tests {
         let (first, last) = (leaf(&[1.0]), leaf(&[1.0]));
         let monitor = GradientMonitor::attach([("first", &first), ("last", &last)]).unwrap();
         give(&first, &[1.0]);
-        monitor.start_backward();
+        monitor.start_timeline().unwrap();
         give(&last, &[1.0]);
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(std::time::Duration::from_millis(20));
         give(&first, &[1.0]);
         let timeline = monitor.timeline().parameters;
         assert_eq!(timeline.iter().map(|time| &*time.name).collect::<Vec<_>>(), ["last", "first"]);
         assert!(timeline[1].secs >= 0.02);
-        monitor.start_backward();
+        monitor.start_timeline().unwrap();
         give(&last, &[1.0]);
         assert_eq!(monitor.timeline().parameters.len(), 1);
+        give(&last, &[1.0]);
+        assert_eq!(monitor.timeline().parameters, []);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Distribution {
 }
 
 impl TensorStatistics {
-    /// A row of a table with norms or with distributions; see [`column`].
+    /// A row of a table with norms or with distributions; see [`column`](mod@crate::libtorch::column).
     pub(super) fn from_row(name: Arc<str>, elements: u64, row: &[f64]) -> Self {
         let distribution = (row.len() == column::COUNT).then(|| Distribution::from_row(elements, row));
         Self { name, elements, norm: row[column::SQUARES].sqrt(), max_abs: row[column::LARGEST], distribution }

@@ -1,6 +1,6 @@
 //! Where the time of a backward pass went, from the moments at which gradients were written.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 
@@ -22,15 +22,13 @@ pub struct BackwardTime {
 }
 
 impl BackwardTimeline {
-    /// From each parameter's time since the start of the pass.
-    pub(super) fn new(written: impl Iterator<Item = (Arc<str>, Duration)>) -> Self {
+    /// From each parameter's seconds since the start of the pass.
+    pub(super) fn new(written: impl Iterator<Item = (Arc<str>, f64)>) -> Self {
         let mut written: Vec<_> = written.collect();
-        written.sort_by_key(|(_, at)| *at);
-        let mut before = Duration::ZERO;
-        let parameter = |(name, at): (Arc<str>, Duration)| {
-            let secs = (at - std::mem::replace(&mut before, at)).as_secs_f64();
-            BackwardTime { name, secs }
-        };
+        written.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        let mut before = 0.0;
+        let parameter =
+            |(name, at): (Arc<str>, f64)| BackwardTime { name, secs: at - std::mem::replace(&mut before, at) };
         Self { parameters: written.into_iter().map(parameter).collect() }
     }
 
@@ -38,12 +36,14 @@ impl BackwardTimeline {
     /// name but its last segment.
     pub fn layers(&self) -> Vec<(&str, f64)> {
         let mut layers: Vec<(&str, f64)> = Vec::new();
+        let mut places = HashMap::new();
         for BackwardTime { name, secs } in &self.parameters {
             let layer = name.rsplit_once('.').map_or(&**name, |(layer, _)| layer);
-            match layers.iter_mut().find(|(seen, _)| *seen == layer) {
-                Some((_, total)) => *total += secs,
-                None => layers.push((layer, *secs)),
+            let place = *places.entry(layer).or_insert(layers.len());
+            if place == layers.len() {
+                layers.push((layer, 0.0));
             }
+            layers[place].1 += secs;
         }
         layers
     }
@@ -55,13 +55,11 @@ mod tests {
 
     #[test]
     fn each_parameter_takes_the_time_since_the_one_before_and_a_layer_that_of_its_parameters() {
-        let at = [("conv.weight", 70), ("fc.weight", 30), ("fc.bias", 20), ("conv.bias", 50), ("scale", 75)];
-        let written = at.iter().map(|&(name, millis)| (Arc::from(name), Duration::from_millis(millis)));
-        let timeline = BackwardTimeline::new(written);
+        let at = [("conv.weight", 7.0), ("fc.weight", 3.0), ("fc.bias", 2.0), ("conv.bias", 5.0), ("scale", 7.5)];
+        let timeline = BackwardTimeline::new(at.iter().map(|&(name, secs)| (Arc::from(name), secs)));
         let seen: Vec<(&str, f64)> = timeline.parameters.iter().map(|p| (&*p.name, p.secs)).collect();
-        let want =
-            [("fc.bias", 0.02), ("fc.weight", 0.01), ("conv.bias", 0.02), ("conv.weight", 0.02), ("scale", 0.005)];
+        let want = [("fc.bias", 2.0), ("fc.weight", 1.0), ("conv.bias", 2.0), ("conv.weight", 2.0), ("scale", 0.5)];
         assert_eq!(seen, want);
-        assert_eq!(timeline.layers(), [("fc", 0.03), ("conv", 0.04), ("scale", 0.005)]);
+        assert_eq!(timeline.layers(), [("fc", 3.0), ("conv", 4.0), ("scale", 0.5)]);
     }
 }

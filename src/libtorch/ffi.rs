@@ -21,6 +21,11 @@ struct RawHook {
 }
 
 #[repr(C)]
+struct RawEvent {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
 struct RawFusedLists {
     params: *const *const C_tensor,
     grads: *const *const C_tensor,
@@ -47,6 +52,9 @@ unsafe extern "C" {
         out: *mut *mut RawHook,
     ) -> *mut c_char;
     fn gw_hook_remove(hook: *mut RawHook);
+    fn gw_event_record(device: c_int, out: *mut *mut RawEvent) -> *mut c_char;
+    fn gw_event_elapsed(from: *mut RawEvent, to: *mut RawEvent, millis: *mut f64) -> *mut c_char;
+    fn gw_event_free(mark: *mut RawEvent);
     fn gw_foreach_norm(
         tensors: *const *const C_tensor,
         count: usize,
@@ -206,6 +214,37 @@ pub(super) fn register_hook(
     };
     check("register_hook", message)?;
     Ok(HookGuard(out))
+}
+
+/// A mark in a CUDA stream.
+pub(super) struct Event(*mut RawEvent);
+
+// SAFETY: a CUDA event may be used and freed by any thread; nothing changes it after it was recorded.
+unsafe impl Send for Event {}
+unsafe impl Sync for Event {}
+
+impl Event {
+    pub(super) fn record(device: c_int) -> Result<Self, LibtorchError> {
+        let mut out = ptr::null_mut();
+        // SAFETY: on success the shim stored a pointer to a mark that is ours.
+        check("Event::record", unsafe { gw_event_record(device, &mut out) })?;
+        Ok(Self(out))
+    }
+
+    /// NaN while the device has not got to both.
+    pub(super) fn millis_since(&self, earlier: &Self) -> Result<f64, LibtorchError> {
+        let mut millis = f64::NAN;
+        // SAFETY: both marks are alive for the call.
+        check("Event::elapsedTime", unsafe { gw_event_elapsed(earlier.0, self.0, &mut millis) })?;
+        Ok(millis)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from gw_event_record and is given back once.
+        unsafe { gw_event_free(self.0) };
+    }
 }
 
 pub(super) fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, LibtorchError> {

@@ -27,6 +27,7 @@ mod generator;
 mod hooks;
 mod host_copy;
 mod memory;
+mod moment;
 mod op_counter;
 mod table;
 
@@ -37,6 +38,7 @@ pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use memory::keep_freed_memory;
+pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use table::{Detail, activation_sums, column, tensor_table};
 

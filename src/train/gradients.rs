@@ -23,6 +23,7 @@ pub struct Gradients {
     pub(super) micro_batches: Option<MicroBatches>,
     pub(super) noise_scale: NoiseScale,
     previous: Option<PreviousGradient>,
+    is_timed: bool,
     /// `[]`, f64: the cosine with the gradients of the step before.
     pub(super) previous_cosine: Option<Tensor>,
     /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
@@ -58,6 +59,7 @@ impl Gradients {
             micro_batches: if noise || tells_apart { Some(MicroBatches::new(hooked)?) } else { None },
             noise_scale: NoiseScale::default(),
             previous: (is_on && config.previous_cosine).then(PreviousGradient::default),
+            is_timed: false,
             previous_cosine: None,
             loss: zero()?,
             skipped_steps: zero()?,
@@ -87,6 +89,7 @@ impl Gradients {
     /// Where libtorch refuses.
     pub(super) fn start_step(&mut self, due: Due) -> Result<(), TrainError> {
         self.loss = self.loss.f_zeros_like()?;
+        self.is_timed = due.layers;
         if let Some(monitor) = &self.monitor {
             monitor.forget();
         }
@@ -101,8 +104,8 @@ impl Gradients {
     /// # Errors
     /// Where libtorch refuses.
     pub(super) fn backward(&mut self, loss: &Tensor, images: usize) -> Result<(), TrainError> {
-        if let Some(monitor) = &self.monitor {
-            monitor.start_backward();
+        if let Some(monitor) = self.monitor.as_ref().filter(|_| self.is_timed) {
+            monitor.start_timeline()?;
         }
         loss.f_backward()?;
         self.loss = self.loss.f_add(&loss.f_detach()?)?;

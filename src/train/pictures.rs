@@ -66,11 +66,14 @@ pub(super) struct Pictures {
     gradients: Course,
     updates: Course,
     profile: Option<(u64, DepthProfile)>,
+    /// The last reading, where no picture shows it yet.
+    pub(super) undrawn: Option<u64>,
 }
 
 impl Pictures {
     /// Adds a reading.
     pub(super) fn add(&mut self, reading: &Reading) {
+        self.undrawn = Some(reading.step);
         if let Some(gradients) = &reading.gradients {
             let squares =
                 gradients.parameters.iter().map(|grad| (&*grad.name, grad.norm.powi(2), grad.elements as f64));

@@ -25,7 +25,8 @@ pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
-    pictures: Pictures,
+    /// `None` where none are asked for.
+    pictures: Option<Pictures>,
     clips: bool,
     has_failed: bool,
     failed_files: BTreeSet<PathBuf>,
@@ -52,8 +53,8 @@ impl Recorder {
         events.layout(&dashboard::layout())?;
         let metrics = folder.json_lines("metrics.jsonl")?;
         let clips = config.clipping.mode != ClippingMode::None;
-        let (pictures, failed_files) = (Pictures::default(), BTreeSet::new());
-        Ok(Self { folder, events, metrics, pictures, clips, has_failed: false, failed_files })
+        let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
+        Ok(Self { folder, events, metrics, pictures, clips, has_failed: false, failed_files: BTreeSet::new() })
     }
 
     /// The run's folder.
@@ -63,11 +64,11 @@ impl Recorder {
 
     /// A tracked step.
     pub(super) fn step(&mut self, rates: Rates, reading: &Reading, due: Due) {
-        self.pictures.add(reading);
+        self.pictures.iter_mut().for_each(|pictures| pictures.add(reading));
         let events = self.write_step(rates, reading, due).and_then(|()| self.write_layers(reading));
         self.note(events);
         if due.pictures {
-            self.draw(reading.step);
+            self.draw();
         }
         let &Reading { step, epoch, loss, total_norm, clip_coef, skipped_steps, .. } = reading;
         let learning_rate = rates.learning_rate;
@@ -124,9 +125,11 @@ impl Recorder {
             .try_for_each(|(tag, value)| events.scalar(tag, step, value))
     }
 
-    /// Draws the course of the run so far.
-    pub(super) fn draw(&mut self, step: u64) {
-        let pictures = self.pictures.draw().unwrap_or_else(|error| {
+    /// Draws the course of the run so far, unless that is drawn.
+    fn draw(&mut self) {
+        let Some(pictures) = &mut self.pictures else { return };
+        let Some(step) = pictures.undrawn.take() else { return };
+        let pictures = pictures.draw().unwrap_or_else(|error| {
             tracing::error!("{error}");
             self.has_failed = true;
             Vec::new()
@@ -202,8 +205,9 @@ impl Recorder {
         Ok(weights::save(&network.parameters, &folder.join(format!("{name}.safetensors")))?)
     }
 
-    /// Waits until all events are on the disk. Whether anything of the run could not be written.
+    /// Draws the whole run and waits until all events are on the disk. Whether anything of the run could not be written.
     pub fn close(mut self) -> bool {
+        self.draw();
         let flushed = self.events.flush();
         self.note(flushed);
         self.has_failed

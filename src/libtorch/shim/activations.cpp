@@ -18,25 +18,25 @@ struct ActivationSums {
 
 FOR_THIS_MACHINE void add_activations(
     const float* inputs, const float* outputs, int64_t count, float low, float high, ActivationSums& out) {
-    Doubles squares = {}, sum = {};
+    Doubles squares[2] = {}, sums[2] = {};
     Ints nonpositive = {}, flat = {};
     const int64_t whole = count - count % LANES;
     for (int64_t i = 0; i < whole; i += LANES) {
         Floats input, output;
         load(inputs + i, input);
         load(outputs + i, output);
-        const Doubles wide = __builtin_convertvector(output, Doubles);
-        squares += wide * wide;
-        sum += wide;
+        for (int64_t half = 0; half < 2; ++half) {
+            const Doubles wide = load_wide(outputs + i + half * WIDE_LANES);
+            squares[half] += wide * wide;
+            sums[half] += wide;
+        }
         nonpositive -= output <= 0.0f;
         flat -= (input <= low) | (input >= high);
     }
-    for (int64_t lane = 0; lane < LANES; ++lane) {
-        out.squares += squares[lane];
-        out.sum += sum[lane];
-        out.nonpositive += nonpositive[lane];
-        out.flat += flat[lane];
-    }
+    out.squares += sum_of(squares[0] + squares[1]);
+    out.sum += sum_of(sums[0] + sums[1]);
+    out.nonpositive += sum_of(nonpositive);
+    out.flat += sum_of(flat);
     for (int64_t i = whole; i < count; ++i) {
         out.squares += double(outputs[i]) * outputs[i];
         out.sum += outputs[i];

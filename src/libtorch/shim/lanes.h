@@ -1,11 +1,11 @@
-// Eight elements at a time: what the CPU kernels of this folder share.
+// Several elements at a time: what the CPU kernels of this folder share.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-// Vectors of other sizes than the machine's are split by the compiler; the clones only say which machine.
+// Vectors of 32 bytes are one register with AVX2 and beyond; elsewhere the compiler splits them.
 #if defined(__x86_64__)
 #define FOR_THIS_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -14,16 +14,34 @@
 
 namespace gradwatch {
 
-using Floats = float __attribute__((vector_size(32)));
-using Ints = int32_t __attribute__((vector_size(32)));
-using Doubles = double __attribute__((vector_size(64)));
 constexpr int64_t LANES = 8;
+using Ints = int32_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(32)));
+// Half as many, since f64 is twice as wide.
+using HalfFloats = float __attribute__((vector_size(16)));
+using Doubles = double __attribute__((vector_size(32)));
+constexpr int64_t WIDE_LANES = 4;
 
 // Elements of one piece of work. Sums are made piece by piece in this order, so they do not depend on the threads.
 constexpr int64_t PIECE = 1 << 16;
 
-[[gnu::always_inline]] inline void load(const float* values, Floats& value) {
-    memcpy(&value, values, sizeof value);
+template <typename Vector, typename T>
+[[gnu::always_inline]] inline void load(const T* values, Vector& vector) {
+    memcpy(&vector, values, sizeof vector);
+}
+
+// Four floats, exactly.
+[[gnu::always_inline]] inline Doubles load_wide(const float* values) {
+    HalfFloats narrow;
+    load(values, narrow);
+    return __builtin_convertvector(narrow, Doubles);
+}
+
+template <typename Vector>
+[[gnu::always_inline]] inline auto sum_of(const Vector& vector) {
+    auto sum = vector[0];
+    for (size_t lane = 1; lane < sizeof vector / sizeof sum; ++lane) sum += vector[lane];
+    return sum;
 }
 
 } // namespace gradwatch

@@ -29,6 +29,12 @@ char* gw_hook_register(at::Tensor* tensor, int before_accumulation, gw_hook_call
     void* context, GwHook** out);
 void gw_hook_remove(GwHook* hook);
 
+// A mark in the current stream of a CUDA device, and the time between two; see events.cpp.
+struct GwEvent;
+char* gw_event_record(int device, GwEvent** out);
+char* gw_event_elapsed(GwEvent* from, GwEvent* to, double* millis);
+void gw_event_free(GwEvent* mark);
+
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
 char* gw_foreach_multiply(at::Tensor** tensors, size_t count, at::Tensor* factor);
 char* gw_foreach_add(at::Tensor** tensors, size_t count, at::Tensor* addend);

@@ -4,6 +4,7 @@
 // also chooses on the CPU so that both can be compared there.
 
 #include "lanes.h"
+#include "octaves.h"
 #include "shim.h"
 
 #include <ATen/Parallel.h>
@@ -21,6 +22,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 using namespace gradwatch;
 
@@ -37,6 +39,8 @@ int64_t smallest_exponent(at::ScalarType dtype) { return dtype == at::kHalf ? -1
 
 // Elements that are converted to f32 at a time, in the first-level cache.
 constexpr int64_t TILE = 1 << 12;
+// Elements from which on the slices of octaves.h are faster than tables.
+constexpr int64_t FEWEST_SLICED = 1 << 11;
 
 struct Norms {
     double squares = 0.0;
@@ -51,82 +55,52 @@ struct Norms {
 struct Distribution {
     double sum = 0.0;
     double zeros = 0.0, denormals = 0.0, nans = 0.0, infinities[2] = {};
-    uint32_t buckets[512] = {}; // by sign and biased exponent; 0 and 255 are told apart above
+    Octaves octaves = {};
 };
 
-// What eight elements in a row add to the norms.
-struct NormLanes {
-    Doubles squares = {};
+// What one pass over the elements of a tile tells.
+struct TileSums {
+    double squares = 0.0, sum = 0.0;
+    int32_t largest = 0; // magnitude, as bits: ordered like the numbers, with NaN above infinity
+};
+
+// The squares are the same bit for bit with and without the sum. Several sums at a time, so that none waits for the one
+// before it.
+template <bool WITH_SUM>
+[[gnu::always_inline]] inline TileSums sums_of(const float* values, int64_t count) {
+    Doubles squares[4] = {}, sums[2] = {};
     Ints largest = {};
-
-    [[gnu::always_inline]] void add(const Floats& value) {
-        // Squares of f32 are exact in f64, and no sum of them leaves its range.
-        const Doubles wide = __builtin_convertvector(value, Doubles);
-        squares += wide * wide;
-        // As integers, magnitudes are ordered like the numbers, with NaN above infinity.
-        const Ints magnitude = std::bit_cast<Ints>(value) & 0x7fffffff;
-        largest = magnitude > largest ? magnitude : largest;
-    }
-
-    [[gnu::always_inline]] void add_to(Norms& norms) const {
-        for (int64_t lane = 0; lane < LANES; ++lane)
-            norms.add({squares[lane], double(std::bit_cast<float>(int32_t(largest[lane])))});
-    }
-};
-
-void add_rest(const float* values, int64_t count, Norms& norms) {
-    for (int64_t i = 0; i < count; ++i) norms.add({double(values[i]) * values[i], std::fabs(double(values[i]))});
-}
-
-FOR_THIS_MACHINE void add_norms(const float* values, int64_t count, Norms& norms) {
-    NormLanes lanes;
-    const int64_t whole = count - count % LANES;
-    Floats value;
-    for (int64_t i = 0; i < whole; i += LANES) {
-        load(values + i, value);
-        lanes.add(value);
-    }
-    lanes.add_to(norms);
-    add_rest(values + whole, count - whole, norms);
-}
-
-// The same norms, bit for bit, and the distribution. Four tables of buckets, so that equal neighbours do not wait for
-// each other's increment; two elements a load, since loads are what the loop is short of.
-FOR_THIS_MACHINE void add_all(
-    const float* values, int64_t count, Norms& norms, Distribution& out, uint32_t (*tables)[512]) {
-    NormLanes lanes;
-    Doubles sum = {};
-    Ints zeros = {};
-    const int64_t whole = count - count % LANES;
-    for (int64_t i = 0; i < whole; i += LANES) {
-        Floats value;
-        load(values + i, value);
-        lanes.add(value);
-        sum += __builtin_convertvector(value, Doubles);
-        // By its bits: compared as a number, a denormal is 0 where the processor flushes denormals.
-        zeros -= (std::bit_cast<Ints>(value) & 0x7fffffff) == 0;
-        for (int64_t pair = 0; pair < LANES; pair += 2) {
-            uint64_t bits;
-            memcpy(&bits, values + i + pair, sizeof bits);
-            ++tables[pair % 4][bits >> 23 & 511];
-            ++tables[pair % 4 + 1][bits >> 55];
+    constexpr int64_t STRIDE = 4 * WIDE_LANES;
+    const int64_t whole = count - count % STRIDE;
+    for (int64_t start = 0; start < whole; start += STRIDE) {
+        for (int64_t i = 0; i < 2; ++i) {
+            // Squares of f32 are exact in f64, and no sum of them leaves its range.
+            const auto* here = values + start + 2 * i * WIDE_LANES;
+            const Doubles first = load_wide(here), second = load_wide(here + WIDE_LANES);
+            squares[2 * i] += first * first;
+            squares[2 * i + 1] += second * second;
+            if (WITH_SUM) sums[i] += first + second;
         }
-        // Keeps the compiler from carrying the last eight counts in registers beside memory.
-        asm volatile("" ::: "memory");
+        for (int64_t i = 0; i < STRIDE; i += LANES) {
+            Ints magnitude;
+            load(values + start + i, magnitude);
+            magnitude &= 0x7fffffff;
+            largest = magnitude > largest ? magnitude : largest;
+        }
     }
-    lanes.add_to(norms);
-    add_rest(values + whole, count - whole, norms);
-    for (int64_t lane = 0; lane < LANES; ++lane) {
-        out.sum += sum[lane];
-        out.zeros += zeros[lane];
-    }
+    TileSums total{sum_of((squares[0] + squares[1]) + (squares[2] + squares[3])), sum_of(sums[0] + sums[1])};
+    for (int64_t lane = 0; lane < LANES; ++lane) total.largest = std::max(total.largest, largest[lane]);
     for (int64_t i = whole; i < count; ++i) {
-        const auto bits = std::bit_cast<uint32_t>(values[i]);
-        out.sum += values[i];
-        out.zeros += bits << 1 == 0;
-        ++tables[0][bits >> 23];
+        const double value = values[i];
+        total.squares += value * value;
+        total.sum += value;
+        total.largest = std::max(total.largest, std::bit_cast<int32_t>(values[i]) & 0x7fffffff);
     }
+    return total;
 }
+
+FOR_THIS_MACHINE TileSums norm_sums(const float* values, int64_t count) { return sums_of<false>(values, count); }
+FOR_THIS_MACHINE TileSums all_sums(const float* values, int64_t count) { return sums_of<true>(values, count); }
 
 void split_non_finite(const float* values, int64_t count, Distribution& out) {
     for (int64_t i = 0; i < count; ++i) {
@@ -144,24 +118,37 @@ const float* as_float(const T* values, int64_t count, float* buffer) {
 template <>
 const float* as_float(const float* values, int64_t, float*) { return values; }
 
+template <typename Counter>
+void add_tile(const float* tile, int64_t count, Norms& norms, Distribution& distribution, Counter& counter) {
+    const auto sums = all_sums(tile, count);
+    norms.add({sums.squares, std::bit_cast<float>(sums.largest)});
+    distribution.sum += sums.sum;
+    counter.add({tile, count, sums.largest});
+}
+
 template <typename T>
 void add_piece(const T* values, int64_t count, Norms& norms, Distribution* distribution) {
     alignas(64) float buffer[TILE];
-    uint32_t tables[4][512] = {};
     const auto each_tile = [&](auto look) {
         for (int64_t start = 0; start < count; start += TILE) {
             const int64_t length = std::min(TILE, count - start);
             look(as_float(values + start, length, buffer), length);
         }
     };
-    if (!distribution) return each_tile([&](const float* tile, int64_t length) { add_norms(tile, length, norms); });
-    each_tile([&](const float* tile, int64_t length) {
-        add_all(tile, length, norms, *distribution, tables);
-    });
-    for (int bucket = 0; bucket < 512; ++bucket)
-        distribution->buckets[bucket] = tables[0][bucket] + tables[1][bucket] + tables[2][bucket] + tables[3][bucket];
-    distribution->denormals = distribution->buckets[0] + distribution->buckets[256] - distribution->zeros;
-    if (distribution->buckets[255] + distribution->buckets[511] > 0)
+    const auto count_all = [&](auto counter) {
+        each_tile([&](const float* tile, int64_t length) { add_tile(tile, length, norms, *distribution, counter); });
+        counter.finish(distribution->octaves);
+    };
+    if (!distribution)
+        return each_tile([&](const float* tile, int64_t length) {
+            const auto sums = norm_sums(tile, length);
+            norms.add({sums.squares, std::bit_cast<float>(sums.largest)});
+        });
+    SliceCounter::fits_this_machine() && count >= FEWEST_SLICED ? count_all(SliceCounter()) : count_all(TableCounter());
+    if (distribution->octaves[0] > 0)
+        each_tile([&](const float* tile, int64_t length) { distribution->zeros += double(count_zeros(tile, length)); });
+    distribution->denormals = distribution->octaves[0] - distribution->zeros;
+    if (distribution->octaves[255] + distribution->octaves[511] > 0)
         each_tile([&](const float* tile, int64_t length) { split_non_finite(tile, length, *distribution); });
 }
 
@@ -177,7 +164,7 @@ void add_piece(const double* values, int64_t count, Norms& norms, Distribution* 
         else if (std::isnan(value)) ++distribution->nans;
         else if (std::isinf(value)) ++distribution->infinities[value < 0.0];
         else if (std::fabs(value) < std::numeric_limits<double>::min()) ++distribution->denormals;
-        else ++distribution->buckets[(value < 0.0) * 256 + std::clamp(std::ilogb(value), -126, 127) + 127];
+        else ++distribution->octaves[(value < 0.0) * 256 + std::clamp(std::ilogb(value), -126, 127) + 127];
     }
 }
 
@@ -209,17 +196,16 @@ void add_to_row(const Norms& norms, double* row) {
 }
 
 void add_to_row(const Distribution& seen, int64_t smallest, double* row) {
-    row[SUM] += seen.sum;
     row[ZEROS] += seen.zeros;
     row[DENORMALS] += seen.denormals;
     row[NANS] += seen.nans;
     row[INFINITIES] += seen.infinities[0];
     row[NEGATIVE_INFINITIES] += seen.infinities[1];
-    for (int64_t i = 0; i < EXPONENTS; ++i) {
-        const bool is_denormal = FIRST_EXPONENT + i < smallest;
-        row[is_denormal ? DENORMALS : BUCKETS + i] += seen.buckets[257 + i];
-        row[is_denormal ? DENORMALS : BUCKETS + EXPONENTS + i] += seen.buckets[1 + i];
-    }
+    const auto *positive = seen.octaves + 1, *negative = seen.octaves + 257;
+    const int64_t denormal = smallest - FIRST_EXPONENT;
+    for (int64_t i = 0; i < denormal; ++i) row[DENORMALS] += double(negative[i]) + double(positive[i]);
+    for (int64_t i = denormal; i < EXPONENTS; ++i) row[BUCKETS + i] += negative[i];
+    for (int64_t i = denormal; i < EXPONENTS; ++i) row[BUCKETS + EXPONENTS + i] += positive[i];
 }
 
 at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
@@ -234,20 +220,28 @@ at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribut
         for (int64_t start = 0; start < count; start += PIECE)
             pieces.push_back({tensor, start, std::min(PIECE, count - start)});
     }
+    // Rounded sums are kept until they can be added in the order of the pieces; counts are exact in any order.
     std::vector<Norms> norms(pieces.size());
-    std::vector<Distribution> distributions(with_distribution ? pieces.size() : 0);
+    std::vector<double> sums(with_distribution ? pieces.size() : 0);
+    std::mutex counting;
+    const auto count_piece = [&](size_t i) {
+        const auto tensor = pieces[i].tensor;
+        Distribution seen;
+        look(dense[tensor], pieces[i], norms[i], &seen);
+        sums[i] = seen.sum;
+        std::lock_guard<std::mutex> lock(counting);
+        add_to_row(seen, smallest_exponent(tensors[tensor].scalar_type()), rows + tensor * columns);
+    };
     // Pieces differ in size, so threads take the next one when they are ready for it.
     std::atomic<size_t> next{0};
-    const auto work = [&](int64_t, int64_t) {
+    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
         for (size_t i; (i = next.fetch_add(1)) < pieces.size();)
-            look(dense[pieces[i].tensor], pieces[i], norms[i], with_distribution ? &distributions[i] : nullptr);
-    };
-    at::parallel_for(0, at::get_num_threads(), 1, work);
+            with_distribution ? count_piece(i) : look(dense[pieces[i].tensor], pieces[i], norms[i], nullptr);
+    });
     for (size_t i = 0; i < pieces.size(); ++i) {
         auto* row = rows + pieces[i].tensor * columns;
         add_to_row(norms[i], row);
-        if (with_distribution)
-            add_to_row(distributions[i], smallest_exponent(tensors[pieces[i].tensor].scalar_type()), row);
+        if (with_distribution) row[SUM] += sums[i];
     }
     return table;
 }

@@ -1,0 +1,62 @@
+//! A moment in the work of a device: on the CPU the time itself, on a GPU a mark in its queue.
+
+use std::time::Instant;
+
+use tch::Device;
+
+use super::{LibtorchError, ffi};
+
+/// When the work that was queued so far is done.
+pub struct Moment(At);
+
+enum At {
+    Now(Instant),
+    Queue(ffi::Event),
+}
+
+impl Moment {
+    /// Marks the end of what `device` was given to do so far. No sync.
+    ///
+    /// # Errors
+    /// Where the device takes no mark.
+    pub fn record(device: Device) -> Result<Self, LibtorchError> {
+        Ok(Self(match device {
+            Device::Cuda(index) => At::Queue(ffi::Event::record(index as i32)?),
+            _ => At::Now(Instant::now()),
+        }))
+    }
+
+    /// The time from an earlier moment to this one; `None` while the device has not got to both. No sync.
+    ///
+    /// # Errors
+    /// Where the moments are of different devices.
+    pub fn secs_since(&self, earlier: &Self) -> Result<Option<f64>, LibtorchError> {
+        match (&earlier.0, &self.0) {
+            (At::Now(from), At::Now(to)) => Ok(Some(to.saturating_duration_since(*from).as_secs_f64())),
+            (At::Queue(from), At::Queue(to)) => {
+                let millis = to.millis_since(from)?;
+                Ok((!millis.is_nan()).then_some(millis / 1e3))
+            }
+            _ => {
+                let got = "moments of the CPU and of a GPU".into();
+                Err(LibtorchError::Argument { operation: "Moment::secs_since", got, want: "one device" })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread::sleep, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn time_passes_and_none_is_below_zero() {
+        let first = Moment::record(Device::Cpu).unwrap();
+        sleep(Duration::from_millis(5));
+        let second = Moment::record(Device::Cpu).unwrap();
+        assert!(second.secs_since(&first).unwrap().unwrap() >= 0.005);
+        assert_eq!(first.secs_since(&second).unwrap(), Some(0.0));
+    }
+}

@@ -1,0 +1,188 @@
+// Counts floats by sign and power of two; see octaves.h.
+
+#include "octaves.h"
+
+#include "lanes.h"
+
+#include <algorithm>
+#include <bit>
+
+#if defined(__x86_64__)
+#define WITH_AVX512 __attribute__((target("avx512f")))
+#else
+#define WITH_AVX512
+#endif
+
+namespace gradwatch {
+
+namespace {
+
+// By bits: compared as a number, a denormal is 0 where the processor flushes denormals.
+uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
+
+// Two elements a load, since loads are what the loop is short of.
+FOR_THIS_MACHINE void add_to_tables(const float* values, int64_t count, uint32_t (*tables)[512]) {
+    const int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        for (int64_t pair = 0; pair < LANES; pair += 2) {
+            uint64_t bits;
+            memcpy(&bits, values + i + pair, sizeof bits);
+            ++tables[pair % 4][bits >> 23 & 511];
+            ++tables[pair % 4 + 1][bits >> 55];
+        }
+        // Keeps the compiler from carrying the last eight counts in registers beside memory.
+        asm volatile("" ::: "memory");
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        ++tables[0][bits_of(values[i]) >> 23];
+    }
+}
+
+} // namespace
+
+FOR_THIS_MACHINE int64_t count_zeros(const float* values, int64_t count) {
+    Ints zeros = {};
+    const int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Ints bits;
+        load(values + i, bits);
+        zeros -= (bits & 0x7fffffff) == 0;
+    }
+    int64_t sum = sum_of(zeros);
+    for (int64_t i = whole; i < count; ++i) sum += bits_of(values[i]) << 1 == 0;
+    return sum;
+}
+
+void TableCounter::add(const Tile& tile) {
+    add_to_tables(tile.values, tile.count, tables_);
+}
+
+void TableCounter::finish(Octaves& octaves) {
+    for (int i = 0; i < 512; ++i)
+        octaves[i & 255 ? i : 0] += tables_[0][i] + tables_[1][i] + tables_[2][i] + tables_[3][i];
+}
+
+namespace {
+
+constexpr int64_t WORDS = 16, BLOCK = 16 * WORDS;
+constexpr uint32_t WINDOW = 32, EACH_BYTE = 0x01010101;
+// Octaves of the window above the largest element of the first tile.
+constexpr uint32_t HEADROOM = 3;
+// Blocks until a byte of sixteens may be full.
+constexpr int64_t MOST_BLOCKS = 255;
+
+// low + a + b, as a sum and its carry.
+template <typename Words>
+[[gnu::always_inline]] inline Words add_bits(Words& low, const Words& a, const Words& b) {
+    const Words with_a = low ^ a, with_b = low ^ b, carry = low ^ (with_a & with_b);
+    low = with_a ^ b;
+    return carry;
+}
+
+// Adds 2 to the power of LEVEL words to the digits below, and returns what they carry.
+template <int LEVEL, typename Words>
+[[gnu::always_inline]] inline Words add_words(const Words* words, Words* digits) {
+    if constexpr (LEVEL == 0) {
+        return *words;
+    } else {
+        const Words first = add_words<LEVEL - 1>(words, digits);
+        const Words second = add_words<LEVEL - 1>(words + (1 << (LEVEL - 1)), digits);
+        return add_bits(digits[LEVEL - 1], first, second);
+    }
+}
+
+} // namespace
+
+bool SliceCounter::fits_this_machine() {
+#if defined(__x86_64__)
+    static const bool fits = __builtin_cpu_supports("avx512f");
+    return fits;
+#else
+    return false;
+#endif
+}
+
+[[gnu::always_inline]] inline void SliceCounter::Slices::add(const Words* words) {
+    const Words carry = add_words<4>(words, digits);
+    for (int bit = 0; bit < 8; ++bit) sixteens[bit] += carry >> bit & EACH_BYTE;
+}
+
+WITH_AVX512 void SliceCounter::Slices::take(uint32_t* counts) {
+    for (int bit = 0; bit < 8; ++bit) {
+        Words rest = {};
+        for (int digit = 0; digit < 4; ++digit) rest += (digits[digit] >> bit & EACH_BYTE) << digit;
+        for (int byte = 0; byte < 4; ++byte) {
+            const Words count = (rest >> 8 * byte & 255u) + ((sixteens[bit] >> 8 * byte & 255u) << 4);
+            counts[8 * byte + bit] = sum_of(count);
+        }
+    }
+    *this = Slices();
+}
+
+// How many of the elements lie in the window.
+WITH_AVX512 uint32_t SliceCounter::add_blocks(const float* values, int64_t blocks) {
+    // In registers while the loop runs.
+    Slices all = all_, negative = negative_;
+    Words inside = {};
+    for (int64_t block = 0; block < blocks; ++block, values += BLOCK) {
+        Words any[16], below[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) {
+            Words bits;
+            load(values + i * WORDS, bits);
+            const Words octave = (bits >> 23 & 255u) - base_;
+            const Words is_inside = Words(octave < WINDOW); // all ones where it is
+            inside -= is_inside;
+            any[i] = ((Words{} + 1u) << (octave & (WINDOW - 1))) & is_inside;
+            below[i] = any[i] & -(bits >> 31);
+        }
+        all.add(any);
+        negative.add(below);
+    }
+    all_ = all;
+    negative_ = negative;
+    blocks_ += blocks;
+    return sum_of(inside);
+}
+
+void SliceCounter::flush() {
+    uint32_t all[WINDOW] = {}, negative[WINDOW] = {};
+    all_.take(all);
+    negative_.take(negative);
+    for (uint32_t i = 0; i < WINDOW && base_ + i < 256; ++i) {
+        seen_[base_ + i] += all[i] - negative[i];
+        seen_[256 + base_ + i] += negative[i];
+    }
+    blocks_ = 0;
+}
+
+// Elements that are not in a window of so many octaves and not 0.
+void SliceCounter::add_outside(const float* values, int64_t count, uint32_t window) {
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t bits = bits_of(values[i]);
+        if ((bits >> 23 & 255) - base_ >= window && bits << 1) ++seen_[bits >> 23];
+    }
+}
+
+void SliceCounter::add(const Tile& tile) {
+    const int64_t blocks = tile.count / BLOCK, whole = blocks * BLOCK;
+    // Beyond the window, or so far down in it that smaller elements would be below.
+    const auto top = uint32_t(tile.largest) >> 23;
+    const bool is_beside = top > 0 && (top - base_ >= WINDOW || top - base_ < WINDOW / 2);
+    if (is_beside || blocks_ + blocks > MOST_BLOCKS) flush();
+    if (is_beside) base_ = std::max<int32_t>(int32_t(top + HEADROOM) - int32_t(WINDOW) + 1, 1);
+    const int64_t inside = add_blocks(tile.values, blocks);
+    const int64_t zeros = inside < whole ? count_zeros(tile.values, whole) : 0;
+    if (inside + zeros < whole) add_outside(tile.values, whole, WINDOW);
+    const auto* rest = tile.values + whole;
+    const int64_t rest_count = tile.count - whole;
+    add_outside(rest, rest_count, 0);
+    seen_[0] += uint32_t(zeros + count_zeros(rest, rest_count));
+}
+
+void SliceCounter::finish(Octaves& octaves) {
+    flush();
+    for (int i = 0; i < 512; ++i) octaves[i & 255 ? i : 0] += seen_[i];
+}
+
+} // namespace gradwatch
