@@ -20,6 +20,19 @@ namespace {
 // By bits: compared as a number, a denormal is 0 where the processor flushes denormals.
 uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 
+FOR_THIS_MACHINE uint32_t count_zeros(const float* values, int64_t count) {
+    Ints zeros = {};
+    const int64_t whole = count - count % LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Ints bits;
+        load(values + i, bits);
+        zeros -= (bits & 0x7fffffff) == 0;
+    }
+    auto sum = uint32_t(sum_of(zeros));
+    for (int64_t i = whole; i < count; ++i) sum += bits_of(values[i]) << 1 == 0;
+    return sum;
+}
+
 // Two elements a load, since loads are what the loop is short of.
 FOR_THIS_MACHINE void add_to_tables(const float* values, int64_t count, uint32_t (*tables)[512]) {
     const int64_t whole = count - count % LANES;
@@ -40,26 +53,24 @@ FOR_THIS_MACHINE void add_to_tables(const float* values, int64_t count, uint32_t
 
 } // namespace
 
-FOR_THIS_MACHINE int64_t count_zeros(const float* values, int64_t count) {
-    Ints zeros = {};
-    const int64_t whole = count - count % LANES;
-    for (int64_t i = 0; i < whole; i += LANES) {
-        Ints bits;
-        load(values + i, bits);
-        zeros -= (bits & 0x7fffffff) == 0;
-    }
-    int64_t sum = sum_of(zeros);
-    for (int64_t i = whole; i < count; ++i) sum += bits_of(values[i]) << 1 == 0;
-    return sum;
-}
-
 void TableCounter::add(const Tile& tile) {
+    const auto small = [&] {
+        return tables_[0][0] + tables_[1][0] + tables_[2][0] + tables_[3][0] + tables_[0][256] + tables_[1][256] +
+            tables_[2][256] + tables_[3][256];
+    };
+    const auto before = small();
     add_to_tables(tile.values, tile.count, tables_);
+    // Most tiles have neither zeros nor denormals, which would have to be told apart.
+    if (small() > before) zeros_ += count_zeros(tile.values, tile.count);
 }
 
 void TableCounter::finish(Octaves& octaves) {
-    for (int i = 0; i < 512; ++i)
-        octaves[i & 255 ? i : 0] += tables_[0][i] + tables_[1][i] + tables_[2][i] + tables_[3][i];
+    for (int i = 0; i < 512; ++i) {
+        const uint32_t count = tables_[0][i] + tables_[1][i] + tables_[2][i] + tables_[3][i];
+        (i & 255 ? octaves.buckets[i] : octaves.denormals) += count;
+    }
+    octaves.zeros += zeros_;
+    octaves.denormals -= zeros_;
 }
 
 namespace {
@@ -119,11 +130,10 @@ WITH_AVX512 void SliceCounter::Slices::take(uint32_t* counts) {
     *this = Slices();
 }
 
-// How many of the elements lie in the window.
-WITH_AVX512 uint32_t SliceCounter::add_blocks(const float* values, int64_t blocks) {
+WITH_AVX512 int64_t SliceCounter::add_blocks(const float* values, int64_t blocks) {
     // In registers while the loop runs.
     Slices all = all_, negative = negative_;
-    Words inside = {};
+    Words inside = {}, zeros = {};
     for (int64_t block = 0; block < blocks; ++block, values += BLOCK) {
         Words any[16], below[16];
 #pragma GCC unroll 16
@@ -133,6 +143,7 @@ WITH_AVX512 uint32_t SliceCounter::add_blocks(const float* values, int64_t block
             const Words octave = (bits >> 23 & 255u) - base_;
             const Words is_inside = Words(octave < WINDOW); // all ones where it is
             inside -= is_inside;
+            zeros -= Words(bits << 1 == 0);
             any[i] = ((Words{} + 1u) << (octave & (WINDOW - 1))) & is_inside;
             below[i] = any[i] & -(bits >> 31);
         }
@@ -142,7 +153,8 @@ WITH_AVX512 uint32_t SliceCounter::add_blocks(const float* values, int64_t block
     all_ = all;
     negative_ = negative;
     blocks_ += blocks;
-    return sum_of(inside);
+    seen_.zeros += sum_of(zeros);
+    return int64_t(sum_of(inside)) + sum_of(zeros);
 }
 
 void SliceCounter::flush() {
@@ -150,8 +162,8 @@ void SliceCounter::flush() {
     all_.take(all);
     negative_.take(negative);
     for (uint32_t i = 0; i < WINDOW && base_ + i < 256; ++i) {
-        seen_[base_ + i] += all[i] - negative[i];
-        seen_[256 + base_ + i] += negative[i];
+        seen_.buckets[base_ + i] += all[i] - negative[i];
+        seen_.buckets[256 + base_ + i] += negative[i];
     }
     blocks_ = 0;
 }
@@ -160,7 +172,9 @@ void SliceCounter::flush() {
 void SliceCounter::add_outside(const float* values, int64_t count, uint32_t window) {
     for (int64_t i = 0; i < count; ++i) {
         const uint32_t bits = bits_of(values[i]);
-        if ((bits >> 23 & 255) - base_ >= window && bits << 1) ++seen_[bits >> 23];
+        const uint32_t exponent = bits >> 23 & 255;
+        if (exponent - base_ < window || bits << 1 == 0) continue;
+        ++(exponent ? seen_.buckets[bits >> 23] : seen_.denormals);
     }
 }
 
@@ -171,18 +185,17 @@ void SliceCounter::add(const Tile& tile) {
     const bool is_beside = top > 0 && (top - base_ >= WINDOW || top - base_ < WINDOW / 2);
     if (is_beside || blocks_ + blocks > MOST_BLOCKS) flush();
     if (is_beside) base_ = std::max<int32_t>(int32_t(top + HEADROOM) - int32_t(WINDOW) + 1, 1);
-    const int64_t inside = add_blocks(tile.values, blocks);
-    const int64_t zeros = inside < whole ? count_zeros(tile.values, whole) : 0;
-    if (inside + zeros < whole) add_outside(tile.values, whole, WINDOW);
+    if (add_blocks(tile.values, blocks) < whole) add_outside(tile.values, whole, WINDOW);
     const auto* rest = tile.values + whole;
-    const int64_t rest_count = tile.count - whole;
-    add_outside(rest, rest_count, 0);
-    seen_[0] += uint32_t(zeros + count_zeros(rest, rest_count));
+    add_outside(rest, tile.count - whole, 0);
+    seen_.zeros += count_zeros(rest, tile.count - whole);
 }
 
 void SliceCounter::finish(Octaves& octaves) {
     flush();
-    for (int i = 0; i < 512; ++i) octaves[i & 255 ? i : 0] += seen_[i];
+    for (int i = 0; i < 512; ++i) octaves.buckets[i] += seen_.buckets[i];
+    octaves.zeros += seen_.zeros;
+    octaves.denormals += seen_.denormals;
 }
 
 } // namespace gradwatch

@@ -7,9 +7,11 @@
 
 namespace gradwatch {
 
-// By sign and biased exponent, the top nine bits of a float. Zeros and denormals of either sign are at 0 alone; what is not
-// finite is at 255 and 511.
-using Octaves = uint32_t[512];
+struct Octaves {
+    // By sign and biased exponent, the top nine bits of a float. What is not finite is at 255 and 511; 0 and 256 are empty.
+    uint32_t buckets[512] = {};
+    uint32_t zeros = 0, denormals = 0;
+};
 
 struct Tile {
     const float* values;
@@ -17,7 +19,6 @@ struct Tile {
     int32_t largest; // magnitude, as bits
 };
 
-int64_t count_zeros(const float* values, int64_t count);
 
 // One increment an element, into four tables, so that equal neighbours do not wait for each other.
 class TableCounter {
@@ -28,6 +29,7 @@ public:
 
 private:
     uint32_t tables_[4][512] = {};
+    uint32_t zeros_ = 0;
 };
 
 // Turns each element into a word with one bit set, the octave's, and adds up the words bit by bit: a positional population
@@ -49,13 +51,14 @@ private:
         void take(uint32_t* counts);
     };
     void flush();
-    uint32_t add_blocks(const float* values, int64_t blocks);
+    // Returns how many elements lie in the window or are 0.
+    int64_t add_blocks(const float* values, int64_t blocks);
     void add_outside(const float* values, int64_t count, uint32_t window);
 
     Slices all_, negative_;
     int64_t blocks_ = 0;    // that the slices hold
     uint32_t base_ = NEVER; // biased exponent of the window's first octave
-    Octaves seen_ = {};
+    Octaves seen_;
     static constexpr uint32_t NEVER = 1 << 20;
 };
 

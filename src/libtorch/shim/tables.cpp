@@ -54,8 +54,8 @@ struct Norms {
 
 struct Distribution {
     double sum = 0.0;
-    double zeros = 0.0, denormals = 0.0, nans = 0.0, infinities[2] = {};
-    Octaves octaves = {};
+    double nans = 0.0, infinities[2] = {};
+    Octaves octaves;
 };
 
 // What one pass over the elements of a tile tells.
@@ -145,10 +145,7 @@ void add_piece(const T* values, int64_t count, Norms& norms, Distribution* distr
             norms.add({sums.squares, std::bit_cast<float>(sums.largest)});
         });
     SliceCounter::fits_this_machine() && count >= FEWEST_SLICED ? count_all(SliceCounter()) : count_all(TableCounter());
-    if (distribution->octaves[0] > 0)
-        each_tile([&](const float* tile, int64_t length) { distribution->zeros += double(count_zeros(tile, length)); });
-    distribution->denormals = distribution->octaves[0] - distribution->zeros;
-    if (distribution->octaves[255] + distribution->octaves[511] > 0)
+    if (distribution->octaves.buckets[255] + distribution->octaves.buckets[511] > 0)
         each_tile([&](const float* tile, int64_t length) { split_non_finite(tile, length, *distribution); });
 }
 
@@ -160,11 +157,11 @@ void add_piece(const double* values, int64_t count, Norms& norms, Distribution* 
         norms.add({value * value, std::fabs(value)});
         if (!distribution) continue;
         distribution->sum += value;
-        if (value == 0.0) ++distribution->zeros;
+        if (value == 0.0) ++distribution->octaves.zeros;
         else if (std::isnan(value)) ++distribution->nans;
         else if (std::isinf(value)) ++distribution->infinities[value < 0.0];
-        else if (std::fabs(value) < std::numeric_limits<double>::min()) ++distribution->denormals;
-        else ++distribution->octaves[(value < 0.0) * 256 + std::clamp(std::ilogb(value), -126, 127) + 127];
+        else if (std::fabs(value) < std::numeric_limits<double>::min()) ++distribution->octaves.denormals;
+        else ++distribution->octaves.buckets[(value < 0.0) * 256 + std::clamp(std::ilogb(value), -126, 127) + 127];
     }
 }
 
@@ -196,12 +193,12 @@ void add_to_row(const Norms& norms, double* row) {
 }
 
 void add_to_row(const Distribution& seen, int64_t smallest, double* row) {
-    row[ZEROS] += seen.zeros;
-    row[DENORMALS] += seen.denormals;
+    row[ZEROS] += seen.octaves.zeros;
+    row[DENORMALS] += seen.octaves.denormals;
     row[NANS] += seen.nans;
     row[INFINITIES] += seen.infinities[0];
     row[NEGATIVE_INFINITIES] += seen.infinities[1];
-    const auto *positive = seen.octaves + 1, *negative = seen.octaves + 257;
+    const auto *positive = seen.octaves.buckets + 1, *negative = seen.octaves.buckets + 257;
     const int64_t denormal = smallest - FIRST_EXPONENT;
     for (int64_t i = 0; i < denormal; ++i) row[DENORMALS] += double(negative[i]) + double(positive[i]);
     for (int64_t i = denormal; i < EXPONENTS; ++i) row[BUCKETS + i] += negative[i];
