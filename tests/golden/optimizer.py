@@ -1,16 +1,23 @@
-"""Writes optimizer.json: steps of torch.optim.SGD and AdamW from known parameters and gradients.
+"""Writes optimizer.json: steps of PyTorch's and timm's optimizers from known parameters and gradients.
 
-Run with PyTorch 2.13: python tests/golden/optimizer.py
+Run with PyTorch 2.13 and timm 1.0: python tests/golden/optimizer.py
+
+{case: [[the six weights and two biases after the step] for each of 20 steps]}, in float32 with 9 digits, which name a
+float32 uniquely.
 """
 
 import json
 import pathlib
 
+import timm.optim
 import torch
+
+STEPS = 20
 
 # Two groups as the trainer makes them: a matrix that decays, a vector that does not.
 WEIGHT = [[0.5, -1.25, 2.0], [1e-3, -0.75, 3.0]]
 BIAS = [0.25, -2.0]
+DECAY = 0.05
 
 
 def grads(step):
@@ -20,23 +27,60 @@ def grads(step):
     return torch.tensor(weight), torch.tensor(bias)
 
 
-def run(make, steps):
+def run(make, options):
     weight, bias = (torch.nn.Parameter(torch.tensor(values)) for values in (WEIGHT, BIAS))
-    optimizer = make([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}])
+    groups = [{"params": [weight], "weight_decay": DECAY}, {"params": [bias], "weight_decay": 0.0}]
+    optimizer = make(groups, **options)
     trace = []
-    for step in range(steps):
+    for step in range(STEPS):
         weight.grad, bias.grad = grads(step)
         optimizer.step()
-        trace.append(weight.flatten().tolist() + bias.tolist())
+        trace.append([float(f"{x:.9g}") for x in weight.flatten().tolist() + bias.tolist()])
     return trace
 
 
-sgd, adamw = torch.optim.SGD, torch.optim.AdamW
+MOMENTS = {"betas": (0.9, 0.999), "eps": 1e-8}
+
 cases = {
-    "sgd": lambda groups: sgd(groups, lr=0.1, weight_decay=0.05),
-    "sgd_momentum": lambda groups: sgd(groups, lr=0.1, momentum=0.9, weight_decay=0.05),
-    "sgd_nesterov": lambda groups: sgd(groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.05),
-    "adamw": lambda groups: adamw(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    "sgd": (torch.optim.SGD, {"lr": 0.1}),
+    "sgd_momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "sgd_nesterov": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "sgd_dampening": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    # The decay is added to the gradient in adam, rmsprop, nadam and radam; it is decoupled in adamw and lion.
+    "adam": (torch.optim.Adam, {"lr": 0.01, **MOMENTS}),
+    "adamw": (torch.optim.AdamW, {"lr": 0.01, **MOMENTS}),
+    "rmsprop": (torch.optim.RMSprop, {"lr": 0.01, "alpha": 0.99, "eps": 1e-8}),
+    "rmsprop_centered_momentum": (
+        torch.optim.RMSprop,
+        {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "centered": True, "momentum": 0.9},
+    ),
+    "nadam": (torch.optim.NAdam, {"lr": 0.002, "momentum_decay": 4e-3, **MOMENTS}),
+    "radam": (torch.optim.RAdam, {"lr": 0.01, **MOMENTS}),
+    # timm would also clip the gradients of all groups together to the norm 1; None leaves them as they are. The other
+    # options are timm's defaults: without always_adapt a group that does not decay has no trust ratio.
+    "lamb": (
+        timm.optim.Lamb,
+        {
+            "lr": 0.01,
+            "betas": (0.9, 0.999),
+            "eps": 1e-6,
+            "bias_correction": True,
+            "grad_averaging": True,
+            "max_grad_norm": None,
+            "trust_clip": False,
+            "always_adapt": False,
+        },
+    ),
+    "lion": (timm.optim.Lion, {"lr": 0.001, "betas": (0.9, 0.99)}),
 }
-path = pathlib.Path(__file__).with_suffix(".json")
-path.write_text(json.dumps({name: run(make, 5) for name, make in cases.items()}, indent=1) + "\n")
+
+
+def lines(traces):
+    """JSON with one step in a line."""
+    parts = (f' "{name}": [\n  ' + ",\n  ".join(map(json.dumps, trace)) + "\n ]" for name, trace in traces.items())
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    path = pathlib.Path(__file__).with_suffix(".json")
+    path.write_text(lines({name: run(*case) for name, case in cases.items()}))
