@@ -28,9 +28,11 @@ fn main() {
         .file("src/libtorch/shim/fused.cpp")
         .file("src/libtorch/shim/hooks.cpp")
         .file("src/libtorch/shim/octaves.cpp")
+        .file("src/libtorch/shim/sums.cpp")
         .file("src/libtorch/shim/tables.cpp")
         .file("src/libtorch/shim/tensors.cpp")
         .file("src/libtorch/shim/runtime.cpp")
+        .file("src/libtorch/shim/units.cpp")
         .compile("gradwatch_shim");
     link_openmp(&lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());

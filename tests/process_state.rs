@@ -3,7 +3,8 @@
 use std::sync::{Mutex, MutexGuard};
 
 use gradwatch::{
-    config::Config,
+    clipping::Clipping,
+    config::{ClippingMode, Config},
     events::RunFolder,
     gradient::{GradientMonitor, Measurement},
     libtorch::{Detail, OpCounter, OpCounts, foreach_norm, generator_state, set_generator_state, tensor_table},
@@ -104,12 +105,43 @@ fn sums_do_not_depend_on_the_number_of_threads() {
 fn a_measurement_without_a_reading_never_waits_for_the_device() {
     let _alone = alone();
     let params = params_with_grads(20);
-    let grads: Vec<_> = params.iter().map(|param| ("p", param.grad())).collect();
-    let ((), counts) = counted(|| {
-        let measurement = Measurement::of(grads, Detail::Distribution).unwrap();
-        gradwatch::clipping::ClipOutcome::by_norm(&measurement, 1.0).unwrap();
-    });
+    let grads = || params.iter().map(|param| ("p", param.grad()));
+    let (_, counts) = counted(|| Measurement::of(grads(), Detail::Distribution).unwrap());
     assert_eq!(counts.host_syncs(), 0, "{counts:?}");
+}
+
+/// A clip of each mode over so many parameters.
+fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
+    let count_one = |&mode: &ClippingMode| {
+        let toml = format!(
+            "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nclipping.mode = \"{mode}\""
+        );
+        let config = Config::parse(&toml, "clip").unwrap().clipping;
+        let names: Vec<String> = (0..count).map(|index| format!("p{index}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut clipping = Clipping::new(&config, &names, "head", Device::Cpu).unwrap();
+        let params = params_with_grads(count);
+        // The first call lays out what the others find.
+        clipping.clip_in_place(&params).unwrap();
+        let (outcome, counts) = counted(|| clipping.clip_in_place(&params));
+        outcome.unwrap();
+        (mode, counts)
+    };
+    ClippingMode::ALL.iter().map(count_one).collect()
+}
+
+#[test]
+fn no_clip_waits_for_the_device_and_its_ops_do_not_grow_with_the_parameters() {
+    let _alone = alone();
+    // Vectors of a unit or tensor each are of any length; all else is done for all tensors at once.
+    for ((mode, few), (_, many)) in clip_counts(10).into_iter().zip(clip_counts(40)) {
+        assert_eq!(few.host_syncs(), 0, "{mode}: {few:?}");
+        // On the CPU libtorch's own list operations are loops over these.
+        let looped = ["aten::clamp_min_", "aten::clamp_max_", "aten::mul_"];
+        let own = |counts: &OpCounts| counts.total() - looped.iter().map(|name| counts.of(name)).sum::<u64>();
+        assert_eq!(own(&few), own(&many), "{mode}");
+        assert!(own(&few) <= 120, "{mode}: {few:?}");
+    }
 }
 
 #[test]

@@ -1,64 +1,167 @@
 //! Keeping gradients small, on the device and without a sync.
 //!
-//! The coefficient of a clip is a device scalar. A loop of one's own multiplies the gradients by it with
-//! [`clip_grad_norm`]; the trainer hands its inverse to the fused optimizer as `grad_scale`, which saves that pass.
+//! | mode | rule | on the device, beside the norms that were taken anyway |
+//! |---|---|---|
+//! | norm | one factor for all: Pascanu et al. 2013 | about 8 ops on scalars; other p than 2 and infinity: a list norm |
+//! | value | each element to ±clip_value | two list ops and the norms of what is left |
+//! | agc | each unit to a share of its weights' norm: [`Agc`] | CPU: two passes that read and one that writes what is clipped; CUDA: four ops for each tensor, since libtorch has no list norm by row |
+//! | autoclip | one factor, from a percentile of past norms: [`Autoclip`] | a sort of the history and about 20 ops on scalars |
+//! | zclip | one factor, from mean and variance of past norms: [`Zclip`] | about 40 ops on scalars |
+//! | adagc | one factor for each tensor, from its past norms: [`Adagc`] | about 30 ops on vectors of the tensors, one scaling |
+//!
+//! None waits for the device. Where there is one factor for all, the trainer hands its inverse to the fused optimizer as
+//! `grad_scale`, which saves a pass over the gradients. Whether the step is finite is found out before any mode sees it: a bad
+//! step clips nothing, enters no history, and is skipped by the optimizer.
 
-use tch::{Kind, Tensor};
+mod adagc;
+mod agc;
+mod autoclip;
+mod norm;
+mod outcome;
+mod value;
+mod zclip;
+
+use tch::{Device, Tensor};
+
+pub use adagc::Adagc;
+pub use agc::Agc;
+pub use autoclip::Autoclip;
+pub use outcome::ClipOutcome;
+pub use zclip::Zclip;
 
 use crate::{
+    config::{AgcCompat, ClippingConfig, ClippingMode, matches},
     gradient::{GradientError, Measurement},
     libtorch::foreach_multiply,
 };
 
-/// Added to the total norm before the division, as torch's `clip_grad_norm_` does.
-const EPS: f64 = 1e-6;
-
-/// What a clip did; all of it still on the device.
-pub struct ClipOutcome {
-    /// L2 norm of all gradients before the clip: shape `[]`, f64.
-    pub total_norm: Tensor,
-    /// What the gradients are multiplied by, at most 1; 1 where the step must not be taken: shape `[]`, f32.
-    pub clip_coef: Tensor,
-    /// 1 where the step must not be taken, else 0: shape `[]`, f32. See [`Measurement::found_inf`].
-    pub found_inf: Tensor,
-    clips: bool,
+/// The gradients of one step, as a clip is given them.
+pub struct StepGradients<'a> {
+    /// The parameters that have a gradient.
+    pub params: &'a [Tensor],
+    /// The gradient of each.
+    pub grads: &'a [Tensor],
+    /// The place of each among all parameters, which does not change from step to step.
+    pub positions: &'a [usize],
+    /// The norms of the gradients, in their order.
+    pub measurement: &'a Measurement,
 }
 
-impl ClipOutcome {
-    /// No clip: the coefficient is 1.
+impl StepGradients<'_> {
+    fn copies(&self) -> Vec<Tensor> {
+        self.grads.iter().map(Tensor::shallow_clone).collect()
+    }
+}
+
+/// A way of clipping, with what it remembers.
+#[derive(Debug)]
+pub enum Clipping {
+    /// Not at all.
+    None,
+    /// Every element to ±`clip_value`.
+    Value {
+        /// The largest absolute value that passes.
+        clip_value: f64,
+    },
+    /// The total norm to at most `max_norm`.
+    Norm {
+        /// The largest norm that passes.
+        max_norm: f64,
+        /// p of the norm: from 1 to infinity.
+        norm_type: f64,
+    },
+    /// Adaptive gradient clipping.
+    Agc(Agc),
+    /// A percentile of past norms.
+    Autoclip(Autoclip),
+    /// Spikes of the norm.
+    Zclip(Zclip),
+    /// Each tensor by its own past.
+    Adagc(Adagc),
+}
+
+impl Clipping {
+    /// What a config asks for, over all parameters of a model by name. `head` names the model's last linear layer, which AGC
+    /// leaves alone unless `clipping.agc.exclude` says otherwise.
     ///
     /// # Errors
-    /// Where libtorch refuses.
-    pub fn unclipped(measurement: &Measurement) -> Result<Self, GradientError> {
-        let total_norm = measurement.total_norm().shallow_clone();
-        let clip_coef = total_norm.f_ones_like()?.f_to_kind(Kind::Float)?;
-        Ok(Self { total_norm, clip_coef, found_inf: measurement.found_inf().shallow_clone(), clips: false })
+    /// Where libtorch has no memory.
+    pub fn new(config: &ClippingConfig, names: &[&str], head: &str, device: Device) -> Result<Self, GradientError> {
+        Ok(match config.mode {
+            ClippingMode::None => Self::None,
+            ClippingMode::Value => Self::Value { clip_value: config.clip_value },
+            ClippingMode::Norm => Self::Norm { max_norm: config.max_norm, norm_type: config.norm_type },
+            ClippingMode::Agc => Self::Agc(agc(config, names, head)),
+            ClippingMode::Autoclip => {
+                Self::Autoclip(Autoclip::new(config.autoclip.percentile, config.autoclip.history, device)?)
+            }
+            ClippingMode::Zclip => Self::Zclip(Zclip::new(config.zclip.clone(), device)?),
+            ClippingMode::Adagc => Self::Adagc(Adagc::new(config.adagc.clone(), names.len(), device)?),
+        })
     }
 
-    /// The clip to a total norm of at most `max_norm`: min(max_norm / (total_norm + 1e-6), 1), as
-    /// torch.nn.utils.clip_grad_norm_ (Pascanu et al. 2013, arXiv:1211.5063).
-    ///
-    /// A total norm that is not finite gives 1 here: torch's rule would turn an infinity in one gradient into zeros in
-    /// all healthy ones, and a NaN into NaNs everywhere.
+    /// Clips, or finds the one factor by which an optimizer has to; see [`ClipOutcome::grad_scale`]. No sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub fn by_norm(measurement: &Measurement, max_norm: f64) -> Result<Self, GradientError> {
-        let total_norm = measurement.total_norm().shallow_clone();
-        let coefficient = total_norm.f_add_scalar(EPS)?.f_reciprocal()?.f_mul_scalar(max_norm)?.f_clamp_max(1.0)?;
-        let found_inf = measurement.found_inf().shallow_clone();
-        let clip_coef = coefficient.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, 1.0)?.f_to_kind(Kind::Float)?;
-        Ok(Self { total_norm, clip_coef, found_inf, clips: true })
+    pub fn clip(&mut self, gradients: &StepGradients<'_>) -> Result<ClipOutcome, GradientError> {
+        let _no_grad = tch::no_grad_guard();
+        match self {
+            Self::None => ClipOutcome::unclipped(gradients),
+            Self::Value { clip_value } => value::clip(gradients, *clip_value),
+            Self::Norm { max_norm, norm_type } => norm::clip(gradients, *max_norm, *norm_type),
+            Self::Agc(agc) => agc.clip(gradients),
+            Self::Autoclip(autoclip) => autoclip.clip(gradients),
+            Self::Zclip(zclip) => zclip.clip(gradients),
+            Self::Adagc(adagc) => adagc.clip(gradients),
+        }
     }
 
-    /// What a fused optimizer divides the gradients by: 1 / `clip_coef`, shape `[]`, f32. `None` where nothing clips, which
-    /// spares the kernel a write of every gradient.
+    /// Clips the gradients of these parameters in place: all that a loop of one's own needs, between backward and the
+    /// optimizer. Parameters without a gradient are passed over; [`ClipOutcome::found_inf`] says whether to step. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
-    pub fn grad_scale(&self) -> Result<Option<Tensor>, GradientError> {
-        Ok(if self.clips { Some(self.clip_coef.f_reciprocal()?) } else { None })
+    /// Where gradients are sparse, or do not share one device and one floating dtype.
+    pub fn clip_in_place(&mut self, params: &[Tensor]) -> Result<ClipOutcome, GradientError> {
+        let with_grad = params.iter().enumerate().map(|(position, param)| (position, param, param.grad()));
+        let (mut positions, mut reached, mut grads) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, param, grad) in with_grad.filter(|(.., grad)| grad.defined()) {
+            positions.push(position);
+            reached.push(param.shallow_clone());
+            grads.push(grad);
+        }
+        let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
+        let (params, grads) = (&reached[..], &grads[..]);
+        let outcome = self.clip(&StepGradients { params, grads, positions: &positions, measurement: &measurement })?;
+        if outcome.grad_scale()?.is_some() && !grads.is_empty() {
+            foreach_multiply(grads, &outcome.clip_coef)?;
+        }
+        Ok(outcome)
     }
+
+    /// What the mode remembers from step to step, by name. The tensors are the state itself: copied into, they put it back.
+    pub fn state(&self) -> Vec<(&'static str, Tensor)> {
+        match self {
+            Self::None | Self::Value { .. } | Self::Norm { .. } | Self::Agc(_) => Vec::new(),
+            Self::Autoclip(autoclip) => autoclip.state(),
+            Self::Zclip(zclip) => zclip.state(),
+            Self::Adagc(adagc) => adagc.state(),
+        }
+    }
+}
+
+fn agc(config: &ClippingConfig, names: &[&str], head: &str) -> Agc {
+    let options = &config.agc;
+    let is_timm = options.compat == AgcCompat::Timm;
+    let is_head = |name: &str| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
+    let is_clipped = |(index, name): (usize, &&str)| match &options.exclude {
+        Some(patterns) => !patterns.iter().any(|pattern| matches(pattern, name)),
+        // timm takes the last two parameters for the head.
+        None if is_timm => index + 2 < names.len(),
+        None => !is_head(name),
+    };
+    let is_clipped = names.iter().enumerate().map(is_clipped).collect();
+    Agc::new(options.clip_factor, options.eps, is_timm, is_clipped)
 }
 
 /// Scales all gradients in place so that their total L2 norm is at most `max_norm`. No device sync.
@@ -69,7 +172,8 @@ impl ClipOutcome {
 /// Where the gradients are sparse, or do not share one device and one floating dtype.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<ClipOutcome, GradientError> {
     let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
-    let outcome = ClipOutcome::by_norm(&measurement, max_norm)?;
+    let gradients = StepGradients { params: &[], grads, positions: &[], measurement: &measurement };
+    let outcome = norm::clip(&gradients, max_norm, 2.0)?;
     if !grads.is_empty() {
         foreach_multiply(grads, &outcome.clip_coef)?;
     }

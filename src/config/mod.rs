@@ -13,10 +13,12 @@
 //! assert_eq!(lines[1], "run.max_epoch: unknown key; did you mean run.max_epochs?");
 //! ```
 
+mod clipping;
 mod data;
 mod model;
 mod names;
 mod nearest;
+mod pattern;
 mod reader;
 mod sections;
 mod train;
@@ -29,12 +31,17 @@ use std::{
 use serde::Serialize;
 use toml::{Table, Value};
 
+pub use clipping::{
+    AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
+    ZclipOption,
+};
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
+pub use pattern::matches;
 pub use train::{
-    ClassBalance, ClippingConfig, ClippingMode, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
-    MonitorPreset, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    ClassBalance, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset, NonFinite,
+    OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
@@ -149,7 +156,7 @@ impl Config {
         let loss = sections::loss(root.section("loss"));
         let optimizer = sections::optimizer(root.section("optimizer"));
         let schedule = sections::schedule(root.section("schedule"), &run);
-        let clipping = sections::clipping(root.section("clipping"));
+        let clipping = ClippingConfig::read(root.section("clipping"));
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));
         let early_stopping = sections::early_stopping(root.section("early_stopping"));

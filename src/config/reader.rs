@@ -63,6 +63,14 @@ impl FromToml for Vec<f64> {
     }
 }
 
+impl FromToml for Vec<String> {
+    const WANT: &'static str = "a list of strings";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(String::from_toml).collect()
+    }
+}
+
 impl FromToml for [f64; 2] {
     const WANT: &'static str = "a list of two numbers";
 

@@ -5,36 +5,36 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::{
-    Activation, Architecture, Augment, ClassBalance, ClippingConfig, ClippingMode, DataConfig, EarlyStoppingConfig,
-    EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
-    MonitorPreset, Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig,
-    ScheduleName, Source, reader::Section,
+    Activation, Architecture, Augment, ClassBalance, DataConfig, EarlyStoppingConfig, EvaluateConfig, Fan,
+    Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset, NonFinite,
+    Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    Source, reader::Section,
 };
 
-const ABOVE_ZERO: &str = "a number above 0";
-const FROM_ZERO: &str = "a number from 0";
-const AT_LEAST_ONE: &str = "a whole number from 1";
-const SHARE: &str = "a number from 0 to 1";
+pub(super) const ABOVE_ZERO: &str = "a number above 0";
+pub(super) const FROM_ZERO: &str = "a number from 0";
+pub(super) const AT_LEAST_ONE: &str = "a whole number from 1";
+pub(super) const SHARE: &str = "a number from 0 to 1";
 
 /// Numbers that end up in f32 arithmetic must stay numbers there, and not become 0.
-fn above_zero(value: &f64) -> bool {
+pub(super) fn above_zero(value: &f64) -> bool {
     let value = *value as f32;
     value > 0.0 && value.is_finite()
 }
 
-fn from_zero(value: &f64) -> bool {
+pub(super) fn from_zero(value: &f64) -> bool {
     *value == 0.0 || above_zero(value)
 }
 
-fn share(value: &f64) -> bool {
+pub(super) fn share(value: &f64) -> bool {
     (0.0..=1.0).contains(value)
 }
 
-fn below_one(value: &f64) -> bool {
+pub(super) fn below_one(value: &f64) -> bool {
     (0.0..1.0).contains(value)
 }
 
-fn finite(value: &f64) -> bool {
+pub(super) fn finite(value: &f64) -> bool {
     value.is_finite()
 }
 
@@ -177,6 +177,7 @@ pub(super) fn optimizer(mut table: Section<'_>) -> OptimizerConfig {
         betas: table.get("betas", [0.9, 0.999], betas, "[beta1, beta2], from 0, below 1"),
         eps: table.get("eps", 1e-8, above_zero, ABOVE_ZERO),
         accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+        non_finite: table.choice("non_finite").unwrap_or(NonFinite::Skip),
         max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
     };
     if config.nesterov && config.momentum == 0.0 {
@@ -207,15 +208,6 @@ pub(super) fn schedule(mut table: Section<'_>, run: &RunConfig) -> ScheduleConfi
         let got = format!("got {} for a run whose length in steps is unknown", config.name);
         table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
     }
-    table.finish();
-    config
-}
-
-pub(super) fn clipping(mut table: Section<'_>) -> ClippingConfig {
-    let config = ClippingConfig {
-        mode: table.choice("mode").unwrap_or(ClippingMode::None),
-        max_norm: table.get("max_norm", 1.0, above_zero, ABOVE_ZERO),
-    };
     table.finish();
     config
 }

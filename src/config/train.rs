@@ -61,6 +61,18 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What becomes of a step whose gradient is not finite.
+    pub enum NonFinite {
+        /// It leaves weights, moments, clipping and schedule as they were.
+        Skip = "skip",
+        /// The same, and the run ends.
+        Stop = "stop",
+        /// The elements that are not finite become 0, and the step is taken.
+        Zero = "zero",
+    }
+}
+
 /// The `[optimizer]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OptimizerConfig {
@@ -82,7 +94,9 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Micro-batches whose gradients are averaged into one step.
     pub accumulation_steps: usize,
-    /// Steps in a row that may be skipped for a non-finite gradient before the run ends.
+    /// What becomes of a step whose gradient is not finite.
+    pub non_finite: NonFinite,
+    /// Steps in a row that may have a gradient that is not finite before the run ends.
     pub max_skipped_steps: u64,
 }
 
@@ -129,25 +143,6 @@ pub struct ScheduleConfig {
     pub base_momentum: f64,
     /// one_cycle: momentum at both ends.
     pub max_momentum: f64,
-}
-
-named_enum! {
-    /// How gradients are kept small.
-    pub enum ClippingMode {
-        /// Not at all.
-        None = "none",
-        /// All gradients together, to a total L2 norm of `max_norm` (Pascanu et al. 2013).
-        Norm = "norm",
-    }
-}
-
-/// The `[clipping]` table, validated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ClippingConfig {
-    /// How gradients are kept small.
-    pub mode: ClippingMode,
-    /// norm: the largest total norm that passes.
-    pub max_norm: f64,
 }
 
 named_enum! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, GradientStatistics, TensorStatistics};
-use crate::libtorch::{Detail, HostBlock, HostValues, Part, tensor_table};
+use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, tensor_table};
 
 /// A table of statistics with a row for each tensor. Making one takes one pass over the tensors and no device sync.
 #[derive(Debug)]
@@ -61,6 +61,22 @@ impl Measurement {
     /// L2 norm of all tensors as one vector: shape `[]`, f64, on their device.
     pub fn total_norm(&self) -> &Tensor {
         &self.total_norm
+    }
+
+    /// Squared L2 norm of each tensor: shape `[tensors]`, f64, on their device.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn squares(&self) -> Result<Tensor, GradientError> {
+        Ok(self.table.f_select(1, column::SQUARES as i64)?)
+    }
+
+    /// Largest absolute value of each tensor: shape `[tensors]`, f64, on their device; NaN where an element is.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn largest(&self) -> Result<Tensor, GradientError> {
+        Ok(self.table.f_select(1, column::LARGEST as i64)?)
     }
 
     /// 1 where an optimizer must not step on these gradients, else 0: shape `[]`, f32, on their device. That is where one

@@ -54,6 +54,7 @@ unsafe extern "C" {
     fn gw_hook_remove(hook: *mut RawHook);
     fn gw_event_record(device: c_int, out: *mut *mut RawEvent) -> *mut c_char;
     fn gw_event_elapsed(from: *mut RawEvent, to: *mut RawEvent, millis: *mut f64) -> *mut c_char;
+    fn gw_event_wait(mark: *mut RawEvent) -> *mut c_char;
     fn gw_event_free(mark: *mut RawEvent);
     fn gw_foreach_norm(
         tensors: *const *const C_tensor,
@@ -61,13 +62,13 @@ unsafe extern "C" {
         norm_type: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    fn gw_foreach_multiply(tensors: *const *const C_tensor, count: usize, factor: *const C_tensor) -> *mut c_char;
-    fn gw_foreach_add(tensors: *const *const C_tensor, count: usize, addend: *const C_tensor) -> *mut c_char;
-    fn gw_foreach_copy(into: *const *const C_tensor, from: *const *const C_tensor, count: usize) -> *mut c_char;
-    fn gw_foreach_subtract(
-        from: *const *const C_tensor,
-        subtrahends: *const *const C_tensor,
+    fn gw_foreach(
+        operation: c_int,
+        tensors: *const *const C_tensor,
+        others: *const *const C_tensor,
         count: usize,
+        scalar: *const C_tensor,
+        bound: f64,
     ) -> *mut c_char;
     fn gw_table(
         tensors: *const *const C_tensor,
@@ -75,6 +76,20 @@ unsafe extern "C" {
         with_distribution: c_int,
         use_aten: c_int,
         out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn gw_unit_squares(
+        tensors: *const *const C_tensor,
+        count: usize,
+        units: *const i64,
+        use_aten: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn gw_scale_units(
+        tensors: *const *const C_tensor,
+        count: usize,
+        units: *const i64,
+        factors: *const C_tensor,
+        use_aten: c_int,
     ) -> *mut c_char;
     fn gw_activation_sums(
         inputs: *const C_tensor,
@@ -238,6 +253,11 @@ impl Event {
         check("Event::elapsedTime", unsafe { gw_event_elapsed(earlier.0, self.0, &mut millis) })?;
         Ok(millis)
     }
+
+    pub(super) fn wait(&self) -> Result<(), LibtorchError> {
+        // SAFETY: the mark is alive for the call.
+        check("Event::synchronize", unsafe { gw_event_wait(self.0) })
+    }
 }
 
 impl Drop for Event {
@@ -253,30 +273,26 @@ pub(super) fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor,
     new_tensor("_foreach_norm", |out| unsafe { gw_foreach_norm(list.as_ptr(), list.len(), norm_type, out) })
 }
 
-pub(super) fn foreach_multiply(tensors: &[Tensor], factor: &Tensor) -> Result<(), LibtorchError> {
+/// An operation on a list of tensors in place; lists that belong together are equally long.
+pub(super) enum Foreach<'a> {
+    Multiply(&'a Tensor),
+    Add(&'a Tensor),
+    Copy(&'a [Tensor]),
+    Subtract(&'a [Tensor]),
+    Clamp(f64),
+}
+
+pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreach<'_>) -> Result<(), LibtorchError> {
     let list = pointers(tensors);
-    // SAFETY: as for foreach_norm.
-    check("_foreach_mul_", unsafe { gw_foreach_multiply(list.as_ptr(), list.len(), factor.as_ptr()) })
-}
-
-pub(super) fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchError> {
-    let list = pointers(tensors);
-    // SAFETY: as for foreach_norm.
-    check("_foreach_add_", unsafe { gw_foreach_add(list.as_ptr(), list.len(), addend.as_ptr()) })
-}
-
-/// The lists are of equal length.
-pub(super) fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
-    let (into, from) = (pointers(into), pointers(from));
-    // SAFETY: as for foreach_norm; the caller has seen that the lists are equally long.
-    check("_foreach_copy_", unsafe { gw_foreach_copy(into.as_ptr(), from.as_ptr(), into.len()) })
-}
-
-/// The lists are of equal length.
-pub(super) fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
-    let (from, subtrahends) = (pointers(from), pointers(subtrahends));
-    // SAFETY: as for foreach_copy.
-    check("_foreach_sub_", unsafe { gw_foreach_subtract(from.as_ptr(), subtrahends.as_ptr(), from.len()) })
+    let (code, others, scalar, bound) = match *operation {
+        Foreach::Multiply(factor) => (0, Vec::new(), factor.as_ptr(), 0.0),
+        Foreach::Add(addend) => (1, Vec::new(), addend.as_ptr(), 0.0),
+        Foreach::Copy(from) => (2, pointers(from), ptr::null(), 0.0),
+        Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null(), 0.0),
+        Foreach::Clamp(bound) => (4, Vec::new(), ptr::null(), bound),
+    };
+    // SAFETY: as for foreach_norm; the caller has seen that lists are equally long, and each code has what it needs.
+    check(name, unsafe { gw_foreach(code, list.as_ptr(), others.as_ptr(), list.len(), scalar, bound) })
 }
 
 pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool) -> Result<Tensor, LibtorchError> {
@@ -284,6 +300,27 @@ pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool)
     let (with_distribution, use_aten) = (c_int::from(with_distribution), c_int::from(use_aten));
     // SAFETY: as for foreach_norm; table.rs has seen that the tensors are dense, floating and of one device.
     new_tensor("tensor_table", |out| unsafe { gw_table(list.as_ptr(), list.len(), with_distribution, use_aten, out) })
+}
+
+pub(super) fn unit_squares(tensors: &[Tensor], units: &[i64], use_aten: bool) -> Result<Tensor, LibtorchError> {
+    let list = pointers(tensors);
+    // SAFETY: as for foreach_norm; units.rs has seen that there is a number of units for each tensor.
+    new_tensor("unit_squares", |out| unsafe {
+        gw_unit_squares(list.as_ptr(), list.len(), units.as_ptr(), use_aten.into(), out)
+    })
+}
+
+pub(super) fn scale_units(
+    tensors: &[Tensor],
+    units: &[i64],
+    factors: &Tensor,
+    use_aten: bool,
+) -> Result<(), LibtorchError> {
+    let list = pointers(tensors);
+    // SAFETY: as for unit_squares; there is a factor of f64 for each unit, and they lie one after the other.
+    check("scale_units", unsafe {
+        gw_scale_units(list.as_ptr(), list.len(), units.as_ptr(), factors.as_ptr(), use_aten.into())
+    })
 }
 
 pub(super) fn activation_sums(

@@ -2,7 +2,10 @@
 
 use tch::Tensor;
 
-use super::{LibtorchError, ffi};
+use super::{
+    LibtorchError,
+    ffi::{self, Foreach},
+};
 
 /// The `norm_type`-norm of each tensor (`f64::INFINITY` is the largest absolute value): a vector of `[tensors.len()]`.
 ///
@@ -20,7 +23,7 @@ pub fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, Libtor
 pub fn foreach_multiply(tensors: &[Tensor], factor: &Tensor) -> Result<(), LibtorchError> {
     check_list("_foreach_mul_", tensors)?;
     check_one_element("_foreach_mul_", factor)?;
-    ffi::foreach_multiply(tensors, factor)
+    ffi::foreach("_foreach_mul_", tensors, &Foreach::Multiply(factor))
 }
 
 /// Adds the one-element tensor `addend` to every tensor in place: no sync.
@@ -30,7 +33,7 @@ pub fn foreach_multiply(tensors: &[Tensor], factor: &Tensor) -> Result<(), Libto
 pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchError> {
     check_list("_foreach_add_", tensors)?;
     check_one_element("_foreach_add_", addend)?;
-    ffi::foreach_add(tensors, addend)
+    ffi::foreach("_foreach_add_", tensors, &Foreach::Add(addend))
 }
 
 /// Copies each tensor of `from` over the one of `into` at its place; the shapes are the same. No sync.
@@ -39,7 +42,7 @@ pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchEr
 /// As for [`foreach_norm`], or where the lists do not match.
 pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
     check_pairs("_foreach_copy_", into, from)?;
-    ffi::foreach_copy(into, from)
+    ffi::foreach("_foreach_copy_", into, &Foreach::Copy(from))
 }
 
 /// Subtracts each tensor of `subtrahends` in place from the one of `from` at its place. No sync.
@@ -48,7 +51,16 @@ pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchErro
 /// As for [`foreach_copy`].
 pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
     check_pairs("_foreach_sub_", from, subtrahends)?;
-    ffi::foreach_subtract(from, subtrahends)
+    ffi::foreach("_foreach_sub_", from, &Foreach::Subtract(subtrahends))
+}
+
+/// Limits every element in place to -`bound` and `bound`. No sync.
+///
+/// # Errors
+/// As for [`foreach_norm`].
+pub fn foreach_clamp(tensors: &[Tensor], bound: f64) -> Result<(), LibtorchError> {
+    check_list("_foreach_clamp_min_", tensors)?;
+    ffi::foreach("_foreach_clamp_min_", tensors, &Foreach::Clamp(bound))
 }
 
 /// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of adds.

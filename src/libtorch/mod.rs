@@ -26,21 +26,27 @@ mod fused;
 mod generator;
 mod hooks;
 mod host_copy;
+mod late_scalar;
 mod memory;
 mod moment;
 mod op_counter;
 mod table;
+mod units;
 
 pub use cuda::{load_cuda, resolve_device};
-pub use foreach::{clear_grads, foreach_add, foreach_copy, foreach_multiply, foreach_norm, foreach_subtract};
+pub use foreach::{
+    clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_multiply, foreach_norm, foreach_subtract,
+};
 pub use fused::{AdamwOptions, FusedStep, SgdOptions, fused_adamw, fused_sgd};
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
+pub use late_scalar::LateScalar;
 pub use memory::keep_freed_memory;
 pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use table::{Detail, activation_sums, column, tensor_table};
+pub use units::{scale_units, unit_squares};
 
 /// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
 #[derive(Debug, thiserror::Error)]

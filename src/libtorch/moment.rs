@@ -43,6 +43,17 @@ impl Moment {
             }
         }
     }
+
+    /// Waits until the device has got here.
+    ///
+    /// # Errors
+    /// That of an earlier operation of the device.
+    pub fn wait(&self) -> Result<(), LibtorchError> {
+        match &self.0 {
+            At::Now(_) => Ok(()),
+            At::Queue(mark) => mark.wait(),
+        }
+    }
 }
 
 #[cfg(test)]

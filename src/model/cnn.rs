@@ -77,6 +77,10 @@ fn poolings(layer: usize) -> usize {
 }
 
 impl Model for Cnn {
+    fn head(&self) -> &'static str {
+        "classifier"
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         let mut kept = None;

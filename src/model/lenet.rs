@@ -66,6 +66,10 @@ fn side_left(side: i64) -> i64 {
 }
 
 impl Model for Lenet5 {
+    fn head(&self) -> &'static str {
+        "fc3"
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         for (conv, norm, activate) in &self.convolutions {

@@ -59,6 +59,10 @@ impl Mlp {
 }
 
 impl Model for Mlp {
+    fn head(&self) -> &'static str {
+        "classifier"
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut hidden = images.f_flatten(1, -1)?;
         let mut kept = None;

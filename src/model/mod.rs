@@ -81,6 +81,9 @@ pub trait Model: Debug + Send {
     /// Images `[batch, channels, height, width]` to logits `[batch, classes]`. Fails on another shape, and when
     /// libtorch has no memory left.
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError>;
+
+    /// The name of the last linear layer, whose outputs are the logits.
+    fn head(&self) -> &'static str;
 }
 
 /// A model and its state.

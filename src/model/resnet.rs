@@ -98,6 +98,10 @@ impl Resnet {
 }
 
 impl Model for Resnet {
+    fn head(&self) -> &'static str {
+        "fc"
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = self.activate.forward(&self.bn1.forward(&self.conv1.forward(images)?, pass)?, pass)?;
         if self.has_pooling {

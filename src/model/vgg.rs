@@ -88,6 +88,10 @@ impl Vgg {
 }
 
 impl Model for Vgg {
+    fn head(&self) -> &'static str {
+        "classifier.6"
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         for stage in &self.stages {

@@ -6,8 +6,8 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::TrainError;
 use crate::{
-    clipping::ClipOutcome,
-    config::{MonitorConfig, MonitorPreset},
+    clipping::StepGradients,
+    config::{MonitorConfig, MonitorPreset, NonFinite, OptimizerConfig},
     gradient::{
         Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, MicroBatches, NoiseScale, PreviousGradient,
     },
@@ -15,9 +15,25 @@ use crate::{
     model::{Network, Tap},
 };
 
+/// The parameters that have a gradient.
+pub(super) struct Reached {
+    positions: Vec<usize>,
+    params: Vec<Tensor>,
+    grads: Vec<Tensor>,
+}
+
+impl Reached {
+    pub(super) fn with<'a>(&'a self, measurement: &'a Measurement) -> StepGradients<'a> {
+        let Self { positions, params, grads } = self;
+        StepGradients { params, grads, positions, measurement }
+    }
+}
+
 /// The trained parameters, and the monitors on them where there are any.
 pub struct Gradients {
+    pub(super) names: Vec<Arc<str>>,
     params: Vec<Tensor>,
+    non_finite: NonFinite,
     pub(super) monitor: Option<GradientMonitor>,
     pub(super) taps: LayerTaps,
     pub(super) micro_batches: Option<MicroBatches>,
@@ -28,7 +44,7 @@ pub struct Gradients {
     pub(super) previous_cosine: Option<Tensor>,
     /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
     pub(super) loss: Tensor,
-    /// `[]`, f32 each.
+    /// `[]`, f32 each: steps whose gradient was not finite, and of these the latest in a row.
     pub(super) skipped_steps: Tensor,
     pub(super) skipped_in_a_row: Tensor,
 }
@@ -43,9 +59,11 @@ impl Gradients {
     pub fn new(
         network: &Network,
         config: &MonitorConfig,
-        accumulation_steps: usize,
+        optimizer: &OptimizerConfig,
         device: Device,
     ) -> Result<Self, TrainError> {
+        let &OptimizerConfig { accumulation_steps, non_finite, .. } = optimizer;
+        let names = network.parameters.trainable().map(|param| param.name.as_str().into()).collect();
         let params: Vec<Tensor> = network.parameters.trainable().map(|param| param.tensor.shallow_clone()).collect();
         let named = network.parameters.trainable().map(|param| (param.name.as_str(), &param.tensor));
         let is_on = config.preset != MonitorPreset::Off;
@@ -64,7 +82,9 @@ impl Gradients {
             loss: zero()?,
             skipped_steps: zero()?,
             skipped_in_a_row: zero()?,
+            names,
             params,
+            non_finite,
         })
     }
 
@@ -146,14 +166,36 @@ impl Gradients {
         self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect()
     }
 
-    /// Counts a step with `found_inf` 1 as skipped. No sync.
+    /// The parameters that backward gave a gradient.
+    pub(super) fn reached(&self) -> Reached {
+        let mut reached = Reached { positions: Vec::new(), params: Vec::new(), grads: Vec::new() };
+        for (position, param) in self.params.iter().enumerate() {
+            let grad = param.grad();
+            if grad.defined() {
+                reached.positions.push(position);
+                reached.params.push(param.shallow_clone());
+                reached.grads.push(grad);
+            }
+        }
+        reached
+    }
+
+    /// The norms on which the step is taken: those of the gradients as backward left them, unless elements that are not
+    /// finite are made 0 first, which takes two more passes. No sync.
     ///
     /// # Errors
     /// Where libtorch refuses.
-    pub(super) fn count_skips(&mut self, clip: &ClipOutcome) -> Result<(), TrainError> {
-        self.skipped_steps = self.skipped_steps.f_add(&clip.found_inf)?;
-        self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(&clip.found_inf)?;
-        Ok(())
+    pub(super) fn usable(&mut self, seen: &Measurement, reached: &Reached) -> Result<Option<Measurement>, TrainError> {
+        self.skipped_steps = self.skipped_steps.f_add(seen.found_inf())?;
+        self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(seen.found_inf())?;
+        if self.non_finite != NonFinite::Zero {
+            return Ok(None);
+        }
+        let _no_grad = tch::no_grad_guard();
+        for grad in &reached.grads {
+            let _ = grad.shallow_clone().f_nan_to_num_(0.0, 0.0, 0.0)?;
+        }
+        Ok(Some(Measurement::of_total(reached.grads.iter().map(Tensor::shallow_clone).collect())?))
     }
 
     /// Steps skipped so far, and of these the latest in a row. One device sync.

@@ -37,7 +37,11 @@ pub use stop::StopSignal;
 pub use summary::Summary;
 pub use tally::Tally;
 
-use crate::{clipping::ClipOutcome, config::ClippingMode, libtorch::clear_grads, model::Pass, optim::StepControl};
+use crate::{
+    libtorch::{LateScalar, clear_grads},
+    model::Pass,
+    optim::StepControl,
+};
 
 /// Trains until the run ends, `stop` asks for it, or an error makes going on impossible.
 ///
@@ -47,8 +51,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
     loop {
         let mut batches = state.start_epoch();
         while let Some(group) = state.next_group(&mut batches)? {
-            // Learning rate and momentum of this step; what is it looked at for?
-            let rates = state.schedule.at(state.step);
+            // What is this step looked at for?
             let due = state.start_step()?;
             state.probe_noise(due, &group)?;
 
@@ -67,15 +70,13 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
             }
 
-            // The gradients as backward left them: statistics that stay on the device.
+            // The gradients as backward left them: statistics that stay on the device. Whether they are finite is known there
+            // before anything is made of them.
             let measurement = state.gradients.measure(due)?;
-            let clip = match state.config.clipping.mode {
-                ClippingMode::None => ClipOutcome::unclipped(&measurement.grads)?,
-                ClippingMode::Norm => ClipOutcome::by_norm(&measurement.grads, state.config.clipping.max_norm)?,
-            };
-            state.gradients.count_skips(&clip)?;
+            let clip = state.clip(&measurement.grads)?;
 
-            // Clipping and the skip of a non-finite step happen inside the fused kernel.
+            // Clipping by one factor and the skip of a non-finite step happen inside the fused kernel.
+            let rates = state.rates()?;
             let grad_scale = clip.grad_scale()?;
             let control = StepControl {
                 grad_scale: grad_scale.as_ref(),
@@ -84,6 +85,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             };
             let update = state.optimizer.step(rates, &control)?;
             state.buffers.restore_where(&clip.found_inf)?;
+            state.last_found_inf = Some(LateScalar::send(&clip.found_inf)?);
 
             // Device sync here, on tracked steps only: everything comes to the host in one copy.
             let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };

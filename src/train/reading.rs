@@ -1,6 +1,6 @@
 //! Everything that one step says of itself, brought to the host in one copy.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 use tch::Tensor;
@@ -29,8 +29,14 @@ pub struct Reading {
     pub accuracy: f64,
     /// L2 norm of all gradients before clipping.
     pub total_norm: f64,
-    /// What clipping multiplied them by.
+    /// What clipping multiplied them by; see [`ClipOutcome::clip_coef`].
     pub clip_coef: f64,
+    /// L2 norm of what clipping left.
+    pub total_norm_after: f64,
+    /// Share of units or tensors that were clipped; `None` where all have one factor.
+    pub clipped_fraction: Option<f64>,
+    /// The parameters that were clipped most, with their factors: at most ten, the most clipped first.
+    pub most_clipped: Vec<(Arc<str>, f64)>,
     /// Steps skipped so far because a gradient was not finite.
     pub skipped_steps: u64,
     /// Of these, the latest in a row.
@@ -88,6 +94,10 @@ impl Gradients {
         let scalars = self.add_scalars(clip, tally, &mut block)?;
         let total_norm = block.add(measurement.grads.total_norm())?;
         let gradients = measurement.add_to(&mut block)?;
+        let clipped =
+            clip.clipped.as_ref().map(|(count, of)| Ok::<_, TrainError>((block.add(count)?, *of))).transpose()?;
+        let coefs = clip.tensor_coefs.as_ref();
+        let coefs = coefs.map(|(positions, coefs)| Ok::<_, TrainError>((positions, block.add(coefs)?))).transpose()?;
         let weights = if due.weights { self.measure_weights()? } else { None };
         let weights = weights.as_ref().map(|weights| Measurement::add_to(weights, &mut block)).transpose()?;
         let squares = update.squares.iter().map(|squares| block.add(squares)).collect::<Result<Vec<_>, _>>()?;
@@ -96,7 +106,8 @@ impl Gradients {
         let cosine = self.previous_cosine.take().map(|cosine| block.add(&cosine)).transpose()?;
         // Device sync here.
         let values = block.read()?;
-        let [loss, clip_coef, skipped_steps, skipped_in_a_row, accuracy] = scalars.map(|part| values[&part][0]);
+        let [loss, clip_coef, total_norm_after, skipped_steps, skipped_in_a_row, accuracy] =
+            scalars.map(|part| values[&part][0]);
         let norms = micro_batches.as_ref().and_then(|parts| parts.norms(&values));
         if let Some(norms) = &norms {
             self.noise_scale.add(norms);
@@ -109,6 +120,11 @@ impl Gradients {
             accuracy,
             total_norm: values[&total_norm][0],
             clip_coef,
+            total_norm_after,
+            clipped_fraction: clipped.map(|(count, of)| values[&count][0] / of.max(1) as f64),
+            most_clipped: coefs
+                .map(|(positions, coefs)| self.most_clipped(positions, &values[&coefs]))
+                .unwrap_or_default(),
             skipped_steps: skipped_steps as u64,
             skipped_in_a_row: skipped_in_a_row as u64,
             gradients: self.monitor.as_ref().map(|_| gradients.take(&values)),
@@ -123,11 +139,21 @@ impl Gradients {
         })
     }
 
-    fn add_scalars(&self, clip: &ClipOutcome, tally: &Tally, block: &mut HostBlock) -> Result<[Part; 5], TrainError> {
+    /// The ten gradients with the smallest factors below 1; `positions` are the parameters' that have one.
+    fn most_clipped(&self, positions: &[usize], coefs: &[f64]) -> Vec<(Arc<str>, f64)> {
+        let clipped = positions.iter().zip(coefs).filter(|(_, coef)| **coef < 1.0);
+        let mut clipped: Vec<_> = clipped.map(|(&position, &coef)| (Arc::clone(&self.names[position]), coef)).collect();
+        clipped.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        clipped.truncate(10);
+        clipped
+    }
+
+    fn add_scalars(&self, clip: &ClipOutcome, tally: &Tally, block: &mut HostBlock) -> Result<[Part; 6], TrainError> {
         let mut add = |scalar: &Tensor| block.add(scalar);
         Ok([
             add(&self.loss)?,
             add(&clip.clip_coef)?,
+            add(&clip.total_norm_after)?,
             add(&self.skipped_steps)?,
             add(&self.skipped_in_a_row)?,
             add(&tally.accuracy()?)?,

@@ -82,7 +82,7 @@ impl Recorder {
         events.scalar("loss/step", step, reading.loss)?;
         events.scalar("learning_rate", step, rates.learning_rate)?;
         if self.clips {
-            events.scalar("clip/coef", step, reading.clip_coef)?;
+            self.write_clip(reading, due)?;
         }
         if reading.skipped_steps > 0 {
             events.scalar("skipped_steps", step, reading.skipped_steps as f64)?;
@@ -100,6 +100,22 @@ impl Recorder {
             write_histograms(events, "param", step, &reading.weights)?;
         }
         Ok(())
+    }
+
+    fn write_clip(&self, reading: &Reading, due: Due) -> Result<(), EventsError> {
+        let figures = [("clip/coef", reading.clip_coef), ("clip/total_norm_after", reading.total_norm_after)];
+        let share = reading.clipped_fraction.map(|share| ("clip/clipped_fraction", share));
+        let figures = figures.into_iter().chain(share).map(|(tag, value)| (tag.to_owned(), value));
+        self.events.scalars(reading.step, figures)?;
+        if !due.parameters || reading.most_clipped.is_empty() {
+            return Ok(());
+        }
+        let mut table = "| most clipped | times |\n|---|---|\n".to_owned();
+        for (name, coef) in &reading.most_clipped {
+            // Writing to a String cannot fail.
+            let _ = writeln!(table, "| {name} | {coef:.3e} |");
+        }
+        self.events.text("clip/most_clipped", reading.step, table)
     }
 
     /// What only some of the tracked steps look at.

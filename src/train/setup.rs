@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, RecentSteps, Recorder, State, Tally, TrainError};
 use crate::{
+    clipping::Clipping,
     config::{Config, Normalization},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
@@ -94,10 +95,12 @@ impl Prepared {
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
         let Self { config, device, network, training, validation, scale: _, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
-        let gradients = Gradients::new(&network, &config.monitor, config.optimizer.accumulation_steps, device)?;
+        let gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
         let groups =
             decay_groups(gradients.params(), config.optimizer.weight_decay, config.optimizer.decay_norms_and_biases);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
+        let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
+        let clipping = Clipping::new(&config.clipping, &names, network.model.head(), device)?;
         let span = span(&config, training.batches_per_epoch());
         let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
         if schedule.warmup_steps() >= span.total_steps {
@@ -110,6 +113,7 @@ impl Prepared {
         }
         let images = training.dataset().len() as u64;
         Ok(State {
+            clipping,
             schedule,
             buffers: Buffers::new(&network)?,
             tally,
@@ -120,6 +124,8 @@ impl Prepared {
             progress: Progress::new(terminal, images, config.run.max_epochs),
             epoch: 0,
             step: 0,
+            taken_steps: 0,
+            last_found_inf: None,
             skipped_steps: 0,
             images: 0,
             last_validation: None,

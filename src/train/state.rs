@@ -11,11 +11,11 @@ use super::{
     reading::Seen,
 };
 use crate::{
-    clipping::ClipOutcome,
-    config::Config,
+    clipping::{ClipOutcome, Clipping},
+    config::{Config, NonFinite},
     data::{Batch, Epoch, Loader},
-    gradient::{Due, GradientHistory, GradientMeasurement},
-    libtorch::generator_state,
+    gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
+    libtorch::{LateScalar, generator_state},
     model::Network,
     optim::{Optimizer, Rates, Schedule, UpdateOutcome},
 };
@@ -49,7 +49,9 @@ pub struct State {
     pub loss: Loss,
     /// The optimizer with its state.
     pub optimizer: Optimizer,
-    /// Learning rate and momentum per step.
+    /// How gradients are kept small.
+    pub clipping: Clipping,
+    /// Learning rate and momentum per step that was taken.
     pub schedule: Schedule,
     /// Parameters, hooks, and the step's sums.
     pub gradients: Gradients,
@@ -75,6 +77,8 @@ pub struct State {
     pub epoch: u64,
     /// Optimizer steps that were taken or skipped.
     pub step: u64,
+    /// Steps that were taken, as of the last but one.
+    pub taken_steps: u64,
     /// Steps that were skipped because a gradient was not finite, as of the last reading.
     pub skipped_steps: u64,
     /// Training images that were seen.
@@ -86,8 +90,18 @@ pub struct State {
     pub(super) step_at_epoch_start: u64,
     /// The device's generator as it was before the current step's first draw.
     pub(super) random_at_step: Option<Tensor>,
+    /// Whether the step before was skipped.
+    pub(super) last_found_inf: Option<LateScalar>,
     pub(super) evaluated_at: Option<u64>,
     pub(super) started: Instant,
+}
+
+/// What became of steps that were not finite.
+fn did(policy: NonFinite) -> &'static str {
+    match policy {
+        NonFinite::Skip | NonFinite::Stop => "skipped, the weights are untouched",
+        NonFinite::Zero => "taken with 0 in its place",
+    }
 }
 
 impl State {
@@ -124,6 +138,22 @@ impl State {
         self.gradients.start_step(due)?;
         self.random_at_step = if due.reading { Some(generator_state(self.device)?) } else { None };
         Ok(due)
+    }
+
+    /// Clips the gradients, on whose norms as backward left them `seen` is. No sync.
+    pub(super) fn clip(&mut self, seen: &Measurement) -> Result<ClipOutcome, TrainError> {
+        let reached = self.gradients.reached();
+        let usable = self.gradients.usable(seen, &reached)?;
+        Ok(self.clipping.clip(&reached.with(usable.as_ref().unwrap_or(seen)))?)
+    }
+
+    /// Learning rate and momentum of this step. A skipped step does not move them on: whether the one before was skipped is
+    /// received now, when the device has this step's passes to do.
+    pub(super) fn rates(&mut self) -> Result<Rates, TrainError> {
+        if let Some(found_inf) = self.last_found_inf.take() {
+            self.taken_steps += u64::from(found_inf.receive()? == 0.0);
+        }
+        Ok(self.schedule.at(self.taken_steps))
     }
 
     /// Brings everything that the step left on the device to the host. One device sync.
@@ -181,16 +211,17 @@ impl State {
     fn judge_skips(&mut self, [skipped, in_a_row]: [u64; 2], culprit: Option<String>) -> Result<(), TrainError> {
         let step = self.step;
         let culprit = culprit.unwrap_or_else(|| "a parameter that no reading saw".into());
+        let policy = self.config.optimizer.non_finite;
         if skipped > self.skipped_steps {
+            let (count, done) = (skipped - self.skipped_steps, did(policy));
             tracing::warn!(
-                "step {step}: skipped {} step(s) because a gradient was not finite, first in {culprit}; the weights \
-                 are untouched; if it happens again look at the data, lower optimizer.learning_rate or set \
-                 clipping.mode = \"norm\"",
-                skipped - self.skipped_steps
+                "step {step}: {count} step(s) with a gradient that was not finite, first in {culprit}; {done}; if it \
+                 happens again look at the data, lower optimizer.learning_rate or set clipping.mode = \"norm\""
             );
         }
         self.skipped_steps = skipped;
-        if in_a_row >= self.config.optimizer.max_skipped_steps {
+        let most = if policy == NonFinite::Stop { 1 } else { self.config.optimizer.max_skipped_steps };
+        if in_a_row >= most {
             return Err(TrainError::NonFinite { step, in_a_row, parameter: culprit });
         }
         Ok(())

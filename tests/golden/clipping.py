@@ -74,12 +74,12 @@ def agc_timm(clip_factor, eps):
 def unitwise_norm(x):
     """One norm for each index of the output axis, and one for all where squeezing leaves a vector or a scalar."""
     if x.squeeze().ndim <= 1:
-        return x.norm()
-    return x.norm(dim=tuple(range(1, x.ndim)), keepdim=True)
+        return torch.linalg.vector_norm(x)
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
 
 
 def agc(clip_factor, eps):
-    """Brock et al. 2021, arXiv:2102.06171, equation 3, with the units as the authors' code takes them.
+    """Brock et al. 2021, arXiv:2102.06171, section 4, with the units as the authors' code takes them.
 
     Where a unit's |G| is not below limit = clip_factor * max(|W|, eps), G becomes G * limit / max(|G|, 1e-6).
     """
@@ -104,13 +104,18 @@ def coefficient(target, norm):
 
 
 def autoclip(percentile):
-    """Seetharaman et al. 2020, arXiv:2007.14469, algorithm 1: the history includes the norm at hand."""
+    """Seetharaman et al. 2020, arXiv:2007.14469: clips to a percentile of all norms so far, this one included."""
     seen = norms()
     return [coefficient(np.percentile(seen[: t + 1], percentile).item(), n) for t, n in enumerate(seen)]
 
 
 def zclip(mode="zscore", option="adaptive_scaling", max_norm=1.0):
-    """Kumar et al. 2025, arXiv:2504.02507, with the defaults of the authors' code."""
+    """Kumar et al. 2025, arXiv:2504.02507, with the defaults of the authors' code.
+
+    The first 25 norms give mean and variance and are clipped to max_norm only. Afterwards a norm n with
+    z = (n - mean) / (std + eps) above the threshold counts as mean + z_thresh * std / (z / z_thresh), and what it
+    counts as goes into mean and variance.
+    """
     alpha, z_thresh, eps, warmup, clip_factor = 0.97, 2.5, 1e-6, 25, 1.0
     limit = math.inf if max_norm is None else max_norm
     first, coefficients = [], []
@@ -136,22 +141,27 @@ def zclip(mode="zscore", option="adaptive_scaling", max_norm=1.0):
 
 
 def adagc_norms():
-    """Norms of three tensors over 130 steps.
+    """Norms of three tensors over 130 steps, which shrink as training goes on.
 
-    The first has peaks during the warm-up (step 40) and after it (step 110). The second is without a gradient for five
-    steps, then the smallest of the three. The third shrinks and grows, so that the total crosses one again and again.
+    The first has a peak during the warm-up (step 40) and one after it (step 110), the second no gradient for five
+    steps, and the total crosses one again and again.
     """
     rows = []
     for t in range(130):
-        a = (0.4 + 0.02 * ((t * 37) % 11)) * {40: 50, 110: 30}.get(t, 1)
-        b = 0.0 if t < 5 else 0.05 + 0.002 * ((t * 29) % 13)
-        c = 0.7 + 0.4 * math.sin(t / 9) + 0.01 * ((t * 23) % 7)
-        rows.append([round(a, 4), round(b, 4), round(c, 4)])
+        shrink = 1 / (1 + t / 60)
+        a = (0.7 + 0.02 * ((t * 37) % 11)) * {40: 3, 110: 30}.get(t, 1)
+        b = 0.0 if t < 5 else 0.1 + 0.002 * ((t * 29) % 13)
+        c = 0.7 + 0.3 * math.sin(t / 9) + 0.01 * ((t * 23) % 7)
+        rows.append([round(n * shrink, 4) for n in (a, b, c)])
     return rows
 
 
 def adagc():
-    """Wang et al. 2025, arXiv:2502.11034, algorithm 1: one total norm for all tensors in the warm-up, then a limit each."""
+    """Wang et al. 2025, arXiv:2502.11034.
+
+    In the warm-up all tensors are clipped by the total norm to lambda_abs, and gamma is the smallest clipped norm of
+    the tensor so far. Afterwards each tensor is clipped to lambda_rel * gamma, and gamma averages its clipped norms.
+    """
     beta, lambda_abs, lambda_rel, warmup = 0.98, 1.0, 1.05, 100
     gamma = [math.inf] * 3
     coefficients = []

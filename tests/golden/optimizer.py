@@ -81,6 +81,5 @@ def lines(traces):
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-if __name__ == "__main__":
-    path = pathlib.Path(__file__).with_suffix(".json")
-    path.write_text(lines({name: run(*case) for name, case in cases.items()}))
+path = pathlib.Path(__file__).with_suffix(".json")
+path.write_text(lines({name: run(*case) for name, case in cases.items()}))

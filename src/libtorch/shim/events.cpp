@@ -32,6 +32,10 @@ char* gw_event_elapsed(GwEvent* from, GwEvent* to, double* millis) {
     });
 }
 
+char* gw_event_wait(GwEvent* mark) {
+    return gradwatch::guarded([&] { mark->event.synchronize(); });
+}
+
 void gw_event_free(GwEvent* mark) {
     free(gradwatch::guarded([&] { delete mark; }));
 }

@@ -33,13 +33,14 @@ void gw_hook_remove(GwHook* hook);
 struct GwEvent;
 char* gw_event_record(int device, GwEvent** out);
 char* gw_event_elapsed(GwEvent* from, GwEvent* to, double* millis);
+char* gw_event_wait(GwEvent* mark);
 void gw_event_free(GwEvent* mark);
 
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
-char* gw_foreach_multiply(at::Tensor** tensors, size_t count, at::Tensor* factor);
-char* gw_foreach_add(at::Tensor** tensors, size_t count, at::Tensor* addend);
-char* gw_foreach_copy(at::Tensor** into, at::Tensor** from, size_t count);
-char* gw_foreach_subtract(at::Tensor** from, at::Tensor** subtrahends, size_t count);
+// In place: by a scalar tensor, from `others` one by one, or to -bound and bound. What an operation has no use for is null.
+enum GwForeach { GW_MULTIPLY, GW_ADD, GW_COPY, GW_SUBTRACT, GW_CLAMP };
+char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar,
+    double bound);
 char* gw_clear_grads(at::Tensor** params, size_t count);
 
 struct GwFusedLists {
@@ -60,6 +61,10 @@ char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double bet
 
 // A table of f64 with one row per tensor: its norms, or with_distribution everything. See tables.cpp.
 char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out);
+
+// Squared norms, f64, of the `units[i]` rows of each tensor, one tensor after the other; and each row times its factor, f64.
+char* gw_unit_squares(at::Tensor** tensors, size_t count, const int64_t* units, int use_aten, at::Tensor** out);
+char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, at::Tensor* factors, int use_aten);
 
 // `[4]` of f64: squares, sum and count of nonpositive `outputs`, count of `inputs` <= low or >= high.
 char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out);

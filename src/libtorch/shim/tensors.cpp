@@ -3,6 +3,8 @@
 #include "shim.h"
 
 #include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_clamp_max.h>
+#include <ATen/ops/_foreach_clamp_min.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -22,31 +24,20 @@ char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::
     });
 }
 
-char* gw_foreach_multiply(at::Tensor** tensors, size_t count, at::Tensor* factor) {
+char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar,
+    double bound) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
-        at::_foreach_mul_(list(tensors, count), *factor);
-    });
-}
-
-char* gw_foreach_add(at::Tensor** tensors, size_t count, at::Tensor* addend) {
-    return guarded([&] {
-        c10::NoGradGuard no_grad;
-        at::_foreach_add_(list(tensors, count), *addend);
-    });
-}
-
-char* gw_foreach_copy(at::Tensor** into, at::Tensor** from, size_t count) {
-    return guarded([&] {
-        c10::NoGradGuard no_grad;
-        at::_foreach_copy_(list(into, count), list(from, count));
-    });
-}
-
-char* gw_foreach_subtract(at::Tensor** from, at::Tensor** subtrahends, size_t count) {
-    return guarded([&] {
-        c10::NoGradGuard no_grad;
-        at::_foreach_sub_(list(from, count), list(subtrahends, count));
+        const auto into = list(tensors, count);
+        switch (operation) {
+        case GW_MULTIPLY: return at::_foreach_mul_(into, *scalar);
+        case GW_ADD: return at::_foreach_add_(into, *scalar);
+        case GW_COPY: return at::_foreach_copy_(into, list(others, count));
+        case GW_SUBTRACT: return at::_foreach_sub_(into, list(others, count));
+        case GW_CLAMP:
+            at::_foreach_clamp_min_(into, -bound);
+            return at::_foreach_clamp_max_(into, bound);
+        }
     });
 }
 

@@ -1,0 +1,81 @@
+//! AdaGC: each tensor's norm is held near its own running norm.
+//!
+//! Wang et al. 2025, "AdaGC: Improving Training Stability for Large Language Model Pretraining" (arXiv:2502.11034).
+
+use tch::{Device, Kind, Tensor};
+
+use super::{ClipOutcome, StepGradients, outcome::where_found};
+use crate::{config::AdagcConfig, gradient::GradientError, libtorch::scale_units};
+
+/// The running norm of each tensor, on the device.
+///
+/// As published, a norm of 0 sticks: a tensor whose first gradient is 0, as behind a norm with a gain of 0, is multiplied by
+/// 0 for ever. Here a norm of 0 does not enter, and a tensor without a running norm is not clipped.
+#[derive(Debug)]
+pub struct Adagc {
+    options: AdagcConfig,
+    /// `[params]`, f64: 0 where there is none yet.
+    running: Tensor,
+    /// `[]`, f64: steps that were taken.
+    seen: Tensor,
+}
+
+impl Adagc {
+    /// Nothing seen yet of so many parameters.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn new(options: AdagcConfig, params: usize, device: Device) -> Result<Self, GradientError> {
+        let running = Tensor::f_zeros([params as i64], (Kind::Double, device))?;
+        Ok(Self { options, running, seen: Tensor::f_zeros([] as [i64; 0], (Kind::Double, device))? })
+    }
+
+    pub(super) fn clip(&mut self, gradients: &StepGradients<'_>) -> Result<ClipOutcome, GradientError> {
+        if gradients.grads.is_empty() {
+            return ClipOutcome::unclipped(gradients);
+        }
+        let AdagcConfig { beta, lambda_abs, lambda_rel, warmup_steps } = self.options;
+        let found_inf = gradients.measurement.found_inf();
+        let norms = gradients.measurement.squares()?.f_sqrt()?;
+        let positions: Vec<i64> = gradients.positions.iter().map(|&position| position as i64).collect();
+        let positions = Tensor::f_from_slice(&positions)?.f_to_device(norms.device())?;
+        let running = self.running.f_index_select(0, &positions)?;
+        let (is_warm, is_new) = (self.seen.f_ge(warmup_steps as f64)?, running.f_eq(0.0)?);
+
+        // Until the running norms mean something, all gradients are held to lambda_abs together.
+        let total = gradients.measurement.total_norm();
+        let together = total.f_reciprocal()?.f_mul_scalar(lambda_abs)?.f_clamp_max(1.0)?.f_expand_as(&norms)?;
+        let apart = running.f_mul_scalar(lambda_rel)?.f_div(&norms)?.f_clamp_max(1.0)?;
+        let apart = apart.f_masked_fill(&is_new, 1.0)?;
+        let factors = apart.f_where_self(&is_warm, &together)?;
+        let factors = where_found(found_inf, &factors.f_masked_fill(&norms.f_eq(0.0)?, 1.0)?, 1.0)?;
+
+        let clipped_norms = factors.f_mul(&norms)?;
+        let later = running.f_lerp(&clipped_norms, 1.0 - beta)?;
+        let next = later.f_where_self(&is_warm, &running.f_minimum(&clipped_norms)?)?;
+        let next = clipped_norms.f_where_self(&is_new, &next)?;
+        let is_left = norms.f_eq(0.0)?.f_logical_or(&found_inf.f_to_kind(Kind::Bool)?)?;
+        let _ = self.running.f_index_copy_(0, &positions, &running.f_where_self(&is_left, &next)?)?;
+        let _ = self.seen.f_add_(&where_found(found_inf, &self.seen.f_ones_like()?, 0.0)?)?;
+        Self::apply(gradients, &norms, factors)
+    }
+
+    fn apply(gradients: &StepGradients<'_>, norms: &Tensor, factors: Tensor) -> Result<ClipOutcome, GradientError> {
+        let filled: Vec<usize> =
+            (0..gradients.grads.len()).filter(|&index| gradients.grads[index].numel() > 0).collect();
+        if !filled.is_empty() {
+            let grads: Vec<Tensor> = filled.iter().map(|&index| gradients.grads[index].shallow_clone()).collect();
+            let indices: Vec<i64> = filled.iter().map(|&index| index as i64).collect();
+            let indices = Tensor::f_from_slice(&indices)?.f_to_device(factors.device())?;
+            scale_units(&grads, &vec![1; grads.len()], &factors.f_index_select(0, &indices)?)?;
+        }
+        let kept = factors.f_square()?.f_neg()?.f_add_scalar(1.0)?;
+        let lost = norms.f_square()?.f_mul(&kept)?.f_sum(Kind::Double)?;
+        let clipped = factors.f_lt(1.0)?.f_sum(Kind::Double)?;
+        ClipOutcome::applied(gradients, &lost, factors, (clipped, gradients.grads.len() as u64))
+    }
+
+    pub(super) fn state(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("adagc.running", self.running.shallow_clone()), ("adagc.seen", self.seen.shallow_clone())]
+    }
+}

@@ -1,0 +1,142 @@
+//! Units of tensors: what adaptive clipping compares, one norm for each output of a layer.
+
+use tch::{Kind, Tensor};
+
+use super::{LibtorchError, ffi, foreach::check_list};
+
+/// The squared L2 norm of every unit: shape `[sum of units]`, f64, one tensor after the other. `units[i]` is 1, or the size
+/// of the first dimension of `tensors[i]`, whose units are then its rows over all others. No sync.
+///
+/// One pass over the elements on the CPU; elsewhere two ATen ops for each tensor, since libtorch has no list operation for
+/// norms by row.
+///
+/// # Errors
+/// Where the list is empty, or its tensors do not share one device and one floating dtype, have no elements, or other units.
+pub fn unit_squares(tensors: &[Tensor], units: &[i64]) -> Result<Tensor, LibtorchError> {
+    check("unit_squares", tensors, units)?;
+    ffi::unit_squares(tensors, units, false)
+}
+
+/// Multiplies every unit in place by its factor, f64. On the CPU, units with a factor of 1 are not touched. No sync.
+///
+/// # Errors
+/// As for [`unit_squares`], or where there is not one factor for each unit.
+pub fn scale_units(tensors: &[Tensor], units: &[i64], factors: &Tensor) -> Result<(), LibtorchError> {
+    const OPERATION: &str = "scale_units";
+    check(OPERATION, tensors, units)?;
+    check_factors(OPERATION, tensors, units, factors)?;
+    ffi::scale_units(tensors, units, factors, false)
+}
+
+fn check(operation: &'static str, tensors: &[Tensor], units: &[i64]) -> Result<(), LibtorchError> {
+    check_list(operation, tensors)?;
+    let fits = |(tensor, &units): (&Tensor, &i64)| {
+        tensor.numel() > 0 && (units == 1 || tensor.size().first().is_some_and(|&rows| rows == units))
+    };
+    if tensors.len() == units.len() && tensors.iter().zip(units).all(fits) {
+        return Ok(());
+    }
+    let got = format!("units {units:?} for {} tensors", tensors.len());
+    Err(LibtorchError::Argument { operation, got, want: "1 or the first size of each tensor, none of them empty" })
+}
+
+fn check_factors(
+    operation: &'static str,
+    tensors: &[Tensor],
+    units: &[i64],
+    factors: &Tensor,
+) -> Result<(), LibtorchError> {
+    let count: i64 = units.iter().sum();
+    let fits = factors.defined()
+        && factors.size() == [count]
+        && factors.kind() == Kind::Double
+        && factors.device() == tensors[0].device()
+        && factors.is_contiguous();
+    if fits {
+        return Ok(());
+    }
+    let got = if factors.defined() { format!("{factors:?}") } else { "undefined".into() };
+    Err(LibtorchError::Argument { operation, got, want: "a double for each unit on the tensors' device" })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn random(size: &[i64]) -> Tensor {
+        Tensor::randn(size, (Kind::Float, Device::Cpu))
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f64> {
+        Vec::try_from(tensor.to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap()
+    }
+
+    /// Tensors of every layout, with their units.
+    fn some(kind: Kind) -> (Vec<Tensor>, Vec<i64>) {
+        tch::manual_seed(2);
+        let maps = random(&[6, 5, 3, 3]);
+        let channels_last = maps.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        let transposed = random(&[40, 7]).transpose(0, 1);
+        let tensors =
+            [random(&[300, 700]), maps, channels_last, transposed, random(&[9]), random(&[]), random(&[4, 1, 1, 1])];
+        (tensors.iter().map(|tensor| tensor.to_kind(kind)).collect(), vec![300, 6, 6, 7, 1, 1, 4])
+    }
+
+    #[test]
+    fn every_unit_has_the_norm_of_its_elements_and_is_scaled_alone() {
+        for (kind, slack) in [(Kind::Float, 1e-12), (Kind::Double, 1e-12), (Kind::BFloat16, 1e-12)] {
+            let (tensors, units) = some(kind);
+            let want: Vec<f64> = tensors
+                .iter()
+                .zip(&units)
+                .flat_map(|(tensor, &units)| {
+                    values(tensor)
+                        .chunks(tensor.numel() / units as usize)
+                        .map(|row| row.iter().map(|v| v * v).sum::<f64>())
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            for use_aten in [false, true] {
+                let got = values(&ffi::unit_squares(&tensors, &units, use_aten).unwrap());
+                assert_eq!(got.len(), want.len());
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((got - want).abs() <= slack * want, "{kind:?}: {got} {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_of_scaling_agree_and_a_factor_of_one_changes_nothing() {
+        let (tensors, units) = some(Kind::Float);
+        let count: i64 = units.iter().sum();
+        // Powers of two, by which f32 is multiplied exactly.
+        let factors = (-Tensor::arange(count, (Kind::Double, Device::Cpu)).remainder(4)).exp2();
+        let scaled = [false, true].map(|use_aten| {
+            let copies: Vec<Tensor> = tensors.iter().map(Tensor::copy).collect();
+            ffi::scale_units(&copies, &units, &factors, use_aten).unwrap();
+            copies
+        });
+        assert_eq!(scaled[0], scaled[1]);
+        let mut unit = 0;
+        for ((before, after), &units) in tensors.iter().zip(&scaled[0]).zip(&units) {
+            let length = before.numel() / units as usize;
+            for (before, after) in values(before).chunks(length).zip(values(after).chunks(length)) {
+                let factor = factors.double_value(&[unit]);
+                assert!(before.iter().zip(after).all(|(before, after)| *after == before * factor));
+                unit += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn units_that_are_not_those_of_the_tensors_are_refused() {
+        let tensors = [random(&[4, 3])];
+        assert!(unit_squares(&tensors, &[3]).is_err() && unit_squares(&tensors, &[]).is_err());
+        assert!(unit_squares(&[random(&[0, 3])], &[1]).is_err());
+        let factors = Tensor::ones([3], (Kind::Double, Device::Cpu));
+        assert!(scale_units(&tensors, &[4], &factors).is_err());
+    }
+}
