@@ -24,6 +24,7 @@ fn main() {
         .flag_if_supported("-Wno-psabi")
         .warnings(false)
         .file("src/libtorch/shim/activations.cpp")
+        .file("src/libtorch/shim/composed.cpp")
         .file("src/libtorch/shim/events.cpp")
         .file("src/libtorch/shim/fused.cpp")
         .file("src/libtorch/shim/hooks.cpp")

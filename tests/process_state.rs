@@ -140,7 +140,7 @@ fn no_clip_waits_for_the_device_and_its_ops_do_not_grow_with_the_parameters() {
         let looped = ["aten::clamp_min_", "aten::clamp_max_", "aten::mul_"];
         let own = |counts: &OpCounts| counts.total() - looped.iter().map(|name| counts.of(name)).sum::<u64>();
         assert_eq!(own(&few), own(&many), "{mode}");
-        assert!(own(&few) <= 120, "{mode}: {few:?}");
+        assert!(own(&few) <= 200, "{mode}: {few:?}");
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use gradwatch::config::Config;
 use gradwatch::data::ImageShape;
-use gradwatch::libtorch::clear_grads;
+use gradwatch::libtorch::{OptimizerRule, clear_grads};
 use gradwatch::model::{self, Parameter, Pass, Tap};
-use gradwatch::optim::{Optimizer, ParameterGroup, Rates, Sgd, StepControl};
+use gradwatch::optim::{Optimizer, ParameterGroup, Rates, StepControl};
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
@@ -60,13 +60,15 @@ impl Subject {
 impl Training {
     fn new(forward: Forward, parameters: Vec<(String, Tensor)>, batch: i64) -> Result<Self, Box<dyn Error>> {
         let params: Vec<Tensor> = parameters.iter().map(|(_, param)| param.shallow_clone()).collect();
-        let group = ParameterGroup { params: params.iter().map(Tensor::shallow_clone).collect(), weight_decay: 0.0 };
+        let named = parameters.iter().map(|(name, param)| (name.clone(), param.shallow_clone()));
+        let group = ParameterGroup::new(named, 0.0);
+        let rule = OptimizerRule::Sgd { dampening: 0.0, nesterov: false };
         let [channels, height, width] = INPUT.sizes();
         Ok(Self {
             forward,
             parameters,
             params,
-            optimizer: Optimizer::Sgd(Sgd::new(vec![group], false)?),
+            optimizer: Optimizer::with_rule(rule, vec![group])?,
             images: Tensor::f_randn([batch, channels, height, width], (Kind::Float, Device::Cpu))?,
             labels: Tensor::f_randint(CLASSES as i64, [batch], (Kind::Int64, Device::Cpu))?,
         })

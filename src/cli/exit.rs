@@ -75,7 +75,9 @@ pub fn code_of(error: &Error) -> Code {
     }
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,
-        Some(TrainError::ClassWeights { .. } | TrainError::SingleImage { .. }) => Code::Config,
+        Some(
+            TrainError::ClassWeights { .. } | TrainError::SingleImage { .. } | TrainError::NoSuchParameters { .. },
+        ) => Code::Config,
         Some(TrainError::Data(DataError::Worker { .. })) => Code::Internal,
         Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,
         Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,

@@ -18,6 +18,7 @@ mod data;
 mod model;
 mod names;
 mod nearest;
+mod optimizer;
 mod pattern;
 mod reader;
 mod sections;
@@ -38,10 +39,10 @@ pub use clipping::{
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
+pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
 pub use train::{
-    ClassBalance, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset, NonFinite,
-    OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
+    ClassBalance, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset, RunConfig,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
@@ -154,8 +155,8 @@ impl Config {
         let data = sections::data(root.section("data"));
         let model = sections::model(root.section("model"));
         let loss = sections::loss(root.section("loss"));
-        let optimizer = sections::optimizer(root.section("optimizer"));
-        let schedule = sections::schedule(root.section("schedule"), &run);
+        let optimizer = OptimizerConfig::read(root.section("optimizer"));
+        let schedule = ScheduleConfig::read(root.section("schedule"), &run);
         let clipping = ClippingConfig::read(root.section("clipping"));
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));

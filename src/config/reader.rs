@@ -152,6 +152,21 @@ impl<'a> Section<'a> {
         Section { path, table, notes: self.notes }
     }
 
+    /// The tables of the list `key`; none where it is missing.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let path = join(&self.path, key);
+        let tables = match self.take(key) {
+            None => Vec::new(),
+            Some(Value::Array(values)) if values.iter().all(Value::is_table) => values,
+            Some(value) => {
+                self.problem(key, format!("got {}, want tables [[{path}]]", shown(&value)));
+                Vec::new()
+            }
+        };
+        let section = |value| Section { path: path.clone(), table: as_table(value), notes: self.notes };
+        tables.into_iter().map(section).collect()
+    }
+
     /// The value of `key`, `None` where it is missing or wrong; a wrong one is noted.
     pub(super) fn optional<T: FromToml>(
         &mut self,
@@ -215,6 +230,13 @@ impl<'a> Section<'a> {
     pub(super) fn finish(self) {
         let mut unknown = self.notes.unknown.borrow_mut();
         unknown.extend(self.table.into_iter().map(|(key, _)| (self.path.clone(), key)));
+    }
+}
+
+fn as_table(value: Value) -> Table {
+    match value {
+        Value::Table(table) => table,
+        _ => Table::new(),
     }
 }
 

@@ -6,9 +6,8 @@ use toml::{Table, Value};
 
 use super::{
     Activation, Architecture, Augment, ClassBalance, DataConfig, EarlyStoppingConfig, EvaluateConfig, Fan,
-    Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset, NonFinite,
-    Normalization, Normalize, OnBadImage, OptimizerConfig, OptimizerName, RunConfig, ScheduleConfig, ScheduleName,
-    Source, reader::Section,
+    Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset, Normalization,
+    Normalize, OnBadImage, RunConfig, Source, reader::Section,
 };
 
 pub(super) const ABOVE_ZERO: &str = "a number above 0";
@@ -157,56 +156,6 @@ pub(super) fn loss(mut table: Section<'_>) -> LossConfig {
     if given == config.class_weights.is_empty() {
         let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
         table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
-    }
-    table.finish();
-    config
-}
-
-pub(super) fn optimizer(mut table: Section<'_>) -> OptimizerConfig {
-    let name = table.choice("name").unwrap_or(OptimizerName::Sgd);
-    let learning_rate = if name == OptimizerName::Adamw { 1e-3 } else { 0.1 };
-    let weight_decay = if name == OptimizerName::Adamw { 1e-2 } else { 2e-5 };
-    let betas = |[beta1, beta2]: &[f64; 2]| below_one(beta1) && below_one(beta2);
-    let config = OptimizerConfig {
-        name,
-        learning_rate: table.get("learning_rate", learning_rate, from_zero, FROM_ZERO),
-        momentum: table.get("momentum", 0.9, below_one, "from 0, below 1"),
-        nesterov: table.any("nesterov", false),
-        weight_decay: table.get("weight_decay", weight_decay, from_zero, FROM_ZERO),
-        decay_norms_and_biases: table.any("decay_norms_and_biases", false),
-        betas: table.get("betas", [0.9, 0.999], betas, "[beta1, beta2], from 0, below 1"),
-        eps: table.get("eps", 1e-8, above_zero, ABOVE_ZERO),
-        accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
-        non_finite: table.choice("non_finite").unwrap_or(NonFinite::Skip),
-        max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
-    };
-    if config.nesterov && config.momentum == 0.0 {
-        table.problem("nesterov", "nesterov looks ahead by momentum, which is 0; want optimizer.momentum above 0");
-    }
-    table.finish();
-    config
-}
-
-pub(super) fn schedule(mut table: Section<'_>, run: &RunConfig) -> ScheduleConfig {
-    let config = ScheduleConfig {
-        name: table.choice("name").unwrap_or(ScheduleName::Constant),
-        warmup_steps: table.any("warmup_steps", 0),
-        warmup_epochs: table.get("warmup_epochs", 0.0, from_zero, FROM_ZERO),
-        warmup_learning_rate: table.get("warmup_learning_rate", 1e-5, from_zero, FROM_ZERO),
-        min_learning_rate: table.get("min_learning_rate", 0.0, from_zero, FROM_ZERO),
-        decay_epochs: table.get("decay_epochs", 90.0, above_zero, ABOVE_ZERO),
-        decay_rate: table.get("decay_rate", 0.1, |rate| above_zero(rate) && *rate <= 1.0, "above 0, at most 1"),
-        pct_start: table.get("pct_start", 0.3, |share| *share > 0.0 && *share < 1.0, "above 0 and below 1"),
-        div_factor: table.get("div_factor", 25.0, |x| above_zero(x) && *x >= 1.0, "a number from 1"),
-        final_div_factor: table.get("final_div_factor", 1e4, |x| above_zero(x) && *x >= 1.0, "a number from 1"),
-        cycle_momentum: table.any("cycle_momentum", true),
-        base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
-        max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
-    };
-    let needs_length = matches!(config.name, ScheduleName::Cosine | ScheduleName::OneCycle);
-    if needs_length && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
-        let got = format!("got {} for a run whose length in steps is unknown", config.name);
-        table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
     }
     table.finish();
     config

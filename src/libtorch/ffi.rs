@@ -2,6 +2,8 @@
 //!
 //! Each function checks what its C++ side takes for granted and turns the shim's messages into [`LibtorchError`].
 
+mod raw;
+
 use std::{
     any::Any,
     ffi::{CStr, c_char, c_int, c_void},
@@ -10,119 +12,12 @@ use std::{
     ptr,
 };
 
+pub(super) use raw::RawOptions;
+use raw::*;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::LibtorchError;
-
-#[repr(C)]
-struct RawHook {
-    _private: [u8; 0],
-}
-
-#[repr(C)]
-struct RawEvent {
-    _private: [u8; 0],
-}
-
-#[repr(C)]
-struct RawFusedLists {
-    params: *const *const C_tensor,
-    grads: *const *const C_tensor,
-    first_moments: *const *const C_tensor,
-    second_moments: *const *const C_tensor,
-    steps: *const *const C_tensor,
-    count: usize,
-    grad_scale: *const C_tensor,
-    found_inf: *const C_tensor,
-    update_squares: *const C_tensor,
-}
-
-type RawCallback = extern "C" fn(*mut c_void, *mut C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
-type RawRelease = extern "C" fn(*mut c_void);
-
-unsafe extern "C" {
-    fn gw_message_free(message: *mut c_char);
-    fn gw_hook_register(
-        tensor: *const C_tensor,
-        before_accumulation: c_int,
-        callback: RawCallback,
-        release: RawRelease,
-        context: *mut c_void,
-        out: *mut *mut RawHook,
-    ) -> *mut c_char;
-    fn gw_hook_remove(hook: *mut RawHook);
-    fn gw_event_record(device: c_int, out: *mut *mut RawEvent) -> *mut c_char;
-    fn gw_event_elapsed(from: *mut RawEvent, to: *mut RawEvent, millis: *mut f64) -> *mut c_char;
-    fn gw_event_wait(mark: *mut RawEvent) -> *mut c_char;
-    fn gw_event_free(mark: *mut RawEvent);
-    fn gw_foreach_norm(
-        tensors: *const *const C_tensor,
-        count: usize,
-        norm_type: f64,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn gw_foreach(
-        operation: c_int,
-        tensors: *const *const C_tensor,
-        others: *const *const C_tensor,
-        count: usize,
-        scalar: *const C_tensor,
-        bound: f64,
-    ) -> *mut c_char;
-    fn gw_table(
-        tensors: *const *const C_tensor,
-        count: usize,
-        with_distribution: c_int,
-        use_aten: c_int,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn gw_unit_squares(
-        tensors: *const *const C_tensor,
-        count: usize,
-        units: *const i64,
-        use_aten: c_int,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn gw_scale_units(
-        tensors: *const *const C_tensor,
-        count: usize,
-        units: *const i64,
-        factors: *const C_tensor,
-        use_aten: c_int,
-    ) -> *mut c_char;
-    fn gw_activation_sums(
-        inputs: *const C_tensor,
-        outputs: *const C_tensor,
-        low: f64,
-        high: f64,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
-    fn gw_fused_sgd(
-        lists: *const RawFusedLists,
-        learning_rate: f64,
-        momentum: f64,
-        dampening: f64,
-        weight_decay: f64,
-        nesterov: c_int,
-        is_first_step: c_int,
-    ) -> *mut c_char;
-    fn gw_fused_adamw(
-        lists: *const RawFusedLists,
-        learning_rate: f64,
-        beta1: f64,
-        beta2: f64,
-        eps: f64,
-        weight_decay: f64,
-    ) -> *mut c_char;
-    fn gw_generator_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;
-    fn gw_generator_set_state(device: c_int, state: *const C_tensor) -> *mut c_char;
-    fn gw_load_cuda() -> *mut c_char;
-    fn gw_keep_freed_memory();
-    fn gw_op_counter_start() -> *mut c_char;
-    fn gw_op_counter_stop(out: *mut *mut c_char) -> *mut c_char;
-}
 
 /// Takes a message of the shim, `None` for success.
 fn take_message(message: *mut c_char) -> Option<String> {
@@ -340,65 +235,43 @@ pub(super) fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
     check("clear_grads", unsafe { gw_clear_grads(list.as_ptr(), list.len()) })
 }
 
-/// Tensor lists of a fused optimizer step; the lists that are used have one entry per parameter.
-pub(super) struct FusedLists<'a> {
+/// Tensor lists of an optimizer step; those that are used have one entry per parameter.
+pub(super) struct Lists<'a> {
     pub params: &'a [Tensor],
     pub grads: &'a [Tensor],
-    pub first_moments: Option<&'a [Tensor]>,
-    pub second_moments: Option<&'a [Tensor]>,
-    pub steps: Option<&'a [Tensor]>,
+    pub first_moments: &'a [Tensor],
+    pub second_moments: &'a [Tensor],
+    pub third_moments: &'a [Tensor],
+    pub steps: &'a [Tensor],
+    pub product: Option<&'a Tensor>,
     pub grad_scale: Option<&'a Tensor>,
     pub found_inf: Option<&'a Tensor>,
     pub update_squares: Option<&'a Tensor>,
 }
 
-impl FusedLists<'_> {
-    fn with_raw<R>(&self, call: impl FnOnce(&RawFusedLists) -> R) -> R {
-        let optional = |tensors: Option<&[Tensor]>| tensors.map(pointers);
-        let start = |list: &Option<Vec<*const C_tensor>>| list.as_ref().map_or(ptr::null(), |list| list.as_ptr());
-        let (params, grads) = (pointers(self.params), pointers(self.grads));
-        let (first, second) = (optional(self.first_moments), optional(self.second_moments));
-        let steps = optional(self.steps);
-        call(&RawFusedLists {
-            params: params.as_ptr(),
-            grads: grads.as_ptr(),
-            first_moments: start(&first),
-            second_moments: start(&second),
-            steps: start(&steps),
-            count: params.len(),
-            grad_scale: self.grad_scale.map_or(ptr::null(), Tensor::as_ptr),
-            found_inf: self.found_inf.map_or(ptr::null(), Tensor::as_ptr),
-            update_squares: self.update_squares.map_or(ptr::null(), Tensor::as_ptr),
-        })
-    }
-}
-
-pub(super) fn fused_sgd(
-    lists: &FusedLists<'_>,
-    learning_rate: f64,
-    [momentum, dampening]: [f64; 2],
-    weight_decay: f64,
-    nesterov: bool,
-    is_first_step: bool,
-) -> Result<(), LibtorchError> {
-    let (nesterov, is_first_step) = (c_int::from(nesterov), c_int::from(is_first_step));
-    // SAFETY: fused.rs has seen that every list is as long as `params`; all pointers live for the call.
-    let message = lists.with_raw(|raw| unsafe {
-        gw_fused_sgd(raw, learning_rate, momentum, dampening, weight_decay, nesterov, is_first_step)
-    });
-    check("_fused_sgd_", message)
-}
-
-pub(super) fn fused_adamw(
-    lists: &FusedLists<'_>,
-    learning_rate: f64,
-    (beta1, beta2): (f64, f64),
-    eps: f64,
-    weight_decay: f64,
-) -> Result<(), LibtorchError> {
-    // SAFETY: as for fused_sgd.
-    let message = lists.with_raw(|raw| unsafe { gw_fused_adamw(raw, learning_rate, beta1, beta2, eps, weight_decay) });
-    check("_fused_adamw_", message)
+pub(super) fn optimizer_step(name: &'static str, lists: &Lists<'_>, options: &RawOptions) -> Result<(), LibtorchError> {
+    let [params, grads, first, second, third, steps] =
+        [lists.params, lists.grads, lists.first_moments, lists.second_moments, lists.third_moments, lists.steps]
+            .map(pointers);
+    // An empty list is none.
+    let start = |list: &Vec<*const C_tensor>| if list.is_empty() { ptr::null() } else { list.as_ptr() };
+    let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
+    let raw = RawLists {
+        params: params.as_ptr(),
+        grads: grads.as_ptr(),
+        first_moments: start(&first),
+        second_moments: start(&second),
+        third_moments: start(&third),
+        steps: start(&steps),
+        count: params.len(),
+        product: optional(lists.product),
+        grad_scale: optional(lists.grad_scale),
+        found_inf: optional(lists.found_inf),
+        update_squares: optional(lists.update_squares),
+    };
+    // SAFETY: optimizer_step.rs has seen that every list which the rule uses is there and as long as `params`; all pointers
+    // live for the call.
+    check(name, unsafe { gw_optimizer_step(&raw, options) })
 }
 
 pub(super) fn generator_state(device: c_int) -> Result<Tensor, LibtorchError> {

@@ -22,7 +22,6 @@ mod cuda;
 #[allow(unsafe_code)]
 mod ffi;
 mod foreach;
-mod fused;
 mod generator;
 mod hooks;
 mod host_copy;
@@ -30,6 +29,7 @@ mod late_scalar;
 mod memory;
 mod moment;
 mod op_counter;
+mod optimizer_step;
 mod table;
 mod units;
 
@@ -37,7 +37,6 @@ pub use cuda::{load_cuda, resolve_device};
 pub use foreach::{
     clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_multiply, foreach_norm, foreach_subtract,
 };
-pub use fused::{AdamwOptions, FusedStep, SgdOptions, fused_adamw, fused_sgd};
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
@@ -45,6 +44,7 @@ pub use late_scalar::LateScalar;
 pub use memory::keep_freed_memory;
 pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
+pub use optimizer_step::{FusedStep, Moments, OptimizerRule, StepOptions, optimizer_step};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_squares};
 

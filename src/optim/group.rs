@@ -1,30 +1,85 @@
-//! Parameters that share a weight decay.
+//! Parameters that share a learning rate and a weight decay.
+
+use std::collections::HashMap;
 
 use tch::{Kind, TchError, Tensor};
 
 use super::{StepControl, UpdateOutcome};
-use crate::libtorch::{FusedStep, LibtorchError};
+use crate::{
+    config::{OptimizerConfig, matches},
+    libtorch::{FusedStep, LibtorchError},
+};
 
-/// Parameters that one fused call updates, and their weight decay.
+/// Parameters that one call updates, with what is theirs alone.
+#[derive(Debug)]
 pub struct ParameterGroup {
+    /// Names of the parameters.
+    pub names: Vec<String>,
     /// Leaf tensors that require a gradient.
     pub params: Vec<Tensor>,
+    /// Times the learning rate.
+    pub learning_rate_scale: f64,
     /// Weight decay of all of them.
     pub weight_decay: f64,
 }
 
-/// Splits parameters as timm does: biases and the parameters of normalisation layers (everything with at most one
-/// dimension) do not decay unless `decay_norms_and_biases`.
-pub fn decay_groups<'a>(
-    params: impl IntoIterator<Item = &'a Tensor>,
-    weight_decay: f64,
-    decay_norms_and_biases: bool,
+impl ParameterGroup {
+    /// A group with the optimizer's own learning rate.
+    pub fn new(named: impl IntoIterator<Item = (String, Tensor)>, weight_decay: f64) -> Self {
+        let (names, params) = named.into_iter().unzip();
+        Self { names, params, learning_rate_scale: 1.0, weight_decay }
+    }
+}
+
+/// Splits the parameters of a model, in the order of its layers, as a config says.
+///
+/// As in timm, biases and the parameters of normalisation layers (everything with at most one dimension) do not decay unless
+/// `decay_norms_and_biases`. Parameters without a gradient are left out. Layer-wise decay goes by blocks: a block is the first
+/// two segments of a name (`layer1.0`), the last block has the whole learning rate.
+pub fn parameter_groups<'a>(
+    named: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    config: &OptimizerConfig,
 ) -> Vec<ParameterGroup> {
-    let params = params.into_iter().filter(|param| param.requires_grad()).map(Tensor::shallow_clone);
-    let (decaying, rest): (Vec<_>, Vec<_>) = params.partition(|param| decay_norms_and_biases || param.dim() > 1);
-    let groups =
-        [(decaying, weight_decay), (rest, 0.0)].map(|(params, weight_decay)| ParameterGroup { params, weight_decay });
-    groups.into_iter().filter(|group| !group.params.is_empty()).collect()
+    let named: Vec<(&str, &Tensor)> = named.into_iter().filter(|(_, param)| param.requires_grad()).collect();
+    let mut blocks: Vec<&str> = Vec::new();
+    for (name, _) in &named {
+        let block = block_of(name);
+        if !blocks.contains(&block) {
+            blocks.push(block);
+        }
+    }
+    let depth: HashMap<&str, usize> = blocks.iter().rev().enumerate().map(|(depth, block)| (*block, depth)).collect();
+    let mut groups: Vec<ParameterGroup> = Vec::new();
+    for (name, param) in named {
+        let decays = config.decay_norms_and_biases || param.dim() > 1;
+        let own = config.groups.iter().find(|group| group.parameters.iter().any(|pattern| matches(pattern, name)));
+        let by_layer = config.layer_decay.powi(depth.get(block_of(name)).map_or(0, |&depth| depth as i32));
+        let learning_rate_scale = by_layer * own.map_or(1.0, |group| group.learning_rate_scale);
+        let weight_decay = match own.and_then(|group| group.weight_decay) {
+            Some(weight_decay) => weight_decay,
+            None if decays => config.weight_decay,
+            None => 0.0,
+        };
+        let fits = |group: &&mut ParameterGroup| {
+            group.learning_rate_scale == learning_rate_scale && group.weight_decay == weight_decay
+        };
+        let named = (name.to_owned(), param.shallow_clone());
+        match groups.iter_mut().find(fits) {
+            Some(group) => {
+                group.names.push(named.0);
+                group.params.push(named.1);
+            }
+            None => groups.push(ParameterGroup { learning_rate_scale, ..ParameterGroup::new([named], weight_decay) }),
+        }
+    }
+    groups
+}
+
+/// `layer1.0` of `layer1.0.conv1.weight`, `fc` of `fc.weight`.
+fn block_of(name: &str) -> &str {
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    let second = module.match_indices('.').nth(1);
+    second.map_or(module, |(end, _)| &module[..end])
 }
 
 /// The positions of a group's parameters that have a gradient, with both.
@@ -61,14 +116,14 @@ fn as_laid_out(param: &Tensor, grad: Tensor) -> Result<Tensor, TchError> {
 }
 
 impl Ready {
-    /// Runs a fused step over the group and says how far it moved each parameter, if `control` asks for it.
+    /// Runs a step over the group and says how far it moved each parameter, if `control` asks for it.
     pub(super) fn take(
         self,
         control: &StepControl<'_>,
         outcome: &mut UpdateOutcome,
         step: impl FnOnce(&FusedStep<'_>) -> Result<(), LibtorchError>,
     ) -> Result<(), LibtorchError> {
-        let StepControl { grad_scale, found_inf, measures_updates } = *control;
+        let StepControl { grad_scale, found_inf, measures_updates, .. } = *control;
         let options = (Kind::Double, self.params[0].device());
         let squares = if measures_updates { Some(Tensor::f_zeros([self.params.len() as i64], options)?) } else { None };
         let (params, grads, update_squares) = (&self.params, &self.grads, squares.as_ref());
@@ -81,6 +136,54 @@ impl Ready {
     }
 
     pub(super) fn select(&self, state: &[Tensor]) -> Vec<Tensor> {
-        self.positions.iter().map(|&position| state[position].shallow_clone()).collect()
+        // A rule that keeps nothing here has an empty list.
+        self.positions.iter().filter_map(|&position| Some(state.get(position)?.shallow_clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn groups(toml: &str) -> Vec<(Vec<String>, f64, f64)> {
+        let head =
+            "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[optimizer]\nweight_decay = 0.1\n";
+        let config = Config::parse(&format!("{head}{toml}"), "groups").unwrap().optimizer;
+        let names =
+            ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.1.conv1.weight", "fc.weight"];
+        let sizes: [&[i64]; 5] = [&[2, 3], &[2, 3], &[2], &[2, 3], &[2, 3]];
+        let make = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let params = sizes.map(make);
+        let groups = parameter_groups(names.into_iter().zip(&params), &config);
+        groups.into_iter().map(|group| (group.names, group.learning_rate_scale, group.weight_decay)).collect()
+    }
+
+    #[test]
+    fn norms_and_biases_do_not_decay_and_a_pattern_decides_before_that() {
+        let plain = groups("");
+        assert_eq!(plain.len(), 2);
+        assert_eq!((&plain[1].0[..], plain[1].1, plain[1].2), (&["layer1.0.bn1.weight".to_owned()][..], 1.0, 0.0));
+        let own = groups(
+            "[[optimizer.groups]]\nparameters = [\"layer1.0.*\"]\nlearning_rate_scale = 0.5\nweight_decay = 0.3",
+        );
+        assert_eq!((own[1].0.len(), own[1].1, own[1].2), (2, 0.5, 0.3));
+        assert_eq!(own.len(), 2);
+    }
+
+    #[test]
+    fn a_block_learns_by_a_share_of_the_block_after_it() {
+        let scales: Vec<(String, f64)> =
+            groups("layer_decay = 0.5").into_iter().map(|(names, scale, _)| (names[0].clone(), scale)).collect();
+        let want = [
+            ("conv1.weight", 0.125),
+            ("layer1.0.conv1.weight", 0.25),
+            ("layer1.0.bn1.weight", 0.25),
+            ("layer1.1.conv1.weight", 0.5),
+            ("fc.weight", 1.0),
+        ];
+        assert_eq!(scales, want.map(|(name, scale)| (name.to_owned(), scale)));
     }
 }

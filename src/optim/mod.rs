@@ -1,20 +1,18 @@
-//! From gradients to updates: optimizers on libtorch's fused kernels, and learning rate schedules.
+//! From gradients to updates: optimizers, on libtorch's fused kernels where it has them, and learning rate schedules.
 
-mod adamw;
 mod group;
+mod optimizer;
+mod plateau;
 mod schedule;
-mod sgd;
 
-pub use adamw::Adamw;
-pub use group::{ParameterGroup, decay_groups};
-pub use schedule::{Rates, Schedule, Span};
-pub use sgd::Sgd;
 use tch::Tensor;
 
-use crate::{
-    config::{OptimizerConfig, OptimizerName},
-    libtorch::LibtorchError,
-};
+pub use group::{ParameterGroup, parameter_groups};
+pub use optimizer::Optimizer;
+pub use plateau::Plateau;
+pub use schedule::{Rates, Schedule, Span};
+
+use crate::libtorch::LibtorchError;
 
 /// Why a step could not be taken. Parameters may have been updated in part.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +50,8 @@ pub struct StepControl<'a> {
     /// Whether the [`UpdateOutcome`] is wanted. The step is the same bit for bit, and takes one more pass over the
     /// parameters.
     pub measures_updates: bool,
+    /// Whether no step was taken before: SGD with dampening begins its momentum with the whole gradient.
+    pub is_first_step: bool,
 }
 
 /// How far a step moved the parameters, still on their device; empty unless it was asked for.
@@ -61,39 +61,4 @@ pub struct UpdateOutcome {
     pub params: Vec<Tensor>,
     /// The squared L2 norm of each one's move, f64, in vectors that follow on each other.
     pub squares: Vec<Tensor>,
-}
-
-/// An optimizer with its state.
-pub enum Optimizer {
-    /// torch.optim.SGD.
-    Sgd(Sgd),
-    /// torch.optim.AdamW.
-    Adamw(Adamw),
-}
-
-impl Optimizer {
-    /// The optimizer a config asks for, over `groups`.
-    ///
-    /// # Errors
-    /// Where libtorch cannot allocate its state.
-    pub fn new(config: &OptimizerConfig, groups: Vec<ParameterGroup>) -> Result<Self, OptimError> {
-        Ok(match config.name {
-            OptimizerName::Sgd => Self::Sgd(Sgd::new(groups, config.nesterov)?),
-            OptimizerName::Adamw => Self::Adamw(Adamw::new(groups, config.betas[1], config.eps)?),
-        })
-    }
-
-    /// Updates every parameter that has a gradient.
-    ///
-    /// # Errors
-    /// Where libtorch refuses, or the rates are no f32 numbers.
-    pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<UpdateOutcome, OptimError> {
-        if !(rates.learning_rate as f32).is_finite() || !(rates.momentum as f32).is_finite() {
-            return Err(OptimError::Rates(rates));
-        }
-        match self {
-            Self::Sgd(sgd) => sgd.step(rates, control),
-            Self::Adamw(adamw) => adamw.step(rates, control),
-        }
-    }
 }

@@ -2,14 +2,14 @@
 
 use std::f64::consts::PI;
 
-use crate::config::{OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
+use crate::config::{OptimizerConfig, ScheduleConfig, ScheduleName};
 
 /// What an optimizer step moves by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
     /// Step size.
     pub learning_rate: f64,
-    /// SGD's momentum, AdamW's first beta.
+    /// SGD's and RMSprop's momentum, the others' first beta.
     pub momentum: f64,
 }
 
@@ -34,10 +34,7 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of `config`, whose peak are the optimizer's own rates.
     pub fn new(config: &ScheduleConfig, optimizer: &OptimizerConfig, span: Span) -> Self {
-        let momentum = match optimizer.name {
-            OptimizerName::Sgd => optimizer.momentum,
-            OptimizerName::Adamw => optimizer.betas[0],
-        };
+        let momentum = if optimizer.name.has_momentum() { optimizer.momentum } else { optimizer.betas[0] };
         let peak = Rates { learning_rate: optimizer.learning_rate, momentum };
         let from_epochs = (config.warmup_epochs * span.steps_per_epoch as f64).round() as u64;
         let warmup_steps = config.warmup_steps.saturating_add(from_epochs);
@@ -63,19 +60,42 @@ impl Schedule {
         let Rates { learning_rate, momentum } = self.peak;
         let steps = self.span.total_steps.saturating_sub(self.warmup_steps).max(1);
         let config = &self.config;
-        match config.name {
-            ScheduleName::Constant => self.peak,
-            ScheduleName::Step => {
-                let decays = (step as f64 / (config.decay_epochs * self.span.steps_per_epoch as f64)).floor();
-                Rates { learning_rate: learning_rate * config.decay_rate.powf(decays), momentum }
+        let epoch = step as f64 / self.span.steps_per_epoch as f64;
+        let share = (step as f64 / steps as f64).min(1.0);
+        let learning_rate = match config.name {
+            // A plateau is seen by evaluations, not by steps.
+            ScheduleName::Constant | ScheduleName::Plateau => learning_rate,
+            ScheduleName::Step => learning_rate * config.decay_rate.powf((epoch / config.decay_epochs).floor()),
+            ScheduleName::Multistep => {
+                let passed = config.milestones.iter().filter(|&&milestone| milestone <= epoch).count();
+                learning_rate * config.decay_rate.powi(passed as i32)
             }
-            ScheduleName::Cosine => {
-                // timm's and torch's form: the minimum is reached one step after the last.
-                let share = (step as f64 / steps as f64).min(1.0);
-                Rates { learning_rate: cosine(learning_rate, config.min_learning_rate, share), momentum }
+            // timm's and torch's form: the minimum is reached one step after the last.
+            ScheduleName::Cosine if config.restart_epochs == 0.0 => {
+                cosine(learning_rate, config.min_learning_rate, share)
             }
-            ScheduleName::OneCycle => self.one_cycle(step.min(steps - 1), steps),
+            ScheduleName::Cosine => cosine(learning_rate, config.min_learning_rate, self.share_since_restart(epoch)),
+            ScheduleName::Polynomial => {
+                let lowest = config.min_learning_rate;
+                lowest + (learning_rate - lowest) * (1.0 - share).powf(config.power)
+            }
+            ScheduleName::OneCycle => return self.one_cycle(step.min(steps - 1), steps),
+        };
+        Rates { learning_rate, momentum }
+    }
+
+    /// How much of the current half wave has passed.
+    fn share_since_restart(&self, epoch: f64) -> f64 {
+        let (mut start, mut length) = (0.0, self.config.restart_epochs);
+        // With a factor of 1 there may be many.
+        if self.config.restart_factor == 1.0 {
+            return (epoch / length).fract();
         }
+        while epoch >= start + length {
+            start += length;
+            length *= self.config.restart_factor;
+        }
+        (epoch - start) / length
     }
 
     /// torch.optim.lr_scheduler.OneCycleLR with two phases and cosine annealing.
@@ -108,7 +128,10 @@ fn cosine(from: f64, to: f64, share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::{
+        config::{Config, Metric},
+        optim::Plateau,
+    };
 
     fn schedule(toml: &str, total_steps: u64) -> Schedule {
         let head =
@@ -148,16 +171,59 @@ mod tests {
         }
     }
 
+    /// Written by tests/golden/schedule.py.
+    fn golden(name: &str) -> Vec<f64> {
+        let all: serde_json::Value = serde_json::from_str(include_str!("../../tests/golden/schedule.json")).unwrap();
+        all[name].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    }
+
     #[test]
-    fn one_cycle_equals_torch() {
-        // import torch
-        // p = torch.nn.Parameter(torch.zeros(1)); opt = torch.optim.SGD([p], lr=0.8, momentum=0.9)
-        // s = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=0.8, total_steps=20)
-        // for i in range(20): print(i, opt.param_groups[0]["lr"], opt.param_groups[0]["momentum"]); opt.step(); s.step()
-        let schedule = schedule("schedule.name = \"one_cycle\"", 20);
-        for (step, learning_rate, momentum) in ONE_CYCLE {
-            close(schedule.at(*step).learning_rate, *learning_rate);
-            close(schedule.at(*step).momentum, *momentum);
+    fn every_schedule_equals_torchs_or_timms() {
+        // Ten steps an epoch.
+        for (name, toml) in [
+            ("step", "name = \"step\", decay_epochs = 1.5, decay_rate = 0.5"),
+            ("multistep", "name = \"multistep\", milestones = [1, 2.5]"),
+            ("cosine", "name = \"cosine\", min_learning_rate = 0.2"),
+            ("cosine_restarts", "name = \"cosine\", min_learning_rate = 0.2, restart_epochs = 1, restart_factor = 2"),
+            ("polynomial", "name = \"polynomial\", power = 2"),
+            ("one_cycle", "name = \"one_cycle\""),
+            (
+                "warmup_cosine",
+                "name = \"cosine\", min_learning_rate = 0.2, warmup_steps = 5, warmup_learning_rate = 1e-3",
+            ),
+        ] {
+            let schedule = schedule(&format!("schedule = {{ {toml} }}"), 40);
+            let want = golden(name);
+            assert_eq!(want.len(), 40);
+            for (step, want) in want.into_iter().enumerate() {
+                let got = schedule.at(step as u64).learning_rate;
+                assert!((got - want).abs() <= 1e-12 * want, "{name} at {step}: {got} {want}");
+            }
+        }
+        let one_cycle = schedule("schedule.name = \"one_cycle\"", 40);
+        for (step, want) in golden("one_cycle_momentum").into_iter().enumerate() {
+            close(one_cycle.at(step as u64).momentum, want);
+        }
+    }
+
+    #[test]
+    fn a_plateau_lowers_the_rate_as_torch_does() {
+        let head = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n";
+        let toml = format!("{head}schedule = {{ name = \"plateau\", decay_rate = 0.5, patience = 2 }}");
+        let config = Config::parse(&toml, "test").unwrap();
+        let mut plateau = Plateau::new(&config.schedule, Metric::Loss, 0.8);
+        for (metric, want) in golden("plateau_metrics").into_iter().zip(golden("plateau")) {
+            plateau.add(metric);
+            close(0.8 * plateau.scale(), want);
+        }
+        assert!(plateau.scale() < 1.0);
+    }
+
+    #[test]
+    fn half_waves_of_one_length_follow_each_other() {
+        let schedule = schedule("schedule = { name = \"cosine\", restart_epochs = 2 }", 100);
+        for (step, want) in [(0, 0.8), (10, 0.4), (20, 0.8), (30, 0.4), (1_000_020, 0.8)] {
+            close(schedule.at(step).learning_rate, want);
         }
     }
 
@@ -179,15 +245,4 @@ mod tests {
             }
         }
     }
-
-    const ONE_CYCLE: &[(u64, f64, f64)] = &[
-        (0, 0.03200000000000003, 0.95),
-        (1, 0.10533747416002026, 0.9404508497187474),
-        (4, 0.7266625258399798, 0.8595491502812526),
-        (5, 0.8, 0.85),
-        (6, 0.7899712049880699, 0.8512536043909088),
-        (12, 0.4000016, 0.8999999999999999),
-        (18, 0.010031995011930044, 0.9487463956090911),
-        (19, 3.2e-06, 0.95),
-    ];
 }

@@ -33,11 +33,7 @@ impl EarlyStopping {
     /// Notes an evaluation; whether it is the best so far. One whose loss is not finite never is: a network that
     /// answers NaN still has an accuracy.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
-        let (value, sign) = match self.metric {
-            Metric::Accuracy => (metrics.accuracy, 1.0),
-            Metric::F1 => (metrics.f1, 1.0),
-            Metric::Loss => (metrics.loss, -1.0),
-        };
+        let (value, sign) = (metrics.of(self.metric), if self.metric == Metric::Loss { -1.0 } else { 1.0 });
         let is_better = match self.best {
             _ if !metrics.loss.is_finite() => false,
             None => true,

@@ -59,6 +59,12 @@ pub enum TrainError {
         /// Images per batch.
         batch_size: usize,
     },
+    /// A group of parameters without any.
+    #[error("optimizer.groups: no parameter is named {patterns}; gradwatch check CONFIG prints all names")]
+    NoSuchParameters {
+        /// The group's patterns.
+        patterns: String,
+    },
     /// No step can be taken any more.
     #[error(
         "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \

@@ -63,8 +63,9 @@ impl Gradients {
         device: Device,
     ) -> Result<Self, TrainError> {
         let &OptimizerConfig { accumulation_steps, non_finite, .. } = optimizer;
-        let names = network.parameters.trainable().map(|param| param.name.as_str().into()).collect();
-        let params: Vec<Tensor> = network.parameters.trainable().map(|param| param.tensor.shallow_clone()).collect();
+        let trained = || network.parameters.trainable().filter(|param| param.tensor.requires_grad());
+        let names = trained().map(|param| param.name.as_str().into()).collect();
+        let params: Vec<Tensor> = trained().map(|param| param.tensor.shallow_clone()).collect();
         let named = network.parameters.trainable().map(|param| (param.name.as_str(), &param.tensor));
         let is_on = config.preset != MonitorPreset::Off;
         let tells_apart = config.preset == MonitorPreset::Full && accumulation_steps > 1;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::config::Metric;
+
 /// One class as the classifier sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassMetrics {
@@ -39,6 +41,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The figure that tells the best weights.
+    pub fn of(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Accuracy => self.accuracy,
+            Metric::F1 => self.f1,
+            Metric::Loss => self.loss,
+        }
+    }
+
     /// All figures from the mean loss, the number of top-5 hits and the confusion matrix, whose rows are labels.
     pub fn new(loss: f64, top5_hits: u64, confusion: Vec<Vec<u64>>, classes: &[String]) -> Self {
         let images: u64 = confusion.iter().flatten().sum();

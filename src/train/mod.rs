@@ -82,6 +82,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 grad_scale: grad_scale.as_ref(),
                 found_inf: Some(&clip.found_inf),
                 measures_updates: due.weights,
+                is_first_step: state.taken_steps == 0,
             };
             let update = state.optimizer.step(rates, &control)?;
             state.buffers.restore_where(&clip.found_inf)?;

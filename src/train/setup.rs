@@ -11,13 +11,13 @@ use tch::{Device, Kind, Tensor};
 use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, RecentSteps, Recorder, State, Tally, TrainError};
 use crate::{
     clipping::Clipping,
-    config::{Config, Normalization},
+    config::{Config, Normalization, ScheduleName, matches},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass},
-    optim::{Optimizer, Schedule, Span, decay_groups},
+    optim::{Optimizer, Plateau, Schedule, Span, parameter_groups},
 };
 
 /// A checked experiment: data opened, model built, nothing written.
@@ -68,7 +68,27 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
     // The seed is set here, right before the only draws that depend on it until training starts.
     tch::manual_seed(config.run.seed as i64);
-    Ok(model::build(&config.model, images.shape(), images.classes().len(), device)?)
+    let network = model::build(&config.model, images.shape(), images.classes().len(), device)?;
+    freeze(config, &network)?;
+    Ok(network)
+}
+
+/// Takes the gradient from parameters of frozen groups.
+fn freeze(config: &Config, network: &Network) -> Result<(), TrainError> {
+    for group in &config.optimizer.groups {
+        let fits = |name: &str| group.parameters.iter().any(|pattern| matches(pattern, name));
+        let mut found = false;
+        for parameter in network.parameters.trainable().filter(|parameter| fits(parameter.name.as_str())) {
+            found = true;
+            if group.freeze {
+                let _ = parameter.tensor.set_requires_grad(false);
+            }
+        }
+        if !found {
+            return Err(TrainError::NoSuchParameters { patterns: group.parameters.join(", ") });
+        }
+    }
+    Ok(())
 }
 
 /// Finds out now, and not after a whole epoch, whether the model can train on a last batch of one image.
@@ -96,8 +116,8 @@ impl Prepared {
         let Self { config, device, network, training, validation, scale: _, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
         let gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
-        let groups =
-            decay_groups(gradients.params(), config.optimizer.weight_decay, config.optimizer.decay_norms_and_biases);
+        let named = gradients.names.iter().map(|name| &**name).zip(gradients.params());
+        let groups = parameter_groups(named, &config.optimizer);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
         let clipping = Clipping::new(&config.clipping, &names, network.model.head(), device)?;
@@ -111,9 +131,13 @@ impl Prepared {
                 span.total_steps
             );
         }
+        let peak = config.optimizer.learning_rate;
+        let plateau = (config.schedule.name == ScheduleName::Plateau)
+            .then(|| Plateau::new(&config.schedule, config.evaluate.metric, peak));
         let images = training.dataset().len() as u64;
         Ok(State {
             clipping,
+            plateau,
             schedule,
             buffers: Buffers::new(&network)?,
             tally,

@@ -17,7 +17,7 @@ use crate::{
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
     model::Network,
-    optim::{Optimizer, Rates, Schedule, UpdateOutcome},
+    optim::{Optimizer, Plateau, Rates, Schedule, UpdateOutcome},
 };
 
 /// Why a run ended.
@@ -51,6 +51,8 @@ pub struct State {
     pub optimizer: Optimizer,
     /// How gradients are kept small.
     pub clipping: Clipping,
+    /// What evaluations do to the learning rate, where the schedule goes by them.
+    pub plateau: Option<Plateau>,
     /// Learning rate and momentum per step that was taken.
     pub schedule: Schedule,
     /// Parameters, hooks, and the step's sums.
@@ -153,7 +155,9 @@ impl State {
         if let Some(found_inf) = self.last_found_inf.take() {
             self.taken_steps += u64::from(found_inf.receive()? == 0.0);
         }
-        Ok(self.schedule.at(self.taken_steps))
+        let rates = self.schedule.at(self.taken_steps);
+        let scale = self.plateau.as_ref().map_or(1.0, Plateau::scale);
+        Ok(Rates { learning_rate: rates.learning_rate * scale, ..rates })
     }
 
     /// Brings everything that the step left on the device to the host. One device sync.
@@ -296,6 +300,9 @@ impl State {
         let seen = evaluate(&self.network, &self.validation, &plain, &self.classes, self.device, stop)?;
         let Some(validation) = seen else { return Ok(()) };
         let is_best = self.early_stopping.add(self.step, &validation);
+        if let Some(plateau) = &mut self.plateau {
+            plateau.add(validation.of(self.config.evaluate.metric));
+        }
         self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation);
         self.progress.evaluation(self.step, &training, &validation, is_best);
         if is_best {

@@ -4,6 +4,7 @@
 
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_sub.h>
+#include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty.h>
@@ -22,7 +23,7 @@ std::optional<at::Tensor> optional(at::Tensor* tensor) {
 struct Lists {
     std::vector<at::Tensor> params, grads, first_moments, second_moments, steps;
 
-    explicit Lists(const GwFusedLists& raw) {
+    explicit Lists(const GwLists& raw) {
         const auto optional_list = [&](at::Tensor** tensors) {
             return tensors ? list(tensors, raw.count) : std::vector<at::Tensor>();
         };
@@ -60,7 +61,7 @@ void add_squares(const Lists& round, const std::vector<at::Tensor>& old, const s
 // of the old values is small. The kernels treat an element in the same way wherever it stands in a list, as long as
 // parts begin where their vectors do.
 template <typename Step>
-void take(const GwFusedLists& raw, Step step) {
+void take(const GwLists& raw, Step step) {
     const Lists all(raw);
     if (!raw.update_squares) return step(all);
     int64_t bytes = 0;
@@ -101,27 +102,28 @@ void take(const GwFusedLists& raw, Step step) {
 
 extern "C" {
 
-char* gw_fused_sgd(const GwFusedLists* lists, double learning_rate, double momentum, double dampening,
-    double weight_decay, int nesterov, int is_first_step) {
+char* gw_optimizer_step(const GwLists* lists, const GwOptions* options) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
-        take(*lists, [&](const Lists& part) {
-            at::_fused_sgd_(part.params, part.grads, part.first_moments, weight_decay, momentum, learning_rate,
-                dampening, nesterov != 0, /*maximize=*/false, is_first_step != 0, optional(lists->grad_scale),
-                optional(lists->found_inf));
-        });
-    });
-}
-
-char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double beta1, double beta2, double eps,
-    double weight_decay) {
-    return guarded([&] {
-        c10::NoGradGuard no_grad;
-        take(*lists, [&](const Lists& part) {
-            at::_fused_adamw_(part.params, part.grads, part.first_moments, part.second_moments,
-                /*max_exp_avg_sqs=*/{}, part.steps, learning_rate, beta1, beta2, weight_decay, eps,
-                /*amsgrad=*/false, /*maximize=*/false, optional(lists->grad_scale), optional(lists->found_inf));
-        });
+        const auto& o = *options;
+        const auto scale = optional(lists->grad_scale), found_inf = optional(lists->found_inf);
+        const auto adam = [&](auto kernel) {
+            take(*lists, [&](const Lists& part) {
+                kernel(part.params, part.grads, part.first_moments, part.second_moments,
+                    /*max_exp_avg_sqs=*/at::TensorList(), part.steps, o.learning_rate, o.beta1, o.beta2, o.weight_decay, o.eps,
+                    /*amsgrad=*/false, /*maximize=*/false, scale, found_inf);
+            });
+        };
+        switch (o.rule) {
+        case GW_SGD:
+            return take(*lists, [&](const Lists& part) {
+                at::_fused_sgd_(part.params, part.grads, part.first_moments, o.weight_decay, o.beta1, o.learning_rate,
+                    o.dampening, o.flag != 0, /*maximize=*/false, o.is_first_step != 0, scale, found_inf);
+            });
+        case GW_ADAM: return adam([](auto&&... all) { at::_fused_adam_(all...); });
+        case GW_ADAMW: return adam([](auto&&... all) { at::_fused_adamw_(all...); });
+        default: return gradwatch::composed_step(*lists, o);
+        }
     });
 }
 }

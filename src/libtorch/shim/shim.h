@@ -43,21 +43,30 @@ char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others,
     double bound);
 char* gw_clear_grads(at::Tensor** params, size_t count);
 
-struct GwFusedLists {
+struct GwLists {
     at::Tensor** params;
     at::Tensor** grads;
-    at::Tensor** first_moments;  // SGD: the momentum buffers, or null
-    at::Tensor** second_moments; // AdamW only
-    at::Tensor** steps;          // AdamW only
+    // Of these, what the rule has no use for is null.
+    at::Tensor** first_moments;
+    at::Tensor** second_moments;
+    at::Tensor** third_moments;
+    at::Tensor** steps; // f32 scalars, which count this step already
     size_t count;
-    at::Tensor* grad_scale; // or null; the gradient is divided by it
-    at::Tensor* found_inf;  // or null; 1 leaves everything as it was
+    at::Tensor* product;        // NAdam: of all momentum factors so far; [], f32
+    at::Tensor* grad_scale;     // or null; the gradient is divided by it
+    at::Tensor* found_inf;      // or null; 1 leaves everything as it was
     at::Tensor* update_squares; // or null; [count] of f64, to which each parameter's squared move is added
 };
-char* gw_fused_sgd(const GwFusedLists* lists, double learning_rate, double momentum, double dampening,
-    double weight_decay, int nesterov, int is_first_step);
-char* gw_fused_adamw(const GwFusedLists* lists, double learning_rate, double beta1, double beta2, double eps,
-    double weight_decay);
+enum GwRule { GW_SGD, GW_ADAM, GW_ADAMW, GW_RMSPROP, GW_NADAM, GW_RADAM, GW_LAMB, GW_LION };
+struct GwOptions {
+    int rule;
+    double learning_rate, beta1, beta2, eps, weight_decay; // beta1 is also momentum, beta2 RMSprop's alpha
+    double dampening;      // SGD
+    double momentum_decay; // NAdam
+    int flag;              // SGD: nesterov; RMSprop: centered
+    int is_first_step;     // SGD
+};
+char* gw_optimizer_step(const GwLists* lists, const GwOptions* options);
 
 // A table of f64 with one row per tensor: its norms, or with_distribution everything. See tables.cpp.
 char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out);
@@ -81,6 +90,9 @@ char* gw_op_counter_stop(char** out);
 }
 
 namespace gradwatch {
+
+// An optimizer that libtorch has no fused kernel for. See composed.cpp.
+void composed_step(const GwLists& lists, const GwOptions& options);
 
 // See gw_table.
 at::Tensor tensor_table(const std::vector<at::Tensor>& tensors, bool with_distribution, bool use_aten);

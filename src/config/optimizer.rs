@@ -1,0 +1,266 @@
+//! What `[optimizer]` and `[schedule]` say: how gradients become updates.
+
+use serde::Serialize;
+
+use super::{
+    RunConfig,
+    names::named_enum,
+    reader::Section,
+    sections::{ABOVE_ZERO, AT_LEAST_ONE, FROM_ZERO, above_zero, below_one, from_zero},
+};
+
+named_enum! {
+    /// The rule that turns gradients into updates.
+    pub enum OptimizerName {
+        /// Stochastic gradient descent with momentum, as torch.optim.SGD.
+        Sgd = "sgd",
+        /// Kingma and Ba 2015, as torch.optim.Adam.
+        Adam = "adam",
+        /// Loshchilov and Hutter 2019, as torch.optim.AdamW.
+        Adamw = "adamw",
+        /// As torch.optim.RMSprop.
+        Rmsprop = "rmsprop",
+        /// Dozat 2016, as torch.optim.NAdam.
+        Nadam = "nadam",
+        /// Liu et al. 2020, as torch.optim.RAdam.
+        Radam = "radam",
+        /// You et al. 2020, as timm's Lamb.
+        Lamb = "lamb",
+        /// Chen et al. 2023, as timm's Lion.
+        Lion = "lion",
+    }
+}
+
+impl OptimizerName {
+    /// Whether `momentum` is used, and not `betas`.
+    pub fn has_momentum(self) -> bool {
+        matches!(self, Self::Sgd | Self::Rmsprop)
+    }
+}
+
+named_enum! {
+    /// What becomes of a step whose gradient is not finite.
+    pub enum NonFinite {
+        /// It leaves weights, moments, clipping and schedule as they were.
+        Skip = "skip",
+        /// The same, and the run ends.
+        Stop = "stop",
+        /// The elements that are not finite become 0, and the step is taken.
+        Zero = "zero",
+    }
+}
+
+/// The `[optimizer]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OptimizerConfig {
+    /// The rule.
+    pub name: OptimizerName,
+    /// Step size; the peak of the schedule.
+    pub learning_rate: f64,
+    /// SGD, RMSprop: share of the previous update that is kept.
+    pub momentum: f64,
+    /// SGD: share of the gradient that momentum leaves out.
+    pub dampening: f64,
+    /// SGD: whether momentum looks ahead.
+    pub nesterov: bool,
+    /// L2 penalty, or decoupled decay (AdamW, LAMB, Lion).
+    pub weight_decay: f64,
+    /// Whether biases and the parameters of normalisation layers decay too.
+    pub decay_norms_and_biases: bool,
+    /// All others: decay of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    pub eps: f64,
+    /// RMSprop: decay of the squares.
+    pub alpha: f64,
+    /// RMSprop: whether the squares are taken around the mean.
+    pub centered: bool,
+    /// NAdam: how fast momentum comes up.
+    pub momentum_decay: f64,
+    /// The learning rate of each block as a share of that of the block after it, from the model's head back; 1 is off.
+    pub layer_decay: f64,
+    /// Micro-batches whose gradients are averaged into one step.
+    pub accumulation_steps: usize,
+    /// What becomes of a step whose gradient is not finite.
+    pub non_finite: NonFinite,
+    /// Steps in a row that may have a gradient that is not finite before the run ends.
+    pub max_skipped_steps: u64,
+    /// Parameters with figures of their own: the first group that fits a name counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupConfig>,
+}
+
+/// One of `[[optimizer.groups]]`, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupConfig {
+    /// Patterns of names; see [`matches`](super::matches).
+    pub parameters: Vec<String>,
+    /// Times the learning rate.
+    pub learning_rate_scale: f64,
+    /// In place of `optimizer.weight_decay`, for norms and biases too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Whether they are not trained.
+    pub freeze: bool,
+}
+
+named_enum! {
+    /// How the learning rate moves, per optimizer step.
+    pub enum ScheduleName {
+        /// Stays.
+        Constant = "constant",
+        /// Times `decay_rate` every `decay_epochs`.
+        Step = "step",
+        /// Times `decay_rate` at each of `milestones`.
+        Multistep = "multistep",
+        /// Half a cosine down to `min_learning_rate`, again and again with `restart_epochs` (Loshchilov and Hutter 2017).
+        Cosine = "cosine",
+        /// Smith and Topin 2018, as torch's OneCycleLR: up, then down, with momentum moving against it.
+        OneCycle = "one_cycle",
+        /// Down to `min_learning_rate` by a power of what is left of the run.
+        Polynomial = "polynomial",
+        /// Times `decay_rate` where evaluations stop getting better.
+        Plateau = "plateau",
+    }
+}
+
+/// The `[schedule]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScheduleConfig {
+    /// How the learning rate moves.
+    pub name: ScheduleName,
+    /// Steps of linear warm-up before the schedule starts.
+    pub warmup_steps: u64,
+    /// The same in epochs, added to `warmup_steps`.
+    pub warmup_epochs: f64,
+    /// Learning rate at the start of the warm-up.
+    pub warmup_learning_rate: f64,
+    /// cosine, polynomial: learning rate at the end; plateau: the lowest.
+    pub min_learning_rate: f64,
+    /// step: epochs between two decays.
+    pub decay_epochs: f64,
+    /// step, multistep, plateau: factor of a decay.
+    pub decay_rate: f64,
+    /// multistep: epochs at which the rate decays.
+    pub milestones: Vec<f64>,
+    /// cosine: epochs of the first half wave; 0 is the whole run.
+    pub restart_epochs: f64,
+    /// cosine: each half wave as a multiple of the one before.
+    pub restart_factor: f64,
+    /// polynomial: the power.
+    pub power: f64,
+    /// plateau: evaluations without improvement before the rate decays.
+    pub patience: u64,
+    /// plateau: share by which the metric must get better.
+    pub threshold: f64,
+    /// one_cycle: share of the steps that rise.
+    pub pct_start: f64,
+    /// one_cycle: peak / start.
+    pub div_factor: f64,
+    /// one_cycle: start / end.
+    pub final_div_factor: f64,
+    /// one_cycle: whether momentum, or the first beta, moves between the two below.
+    pub cycle_momentum: bool,
+    /// one_cycle: momentum at the peak of the learning rate.
+    pub base_momentum: f64,
+    /// one_cycle: momentum at both ends.
+    pub max_momentum: f64,
+}
+
+impl OptimizerConfig {
+    pub(super) fn read(mut table: Section<'_>) -> Self {
+        use OptimizerName::{Adam, Adamw, Lamb, Lion, Nadam, Radam, Rmsprop, Sgd};
+        const BETAS: &str = "[beta1, beta2], from 0, below 1";
+        let name = table.choice("name").unwrap_or(Sgd);
+        let (learning_rate, weight_decay) = match name {
+            Sgd => (0.1, 2e-5),
+            Adamw | Lamb => (1e-3, 1e-2),
+            Adam | Radam => (1e-3, 0.0),
+            Nadam => (2e-3, 0.0),
+            Rmsprop => (1e-2, 0.0),
+            Lion => (1e-4, 0.0),
+        };
+        let betas = |[beta1, beta2]: &[f64; 2]| below_one(beta1) && below_one(beta2);
+        let beta2 = if name == Lion { 0.99 } else { 0.999 };
+        let config = Self {
+            name,
+            learning_rate: table.get("learning_rate", learning_rate, from_zero, FROM_ZERO),
+            momentum: table.get("momentum", if name == Rmsprop { 0.0 } else { 0.9 }, below_one, "from 0, below 1"),
+            dampening: table.get("dampening", 0.0, below_one, "from 0, below 1"),
+            nesterov: table.any("nesterov", false),
+            weight_decay: table.get("weight_decay", weight_decay, from_zero, FROM_ZERO),
+            decay_norms_and_biases: table.any("decay_norms_and_biases", false),
+            betas: table.get("betas", [0.9, beta2], betas, BETAS),
+            eps: table.get("eps", if name == Lamb { 1e-6 } else { 1e-8 }, above_zero, ABOVE_ZERO),
+            alpha: table.get("alpha", 0.99, below_one, "from 0, below 1"),
+            centered: table.any("centered", false),
+            momentum_decay: table.get("momentum_decay", 4e-3, from_zero, FROM_ZERO),
+            layer_decay: table.get("layer_decay", 1.0, |x| above_zero(x) && *x <= 1.0, "above 0, at most 1"),
+            accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+            non_finite: table.choice("non_finite").unwrap_or(NonFinite::Skip),
+            max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
+            groups: table.sections("groups").into_iter().map(GroupConfig::read).collect(),
+        };
+        if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
+            let want = "want optimizer.momentum above 0 and optimizer.dampening 0";
+            table.problem("nesterov", format!("nesterov looks ahead by the whole momentum; {want}"));
+        }
+        table.finish();
+        config
+    }
+}
+
+impl GroupConfig {
+    fn read(mut table: Section<'_>) -> Self {
+        let parameters = table.optional("parameters", |names: &Vec<String>| !names.is_empty(), "at least one pattern");
+        if parameters.is_none() {
+            table.missing("parameters", "patterns of names, e.g. [\"layer1.*\"]");
+        }
+        let config = Self {
+            parameters: parameters.unwrap_or_default(),
+            learning_rate_scale: table.get("learning_rate_scale", 1.0, from_zero, FROM_ZERO),
+            weight_decay: table.optional("weight_decay", from_zero, FROM_ZERO),
+            freeze: table.any("freeze", false),
+        };
+        table.finish();
+        config
+    }
+}
+
+impl ScheduleConfig {
+    pub(super) fn read(mut table: Section<'_>, run: &RunConfig) -> Self {
+        let rising = |epochs: &Vec<f64>| epochs.iter().all(above_zero) && epochs.is_sorted();
+        let at_least_one = |x: &f64| above_zero(x) && *x >= 1.0;
+        let config = Self {
+            name: table.choice("name").unwrap_or(ScheduleName::Constant),
+            warmup_steps: table.any("warmup_steps", 0),
+            warmup_epochs: table.get("warmup_epochs", 0.0, from_zero, FROM_ZERO),
+            warmup_learning_rate: table.get("warmup_learning_rate", 1e-5, from_zero, FROM_ZERO),
+            min_learning_rate: table.get("min_learning_rate", 0.0, from_zero, FROM_ZERO),
+            decay_epochs: table.get("decay_epochs", 90.0, above_zero, ABOVE_ZERO),
+            decay_rate: table.get("decay_rate", 0.1, |rate| above_zero(rate) && *rate <= 1.0, "above 0, at most 1"),
+            milestones: table.get("milestones", vec![90.0, 180.0, 270.0], rising, "epochs above 0 that rise"),
+            restart_epochs: table.get("restart_epochs", 0.0, from_zero, FROM_ZERO),
+            restart_factor: table.get("restart_factor", 1.0, at_least_one, "a number from 1"),
+            power: table.get("power", 1.0, above_zero, ABOVE_ZERO),
+            patience: table.any("patience", 10),
+            threshold: table.get("threshold", 1e-4, below_one, "from 0, below 1"),
+            pct_start: table.get("pct_start", 0.3, |share| *share > 0.0 && *share < 1.0, "above 0 and below 1"),
+            div_factor: table.get("div_factor", 25.0, at_least_one, "a number from 1"),
+            final_div_factor: table.get("final_div_factor", 1e4, at_least_one, "a number from 1"),
+            cycle_momentum: table.any("cycle_momentum", true),
+            base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
+            max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
+        };
+        let needs_length = match config.name {
+            ScheduleName::Cosine => config.restart_epochs == 0.0,
+            name => matches!(name, ScheduleName::OneCycle | ScheduleName::Polynomial),
+        };
+        if needs_length && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
+            let got = format!("got {} for a run whose length in steps is unknown", config.name);
+            table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
+        }
+        table.finish();
+        config
+    }
+}

@@ -1,0 +1,117 @@
+//! What the shim declares in shim.h: names and signatures alone.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use torch_sys::C_tensor;
+
+#[repr(C)]
+pub(super) struct RawHook {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub(super) struct RawEvent {
+    _private: [u8; 0],
+}
+
+/// GwLists of shim.h.
+#[repr(C)]
+pub(super) struct RawLists {
+    pub params: *const *const C_tensor,
+    pub grads: *const *const C_tensor,
+    pub first_moments: *const *const C_tensor,
+    pub second_moments: *const *const C_tensor,
+    pub third_moments: *const *const C_tensor,
+    pub steps: *const *const C_tensor,
+    pub count: usize,
+    pub product: *const C_tensor,
+    pub grad_scale: *const C_tensor,
+    pub found_inf: *const C_tensor,
+    pub update_squares: *const C_tensor,
+}
+
+/// GwOptions of shim.h.
+#[repr(C)]
+pub(in crate::libtorch) struct RawOptions {
+    pub rule: c_int,
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub dampening: f64,
+    pub momentum_decay: f64,
+    pub flag: c_int,
+    pub is_first_step: c_int,
+}
+
+pub(super) type RawCallback =
+    extern "C" fn(*mut c_void, *mut C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
+pub(super) type RawRelease = extern "C" fn(*mut c_void);
+
+unsafe extern "C" {
+    pub(super) fn gw_message_free(message: *mut c_char);
+    pub(super) fn gw_hook_register(
+        tensor: *const C_tensor,
+        before_accumulation: c_int,
+        callback: RawCallback,
+        release: RawRelease,
+        context: *mut c_void,
+        out: *mut *mut RawHook,
+    ) -> *mut c_char;
+    pub(super) fn gw_hook_remove(hook: *mut RawHook);
+    pub(super) fn gw_event_record(device: c_int, out: *mut *mut RawEvent) -> *mut c_char;
+    pub(super) fn gw_event_elapsed(from: *mut RawEvent, to: *mut RawEvent, millis: *mut f64) -> *mut c_char;
+    pub(super) fn gw_event_wait(mark: *mut RawEvent) -> *mut c_char;
+    pub(super) fn gw_event_free(mark: *mut RawEvent);
+    pub(super) fn gw_foreach_norm(
+        tensors: *const *const C_tensor,
+        count: usize,
+        norm_type: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_foreach(
+        operation: c_int,
+        tensors: *const *const C_tensor,
+        others: *const *const C_tensor,
+        count: usize,
+        scalar: *const C_tensor,
+        bound: f64,
+    ) -> *mut c_char;
+    pub(super) fn gw_table(
+        tensors: *const *const C_tensor,
+        count: usize,
+        with_distribution: c_int,
+        use_aten: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_unit_squares(
+        tensors: *const *const C_tensor,
+        count: usize,
+        units: *const i64,
+        use_aten: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_scale_units(
+        tensors: *const *const C_tensor,
+        count: usize,
+        units: *const i64,
+        factors: *const C_tensor,
+        use_aten: c_int,
+    ) -> *mut c_char;
+    pub(super) fn gw_activation_sums(
+        inputs: *const C_tensor,
+        outputs: *const C_tensor,
+        low: f64,
+        high: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
+    pub(super) fn gw_optimizer_step(lists: *const RawLists, options: *const RawOptions) -> *mut c_char;
+    pub(super) fn gw_generator_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn gw_generator_set_state(device: c_int, state: *const C_tensor) -> *mut c_char;
+    pub(super) fn gw_load_cuda() -> *mut c_char;
+    pub(super) fn gw_keep_freed_memory();
+    pub(super) fn gw_op_counter_start() -> *mut c_char;
+    pub(super) fn gw_op_counter_stop(out: *mut *mut c_char) -> *mut c_char;
+}

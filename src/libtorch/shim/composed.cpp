@@ -1,0 +1,185 @@
+// Optimizers that libtorch has no fused kernel for, made of its list operations. No host sync.
+//
+// Where `found_inf` is 1, gradients become 0 and every decay 1, so that parameters and state stay as they are to the bit.
+
+#include "shim.h"
+
+#include <ATen/ATen.h>
+
+#include <stdexcept>
+
+using gradwatch::list;
+
+namespace {
+
+using List = std::vector<at::Tensor>;
+
+// A step of one group: scalars are tensors of shape [], f32, on the parameters' device.
+class Step {
+public:
+    Step(const GwLists& raw, const GwOptions& options)
+        : params(list(raw.params, raw.count)), o(options), found_(raw.found_inf ? raw.found_inf->to(at::kBool) : at::Tensor()) {
+        grads = list(raw.grads, raw.count);
+        if (raw.grad_scale) grads = at::_foreach_div(grads, *raw.grad_scale);
+        count = at::clamp_min(*raw.steps[0], 1.0);
+        const auto state = [&](at::Tensor** tensors) { return tensors ? list(tensors, raw.count) : List(); };
+        first = state(raw.first_moments);
+        second = state(raw.second_moments);
+        third = state(raw.third_moments);
+    }
+
+    void decay_gradients() {
+        if (o.weight_decay != 0.0) grads = at::_foreach_add(grads, params, o.weight_decay);
+    }
+
+    // To be called when the gradients are complete.
+    void mask() {
+        if (!found_.defined()) return;
+        for (auto& grad : grads) grad = grad.masked_fill(found_, 0.0);
+    }
+
+    // `value`, or `instead` where the step must not be taken.
+    at::Tensor taken(const at::Tensor& value, double instead) const {
+        return found_.defined() ? value.masked_fill(found_, instead) : value;
+    }
+    at::Tensor taken(double value, double instead) const { return taken(at::full_like(count, value), instead); }
+
+    // state <- decay * state + (1 - decay) * grads, and of their squares.
+    void average(const List& state, double decay) const {
+        at::_foreach_mul_(state, taken(decay, 1.0));
+        at::_foreach_add_(state, grads, 1.0 - decay);
+    }
+    void average_squares(const List& state, double decay) const {
+        at::_foreach_mul_(state, taken(decay, 1.0));
+        at::_foreach_addcmul_(state, grads, grads, 1.0 - decay);
+    }
+
+    // params <- params - rate * updates.
+    void move(const List& updates, const at::Tensor& rate) const {
+        at::_foreach_sub_(params, at::_foreach_mul(updates, taken(rate, 0.0)));
+    }
+    at::Tensor rate() const { return at::full_like(count, o.learning_rate); }
+
+    // 1 - beta^count.
+    at::Tensor correction(double beta) const { return 1.0 - at::pow(at::Scalar(beta), count); }
+
+    List params, grads, first, second, third;
+    at::Tensor count;
+    const GwOptions& o;
+
+private:
+    at::Tensor found_;
+};
+
+// torch.optim.RMSprop (Hinton, lecture 6e).
+void rmsprop(Step& step) {
+    const auto& o = step.o;
+    step.decay_gradients();
+    step.mask();
+    step.average_squares(step.second, o.beta2);
+    auto squares = step.second;
+    if (o.flag) {
+        step.average(step.third, o.beta2);
+        squares = at::_foreach_addcmul(step.second, step.third, step.third, -1.0);
+    }
+    auto root = at::_foreach_sqrt(squares);
+    at::_foreach_add_(root, o.eps);
+    auto updates = at::_foreach_div(step.grads, root);
+    if (o.beta1 > 0.0) {
+        at::_foreach_mul_(step.first, step.taken(o.beta1, 1.0));
+        at::_foreach_add_(step.first, updates);
+        updates = step.first;
+    }
+    step.move(updates, step.rate());
+}
+
+// torch.optim.NAdam (Dozat 2016).
+void nadam(Step& step, at::Tensor product) {
+    const auto& o = step.o;
+    step.decay_gradients();
+    step.mask();
+    const auto mu = [&](const at::Tensor& count) {
+        return o.beta1 * (1.0 - 0.5 * at::pow(at::Scalar(0.96), count * o.momentum_decay));
+    };
+    const auto now = mu(step.count), next = mu(step.count + 1.0), through = product * now;
+    product.copy_(at::where(step.taken(1.0, 0.0).to(at::kBool), through, product));
+    step.average(step.first, o.beta1);
+    step.average_squares(step.second, o.beta2);
+    auto root = at::_foreach_sqrt(at::_foreach_div(step.second, step.correction(o.beta2)));
+    at::_foreach_add_(root, o.eps);
+    step.move(at::_foreach_div(step.grads, root), step.rate() * (1.0 - now) / (1.0 - through));
+    step.move(at::_foreach_div(step.first, root), step.rate() * next / (1.0 - through * next));
+}
+
+// torch.optim.RAdam (Liu et al. 2020).
+void radam(Step& step) {
+    const auto& o = step.o;
+    step.decay_gradients();
+    step.mask();
+    step.average(step.first, o.beta1);
+    step.average_squares(step.second, o.beta2);
+    const double most = 2.0 / (1.0 - o.beta2) - 1.0;
+    // In f64: the difference of two large numbers.
+    const auto count = step.count.to(at::kDouble);
+    const auto power = at::pow(at::Scalar(o.beta2), count);
+    const auto length = most - 2.0 * count * power / (1.0 - power);
+    const auto is_rectified = length.gt(5.0).to(at::kFloat);
+    const auto rectifier =
+        ((length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)).clamp_min(0.0).sqrt();
+    const auto rate = step.rate() / step.correction(o.beta1);
+    auto root = at::_foreach_sqrt(step.second);
+    at::_foreach_add_(root, o.eps);
+    const auto adaptive = (rectifier * (1.0 - power).sqrt()).to(at::kFloat);
+    step.move(at::_foreach_div(step.first, root), rate * adaptive * is_rectified);
+    step.move(step.first, rate * (1.0 - is_rectified));
+}
+
+// LAMB (You et al. 2020) as timm has it: no trust ratio without weight decay.
+void lamb(Step& step) {
+    const auto& o = step.o;
+    step.mask();
+    step.average(step.first, o.beta1);
+    step.average_squares(step.second, o.beta2);
+    auto root = at::_foreach_div(at::_foreach_sqrt(step.second), step.correction(o.beta2).sqrt());
+    at::_foreach_add_(root, o.eps);
+    auto updates = at::_foreach_div(at::_foreach_div(step.first, step.correction(o.beta1)), root);
+    if (o.weight_decay != 0.0) {
+        at::_foreach_add_(updates, step.params, o.weight_decay);
+        const auto lengths = at::stack(at::_foreach_norm(step.params)), moves = at::stack(at::_foreach_norm(updates));
+        const auto has_both = lengths.gt(0.0).logical_and(moves.gt(0.0));
+        const auto trust = at::where(has_both, lengths / moves, at::ones_like(lengths));
+        at::_foreach_mul_(updates, trust.unbind());
+    }
+    step.move(updates, step.rate());
+}
+
+// Lion (Chen et al. 2023).
+void lion(Step& step) {
+    const auto& o = step.o;
+    step.mask();
+    at::_foreach_mul_(step.params, step.taken(1.0 - o.learning_rate * o.weight_decay, 1.0));
+    auto updates = at::_foreach_mul(step.first, o.beta1);
+    at::_foreach_add_(updates, step.grads, 1.0 - o.beta1);
+    at::_foreach_sign_(updates);
+    step.move(updates, step.rate());
+    step.average(step.first, o.beta2);
+}
+
+} // namespace
+
+void gradwatch::composed_step(const GwLists& lists, const GwOptions& options) {
+    Step step(lists, options);
+    // The whole of the parameters: some rules need norms of whole tensors.
+    const auto old = lists.update_squares ? at::_foreach_clone(step.params) : List();
+    switch (options.rule) {
+    case GW_RMSPROP: rmsprop(step); break;
+    case GW_NADAM: nadam(step, *lists.product); break;
+    case GW_RADAM: radam(step); break;
+    case GW_LAMB: lamb(step); break;
+    case GW_LION: lion(step); break;
+    default: throw std::invalid_argument("no such rule");
+    }
+    if (old.empty()) return;
+    at::_foreach_sub_(old, step.params);
+    lists.update_squares->add_(tensor_table(old, /*with_distribution=*/false, /*use_aten=*/false).select(1, 0));
+}
