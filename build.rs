@@ -32,6 +32,7 @@ fn main() {
         .file("src/libtorch/shim/sums.cpp")
         .file("src/libtorch/shim/tables.cpp")
         .file("src/libtorch/shim/tensors.cpp")
+        .file("src/libtorch/shim/precision.cpp")
         .file("src/libtorch/shim/runtime.cpp")
         .file("src/libtorch/shim/units.cpp")
         .compile("gradwatch_shim");

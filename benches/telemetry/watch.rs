@@ -67,7 +67,7 @@ impl Watch {
         let (Some(measurement), Some(monitor)) = (measurement, &self.monitor) else { return Ok(()) };
         let mut block = HostBlock::default();
         let gradients = measurement.add_to(&mut block)?;
-        let layers = self.taps.add_to(&mut block)?;
+        let layers = self.taps.add_to(&mut block, None)?;
         let weights = monitor.parameters().map(|(name, weight)| (name.clone(), weight.shallow_clone()));
         let weights = if due.weights { Some(Measurement::of(weights, Detail::Distribution)?) } else { None };
         let weights = weights.map(|weights| weights.add_to(&mut block)).transpose()?;

@@ -42,7 +42,8 @@ pub use names::Named;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
 pub use train::{
-    ClassBalance, EarlyStoppingConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset, RunConfig,
+    ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset,
+    Precision, RunConfig,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
@@ -62,6 +63,8 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// How gradients are kept small.
     pub clipping: ClippingConfig,
+    /// An average of the weights.
+    pub ema: EmaConfig,
     /// What is read of the gradients, and how often.
     pub monitor: MonitorConfig,
     /// When the validation images are looked at.
@@ -158,15 +161,26 @@ impl Config {
         let optimizer = OptimizerConfig::read(root.section("optimizer"));
         let schedule = ScheduleConfig::read(root.section("schedule"), &run);
         let clipping = ClippingConfig::read(root.section("clipping"));
+        let ema = sections::ema(root.section("ema"));
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));
         let early_stopping = sections::early_stopping(root.section("early_stopping"));
         root.finish();
         let problems = notes.into_problems();
         match model {
-            Some(model) if problems.is_empty() => {
-                Ok(Self { run, data, model, loss, optimizer, schedule, clipping, monitor, evaluate, early_stopping })
-            }
+            Some(model) if problems.is_empty() => Ok(Self {
+                run,
+                data,
+                model,
+                loss,
+                optimizer,
+                schedule,
+                clipping,
+                ema,
+                monitor,
+                evaluate,
+                early_stopping,
+            }),
             _ => Err(ConfigError::Invalid { name: name.to_owned(), problems }),
         }
     }

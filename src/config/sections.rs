@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::{
-    Activation, Architecture, Augment, ClassBalance, DataConfig, EarlyStoppingConfig, EvaluateConfig, Fan,
+    Activation, Architecture, Augment, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig, Fan,
     Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset, Normalization,
-    Normalize, OnBadImage, RunConfig, Source, reader::Section,
+    Normalize, OnBadImage, Precision, RunConfig, Source, reader::Section,
 };
 
 pub(super) const ABOVE_ZERO: &str = "a number above 0";
@@ -43,6 +43,11 @@ pub(super) fn run(mut table: Section<'_>) -> RunConfig {
         seed: table.any("seed", 42),
         device: table.any("device", "auto".to_owned()),
         threads: table.get("threads", 0, |threads| *threads <= 1024, "at most 1024; 0 is one per core"),
+        precision: table.choice("precision").unwrap_or(Precision::Fp32),
+        channels_last: table.any("channels_last", false),
+        tf32: table.any("tf32", false),
+        cudnn_benchmark: table.any("cudnn_benchmark", false),
+        deterministic: table.any("deterministic", false),
         max_epochs: table.optional("max_epochs", |epochs| *epochs > 0, AT_LEAST_ONE),
         max_steps: table.optional("max_steps", |steps| *steps > 0, AT_LEAST_ONE),
         max_minutes: table.optional("max_minutes", above_zero, ABOVE_ZERO),
@@ -189,6 +194,13 @@ pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
         batch_size: table.any("batch_size", 0),
         metric: table.choice("metric").unwrap_or(Metric::Accuracy),
     };
+    table.finish();
+    config
+}
+
+pub(super) fn ema(mut table: Section<'_>) -> EmaConfig {
+    let config =
+        EmaConfig { decay: table.get("decay", 0.0, below_one, "from 0, below 1"), warmup: table.any("warmup", true) };
     table.finish();
     config
 }

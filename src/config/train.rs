@@ -6,6 +6,18 @@ use serde::Serialize;
 
 use super::names::named_enum;
 
+named_enum! {
+    /// In which numbers the passes compute; weights and gradients are always float32.
+    pub enum Precision {
+        /// float32.
+        Fp32 = "fp32",
+        /// bfloat16 where libtorch's autocast holds that safe.
+        Bf16 = "bf16",
+        /// float16 there, with a scaled loss.
+        Fp16 = "fp16",
+    }
+}
+
 /// The `[run]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunConfig {
@@ -17,6 +29,16 @@ pub struct RunConfig {
     pub device: String,
     /// Threads of a CPU operation; 0 is one per core.
     pub threads: usize,
+    /// In which numbers the passes compute.
+    pub precision: Precision,
+    /// Whether images and weights of convolutions lie in memory channel by channel of a pixel.
+    pub channels_last: bool,
+    /// CUDA: whether float32 products may be rounded to TF32.
+    pub tf32: bool,
+    /// CUDA: whether cuDNN tries which algorithm is fastest.
+    pub cudnn_benchmark: bool,
+    /// CUDA: whether cuDNN takes only algorithms that give the same result again.
+    pub deterministic: bool,
     /// Passes over the training images after which the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_epochs: Option<u64>,
@@ -113,6 +135,15 @@ pub struct EvaluateConfig {
     pub batch_size: usize,
     /// The validation figure that tells the best weights and when to stop early.
     pub metric: Metric,
+}
+
+/// The `[ema]` table, validated: an average of the weights, evaluated beside them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EmaConfig {
+    /// Share of the average that a step leaves; 0 is no average.
+    pub decay: f64,
+    /// Whether the first steps leave less.
+    pub warmup: bool,
 }
 
 /// The `[early_stopping]` table, validated.

@@ -83,18 +83,27 @@ impl LayerTaps {
         Ok(())
     }
 
-    /// Puts the sums into `block`, and starts anew. No sync.
+    /// Puts the sums into `block`, and starts anew. The loss that was propagated back is divided by `loss_scale` (`[]`), where
+    /// it was multiplied by one. No sync.
     ///
     /// # Errors
     /// Where libtorch refused, also inside backward.
-    pub fn add_to(&self, block: &mut HostBlock) -> Result<LayerParts, GradientError> {
+    pub fn add_to(&self, block: &mut HostBlock, loss_scale: Option<&Tensor>) -> Result<LayerParts, GradientError> {
         self.hooks.borrow_mut().clear();
         let Seen { layers, failure } = std::mem::take(&mut *self.lock());
         if let Some(failure) = failure {
             return Err(failure.into());
         }
         let rows: Vec<&Tensor> = layers.iter().map(|layer| &layer.sums).collect();
-        let sums = if rows.is_empty() { None } else { Some(block.add(&Tensor::f_stack(&rows, 0)?)?) };
+        let sums = if rows.is_empty() {
+            None
+        } else {
+            let sums = Tensor::f_stack(&rows, 0)?;
+            if let Some(scale) = loss_scale {
+                let _ = sums.f_narrow(1, SUMS - 1, 1)?.f_div_(&scale.f_to_kind(tch::Kind::Double)?.f_square()?)?;
+            }
+            Some(block.add(&sums)?)
+        };
         let layers = layers.into_iter().map(|layer| (layer.name, layer.elements, layer.has_gradient));
         Ok(LayerParts { layers: layers.collect(), sums })
     }
@@ -187,7 +196,7 @@ mod tests {
 
     fn read(taps: &LayerTaps) -> Vec<LayerStatistics> {
         let mut block = HostBlock::default();
-        let parts = taps.add_to(&mut block).unwrap();
+        let parts = taps.add_to(&mut block, None).unwrap();
         parts.take(&block.read().unwrap())
     }
 

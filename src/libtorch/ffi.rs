@@ -175,6 +175,8 @@ pub(super) enum Foreach<'a> {
     Copy(&'a [Tensor]),
     Subtract(&'a [Tensor]),
     Clamp(f64),
+    /// Towards these by that share.
+    Lerp(&'a [Tensor], &'a Tensor),
 }
 
 pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreach<'_>) -> Result<(), LibtorchError> {
@@ -185,6 +187,7 @@ pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreac
         Foreach::Copy(from) => (2, pointers(from), ptr::null(), 0.0),
         Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null(), 0.0),
         Foreach::Clamp(bound) => (4, Vec::new(), ptr::null(), bound),
+        Foreach::Lerp(to, share) => (5, pointers(to), share.as_ptr(), 0.0),
     };
     // SAFETY: as for foreach_norm; the caller has seen that lists are equally long, and each code has what it needs.
     check(name, unsafe { gw_foreach(code, list.as_ptr(), others.as_ptr(), list.len(), scalar, bound) })
@@ -272,6 +275,51 @@ pub(super) fn optimizer_step(name: &'static str, lists: &Lists<'_>, options: &Ra
     // SAFETY: optimizer_step.rs has seen that every list which the rule uses is there and as long as `params`; all pointers
     // live for the call.
     check(name, unsafe { gw_optimizer_step(&raw, options) })
+}
+
+/// The dtype that was in force before, -1 for none.
+pub(super) fn autocast_enter(is_cuda: bool, is_half: bool) -> Result<c_int, LibtorchError> {
+    let mut previous = -1;
+    // SAFETY: the shim stores an int; it changes the state of this thread alone.
+    check("autocast", unsafe { gw_autocast_enter(is_cuda.into(), is_half.into(), &mut previous) })?;
+    Ok(previous)
+}
+
+pub(super) fn autocast_leave(is_cuda: bool, previous: c_int) {
+    // SAFETY: as for autocast_enter.
+    unsafe { gw_autocast_leave(is_cuda.into(), previous) };
+}
+
+pub(super) fn amp_unscale(grads: &[Tensor], found_inf: &Tensor, inverse_scale: &Tensor) -> Result<(), LibtorchError> {
+    let list = pointers(grads);
+    // SAFETY: as for foreach_norm.
+    check("_amp_foreach_non_finite_check_and_unscale_", unsafe {
+        gw_amp_unscale(list.as_ptr(), list.len(), found_inf.as_ptr(), inverse_scale.as_ptr())
+    })
+}
+
+pub(super) fn amp_update_scale(
+    [scale, growth_tracker, found_inf]: [&Tensor; 3],
+    growth_factor: f64,
+    backoff_factor: f64,
+    growth_interval: i64,
+) -> Result<(), LibtorchError> {
+    // SAFETY: the tensors are alive for the call; libtorch validates them.
+    check("_amp_update_scale_", unsafe {
+        gw_amp_update_scale(
+            scale.as_ptr(),
+            growth_tracker.as_ptr(),
+            found_inf.as_ptr(),
+            growth_factor,
+            backoff_factor,
+            growth_interval,
+        )
+    })
+}
+
+pub(super) fn backend(tf32: bool, benchmark: bool, deterministic: bool) {
+    // SAFETY: sets three flags of the process.
+    unsafe { gw_backend(tf32.into(), benchmark.into(), deterministic.into()) };
 }
 
 pub(super) fn generator_state(device: c_int) -> Result<Tensor, LibtorchError> {

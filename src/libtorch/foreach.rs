@@ -54,6 +54,17 @@ pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), L
     ffi::foreach("_foreach_sub_", from, &Foreach::Subtract(subtrahends))
 }
 
+/// Moves each tensor of `from` in place towards the one of `to` at its place, by the share `weight` (shape `[]`): 0 leaves it,
+/// 1 makes it equal up to rounding. No sync.
+///
+/// # Errors
+/// As for [`foreach_copy`] and [`foreach_multiply`].
+pub fn foreach_lerp(from: &[Tensor], to: &[Tensor], weight: &Tensor) -> Result<(), LibtorchError> {
+    check_pairs("_foreach_lerp_", from, to)?;
+    check_one_element("_foreach_lerp_", weight)?;
+    ffi::foreach("_foreach_lerp_", from, &Foreach::Lerp(to, weight))
+}
+
 /// Limits every element in place to -`bound` and `bound`. No sync.
 ///
 /// # Errors

@@ -30,12 +30,14 @@ mod memory;
 mod moment;
 mod op_counter;
 mod optimizer_step;
+mod precision;
 mod table;
 mod units;
 
 pub use cuda::{load_cuda, resolve_device};
 pub use foreach::{
-    clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_multiply, foreach_norm, foreach_subtract,
+    clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm,
+    foreach_subtract,
 };
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
@@ -45,6 +47,7 @@ pub use memory::keep_freed_memory;
 pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_step::{FusedStep, Moments, OptimizerRule, StepOptions, optimizer_step};
+pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_squares};
 

@@ -1,5 +1,7 @@
 //! From gradients to updates: optimizers, on libtorch's fused kernels where it has them, and learning rate schedules.
 
+mod ema;
+mod grad_scaler;
 mod group;
 mod optimizer;
 mod plateau;
@@ -7,6 +9,8 @@ mod schedule;
 
 use tch::Tensor;
 
+pub use ema::Ema;
+pub use grad_scaler::GradScaler;
 pub use group::{ParameterGroup, parameter_groups};
 pub use optimizer::Optimizer;
 pub use plateau::Plateau;

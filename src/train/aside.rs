@@ -40,10 +40,13 @@ impl State {
                 let (images, labels) = state.to_device(batch)?;
                 search.see(Place::Images, &images);
                 let tap = |tap: &Tap<'_>| search.see_tap(tap);
-                let logits = state.network.forward(&images, &Pass::training().with_tap(&tap))?;
-                let loss = state.loss.sum(&logits, &labels)?.f_div_scalar(group_weight)?;
+                let loss = {
+                    let _autocast = state.numerics.enter()?;
+                    let logits = state.network.forward(&images, &Pass::training().with_tap(&tap))?;
+                    state.loss.sum(&logits, &labels)?.f_div_scalar(group_weight)?
+                };
                 search.see(Place::Loss, &loss);
-                loss.f_backward()?;
+                state.gradients.scaled(&loss)?.f_backward()?;
             }
             // Device sync here, on the rare step that needs it.
             Ok(search.first()?)
@@ -68,8 +71,13 @@ impl State {
             let (mut norms, mut sum) = (Vec::new(), Vec::new());
             for start in [0, half] {
                 let part = |tensor: &Tensor| tensor.f_narrow(0, start as i64, half as i64);
-                let logits = state.network.forward(&part(&images)?, &Pass::training())?;
-                let loss = state.loss.sum(&logits, &part(&labels)?)?.f_div_scalar(2.0 * half as f64)?;
+                let loss = {
+                    let _autocast = state.numerics.enter()?;
+                    let logits = state.network.forward(&part(&images)?, &Pass::training())?;
+                    state.loss.sum(&logits, &part(&labels)?)?.f_div_scalar(2.0 * half as f64)?
+                };
+                // A loss scale leaves the noise scale and the cosine as they are.
+                let loss = state.gradients.scaled(&loss)?;
                 // Not into .grad, which belongs to the step.
                 let grads = Tensor::f_run_backward(&[loss], state.gradients.params(), false, false)?;
                 let grads: Vec<Tensor> = grads.into_iter().filter(Tensor::defined).collect();

@@ -2,7 +2,7 @@
 
 use tch::{Device, Tensor};
 
-use super::{Loss, Metrics, StopSignal, Tally, TrainError};
+use super::{Loss, Metrics, Numerics, StopSignal, Tally, TrainError};
 use crate::{
     data::{Batch, Loader},
     model::{Network, Pass},
@@ -17,10 +17,11 @@ pub fn evaluate(
     loader: &Loader,
     loss: &Loss,
     classes: &[String],
-    device: Device,
+    numerics: Numerics,
     stop: &StopSignal,
 ) -> Result<Option<Metrics>, TrainError> {
     let _no_grad = tch::no_grad_guard();
+    let device = numerics.device();
     let mut tally = Tally::new(classes.len(), device)?;
     for batch in loader.epoch(0, 0) {
         if stop.signal().is_some() {
@@ -28,8 +29,14 @@ pub fn evaluate(
         }
         let batch = batch?;
         let (images, labels) = to_device(&batch, device)?;
-        let logits = network.forward(&images, &Pass::evaluation())?;
-        tally.add(&logits, &labels, &loss.sum(&logits, &labels)?, loss.weight_of(&batch.labels))?;
+        let images = numerics.lay_out(images)?;
+        let (logits, loss_sum) = {
+            let _autocast = numerics.enter()?;
+            let logits = network.forward(&images, &Pass::evaluation())?;
+            let loss_sum = loss.sum(&logits, &labels)?;
+            (logits, loss_sum)
+        };
+        tally.add(&logits, &labels, &loss_sum, loss.weight_of(&batch.labels))?;
     }
     if tally.images() == 0 {
         return Err(TrainError::NoImages { split: "validation" });

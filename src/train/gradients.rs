@@ -13,6 +13,7 @@ use crate::{
     },
     libtorch::{Detail, host_copy},
     model::{Network, Tap},
+    optim::GradScaler,
 };
 
 /// The parameters that have a gradient.
@@ -34,6 +35,10 @@ pub struct Gradients {
     pub(super) names: Vec<Arc<str>>,
     params: Vec<Tensor>,
     non_finite: NonFinite,
+    /// float16 alone.
+    pub(super) scaler: Option<GradScaler>,
+    /// `[]`, f32: the scale of the current step's loss.
+    pub(super) loss_scale: Option<Tensor>,
     pub(super) monitor: Option<GradientMonitor>,
     pub(super) taps: LayerTaps,
     pub(super) micro_batches: Option<MicroBatches>,
@@ -86,6 +91,8 @@ impl Gradients {
             names,
             params,
             non_finite,
+            scaler: None,
+            loss_scale: None,
         })
     }
 
@@ -97,6 +104,11 @@ impl Gradients {
     /// The hooks, where there are any.
     pub fn monitor(&self) -> Option<&GradientMonitor> {
         self.monitor.as_ref()
+    }
+
+    /// The scale of the loss, in float16.
+    pub fn scaler(&self) -> Option<&GradScaler> {
+        self.scaler.as_ref()
     }
 
     /// What looks at the layers of a pass, on the steps that are due for it.
@@ -111,6 +123,7 @@ impl Gradients {
     pub(super) fn start_step(&mut self, due: Due) -> Result<(), TrainError> {
         self.loss = self.loss.f_zeros_like()?;
         self.is_timed = due.layers;
+        self.loss_scale = self.scaler.as_ref().map(GradScaler::scale).transpose()?;
         if let Some(monitor) = &self.monitor {
             monitor.forget();
         }
@@ -128,11 +141,35 @@ impl Gradients {
         if let Some(monitor) = self.monitor.as_ref().filter(|_| self.is_timed) {
             monitor.start_timeline()?;
         }
-        loss.f_backward()?;
+        self.scaled(loss)?.f_backward()?;
         self.loss = self.loss.f_add(&loss.f_detach()?)?;
         let grads = self.grads();
         match &mut self.micro_batches {
             Some(micro_batches) => Ok(micro_batches.finish(images as u64, grads)?),
+            None => Ok(()),
+        }
+    }
+
+    /// A loss times the scale of this step.
+    pub(super) fn scaled(&self, loss: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(match &self.loss_scale {
+            Some(scale) => loss.f_mul(scale)?,
+            None => loss.shallow_clone(),
+        })
+    }
+
+    /// Divides the gradients by the scale of the loss. No sync.
+    pub(super) fn unscale(&self) -> Result<(), TrainError> {
+        match &self.scaler {
+            Some(scaler) => Ok(scaler.unscale(&self.grads())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the scale of the loss on. No sync.
+    pub(super) fn update_scale(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
+        match &mut self.scaler {
+            Some(scaler) => Ok(scaler.update(found_inf)?),
             None => Ok(()),
         }
     }

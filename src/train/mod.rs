@@ -9,6 +9,7 @@ mod evaluate;
 mod gradients;
 mod loss;
 mod metrics;
+mod numerics;
 mod pictures;
 mod progress;
 mod reading;
@@ -27,6 +28,7 @@ pub use evaluate::evaluate;
 pub use gradients::Gradients;
 pub use loss::Loss;
 pub use metrics::{ClassMetrics, Metrics};
+pub use numerics::Numerics;
 pub use progress::Progress;
 pub use reading::Reading;
 pub use recent::RecentSteps;
@@ -60,18 +62,22 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let group_weight = state.loss.weight_of_group(&group);
             for batch in &group {
                 let (images, labels) = state.to_device(batch)?;
-                let logits = {
+                let (logits, loss_sum) = {
+                    let _autocast = state.numerics.enter()?;
                     let tap = state.gradients.tap();
                     let pass = Pass::training();
-                    state.network.forward(&images, &if due.layers { pass.with_tap(&tap) } else { pass })?
+                    let logits =
+                        state.network.forward(&images, &if due.layers { pass.with_tap(&tap) } else { pass })?;
+                    let loss_sum = state.loss.sum(&logits, &labels)?;
+                    (logits, loss_sum)
                 };
-                let loss_sum = state.loss.sum(&logits, &labels)?;
                 state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.labels.len())?;
                 state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
             }
 
-            // The gradients as backward left them: statistics that stay on the device. Whether they are finite is known there
-            // before anything is made of them.
+            // The gradients as backward left them, but for a float16 loss scale: statistics that stay on the device. Whether
+            // they are finite is known there before anything is made of them.
+            state.gradients.unscale()?;
             let measurement = state.gradients.measure(due)?;
             let clip = state.clip(&measurement.grads)?;
 
@@ -85,7 +91,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 is_first_step: state.taken_steps == 0,
             };
             let update = state.optimizer.step(rates, &control)?;
-            state.buffers.restore_where(&clip.found_inf)?;
+            state.finish_update(&clip.found_inf)?;
             state.last_found_inf = Some(LateScalar::send(&clip.found_inf)?);
 
             // Device sync here, on tracked steps only: everything comes to the host in one copy.

@@ -79,9 +79,17 @@ impl Progress {
         }
     }
 
-    pub(super) fn evaluation(&self, step: u64, training: &Metrics, validation: &Metrics, is_best: bool) {
+    pub(super) fn evaluation(
+        &self,
+        step: u64,
+        training: &Metrics,
+        validation: &Metrics,
+        of_ema: Option<&Metrics>,
+        is_best: bool,
+    ) {
+        let of_ema = of_ema.map(|ema| format!(", averaged weights {:.2} %", 100.0 * ema.accuracy)).unwrap_or_default();
         tracing::info!(
-            "{} step {step}: train loss {:.4} accuracy {:.2} %, validation loss {:.4} accuracy {:.2} % f1 {:.4}{}",
+            "{} step {step}: train loss {:.4} accuracy {:.2} %, validation loss {:.4} accuracy {:.2} % f1 {:.4}{of_ema}{}",
             self.epoch_name(),
             training.loss,
             100.0 * training.accuracy,

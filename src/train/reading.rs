@@ -101,7 +101,7 @@ impl Gradients {
         let weights = if due.weights { self.measure_weights()? } else { None };
         let weights = weights.as_ref().map(|weights| Measurement::add_to(weights, &mut block)).transpose()?;
         let squares = update.squares.iter().map(|squares| block.add(squares)).collect::<Result<Vec<_>, _>>()?;
-        let layers = self.taps.add_to(&mut block)?;
+        let layers = self.taps.add_to(&mut block, self.loss_scale.as_ref())?;
         let micro_batches = self.micro_batches.as_ref().map(|seen| seen.add_to(&mut block)).transpose()?;
         let cosine = self.previous_cosine.take().map(|cosine| block.add(&cosine)).transpose()?;
         // Device sync here.

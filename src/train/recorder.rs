@@ -35,9 +35,28 @@ pub struct Recorder {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
-    Step { step: u64, epoch: u64, loss: f64, learning_rate: f64, grad_norm: f64, clip_coef: f64, skipped_steps: u64 },
-    NonFinite { step: u64, origin: &'a Origin },
-    Evaluation { step: u64, epoch: u64, elapsed_secs: f64, train: &'a Metrics, validation: &'a Metrics },
+    Step {
+        step: u64,
+        epoch: u64,
+        loss: f64,
+        learning_rate: f64,
+        grad_norm: f64,
+        clip_coef: f64,
+        skipped_steps: u64,
+    },
+    NonFinite {
+        step: u64,
+        origin: &'a Origin,
+    },
+    Evaluation {
+        step: u64,
+        epoch: u64,
+        elapsed_secs: f64,
+        train: &'a Metrics,
+        validation: &'a Metrics,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ema: Option<&'a Metrics>,
+    },
 }
 
 impl Recorder {
@@ -165,7 +184,7 @@ impl Recorder {
         self.note(line);
     }
 
-    /// An evaluation: the training images since the last one, and the validation images.
+    /// An evaluation: the training images since the last one, the validation images, and these with averaged weights.
     pub(super) fn evaluation(
         &mut self,
         step: u64,
@@ -173,16 +192,24 @@ impl Recorder {
         elapsed: Duration,
         train: &Metrics,
         validation: &Metrics,
+        ema: Option<&Metrics>,
     ) {
-        let events = self.write_evaluation(step, train, validation);
+        let events = self.write_evaluation(step, train, validation, ema);
         self.note(events);
         let elapsed_secs = elapsed.as_secs_f64();
-        let line = self.metrics.write(&Line::Evaluation { step, epoch, elapsed_secs, train, validation });
+        let line = self.metrics.write(&Line::Evaluation { step, epoch, elapsed_secs, train, validation, ema });
         self.note(line);
     }
 
-    fn write_evaluation(&self, step: u64, train: &Metrics, validation: &Metrics) -> Result<(), EventsError> {
-        for (split, metrics) in [("train", train), ("validation", validation)] {
+    fn write_evaluation(
+        &self,
+        step: u64,
+        train: &Metrics,
+        validation: &Metrics,
+        ema: Option<&Metrics>,
+    ) -> Result<(), EventsError> {
+        let ema = ema.map(|metrics| ("ema", metrics));
+        for (split, metrics) in [("train", train), ("validation", validation)].into_iter().chain(ema) {
             let figures = [
                 ("loss", metrics.loss),
                 ("accuracy", metrics.accuracy),

@@ -8,16 +8,18 @@ use std::{
 use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
-use super::{Buffers, EarlyStopping, Gradients, Loss, Progress, RecentSteps, Recorder, State, Tally, TrainError};
+use super::{
+    Buffers, EarlyStopping, Gradients, Loss, Numerics, Progress, RecentSteps, Recorder, State, Tally, TrainError,
+};
 use crate::{
     clipping::Clipping,
-    config::{Config, Normalization, ScheduleName, matches},
+    config::{Config, EmaConfig, Normalization, Precision, ScheduleName, matches},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass},
-    optim::{Optimizer, Plateau, Schedule, Span, parameter_groups},
+    optim::{Ema, GradScaler, Optimizer, Plateau, Schedule, Span, parameter_groups},
 };
 
 /// A checked experiment: data opened, model built, nothing written.
@@ -34,6 +36,7 @@ pub struct Prepared {
     pub validation: Loader,
     /// How pixels are shifted and scaled.
     pub scale: PixelScale,
+    numerics: Numerics,
     loss: Loss,
     tally: Tally,
 }
@@ -61,8 +64,10 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let loss = Loss::new(&config.loss, &class_counts, device)?;
     let tally = Tally::new(train.classes().len(), device)?;
     let network = build(&config, &train, device)?;
+    let numerics = Numerics::new(&config.run, device);
+    numerics.lay_out_weights(&network)?;
     probe_last_batch(&config, &network, &train, device)?;
-    Ok(Prepared { config, device, network, training, validation, scale, loss, tally })
+    Ok(Prepared { config, device, network, training, validation, scale, numerics, loss, tally })
 }
 
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
@@ -113,9 +118,12 @@ impl Prepared {
     /// # Errors
     /// Where the files cannot be made or libtorch has too little memory.
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
-        let Self { config, device, network, training, validation, scale: _, loss, tally } = self;
+        let Self { config, device, network, training, validation, scale: _, numerics, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
-        let gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
+        let mut gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
+        if config.run.precision == Precision::Fp16 {
+            gradients.scaler = Some(GradScaler::new(device)?);
+        }
         let named = gradients.names.iter().map(|name| &**name).zip(gradients.params());
         let groups = parameter_groups(named, &config.optimizer);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
@@ -131,12 +139,17 @@ impl Prepared {
                 span.total_steps
             );
         }
+        let named = network.parameters.iter().map(|p| (p.name.to_string(), p.tensor.shallow_clone()));
+        let EmaConfig { decay, warmup } = config.ema;
+        let ema = (decay > 0.0).then(|| Ema::new(named, decay, warmup)).transpose()?;
         let peak = config.optimizer.learning_rate;
         let plateau = (config.schedule.name == ScheduleName::Plateau)
             .then(|| Plateau::new(&config.schedule, config.evaluate.metric, peak));
         let images = training.dataset().len() as u64;
         Ok(State {
+            numerics,
             clipping,
+            ema,
             plateau,
             schedule,
             buffers: Buffers::new(&network)?,

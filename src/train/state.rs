@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, Loss, Metrics, Progress, Reading, RecentSteps, Recorder, StopSignal, Tally,
-    TrainError,
+    Buffers, EarlyStopping, Gradients, Loss, Metrics, Numerics, Progress, Reading, RecentSteps, Recorder, StopSignal,
+    Tally, TrainError,
     evaluate::{evaluate, to_device},
     reading::Seen,
 };
@@ -17,7 +17,7 @@ use crate::{
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
     model::Network,
-    optim::{Optimizer, Plateau, Rates, Schedule, UpdateOutcome},
+    optim::{Ema, Optimizer, Plateau, Rates, Schedule, UpdateOutcome},
 };
 
 /// Why a run ended.
@@ -45,12 +45,16 @@ pub struct State {
     pub classes: Vec<String>,
     /// The model with its parameters.
     pub network: Network,
+    /// In which numbers the passes compute.
+    pub numerics: Numerics,
     /// The loss that is trained on.
     pub loss: Loss,
     /// The optimizer with its state.
     pub optimizer: Optimizer,
     /// How gradients are kept small.
     pub clipping: Clipping,
+    /// The average of the weights.
+    pub ema: Option<Ema>,
     /// What evaluations do to the learning rate, where the schedule goes by them.
     pub plateau: Option<Plateau>,
     /// Learning rate and momentum per step that was taken.
@@ -131,7 +135,8 @@ impl State {
     }
 
     pub(super) fn to_device(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
-        to_device(batch, self.device)
+        let (images, labels) = to_device(batch, self.device)?;
+        Ok((self.numerics.lay_out(images)?, labels))
     }
 
     /// Readies what watches the step, and says what it is looked at for.
@@ -158,6 +163,15 @@ impl State {
         let rates = self.schedule.at(self.taken_steps);
         let scale = self.plateau.as_ref().map_or(1.0, Plateau::scale);
         Ok(Rates { learning_rate: rates.learning_rate * scale, ..rates })
+    }
+
+    /// What follows the weights of a step: buffers, average, loss scale. A skipped step leaves the first two. No sync.
+    pub(super) fn finish_update(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
+        self.buffers.restore_where(found_inf)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.taken_steps, found_inf)?;
+        }
+        self.gradients.update_scale(found_inf)
     }
 
     /// Brings everything that the step left on the device to the host. One device sync.
@@ -296,15 +310,18 @@ impl State {
         self.judge_skips(skips, None)?;
         let training = self.tally.read(&self.classes)?;
         self.tally = Tally::new(self.classes.len(), self.device)?;
-        let plain = Loss::plain();
-        let seen = evaluate(&self.network, &self.validation, &plain, &self.classes, self.device, stop)?;
-        let Some(validation) = seen else { return Ok(()) };
+        let run = || evaluate(&self.network, &self.validation, &Loss::plain(), &self.classes, self.numerics, stop);
+        let Some(validation) = run()? else { return Ok(()) };
+        let of_ema = match &self.ema {
+            Some(ema) => ema.instead(run)??,
+            None => None,
+        };
         let is_best = self.early_stopping.add(self.step, &validation);
         if let Some(plateau) = &mut self.plateau {
             plateau.add(validation.of(self.config.evaluate.metric));
         }
-        self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation);
-        self.progress.evaluation(self.step, &training, &validation, is_best);
+        self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation, of_ema.as_ref());
+        self.progress.evaluation(self.step, &training, &validation, of_ema.as_ref(), is_best);
         if is_best {
             self.recorder.save_best(&self.network);
         }

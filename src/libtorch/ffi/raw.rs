@@ -108,6 +108,23 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(super) fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
     pub(super) fn gw_optimizer_step(lists: *const RawLists, options: *const RawOptions) -> *mut c_char;
+    pub(super) fn gw_autocast_enter(is_cuda: c_int, is_half: c_int, previous: *mut c_int) -> *mut c_char;
+    pub(super) fn gw_autocast_leave(is_cuda: c_int, previous: c_int);
+    pub(super) fn gw_amp_unscale(
+        grads: *const *const C_tensor,
+        count: usize,
+        found_inf: *const C_tensor,
+        inverse_scale: *const C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_amp_update_scale(
+        scale: *const C_tensor,
+        growth_tracker: *const C_tensor,
+        found_inf: *const C_tensor,
+        growth_factor: f64,
+        backoff_factor: f64,
+        growth_interval: i64,
+    ) -> *mut c_char;
+    pub(super) fn gw_backend(tf32: c_int, benchmark: c_int, deterministic: c_int);
     pub(super) fn gw_generator_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn gw_generator_set_state(device: c_int, state: *const C_tensor) -> *mut c_char;
     pub(super) fn gw_load_cuda() -> *mut c_char;

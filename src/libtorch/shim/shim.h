@@ -38,7 +38,8 @@ void gw_event_free(GwEvent* mark);
 
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
 // In place: by a scalar tensor, from `others` one by one, or to -bound and bound. What an operation has no use for is null.
-enum GwForeach { GW_MULTIPLY, GW_ADD, GW_COPY, GW_SUBTRACT, GW_CLAMP };
+// GW_LERP moves each tensor towards its other by the share `scalar`.
+enum GwForeach { GW_MULTIPLY, GW_ADD, GW_COPY, GW_SUBTRACT, GW_CLAMP, GW_LERP };
 char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar,
     double bound);
 char* gw_clear_grads(at::Tensor** params, size_t count);
@@ -77,6 +78,14 @@ char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, a
 
 // `[4]` of f64: squares, sum and count of nonpositive `outputs`, count of `inputs` <= low or >= high.
 char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out);
+
+// See precision.cpp.
+char* gw_autocast_enter(int is_cuda, int is_half, int* previous);
+void gw_autocast_leave(int is_cuda, int previous);
+char* gw_amp_unscale(at::Tensor** grads, size_t count, at::Tensor* found_inf, at::Tensor* inverse_scale);
+char* gw_amp_update_scale(at::Tensor* scale, at::Tensor* growth_tracker, at::Tensor* found_inf, double growth_factor,
+    double backoff_factor, int64_t growth_interval);
+void gw_backend(int tf32, int benchmark, int deterministic);
 
 // `device` is -1 for the CPU, else the index of a CUDA device.
 char* gw_generator_state(int device, at::Tensor** out);

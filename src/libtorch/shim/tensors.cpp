@@ -34,6 +34,8 @@ char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others,
         case GW_ADD: return at::_foreach_add_(into, *scalar);
         case GW_COPY: return at::_foreach_copy_(into, list(others, count));
         case GW_SUBTRACT: return at::_foreach_sub_(into, list(others, count));
+        case GW_LERP:
+            return at::_foreach_add_(into, at::_foreach_mul(at::_foreach_sub(list(others, count), into), *scalar));
         case GW_CLAMP:
             at::_foreach_clamp_min_(into, -bound);
             return at::_foreach_clamp_max_(into, bound);

@@ -1,0 +1,85 @@
+//! Mixed precision: autocast, the loss scale's operations, and how a GPU computes.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{LibtorchError, ffi, foreach::check_list};
+
+/// While it lives, this thread's forward passes run in another dtype where libtorch holds that safe (`torch.autocast`).
+/// Backward belongs outside.
+pub struct Autocast {
+    is_cuda: bool,
+    previous: i32,
+}
+
+impl Autocast {
+    /// Begins: `kind` is bfloat16 or float16.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn enter(device: Device, kind: Kind) -> Result<Self, LibtorchError> {
+        if !matches!(kind, Kind::BFloat16 | Kind::Half) {
+            let got = format!("{kind:?}");
+            return Err(LibtorchError::Argument { operation: "autocast", got, want: "bfloat16 or float16" });
+        }
+        let is_cuda = matches!(device, Device::Cuda(_));
+        Ok(Self { is_cuda, previous: ffi::autocast_enter(is_cuda, kind == Kind::Half)? })
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        ffi::autocast_leave(self.is_cuda, self.previous);
+    }
+}
+
+/// Multiplies f32 gradients in place by `inverse_scale` (`[1]`, f32), and makes `found_inf` (`[1]`, f32) 1 where one is not
+/// finite. No sync.
+///
+/// # Errors
+/// Where the list is empty, or not of one device and dtype.
+pub fn amp_unscale(grads: &[Tensor], found_inf: &Tensor, inverse_scale: &Tensor) -> Result<(), LibtorchError> {
+    check_list("_amp_foreach_non_finite_check_and_unscale_", grads)?;
+    ffi::amp_unscale(grads, found_inf, inverse_scale)
+}
+
+/// torch.amp.GradScaler's rule, in place: where `found_inf` is 1, scale times `backoff_factor`; after `growth_interval` steps
+/// without, times `growth_factor`. No sync.
+///
+/// # Errors
+/// Where `scale` is no f32 or `growth_tracker` no i32 tensor of one element.
+pub fn amp_update_scale(
+    scale: &Tensor,
+    growth_tracker: &Tensor,
+    found_inf: &Tensor,
+    growth_factor: f64,
+    backoff_factor: f64,
+    growth_interval: i64,
+) -> Result<(), LibtorchError> {
+    ffi::amp_update_scale([scale, growth_tracker, found_inf], growth_factor, backoff_factor, growth_interval)
+}
+
+/// How CUDA computes, for the whole process: whether f32 products may be rounded to TF32, whether cuDNN tries which algorithm
+/// is fastest, and whether it takes only those that give the same result again.
+pub fn set_cuda_backend(tf32: bool, benchmark: bool, deterministic: bool) {
+    ffi::backend(tf32, benchmark, deterministic);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn autocast_ends_with_its_scope_and_restores_what_was_before() {
+        let (a, b) =
+            (Tensor::ones([2, 2], (Kind::Float, Device::Cpu)), Tensor::ones([2, 2], (Kind::Float, Device::Cpu)));
+        let kind = || a.matmul(&b).kind();
+        {
+            let _outer = Autocast::enter(Device::Cpu, Kind::BFloat16).unwrap();
+            assert_eq!(kind(), Kind::BFloat16);
+            drop(Autocast::enter(Device::Cpu, Kind::Half).unwrap());
+            assert_eq!(kind(), Kind::BFloat16);
+        }
+        assert_eq!(kind(), Kind::Float);
+        assert!(Autocast::enter(Device::Cpu, Kind::Double).is_err());
+    }
+}

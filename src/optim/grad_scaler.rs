@@ -1,0 +1,98 @@
+//! The loss scale of float16, whose small gradients would be 0: torch.amp.GradScaler.
+
+use tch::{Device, Kind, Tensor};
+
+use super::OptimError;
+use crate::libtorch::{amp_unscale, amp_update_scale};
+
+/// Losses are multiplied by the scale and gradients divided by it. A step that overflows is skipped and halves the scale;
+/// 2,000 steps that do not double it.
+#[derive(Debug)]
+pub struct GradScaler {
+    /// `[1]`, f32.
+    scale: Tensor,
+    /// `[1]`, i32: steps without an overflow since the last change.
+    growth_tracker: Tensor,
+}
+
+impl GradScaler {
+    const INITIAL: f64 = 65536.0;
+    const GROWTH: f64 = 2.0;
+    const BACKOFF: f64 = 0.5;
+    const INTERVAL: i64 = 2000;
+
+    /// A scale of 2^16, as torch's.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn new(device: Device) -> Result<Self, OptimError> {
+        let scale = Tensor::f_full([1], Self::INITIAL, (Kind::Float, device))?;
+        Ok(Self { scale, growth_tracker: Tensor::f_zeros([1], (Kind::Int, device))? })
+    }
+
+    /// The scale as it is now: shape `[]`, f32. It does not change with the scaler.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn scale(&self) -> Result<Tensor, OptimError> {
+        Ok(self.scale.f_reshape([] as [i64; 0])?.f_mul_scalar(1.0)?)
+    }
+
+    /// Divides gradients by the scale, in place. One that overflowed is infinite or NaN, and stays so. No sync.
+    ///
+    /// # Errors
+    /// Where the gradients are not f32 on one device.
+    pub fn unscale(&self, grads: &[Tensor]) -> Result<(), OptimError> {
+        if grads.is_empty() {
+            return Ok(());
+        }
+        Ok(amp_unscale(grads, &self.scale.f_zeros_like()?, &self.scale.f_reciprocal()?)?)
+    }
+
+    /// Moves the scale on after a step, `found_inf` (`[]`, f32) being 1 where it overflowed. No sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn update(&mut self, found_inf: &Tensor) -> Result<(), OptimError> {
+        let found_inf = found_inf.f_reshape([1])?;
+        let (scale, tracker) = (&self.scale, &self.growth_tracker);
+        Ok(amp_update_scale(scale, tracker, &found_inf, Self::GROWTH, Self::BACKOFF, Self::INTERVAL)?)
+    }
+
+    /// The state itself, by torch's names: copied into, the tensors put it back.
+    pub fn state(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("scale", self.scale.shallow_clone()), ("_growth_tracker", self.growth_tracker.shallow_clone())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overflow_halves_the_scale_and_2000_steps_without_double_it() {
+        let mut scaler = GradScaler::new(Device::Cpu).unwrap();
+        let scale = |scaler: &GradScaler| scaler.scale().unwrap().double_value(&[]);
+        let (fine, bad) = (Tensor::from(0.0f32), Tensor::from(1.0f32));
+        scaler.update(&bad).unwrap();
+        assert_eq!(scale(&scaler), 32768.0);
+        (0..1999).for_each(|_| scaler.update(&fine).unwrap());
+        assert_eq!(scale(&scaler), 32768.0);
+        scaler.update(&fine).unwrap();
+        assert_eq!(scale(&scaler), 65536.0);
+        (0..1999).for_each(|_| scaler.update(&fine).unwrap());
+        scaler.update(&bad).unwrap();
+        (0..1999).for_each(|_| scaler.update(&fine).unwrap());
+        assert_eq!(scale(&scaler), 32768.0);
+    }
+
+    #[test]
+    fn gradients_are_divided_exactly_and_keep_what_is_not_finite() {
+        let scaler = GradScaler::new(Device::Cpu).unwrap();
+        let grads = [Tensor::from_slice(&[65536.0f32, -3.0, f32::INFINITY]), Tensor::from_slice(&[f32::NAN])];
+        scaler.unscale(&grads).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&grads[0]).unwrap(), [1.0, -3.0 / 65536.0, f32::INFINITY]);
+        assert!(grads[1].double_value(&[0]).is_nan());
+        scaler.unscale(&[]).unwrap();
+    }
+}
