@@ -55,13 +55,15 @@ lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings deni
 	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
 
 .PHONY: bench
-bench: setup ## Measure the event writer, the loader, and what looking at gradients costs a step
-	@cargo bench --locked --bench events --bench loader --bench telemetry
+bench: setup ## Measure the event writer, the loader, clipping, and what looking at gradients costs a step
+	@cargo bench --locked --bench events --bench loader --bench clipping --bench telemetry
 
 .PHONY: bench-peers
-bench-peers: build setup-data ## Time the demo, and looking at gradients, beside PyTorch eager on this machine (TURNS=5)
+bench-peers: build setup-data ## Time the demo, clipping, and looking at gradients beside PyTorch and timm here (TURNS=5)
 	@setup/setup.sh peers
 	@TURNS=$(TURNS) STEPS=$(STEPS) .deps/peers/bin/python benches/peers/fashion_mnist.py
+	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/clipping.py --json target/clipping-peers.jsonl
+	@TURNS=$(TURNS) PEERS=$(CURDIR)/target/clipping-peers.jsonl cargo bench --locked --bench clipping
 	@STEPS= TURNS=$(TURNS) .deps/peers/bin/python benches/peers/telemetry.py --json target/telemetry-peers.jsonl
 	@STEPS= TURNS=$(TURNS) PEERS=target/telemetry-peers.jsonl cargo bench --locked --bench telemetry
 

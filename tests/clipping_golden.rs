@@ -1,7 +1,7 @@
 //! Every way of clipping against torch, timm and the papers' formulas, and against bad steps.
 
 use gradwatch::{
-    clipping::{ClipOutcome, Clipping},
+    clipping::{ClipOutcome, Clipping, ClippingScope},
     config::Config,
 };
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn clipping(toml: &str, names: &[&str], head: &str) -> Clipping {
     let head_of = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[clipping]\n";
     let config = Config::parse(&format!("{head_of}{toml}"), "golden").unwrap().clipping;
-    Clipping::new(&config, names, head, Device::Cpu).unwrap()
+    Clipping::new(&config, &ClippingScope { names, head, groups: &[] }, Device::Cpu).unwrap()
 }
 
 fn set_grad(param: &Tensor, grad: &Tensor) {
@@ -230,6 +230,28 @@ fn a_tensor_whose_gradients_begin_with_zero_is_not_frozen_by_adagc() {
     assert_eq!(step(&mut clipping, &param, 3.0).clip_coef.double_value(&[]), 1.0);
     let clipped = step(&mut clipping, &param, 30.0).clip_coef.double_value(&[]);
     assert!((clipped - 0.105).abs() < 1e-6, "{clipped}");
+}
+
+#[test]
+fn each_group_is_clipped_to_a_norm_of_its_own() {
+    let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n\
+                clipping = { mode = \"norm\", max_norm = 1, per_group = true }";
+    let config = Config::parse(toml, "groups").unwrap().clipping;
+    let scope = ClippingScope { names: &["a", "b", "c"], head: "head", groups: &[0, 1, 0] };
+    let mut clipping = Clipping::new(&config, &scope, Device::Cpu).unwrap();
+    let params = [pair(), pair(), pair()];
+    for (param, norm) in params.iter().zip([3.0, 0.5, 4.0]) {
+        set_grad(param, &(Tensor::from_slice(&[0.6f32, 0.8]) * norm));
+    }
+    let outcome = clipping.clip_in_place(&params).unwrap();
+    // The first and the last together are 5 long, the second half as long as it may be.
+    let coefs = Vec::<f64>::try_from(outcome.tensor_coefs.unwrap().1).unwrap();
+    for (got, want) in coefs.iter().zip([1.0 / 5.000001, 1.0, 1.0 / 5.000001]) {
+        // 0.6 and 0.8 are rounded to f32.
+        assert!((got - want).abs() < 1e-7, "{coefs:?}");
+    }
+    let after = outcome.total_norm_after.double_value(&[]);
+    assert!((after - 1.25f64.sqrt()).abs() < 1e-6, "{after}");
 }
 
 #[test]

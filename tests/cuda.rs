@@ -2,9 +2,130 @@
 
 mod harness;
 
-use gradwatch::{gradient::GradientMonitor, libtorch::resolve_device};
+use gradwatch::{
+    clipping::{Clipping, ClippingScope},
+    config::{ClippingMode, Config, OptimizerName},
+    gradient::GradientMonitor,
+    libtorch::{Detail, LateScalar, clear_grads, host_copy, resolve_device, tensor_table},
+    optim::{GradScaler, Optimizer, Rates, StepControl, parameter_groups},
+};
 use harness::{SMALL, Workplace, scalars};
 use tch::{Device, Kind, Tensor};
+
+/// A convolution, a gain, a bias and a matrix, the same on every device, with gradients of which some are large.
+fn params(device: Device) -> Vec<Tensor> {
+    tch::manual_seed(9);
+    let sizes: [&[i64]; 4] = [&[8, 4, 3, 3], &[8, 1, 1, 1], &[8], &[5, 16]];
+    let random = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu)).to_device(device);
+    let params: Vec<Tensor> = sizes.iter().map(|size| random(size).set_requires_grad(true)).collect();
+    give_grads(&params, 1.0);
+    params
+}
+
+fn give_grads(params: &[Tensor], scale: f64) {
+    clear_grads(params).unwrap();
+    for param in params {
+        let grad = Tensor::randn(param.size(), (Kind::Float, Device::Cpu)).to_device(param.device()) * scale;
+        (param * grad).sum(Kind::Float).backward();
+    }
+}
+
+fn values(tensors: impl IntoIterator<Item = Tensor>) -> Vec<f64> {
+    tensors.into_iter().flat_map(|tensor| host_copy(&tensor.detach()).unwrap()).collect()
+}
+
+fn assert_close(got: &[f64], want: &[f64], slack: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= slack * want.abs().max(1e-3), "{what} at {index}: {got} {want}");
+    }
+}
+
+fn config(settings: &str) -> Config {
+    let head = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n";
+    Config::parse(&format!("{head}{settings}"), "cuda").unwrap()
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn tables_on_a_gpu_count_as_on_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    let odd = [0.0f32, -0.0, 1e-40, 1.0, -2.5, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+        let make =
+            |device| vec![Tensor::from_slice(&odd).to_kind(kind).to_device(device), params(device).remove(0).detach()];
+        let table = |device| values([tensor_table(&make(device), Detail::Distribution).unwrap()]);
+        let (got, want) = (table(device), table(Device::Cpu));
+        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+            let is_same = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-6 * want.abs();
+            assert!(is_same, "{kind:?} at {index}: {got} {want}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn every_clip_on_a_gpu_is_that_of_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    let names = ["conv.weight", "gain", "bias", "fc.weight"];
+    for &mode in ClippingMode::ALL {
+        let run = |device| {
+            let config = config(&format!(
+                "clipping = {{ mode = \"{mode}\", clip_value = 0.5, adagc = {{ warmup_steps = 2 }} }}"
+            ));
+            let scope = ClippingScope { names: &names, head: "fc", groups: &[] };
+            let mut clipping = Clipping::new(&config.clipping, &scope, device).unwrap();
+            let params = params(device);
+            let mut seen = Vec::new();
+            for step in 0..5 {
+                give_grads(&params, if step == 3 { f64::NAN } else { 0.1 + f64::from(step) });
+                let outcome = clipping.clip_in_place(&params).unwrap();
+                seen.extend(values([outcome.total_norm_after, outcome.clip_coef, outcome.found_inf]));
+                seen.extend(values(params.iter().map(Tensor::grad)));
+            }
+            seen.into_iter().filter(|value| !value.is_nan()).collect::<Vec<_>>()
+        };
+        assert_close(&run(device), &run(Device::Cpu), 1e-5, mode.name());
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn every_optimizer_on_a_gpu_steps_as_on_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    for &name in OptimizerName::ALL {
+        let run = |device| {
+            let config = config(&format!("optimizer = {{ name = \"{name}\", weight_decay = 0.05 }}")).optimizer;
+            let params = params(device);
+            let named = ["conv.weight", "gain", "bias", "fc.weight"].into_iter().zip(&params);
+            let mut optimizer = Optimizer::new(&config, parameter_groups(named, &config)).unwrap();
+            for step in 0..6 {
+                give_grads(&params, 1.0);
+                let found_inf = Tensor::from(if step == 2 { 1.0f32 } else { 0.0 }).to_device(device);
+                let control =
+                    StepControl { found_inf: Some(&found_inf), measures_updates: true, ..StepControl::default() };
+                optimizer.step(Rates { learning_rate: 0.01, momentum: 0.9 }, &control).unwrap();
+            }
+            values(params)
+        };
+        assert_close(&run(device), &run(Device::Cpu), 1e-4, name.name());
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn the_loss_scale_and_late_scalars_work_on_a_gpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    let mut scaler = GradScaler::new(device).unwrap();
+    let params = params(device);
+    let before = values(params.iter().map(Tensor::grad));
+    let grads: Vec<Tensor> = params.iter().map(Tensor::grad).collect();
+    scaler.unscale(&grads).unwrap();
+    let want: Vec<f64> = before.iter().map(|value| value / 65536.0).collect();
+    assert_eq!(values(params.iter().map(Tensor::grad)), want);
+    scaler.update(&Tensor::from(1.0f32).to_device(device)).unwrap();
+    assert_eq!(LateScalar::send(&scaler.scale().unwrap()).unwrap().receive().unwrap(), 32768.0);
+}
 
 #[test]
 #[ignore = "needs a GPU: make test-cuda"]
@@ -39,6 +160,23 @@ fn the_timeline_of_a_gpu_is_taken_by_the_gpu() {
     assert_eq!(timeline.iter().map(|time| &*time.name).collect::<Vec<_>>(), ["2", "1", "0"]);
     // A product of 4096 x 4096 matrices is 137 GFLOP: it takes more than 0.1 ms on any GPU, and a queued one less.
     assert!(timeline.iter().all(|time| time.secs > 1e-4 && time.secs < 1.0), "{timeline:?}");
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn every_precision_and_layout_trains_on_a_gpu() {
+    let workplace = Workplace::new(SMALL);
+    for (name, settings) in [
+        ("bf16", vec!["run.precision=\"bf16\""]),
+        ("fp16", vec!["run.precision=\"fp16\"", "clipping.mode=\"agc\""]),
+        ("channels", vec!["run.channels_last=true", "run.tf32=true", "run.cudnn_benchmark=true", "ema.decay=0.9"]),
+    ] {
+        let settings = [&settings[..], &["run.device=\"cuda:0\""]].concat();
+        let losses = scalars(&workplace.train(name, &settings));
+        let (_, bits) = losses.iter().rfind(|((tag, _), _)| tag == "loss/validation").unwrap();
+        let loss = f32::from_bits(*bits);
+        assert!(loss.is_finite(), "{name}: {loss}");
+    }
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use gradwatch::{
+    clipping::{Clipping, ClippingScope, StepGradients},
     config::Config,
+    gradient::Measurement,
     libtorch::clear_grads,
     optim::{Optimizer, Rates, StepControl, parameter_groups},
 };
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Written by tests/golden/optimizer.py.
 const GOLDEN: &str = include_str!("golden/optimizer.json");
@@ -98,6 +100,41 @@ fn a_grad_scale_divides_the_gradient() {
     }
 }
 
+#[test]
+fn a_clip_inside_the_step_is_a_clip_before_it() {
+    let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nclipping.mode = \"norm\"";
+    let config = Config::parse(toml, "clip").unwrap().clipping;
+    for (name, toml) in CASES {
+        let (before, inside) = (params(), params());
+        let ((mut optimizer_a, rates), (mut optimizer_b, _)) = (start(toml, &before), start(toml, &inside));
+        let mut clipping = Clipping::new(&config, &ClippingScope::default(), Device::Cpu).unwrap();
+        for step in 0..5 {
+            for params in [&before, &inside] {
+                clear_grads(params).unwrap();
+                give_grads(params, step);
+            }
+            clipping.clip_in_place(&before).unwrap();
+            optimizer_a.step(rates, &control(step as usize)).unwrap();
+            let grads: Vec<Tensor> = inside.iter().map(Tensor::grad).collect();
+            let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect()).unwrap();
+            let gradients =
+                StepGradients { params: &inside, grads: &grads, positions: &[0, 1], measurement: &measurement };
+            let outcome = clipping.clip(&gradients).unwrap();
+            assert!(outcome.clip_coef.double_value(&[]) < 1.0);
+            let grad_scale = outcome.grad_scale().unwrap();
+            let steering = StepControl {
+                grad_scale: grad_scale.as_ref(),
+                found_inf: Some(&outcome.found_inf),
+                ..control(step as usize)
+            };
+            optimizer_b.step(rates, &steering).unwrap();
+        }
+        for (got, want) in values(&inside).iter().zip(values(&before)) {
+            assert!((got - want).abs() <= 1e-6 * want.abs().max(0.1), "{name}: {got} {want}");
+        }
+    }
+}
+
 fn state(optimizer: &Optimizer) -> Vec<Tensor> {
     optimizer.state().into_iter().map(|(_, tensor)| tensor.copy()).collect()
 }
@@ -108,8 +145,7 @@ fn a_non_finite_step_leaves_parameters_moments_and_step_counts_as_if_it_had_not_
         let (clean, hit) = (params(), params());
         let ((mut optimizer_a, rates), (mut optimizer_b, _)) = (start(toml, &clean), start(toml, &hit));
         let (fine, bad) = (Tensor::from(0.0f32), Tensor::from(1.0f32));
-        let mut taken = 0;
-        for step in 0..6 {
+        for (taken, step) in (0..6).enumerate() {
             // Bad steps at the beginning and in between: nothing must take the NaN in, nor count the step.
             if step == 0 || step == 3 {
                 let before = (values(&hit), state(&optimizer_b));
@@ -123,7 +159,6 @@ fn a_non_finite_step_leaves_parameters_moments_and_step_counts_as_if_it_had_not_
                 give_grads(params, step);
                 optimizer.step(rates, &StepControl { found_inf: Some(&fine), ..control(taken) }).unwrap();
             }
-            taken += 1;
         }
         assert_eq!(values(&hit), values(&clean), "{name}");
     }

@@ -40,7 +40,10 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
 
     let ending = train(&mut state, &stop);
     // The last weights are worth having, however the run ended; why it ended is worth more than why they are missing.
-    let saved = state.recorder.save(&state.network, "last");
+    let saved = state.recorder.save(&state.network, "last").and_then(|()| match &state.ema {
+        Some(ema) => ema.instead(|| state.recorder.save(&state.network, "last_ema"))?,
+        None => Ok(()),
+    });
     if ending.is_err() {
         leave_recent_steps(&state);
     }

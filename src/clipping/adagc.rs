@@ -4,8 +4,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients, outcome::where_found};
-use crate::{config::AdagcConfig, gradient::GradientError, libtorch::scale_units};
+use super::{ClipOutcome, StepGradients, outcome::where_found, scale_tensors};
+use crate::{config::AdagcConfig, gradient::GradientError};
 
 /// The running norm of each tensor, on the device.
 ///
@@ -57,22 +57,7 @@ impl Adagc {
         let is_left = norms.f_eq(0.0)?.f_logical_or(&found_inf.f_to_kind(Kind::Bool)?)?;
         let _ = self.running.f_index_copy_(0, &positions, &running.f_where_self(&is_left, &next)?)?;
         let _ = self.seen.f_add_(&where_found(found_inf, &self.seen.f_ones_like()?, 0.0)?)?;
-        Self::apply(gradients, &norms, factors)
-    }
-
-    fn apply(gradients: &StepGradients<'_>, norms: &Tensor, factors: Tensor) -> Result<ClipOutcome, GradientError> {
-        let filled: Vec<usize> =
-            (0..gradients.grads.len()).filter(|&index| gradients.grads[index].numel() > 0).collect();
-        if !filled.is_empty() {
-            let grads: Vec<Tensor> = filled.iter().map(|&index| gradients.grads[index].shallow_clone()).collect();
-            let indices: Vec<i64> = filled.iter().map(|&index| index as i64).collect();
-            let indices = Tensor::f_from_slice(&indices)?.f_to_device(factors.device())?;
-            scale_units(&grads, &vec![1; grads.len()], &factors.f_index_select(0, &indices)?)?;
-        }
-        let kept = factors.f_square()?.f_neg()?.f_add_scalar(1.0)?;
-        let lost = norms.f_square()?.f_mul(&kept)?.f_sum(Kind::Double)?;
-        let clipped = factors.f_lt(1.0)?.f_sum(Kind::Double)?;
-        ClipOutcome::applied(gradients, &lost, factors, (clipped, gradients.grads.len() as u64))
+        scale_tensors(gradients, &norms, factors)
     }
 
     pub(super) fn state(&self) -> Vec<(&'static str, Tensor)> {

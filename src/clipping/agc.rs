@@ -3,12 +3,12 @@
 //! Brock, De, Smith and Simonyan 2021, "High-Performance Large-Scale Image Recognition Without Normalization"
 //! (arXiv:2102.06171), section 4.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients, outcome::where_found};
 use crate::{
-    gradient::GradientError,
-    libtorch::{scale_units, unit_squares},
+    gradient::{GradientError, Measurement},
+    libtorch::{Detail, scale_units, tensor_table, unit_minima, unit_squares},
 };
 
 /// Below it, a unit's gradient is taken to be as large, so that nothing is divided by 0.
@@ -29,6 +29,8 @@ pub struct Agc {
     pub compat_timm: bool,
     is_clipped: Vec<bool>,
     layout: Option<Layout>,
+    /// Of this step, where [`measure`](Self::measure) took them.
+    unit_squares: Option<Tensor>,
 }
 
 /// Which of the step's gradients are clipped, and their units: the same from step to step.
@@ -46,30 +48,57 @@ struct Layout {
 impl Agc {
     /// Clips every parameter for which `is_clipped` is true, by its position; the paper leaves out the last linear layer.
     pub fn new(clip_factor: f64, eps: f64, compat_timm: bool, is_clipped: Vec<bool>) -> Self {
-        Self { clip_factor, eps, compat_timm, is_clipped, layout: None }
+        Self { clip_factor, eps, compat_timm, is_clipped, layout: None, unit_squares: None }
     }
 
     pub(super) fn clip(&mut self, gradients: &StepGradients<'_>) -> Result<ClipOutcome, GradientError> {
-        let layout = match self.layout.take() {
-            Some(layout) if layout.positions == gradients.positions => layout,
-            _ => self.lay_out(gradients)?,
-        };
+        let layout = self.layout(gradients.params, gradients.grads, gradients.positions)?;
         let outcome = self.clip_units(gradients, &layout);
         self.layout = Some(layout);
         outcome
     }
 
-    fn lay_out(&self, gradients: &StepGradients<'_>) -> Result<Layout, GradientError> {
-        let is_clipped = |&index: &usize| {
-            let position = gradients.positions[index];
-            self.is_clipped.get(position).copied().unwrap_or(true) && gradients.grads[index].numel() > 0
-        };
-        let chosen: Vec<usize> = (0..gradients.grads.len()).filter(is_clipped).collect();
-        let units: Vec<i64> = chosen.iter().map(|&index| self.units(&gradients.params[index])).collect();
+    /// The norms of all gradients, from those of the units: the clip that follows does not take these again.
+    pub(super) fn measure(
+        &mut self,
+        params: &[Tensor],
+        grads: &[Tensor],
+        positions: &[usize],
+    ) -> Result<Measurement, GradientError> {
+        let layout = self.layout(params, grads, positions)?;
+        let (chosen, rest): (Vec<usize>, Vec<usize>) =
+            (0..grads.len()).partition(|index| layout.chosen.binary_search(index).is_ok());
+        if chosen.is_empty() {
+            self.layout = Some(layout);
+            return Measurement::of_total(select(grads, &rest));
+        }
+        let units = unit_squares(&select(grads, &chosen), &layout.units)?;
+        let mut squares = Tensor::f_zeros([grads.len() as i64], (Kind::Double, units.device()))?;
+        squares = squares.f_index_add(0, &layout.owners, &units)?;
+        if !rest.is_empty() {
+            let indices: Vec<i64> = rest.iter().map(|&index| index as i64).collect();
+            let indices = Tensor::f_from_slice(&indices)?.f_to_device(units.device())?;
+            let table = tensor_table(&select(grads, &rest), Detail::Norms)?;
+            squares = squares.f_index_copy(0, &indices, &table.f_select(1, 0)?)?;
+        }
+        (self.layout, self.unit_squares) = (Some(layout), Some(units));
+        Measurement::of_squares(&squares)
+    }
+
+    /// That of the last step, unless other parameters have a gradient.
+    fn layout(&mut self, params: &[Tensor], grads: &[Tensor], positions: &[usize]) -> Result<Layout, GradientError> {
+        if let Some(layout) = self.layout.take().filter(|layout| layout.positions == positions) {
+            return Ok(layout);
+        }
+        let is_clipped =
+            |&index: &usize| self.is_clipped.get(positions[index]).copied().unwrap_or(true) && grads[index].numel() > 0;
+        let chosen: Vec<usize> = (0..grads.len()).filter(is_clipped).collect();
+        let units: Vec<i64> = chosen.iter().map(|&index| self.units(&params[index])).collect();
         let owner = |(&units, &index): (&i64, &usize)| std::iter::repeat_n(index as i64, units as usize);
         let owners: Vec<i64> = units.iter().zip(&chosen).flat_map(owner).collect();
-        let owners = Tensor::f_from_slice(&owners)?.f_to_device(gradients.measurement.total_norm().device())?;
-        Ok(Layout { positions: gradients.positions.to_vec(), chosen, units, owners })
+        let device = params.first().map_or(Device::Cpu, Tensor::device);
+        let owners = Tensor::f_from_slice(&owners)?.f_to_device(device)?;
+        Ok(Layout { positions: positions.to_vec(), chosen, units, owners })
     }
 
     fn units(&self, param: &Tensor) -> i64 {
@@ -78,7 +107,7 @@ impl Agc {
         if dimensions <= 1 { 1 } else { size[0] }
     }
 
-    fn clip_units(&self, gradients: &StepGradients<'_>, layout: &Layout) -> Result<ClipOutcome, GradientError> {
+    fn clip_units(&mut self, gradients: &StepGradients<'_>, layout: &Layout) -> Result<ClipOutcome, GradientError> {
         let Layout { chosen, units, owners, .. } = layout;
         if chosen.is_empty() {
             return ClipOutcome::unclipped(gradients);
@@ -96,8 +125,11 @@ impl Agc {
 
         let lost = squares.f_mul(&factors.f_square()?.f_neg()?.f_add_scalar(1.0)?)?.f_sum(Kind::Double)?;
         let clipped = factors.f_lt(1.0)?.f_sum(Kind::Double)?;
-        let ones = Tensor::f_ones([gradients.grads.len() as i64], (Kind::Double, factors.device()))?;
-        let smallest = ones.f_index_reduce(0, owners, &factors, "amin", true)?;
+        let smallest = unit_minima(&factors, owners, gradients.grads.len())?;
         ClipOutcome::applied(gradients, &lost, smallest, (clipped, units.iter().sum::<i64>() as u64))
     }
+}
+
+fn select(tensors: &[Tensor], indices: &[usize]) -> Vec<Tensor> {
+    indices.iter().map(|&index| tensors[index].shallow_clone()).collect()
 }

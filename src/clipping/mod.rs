@@ -18,8 +18,10 @@
 mod adagc;
 mod agc;
 mod autoclip;
+mod group_norm;
 mod norm;
 mod outcome;
+mod tensor_factors;
 mod value;
 mod zclip;
 
@@ -28,7 +30,9 @@ use tch::{Device, Tensor};
 pub use adagc::Adagc;
 pub use agc::Agc;
 pub use autoclip::Autoclip;
+pub use group_norm::GroupNorm;
 pub use outcome::ClipOutcome;
+use tensor_factors::scale_tensors;
 pub use zclip::Zclip;
 
 use crate::{
@@ -55,6 +59,17 @@ impl StepGradients<'_> {
     }
 }
 
+/// The parameters of a model, as far as ways of clipping differ by them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClippingScope<'a> {
+    /// Their names, in the order of their positions.
+    pub names: &'a [&'a str],
+    /// The last linear layer, which AGC leaves alone unless `clipping.agc.exclude` says otherwise.
+    pub head: &'a str,
+    /// The group of each, for a norm per group; one for all where it is empty.
+    pub groups: &'a [usize],
+}
+
 /// A way of clipping, with what it remembers.
 #[derive(Debug)]
 pub enum Clipping {
@@ -72,6 +87,8 @@ pub enum Clipping {
         /// p of the norm: from 1 to infinity.
         norm_type: f64,
     },
+    /// The norm of each group of parameters apart.
+    GroupNorm(GroupNorm),
     /// Adaptive gradient clipping.
     Agc(Agc),
     /// A percentile of past norms.
@@ -83,22 +100,24 @@ pub enum Clipping {
 }
 
 impl Clipping {
-    /// What a config asks for, over all parameters of a model by name. `head` names the model's last linear layer, which AGC
-    /// leaves alone unless `clipping.agc.exclude` says otherwise.
+    /// What a config asks for, over all parameters of a model.
     ///
     /// # Errors
     /// Where libtorch has no memory.
-    pub fn new(config: &ClippingConfig, names: &[&str], head: &str, device: Device) -> Result<Self, GradientError> {
+    pub fn new(config: &ClippingConfig, scope: &ClippingScope<'_>, device: Device) -> Result<Self, GradientError> {
         Ok(match config.mode {
             ClippingMode::None => Self::None,
             ClippingMode::Value => Self::Value { clip_value: config.clip_value },
+            ClippingMode::Norm if config.per_group => {
+                Self::GroupNorm(GroupNorm { max_norm: config.max_norm, groups: scope.groups.to_vec() })
+            }
             ClippingMode::Norm => Self::Norm { max_norm: config.max_norm, norm_type: config.norm_type },
-            ClippingMode::Agc => Self::Agc(agc(config, names, head)),
+            ClippingMode::Agc => Self::Agc(agc(config, scope)),
             ClippingMode::Autoclip => {
                 Self::Autoclip(Autoclip::new(config.autoclip.percentile, config.autoclip.history, device)?)
             }
             ClippingMode::Zclip => Self::Zclip(Zclip::new(config.zclip.clone(), device)?),
-            ClippingMode::Adagc => Self::Adagc(Adagc::new(config.adagc.clone(), names.len(), device)?),
+            ClippingMode::Adagc => Self::Adagc(Adagc::new(config.adagc.clone(), scope.names.len(), device)?),
         })
     }
 
@@ -112,6 +131,7 @@ impl Clipping {
             Self::None => ClipOutcome::unclipped(gradients),
             Self::Value { clip_value } => value::clip(gradients, *clip_value),
             Self::Norm { max_norm, norm_type } => norm::clip(gradients, *max_norm, *norm_type),
+            Self::GroupNorm(group_norm) => group_norm.clip(gradients),
             Self::Agc(agc) => agc.clip(gradients),
             Self::Autoclip(autoclip) => autoclip.clip(gradients),
             Self::Zclip(zclip) => zclip.clip(gradients),
@@ -132,8 +152,11 @@ impl Clipping {
             reached.push(param.shallow_clone());
             grads.push(grad);
         }
-        let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
         let (params, grads) = (&reached[..], &grads[..]);
+        let measurement = match self {
+            Self::Agc(agc) => agc.measure(params, grads, &positions)?,
+            _ => Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?,
+        };
         let outcome = self.clip(&StepGradients { params, grads, positions: &positions, measurement: &measurement })?;
         if outcome.grad_scale()?.is_some() && !grads.is_empty() {
             foreach_multiply(grads, &outcome.clip_coef)?;
@@ -144,7 +167,7 @@ impl Clipping {
     /// What the mode remembers from step to step, by name. The tensors are the state itself: copied into, they put it back.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
         match self {
-            Self::None | Self::Value { .. } | Self::Norm { .. } | Self::Agc(_) => Vec::new(),
+            Self::None | Self::Value { .. } | Self::Norm { .. } | Self::GroupNorm(_) | Self::Agc(_) => Vec::new(),
             Self::Autoclip(autoclip) => autoclip.state(),
             Self::Zclip(zclip) => zclip.state(),
             Self::Adagc(adagc) => adagc.state(),
@@ -152,7 +175,8 @@ impl Clipping {
     }
 }
 
-fn agc(config: &ClippingConfig, names: &[&str], head: &str) -> Agc {
+fn agc(config: &ClippingConfig, scope: &ClippingScope<'_>) -> Agc {
+    let &ClippingScope { names, head, .. } = scope;
     let options = &config.agc;
     let is_timm = options.compat == AgcCompat::Timm;
     let is_head = |name: &str| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));

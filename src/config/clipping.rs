@@ -37,6 +37,8 @@ pub struct ClippingConfig {
     pub max_norm: f64,
     /// norm: p of the norm, from 1 to infinity.
     pub norm_type: f64,
+    /// norm: whether each of `optimizer.groups`, and what is in none, has a norm of its own.
+    pub per_group: bool,
     /// value: the largest absolute value that passes.
     pub clip_value: f64,
     /// agc.
@@ -152,12 +154,16 @@ impl ClippingConfig {
             mode: table.choice("mode").unwrap_or(ClippingMode::None),
             max_norm: table.get("max_norm", 1.0, above_zero, ABOVE_ZERO),
             norm_type: table.get("norm_type", 2.0, norm_type, "a number from 1, or inf"),
+            per_group: table.any("per_group", false),
             clip_value: table.get("clip_value", 1.0, above_zero, ABOVE_ZERO),
             agc: AgcConfig::read(table.section("agc")),
             autoclip: AutoclipConfig::read(table.section("autoclip")),
             zclip: ZclipConfig::read(table.section("zclip")),
             adagc: AdagcConfig::read(table.section("adagc")),
         };
+        if config.per_group && config.norm_type != 2.0 {
+            table.problem("norm_type", format!("got {} with clipping.per_group, want 2", config.norm_type));
+        }
         table.finish();
         config
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    RunConfig,
+    RunConfig, matches,
     names::named_enum,
     reader::Section,
     sections::{ABOVE_ZERO, AT_LEAST_ONE, FROM_ZERO, above_zero, below_one, from_zero},
@@ -93,7 +93,7 @@ pub struct OptimizerConfig {
 /// One of `[[optimizer.groups]]`, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupConfig {
-    /// Patterns of names; see [`matches`](super::matches).
+    /// Patterns of names; see [`matches()`].
     pub parameters: Vec<String>,
     /// Times the learning rate.
     pub learning_rate_scale: f64,
@@ -203,14 +203,26 @@ impl OptimizerConfig {
         };
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
             let want = "want optimizer.momentum above 0 and optimizer.dampening 0";
-            table.problem("nesterov", format!("nesterov looks ahead by the whole momentum; {want}"));
+            table.problem("nesterov", format!("nesterov looks ahead by momentum, all of it; {want}"));
         }
         table.finish();
         config
     }
 }
 
+impl OptimizerConfig {
+    /// The index of the first group that has a parameter of this name; that of none is the number of groups.
+    pub fn group_of(&self, name: &str) -> usize {
+        self.groups.iter().position(|group| group.has(name)).unwrap_or(self.groups.len())
+    }
+}
+
 impl GroupConfig {
+    /// Whether one of its patterns fits a name.
+    pub fn has(&self, name: &str) -> bool {
+        self.parameters.iter().any(|pattern| matches(pattern, name))
+    }
+
     fn read(mut table: Section<'_>) -> Self {
         let parameters = table.optional("parameters", |names: &Vec<String>| !names.is_empty(), "at least one pattern");
         if parameters.is_none() {

@@ -44,9 +44,21 @@ impl Measurement {
         } else {
             tensor_table(&tensors, detail)?
         };
-        let squares = table.f_select(1, 0)?.f_sum(Kind::Double)?;
+        Self::of_table(names, table)
+    }
+
+    /// From squared norms that were taken elsewhere, `[tensors]`, f64: nothing else of the tensors is known.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn of_squares(squares: &Tensor) -> Result<Self, GradientError> {
+        Self::of_table(Vec::new(), squares.f_unsqueeze(1)?)
+    }
+
+    fn of_table(tensors: Vec<(Arc<str>, u64)>, table: Tensor) -> Result<Self, GradientError> {
+        let squares = table.f_select(1, column::SQUARES as i64)?.f_sum(Kind::Double)?;
         let found_inf = squares.f_to_kind(Kind::Float)?.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
-        Ok(Self { tensors: names, table, total_norm: squares.f_sqrt()?, found_inf })
+        Ok(Self { tensors, table, total_norm: squares.f_sqrt()?, found_inf })
     }
 
     /// Only the norm of all tensors together, which is what training itself needs: no tensor's statistics come out.

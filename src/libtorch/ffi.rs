@@ -208,6 +208,11 @@ pub(super) fn unit_squares(tensors: &[Tensor], units: &[i64], use_aten: bool) ->
     })
 }
 
+pub(super) fn unit_minima(values: &Tensor, owners: &Tensor, tensors: usize) -> Result<Tensor, LibtorchError> {
+    // SAFETY: both tensors are alive for the call; libtorch checks indices and shapes.
+    new_tensor("scatter_reduce", |out| unsafe { gw_unit_minima(values.as_ptr(), owners.as_ptr(), tensors as i64, out) })
+}
+
 pub(super) fn scale_units(
     tensors: &[Tensor],
     units: &[i64],

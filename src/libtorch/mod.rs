@@ -49,7 +49,7 @@ pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_step::{FusedStep, Moments, OptimizerRule, StepOptions, optimizer_step};
 pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use table::{Detail, activation_sums, column, tensor_table};
-pub use units::{scale_units, unit_squares};
+pub use units::{scale_units, unit_minima, unit_squares};
 
 /// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
 #[derive(Debug, thiserror::Error)]

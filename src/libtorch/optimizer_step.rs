@@ -96,8 +96,7 @@ pub struct Moments {
     pub second: Vec<Tensor>,
     /// Averages of the gradient beside momentum.
     pub third: Vec<Tensor>,
-    /// Steps of each parameter, f32 scalars, which count this one already. Rules without a fused kernel take the first for
-    /// all.
+    /// Steps of each parameter, f32 scalars, this one counted. Rules without a fused kernel take the first for all.
     pub steps: Vec<Tensor>,
     /// NAdam: product of all its momentum factors, an f32 scalar that begins at 1.
     pub product: Option<Tensor>,
@@ -118,7 +117,7 @@ impl OptimizerRule {
         }
     }
 
-    /// Whether first, second and third moments and step counts are used, where momentum is above 0.
+    /// Whether first, second, third moments and step counts are used, where momentum is above 0.
     pub fn moments(&self) -> [bool; 4] {
         match *self {
             Self::Sgd { .. } | Self::Lion { .. } => [true, false, false, matches!(self, Self::Lion { .. })],
@@ -223,7 +222,7 @@ pub fn optimizer_step(
         lists.steps = &moments.steps;
     }
     if matches!(rule, OptimizerRule::Nadam { .. }) {
-        let product = moments.product.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let product = moments.product.as_slice();
         check_counts(operation, &FusedStep { params: &step.params[..1], ..*step }, product)?;
     }
     ffi::optimizer_step(operation, &lists, &rule.raw(options))

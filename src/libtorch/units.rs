@@ -17,6 +17,15 @@ pub fn unit_squares(tensors: &[Tensor], units: &[i64]) -> Result<Tensor, Libtorc
     ffi::unit_squares(tensors, units, false)
 }
 
+/// The smallest of the units' values (f64) in each of so many tensors, and 1 where none is smaller: `owners` (i64) are the
+/// tensors that the units belong to. No sync.
+///
+/// # Errors
+/// Where libtorch refuses.
+pub fn unit_minima(values: &Tensor, owners: &Tensor, tensors: usize) -> Result<Tensor, LibtorchError> {
+    ffi::unit_minima(values, owners, tensors)
+}
+
 /// Multiplies every unit in place by its factor, f64. On the CPU, units with a factor of 1 are not touched. No sync.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::{StepControl, UpdateOutcome};
 use crate::{
-    config::{OptimizerConfig, matches},
+    config::OptimizerConfig,
     libtorch::{FusedStep, LibtorchError},
 };
 
@@ -52,7 +52,7 @@ pub fn parameter_groups<'a>(
     let mut groups: Vec<ParameterGroup> = Vec::new();
     for (name, param) in named {
         let decays = config.decay_norms_and_biases || param.dim() > 1;
-        let own = config.groups.iter().find(|group| group.parameters.iter().any(|pattern| matches(pattern, name)));
+        let own = config.groups.get(config.group_of(name));
         let by_layer = config.layer_decay.powi(depth.get(block_of(name)).map_or(0, |&depth| depth as i32));
         let learning_rate_scale = by_layer * own.map_or(1.0, |group| group.learning_rate_scale);
         let weight_decay = match own.and_then(|group| group.weight_decay) {

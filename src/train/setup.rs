@@ -12,8 +12,8 @@ use super::{
     Buffers, EarlyStopping, Gradients, Loss, Numerics, Progress, RecentSteps, Recorder, State, Tally, TrainError,
 };
 use crate::{
-    clipping::Clipping,
-    config::{Config, EmaConfig, Normalization, Precision, ScheduleName, matches},
+    clipping::{Clipping, ClippingScope},
+    config::{Config, EmaConfig, Normalization, Precision, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
@@ -81,7 +81,7 @@ fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, T
 /// Takes the gradient from parameters of frozen groups.
 fn freeze(config: &Config, network: &Network) -> Result<(), TrainError> {
     for group in &config.optimizer.groups {
-        let fits = |name: &str| group.parameters.iter().any(|pattern| matches(pattern, name));
+        let fits = |name: &str| group.has(name);
         let mut found = false;
         for parameter in network.parameters.trainable().filter(|parameter| fits(parameter.name.as_str())) {
             found = true;
@@ -128,7 +128,9 @@ impl Prepared {
         let groups = parameter_groups(named, &config.optimizer);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
-        let clipping = Clipping::new(&config.clipping, &names, network.model.head(), device)?;
+        let groups: Vec<usize> = names.iter().map(|name| config.optimizer.group_of(name)).collect();
+        let scope = ClippingScope { names: &names, head: network.model.head(), groups: &groups };
+        let clipping = Clipping::new(&config.clipping, &scope, device)?;
         let span = span(&config, training.batches_per_epoch());
         let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
         if schedule.warmup_steps() >= span.total_steps {

@@ -232,9 +232,14 @@ impl State {
         let policy = self.config.optimizer.non_finite;
         if skipped > self.skipped_steps {
             let (count, done) = (skipped - self.skipped_steps, did(policy));
+            let then = match self.gradients.scaler() {
+                Some(_) => "the float16 loss scale is halved, as is usual at the beginning",
+                None => {
+                    "if it happens again look at the data, lower optimizer.learning_rate or set clipping.mode = \"norm\""
+                }
+            };
             tracing::warn!(
-                "step {step}: {count} step(s) with a gradient that was not finite, first in {culprit}; {done}; if it \
-                 happens again look at the data, lower optimizer.learning_rate or set clipping.mode = \"norm\""
+                "step {step}: {count} step(s) with a gradient that was not finite, first in {culprit}; {done}; {then}"
             );
         }
         self.skipped_steps = skipped;

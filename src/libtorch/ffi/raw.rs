@@ -92,6 +92,12 @@ unsafe extern "C" {
         use_aten: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(super) fn gw_unit_minima(
+        values: *const C_tensor,
+        owners: *const C_tensor,
+        tensors: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn gw_scale_units(
         tensors: *const *const C_tensor,
         count: usize,

@@ -12,7 +12,23 @@
 #define FOR_THIS_MACHINE
 #endif
 
+// For code that only runs where has_avx512() is true.
+#if defined(__x86_64__)
+#define WITH_AVX512 __attribute__((target("avx512f")))
+#else
+#define WITH_AVX512
+#endif
+
 namespace gradwatch {
+
+inline bool has_avx512() {
+#if defined(__x86_64__)
+    static const bool has = __builtin_cpu_supports("avx512f");
+    return has;
+#else
+    return false;
+#endif
+}
 
 constexpr int64_t LANES = 8;
 using Ints = int32_t __attribute__((vector_size(32)));

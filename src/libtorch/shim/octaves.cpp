@@ -7,12 +7,6 @@
 #include <algorithm>
 #include <bit>
 
-#if defined(__x86_64__)
-#define WITH_AVX512 __attribute__((target("avx512f")))
-#else
-#define WITH_AVX512
-#endif
-
 namespace gradwatch {
 
 namespace {
@@ -103,15 +97,6 @@ template <int LEVEL, typename Words>
 }
 
 } // namespace
-
-bool SliceCounter::fits_this_machine() {
-#if defined(__x86_64__)
-    static const bool fits = __builtin_cpu_supports("avx512f");
-    return fits;
-#else
-    return false;
-#endif
-}
 
 [[gnu::always_inline]] inline void SliceCounter::Slices::add(const Words* words) {
     const Words carry = add_words<4>(words, digits);

@@ -74,6 +74,8 @@ char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int us
 
 // Squared norms, f64, of the `units[i]` rows of each tensor, one tensor after the other; and each row times its factor, f64.
 char* gw_unit_squares(at::Tensor** tensors, size_t count, const int64_t* units, int use_aten, at::Tensor** out);
+// The smallest value of each tensor's units, at most 1; `owners` are the tensors that units belong to.
+char* gw_unit_minima(at::Tensor* values, at::Tensor* owners, int64_t tensors, at::Tensor** out);
 char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, at::Tensor* factors, int use_aten);
 
 // `[4]` of f64: squares, sum and count of nonpositive `outputs`, count of `inputs` <= low or >= high.

@@ -101,7 +101,7 @@ void add_piece(const T* values, int64_t count, Norms& norms, Distribution* distr
             const auto sums = norm_sums(tile, length);
             norms.add({sums.squares, std::bit_cast<float>(sums.largest)});
         });
-    SliceCounter::fits_this_machine() && count >= FEWEST_SLICED ? count_all(SliceCounter()) : count_all(TableCounter());
+    has_avx512() && count >= FEWEST_SLICED ? count_all(SliceCounter()) : count_all(TableCounter());
     if (distribution->octaves.buckets[255] + distribution->octaves.buckets[511] > 0)
         each_tile([&](const float* tile, int64_t length) { split_non_finite(tile, length, *distribution); });
 }

@@ -12,9 +12,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/scatter_reduce.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <atomic>
 
 using namespace gradwatch;
 
@@ -42,8 +45,10 @@ std::vector<Work> divide(const std::vector<at::Tensor>& tensors, const int64_t* 
 
 template <typename Body>
 void for_each(const std::vector<Work>& works, Body body) {
-    at::parallel_for(0, int64_t(works.size()), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) body(works[size_t(i)]);
+    // Work differs in size, so threads take the next piece when they are ready for it.
+    std::atomic<size_t> next{0};
+    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+        for (size_t i; (i = next.fetch_add(1)) < works.size();) body(works[i]);
     });
 }
 
@@ -120,6 +125,14 @@ char* gw_unit_squares(at::Tensor** tensors, size_t count, const int64_t* units, 
         const auto all = list(tensors, count);
         const bool ours = !use_aten && std::all_of(all.begin(), all.end(), is_ours);
         *out = new at::Tensor(ours ? cpu_squares(all, units) : aten_squares(all, units));
+    });
+}
+
+char* gw_unit_minima(at::Tensor* values, at::Tensor* owners, int64_t tensors, at::Tensor** out) {
+    return guarded([&] {
+        c10::NoGradGuard no_grad;
+        const auto ones = at::ones({tensors}, values->options());
+        *out = new at::Tensor(ones.scatter_reduce(0, *owners, *values, "amin", /*include_self=*/true));
     });
 }
 

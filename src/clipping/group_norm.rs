@@ -1,0 +1,32 @@
+//! Clipping by norm, each group of parameters apart.
+
+use tch::{Kind, Tensor};
+
+use super::{ClipOutcome, StepGradients, norm, outcome::where_found, scale_tensors};
+use crate::gradient::GradientError;
+
+/// The L2 norm of each group to at most `max_norm`, in place.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    /// The largest norm that passes.
+    pub max_norm: f64,
+    /// The group of each parameter, by its position.
+    pub groups: Vec<usize>,
+}
+
+impl GroupNorm {
+    pub(super) fn clip(&self, gradients: &StepGradients<'_>) -> Result<ClipOutcome, GradientError> {
+        if gradients.grads.is_empty() {
+            return ClipOutcome::unclipped(gradients);
+        }
+        let squares = gradients.measurement.squares()?;
+        let group = |&position: &usize| self.groups.get(position).copied().unwrap_or(0) as i64;
+        let owners: Vec<i64> = gradients.positions.iter().map(group).collect();
+        let count = owners.iter().max().map_or(1, |last| last + 1);
+        let owners = Tensor::f_from_slice(&owners)?.f_to_device(squares.device())?;
+        let totals = Tensor::f_zeros([count], (Kind::Double, squares.device()))?.f_index_add(0, &owners, &squares)?;
+        let factors = norm::coefficient(&totals.f_sqrt()?, self.max_norm)?.f_index_select(0, &owners)?;
+        let factors = where_found(gradients.measurement.found_inf(), &factors, 1.0)?;
+        scale_tensors(gradients, &squares.f_sqrt()?, factors)
+    }
+}
