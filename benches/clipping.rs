@@ -49,7 +49,7 @@ fn clipping(network: &Network, mode: &str) -> Outcome<Clipping> {
     let toml =
         format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nclipping.mode = \"{mode}\"");
     let names: Vec<&str> = network.parameters.trainable().map(|param| param.name.as_str()).collect();
-    let scope = ClippingScope { names: &names, head: network.model.head(), groups: &[] };
+    let scope = ClippingScope { names: &names, head: network.model.head(), ..ClippingScope::default() };
     Ok(Clipping::new(&Config::parse(&toml, "bench")?.clipping, &scope, Device::Cpu)?)
 }
 

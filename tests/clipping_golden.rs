@@ -20,7 +20,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn clipping(toml: &str, names: &[&str], head: &str) -> Clipping {
     let head_of = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[clipping]\n";
     let config = Config::parse(&format!("{head_of}{toml}"), "golden").unwrap().clipping;
-    Clipping::new(&config, &ClippingScope { names, head, groups: &[] }, Device::Cpu).unwrap()
+    Clipping::new(&config, &ClippingScope { names, head, ..ClippingScope::default() }, Device::Cpu).unwrap()
 }
 
 fn set_grad(param: &Tensor, grad: &Tensor) {
@@ -237,21 +237,21 @@ fn each_group_is_clipped_to_a_norm_of_its_own() {
     let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n\
                 clipping = { mode = \"norm\", max_norm = 1, per_group = true }";
     let config = Config::parse(toml, "groups").unwrap().clipping;
-    let scope = ClippingScope { names: &["a", "b", "c"], head: "head", groups: &[0, 1, 0] };
+    let scope = ClippingScope { names: &["a", "b", "c"], head: "head", groups: &[0, 1, 0], group_norms: &[Some(2.0)] };
     let mut clipping = Clipping::new(&config, &scope, Device::Cpu).unwrap();
     let params = [pair(), pair(), pair()];
     for (param, norm) in params.iter().zip([3.0, 0.5, 4.0]) {
         set_grad(param, &(Tensor::from_slice(&[0.6f32, 0.8]) * norm));
     }
     let outcome = clipping.clip_in_place(&params).unwrap();
-    // The first and the last together are 5 long, the second half as long as it may be.
+    // The first and the last together are 5 long and may be 2, the second is half as long as it may be.
     let coefs = Vec::<f64>::try_from(outcome.tensor_coefs.unwrap().1).unwrap();
-    for (got, want) in coefs.iter().zip([1.0 / 5.000001, 1.0, 1.0 / 5.000001]) {
+    for (got, want) in coefs.iter().zip([2.0 / 5.000001, 1.0, 2.0 / 5.000001]) {
         // 0.6 and 0.8 are rounded to f32.
         assert!((got - want).abs() < 1e-7, "{coefs:?}");
     }
     let after = outcome.total_norm_after.double_value(&[]);
-    assert!((after - 1.25f64.sqrt()).abs() < 1e-6, "{after}");
+    assert!((after - 4.25f64.sqrt()).abs() < 1e-6, "{after}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn every_clip_on_a_gpu_is_that_of_the_cpu() {
             let config = config(&format!(
                 "clipping = {{ mode = \"{mode}\", clip_value = 0.5, adagc = {{ warmup_steps = 2 }} }}"
             ));
-            let scope = ClippingScope { names: &names, head: "fc", groups: &[] };
+            let scope = ClippingScope { names: &names, head: "fc", ..ClippingScope::default() };
             let mut clipping = Clipping::new(&config.clipping, &scope, device).unwrap();
             let params = params(device);
             let mut seen = Vec::new();

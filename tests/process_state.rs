@@ -119,8 +119,12 @@ fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
         let config = Config::parse(&toml, "clip").unwrap().clipping;
         let names: Vec<String> = (0..count).map(|index| format!("p{index}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut clipping =
-            Clipping::new(&config, &ClippingScope { names: &names, head: "head", groups: &[] }, Device::Cpu).unwrap();
+        let mut clipping = Clipping::new(
+            &config,
+            &ClippingScope { names: &names, head: "head", ..ClippingScope::default() },
+            Device::Cpu,
+        )
+        .unwrap();
         let params = params_with_grads(count);
         // The first call lays out what the others find.
         clipping.clip_in_place(&params).unwrap();

@@ -2,14 +2,14 @@
 
 use tch::{Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients, norm, outcome::where_found, scale_tensors};
+use super::{ClipOutcome, StepGradients, norm::EPS, outcome::where_found, scale_tensors};
 use crate::gradient::GradientError;
 
-/// The L2 norm of each group to at most `max_norm`, in place.
+/// The L2 norm of each group to at most its `max_norms`, in place.
 #[derive(Debug, Clone)]
 pub struct GroupNorm {
-    /// The largest norm that passes.
-    pub max_norm: f64,
+    /// The largest norm of each group that passes.
+    pub max_norms: Vec<f64>,
     /// The group of each parameter, by its position.
     pub groups: Vec<usize>,
 }
@@ -22,10 +22,12 @@ impl GroupNorm {
         let squares = gradients.measurement.squares()?;
         let group = |&position: &usize| self.groups.get(position).copied().unwrap_or(0) as i64;
         let owners: Vec<i64> = gradients.positions.iter().map(group).collect();
-        let count = owners.iter().max().map_or(1, |last| last + 1);
         let owners = Tensor::f_from_slice(&owners)?.f_to_device(squares.device())?;
-        let totals = Tensor::f_zeros([count], (Kind::Double, squares.device()))?.f_index_add(0, &owners, &squares)?;
-        let factors = norm::coefficient(&totals.f_sqrt()?, self.max_norm)?.f_index_select(0, &owners)?;
+        let totals = Tensor::f_zeros([self.max_norms.len() as i64], (Kind::Double, squares.device()))?
+            .f_index_add(0, &owners, &squares)?;
+        let largest = Tensor::f_from_slice(&self.max_norms)?.f_to_device(squares.device())?;
+        let factors =
+            largest.f_div(&totals.f_sqrt()?.f_add_scalar(EPS)?)?.f_clamp_max(1.0)?.f_index_select(0, &owners)?;
         let factors = where_found(gradients.measurement.found_inf(), &factors, 1.0)?;
         scale_tensors(gradients, &squares.f_sqrt()?, factors)
     }

@@ -66,8 +66,10 @@ pub struct ClippingScope<'a> {
     pub names: &'a [&'a str],
     /// The last linear layer, which AGC leaves alone unless `clipping.agc.exclude` says otherwise.
     pub head: &'a str,
-    /// The group of each, for a norm per group; one for all where it is empty.
+    /// The group of each, for a norm per group; 0 for all where it is empty.
     pub groups: &'a [usize],
+    /// The largest norm of each group that has its own; the group after the last has the config's.
+    pub group_norms: &'a [Option<f64>],
 }
 
 /// A way of clipping, with what it remembers.
@@ -109,7 +111,9 @@ impl Clipping {
             ClippingMode::None => Self::None,
             ClippingMode::Value => Self::Value { clip_value: config.clip_value },
             ClippingMode::Norm if config.per_group => {
-                Self::GroupNorm(GroupNorm { max_norm: config.max_norm, groups: scope.groups.to_vec() })
+                let norm = |own: &Option<f64>| own.unwrap_or(config.max_norm);
+                let max_norms = scope.group_norms.iter().map(norm).chain([config.max_norm]).collect();
+                Self::GroupNorm(GroupNorm { max_norms, groups: scope.groups.to_vec() })
             }
             ClippingMode::Norm => Self::Norm { max_norm: config.max_norm, norm_type: config.norm_type },
             ClippingMode::Agc => Self::Agc(agc(config, scope)),

@@ -22,7 +22,7 @@ pub(super) fn clip(gradients: &StepGradients<'_>, max_norm: f64, norm_type: f64)
 }
 
 /// min(max_norm / (total_norm + 1e-6), 1).
-pub(super) fn coefficient(total_norm: &Tensor, max_norm: f64) -> Result<Tensor, GradientError> {
+fn coefficient(total_norm: &Tensor, max_norm: f64) -> Result<Tensor, GradientError> {
     Ok(total_norm.f_add_scalar(EPS)?.f_reciprocal()?.f_mul_scalar(max_norm)?.f_clamp_max(1.0)?)
 }
 

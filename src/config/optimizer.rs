@@ -100,6 +100,9 @@ pub struct GroupConfig {
     /// In place of `optimizer.weight_decay`, for norms and biases too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
+    /// With `clipping.per_group`: in place of `clipping.max_norm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_norm: Option<f64>,
     /// Whether they are not trained.
     pub freeze: bool,
 }
@@ -232,6 +235,7 @@ impl GroupConfig {
             parameters: parameters.unwrap_or_default(),
             learning_rate_scale: table.get("learning_rate_scale", 1.0, from_zero, FROM_ZERO),
             weight_decay: table.optional("weight_decay", from_zero, FROM_ZERO),
+            max_norm: table.optional("max_norm", above_zero, ABOVE_ZERO),
             freeze: table.any("freeze", false),
         };
         table.finish();

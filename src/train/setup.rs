@@ -129,7 +129,9 @@ impl Prepared {
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
         let groups: Vec<usize> = names.iter().map(|name| config.optimizer.group_of(name)).collect();
-        let scope = ClippingScope { names: &names, head: network.model.head(), groups: &groups };
+        let group_norms: Vec<Option<f64>> = config.optimizer.groups.iter().map(|group| group.max_norm).collect();
+        let head = network.model.head();
+        let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
         let clipping = Clipping::new(&config.clipping, &scope, device)?;
         let span = span(&config, training.batches_per_epoch());
         let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
