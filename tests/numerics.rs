@@ -194,4 +194,6 @@ fn frozen_parameters_keep_their_values_and_groups_have_their_own_rate() {
     let unknown = config("run.max_steps = 1\n[[optimizer.groups]]\nparameters = [\"nothing.*\"]");
     let Err(error) = prepare(unknown) else { panic!() };
     assert!(error.to_string().contains("no parameter is named nothing.*"), "{error}");
+    let frozen = config("run.max_steps = 1\n[[optimizer.groups]]\nparameters = [\"*\"]\nfreeze = true");
+    assert!(matches!(prepare(frozen), Err(TrainError::NothingToTrain)));
 }

@@ -76,7 +76,10 @@ pub fn code_of(error: &Error) -> Code {
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,
         Some(
-            TrainError::ClassWeights { .. } | TrainError::SingleImage { .. } | TrainError::NoSuchParameters { .. },
+            TrainError::ClassWeights { .. }
+            | TrainError::SingleImage { .. }
+            | TrainError::NoSuchParameters { .. }
+            | TrainError::NothingToTrain,
         ) => Code::Config,
         Some(TrainError::Data(DataError::Worker { .. })) => Code::Internal,
         Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,

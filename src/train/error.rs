@@ -65,6 +65,9 @@ pub enum TrainError {
         /// The group's patterns.
         patterns: String,
     },
+    /// Every parameter is frozen.
+    #[error("optimizer.groups: every parameter is frozen; leave freeze out of a group")]
+    NothingToTrain,
     /// No step can be taken any more.
     #[error(
         "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \

@@ -143,7 +143,7 @@ impl Gradients {
         }
         self.scaled(loss)?.f_backward()?;
         self.loss = self.loss.f_add(&loss.f_detach()?)?;
-        let grads = self.grads();
+        let grads = if self.micro_batches.is_some() { self.grads() } else { Vec::new() };
         match &mut self.micro_batches {
             Some(micro_batches) => Ok(micro_batches.finish(images as u64, grads)?),
             None => Ok(()),
@@ -179,15 +179,15 @@ impl Gradients {
     /// # Errors
     /// Where libtorch refuses.
     pub(super) fn measure(&mut self, due: Due) -> Result<GradientMeasurement, TrainError> {
-        let grads = self.grads();
+        let grads = || self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect::<Vec<_>>();
         if let Some(previous) = &mut self.previous {
-            self.previous_cosine = previous.cosine(&grads)?;
+            self.previous_cosine = previous.cosine(&grads())?;
         }
         let detail = if due.distributions { Detail::Distribution } else { Detail::Norms };
         Ok(match &self.monitor {
             Some(monitor) if due.reading => monitor.measure(detail)?,
             _ => {
-                let grads = Measurement::of_total(grads)?;
+                let grads = Measurement::of_total(grads())?;
                 GradientMeasurement { grads, missing: Vec::new(), backward_order: Vec::new() }
             }
         })

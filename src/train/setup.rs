@@ -18,7 +18,7 @@ use crate::{
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
-    model::{self, Network, Pass},
+    model::{self, Network, Parameter, Pass},
     optim::{Ema, GradScaler, Optimizer, Plateau, Schedule, Span, parameter_groups},
 };
 
@@ -93,7 +93,8 @@ fn freeze(config: &Config, network: &Network) -> Result<(), TrainError> {
             return Err(TrainError::NoSuchParameters { patterns: group.parameters.join(", ") });
         }
     }
-    Ok(())
+    let is_trained = |parameter: &Parameter| parameter.tensor.requires_grad();
+    if network.parameters.trainable().any(is_trained) { Ok(()) } else { Err(TrainError::NothingToTrain) }
 }
 
 /// Finds out now, and not after a whole epoch, whether the model can train on a last batch of one image.
