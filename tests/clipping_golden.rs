@@ -233,6 +233,19 @@ fn a_tensor_whose_gradients_begin_with_zero_is_not_frozen_by_adagc() {
 }
 
 #[test]
+fn a_norm_of_a_large_p_neither_overflows_nor_loses_the_gradient() {
+    for (norm, p) in [(1e4, 10.0), (1e-5, 10.0), (1e4, 300.0)] {
+        let toml = format!("mode = \"norm\"\nmax_norm = {}\nnorm_type = {p}", norm / 2.0);
+        let (mut clipping, param) = (clipping(&toml, &["w"], "head"), pair());
+        let coef = step(&mut clipping, &param, norm).clip_coef.double_value(&[]);
+        // The norm of (0.6, 0.8) is 0.8 (1 + 0.75^p)^(1/p), and where that is beyond f64 at most that of p = 2.
+        let of_p = 0.8 * (1.0 + 0.75f64.powf(p)).powf(1.0 / p);
+        let want = [0.5 / of_p, 0.5].map(|coef| norm * coef / (norm + if norm < 1.0 { 1e-6 / of_p } else { 0.0 }));
+        assert!(want.iter().any(|want| (coef - want).abs() < 1e-4), "{norm} {p}: {coef} {want:?}");
+    }
+}
+
+#[test]
 fn each_group_is_clipped_to_a_norm_of_its_own() {
     let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n\
                 clipping = { mode = \"norm\", max_norm = 1, per_group = true }";

@@ -101,6 +101,13 @@ fn an_overflow_of_the_scaled_loss_skips_the_step_and_halves_the_scale() {
     train(&mut state, &StopSignal::default()).unwrap();
     assert_eq!(weights(&state), before);
     assert_eq!((scale(&state), state.skipped_steps), (2f64.powi(39), 1));
+    // Zeros in the place of what overflowed do not hide the overflow.
+    let logdir = tempfile::tempdir().unwrap();
+    let settings = "run.max_steps = 1\nrun.precision = \"fp16\"\noptimizer.non_finite = \"zero\"";
+    let mut zeroing = self::state(settings, logdir.path());
+    let _ = zeroing.gradients.scaler().unwrap().state()[0].1.shallow_clone().fill_(2f64.powi(40));
+    train(&mut zeroing, &StopSignal::default()).unwrap();
+    assert_eq!(scale(&zeroing), 2f64.powi(39));
 }
 
 fn weights(state: &State) -> Vec<Tensor> {

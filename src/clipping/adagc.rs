@@ -5,7 +5,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients, outcome::where_found, scale_tensors};
-use crate::{config::AdagcConfig, gradient::GradientError};
+use crate::{config::AdagcConfig, gradient::GradientError, libtorch::device_copy};
 
 /// The running norm of each tensor, on the device.
 ///
@@ -38,7 +38,7 @@ impl Adagc {
         let found_inf = gradients.measurement.found_inf();
         let norms = gradients.measurement.squares()?.f_sqrt()?;
         let positions: Vec<i64> = gradients.positions.iter().map(|&position| position as i64).collect();
-        let positions = Tensor::f_from_slice(&positions)?.f_to_device(norms.device())?;
+        let positions = device_copy(&positions, norms.device())?;
         let running = self.running.f_index_select(0, &positions)?;
         let (is_warm, is_new) = (self.seen.f_ge(warmup_steps as f64)?, running.f_eq(0.0)?);
 

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{ClipOutcome, StepGradients, outcome::where_found};
 use crate::{
     gradient::{GradientError, Measurement},
-    libtorch::{Detail, scale_units, tensor_table, unit_minima, unit_squares},
+    libtorch::{Detail, device_copy, scale_units, tensor_table, unit_minima, unit_squares},
 };
 
 /// Below it, a unit's gradient is taken to be as large, so that nothing is divided by 0.
@@ -77,7 +77,7 @@ impl Agc {
         squares = squares.f_index_add(0, &layout.owners, &units)?;
         if !rest.is_empty() {
             let indices: Vec<i64> = rest.iter().map(|&index| index as i64).collect();
-            let indices = Tensor::f_from_slice(&indices)?.f_to_device(units.device())?;
+            let indices = device_copy(&indices, units.device())?;
             let table = tensor_table(&select(grads, &rest), Detail::Norms)?;
             squares = squares.f_index_copy(0, &indices, &table.f_select(1, 0)?)?;
         }
@@ -97,7 +97,7 @@ impl Agc {
         let owner = |(&units, &index): (&i64, &usize)| std::iter::repeat_n(index as i64, units as usize);
         let owners: Vec<i64> = units.iter().zip(&chosen).flat_map(owner).collect();
         let device = params.first().map_or(Device::Cpu, Tensor::device);
-        let owners = Tensor::f_from_slice(&owners)?.f_to_device(device)?;
+        let owners = device_copy(&owners, device)?;
         Ok(Layout { positions: positions.to_vec(), chosen, units, owners })
     }
 
@@ -115,7 +115,8 @@ impl Agc {
         let select =
             |tensors: &[Tensor]| chosen.iter().map(|&index| tensors[index].shallow_clone()).collect::<Vec<_>>();
         let (params, grads) = (select(gradients.params), select(gradients.grads));
-        let squares = unit_squares(&grads, units)?;
+        let taken = self.unit_squares.take();
+        let squares = taken.map_or_else(|| unit_squares(&grads, units), Ok)?;
         let norms = squares.f_sqrt()?;
         let largest = unit_squares(&params, units)?.f_sqrt()?.f_clamp_min(self.eps)?.f_mul_scalar(self.clip_factor)?;
         let scaled = largest.f_div(&norms.f_clamp_min(SMALLEST_NORM)?)?;

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients, norm::EPS, outcome::where_found, scale_tensors};
-use crate::gradient::GradientError;
+use crate::{gradient::GradientError, libtorch::device_copy};
 
 /// The L2 norm of each group to at most its `max_norms`, in place.
 #[derive(Debug, Clone)]
@@ -22,10 +22,10 @@ impl GroupNorm {
         let squares = gradients.measurement.squares()?;
         let group = |&position: &usize| self.groups.get(position).copied().unwrap_or(0) as i64;
         let owners: Vec<i64> = gradients.positions.iter().map(group).collect();
-        let owners = Tensor::f_from_slice(&owners)?.f_to_device(squares.device())?;
+        let owners = device_copy(&owners, squares.device())?;
         let totals = Tensor::f_zeros([self.max_norms.len() as i64], (Kind::Double, squares.device()))?
             .f_index_add(0, &owners, &squares)?;
-        let largest = Tensor::f_from_slice(&self.max_norms)?.f_to_device(squares.device())?;
+        let largest = device_copy(&self.max_norms, squares.device())?;
         let factors =
             largest.f_div(&totals.f_sqrt()?.f_add_scalar(EPS)?)?.f_clamp_max(1.0)?.f_index_select(0, &owners)?;
         let factors = where_found(gradients.measurement.found_inf(), &factors, 1.0)?;

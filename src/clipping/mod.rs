@@ -13,7 +13,7 @@
 //! their number does not depend on the number of tensors. All of them exist on CUDA for float32, bfloat16 and float16.
 //! None waits for the device. Where there is one factor for all, the trainer hands its inverse to the fused optimizer as
 //! `grad_scale`, which saves a pass over the gradients. Whether the step is finite is found out before any mode sees it: a bad
-//! step clips nothing, enters no history, and is skipped by the optimizer.
+//! step clips nothing (but for the elements of the value mode), enters no history, and is skipped by the optimizer.
 
 mod adagc;
 mod agc;

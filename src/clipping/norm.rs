@@ -36,7 +36,9 @@ fn total_norm(gradients: &StepGradients<'_>, norm_type: f64) -> Result<Tensor, G
     } else if norm_type == f64::INFINITY {
         gradients.measurement.largest()?
     } else {
-        foreach_norm(gradients.grads, norm_type)?.f_to_kind(Kind::Double)?
+        foreach_norm(gradients.grads, norm_type)?
     };
-    Ok(norms.f_linalg_norm(norm_type, None::<&[i64]>, false, Kind::Double)?)
+    let total = norms.f_linalg_norm(norm_type, None::<&[i64]>, false, Kind::Double)?;
+    // A large p takes powers beyond f64; from 2 on no norm is above that of 2.
+    Ok(if norm_type > 2.0 { total.f_minimum(gradients.measurement.total_norm())? } else { total })
 }

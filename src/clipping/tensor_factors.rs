@@ -3,7 +3,10 @@
 use tch::{Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients};
-use crate::{gradient::GradientError, libtorch::scale_units};
+use crate::{
+    gradient::GradientError,
+    libtorch::{device_copy, scale_units},
+};
 
 /// Multiplies each gradient in place by its factor; both vectors are `[tensors]`, f64.
 pub(super) fn scale_tensors(
@@ -15,7 +18,7 @@ pub(super) fn scale_tensors(
     if !filled.is_empty() {
         let grads: Vec<Tensor> = filled.iter().map(|&index| gradients.grads[index].shallow_clone()).collect();
         let indices: Vec<i64> = filled.iter().map(|&index| index as i64).collect();
-        let indices = Tensor::f_from_slice(&indices)?.f_to_device(factors.device())?;
+        let indices = device_copy(&indices, factors.device())?;
         scale_units(&grads, &vec![1; grads.len()], &factors.f_index_select(0, &indices)?)?;
     }
     let kept = factors.f_square()?.f_neg()?.f_add_scalar(1.0)?;

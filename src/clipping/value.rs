@@ -1,13 +1,14 @@
 //! Clipping each element: torch.nn.utils.clip_grad_value_.
 
-use super::{ClipOutcome, StepGradients};
+use super::{ClipOutcome, StepGradients, outcome::where_found};
 use crate::{
     gradient::{GradientError, Measurement},
     libtorch::foreach_clamp,
 };
 
 /// Limits every element to -`clip_value` and `clip_value`, in place. It changes the direction of the gradient, and would
-/// turn an infinity into `clip_value`: whether the step is finite was found out before.
+/// turn an infinity into `clip_value`: whether the step is finite was found out before, and one that is not is not counted as
+/// clipped, though its elements are limited too.
 ///
 /// # Errors
 /// Where libtorch refuses.
@@ -19,6 +20,7 @@ pub(super) fn clip(gradients: &StepGradients<'_>, clip_value: f64) -> Result<Cli
     let after = Measurement::of_total(gradients.copies())?;
     let lost = gradients.measurement.total_norm().f_square()?.f_sub(&after.total_norm().f_square()?)?;
     let coefs = gradients.measurement.largest()?.f_reciprocal()?.f_mul_scalar(clip_value)?.f_clamp_max(1.0)?;
+    let coefs = where_found(gradients.measurement.found_inf(), &coefs, 1.0)?;
     let clipped = coefs.f_lt(1.0)?.f_sum(tch::Kind::Double)?;
     ClipOutcome::applied(gradients, &lost, coefs, (clipped, gradients.grads.len() as u64))
 }

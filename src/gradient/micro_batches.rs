@@ -79,6 +79,8 @@ impl MicroBatches {
     /// Begins a step; with `norms`, each micro-batch's own norm is taken.
     pub fn start(&mut self, norms: bool) {
         self.own.is_wanted.store(norms, Ordering::Release);
+        // A pass beside training may have left something.
+        *self.own.squares.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.images.clear();
         self.squares.clear();
         self.running.clear();

@@ -7,7 +7,8 @@ use super::{
     ffi::{self, Foreach},
 };
 
-/// The `norm_type`-norm of each tensor (`f64::INFINITY` is the largest absolute value): a vector of `[tensors.len()]`.
+/// The `norm_type`-norm of each tensor (`f64::INFINITY` is the largest absolute value), taken in f64: a vector of
+/// `[tensors.len()]`.
 ///
 /// # Errors
 /// Where the list is empty or its tensors do not share one device and one floating dtype.
@@ -136,8 +137,8 @@ mod tests {
     #[test]
     fn norms_come_out_as_one_vector_in_the_order_of_the_list() {
         let tensors = [Tensor::from_slice(&[3.0f32, -4.0]), Tensor::from_slice(&[-7.0f32]).reshape([1, 1])];
-        assert_eq!(Vec::<f32>::try_from(foreach_norm(&tensors, 2.0).unwrap()).unwrap(), [5.0, 7.0]);
-        assert_eq!(Vec::<f32>::try_from(foreach_norm(&tensors, f64::INFINITY).unwrap()).unwrap(), [4.0, 7.0]);
+        assert_eq!(Vec::<f64>::try_from(foreach_norm(&tensors, 2.0).unwrap()).unwrap(), [5.0, 7.0]);
+        assert_eq!(Vec::<f64>::try_from(foreach_norm(&tensors, f64::INFINITY).unwrap()).unwrap(), [4.0, 7.0]);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! ```
 
 mod cuda;
+mod device_copy;
 #[allow(unsafe_code)]
 mod ffi;
 mod foreach;
@@ -35,6 +36,7 @@ mod table;
 mod units;
 
 pub use cuda::{load_cuda, resolve_device};
+pub use device_copy::device_copy;
 pub use foreach::{
     clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm,
     foreach_subtract,
@@ -51,7 +53,8 @@ pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_minima, unit_squares};
 
-/// What can go wrong between Rust and libtorch. The caller may go on after any of these: nothing was changed.
+/// What can go wrong between Rust and libtorch. The caller may go on: but for an operation that libtorch refused halfway
+/// through a list, as for want of memory, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LibtorchError {
     /// libtorch refused an operation.

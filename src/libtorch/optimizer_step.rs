@@ -381,6 +381,12 @@ mod tests {
     }
 
     #[test]
+    fn radam_has_no_pole_where_its_rectifier_has_one() {
+        let rule = OptimizerRule::Radam { beta2: 0.6, eps: 1e-8 };
+        assert!(two_steps(rule, false).iter().all(|tensor| tensor.isfinite().all().int64_value(&[]) == 1));
+    }
+
+    #[test]
     fn moments_that_a_rule_needs_and_does_not_get_are_refused() {
         let [params, grads] = some(&[3, 4]);
         let step =

@@ -56,7 +56,8 @@ pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, Libtor
     ffi::table(tensors, detail == Detail::Distribution, false)
 }
 
-/// Sums over the inputs and outputs of an activation, tensors of one shape, dtype and device: shape `[4]`, f64. The sum of
+/// Sums over the inputs and outputs of an activation, tensors of one shape and device, and under autocast not always of
+/// one dtype: shape `[4]`, f64. The sum of
 /// the outputs' squares, their sum, how many are at or below 0, and how many inputs are at or below `flat[0]` or at or
 /// above `flat[1]`. One pass, no sync.
 ///
@@ -64,9 +65,9 @@ pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, Libtor
 /// Where the tensors do not match.
 pub fn activation_sums(inputs: &Tensor, outputs: &Tensor, flat: [f64; 2]) -> Result<Tensor, LibtorchError> {
     check(&[inputs.shallow_clone(), outputs.shallow_clone()])?;
-    if inputs.size() != outputs.size() || inputs.kind() != outputs.kind() {
+    if inputs.size() != outputs.size() {
         let got = format!("{inputs:?} and {outputs:?}");
-        return Err(LibtorchError::Argument { operation: "activation_sums", got, want: "one shape and dtype" });
+        return Err(LibtorchError::Argument { operation: "activation_sums", got, want: "one shape" });
     }
     ffi::activation_sums(inputs, outputs, flat)
 }

@@ -49,6 +49,8 @@ pub struct Gradients {
     pub(super) previous_cosine: Option<Tensor>,
     /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
     pub(super) loss: Tensor,
+    /// `[]`, f32: whether the current step's gradient was not finite.
+    found_inf: Tensor,
     /// `[]`, f32 each: steps whose gradient was not finite, and of these the latest in a row.
     pub(super) skipped_steps: Tensor,
     pub(super) skipped_in_a_row: Tensor,
@@ -86,6 +88,7 @@ impl Gradients {
             is_timed: false,
             previous_cosine: None,
             loss: zero()?,
+            found_inf: zero()?,
             skipped_steps: zero()?,
             skipped_in_a_row: zero()?,
             names,
@@ -166,10 +169,10 @@ impl Gradients {
         }
     }
 
-    /// Moves the scale of the loss on. No sync.
-    pub(super) fn update_scale(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
+    /// Moves the scale of the loss on, by the gradients as backward left them. No sync.
+    pub(super) fn update_scale(&mut self) -> Result<(), TrainError> {
         match &mut self.scaler {
-            Some(scaler) => Ok(scaler.update(found_inf)?),
+            Some(scaler) => Ok(scaler.update(&self.found_inf)?),
             None => Ok(()),
         }
     }
@@ -224,6 +227,7 @@ impl Gradients {
     /// # Errors
     /// Where libtorch refuses.
     pub(super) fn usable(&mut self, seen: &Measurement, reached: &Reached) -> Result<Option<Measurement>, TrainError> {
+        self.found_inf = seen.found_inf().shallow_clone();
         self.skipped_steps = self.skipped_steps.f_add(seen.found_inf())?;
         self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(seen.found_inf())?;
         if self.non_finite != NonFinite::Zero {

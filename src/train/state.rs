@@ -106,7 +106,7 @@ pub struct State {
 fn did(policy: NonFinite) -> &'static str {
     match policy {
         NonFinite::Skip | NonFinite::Stop => "skipped, the weights are untouched",
-        NonFinite::Zero => "taken with 0 in its place",
+        NonFinite::Zero => "taken with 0 in its place, or skipped where the squares of all are beyond f32",
     }
 }
 
@@ -171,7 +171,7 @@ impl State {
         if let Some(ema) = &mut self.ema {
             ema.update(self.taken_steps, found_inf)?;
         }
-        self.gradients.update_scale(found_inf)
+        self.gradients.update_scale()
     }
 
     /// Brings everything that the step left on the device to the host. One device sync.

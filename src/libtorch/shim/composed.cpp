@@ -123,15 +123,16 @@ void radam(Step& step) {
     const auto count = step.count.to(at::kDouble);
     const auto power = at::pow(at::Scalar(o.beta2), count);
     const auto length = most - 2.0 * count * power / (1.0 - power);
-    const auto is_rectified = length.gt(5.0).to(at::kFloat);
+    const auto is_rectified = length.gt(5.0);
     const auto rectifier =
         ((length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)).clamp_min(0.0).sqrt();
     const auto rate = step.rate() / step.correction(o.beta1);
     auto root = at::_foreach_sqrt(step.second);
     at::_foreach_add_(root, o.eps);
-    const auto adaptive = (rectifier * (1.0 - power).sqrt()).to(at::kFloat);
-    step.move(at::_foreach_div(step.first, root), rate * adaptive * is_rectified);
-    step.move(step.first, rate * (1.0 - is_rectified));
+    // Chosen, not multiplied by 0: the rectifier has a pole at a beta of 0.6.
+    const auto adaptive = at::where(is_rectified, rectifier * (1.0 - power).sqrt(), 0.0).to(at::kFloat);
+    step.move(at::_foreach_div(step.first, root), rate * adaptive);
+    step.move(step.first, at::where(is_rectified, 0.0, rate));
 }
 
 // LAMB (You et al. 2020) as timm has it: no trust ratio without weight decay.

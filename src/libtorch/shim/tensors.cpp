@@ -20,7 +20,7 @@ extern "C" {
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
-        *out = new at::Tensor(at::stack(at::_foreach_norm(list(tensors, count), norm_type)));
+        *out = new at::Tensor(at::stack(at::_foreach_norm(list(tensors, count), norm_type, at::kDouble)));
     });
 }
 
