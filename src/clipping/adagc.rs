@@ -4,8 +4,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients, outcome::where_found, scale_tensors};
-use crate::{config::AdagcConfig, gradient::GradientError, libtorch::device_copy};
+use super::{ClipOutcome, StepGradients, index_tensor, outcome::where_found, scale_tensors};
+use crate::{config::AdagcConfig, gradient::GradientError};
 
 /// The running norm of each tensor, on the device.
 ///
@@ -37,8 +37,7 @@ impl Adagc {
         let AdagcConfig { beta, lambda_abs, lambda_rel, warmup_steps } = self.options;
         let found_inf = gradients.measurement.found_inf();
         let norms = gradients.measurement.squares()?.f_sqrt()?;
-        let positions: Vec<i64> = gradients.positions.iter().map(|&position| position as i64).collect();
-        let positions = device_copy(&positions, norms.device())?;
+        let positions = index_tensor(gradients.positions, norms.device())?;
         let running = self.running.f_index_select(0, &positions)?;
         let (is_warm, is_new) = (self.seen.f_ge(warmup_steps as f64)?, running.f_eq(0.0)?);
 

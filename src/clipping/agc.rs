@@ -5,7 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients, outcome::where_found};
+use super::{ClipOutcome, StepGradients, index_tensor, outcome::where_found, select};
 use crate::{
     gradient::{GradientError, Measurement},
     libtorch::{Detail, device_copy, scale_units, tensor_table, unit_minima, unit_squares},
@@ -76,8 +76,7 @@ impl Agc {
         let mut squares = Tensor::f_zeros([grads.len() as i64], (Kind::Double, units.device()))?;
         squares = squares.f_index_add(0, &layout.owners, &units)?;
         if !rest.is_empty() {
-            let indices: Vec<i64> = rest.iter().map(|&index| index as i64).collect();
-            let indices = device_copy(&indices, units.device())?;
+            let indices = index_tensor(&rest, units.device())?;
             let table = tensor_table(&select(grads, &rest), Detail::Norms)?;
             squares = squares.f_index_copy(0, &indices, &table.f_select(1, 0)?)?;
         }
@@ -112,9 +111,7 @@ impl Agc {
         if chosen.is_empty() {
             return ClipOutcome::unclipped(gradients);
         }
-        let select =
-            |tensors: &[Tensor]| chosen.iter().map(|&index| tensors[index].shallow_clone()).collect::<Vec<_>>();
-        let (params, grads) = (select(gradients.params), select(gradients.grads));
+        let (params, grads) = (select(gradients.params, chosen), select(gradients.grads, chosen));
         let taken = self.unit_squares.take();
         let squares = taken.map_or_else(|| unit_squares(&grads, units), Ok)?;
         let norms = squares.f_sqrt()?;
@@ -129,8 +126,4 @@ impl Agc {
         let smallest = unit_minima(&factors, owners, gradients.grads.len())?;
         ClipOutcome::applied(gradients, &lost, smallest, (clipped, units.iter().sum::<i64>() as u64))
     }
-}
-
-fn select(tensors: &[Tensor], indices: &[usize]) -> Vec<Tensor> {
-    indices.iter().map(|&index| tensors[index].shallow_clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients, norm::EPS, outcome::where_found, scale_tensors};
+use super::{ClipOutcome, StepGradients, index_tensor, norm::EPS, outcome::where_found, scale_tensors};
 use crate::{gradient::GradientError, libtorch::device_copy};
 
 /// The L2 norm of each group to at most its `max_norms`, in place.
@@ -20,9 +20,9 @@ impl GroupNorm {
             return ClipOutcome::unclipped(gradients);
         }
         let squares = gradients.measurement.squares()?;
-        let group = |&position: &usize| self.groups.get(position).copied().unwrap_or(0) as i64;
-        let owners: Vec<i64> = gradients.positions.iter().map(group).collect();
-        let owners = device_copy(&owners, squares.device())?;
+        let group = |&position: &usize| self.groups.get(position).copied().unwrap_or(0);
+        let owners: Vec<usize> = gradients.positions.iter().map(group).collect();
+        let owners = index_tensor(&owners, squares.device())?;
         let totals = Tensor::f_zeros([self.max_norms.len() as i64], (Kind::Double, squares.device()))?
             .f_index_add(0, &owners, &squares)?;
         let largest = device_copy(&self.max_norms, squares.device())?;

@@ -38,7 +38,7 @@ pub use zclip::Zclip;
 use crate::{
     config::{AgcCompat, ClippingConfig, ClippingMode, matches},
     gradient::{GradientError, Measurement},
-    libtorch::foreach_multiply,
+    libtorch::{device_copy, foreach_multiply},
 };
 
 /// The gradients of one step, as a clip is given them.
@@ -192,6 +192,16 @@ fn agc(config: &ClippingConfig, scope: &ClippingScope<'_>) -> Agc {
     };
     let is_clipped = names.iter().enumerate().map(is_clipped).collect();
     Agc::new(options.clip_factor, options.eps, is_timm, is_clipped)
+}
+
+fn select(tensors: &[Tensor], indices: &[usize]) -> Vec<Tensor> {
+    indices.iter().map(|&index| tensors[index].shallow_clone()).collect()
+}
+
+/// Indices as libtorch takes them: `[indices.len()]`, i64. No sync.
+fn index_tensor(indices: &[usize], device: Device) -> Result<Tensor, GradientError> {
+    let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+    Ok(device_copy(&indices, device)?)
 }
 
 /// Scales all gradients in place so that their total L2 norm is at most `max_norm`. No device sync.

@@ -2,11 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::{ClipOutcome, StepGradients};
-use crate::{
-    gradient::GradientError,
-    libtorch::{device_copy, scale_units},
-};
+use super::{ClipOutcome, StepGradients, index_tensor, select};
+use crate::{gradient::GradientError, libtorch::scale_units};
 
 /// Multiplies each gradient in place by its factor; both vectors are `[tensors]`, f64.
 pub(super) fn scale_tensors(
@@ -16,9 +13,8 @@ pub(super) fn scale_tensors(
 ) -> Result<ClipOutcome, GradientError> {
     let filled: Vec<usize> = (0..gradients.grads.len()).filter(|&index| gradients.grads[index].numel() > 0).collect();
     if !filled.is_empty() {
-        let grads: Vec<Tensor> = filled.iter().map(|&index| gradients.grads[index].shallow_clone()).collect();
-        let indices: Vec<i64> = filled.iter().map(|&index| index as i64).collect();
-        let indices = device_copy(&indices, factors.device())?;
+        let grads = select(gradients.grads, &filled);
+        let indices = index_tensor(&filled, factors.device())?;
         scale_units(&grads, &vec![1; grads.len()], &factors.f_index_select(0, &indices)?)?;
     }
     let kept = factors.f_square()?.f_neg()?.f_add_scalar(1.0)?;

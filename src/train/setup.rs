@@ -128,12 +128,7 @@ impl Prepared {
         let named = gradients.names.iter().map(|name| &**name).zip(gradients.params());
         let groups = parameter_groups(named, &config.optimizer);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
-        let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
-        let groups: Vec<usize> = names.iter().map(|name| config.optimizer.group_of(name)).collect();
-        let group_norms: Vec<Option<f64>> = config.optimizer.groups.iter().map(|group| group.max_norm).collect();
-        let head = network.model.head();
-        let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
-        let clipping = Clipping::new(&config.clipping, &scope, device)?;
+        let clipping = clipping(&config, &network, &gradients)?;
         let span = span(&config, training.batches_per_epoch());
         let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
         if schedule.warmup_steps() >= span.total_steps {
@@ -187,6 +182,15 @@ impl Prepared {
             validation,
         })
     }
+}
+
+fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result<Clipping, TrainError> {
+    let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
+    let groups: Vec<usize> = names.iter().map(|name| config.optimizer.group_of(name)).collect();
+    let group_norms: Vec<Option<f64>> = config.optimizer.groups.iter().map(|group| group.max_norm).collect();
+    let head = network.model.head();
+    let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
+    Ok(Clipping::new(&config.clipping, &scope, gradients.loss.device())?)
 }
 
 /// How long the run will be, for the schedule. Where only minutes end it, one epoch is all that is known.
