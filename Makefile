@@ -43,6 +43,10 @@ tensorboard: ## Show all runs in a browser (PORT=6006)
 test: setup ## Run every test
 	@cargo test --locked
 
+.PHONY: soak
+soak: setup ## Kill runs 200 times (KILLS=) at places that differ each time, resume them, and compare to the last bit
+	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test crash -- --nocapture
+
 .PHONY: test-cuda
 test-cuda: setup ## Run the tests that need a GPU on cuda:0
 	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \

@@ -43,6 +43,7 @@
 
 pub mod config;
 pub mod data;
+pub mod disk;
 pub mod libtorch;
 pub mod model;
 
@@ -54,4 +55,7 @@ pub mod optim;
 pub mod picture;
 
 pub mod events;
+
+pub mod checkpoint;
+
 pub mod train;

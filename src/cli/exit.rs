@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use gradwatch::{
-    config::ConfigError, data::DataError, events::EventsError, libtorch::LibtorchError, train::TrainError,
+    checkpoint::CheckpointError, config::ConfigError, data::DataError, events::EventsError, libtorch::LibtorchError,
+    train::TrainError,
 };
+use signal_hook::consts::SIGUSR1;
 
 /// What the process says when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Code {
     Training,
     /// Training ended, but something was left out on the way.
     Partial,
+    /// A checkpoint cannot be written, none is whole, or it is of another experiment.
+    Checkpoint,
     /// A signal ended the run.
     Signal(i32),
 }
@@ -45,8 +49,10 @@ Exit codes:
     7  device: no such device, no CUDA
     8  training could not go on: gradients that are not finite, too little memory
     9  training ended, but bad images were skipped or a log is incomplete
-  130  ended by Ctrl-C (SIGINT), with everything on disk
-  143  ended by SIGTERM, with everything on disk";
+   10  checkpoint: none is whole, it is of another experiment, or it cannot be written
+   75  ended by SIGUSR1 (preemption), with a checkpoint: run it again with --resume auto
+  130  ended by Ctrl-C (SIGINT), with a checkpoint
+  143  ended by SIGTERM, with a checkpoint";
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
@@ -60,6 +66,9 @@ impl From<Code> for ExitCode {
             Code::Device => 7,
             Code::Training => 8,
             Code::Partial => 9,
+            Code::Checkpoint => 10,
+            // EX_TEMPFAIL of sysexits.h: try again.
+            Code::Signal(SIGUSR1) => 75,
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })
     }
@@ -73,10 +82,14 @@ pub fn code_of(error: &Error) -> Code {
     if error.is::<EventsError>() {
         return Code::Run;
     }
+    if error.is::<CheckpointError>() {
+        return Code::Checkpoint;
+    }
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,
         Some(
-            TrainError::ClassWeights { .. }
+            TrainError::Config(_)
+            | TrainError::ClassWeights { .. }
             | TrainError::SingleImage { .. }
             | TrainError::NoSuchParameters { .. }
             | TrainError::NothingToTrain,
@@ -85,6 +98,7 @@ pub fn code_of(error: &Error) -> Code {
         Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,
         Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,
         Some(TrainError::Events(_)) => Code::Run,
+        Some(TrainError::Checkpoint(_) | TrainError::Changed { .. } | TrainError::OtherData { .. }) => Code::Checkpoint,
         Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
         Some(_) => Code::Training,
     }

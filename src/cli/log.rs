@@ -20,9 +20,9 @@ enum Target {
 }
 
 impl LogFile {
-    /// Puts the lines so far, and all further ones, into a new file.
+    /// Puts the lines so far, and all further ones, at the end of a file.
     pub fn open(&self, path: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Target::Waiting(lines) = &*target {
             file.write_all(lines)?;

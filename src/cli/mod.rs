@@ -1,9 +1,12 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod checkpoints;
 mod completions;
 pub mod exit;
 mod log;
+mod resume;
+mod session;
 mod train;
 
 use std::{
@@ -28,10 +31,14 @@ pub struct Arguments {
 enum Command {
     /// Train the experiment of a config file; its run lies in logs/<run>/.
     ///
-    /// The run folder holds config.toml (the resolved config), event files for TensorBoard, metrics.jsonl, train.log and
-    /// the last and the best weights as safetensors. Ctrl-C and SIGTERM end the run after the current step with
-    /// everything on disk; a second one ends it at once.
+    /// The run folder holds config.toml (the resolved config), event files for TensorBoard, metrics.jsonl, train.log,
+    /// checkpoints, and the last and the best weights as safetensors. Ctrl-C, SIGTERM and SIGUSR1 (preemption) end the run
+    /// after the current step with a checkpoint; a second one ends it at once, with the checkpoint before intact.
     Train(TrainArguments),
+    /// Go on with a run that was stopped or killed, from its newest whole checkpoint, as if it had never stopped.
+    Resume(ResumeArguments),
+    /// List, verify, export and average the checkpoints of a run.
+    Checkpoints(CheckpointsArguments),
     /// Check a config file without training: print the resolved config, the data, the model and its parameters.
     Check(CheckArguments),
     /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
@@ -46,6 +53,13 @@ enum Command {
 struct ConfigArguments {
     /// The TOML file of the experiment; configs/ has examples with every key explained.
     config: PathBuf,
+    #[command(flatten)]
+    overrides: OverrideArguments,
+}
+
+/// What changes an experiment from the command line.
+#[derive(Debug, Args)]
+struct OverrideArguments {
     /// Set a key, over what the file says: --set optimizer.learning_rate=0.01. Can be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -61,12 +75,66 @@ struct ConfigArguments {
 struct TrainArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Name of the run's folder; without it, the config's name and the time.
+    /// Name of the run's folder; without it, the config's name and the time (with --resume auto, the config's name).
     #[arg(long, value_name = "NAME", value_parser = folder_name)]
     run_name: Option<String>,
     /// End after this many optimizer steps (key run.max_steps).
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
+    /// auto: go on where the run of this name has stopped, or start it; what a cluster that requeues wants.
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    resume: ResumeWhen,
+    #[command(flatten)]
+    changes: ChangeArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ResumeWhen {
+    Never,
+    Auto,
+}
+
+/// What a resumed run may differ in.
+#[derive(Debug, Args)]
+struct ChangeArguments {
+    /// A key of the config that may differ from the checkpoint's: optimizer.learning_rate, or optimizer.*. Keys that only say
+    /// how long, where and how closely watched the run trains always may. Can be given several times.
+    #[arg(long = "allow-change", value_name = "KEY")]
+    allowed: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArguments {
+    /// The run's folder, such as logs/NAME.
+    run: PathBuf,
+    #[command(flatten)]
+    overrides: OverrideArguments,
+    /// End after this many optimizer steps (key run.max_steps).
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+    #[command(flatten)]
+    changes: ChangeArguments,
+}
+
+#[derive(Debug, Args)]
+struct CheckpointsArguments {
+    /// The run's folder, such as logs/NAME.
+    run: PathBuf,
+    /// Read every byte and say which checkpoints are whole.
+    #[arg(long)]
+    verify: bool,
+    /// Write the weights of the newest checkpoint as a safetensors file.
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Of the checkpoint at this step, instead of the newest.
+    #[arg(long, value_name = "N", requires = "export")]
+    step: Option<u64>,
+    /// The average of the weights that the run kept (its EMA).
+    #[arg(long, requires = "export", conflicts_with = "average")]
+    ema: bool,
+    /// The mean of the weights of the last N checkpoints.
+    #[arg(long, value_name = "N", requires = "export", value_parser = clap::value_parser!(u32).range(1..))]
+    average: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -86,11 +154,18 @@ fn folder_name(name: &str) -> Result<String, &'static str> {
 impl ConfigArguments {
     /// The config with every override in it, so that the run's own copy shows what was trained.
     fn load(&self, max_steps: Option<u64>) -> Result<Config> {
-        let mut overrides = self.overrides.clone();
-        overrides.extend(self.device.as_ref().map(|device| format!("run.device={device}")));
-        overrides.extend(self.threads.map(|threads| format!("run.threads={threads}")));
-        overrides.extend(max_steps.map(|steps| format!("run.max_steps={steps}")));
-        Ok(Config::load(&self.config, &overrides)?)
+        Ok(Config::load(&self.config, &self.overrides.assignments(max_steps))?)
+    }
+}
+
+impl OverrideArguments {
+    /// All of them in the form `key=value`.
+    fn assignments(&self, max_steps: Option<u64>) -> Vec<String> {
+        let mut assignments = self.overrides.clone();
+        assignments.extend(self.device.as_ref().map(|device| format!("run.device={device}")));
+        assignments.extend(self.threads.map(|threads| format!("run.threads={threads}")));
+        assignments.extend(max_steps.map(|steps| format!("run.max_steps={steps}")));
+        assignments
     }
 }
 
@@ -101,6 +176,8 @@ impl ConfigArguments {
 pub fn run(arguments: Arguments) -> Result<Code> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
+        Command::Resume(arguments) => resume::run(&arguments),
+        Command::Checkpoints(arguments) => checkpoints::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }

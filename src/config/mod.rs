@@ -15,6 +15,7 @@
 
 mod clipping;
 mod data;
+mod difference;
 mod model;
 mod names;
 mod nearest;
@@ -37,13 +38,14 @@ pub use clipping::{
     ZclipOption,
 };
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
+pub use difference::{Difference, differences};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
 pub use train::{
-    ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig, MonitorPreset,
-    Precision, RunConfig,
+    CheckpointConfig, ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
+    MonitorPreset, OnError, Precision, RunConfig,
 };
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
@@ -71,6 +73,8 @@ pub struct Config {
     pub evaluate: EvaluateConfig,
     /// When a run that no longer improves ends.
     pub early_stopping: EarlyStoppingConfig,
+    /// When the whole state is saved, and how much of it stays.
+    pub checkpoint: CheckpointConfig,
 }
 
 /// One thing that is wrong with a config.
@@ -136,11 +140,7 @@ impl Config {
         let name = path.display().to_string();
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let mut table = parse_table(&text, &name)?;
-        for argument in overrides {
-            set(&mut table, argument)?;
-        }
-        Self::from_table(table, &name)
+        Self::parse_with(&text, &name, overrides)
     }
 
     /// Reads TOML text; `name` stands for it in errors.
@@ -165,6 +165,7 @@ impl Config {
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));
         let early_stopping = sections::early_stopping(root.section("early_stopping"));
+        let checkpoint = sections::checkpoint(root.section("checkpoint"), evaluate.metric);
         root.finish();
         let problems = notes.into_problems();
         match model {
@@ -180,9 +181,22 @@ impl Config {
                 monitor,
                 evaluate,
                 early_stopping,
+                checkpoint,
             }),
             _ => Err(ConfigError::Invalid { name: name.to_owned(), problems }),
         }
+    }
+
+    /// Reads TOML text, such as a checkpoint keeps it, with `overrides` as for [`load`](Self::load).
+    ///
+    /// # Errors
+    /// Where anything in it is wrong.
+    pub fn parse_with(text: &str, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let mut table = parse_table(text, name)?;
+        for argument in overrides {
+            set(&mut table, argument)?;
+        }
+        Self::from_table(table, name)
     }
 
     /// The whole experiment, defaults included, as TOML.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::{
-    Activation, Architecture, Augment, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig, Fan,
-    Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset, Normalization,
-    Normalize, OnBadImage, Precision, RunConfig, Source, reader::Section,
+    Activation, Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig,
+    EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
+    MonitorPreset, Normalization, Normalize, OnBadImage, OnError, Precision, RunConfig, Source, reader::Section,
 };
 
 pub(super) const ABOVE_ZERO: &str = "a number above 0";
@@ -193,6 +193,21 @@ pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
         every_steps: table.any("every_steps", 0),
         batch_size: table.any("batch_size", 0),
         metric: table.choice("metric").unwrap_or(Metric::Accuracy),
+    };
+    table.finish();
+    config
+}
+
+pub(super) fn checkpoint(mut table: Section<'_>, metric: Metric) -> CheckpointConfig {
+    let config = CheckpointConfig {
+        every_epochs: table.any("every_epochs", 1),
+        every_steps: table.any("every_steps", 0),
+        every_minutes: table.get("every_minutes", 0.0, from_zero, FROM_ZERO),
+        keep_last: table.get("keep_last", 2, |count| *count > 0, AT_LEAST_ONE),
+        keep_best: table.any("keep_best", 1),
+        metric: table.choice("metric").unwrap_or(metric),
+        keep_every: table.any("keep_every", 0),
+        on_error: table.choice("on_error").unwrap_or(OnError::Continue),
     };
     table.finish();
     config

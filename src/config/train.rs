@@ -121,6 +121,19 @@ named_enum! {
         F1 = "f1",
         /// Mean cross-entropy; lower is better.
         Loss = "loss",
+        /// Mean of the classes' precision; higher is better.
+        Precision = "precision",
+        /// Mean of the classes' recall; higher is better.
+        Recall = "recall",
+        /// Share of images whose class is among the first five guesses; higher is better.
+        Top5Accuracy = "top5_accuracy",
+    }
+}
+
+impl Metric {
+    /// Whether less of it is better.
+    pub fn lower_is_better(self) -> bool {
+        self == Self::Loss
     }
 }
 
@@ -135,6 +148,44 @@ pub struct EvaluateConfig {
     pub batch_size: usize,
     /// The validation figure that tells the best weights and when to stop early.
     pub metric: Metric,
+}
+
+named_enum! {
+    /// What becomes of a run that cannot write a checkpoint.
+    pub enum OnError {
+        /// It goes on, says so, and tells it again by its exit code.
+        Continue = "continue",
+        /// It ends.
+        Stop = "stop",
+    }
+}
+
+/// The `[checkpoint]` table, validated. Where all three `every_*` are 0, a run takes no checkpoints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckpointConfig {
+    /// Epochs between two checkpoints; 0 is never.
+    pub every_epochs: u64,
+    /// Optimizer steps between two checkpoints; 0 is never.
+    pub every_steps: u64,
+    /// Minutes between two checkpoints; 0 is never.
+    pub every_minutes: f64,
+    /// The newest so many stay.
+    pub keep_last: usize,
+    /// The best so many stay, and are taken whenever an evaluation is among them.
+    pub keep_best: usize,
+    /// The validation figure that tells the best.
+    pub metric: Metric,
+    /// Every so many-th stays; 0 is none.
+    pub keep_every: u64,
+    /// What becomes of a run that cannot write one.
+    pub on_error: OnError,
+}
+
+impl CheckpointConfig {
+    /// Whether the run takes checkpoints.
+    pub fn is_on(&self) -> bool {
+        self.every_epochs > 0 || self.every_steps > 0 || self.every_minutes > 0.0
+    }
 }
 
 /// The `[ema]` table, validated: an average of the weights, evaluated beside them.

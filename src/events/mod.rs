@@ -20,11 +20,14 @@
 
 mod event_file;
 mod histogram;
+mod json_lines;
 mod key;
 mod layout;
 pub mod masked_crc;
+mod position;
 pub mod proto;
 mod run;
+mod session;
 mod summary_writer;
 mod telemetry;
 mod tensor_histogram;
@@ -36,9 +39,12 @@ use std::{io, path::PathBuf};
 
 pub use event_file::EventFile;
 pub use histogram::Histogram;
+pub use json_lines::JsonLines;
 pub use key::{Step, Tag, WallTime};
 pub use layout::{Band, Category, Chart, Layout, exact_tag};
-pub use run::{JsonLines, RunFolder, run_name};
+pub use position::{LogPosition, PendingPosition};
+pub use run::{RunFolder, run_name};
+pub use session::Session;
 pub use summary_writer::SummaryWriter;
 pub use telemetry::{
     write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates,
@@ -56,6 +62,22 @@ pub enum EventsError {
     AlreadyUsed {
         /// The folder.
         path: PathBuf,
+    },
+    /// Another process works in the folder.
+    #[error("run folder {} is in use by {holder}; wait for it to end or stop it", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process, as far as it says who it is.
+        holder: String,
+    },
+    /// The folder is no run's.
+    #[error("{} holds no run: {missing} is missing; want the folder of a run, e.g. logs/NAME", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// What a run has.
+        missing: &'static str,
     },
     /// A file or folder cannot be made.
     #[error("{} cannot be created: {cause}; check run.logdir and its permissions", path.display())]

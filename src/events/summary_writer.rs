@@ -6,18 +6,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
         mpsc::{self, SyncSender},
     },
     thread::{self, JoinHandle},
 };
 
-use prost::Message;
-
 use super::{
-    EventsError, Histogram, Layout, Step, Tag, Value, WallTime,
-    proto::{Event, What},
-    tf_record::append_record,
+    EventsError, Histogram, Layout, PendingPosition, Session, Step, Tag, Value, WallTime,
+    session::{file_name, first_records},
     writer_thread::{self, Entry, Failure},
 };
 
@@ -49,12 +45,24 @@ impl SummaryWriter {
     /// # Errors
     /// Where the folder or the file cannot be made.
     pub fn create(logdir: impl AsRef<Path>) -> Result<Self, EventsError> {
-        let logdir = logdir.as_ref();
+        Self::make(logdir.as_ref(), None)
+    }
+
+    /// The same for a run that may be killed and resumed: its first session makes the first file, each later one another that
+    /// goes on at its first step. The name ends in `.session-<number>`.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub fn create_session(logdir: impl AsRef<Path>, session: Session) -> Result<Self, EventsError> {
+        Self::make(logdir.as_ref(), Some(session))
+    }
+
+    fn make(logdir: &Path, session: Option<Session>) -> Result<Self, EventsError> {
         fs::create_dir_all(logdir).map_err(|cause| EventsError::Create { path: logdir.to_owned(), cause })?;
         let now = WallTime::now();
-        let path = logdir.join(file_name(now));
+        let path = logdir.join(file_name(logdir, now, session));
         let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
-            file.write_all(&version_record(now))?;
+            file.write_all(&first_records(now, session))?;
             Self::over(path.clone(), file)
         });
         made.map_err(|cause| EventsError::Create { path, cause })
@@ -159,11 +167,16 @@ impl SummaryWriter {
     /// # Errors
     /// Where it is not, or earlier entries are lost.
     pub fn flush(&self) -> Result<(), EventsError> {
-        let (done, is_done) = mpsc::sync_channel(0);
-        self.send(Entry::Sync(done));
-        // Nothing is ever received: the thread drops its end.
-        let _ = is_done.recv();
+        // A thread that is gone has failed, which is told below.
+        let _ = self.position().wait();
         self.complete()
+    }
+
+    /// How far the file is with everything queued so far, to be waited for elsewhere.
+    pub fn position(&self) -> PendingPosition {
+        let (done, position) = mpsc::sync_channel(1);
+        self.send(Entry::Sync(done));
+        PendingPosition::queued(&self.path, position)
     }
 
     /// Writes what is queued, syncs it to the disk and ends the thread.
@@ -223,23 +236,6 @@ impl Drop for SummaryWriter {
     }
 }
 
-/// A name as TensorFlow gives it; the number keeps the writers of one process apart.
-fn file_name(now: WallTime) -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("events.out.tfevents.{:010}.{host}.{}.{number}", now.as_secs() as u64, std::process::id())
-}
-
-fn version_record(wall_time: WallTime) -> Vec<u8> {
-    let what = Some(What::FileVersion("brain.Event:2".into()));
-    let event = Event { wall_time: wall_time.as_secs(), step: 0, what };
-    let mut record = Vec::new();
-    append_record(&mut record, &event.encode_to_vec());
-    record
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -251,7 +247,7 @@ mod tests {
     use super::*;
     use crate::events::{
         EventFile,
-        proto::{Content, Summary},
+        proto::{Content, Event, Summary, What},
     };
 
     /// (wall time, tag, step, value) of each scalar in a file whose first entry is the version.

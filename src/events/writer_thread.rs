@@ -2,8 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
-    mem,
+    io, mem,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,6 +17,7 @@ use super::{
     proto::{Event, Summary, SummaryValue, What},
     tf_record::append_record,
 };
+use crate::disk;
 
 /// Bytes gathered before a write.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -26,8 +26,8 @@ const BUFFER_BYTES: usize = 1 << 16;
 pub(super) enum Entry {
     /// One event.
     Values { wall_time: WallTime, step: Step, values: Vec<(Tag, Value)> },
-    /// Dropped, which tells the caller who holds the other end, when all entries before it are on the disk or lost.
-    Sync(SyncSender<()>),
+    /// Sent the bytes of the file when all entries before it are on the disk or lost. It has room for them.
+    Sync(SyncSender<u64>),
 }
 
 /// The error that ended the file, and what was lost with it.
@@ -65,15 +65,19 @@ fn copy_of(cause: &io::Error) -> io::Error {
 
 /// Writes entries until every sender is gone. After a failure it only counts them, so that no caller waits.
 pub(super) fn run(file: File, entries: &Receiver<Entry>, failure: &Failure) {
-    let mut output = Output { file, records: Vec::with_capacity(2 * BUFFER_BYTES), held: 0, syncing: None };
+    let written = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut output = Output { file, records: Vec::with_capacity(2 * BUFFER_BYTES), held: 0, written, syncing: None };
     let Err(cause) = output.write_entries(entries) else { return };
     failure.lost.fetch_add(output.held, Ordering::Relaxed);
-    // The cause must be there before the end of `syncing` is heard.
+    // The cause must be there before who waits hears the position.
     let _ = failure.cause.set(cause);
-    drop(output);
+    let Output { written, syncing, .. } = output;
+    // A caller who no longer waits is no failure, here and below.
+    syncing.map(|done| done.send(written));
     for entry in entries {
-        if let Entry::Values { values, .. } = entry {
-            failure.lost.fetch_add(values.len() as u64, Ordering::Relaxed);
+        match entry {
+            Entry::Values { values, .. } => _ = failure.lost.fetch_add(values.len() as u64, Ordering::Relaxed),
+            Entry::Sync(done) => _ = done.send(written),
         }
     }
 }
@@ -84,7 +88,9 @@ struct Output {
     records: Vec<u8>,
     /// How many.
     held: u64,
-    syncing: Option<SyncSender<()>>,
+    /// Bytes of the file, all of whole records.
+    written: u64,
+    syncing: Option<SyncSender<u64>>,
 }
 
 impl Output {
@@ -112,7 +118,7 @@ impl Output {
                     self.syncing = Some(done);
                     self.write()?;
                     self.file.sync_all()?;
-                    self.syncing = None;
+                    self.syncing.take().map(|done| done.send(self.written));
                 }
             }
             if self.records.len() >= BUFFER_BYTES {
@@ -122,7 +128,11 @@ impl Output {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.records)?;
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        disk::write_all(&mut self.file, &self.records, "events")?;
+        self.written += self.records.len() as u64;
         self.records.clear();
         self.held = 0;
         Ok(())

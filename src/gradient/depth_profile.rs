@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::TensorStatistics;
 
 /// What a profile was taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileSource {
     /// RMS of dLoss/dz at each tapped layer: the thing itself.
@@ -20,12 +20,19 @@ pub enum ProfileSource {
 }
 
 /// Sizes of the gradient at each layer, in the order of the forward pass.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DepthProfile {
     /// What the sizes are.
     pub source: ProfileSource,
     /// Each layer's name and size.
+    #[serde(deserialize_with = "sizes")]
     pub layers: Vec<(Arc<str>, f64)>,
+}
+
+/// Names and sizes, null standing for one that is not finite.
+fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Arc<str>, f64)>, D::Error> {
+    let sizes = Vec::<(Arc<str>, Option<f64>)>::deserialize(deserializer)?;
+    Ok(sizes.into_iter().map(|(layer, size)| (layer, size.unwrap_or(f64::NAN))).collect())
 }
 
 /// The straight line through the base-2 logarithms of a profile, by least squares.

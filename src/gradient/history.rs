@@ -2,27 +2,32 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::GradientStatistics;
+use crate::disk::nan_from_null;
 
-/// Smallest, largest and latest value of a norm, non-finite ones left out.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Smallest, largest and latest value of a norm, non-finite ones left out; NaN where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NormRange {
     /// Smallest value.
+    #[serde(deserialize_with = "nan_from_null")]
     pub min: f64,
     /// Largest value.
+    #[serde(deserialize_with = "nan_from_null")]
     pub max: f64,
     /// Latest value.
+    #[serde(deserialize_with = "nan_from_null")]
     pub last: f64,
     /// Sum of the base-10 logarithms of the values above 0, and their number.
     log10: (f64, u64),
 }
 
 impl NormRange {
-    const EMPTY: Self = Self { min: f64::INFINITY, max: f64::NEG_INFINITY, last: f64::NAN, log10: (0.0, 0) };
+    const EMPTY: Self = Self { min: f64::NAN, max: f64::NAN, last: f64::NAN, log10: (0.0, 0) };
 
     fn add(&mut self, norm: f64) {
+        // Of NaN and a number, the number.
         self.min = self.min.min(norm);
         self.max = self.max.max(norm);
         self.last = norm;
@@ -38,7 +43,7 @@ impl NormRange {
 }
 
 /// One parameter over a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParameterHistory {
     /// The parameter's name.
     pub name: Arc<str>,
@@ -49,7 +54,7 @@ pub struct ParameterHistory {
 }
 
 /// All gradients over a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradientHistory {
     /// Readings that were added.
     pub readings: u64,
@@ -75,7 +80,7 @@ impl GradientHistory {
     pub fn add(&mut self, step: u64, statistics: &GradientStatistics) {
         self.readings += 1;
         if statistics.is_finite() {
-            if statistics.total_norm > self.total.max {
+            if self.total.max.is_nan() || statistics.total_norm > self.total.max {
                 self.max_step = step;
             }
             self.total.add(statistics.total_norm);

@@ -3,7 +3,7 @@
 //! McCandlish, Kaplan and Amodei 2018, "An Empirical Model of Large-Batch Training" (arXiv:1812.06162), appendix A.1. Two
 //! batch sizes are enough; gradients of single images are not needed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Squared gradient norms of equal micro-batches and of all of them together.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl MicroBatchNorms {
 /// batches waste no image, much larger ones little more than repeat themselves.
 ///
 /// Single estimates scatter widely, so numerator and denominator are averaged first, each exponentially over the readings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct NoiseScale {
     gradient: f64,
     noise: f64,

@@ -12,6 +12,16 @@ pub struct PreviousGradient {
 }
 
 impl PreviousGradient {
+    /// The copies, in the order of the gradients.
+    pub fn copies(&self) -> &[Tensor] {
+        &self.copies
+    }
+
+    /// Puts copies back, which may lie in memory otherwise than the gradients do.
+    pub fn restore(&mut self, copies: Vec<Tensor>) {
+        self.copies = copies;
+    }
+
     /// The cosine between these gradients and those of the call before, as one vector each: shape `[]`, f64; NaN where one
     /// of them is 0 or not finite. `None` at the first call, and where other parameters had a gradient. No sync.
     ///
@@ -26,6 +36,12 @@ impl PreviousGradient {
                 foreach_copy(&self.copies, grads)?;
             }
             return Ok(None);
+        }
+        // Sums over elements go in the order of memory, so that copies from a file are laid out first.
+        for (copy, grad) in self.copies.iter_mut().zip(grads).filter(|(copy, grad)| copy.stride() != grad.stride()) {
+            let mut laid_out = grad.f_empty_like()?;
+            laid_out.f_copy_(copy)?;
+            *copy = laid_out;
         }
         let product = |(grad, copy): (&Tensor, &Tensor)| grad.f_mul(copy)?.f_sum(Kind::Double);
         let products: Vec<Tensor> = grads.iter().zip(&self.copies).map(product).collect::<Result<_, _>>()?;

@@ -358,3 +358,10 @@ pub(super) fn op_counter_stop() -> Result<String, LibtorchError> {
     check("removeCallback", unsafe { gw_op_counter_stop(&mut report) })?;
     Ok(take_message(report).unwrap_or_default())
 }
+
+/// The version of libtorch, such as 2.13.0.
+pub(super) fn torch_version() -> &'static str {
+    // SAFETY: the shim returns a string literal.
+    let text = unsafe { CStr::from_ptr(gw_torch_version()) };
+    text.to_str().unwrap_or("unknown")
+}

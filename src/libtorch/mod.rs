@@ -35,6 +35,7 @@ mod optimizer_step;
 mod precision;
 mod table;
 mod units;
+mod version;
 
 pub use cuda::{load_cuda, resolve_device};
 pub use device_copy::device_copy;
@@ -54,6 +55,7 @@ pub use optimizer_step::{FusedStep, Moments, StepOptions, optimizer_step};
 pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_minima, unit_squares};
+pub use version::torch_version;
 
 /// What can go wrong between Rust and libtorch. The caller may go on: but for an operation that libtorch refused halfway
 /// through a list, as for want of memory, nothing was changed.

@@ -58,6 +58,15 @@ impl Ema {
         Ok(foreach_lerp(&average, &live, &weight)?)
     }
 
+    /// Begins again with the weights as they are.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn restart(&self) -> Result<(), OptimError> {
+        let _no_grad = tch::no_grad_guard();
+        copy_all(&self.average, &self.live)
+    }
+
     fn decay_at(&self, step: u64) -> f64 {
         let warm = 1.0 - (1.0 + step as f64).powf(-2.0 / 3.0);
         if self.has_warmup { self.decay.min(warm) } else { self.decay }

@@ -13,7 +13,7 @@ pub use ema::Ema;
 pub use grad_scaler::GradScaler;
 pub use group::{ParameterGroup, parameter_groups};
 pub use optimizer::Optimizer;
-pub use plateau::Plateau;
+pub use plateau::{Plateau, PlateauCourse};
 pub use schedule::{Rates, Schedule, Span};
 
 use crate::libtorch::LibtorchError;

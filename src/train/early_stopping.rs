@@ -1,11 +1,13 @@
 //! Which evaluation was the best, and how long ago.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{EarlyStoppingConfig, EvaluateConfig, Metric};
 
 use super::Metrics;
 
 /// The best evaluation so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Its `evaluate.metric`.
     pub value: f64,
@@ -19,43 +21,49 @@ pub struct EarlyStopping {
     metric: Metric,
     min_delta: f64,
     patience: u64,
+    /// What a checkpoint keeps of it.
+    pub(super) seen: SeenEvaluations,
+}
+
+/// The evaluations so far.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct SeenEvaluations {
     best: Option<Best>,
-    evaluations_since_best: u64,
+    since_best: u64,
 }
 
 impl EarlyStopping {
     /// Nothing seen yet.
     pub fn new(evaluate: &EvaluateConfig, config: &EarlyStoppingConfig) -> Self {
         let EarlyStoppingConfig { patience, min_delta } = *config;
-        Self { metric: evaluate.metric, min_delta, patience, best: None, evaluations_since_best: 0 }
+        Self { metric: evaluate.metric, min_delta, patience, seen: SeenEvaluations::default() }
     }
 
     /// Notes an evaluation; whether it is the best so far. One whose loss is not finite never is: a network that
     /// answers NaN still has an accuracy.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
-        let (value, sign) = (metrics.of(self.metric), if self.metric == Metric::Loss { -1.0 } else { 1.0 });
-        let is_better = match self.best {
+        let (value, sign) = (metrics.of(self.metric), if self.metric.lower_is_better() { -1.0 } else { 1.0 });
+        let is_better = match self.seen.best {
             _ if !metrics.loss.is_finite() => false,
             None => true,
             Some(best) => sign * (value - best.value) > self.min_delta,
         };
         if is_better {
-            self.best = Some(Best { value, step });
-            self.evaluations_since_best = 0;
+            self.seen = SeenEvaluations { best: Some(Best { value, step }), since_best: 0 };
         } else {
-            self.evaluations_since_best += 1;
+            self.seen.since_best += 1;
         }
         is_better
     }
 
     /// The best evaluation so far.
     pub fn best(&self) -> Option<Best> {
-        self.best
+        self.seen.best
     }
 
     /// Whether patience has run out.
     pub fn should_stop(&self) -> bool {
-        self.patience > 0 && self.evaluations_since_best >= self.patience
+        self.patience > 0 && self.seen.since_best >= self.patience
     }
 }
 

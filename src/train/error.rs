@@ -1,6 +1,10 @@
 //! Why a run cannot start or go on.
 
+use std::path::PathBuf;
+
 use crate::{
+    checkpoint::CheckpointError,
+    config::{ConfigError, Difference},
     data::DataError,
     events::EventsError,
     gradient::GradientError,
@@ -31,6 +35,32 @@ pub enum TrainError {
     /// The run's folder and event file.
     #[error(transparent)]
     Events(#[from] EventsError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The config in a checkpoint.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The config is of another experiment than the checkpoint.
+    #[error(
+        "checkpoint {} is of another experiment: {}; take these keys back, or permit each: {}",
+        checkpoint.display(), list(differences, Difference::to_string, "; "),
+        list(differences, |difference| format!("--allow-change {}", difference.key), " ")
+    )]
+    Changed {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The keys that may not differ, and do.
+        differences: Vec<Difference>,
+    },
+    /// The images are not those of the checkpoint.
+    #[error("the checkpoint is of other images: got {got}, want {want}; give data.path the images it was trained on")]
+    OtherData {
+        /// The images there are.
+        got: String,
+        /// The images of the checkpoint.
+        want: String,
+    },
     /// libtorch, e.g. a missing GPU or too little memory.
     #[error(transparent)]
     Libtorch(#[from] LibtorchError),
@@ -81,6 +111,10 @@ pub enum TrainError {
         /// The first parameter with a non-finite gradient.
         parameter: String,
     },
+}
+
+fn list(differences: &[Difference], text: impl Fn(&Difference) -> String, between: &str) -> String {
+    differences.iter().map(text).collect::<Vec<_>>().join(between)
 }
 
 impl From<tch::TchError> for TrainError {

@@ -240,6 +240,22 @@ impl Gradients {
         Ok(Some(Measurement::of_total(reached.grads.iter().map(Tensor::shallow_clone).collect())?))
     }
 
+    /// The counts of skipped steps themselves, by name: copied into, they put them back.
+    pub(super) fn skips(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("all", self.skipped_steps.shallow_clone()), ("in_a_row", self.skipped_in_a_row.shallow_clone())]
+    }
+
+    /// The gradients of the step before, where they are kept.
+    pub(super) fn previous_gradient(&self) -> &[Tensor] {
+        self.previous.as_ref().map_or(&[], PreviousGradient::copies)
+    }
+
+    pub(super) fn restore_previous(&mut self, copies: Vec<Tensor>) {
+        if let Some(previous) = &mut self.previous {
+            previous.restore(copies);
+        }
+    }
+
     /// Steps skipped so far, and of these the latest in a row. One device sync.
     ///
     /// # Errors

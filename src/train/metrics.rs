@@ -1,11 +1,11 @@
 //! Loss, accuracy, precision, recall and F1 from a confusion matrix: pure functions of counts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::config::Metric;
+use crate::{config::Metric, disk::nan_from_null};
 
 /// One class as the classifier sees it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
     /// The class's name.
     pub class: String,
@@ -20,9 +20,10 @@ pub struct ClassMetrics {
 }
 
 /// All figures of one pass over images.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Mean loss: of the training images the one that is trained on, of the validation images plain cross-entropy.
+    #[serde(deserialize_with = "nan_from_null")]
     pub loss: f64,
     /// Share of images whose first guess is right.
     pub accuracy: f64,
@@ -47,6 +48,9 @@ impl Metrics {
             Metric::Accuracy => self.accuracy,
             Metric::F1 => self.f1,
             Metric::Loss => self.loss,
+            Metric::Precision => self.precision,
+            Metric::Recall => self.recall,
+            Metric::Top5Accuracy => self.top5_accuracy,
         }
     }
 

@@ -1,12 +1,15 @@
 //! The training loop and nothing else: forward, backward, look, clip, step, write.
 
 mod aside;
+mod between;
 mod buffers;
+mod checkpoints;
 mod dashboard;
 mod early_stopping;
 mod error;
 mod evaluate;
 mod gradients;
+mod host_state;
 mod loss;
 mod metrics;
 mod numerics;
@@ -22,10 +25,12 @@ mod summary;
 mod tally;
 
 pub use buffers::Buffers;
+pub use checkpoints::Resume;
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use gradients::Gradients;
+pub use host_state::HostState;
 pub use loss::Loss;
 pub use metrics::{ClassMetrics, Metrics};
 pub use numerics::Numerics;
@@ -39,23 +44,23 @@ pub use stop::StopSignal;
 pub use summary::Summary;
 pub use tally::Tally;
 
-use crate::{
-    libtorch::{LateScalar, clear_grads},
-    model::Pass,
-    optim::StepControl,
-};
+use crate::libtorch::{LateScalar, clear_grads};
+use crate::{model::Pass, optim::StepControl};
 
 /// Trains until the run ends, `stop` asks for it, or an error makes going on impossible.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError> {
+    // A run that was stopped between two steps may have something left to do there.
+    if let Some(ending) = state.settle(stop)? {
+        return Ok(ending);
+    }
     loop {
         let mut batches = state.start_epoch();
         while let Some(group) = state.next_group(&mut batches)? {
             // What is this step looked at for?
-            let due = state.start_step()?;
-            state.probe_noise(due, &group)?;
+            let due = state.start_step(&group)?;
 
             // Micro-batches: each adds its share of the mean over the whole group. The hooks fire inside backward.
             state.buffers.save()?;
@@ -98,18 +103,15 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };
             clear_grads(state.gradients.params())?;
 
-            // Write; evaluate when due; end when due.
+            // Write; then evaluate, save a checkpoint and end, each when due.
             state.record_step(rates, due, reading, &group)?;
             state.step += 1;
-            let ending = state.ending(stop);
-            if state.should_evaluate(ending) {
-                state.evaluate(stop)?;
-            }
-            if let Some(ending) = ending.or_else(|| state.early_stopping()) {
+            if let Some(ending) = state.settle(stop)? {
                 return Ok(ending);
             }
         }
-        if let Some(ending) = state.finish_epoch(stop)? {
+        state.finish_epoch()?;
+        if let Some(ending) = state.settle(stop)? {
             return Ok(ending);
         }
     }

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Reading;
 use crate::{
+    disk::exact_rows,
     gradient::{DepthProfile, TensorStatistics},
     picture::{BarChart, HeatMap, Picture, PictureError},
 };
@@ -13,11 +16,12 @@ use crate::{
 const MOST_COLUMNS: usize = 256;
 
 /// One figure of every layer, over the steps of a run.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Course {
     layers: Vec<String>,
     steps: Vec<u64>,
     /// One column per step.
+    #[serde(with = "exact_rows")]
     columns: Vec<Vec<f64>>,
     /// Readings between two columns.
     stride: usize,
@@ -61,7 +65,7 @@ impl Course {
 }
 
 /// What the pictures of a run are drawn from.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Pictures {
     gradients: Course,
     updates: Course,

@@ -19,6 +19,8 @@ pub struct Progress {
     max_epochs: Option<u64>,
     epoch: u64,
     images: u64,
+    /// Those of them that an earlier session saw.
+    images_before: u64,
     epoch_started: Instant,
     last_line: Instant,
 }
@@ -36,14 +38,27 @@ impl Progress {
             None => Style::Lines,
         };
         let now = Instant::now();
-        Self { style, images_per_epoch, max_epochs, epoch: 0, images: 0, epoch_started: now, last_line: now }
+        Self {
+            style,
+            images_per_epoch,
+            max_epochs,
+            epoch: 0,
+            images: 0,
+            images_before: 0,
+            epoch_started: now,
+            last_line: now,
+        }
     }
 
-    pub(super) fn start_epoch(&mut self, epoch: u64) {
-        (self.epoch, self.images, self.epoch_started) = (epoch, 0, Instant::now());
+    /// `images` of the epoch were seen by an earlier session.
+    pub(super) fn start_epoch(&mut self, epoch: u64, images: u64) {
+        (self.epoch, self.images, self.epoch_started) = (epoch, images, Instant::now());
+        self.images_before = images;
         let name = self.epoch_name();
         if let Style::Bar(terminal, bar) = &mut self.style {
             *bar = terminal.add(ProgressBar::new(self.images_per_epoch).with_style(bar_style()).with_prefix(name));
+            bar.set_position(images);
+            bar.reset_eta();
         }
     }
 
@@ -66,7 +81,7 @@ impl Progress {
             Style::Bar(_, bar) => bar.set_message(figures),
             Style::Lines if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                let per_second = self.images as f64 / self.epoch_started.elapsed().as_secs_f64();
+                let per_second = (self.images - self.images_before) as f64 / self.epoch_started.elapsed().as_secs_f64();
                 let left = self.images_per_epoch.saturating_sub(self.images) as f64 / per_second;
                 tracing::info!(
                     "{}  {}/{} images  {per_second:.0}/s  {left:.0} s left  {figures}",

@@ -2,13 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use super::Reading;
-use crate::events::EventsError;
+use crate::{disk, events::EventsError};
 
 /// A ring of readings. It is written when somebody asks for it, and when a panic takes it down.
 pub struct RecentSteps {
@@ -43,15 +41,13 @@ impl RecentSteps {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self) -> Result<&Path, EventsError> {
-        let beside = self.path.with_extension("jsonl.part");
         let write = || -> std::io::Result<()> {
-            let mut file = BufWriter::new(File::create(&beside)?);
+            let mut lines = Vec::new();
             for reading in &self.readings {
-                serde_json::to_writer(&mut file, reading)?;
-                file.write_all(b"\n")?;
+                serde_json::to_writer(&mut lines, reading)?;
+                lines.push(b'\n');
             }
-            file.into_inner()?.sync_all()?;
-            std::fs::rename(&beside, &self.path)
+            disk::replace(&self.path, &lines)
         };
         write().map_err(|cause| EventsError::Write { path: self.path.clone(), cause })?;
         Ok(&self.path)

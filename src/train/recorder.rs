@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Metrics, Reading, TrainError, dashboard, pictures::Pictures};
+use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
     events::{
-        EventsError, JsonLines, RunFolder, SummaryWriter, write_gradient_bands, write_gradients, write_histograms,
-        write_layers, write_slope, write_timeline, write_updates, write_weights,
+        EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
+        write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates, write_weights,
     },
     gradient::{Due, Origin},
     model::{Network, weights},
@@ -25,6 +25,8 @@ pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
+    /// The event files of earlier sessions.
+    finished_logs: Vec<LogPosition>,
     /// `None` where none are asked for.
     pictures: Option<Pictures>,
     clips: bool,
@@ -65,15 +67,68 @@ impl Recorder {
     /// # Errors
     /// Where a file cannot be made.
     pub fn create(folder: RunFolder, config: &Config) -> Result<Self, TrainError> {
+        // A process that died before the run's first checkpoint may have left some.
+        folder.cut_back(&[])?;
+        let recorder = Self::open(folder, config, 0)?;
+        recorder.events.layout(&dashboard::layout())?;
+        Ok(recorder)
+    }
+
+    /// Takes the files of a run back to a checkpoint and opens them to go on from there.
+    ///
+    /// # Errors
+    /// Where a file cannot be cut or made.
+    pub fn resume(folder: RunFolder, config: &Config, from: &mut Resume) -> Result<Self, TrainError> {
+        folder.cut_back(&from.loaded().manifest.logs)?;
+        let mut recorder = Self::open(folder, config, from.host.step)?;
+        if let (Some(pictures), Some(earlier)) = (&mut recorder.pictures, from.host.pictures.take()) {
+            *pictures = earlier;
+        }
+        recorder.has_failed = from.host.is_incomplete;
+        Ok(recorder)
+    }
+
+    fn open(folder: RunFolder, config: &Config, step: u64) -> Result<Self, TrainError> {
         let toml = config.to_toml();
         folder.write("config.toml", &toml)?;
-        let events = SummaryWriter::create(folder.path())?;
-        events.text("config", 0u64, format!("```toml\n{toml}\n```"))?;
-        events.layout(&dashboard::layout())?;
+        let finished_logs = folder.earlier_sessions()?;
+        let session = Session { number: folder.next_session()?, step: step.into() };
+        let events = SummaryWriter::create_session(folder.path(), session)?;
+        events.text("config", step, format!("```toml\n{toml}\n```"))?;
         let metrics = folder.json_lines("metrics.jsonl")?;
         let clips = config.clipping.mode != ClippingMode::None;
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
-        Ok(Self { folder, events, metrics, pictures, clips, has_failed: false, failed_files: BTreeSet::new() })
+        let failed_files = BTreeSet::new();
+        Ok(Self { folder, events, metrics, finished_logs, pictures, clips, has_failed: false, failed_files })
+    }
+
+    /// The event files of earlier sessions.
+    pub(super) fn finished_logs(&self) -> &[LogPosition] {
+        &self.finished_logs
+    }
+
+    /// How far the logs of this session are.
+    pub(super) fn positions(&self) -> Result<Vec<PendingPosition>, EventsError> {
+        let metrics = self.metrics.position();
+        let path = self.folder.path().join("metrics.jsonl");
+        let metrics = metrics.map_err(|cause| EventsError::Write { path, cause })?;
+        Ok(vec![self.events.position(), metrics])
+    }
+
+    /// What the pictures are drawn from, where they are.
+    pub(super) fn pictures(&self) -> Option<&Pictures> {
+        self.pictures.as_ref()
+    }
+
+    /// Whether anything of the run could not be written so far.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Says that something of the run could not be written, which goes on without it.
+    pub(super) fn failed(&mut self, error: &dyn std::error::Error) {
+        tracing::error!("{error}");
+        self.has_failed = true;
     }
 
     /// The run's folder.
@@ -233,8 +288,7 @@ impl Recorder {
     /// Saves the weights of the best evaluation so far. A disk that is full costs them, not the run.
     pub(super) fn save_best(&mut self, network: &Network) {
         if let Err(error) = self.save(network, "best") {
-            tracing::error!("{error}");
-            self.has_failed = true;
+            self.failed(&error);
         }
     }
 

@@ -1,6 +1,7 @@
 //! From a config to a run that can start: everything is checked before anything is written.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,11 +10,13 @@ use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, Loss, Numerics, Progress, RecentSteps, Recorder, State, Tally, TrainError,
+    Buffers, EarlyStopping, Gradients, HostState, Loss, Numerics, Progress, RecentSteps, Recorder, Resume, State,
+    Tally, TrainError, checkpoints::Parts, host_state::DataIdentity,
 };
 use crate::{
+    checkpoint::{CheckpointWriter, FOLDER, Retention},
     clipping::{Clipping, ClippingScope},
-    config::{Config, EmaConfig, Normalization, Precision, ScheduleName},
+    config::{CheckpointConfig, Config, EmaConfig, Normalization, Precision, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     events::RunFolder,
     gradient::GradientHistory,
@@ -119,6 +122,23 @@ impl Prepared {
     /// # Errors
     /// Where the files cannot be made or libtorch has too little memory.
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
+        self.begin(folder, terminal, None)
+    }
+
+    /// Goes on from a checkpoint, in the folder of the run that took it.
+    ///
+    /// # Errors
+    /// Where the checkpoint does not fit, with the run's files as they were; else as for [`start`](Self::start).
+    pub fn resume(self, folder: RunFolder, terminal: Option<MultiProgress>, from: Resume) -> Result<State, TrainError> {
+        self.begin(folder, terminal, Some(from))
+    }
+
+    fn begin(
+        self,
+        folder: RunFolder,
+        terminal: Option<MultiProgress>,
+        mut from: Option<Resume>,
+    ) -> Result<State, TrainError> {
         let Self { config, device, network, training, validation, scale: _, numerics, loss, tally } = self;
         let classes = training.dataset().classes().to_vec();
         let mut gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
@@ -146,7 +166,20 @@ impl Prepared {
         let plateau = (config.schedule.name == ScheduleName::Plateau)
             .then(|| Plateau::new(&config.schedule, config.evaluate.metric, peak));
         let images = training.dataset().len() as u64;
-        Ok(State {
+        let data = DataIdentity::of(training.dataset(), validation.dataset());
+        if let Some(from) = &from {
+            let (network, ema, optimizer) = (&network, ema.as_ref(), &optimizer);
+            let parts = Parts { network, ema, optimizer, clipping: &clipping, tally: &tally, device };
+            from.restore(&data, &parts, &mut gradients)?;
+        }
+        // After everything that may not fit: a run that cannot be resumed keeps its files as they are.
+        let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
+        let recent = RecentSteps::new(config.monitor.recent_steps, folder.path());
+        let recorder = match &mut from {
+            Some(from) => Recorder::resume(folder, &config, from)?,
+            None => Recorder::create(folder, &config)?,
+        };
+        let mut state = State {
             numerics,
             clipping,
             ema,
@@ -155,9 +188,9 @@ impl Prepared {
             buffers: Buffers::new(&network)?,
             tally,
             history: GradientHistory::default(),
-            recent: RecentSteps::new(config.monitor.recent_steps, folder.path()),
+            recent,
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
-            recorder: Recorder::create(folder, &config)?,
+            recorder,
             progress: Progress::new(terminal, images, config.run.max_epochs),
             epoch: 0,
             step: 0,
@@ -167,10 +200,17 @@ impl Prepared {
             images: 0,
             last_validation: None,
             evaluating: Duration::ZERO,
+            checkpoints,
+            data,
             step_at_epoch_start: 0,
+            next_batch: 0,
+            best_figures: Vec::new(),
+            saved_at: None,
+            last_saved: Instant::now(),
             random_at_step: None,
             evaluated_at: None,
             started: Instant::now(),
+            elapsed_before: Duration::ZERO,
             config,
             device,
             classes,
@@ -180,8 +220,17 @@ impl Prepared {
             gradients,
             training,
             validation,
-        })
+        };
+        if let Some(from) = from {
+            state.take_host(from.host);
+        }
+        Ok(state)
     }
+}
+
+fn checkpoints(config: &CheckpointConfig, run: &Path) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {
+    let start = || CheckpointWriter::start(&run.join(FOLDER), Retention::from(config));
+    Ok(config.is_on().then(start).transpose()?)
 }
 
 fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result<Clipping, TrainError> {

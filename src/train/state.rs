@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, Loss, Metrics, Numerics, Progress, Reading, RecentSteps, Recorder, StopSignal,
-    Tally, TrainError,
-    evaluate::{evaluate, to_device},
-    reading::Seen,
+    Buffers, EarlyStopping, Gradients, HostState, Loss, Metrics, Numerics, Progress, Reading, RecentSteps, Recorder,
+    Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen,
 };
 use crate::{
+    checkpoint::{CheckpointName, CheckpointWriter},
     clipping::{ClipOutcome, Clipping},
     config::{Config, NonFinite},
     data::{Batch, Epoch, Loader},
+    disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
     model::Network,
@@ -93,13 +93,26 @@ pub struct State {
     pub last_validation: Option<Metrics>,
     /// Wall time of all evaluations.
     pub evaluating: Duration,
+    /// Writes checkpoints; `None` where none are asked for.
+    pub checkpoints: Option<CheckpointWriter<HostState>>,
+    /// Which images the run is about.
+    pub(super) data: DataIdentity,
     pub(super) step_at_epoch_start: u64,
+    /// Batches of the running epoch that were trained on, skipped ones included.
+    pub(super) next_batch: usize,
+    /// The best evaluations that checkpoints keep, the best first.
+    pub(super) best_figures: Vec<f64>,
+    /// The last checkpoint of this session, or the one it began with.
+    pub(super) saved_at: Option<CheckpointName>,
+    pub(super) last_saved: Instant,
     /// The device's generator as it was before the current step's first draw.
     pub(super) random_at_step: Option<Tensor>,
     /// Whether the step before was skipped.
     pub(super) last_found_inf: Option<LateScalar>,
     pub(super) evaluated_at: Option<u64>,
     pub(super) started: Instant,
+    /// Wall time of the sessions before.
+    pub(super) elapsed_before: Duration,
 }
 
 /// What became of steps that were not finite.
@@ -111,22 +124,29 @@ fn did(policy: NonFinite) -> &'static str {
 }
 
 impl State {
-    /// Wall time since training began.
+    /// Wall time of training so far, over all sessions of the run.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.elapsed_before + self.started.elapsed()
+    }
+
+    /// Whether the run can be resumed where it is.
+    pub fn is_saved(&self) -> bool {
+        self.saved_at == Some(CheckpointName { step: self.step, epoch: self.epoch })
     }
 
     pub(super) fn start_epoch(&mut self) -> Epoch {
-        self.progress.start_epoch(self.epoch);
-        self.step_at_epoch_start = self.step;
-        self.training.epoch(self.epoch, 0)
+        self.progress.start_epoch(self.epoch, (self.next_batch * self.config.data.batch_size) as u64);
+        self.training.epoch(self.epoch, self.next_batch)
     }
 
     /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch.
     pub(super) fn next_group(&mut self, batches: &mut Epoch) -> Result<Option<Vec<Batch>>, TrainError> {
         let group = batches.take(self.config.optimizer.accumulation_steps).collect::<Result<Vec<_>, _>>()?;
-        if group.is_empty() {
-            return Ok(None);
+        let Some(last) = group.last() else { return Ok(None) };
+        self.next_batch = last.number + 1;
+        let (step, epoch) = (self.step, self.epoch);
+        for batch in &group {
+            tracing::trace!(step, epoch, images = ?batch.indices, "micro-batch");
         }
         let images = group.iter().map(|batch| batch.labels.len() as u64).sum();
         self.images += images;
@@ -140,10 +160,11 @@ impl State {
     }
 
     /// Readies what watches the step, and says what it is looked at for.
-    pub(super) fn start_step(&mut self) -> Result<Due, TrainError> {
+    pub(super) fn start_step(&mut self, group: &[Batch]) -> Result<Due, TrainError> {
         let due = self.config.monitor.due(self.step);
         self.gradients.start_step(due)?;
         self.random_at_step = if due.reading { Some(generator_state(self.device)?) } else { None };
+        self.probe_noise(due, group)?;
         Ok(due)
     }
 
@@ -157,17 +178,24 @@ impl State {
     /// Learning rate and momentum of this step. A skipped step does not move them on: whether the one before was skipped is
     /// received now, when the device has this step's passes to do.
     pub(super) fn rates(&mut self) -> Result<Rates, TrainError> {
-        if let Some(found_inf) = self.last_found_inf.take() {
-            self.taken_steps += u64::from(found_inf.receive()? == 0.0);
-        }
+        self.hear_of_last_step()?;
         let rates = self.schedule.at(self.taken_steps);
         let scale = self.plateau.as_ref().map_or(1.0, Plateau::scale);
         Ok(Rates { learning_rate: rates.learning_rate * scale, ..rates })
     }
 
+    /// Whether the step before was taken.
+    pub(super) fn hear_of_last_step(&mut self) -> Result<(), TrainError> {
+        if let Some(found_inf) = self.last_found_inf.take() {
+            self.taken_steps += u64::from(found_inf.receive()? == 0.0);
+        }
+        Ok(())
+    }
+
     /// What follows the weights of a step: buffers, average, loss scale. A skipped step leaves the first two. No sync.
     pub(super) fn finish_update(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
         self.buffers.restore_where(found_inf)?;
+        disk::point("step");
         if let Some(ema) = &mut self.ema {
             ema.update(self.taken_steps, found_inf)?;
         }
@@ -226,7 +254,11 @@ impl State {
     }
 
     /// Says which steps were skipped since the last look, and ends a run that can take no more.
-    fn judge_skips(&mut self, [skipped, in_a_row]: [u64; 2], culprit: Option<String>) -> Result<(), TrainError> {
+    pub(super) fn judge_skips(
+        &mut self,
+        [skipped, in_a_row]: [u64; 2],
+        culprit: Option<String>,
+    ) -> Result<(), TrainError> {
         let step = self.step;
         let culprit = culprit.unwrap_or_else(|| "a parameter that no reading saw".into());
         let policy = self.config.optimizer.non_finite;
@@ -262,76 +294,15 @@ impl State {
         }
     }
 
-    pub(super) fn ending(&self, stop: &StopSignal) -> Option<Ending> {
-        let run = &self.config.run;
-        if let Some(signal) = stop.signal() {
-            return Some(Ending::Signal(signal));
-        }
-        if run.max_steps.is_some_and(|steps| self.step >= steps) {
-            return Some(Ending::MaxSteps);
-        }
-        let is_over = |minutes: f64| self.elapsed().as_secs_f64() >= minutes * 60.0;
-        run.max_minutes.is_some_and(is_over).then_some(Ending::MaxMinutes)
-    }
-
-    /// Who sends a signal wants the process gone, so that ending alone is not followed by an evaluation.
-    pub(super) fn should_evaluate(&self, ending: Option<Ending>) -> bool {
-        let every = self.config.evaluate.every_steps;
-        match ending {
-            Some(Ending::Signal(_)) => false,
-            Some(_) => true,
-            None => every > 0 && self.step.is_multiple_of(every),
-        }
-    }
-
-    pub(super) fn early_stopping(&self) -> Option<Ending> {
-        self.early_stopping.should_stop().then_some(Ending::EarlyStopping)
-    }
-
-    /// Ends an epoch: evaluates when due, and says whether the run is over.
-    pub(super) fn finish_epoch(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
+    /// Ends an epoch.
+    pub(super) fn finish_epoch(&mut self) -> Result<(), TrainError> {
         if self.step == self.step_at_epoch_start {
             return Err(TrainError::NoImages { split: "training" });
         }
-        self.epoch += 1;
-        let is_last = self.config.run.max_epochs.is_some_and(|epochs| self.epoch >= epochs);
-        let ending = self.ending(stop).or_else(|| is_last.then_some(Ending::MaxEpochs));
-        let is_due = self.epoch.is_multiple_of(self.config.evaluate.every_epochs);
-        if self.should_evaluate(ending) || (ending.is_none() && is_due) {
-            self.evaluate(stop)?;
-        }
         self.progress.finish_epoch();
-        Ok(ending.or_else(|| self.early_stopping()))
-    }
-
-    /// Looks at the validation images, unless that was done at this very step.
-    pub(super) fn evaluate(&mut self, stop: &StopSignal) -> Result<(), TrainError> {
-        if self.evaluated_at.replace(self.step) == Some(self.step) {
-            return Ok(());
-        }
-        let started = Instant::now();
-        // Device syncs here: the steps that no reading saw may have been skipped, and the running figures are read.
-        let skips = self.gradients.read_skips()?;
-        self.judge_skips(skips, None)?;
-        let training = self.tally.read(&self.classes)?;
-        self.tally = Tally::new(self.classes.len(), self.device)?;
-        let run = || evaluate(&self.network, &self.validation, &Loss::plain(), &self.classes, self.numerics, stop);
-        let Some(validation) = run()? else { return Ok(()) };
-        let of_ema = match &self.ema {
-            Some(ema) => ema.instead(run)??,
-            None => None,
-        };
-        let is_best = self.early_stopping.add(self.step, &validation);
-        if let Some(plateau) = &mut self.plateau {
-            plateau.add(validation.of(self.config.evaluate.metric));
-        }
-        self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation, of_ema.as_ref());
-        self.progress.evaluation(self.step, &training, &validation, of_ema.as_ref(), is_best);
-        if is_best {
-            self.recorder.save_best(&self.network);
-        }
-        self.last_validation = Some(validation);
-        self.evaluating += started.elapsed();
+        self.epoch += 1;
+        self.next_batch = 0;
+        self.step_at_epoch_start = self.step;
         Ok(())
     }
 }

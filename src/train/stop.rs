@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a flag that the loop looks at.
+//! SIGINT, SIGTERM and SIGUSR1 as a flag that the loop looks at.
 
 use std::sync::{
     Arc,
@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM, SIGUSR1},
     flag,
 };
 
@@ -15,7 +15,7 @@ use signal_hook::{
 pub struct StopSignal(Arc<AtomicUsize>);
 
 impl StopSignal {
-    /// A flag that the first Ctrl-C or SIGTERM sets; a second one ends the process at once.
+    /// A flag that the first Ctrl-C, SIGTERM or SIGUSR1 sets; a second one ends the process at once.
     ///
     /// # Errors
     /// Where the system takes no handler.
@@ -23,10 +23,10 @@ impl StopSignal {
         let stop = Self::default();
         // All shutdowns first, so that the first signal arms what the second one does, whichever the two are.
         let armed = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
         }
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register(signal, Arc::clone(&armed))?;
             flag::register_usize(signal, Arc::clone(&stop.0), signal.unsigned_abs() as usize)?;
         }

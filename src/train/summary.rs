@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::{Ending, Metrics, State};
 use crate::gradient::{GradientHistory, ParameterHistory};
@@ -34,6 +34,8 @@ pub struct Summary {
     pub skipped_steps: u64,
     /// The run's folder.
     pub folder: PathBuf,
+    /// Whether it can go on from where it ended.
+    pub is_saved: bool,
 }
 
 impl Summary {
@@ -52,6 +54,7 @@ impl Summary {
             hooks: state.gradients.monitor().map_or(0, |monitor| monitor.parameters().count()),
             skipped_steps: state.skipped_steps,
             folder: state.recorder.folder().path().to_owned(),
+            is_saved: state.is_saved(),
         }
     }
 }
@@ -67,6 +70,7 @@ impl fmt::Display for Summary {
             Ending::EarlyStopping => "no improvement for early_stopping.patience evaluations".to_owned(),
             Ending::Signal(SIGINT) => "SIGINT (Ctrl-C)".to_owned(),
             Ending::Signal(SIGTERM) => "SIGTERM".to_owned(),
+            Ending::Signal(SIGUSR1) => "SIGUSR1 (preempted)".to_owned(),
             Ending::Signal(signal) => format!("signal {signal}"),
         };
         writeln!(f, "ended       {reason}")?;
@@ -97,11 +101,25 @@ impl fmt::Display for Summary {
         }
         self.write_gradients(f)?;
         writeln!(f, "run         {}", self.folder.display())?;
+        if self.is_saved {
+            writeln!(f, "go on       gradwatch resume {}{}", self.folder.display(), self.more())?;
+        }
         write!(f, "open it     make tensorboard, or tensorboard --logdir {}", self.folder.display())
     }
 }
 
 impl Summary {
+    /// What lets a run go on that has reached its end.
+    fn more(&self) -> &'static str {
+        match self.ending {
+            Ending::MaxEpochs => " --set run.max_epochs=MORE",
+            Ending::MaxSteps => " --set run.max_steps=MORE",
+            Ending::MaxMinutes => " --set run.max_minutes=MORE",
+            Ending::EarlyStopping => " --set early_stopping.patience=MORE",
+            Ending::Signal(_) => "",
+        }
+    }
+
     fn write_gradients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let history = &self.history;
         if history.readings == 0 {

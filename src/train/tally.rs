@@ -1,5 +1,6 @@
 //! Sums over a pass that stay on the device until they are read: loss, top-5 hits, confusion matrix.
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{Metrics, TrainError};
@@ -15,6 +16,13 @@ pub struct Tally {
     sums: Tensor,
     /// `[classes * classes]`, i64: images per label and prediction.
     confusion: Tensor,
+    /// What a checkpoint keeps of it beside the tensors.
+    pub(super) counts: TallyCounts,
+}
+
+/// What is added up on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct TallyCounts {
     images: i64,
     weight: f64,
 }
@@ -28,7 +36,7 @@ impl Tally {
         let classes = classes as i64;
         let sums = Tensor::f_zeros([SUMS as i64], (Kind::Double, device))?;
         let confusion = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
-        Ok(Self { classes, sums, confusion, images: 0, weight: 0.0 })
+        Ok(Self { classes, sums, confusion, counts: TallyCounts::default() })
     }
 
     /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and what that
@@ -47,14 +55,19 @@ impl Tally {
         self.confusion = self.confusion.f_index_add(0, &cells, &cells.f_ones_like()?)?;
         let batch = Tensor::f_stack(&[loss_sum.f_detach()?.f_to_kind(Kind::Double)?, top5_hits, top1_hits], 0)?;
         self.sums = self.sums.f_add(&batch)?;
-        self.images += labels.size1()?;
-        self.weight += weight;
+        self.counts.images += labels.size1()?;
+        self.counts.weight += weight;
         Ok(())
     }
 
     /// Images added so far.
     pub fn images(&self) -> i64 {
-        self.images
+        self.counts.images
+    }
+
+    /// The sums themselves, by name: copied into, they put them back.
+    pub fn state(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("sums", self.sums.shallow_clone()), ("confusion", self.confusion.shallow_clone())]
     }
 
     /// Share of right first guesses so far: shape `[]`, still on the device.
@@ -62,7 +75,7 @@ impl Tally {
     /// # Errors
     /// Where libtorch refuses.
     pub fn accuracy(&self) -> Result<Tensor, TrainError> {
-        Ok(self.sums.f_select(0, 2)?.f_div_scalar(self.images)?)
+        Ok(self.sums.f_select(0, 2)?.f_div_scalar(self.counts.images)?)
     }
 
     /// All figures so far. Device sync here.
@@ -75,7 +88,7 @@ impl Tally {
         let (sums, cells) = values.split_at(SUMS);
         let rows = cells.chunks(self.classes as usize);
         let confusion = rows.map(|row| row.iter().map(|&count| count as u64).collect()).collect();
-        Ok(Metrics::new(sums[0] / self.weight, sums[1] as u64, confusion, classes))
+        Ok(Metrics::new(sums[0] / self.counts.weight, sums[1] as u64, confusion, classes))
     }
 }
 

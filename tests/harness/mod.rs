@@ -1,6 +1,8 @@
 //! Runs the program as a user would, in a scratch folder.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod checkpoints;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -81,25 +83,35 @@ impl Workplace {
     }
 }
 
-/// The event file of a run.
-pub fn event_file(run: &Path) -> PathBuf {
+/// The event files of a run, in the order in which TensorBoard reads them.
+pub fn event_files(run: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
     let is_events = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents.");
     let mut found: Vec<PathBuf> = entries.filter(is_events).collect();
+    found.sort();
+    found
+}
+
+/// The event file of a run that nobody stopped.
+pub fn event_file(run: &Path) -> PathBuf {
+    let mut found = event_files(run);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
 
-/// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or torn file.
+/// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or torn file, and where the steps of a tag
+/// do not rise.
 pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
     let mut values = BTreeMap::new();
-    for event in EventFile::open(event_file(run)).unwrap() {
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for event in event_files(run).into_iter().flat_map(|file| EventFile::open(file).unwrap()) {
         let event = event.unwrap();
         let Some(What::Summary(summary)) = event.what else { continue };
         for value in summary.value {
             if let Some(Content::SimpleValue(number)) = value.content {
-                let earlier = values.insert((value.tag.clone(), event.step), number.to_bits());
-                assert!(earlier.is_none(), "{} twice at step {}", value.tag, event.step);
+                let before = last.insert(value.tag.clone(), event.step);
+                assert!(before < Some(event.step), "{} at step {} after {before:?}", value.tag, event.step);
+                values.insert((value.tag, event.step), number.to_bits());
             }
         }
     }

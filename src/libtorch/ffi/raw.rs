@@ -135,6 +135,7 @@ unsafe extern "C" {
     pub(super) fn gw_generator_set_state(device: c_int, state: *const C_tensor) -> *mut c_char;
     pub(super) fn gw_load_cuda() -> *mut c_char;
     pub(super) fn gw_keep_freed_memory();
+    pub(super) fn gw_torch_version() -> *const c_char;
     pub(super) fn gw_op_counter_start() -> *mut c_char;
     pub(super) fn gw_op_counter_stop(out: *mut *mut c_char) -> *mut c_char;
 }

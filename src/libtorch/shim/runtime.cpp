@@ -5,6 +5,7 @@
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
 #include <ATen/record_function.h>
+#include <torch/version.h>
 
 #include <dlfcn.h>
 #include <malloc.h>
@@ -68,6 +69,10 @@ char* gw_load_cuda() {
 
 // glibc gives large blocks back to the kernel when they are freed and takes them anew, zeroed page by page, for the
 // next activation. Keeping them saves those page faults.
+const char* gw_torch_version() {
+    return TORCH_VERSION;
+}
+
 void gw_keep_freed_memory() {
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, -1);

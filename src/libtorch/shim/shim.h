@@ -94,6 +94,8 @@ char* gw_generator_state(int device, at::Tensor** out);
 char* gw_generator_set_state(int device, at::Tensor* state);
 char* gw_load_cuda();
 void gw_keep_freed_memory();
+// The version of the headers this was compiled with, such as 2.13.0.
+const char* gw_torch_version();
 
 char* gw_op_counter_start();
 // `out` receives lines of `name count`, freed with gw_message_free.

@@ -1,0 +1,205 @@
+//! The list of a checkpoint's files with their sizes and hashes, which tells a whole one from any other.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::CheckpointError;
+use crate::events::LogPosition;
+
+/// The format that is written; all up to it are read.
+pub(super) const FORMAT: u32 = 1;
+pub(super) const MANIFEST_FILE: &str = "manifest.json";
+/// No manifest of a few files comes near this.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What a checkpoint is and consists of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this list and of the files in it.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub gradwatch: String,
+    /// Version of libtorch it ran on.
+    pub libtorch: String,
+    /// How many checkpoints the run had taken with this one.
+    pub number: u64,
+    /// Optimizer steps that were taken or skipped.
+    pub step: u64,
+    /// Epochs that were finished.
+    pub epoch: u64,
+    /// Wall time that the run had used.
+    pub elapsed_secs: f64,
+    /// When it was written, by the clock of the machine: for people alone.
+    pub saved_at: String,
+    /// Validation figures of this very step, by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// How far the logs of the run were.
+    pub logs: Vec<LogPosition>,
+    /// Every file but the manifest.
+    pub files: Vec<FileEntry>,
+}
+
+/// One file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name in the checkpoint's folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes, in hexadecimal digits.
+    pub blake3: String,
+}
+
+/// As it lies on the disk: the hash is that of the manifest's own text.
+#[derive(Serialize, Deserialize)]
+struct Sealed<'a> {
+    blake3: String,
+    #[serde(borrow)]
+    manifest: &'a RawValue,
+}
+
+impl Manifest {
+    /// The text of the file.
+    pub(super) fn to_json(&self) -> io::Result<Vec<u8>> {
+        let manifest = to_raw_value(self)?;
+        let blake3 = blake3::hash(manifest.get().as_bytes()).to_hex().to_string();
+        Ok(serde_json::to_vec(&Sealed { blake3, manifest: &manifest })?)
+    }
+
+    /// Parses the text of a manifest, or says what is wrong with it.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let sealed: Sealed<'_> = serde_json::from_slice(text).map_err(|error| format!("{MANIFEST_FILE}: {error}"))?;
+        let hash = blake3::hash(sealed.manifest.get().as_bytes()).to_hex();
+        if *hash != *sealed.blake3 {
+            return Err(format!("{MANIFEST_FILE}: got BLAKE3 {hash}, want {}", sealed.blake3));
+        }
+        let manifest: Self =
+            serde_json::from_str(sealed.manifest.get()).map_err(|error| format!("{MANIFEST_FILE}: {error}"))?;
+        let is_plain = |name: &str| {
+            let is_word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
+            name.chars().all(is_word) && name.starts_with(|letter: char| letter.is_ascii_alphanumeric())
+        };
+        match manifest.files.iter().find(|file| !is_plain(&file.name)) {
+            Some(file) => Err(format!("{MANIFEST_FILE}: {:?} is no name of a file in it", file.name)),
+            None => Ok(manifest),
+        }
+    }
+
+    /// The manifest of the checkpoint at `path`; its files are not looked at.
+    ///
+    /// # Errors
+    /// Where it is damaged, of a later format, or cannot be read.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let damaged = |what| CheckpointError::Damaged { path: path.to_owned(), what };
+        let file = path.join(MANIFEST_FILE);
+        let mut text = Vec::new();
+        let read = fs::File::open(&file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut text));
+        match read {
+            Err(error) if is_damage(&error) => return Err(damaged(format!("{MANIFEST_FILE}: {error}"))),
+            Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
+            Ok(_) if text.len() as u64 > MOST_BYTES => {
+                return Err(damaged(format!("{MANIFEST_FILE}: got more than {MOST_BYTES} bytes")));
+            }
+            Ok(_) => {}
+        }
+        // A later format may have other fields: its number is read first.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+            #[serde(default)]
+            gradwatch: String,
+        }
+        #[derive(Deserialize)]
+        struct Outer {
+            manifest: Version,
+        }
+        if let Ok(Outer { manifest: Version { format, gradwatch } }) = serde_json::from_slice(&text)
+            && format > FORMAT
+            && Self::is_sealed(&text)
+        {
+            return Err(CheckpointError::Newer { path: path.to_owned(), got: format, by: gradwatch });
+        }
+        Self::parse(&text).map_err(damaged)
+    }
+
+    fn is_sealed(text: &[u8]) -> bool {
+        serde_json::from_slice::<Sealed<'_>>(text)
+            .is_ok_and(|sealed| *blake3::hash(sealed.manifest.get().as_bytes()).to_hex() == *sealed.blake3)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+}
+
+/// Whether an error says that a file is not what it was, and not merely out of reach.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn manifest(number: u64, step: u64, accuracy: Option<f64>) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            gradwatch: "0.1.0".into(),
+            libtorch: "2.13.0".into(),
+            number,
+            step,
+            epoch: 0,
+            elapsed_secs: 0.1,
+            saved_at: "2026-01-02T03:04:05Z".into(),
+            metrics: accuracy.map(|accuracy| ("accuracy".to_owned(), accuracy)).into_iter().collect(),
+            logs: vec![LogPosition { file: "metrics.jsonl".into(), bytes: 7 }],
+            files: vec![FileEntry { name: "model.safetensors".into(), bytes: 8, blake3: "00".into() }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_and_any_flipped_bit_shows() {
+        let before = manifest(1, 2, Some(0.1 + 0.2));
+        let text = before.to_json().unwrap();
+        assert_eq!(Manifest::parse(&text).unwrap(), before);
+        for bit in 0..text.len() * 8 {
+            let mut damaged = text.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::parse(&damaged).is_err(), "bit {bit}");
+        }
+        for end in 0..text.len() {
+            assert!(Manifest::parse(&text[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn names_that_lead_out_of_the_folder_are_refused() {
+        for name in ["../run.lock", "/etc/passwd", "a/b", "", ".hidden"] {
+            let mut bad = manifest(1, 2, None);
+            bad.files[0].name = name.into();
+            let error = Manifest::parse(&bad.to_json().unwrap()).unwrap_err();
+            assert!(error.contains("is no name of a file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_said_and_a_huge_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let later = Manifest { format: 9, gradwatch: "7.0.0".into(), ..manifest(1, 2, None) };
+        fs::write(path.join(MANIFEST_FILE), later.to_json().unwrap()).unwrap();
+        let error = Manifest::read(path).unwrap_err().to_string();
+        assert!(error.contains("has format 9, want at most 1; use gradwatch 7.0.0 or later"), "{error}");
+        fs::File::create(path.join(MANIFEST_FILE)).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(Manifest::read(path), Err(CheckpointError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,186 @@
+//! Finds the newest whole checkpoint and reads it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use tch::Tensor;
+
+use super::{
+    CheckpointError, Manifest,
+    contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
+    list,
+    manifest::is_damage,
+    name::aside,
+};
+use crate::disk::{NamedTensors, TensorFileError, read_tensors, write_into};
+
+/// A checkpoint in memory, every byte of which is as it was written.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it is.
+    pub manifest: Manifest,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Loaded {
+    /// Reads the checkpoint at `path` and checks each file's size and hash. Memory is that of its files.
+    ///
+    /// # Errors
+    /// Where anything is not as it was written, or cannot be read.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let manifest = Manifest::read(path)?;
+        let damaged = |what| CheckpointError::Damaged { path: path.to_owned(), what };
+        let mut files = BTreeMap::new();
+        for entry in &manifest.files {
+            let file = path.join(&entry.name);
+            let name = &entry.name;
+            let bytes = match read_file(&file, entry.bytes) {
+                Err(error) if is_damage(&error) => return Err(damaged(format!("{name}: {error}"))),
+                Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
+                Ok(bytes) => bytes,
+            };
+            if bytes.len() as u64 != entry.bytes {
+                return Err(damaged(format!("{name}: got {} bytes, want {}", size_of(&file), entry.bytes)));
+            }
+            let hash = blake3::hash(&bytes).to_hex();
+            if *hash != *entry.blake3 {
+                return Err(damaged(format!("{name}: got BLAKE3 {hash}, want {}", entry.blake3)));
+            }
+            files.insert(name.clone(), bytes);
+        }
+        match TENSOR_FILES.iter().chain([&HOST_FILE, &CONFIG_FILE]).find(|name| !files.contains_key(**name)) {
+            Some(missing) => Err(damaged(format!("{missing}: not in the manifest"))),
+            None => Ok(Self { path: path.to_owned(), manifest, files }),
+        }
+    }
+
+    fn file(&self, name: &str) -> &[u8] {
+        self.files.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn into(&self, file: &'static str, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
+        write_into(tensors, self.file(file)).map_err(self.refuse(file))
+    }
+
+    fn refuse(&self, file: &'static str) -> impl Fn(TensorFileError) -> CheckpointError {
+        move |cause| CheckpointError::Tensors { path: self.path.clone(), file, cause }
+    }
+
+    /// Copies weights and buffers into `tensors`, all or none.
+    ///
+    /// # Errors
+    /// Where they have other names, shapes or types.
+    pub fn model_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
+        self.into(TENSOR_FILES[0], tensors)
+    }
+
+    /// The same for the average of the weights.
+    ///
+    /// # Errors
+    /// As for [`model_into`](Self::model_into).
+    pub fn ema_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
+        self.into(TENSOR_FILES[1], tensors)
+    }
+
+    /// The same for moments and step counts.
+    ///
+    /// # Errors
+    /// As for [`model_into`](Self::model_into).
+    pub fn optimizer_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
+        self.into(TENSOR_FILES[2], tensors)
+    }
+
+    /// Weights and buffers, on the CPU.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn model(&self) -> Result<NamedTensors, CheckpointError> {
+        self.tensors(TENSOR_FILES[0])
+    }
+
+    /// The average of the weights; empty where the run has none.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn ema(&self) -> Result<NamedTensors, CheckpointError> {
+        self.tensors(TENSOR_FILES[1])
+    }
+
+    /// All other tensors.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn training(&self) -> Result<NamedTensors, CheckpointError> {
+        self.tensors(TENSOR_FILES[3])
+    }
+
+    fn tensors(&self, file: &'static str) -> Result<NamedTensors, CheckpointError> {
+        read_tensors(self.file(file)).map_err(self.refuse(file))
+    }
+
+    /// What the run knew beside its tensors.
+    ///
+    /// # Errors
+    /// Where it is of another shape.
+    pub fn host<H: DeserializeOwned>(&self) -> Result<H, CheckpointError> {
+        let parsed = serde_json::from_slice(self.file(HOST_FILE));
+        parsed.map_err(|error| CheckpointError::Damaged {
+            path: self.path.clone(),
+            what: format!("{HOST_FILE}: {error}"),
+        })
+    }
+
+    /// The experiment, as TOML.
+    pub fn config(&self) -> String {
+        String::from_utf8_lossy(self.file(CONFIG_FILE)).into_owned()
+    }
+}
+
+fn read_file(path: &Path, want: u64) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let there = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    // A size that is wrong is told from the size alone, and takes no memory.
+    if there == want {
+        bytes.reserve_exact(usize::try_from(want).unwrap_or(0));
+        file.take(want).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn size_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// The newest checkpoint of a folder that is whole; `None` where there is none at all. One that is damaged is named in the log,
+/// renamed to `damaged-*`, and passed over.
+///
+/// # Errors
+/// Where there are checkpoints and none is whole, or one cannot be read for another reason.
+pub fn newest_whole(folder: &Path) -> Result<Option<Loaded>, CheckpointError> {
+    let found = list(folder)?;
+    for (_, path) in found.iter().rev() {
+        match Loaded::read(path) {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(error @ CheckpointError::Damaged { .. }) => {
+                let aside = aside(path, "damaged");
+                match fs::rename(path, &aside) {
+                    Ok(()) => tracing::error!("{error}; it is left as {}, the one before is tried", aside.display()),
+                    Err(cause) => tracing::error!("{error}; the one before is tried (it cannot be renamed: {cause})"),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match found.len() {
+        0 => Ok(None),
+        count => Err(CheckpointError::NoneWhole { folder: folder.to_owned(), count }),
+    }
+}

@@ -1,0 +1,131 @@
+//! Writes one checkpoint: beside, synced, renamed, so that it is whole or not there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    CheckpointError, CheckpointName, Contents, FileEntry, Manifest,
+    contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
+    manifest::{FORMAT, MANIFEST_FILE},
+    name::aside,
+};
+use crate::{
+    disk::{self, TensorFile},
+    events::{LogPosition, PendingPosition},
+    libtorch::torch_version,
+};
+
+/// The end of the name of a folder that is being written or removed.
+pub(super) const PARTIAL: &str = ".partial";
+
+/// [`Contents`] with copies of the tensors, which training does not change any more.
+pub(super) struct Snapshot<H> {
+    pub number: u64,
+    pub name: CheckpointName,
+    pub files: Vec<TensorFile>,
+    pub contents: Contents<H>,
+}
+
+/// Writes a snapshot into `folder` and returns its manifest.
+pub(super) fn save<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> Result<Manifest, CheckpointError> {
+    let path = folder.join(snapshot.name.to_string());
+    let partial = partial_name(&path);
+    let written = write_files(&partial, snapshot).and_then(|manifest| {
+        disk::point("rename");
+        if path.exists() {
+            // Nothing that is whole is overwritten: this one is of an earlier life of the run.
+            fs::rename(&path, aside(&path, "earlier"))?;
+        }
+        fs::rename(&partial, &path)?;
+        disk::point("renamed");
+        disk::sync_folder(folder)?;
+        Ok(manifest)
+    });
+    written.map_err(|cause| {
+        // Its own failure says nothing that the first one does not; what stays is removed at the next start.
+        let _ = fs::remove_dir_all(&partial);
+        CheckpointError::Write { path, cause }
+    })
+}
+
+fn write_files<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> io::Result<Manifest> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    let Snapshot { number, name, files, contents } = snapshot;
+    let mut entries = Vec::new();
+    let mut write = |name: &str, bytes: &[u8]| {
+        let hash = disk::write_hashed(&folder.join(name), bytes, "checkpoint")?;
+        entries.push(FileEntry { name: name.to_owned(), bytes: bytes.len() as u64, blake3: hash.to_hex().to_string() });
+        Ok::<_, io::Error>(())
+    };
+    for (name, file) in TENSOR_FILES.iter().zip(files.iter()) {
+        write(name, file.bytes())?;
+    }
+    write(HOST_FILE, &serde_json::to_vec(&contents.host)?)?;
+    write(CONFIG_FILE, contents.config.as_bytes())?;
+    // What the logs say of the steps before this one is on the disk first: a checkpoint never knows more than they do.
+    let mut logs: Vec<LogPosition> = contents.finished_logs.clone();
+    for log in contents.logs.drain(..).map(PendingPosition::wait) {
+        logs.push(log?);
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        gradwatch: env!("CARGO_PKG_VERSION").to_owned(),
+        libtorch: torch_version().to_owned(),
+        number: *number,
+        step: name.step,
+        epoch: name.epoch,
+        elapsed_secs: contents.elapsed_secs,
+        saved_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        metrics: contents.metrics.clone(),
+        logs,
+        files: entries,
+    };
+    disk::write_hashed(&folder.join(MANIFEST_FILE), &manifest.to_json()?, "manifest")?;
+    disk::sync_folder(folder)?;
+    Ok(manifest)
+}
+
+fn partial_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(PARTIAL);
+    path.with_file_name(name)
+}
+
+/// Removes a checkpoint: what its manifest lists and nothing else. A crash on the way leaves a folder that is no checkpoint.
+pub(super) fn remove(path: &Path) -> Result<(), CheckpointError> {
+    let manifest = Manifest::read(path)?;
+    let doomed = partial_name(path);
+    let removed = fs::rename(path, &doomed).and_then(|()| {
+        disk::point("retention");
+        for file in manifest.files.iter().map(|file| file.name.as_str()).chain([MANIFEST_FILE]) {
+            fs::remove_file(doomed.join(file))?;
+        }
+        fs::remove_dir(&doomed)
+    });
+    removed.map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })
+}
+
+/// Removes what a process that died has left of checkpoints it was writing or removing.
+pub(super) fn clear_partial(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_partial = |name: &str| name.strip_suffix(PARTIAL).is_some_and(|n| n.parse::<CheckpointName>().is_ok());
+        if is_partial(&name.to_string_lossy()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

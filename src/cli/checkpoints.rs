@@ -1,0 +1,111 @@
+//! `gradwatch checkpoints`: what a run can go on from, and its weights alone.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use gradwatch::{
+    checkpoint::{CheckpointError, CheckpointName, FOLDER, Kept, Loaded, Manifest, Retention, average, kept, list},
+    config::Config,
+    disk::{self, TensorFile},
+    events::EventsError,
+};
+
+use super::{CheckpointsArguments, exit::Code, print};
+
+pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
+    let run = &arguments.run;
+    if !run.join("config.toml").exists() {
+        return Err(EventsError::NoRun { path: run.clone(), missing: "config.toml" }.into());
+    }
+    let found = list(&run.join(FOLDER))?;
+    if let Some(path) = &arguments.export {
+        return export(&found, path, arguments);
+    }
+    if found.is_empty() {
+        print(&format!("{} has no checkpoints\n", run.display()))?;
+        return Ok(Code::Success);
+    }
+    let (table, all_are_whole) = table(run, &found, arguments.verify);
+    print(&table)?;
+    Ok(if all_are_whole { Code::Success } else { Code::Checkpoint })
+}
+
+/// One line a checkpoint, the oldest first, and whether all are what they were.
+fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (String, bool) {
+    // A config that does not read leaves out why they stay, and nothing else.
+    let config = Config::load(&run.join("config.toml"), &[]).ok().map(|config| config.checkpoint);
+    let read = |path: &Path| match verify {
+        true => Loaded::read(path).map(|loaded| loaded.manifest),
+        false => Manifest::read(path),
+    };
+    let manifests: Vec<Result<Manifest, CheckpointError>> = found.iter().map(|(_, path)| read(path)).collect();
+    let whole: Vec<Manifest> = manifests.iter().filter_map(|manifest| manifest.as_ref().ok()).cloned().collect();
+    let mut stays =
+        config.as_ref().map(|config| kept(&whole, &Retention::from(config))).unwrap_or_default().into_iter();
+    let metric = config.map_or("metric", |config| config.metric.name());
+    let mut table = format!("{:>10}  {:>6}  {metric:>9}  {:>9}  {:20}  stays as\n", "step", "epochs", "size", "saved");
+    for ((name, path), manifest) in found.iter().zip(&manifests) {
+        // Writing to a String cannot fail.
+        let _ = match manifest {
+            Ok(manifest) => {
+                let figure = manifest.metrics.get(metric).map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+                let saved = manifest.saved_at.split('.').next().unwrap_or_default();
+                let size = size(manifest.bytes());
+                let why = why(stays.next().unwrap_or_default());
+                writeln!(table, "{:>10}  {:>6}  {figure:>9}  {size:>9}  {saved:20}  {why}", name.step, name.epoch)
+            }
+            Err(error) if path.exists() => writeln!(table, "{:>10}  {:>6}  {error}", name.step, name.epoch),
+            // A run that goes on has removed it meanwhile.
+            Err(_) => Ok(()),
+        };
+    }
+    let damaged =
+        manifests.iter().zip(found).filter(|(manifest, (_, path))| manifest.is_err() && path.exists()).count();
+    if verify {
+        let _ = writeln!(table, "{} of {} are whole, to the last byte", whole.len(), whole.len() + damaged);
+    }
+    (table, damaged == 0)
+}
+
+fn why(kept: Kept) -> String {
+    let reasons = [(kept.as_last, "last"), (kept.as_best, "best"), (kept.as_every, "every")];
+    reasons.iter().filter(|(is_it, _)| *is_it).map(|(_, reason)| *reason).collect::<Vec<_>>().join(", ")
+}
+
+fn size(bytes: u64) -> String {
+    match bytes as f64 / 1e6 {
+        mb if mb < 0.1 => format!("{:.1} kB", mb * 1e3),
+        mb if mb < 1e3 => format!("{mb:.1} MB"),
+        mb => format!("{:.2} GB", mb / 1e3),
+    }
+}
+
+fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &CheckpointsArguments) -> Result<Code> {
+    let end = match arguments.step {
+        None => found.len(),
+        Some(step) => {
+            let last = found.iter().rposition(|(name, _)| name.step == step);
+            let steps: Vec<String> = found.iter().map(|(name, _)| name.step.to_string()).collect();
+            1 + last.with_context(|| format!("no checkpoint is of step {step}; there are {}", steps.join(", ")))?
+        }
+    };
+    let count = arguments.average.unwrap_or(1) as usize;
+    let chosen = found[..end].len().checked_sub(count).map(|start| &found[start..end]);
+    let chosen = chosen.with_context(|| format!("{count} checkpoint(s) are wanted, and there are {end}"))?;
+    let loaded = chosen.iter().map(|(_, path)| Loaded::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut tensors = average(&loaded)?;
+    if arguments.ema {
+        tensors = loaded.last().map(Loaded::ema).transpose()?.unwrap_or_default();
+        anyhow::ensure!(!tensors.is_empty(), "the run keeps no average of its weights: ema.decay is 0");
+    }
+    let mut file = TensorFile::default();
+    file.fill(&tensors)?;
+    disk::replace(path, file.bytes()).map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })?;
+    let steps: Vec<String> = chosen.iter().map(|(name, _)| name.step.to_string()).collect();
+    let of = if arguments.ema { "averaged weights of the run" } else { "weights" };
+    print(&format!("{}: {} tensors, {of} at step {}\n", path.display(), tensors.len(), steps.join(", ")))?;
+    Ok(Code::Success)
+}

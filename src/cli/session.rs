@@ -1,0 +1,145 @@
+//! One session of a run, from a checked experiment to the exit code: what `train` and `resume` have in common.
+
+use std::io::{IsTerminal, stderr};
+
+use anyhow::{Context, Result};
+use gradwatch::{
+    checkpoint::Loaded,
+    config::Config,
+    events::{EventsError, RunFolder},
+    libtorch::keep_freed_memory,
+    train::{Ending, Prepared, Resume, State, StopSignal, Summary, prepare, train},
+};
+use indicatif::MultiProgress;
+
+use super::{
+    exit::Code,
+    log::{self, LogFile},
+    print,
+};
+
+/// What the process has one of.
+pub struct Session {
+    bars: Option<MultiProgress>,
+    log: LogFile,
+    stop: StopSignal,
+}
+
+impl Session {
+    /// Listens for signals and starts the log.
+    pub fn start() -> Result<Self> {
+        keep_freed_memory();
+        let bars = stderr().is_terminal().then(MultiProgress::new);
+        let log = log::start(bars.clone());
+        Ok(Self { bars, log, stop: StopSignal::install().context("cannot listen for Ctrl-C")? })
+    }
+
+    /// Trains a new run, whose folder is made once everything else is known to be right.
+    pub fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
+        let prepared = prepare(config)?;
+        if let Some(signal) = self.stop.signal() {
+            return Ok(Code::Signal(signal));
+        }
+        announce(&prepared);
+        // The first thing that is written, after everything has been checked.
+        let folder = folder()?;
+        self.open_log(&folder)?;
+        let state = prepared.start(folder, self.bars.clone())?;
+        self.run(state)
+    }
+
+    /// Trains a run from a checkpoint on.
+    pub fn resume(self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
+        self.open_log(&folder)?;
+        let path = loaded.path.clone();
+        let from = Resume::new(loaded, &config, allowed)?;
+        let prepared = prepare(config)?;
+        if let Some(signal) = self.stop.signal() {
+            return Ok(Code::Signal(signal));
+        }
+        announce(&prepared);
+        let state = prepared.resume(folder, self.bars.clone(), from)?;
+        tracing::info!("goes on from {} at step {}, epoch {}", path.display(), state.step, state.epoch + 1);
+        self.run(state)
+    }
+
+    fn open_log(&self, folder: &RunFolder) -> Result<(), EventsError> {
+        let path = folder.path().join("train.log");
+        self.log.open(&path).map_err(|cause| EventsError::Create { path, cause })
+    }
+
+    fn run(self, mut state: State) -> Result<Code> {
+        tracing::info!("run {}", state.recorder.folder().path().display());
+        announce_hooks(&state);
+        let ending = train(&mut state, &self.stop);
+        // The last weights are worth having, however the run ended; why it ended is worth more than why they are missing.
+        let saved = state.recorder.save(&state.network, "last").and_then(|()| match &state.ema {
+            Some(ema) => ema.instead(|| state.recorder.save(&state.network, "last_ema"))?,
+            None => Ok(()),
+        });
+        if ending.is_err() {
+            leave_recent_steps(&state);
+        }
+        let ending = ending?;
+        saved?;
+        let summary = Summary::of(&state, ending);
+        let code = code_of(state, ending);
+        print(&format!("{summary}\n"))?;
+        Ok(code)
+    }
+}
+
+/// What led to the end of a run that dies.
+fn leave_recent_steps(state: &State) {
+    let steps = state.recent.readings().len();
+    match state.recent.write() {
+        Ok(path) if steps > 0 => tracing::info!("the last {steps} readings are in {}", path.display()),
+        Ok(_) => {}
+        Err(error) => tracing::error!("{error}"),
+    }
+}
+
+fn announce(prepared: &Prepared) {
+    let Prepared { config, device, network, training, validation, .. } = prepared;
+    let Config { model, optimizer, .. } = config;
+    tracing::info!(
+        "{} ({} activation, {} normalization, {} initialization): {} trainable numbers on {device:?}",
+        model.name,
+        model.activation,
+        model.normalization,
+        model.initialization.method,
+        network.summary().trainable_count()
+    );
+    tracing::info!(
+        "{} training and {} validation images of {} classes; {} at learning rate {}",
+        training.dataset().len(),
+        validation.dataset().len(),
+        network.classes,
+        optimizer.name,
+        optimizer.learning_rate
+    );
+}
+
+fn announce_hooks(state: &State) {
+    let Some(monitor) = state.gradients.monitor() else {
+        tracing::info!("no hooks: monitor.preset is \"off\"");
+        return;
+    };
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    tracing::info!("a hook on each of {} parameters; frozen: {}", monitor.parameters().count(), list(monitor.frozen()));
+}
+
+/// Closes the run's files; what was left out on the way shows in the exit code.
+fn code_of(state: State, ending: Ending) -> Code {
+    let bad_images = [&state.training, &state.validation].map(|loader| loader.dataset().bad_images().len());
+    let bad_images: usize = bad_images.iter().sum();
+    if bad_images > 0 {
+        tracing::warn!("{bad_images} image(s) did not decode and were left out; they are named above");
+    }
+    let has_failed = state.recorder.close();
+    match ending {
+        Ending::Signal(signal) => Code::Signal(signal),
+        _ if has_failed || bad_images > 0 => Code::Partial,
+        _ => Code::Success,
+    }
+}

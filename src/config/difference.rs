@@ -1,0 +1,115 @@
+//! What sets two experiments apart, key by key.
+
+use std::{collections::BTreeMap, fmt};
+
+use toml::{Table, Value};
+
+use super::{Config, matches};
+
+/// Keys that say how long, where and how closely watched a run trains, and not what it computes from step to step. The number of
+/// threads and the device do change the last bits.
+const HARMLESS: [&str; 13] = [
+    "run.logdir",
+    "run.device",
+    "run.threads",
+    "run.max_epochs",
+    "run.max_steps",
+    "run.max_minutes",
+    "data.path",
+    "data.workers",
+    "data.prefetch",
+    "monitor.*",
+    "evaluate.*",
+    "early_stopping.*",
+    "checkpoint.*",
+];
+
+/// A key of which two experiments have different values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The key, with its tables: `optimizer.learning_rate`.
+    pub key: String,
+    /// The value of the first; `None` where it has no such key.
+    pub before: Option<Value>,
+    /// The value of the second.
+    pub after: Option<Value>,
+}
+
+impl Difference {
+    /// Whether a run that was begun with the first can go on with the second and is still the same experiment.
+    pub fn is_harmless(&self) -> bool {
+        HARMLESS.iter().any(|pattern| matches(pattern, &self.key))
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+        write!(f, "{} = {} (was {})", self.key, text(&self.after), text(&self.before))
+    }
+}
+
+/// Every key in which two experiments differ, in alphabetical order.
+pub fn differences(before: &Config, after: &Config) -> Vec<Difference> {
+    let flat = |config: &Config| {
+        let mut keys = BTreeMap::new();
+        flatten(config.to_toml().parse().unwrap_or_default(), "", &mut keys);
+        keys
+    };
+    let (mut before, mut after) = (flat(before), flat(after));
+    let mut keys: Vec<String> = before.keys().chain(after.keys()).cloned().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let difference = |key: String| {
+        let (before, after) = (before.remove(&key), after.remove(&key));
+        (before != after).then_some(Difference { key, before, after })
+    };
+    keys.into_iter().filter_map(difference).collect()
+}
+
+fn flatten(table: Table, path: &str, keys: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        let path = format!("{path}{key}");
+        match value {
+            Value::Table(inner) => flatten(inner, &format!("{path}."), keys),
+            value => _ = keys.insert(path, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &str) -> Config {
+        let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
+        Config::parse(&toml, "test").unwrap()
+    }
+
+    #[test]
+    fn every_differing_key_is_found_with_both_values() {
+        let before = config("model.width = 8\nmodel.initialization = \"orthogonal\"");
+        let after = config("optimizer.learning_rate = 0.5\nrun.max_steps = 3\nmodel.width = 8");
+        let found = differences(&before, &after);
+        let lines: Vec<String> = found.iter().map(Difference::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "model.initialization.method = \"default\" (was \"orthogonal\")",
+                "optimizer.learning_rate = 0.5 (was 0.1)",
+                "run.max_steps = 3 (was nothing)",
+            ]
+        );
+        assert_eq!(found.iter().map(Difference::is_harmless).collect::<Vec<_>>(), [false, false, true]);
+        assert!(differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn every_harmless_key_is_one_that_there_is() {
+        let mut keys = BTreeMap::new();
+        flatten(config("run.max_steps = 1\nrun.max_minutes = 1").to_toml().parse().unwrap(), "", &mut keys);
+        for pattern in HARMLESS {
+            assert!(keys.keys().any(|key| matches(pattern, key)), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Places at which a test breaks the program: killed there, or with a disk that is full. Only in builds with debug assertions.
+//!
+//! `GRADWATCH_FAULT` is `kill NAME N`, which kills the process when it passes the place `NAME` for the N-th time, from 1, or
+//! `full BYTES`, which refuses what would be written after so many bytes.
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::{
+        io,
+        sync::{
+            OnceLock,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    enum Fault {
+        None,
+        Kill { name: String, at: u64 },
+        Full { bytes: u64 },
+    }
+
+    /// Passes of the place, or bytes that were written.
+    static SO_FAR: AtomicU64 = AtomicU64::new(0);
+
+    fn fault() -> &'static Fault {
+        static FAULT: OnceLock<Fault> = OnceLock::new();
+        FAULT.get_or_init(|| {
+            let text = std::env::var("GRADWATCH_FAULT").unwrap_or_default();
+            let words: Vec<&str> = text.split(' ').collect();
+            match words[..] {
+                ["kill", name, at] => Fault::Kill { name: name.to_owned(), at: at.parse().unwrap_or(1) },
+                ["full", bytes] => Fault::Full { bytes: bytes.parse().unwrap_or(0) },
+                _ => Fault::None,
+            }
+        })
+    }
+
+    fn is_struck(place: &str) -> bool {
+        matches!(fault(), Fault::Kill { name, at } if name == place && SO_FAR.fetch_add(1, Ordering::Relaxed) + 1 == *at)
+    }
+
+    pub(crate) fn point(name: &'static str) {
+        if is_struck(name) {
+            strike();
+        }
+    }
+
+    pub(in crate::disk) fn before_write(name: &'static str, length: usize) -> io::Result<Option<usize>> {
+        if let Fault::Full { bytes } = fault() {
+            let end = SO_FAR.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            return if end > *bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(None) };
+        }
+        Ok(is_struck(name).then_some(length / 2))
+    }
+
+    /// As the kernel would do it: nothing runs after this.
+    pub(in crate::disk) fn strike() -> ! {
+        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGKILL);
+        std::process::abort()
+    }
+}
+
+#[cfg(debug_assertions)]
+pub(crate) use armed::point;
+#[cfg(debug_assertions)]
+pub(super) use armed::{before_write, strike};
+
+#[cfg(not(debug_assertions))]
+mod unarmed {
+    use std::io;
+
+    pub(crate) fn point(_name: &'static str) {}
+
+    pub(in crate::disk) fn before_write(_name: &'static str, _length: usize) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
+    pub(in crate::disk) fn strike() -> ! {
+        unreachable!("no write is torn without debug assertions")
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) use unarmed::point;
+#[cfg(not(debug_assertions))]
+pub(super) use unarmed::{before_write, strike};

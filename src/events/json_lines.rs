@@ -1,0 +1,89 @@
+//! A log with one JSON value a line.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{EventsError, PendingPosition};
+use crate::disk;
+
+/// A file of whole lines: one that cannot be written to its end is taken back.
+pub struct JsonLines {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl JsonLines {
+    /// Appends to the file at `path`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, EventsError> {
+        let path = path.as_ref().to_owned();
+        let opened = OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| {
+            let bytes = file.seek(SeekFrom::End(0))?;
+            Ok((file, bytes))
+        });
+        match opened {
+            Ok((file, bytes)) => Ok(Self { path, file, bytes }),
+            Err(cause) => Err(EventsError::Create { path, cause }),
+        }
+    }
+
+    /// Appends a line. It is in the system's hands when this returns. Numbers that are not finite become null.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn write(&mut self, value: &impl Serialize) -> Result<(), EventsError> {
+        let written = serde_json::to_string(value).map_err(io::Error::from).and_then(|line| {
+            let line = format!("{line}\n");
+            disk::write_all(&mut self.file, line.as_bytes(), "lines")?;
+            Ok(line.len() as u64)
+        });
+        match written {
+            Ok(bytes) => {
+                self.bytes += bytes;
+                Ok(())
+            }
+            Err(cause) => {
+                // The next line must not begin in the middle of this one. If that fails too, the first error is the one to tell.
+                let _ = self.file.set_len(self.bytes);
+                Err(EventsError::Write { path: self.path.clone(), cause })
+            }
+        }
+    }
+
+    /// How far the file is, to be waited for elsewhere.
+    ///
+    /// # Errors
+    /// Where the system has no handle left.
+    pub fn position(&self) -> io::Result<PendingPosition> {
+        Ok(PendingPosition::written(&self.path, self.file.try_clone()?, self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_whole_after_every_write_and_turn_nan_into_null() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut lines = JsonLines::open(&path).unwrap();
+        lines.write(&[1.5, f64::NAN]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[1.5,null]\n");
+        drop(lines);
+        let mut lines = JsonLines::open(&path).unwrap();
+        lines.write(&2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[1.5,null]\n2\n");
+        assert_eq!(lines.position().unwrap().wait().unwrap().bytes, 13);
+    }
+}

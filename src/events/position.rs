@@ -1,0 +1,125 @@
+//! How far the logs of a run are on the disk: what a checkpoint keeps, and what a resumed run cuts them back to.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader},
+    path::Path,
+    sync::mpsc::Receiver,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::tf_record::RecordReader;
+use crate::disk;
+
+/// A place in a log, at the end of a whole entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Name of the file in the run's folder.
+    pub file: String,
+    /// Bytes up to there.
+    pub bytes: u64,
+}
+
+/// A place that a log has reached for the program, and will have reached on the disk.
+pub struct PendingPosition {
+    file: String,
+    state: State,
+}
+
+enum State {
+    /// The thread that writes the file says when.
+    Queued(Receiver<u64>),
+    Written(File, u64),
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl PendingPosition {
+    pub(super) fn queued(path: &Path, position: Receiver<u64>) -> Self {
+        Self { file: name_of(path), state: State::Queued(position) }
+    }
+
+    pub(super) fn written(path: &Path, file: File, bytes: u64) -> Self {
+        Self { file: name_of(path), state: State::Written(file, bytes) }
+    }
+
+    /// Waits until it is on the disk. Where a log could not be written further, it is the end of what could.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn wait(self) -> io::Result<LogPosition> {
+        let bytes = match self.state {
+            State::Queued(position) => position.recv().map_err(|_| io::Error::other("its writer has ended"))?,
+            State::Written(file, bytes) => {
+                file.sync_all()?;
+                bytes
+            }
+        };
+        Ok(LogPosition { file: self.file, bytes })
+    }
+}
+
+/// Cuts the log at `path` back to its first `bytes`, or to the whole entries before where it is shorter or torn. Returns where
+/// it ends now.
+///
+/// # Errors
+/// Where the system refuses.
+pub(super) fn cut(path: &Path, bytes: u64) -> io::Result<u64> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let end = if length >= bytes { bytes } else { whole_entries(path, &file)? };
+    disk::point("cut");
+    if end < length {
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    Ok(end)
+}
+
+/// Bytes up to the last whole entry.
+fn whole_entries(path: &Path, file: &File) -> io::Result<u64> {
+    if path.extension().is_some_and(|extension| extension == "jsonl") {
+        let mut lines = BufReader::new(file);
+        let (mut end, mut line) = (0, Vec::new());
+        while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            end += line.len() as u64;
+            line.clear();
+        }
+        return Ok(end);
+    }
+    let mut records = RecordReader::new(BufReader::new(file));
+    while let Ok(Some(_)) = records.read() {}
+    Ok(records.offset())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::events::tf_record::append_record;
+
+    #[test]
+    fn a_log_is_cut_to_its_position_and_a_shorter_one_to_its_whole_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = folder.path().join("metrics.jsonl");
+        fs::write(&lines, "1\n22\n333\n4").unwrap();
+        assert_eq!(cut(&lines, 5).unwrap(), 5);
+        assert_eq!(fs::read_to_string(&lines).unwrap(), "1\n22\n");
+        fs::write(&lines, "1\n22\n333\n4").unwrap();
+        assert_eq!(cut(&lines, 100).unwrap(), 9);
+        assert_eq!(fs::read_to_string(&lines).unwrap(), "1\n22\n333\n");
+
+        let events = folder.path().join("events.out.tfevents.1.host.1.0");
+        let mut bytes = Vec::new();
+        append_record(&mut bytes, b"first");
+        append_record(&mut bytes, b"second");
+        fs::write(&events, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(cut(&events, 100).unwrap(), 21);
+        assert_eq!(fs::read(&events).unwrap(), bytes[..21]);
+        assert!(cut(&folder.path().join("none"), 0).is_err());
+    }
+}

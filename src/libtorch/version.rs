@@ -1,0 +1,16 @@
+//! Which libtorch this is.
+
+use super::ffi;
+
+/// The version of libtorch, such as `2.13.0`.
+pub fn torch_version() -> &'static str {
+    ffi::torch_version()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_is_the_version_that_set_up_fetches() {
+        assert!(super::torch_version().starts_with("2.13."), "{}", super::torch_version());
+    }
+}

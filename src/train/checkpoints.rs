@@ -1,0 +1,265 @@
+//! From a run to the contents of a checkpoint, and back.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tch::{Device, Tensor};
+
+use super::{Gradients, HostState, Metrics, State, Tally, TrainError, host_state::DataIdentity};
+use crate::{
+    checkpoint::{CheckpointError, CheckpointName, Contents, Loaded},
+    clipping::Clipping,
+    config::{Config, Metric, differences, matches},
+    disk::{NamedTensors, copy_named},
+    libtorch::{generator_state, set_generator_state, torch_version},
+    model::Network,
+    optim::{Ema, Optimizer},
+};
+
+/// The parts of a run that have tensors.
+pub(super) struct Parts<'a> {
+    pub network: &'a Network,
+    pub ema: Option<&'a Ema>,
+    pub optimizer: &'a Optimizer,
+    pub clipping: &'a Clipping,
+    pub tally: &'a Tally,
+    pub device: Device,
+}
+
+impl Parts<'_> {
+    fn ema(&self) -> NamedTensors {
+        let average = self.ema.map(Ema::state).unwrap_or_default();
+        average.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
+    }
+
+    /// The tensors beside model, average and optimizer, in named groups. They are the state itself.
+    fn groups(&self, gradients: &Gradients) -> [(&'static str, Vec<(&'static str, Tensor)>); 4] {
+        [
+            ("clipping", self.clipping.state()),
+            ("grad_scaler", gradients.scaler().map(|scaler| scaler.state()).unwrap_or_default()),
+            ("tally", self.tally.state()),
+            ("skips", gradients.skips()),
+        ]
+    }
+}
+
+fn named(group: &str, tensors: Vec<(&str, Tensor)>) -> impl Iterator<Item = (String, Tensor)> {
+    tensors.into_iter().map(move |(name, tensor)| (format!("{group}.{name}"), tensor))
+}
+
+const CPU_GENERATOR: &str = "generator.cpu";
+const CUDA_GENERATOR: &str = "generator.cuda";
+const PREVIOUS: &str = "previous_gradient";
+
+impl State {
+    fn parts(&self) -> Parts<'_> {
+        let Self { network, ema, optimizer, clipping, tally, device, .. } = self;
+        Parts { network, ema: ema.as_ref(), optimizer, clipping, tally, device: *device }
+    }
+
+    /// Saves the whole state as it is between two steps. Training waits while the tensors are copied. Device sync here.
+    pub(super) fn save_checkpoint(&mut self) -> Result<(), TrainError> {
+        self.hear_of_last_step()?;
+        let contents = self.contents()?;
+        let name = CheckpointName { step: self.step, epoch: self.epoch };
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.save(contents)?;
+            (self.saved_at, self.last_saved) = (Some(name), Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Puts back what a checkpoint keeps beside the tensors.
+    pub(super) fn take_host(&mut self, host: HostState) {
+        let HostState { epoch, step, evaluating_secs, elapsed_secs, .. } = host;
+        (self.epoch, self.step) = (epoch, step);
+        (self.step_at_epoch_start, self.next_batch) = (host.step_at_epoch_start, host.next_batch);
+        (self.taken_steps, self.skipped_steps) = (host.taken_steps, host.skipped_steps);
+        (self.images, self.evaluated_at) = (host.images, host.evaluated_at);
+        (self.last_validation, self.best_figures) = (host.last_validation, host.best_figures);
+        (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
+        (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
+        if let (Some(plateau), Some(course)) = (&mut self.plateau, host.plateau) {
+            plateau.course = course;
+        }
+        self.elapsed_before = duration(elapsed_secs);
+        self.evaluating = duration(evaluating_secs);
+        self.saved_at = Some(CheckpointName { step, epoch });
+    }
+
+    fn contents(&self) -> Result<Contents<HostState>, TrainError> {
+        let parts = self.parts();
+        let mut training: NamedTensors = Vec::new();
+        for (group, tensors) in parts.groups(&self.gradients) {
+            training.extend(named(group, tensors));
+        }
+        training.push((CPU_GENERATOR.to_owned(), generator_state(Device::Cpu)?));
+        if self.device != Device::Cpu {
+            training.push((CUDA_GENERATOR.to_owned(), generator_state(self.device)?));
+        }
+        let previous = self.gradients.previous_gradient().iter().enumerate();
+        training.extend(previous.map(|(index, copy)| (format!("{PREVIOUS}.{index}"), copy.shallow_clone())));
+        Ok(Contents {
+            step: self.step,
+            epoch: self.epoch,
+            elapsed_secs: self.elapsed().as_secs_f64(),
+            metrics: self
+                .last_validation
+                .iter()
+                .filter(|_| self.evaluated_at == Some(self.step))
+                .flat_map(figures)
+                .collect(),
+            config: self.config.to_toml(),
+            model: parts.network.parameters.named(),
+            ema: parts.ema(),
+            optimizer: parts.optimizer.state(),
+            training,
+            host: HostState {
+                data: self.data.clone(),
+                epoch: self.epoch,
+                step: self.step,
+                step_at_epoch_start: self.step_at_epoch_start,
+                next_batch: self.next_batch,
+                taken_steps: self.taken_steps,
+                skipped_steps: self.skipped_steps,
+                images: self.images,
+                evaluated_at: self.evaluated_at,
+                last_validation: self.last_validation.clone(),
+                elapsed_secs: self.elapsed().as_secs_f64(),
+                evaluating_secs: self.evaluating.as_secs_f64(),
+                tally: self.tally.counts,
+                evaluations: self.early_stopping.seen.clone(),
+                best_figures: self.best_figures.clone(),
+                plateau: self.plateau.as_ref().map(|plateau| plateau.course.clone()),
+                history: self.history.clone(),
+                noise_scale: self.gradients.noise_scale.clone(),
+                pictures: self.recorder.pictures().cloned(),
+                is_incomplete: self.recorder.has_failed(),
+            },
+            finished_logs: self.recorder.finished_logs().to_vec(),
+            logs: self.recorder.positions()?,
+        })
+    }
+}
+
+/// Seconds that a file says.
+fn duration(secs: f64) -> Duration {
+    Duration::try_from_secs_f64(secs).unwrap_or_default()
+}
+
+/// Every figure of an evaluation by its name in configs.
+fn figures(metrics: &Metrics) -> BTreeMap<String, f64> {
+    Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.of(*metric))).collect()
+}
+
+/// A checkpoint that a run is to go on from.
+pub struct Resume {
+    loaded: Loaded,
+    /// Keys that were allowed to differ, and do.
+    changed: Vec<String>,
+    pub(super) host: HostState,
+}
+
+impl Resume {
+    /// Takes a checkpoint for a run of `config`. Keys that say what is trained on what, and how, must be as they were, unless
+    /// `allowed` names them.
+    ///
+    /// # Errors
+    /// Where they are not, or the checkpoint is not of a run.
+    pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
+        let before = Config::parse(&loaded.config(), &format!("{}/config.toml", loaded.path.display()))?;
+        let is_allowed = |key: &str| allowed.iter().any(|pattern| matches(pattern, key));
+        let (mut refused, mut changed) = (Vec::new(), Vec::new());
+        for difference in differences(&before, config) {
+            if difference.is_harmless() {
+                tracing::info!("from here on {difference}");
+            } else if is_allowed(&difference.key) {
+                tracing::warn!("from here on {difference}, as --allow-change permits");
+                changed.push(difference.key);
+            } else {
+                refused.push(difference);
+            }
+        }
+        if !refused.is_empty() {
+            return Err(TrainError::Changed { checkpoint: loaded.path, differences: refused });
+        }
+        let (got, want) = (torch_version(), &loaded.manifest.libtorch);
+        if got != want {
+            tracing::warn!(
+                "libtorch is {got}, the checkpoint was taken on {want}: the last bits may differ from here on"
+            );
+        }
+        let mut host: HostState = loaded.host()?;
+        let (old, new) = (before.data.batch_size, config.data.batch_size);
+        if old != new && host.next_batch > 0 {
+            let images = host.next_batch * old;
+            host.next_batch = images / new;
+            tracing::warn!("{} images of this epoch come twice, as its batches have another size", images % new);
+        }
+        Ok(Self { loaded, changed, host })
+    }
+
+    /// The checkpoint.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// Whether a part of the run goes on; it begins anew where a change of its table was allowed and leaves no fit.
+    fn fits(&self, table: &str, outcome: Result<(), CheckpointError>) -> Result<bool, TrainError> {
+        match outcome {
+            Err(CheckpointError::Tensors { cause, .. }) if self.changed.iter().any(|key| key.starts_with(table)) => {
+                tracing::warn!("what {table} remembers begins anew, the checkpoint's does not fit: {cause}");
+                Ok(false)
+            }
+            outcome => Ok(outcome.map(|()| true)?),
+        }
+    }
+
+    /// Puts every tensor and generator back.
+    pub(super) fn restore(
+        &self,
+        data: &DataIdentity,
+        parts: &Parts<'_>,
+        gradients: &mut Gradients,
+    ) -> Result<(), TrainError> {
+        let loaded = &self.loaded;
+        self.host.data.check(data)?;
+        loaded.model_into(&parts.network.parameters.named())?;
+        if !self.fits("ema", loaded.ema_into(&parts.ema()))?
+            && let Some(ema) = parts.ema
+        {
+            ema.restart()?;
+        }
+        self.fits("optimizer", loaded.optimizer_into(&parts.optimizer.state()))?;
+        let training = loaded.training()?;
+        let of_group = |group: &str| -> NamedTensors {
+            let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+            let found = training.iter().filter(|(name, _)| in_group(name));
+            found.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+        };
+        for (group, tensors) in parts.groups(gradients) {
+            let copied = copy_named(&of_group(group), &named(group, tensors).collect::<Vec<_>>());
+            let path = loaded.path.clone();
+            let copied = copied.map_err(|cause| CheckpointError::Tensors { path, file: "training.safetensors", cause });
+            self.fits(if group == "grad_scaler" { "run" } else { group }, copied)?;
+        }
+        let previous = of_group(PREVIOUS).into_iter().map(|(_, copy)| copy.f_to_device(parts.device));
+        gradients.restore_previous(previous.collect::<Result<_, _>>()?);
+        let generator = |name: &str| training.iter().find(|(known, _)| known == name).map(|(_, state)| state);
+        if let Some(state) = generator(CPU_GENERATOR) {
+            set_generator_state(Device::Cpu, state)?;
+        }
+        match (parts.device, generator(CUDA_GENERATOR)) {
+            (Device::Cpu, None) => {}
+            (device @ Device::Cuda(_), Some(state)) => set_generator_state(device, state)?,
+            (device, _) => {
+                tracing::warn!(
+                    "the checkpoint was taken on another kind of device than {device:?}: its draws differ from here on"
+                );
+            }
+        }
+        Ok(())
+    }
+}

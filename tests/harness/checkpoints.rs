@@ -1,0 +1,99 @@
+//! What a run has to be able to go on from, and what two runs that are the same have in common.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{last_weights, scalars_without_times};
+
+/// The checkpoints of a run, the oldest first.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let found = gradwatch::checkpoint::list(&run.join("checkpoints")).unwrap();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The files of a run's newest checkpoint but its manifest, those of tensors to the byte and host.json without times.
+fn last_state(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let newest = checkpoints(run).pop().unwrap();
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(newest).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut bytes = fs::read(&path).unwrap();
+        if name == "host.json" {
+            let mut host: Value = serde_json::from_slice(&bytes).unwrap();
+            for key in ["elapsed_secs", "evaluating_secs"] {
+                host.as_object_mut().unwrap().remove(key).unwrap();
+            }
+            bytes = host.to_string().into_bytes();
+        }
+        if name != "manifest.json" {
+            files.insert(name, bytes);
+        }
+    }
+    files
+}
+
+/// The lines of metrics.jsonl without times.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("elapsed_secs");
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+/// Demands that two runs of one config have ended alike to the last bit: weights, moments, every other part of the state,
+/// metrics and event scalars.
+pub fn assert_same(run: &Path, whole: &Path, what: &str) {
+    assert_eq!(last_weights(run), last_weights(whole), "{what}: weights");
+    let best = |run: &Path| fs::read(run.join("weights/best.safetensors")).unwrap();
+    assert_eq!(best(run), best(whole), "{what}: best weights");
+    let (state, want) = (last_state(run), last_state(whole));
+    assert_eq!(state.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+    for (file, bytes) in &state {
+        assert!(bytes == &want[file], "{what}: {file} differs");
+    }
+    assert_eq!(metrics(run), metrics(whole), "{what}: metrics.jsonl");
+    let (seen, want) = (scalars_without_times(run), scalars_without_times(whole));
+    assert!(seen.len() > 100, "{what}: {} scalars", seen.len());
+    assert_eq!(seen, want, "{what}: event scalars");
+}
+
+/// The images of each epoch as the log names them, those of steps that were taken once more by their last time.
+pub fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
+    let log = fs::read_to_string(run.join("train.log")).unwrap();
+    let mut steps: BTreeMap<u64, (u64, Vec<u32>)> = BTreeMap::new();
+    let mut last_step = None;
+    for line in log.lines() {
+        let Some(start) = line.find("micro-batch step=") else {
+            // A step that is cut off and one that is taken again may have the same number.
+            if line.contains(" goes on from ") || line.contains(" training and ") {
+                last_step = None;
+            }
+            continue;
+        };
+        let number = |key: &str| -> u64 {
+            let rest = line[start..].split_once(key).unwrap().1;
+            rest.split(' ').next().unwrap().parse().unwrap()
+        };
+        let (step, epoch) = (number("step="), number("epoch="));
+        let list = line.split_once("images=[").unwrap().1.trim_end().trim_end_matches(']');
+        let images = list.split(", ").map(|image| image.parse::<u32>().unwrap());
+        if last_step.replace(step) != Some(step) {
+            steps.insert(step, (epoch, Vec::new()));
+        }
+        steps.get_mut(&step).unwrap().1.extend(images);
+    }
+    let mut epochs: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    for (epoch, images) in steps.into_values() {
+        epochs.entry(epoch).or_default().extend(images);
+    }
+    epochs
+}
