@@ -47,6 +47,11 @@ test: setup ## Run every test
 soak: setup ## Kill runs 200 times (KILLS=) at places that differ each time, resume them, and compare to the last bit
 	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test crash -- --nocapture
 
+.PHONY: test-peers
+test-peers: setup ## Run the tests that need PyTorch: torchvision loads our weights
+	@setup/setup.sh peers
+	@cargo test --locked --test model_golden -- --ignored --nocapture
+
 .PHONY: test-cuda
 test-cuda: setup ## Run the tests that need a GPU on cuda:0
 	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \
@@ -59,8 +64,8 @@ lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings deni
 	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
 
 .PHONY: bench
-bench: setup ## Measure the event writer, the loader, clipping, and what looking at gradients costs a step
-	@cargo bench --locked --bench events --bench loader --bench clipping --bench telemetry
+bench: setup ## Measure the event writer, the loader, checkpoints, clipping, and what looking at gradients costs a step
+	@cargo bench --locked --bench events --bench checkpoint --bench loader --bench clipping --bench telemetry
 
 .PHONY: bench-peers
 bench-peers: build setup-data ## Time the demo, clipping, and looking at gradients beside PyTorch and timm here (TURNS=5)
@@ -68,6 +73,9 @@ bench-peers: build setup-data ## Time the demo, clipping, and looking at gradien
 	@TURNS=$(TURNS) STEPS=$(STEPS) .deps/peers/bin/python benches/peers/fashion_mnist.py
 	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/clipping.py --json target/clipping-peers.jsonl
 	@TURNS=$(TURNS) PEERS=$(CURDIR)/target/clipping-peers.jsonl cargo bench --locked --bench clipping
+	@rm -f target/checkpoint-peers.jsonl
+	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/checkpoint.py --json target/checkpoint-peers.jsonl
+	@TURNS=$(TURNS) PEERS=$(CURDIR)/target/checkpoint-peers.jsonl cargo bench --locked --bench checkpoint
 	@STEPS= TURNS=$(TURNS) .deps/peers/bin/python benches/peers/telemetry.py --json target/telemetry-peers.jsonl
 	@STEPS= TURNS=$(TURNS) PEERS=target/telemetry-peers.jsonl cargo bench --locked --bench telemetry
 

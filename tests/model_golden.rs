@@ -250,3 +250,33 @@ fn names_shapes_and_order_are_those_of_torchvisions_state_dicts() {
         assert_eq!(got, want, "{case}");
     }
 }
+
+fn resnet18(side: i64) -> Network {
+    build(&plain(Architecture::Resnet18), &[1, 3, side, side])
+}
+
+#[test]
+#[ignore = "needs PyTorch: make test-peers"]
+fn torchvision_loads_a_file_of_weights_and_answers_alike() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    const SIDE: i64 = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, expected) = (folder.path().join("model.safetensors"), folder.path().join("expected.json"));
+    tch::manual_seed(3);
+    let network = resnet18(SIDE);
+    // Moves the running statistics away from where they begin.
+    network.forward(&Tensor::randn([4, 3, SIDE, SIDE], (Kind::Float, Device::Cpu)), &Pass::training()).unwrap();
+    model::weights::save(&network.parameters, &weights).unwrap();
+    let pixels = 2 * 3 * SIDE * SIDE;
+    let images = Tensor::linspace(-1, 1, pixels, (Kind::Float, Device::Cpu)).reshape([2, 3, SIDE, SIDE]);
+    let logits = tch::no_grad(|| network.forward(&images, &Pass::evaluation()).unwrap());
+    let logits: Vec<Vec<f64>> =
+        (0..2).map(|image| Vec::try_from(logits.get(image).to_kind(Kind::Double)).unwrap()).collect();
+    let json = serde_json::json!({ "classes": CLASSES, "image_size": SIDE, "logits": logits });
+    std::fs::write(&expected, json.to_string()).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = std::process::Command::new(root.join(".deps/peers/bin/python"));
+    let output = python.arg(root.join("tests/peers/load_weights.py")).args([&weights, &expected]).output().unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

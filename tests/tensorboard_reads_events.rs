@@ -1,8 +1,11 @@
 //! What the writer wrote, read back by the real TensorBoard.
 
-use std::{path::Path, process::Command};
+mod harness;
+
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use gradwatch::events::{Band, Category, Chart, Histogram, Layout, Step, SummaryWriter, Value, WallTime, exact_tag};
+use harness::{SMALL, Workplace};
 use serde_json::{Value as Json, json};
 
 /// Every value that TensorBoard sees in a folder, as read_events.py prints it.
@@ -181,4 +184,29 @@ fn a_layout_is_what_the_custom_scalars_plugin_reads() {
     assert_eq!(stored.len(), 1, "{stored:?}");
     assert_eq!((&stored[0]["kind"], &stored[0]["tag"]), (&"layout".into(), &Layout::TAG.into()));
     assert_eq!((&stored[0]["plugin_tag"], &stored[0]["layout"]), (&Layout::TAG.into(), &want));
+}
+
+/// The steps of every scalar and histogram, in the order in which TensorBoard has them.
+fn steps_by_tag(run: &Path) -> BTreeMap<String, Vec<u64>> {
+    let mut steps: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for seen in read(run).into_iter().filter(|seen| seen["kind"] == "scalar" || seen["kind"] == "histogram") {
+        steps.entry(seen["tag"].to_string()).or_default().push(seen["step"].as_u64().unwrap());
+    }
+    steps
+}
+
+#[test]
+fn a_run_that_was_killed_and_resumed_shows_each_step_once_and_in_order() {
+    let workplace = Workplace::new(&format!("{SMALL}checkpoint = {{ every_steps = 4 }}\n"));
+    let whole = steps_by_tag(&workplace.train("whole", &[]));
+    assert_eq!(whole["\"loss/step\""], (0..18).collect::<Vec<u64>>());
+    // In the middle of a write of events, in a step, and while the logs are cut back.
+    for fault in ["kill events 9", "kill step 7", "kill cut 1", ""] {
+        let mut session = workplace.command(&["train", "small.toml", "--run-name", "run", "--resume", "auto"]);
+        let output = session.env("GRADWATCH_FAULT", fault).output().unwrap();
+        assert_eq!(output.status.success(), fault.is_empty(), "{fault}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let run = workplace.run_folder("run");
+    assert!(harness::event_files(&run).len() > 1);
+    assert_eq!(steps_by_tag(&run), whole);
 }

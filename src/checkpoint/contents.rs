@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::CheckpointName;
 use crate::{
     disk::NamedTensors,
     events::{LogPosition, PendingPosition},
@@ -16,10 +17,8 @@ pub(super) const CONFIG_FILE: &str = "config.toml";
 /// Everything that a run needs to go on as if it had never stopped. `H` is what it knows on the host, beside its tensors.
 #[derive(Default)]
 pub struct Contents<H> {
-    /// Optimizer steps that were taken or skipped.
-    pub step: u64,
-    /// Epochs that were finished.
-    pub epoch: u64,
+    /// Where in the run this is.
+    pub name: CheckpointName,
     /// Wall time that the run has used, over all its sessions.
     pub elapsed_secs: f64,
     /// Validation figures of the evaluation at this very step, by name: for `keep_best`. Empty where there was none.

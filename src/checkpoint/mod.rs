@@ -5,13 +5,13 @@
 //! training waits only while its tensors are copied. Reading one executes nothing.
 //!
 //! ```
-//! use gradwatch::checkpoint::{CheckpointWriter, Contents, Retention, newest_whole};
+//! use gradwatch::checkpoint::{CheckpointName, CheckpointWriter, Contents, Retention, newest_whole};
 //! use tch::Tensor;
 //!
 //! let folder = tempfile::tempdir()?;
 //! let weight = Tensor::from_slice(&[1.0f32, 2.0]);
 //! let contents = |step| Contents {
-//!     step,
+//!     name: CheckpointName { step, epoch: 0, is_settled: true },
 //!     model: vec![("weight".to_owned(), weight.shallow_clone())],
 //!     host: serde_json::json!({ "lessons": step }),
 //!     ..Contents::default()

@@ -9,17 +9,22 @@ use std::{
 use super::CheckpointError;
 
 /// Where in a run a checkpoint was taken. Later ones are greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CheckpointName {
     /// Optimizer steps that were taken or skipped.
     pub step: u64,
     /// Epochs that were finished; at the end of one, it tells before from after.
     pub epoch: u64,
+    /// Whether all that is due there was done; a signal may come before an evaluation.
+    pub is_settled: bool,
 }
+
+const UNSETTLED: &str = "-interrupted";
 
 impl fmt::Display for CheckpointName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "epoch-{:04}-step-{:08}", self.epoch, self.step)
+        write!(f, "epoch-{:04}-step-{:08}", self.epoch, self.step)?;
+        f.write_str(if self.is_settled { "" } else { UNSETTLED })
     }
 }
 
@@ -27,8 +32,9 @@ impl FromStr for CheckpointName {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (epoch, step) = text.strip_prefix("epoch-").and_then(|rest| rest.split_once("-step-")).ok_or(())?;
-        let name = Self { step: step.parse().map_err(|_| ())?, epoch: epoch.parse().map_err(|_| ())? };
+        let (place, is_settled) = text.strip_suffix(UNSETTLED).map_or((text, true), |place| (place, false));
+        let (epoch, step) = place.strip_prefix("epoch-").and_then(|rest| rest.split_once("-step-")).ok_or(())?;
+        let name = Self { step: step.parse().map_err(|_| ())?, epoch: epoch.parse().map_err(|_| ())?, is_settled };
         // One spelling alone, so that two folders are never one checkpoint.
         if name.to_string() == text { Ok(name) } else { Err(()) }
     }
@@ -68,9 +74,12 @@ mod tests {
 
     #[test]
     fn names_are_read_back_sort_by_step_and_have_one_spelling() {
-        let name = |step, epoch| CheckpointName { step, epoch };
+        let name = |step, epoch| CheckpointName { step, epoch, is_settled: true };
+        let interrupted = CheckpointName { is_settled: false, ..name(9, 1) };
+        assert_eq!(interrupted.to_string(), "epoch-0001-step-00000009-interrupted");
+        assert!(name(9, 0) < interrupted && interrupted < name(9, 1));
         assert_eq!(name(120, 2).to_string(), "epoch-0002-step-00000120");
-        for name in [name(0, 0), name(9, 1), name(u64::MAX, 99_999)] {
+        for name in [name(0, 0), name(9, 1), name(u64::MAX, 99_999), interrupted] {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         for other in ["epoch-2-step-120", "epoch-0002-step-00000120.partial", "damaged-epoch-0000-step-00000000", ""] {

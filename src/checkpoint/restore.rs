@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tch::Tensor;
 
 use super::{
-    CheckpointError, Manifest,
+    CheckpointError, FileEntry, Manifest,
     contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
     list,
     manifest::is_damage,
@@ -36,27 +36,12 @@ impl Loaded {
     /// Where anything is not as it was written, or cannot be read.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let manifest = Manifest::read(path)?;
-        let damaged = |what| CheckpointError::Damaged { path: path.to_owned(), what };
         let mut files = BTreeMap::new();
         for entry in &manifest.files {
-            let file = path.join(&entry.name);
-            let name = &entry.name;
-            let bytes = match read_file(&file, entry.bytes) {
-                Err(error) if is_damage(&error) => return Err(damaged(format!("{name}: {error}"))),
-                Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
-                Ok(bytes) => bytes,
-            };
-            if bytes.len() as u64 != entry.bytes {
-                return Err(damaged(format!("{name}: got {} bytes, want {}", size_of(&file), entry.bytes)));
-            }
-            let hash = blake3::hash(&bytes).to_hex();
-            if *hash != *entry.blake3 {
-                return Err(damaged(format!("{name}: got BLAKE3 {hash}, want {}", entry.blake3)));
-            }
-            files.insert(name.clone(), bytes);
+            files.insert(entry.name.clone(), read_whole(path, entry)?);
         }
         match TENSOR_FILES.iter().chain([&HOST_FILE, &CONFIG_FILE]).find(|name| !files.contains_key(**name)) {
-            Some(missing) => Err(damaged(format!("{missing}: not in the manifest"))),
+            Some(missing) => Err(damaged(path, format!("{missing}: not in the manifest"))),
             None => Ok(Self { path: path.to_owned(), manifest, files }),
         }
     }
@@ -131,10 +116,7 @@ impl Loaded {
     /// Where it is of another shape.
     pub fn host<H: DeserializeOwned>(&self) -> Result<H, CheckpointError> {
         let parsed = serde_json::from_slice(self.file(HOST_FILE));
-        parsed.map_err(|error| CheckpointError::Damaged {
-            path: self.path.clone(),
-            what: format!("{HOST_FILE}: {error}"),
-        })
+        parsed.map_err(|error| damaged(&self.path, format!("{HOST_FILE}: {error}")))
     }
 
     /// The experiment, as TOML.
@@ -143,20 +125,41 @@ impl Loaded {
     }
 }
 
-fn read_file(path: &Path, want: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let there = file.metadata()?.len();
-    let mut bytes = Vec::new();
-    // A size that is wrong is told from the size alone, and takes no memory.
-    if there == want {
-        bytes.reserve_exact(usize::try_from(want).unwrap_or(0));
-        file.take(want).read_to_end(&mut bytes)?;
+fn damaged(path: &Path, what: String) -> CheckpointError {
+    CheckpointError::Damaged { path: path.to_owned(), what }
+}
+
+/// A file of the checkpoint at `path`, if it is what the manifest says.
+fn read_whole(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
+    let FileEntry { name, bytes: want, blake3 } = entry;
+    let file = path.join(name);
+    let bytes = match read_file(&file, *want) {
+        Err(error) if is_damage(&error) => return Err(damaged(path, format!("{name}: {error}"))),
+        Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
+        Ok(Err(got)) => return Err(damaged(path, format!("{name}: got {got} bytes, want {want}"))),
+        Ok(Ok(bytes)) => bytes,
+    };
+    let hash = blake3::hash(&bytes).to_hex();
+    if *hash != **blake3 {
+        return Err(damaged(path, format!("{name}: got BLAKE3 {hash}, want {blake3}")));
     }
     Ok(bytes)
 }
 
-fn size_of(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
+/// The bytes of a file, or its size where that is another than `want`: then it takes no memory.
+fn read_file(path: &Path, want: u64) -> io::Result<Result<Vec<u8>, u64>> {
+    let file = File::open(path)?;
+    let there = file.metadata()?.len();
+    if there != want {
+        return Ok(Err(there));
+    }
+    let mut bytes = Vec::new();
+    let room = usize::try_from(want).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.try_reserve_exact(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    file.take(want).read_to_end(&mut bytes)?;
+    let got = bytes.len() as u64;
+    // It may have been cut since.
+    Ok(if got == want { Ok(bytes) } else { Err(got) })
 }
 
 /// The newest checkpoint of a folder that is whole; `None` where there is none at all. One that is damaged is named in the log,

@@ -26,14 +26,13 @@ pub(super) const PARTIAL: &str = ".partial";
 /// [`Contents`] with copies of the tensors, which training does not change any more.
 pub(super) struct Snapshot<H> {
     pub number: u64,
-    pub name: CheckpointName,
     pub files: Vec<TensorFile>,
     pub contents: Contents<H>,
 }
 
 /// Writes a snapshot into `folder` and returns its manifest.
 pub(super) fn save<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> Result<Manifest, CheckpointError> {
-    let path = folder.join(snapshot.name.to_string());
+    let path = folder.join(snapshot.contents.name.to_string());
     let partial = partial_name(&path);
     let written = write_files(&partial, snapshot).and_then(|manifest| {
         disk::point("rename");
@@ -58,7 +57,7 @@ fn write_files<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> io::R
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder)?;
-    let Snapshot { number, name, files, contents } = snapshot;
+    let Snapshot { number, files, contents } = snapshot;
     let mut entries = Vec::new();
     let mut write = |name: &str, bytes: &[u8]| {
         let hash = disk::write_hashed(&folder.join(name), bytes, "checkpoint")?;
@@ -80,8 +79,8 @@ fn write_files<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> io::R
         gradwatch: env!("CARGO_PKG_VERSION").to_owned(),
         libtorch: torch_version().to_owned(),
         number: *number,
-        step: name.step,
-        epoch: name.epoch,
+        step: contents.name.step,
+        epoch: contents.name.epoch,
         elapsed_secs: contents.elapsed_secs,
         saved_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         metrics: contents.metrics.clone(),

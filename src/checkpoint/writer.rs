@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    CheckpointError, CheckpointName, Contents, Manifest, Retention,
+    CheckpointError, Contents, Manifest, Retention,
     contents::TENSOR_FILES,
     kept, list,
     save::{Snapshot, clear_partial, remove, save},
@@ -61,7 +61,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
             for mut snapshot in snapshots {
                 let outcome = save(&folder, &mut snapshot);
                 if let Ok(manifest) = &outcome {
-                    known.push((manifest.clone(), folder.join(snapshot.name.to_string())));
+                    known.push((manifest.clone(), folder.join(snapshot.contents.name.to_string())));
                     retain(&mut known, &retention);
                 }
                 // Nobody listens any more only when the writer drops, which waits for this thread alone.
@@ -98,8 +98,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
             tensors.clear();
         }
         self.number += 1;
-        let name = CheckpointName { step: contents.step, epoch: contents.epoch };
-        let snapshot = Snapshot { number: self.number, name, files, contents };
+        let snapshot = Snapshot { number: self.number, files, contents };
         if let Some(queue) = &self.queue {
             // The thread stays for as long as there is a sender.
             self.is_writing = queue.send(snapshot).is_ok();

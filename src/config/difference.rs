@@ -107,7 +107,11 @@ mod tests {
     #[test]
     fn every_harmless_key_is_one_that_there_is() {
         let mut keys = BTreeMap::new();
-        flatten(config("run.max_steps = 1\nrun.max_minutes = 1").to_toml().parse().unwrap(), "", &mut keys);
+        flatten(
+            config("run.max_steps = 1\nrun.max_minutes = 1\ndata.path = \"images\"").to_toml().parse().unwrap(),
+            "",
+            &mut keys,
+        );
         for pattern in HARMLESS {
             assert!(keys.keys().any(|key| matches(pattern, key)), "{pattern}");
         }

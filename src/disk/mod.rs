@@ -9,13 +9,14 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
 };
 
 pub(crate) use fault::point;
 pub(crate) use json::{exact_rows, nan_from_null};
 pub use tensor_file::{NamedTensors, TensorFile, TensorFileError, copy_named, read_tensors, write_into};
 
-/// Bytes of one write: small enough to be in the cache still when they are hashed, too.
+/// Bytes of one write.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes all bytes. `name` is what a test calls this place to break it, in the middle of the bytes.
@@ -46,16 +47,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new(""))))
 }
 
-/// Writes a new file, syncs it, and returns the BLAKE3 hash of its bytes.
+/// Writes a new file, syncs it, and returns the BLAKE3 hash of its bytes, which is taken meanwhile.
 pub(crate) fn write_hashed(path: &Path, bytes: &[u8], name: &'static str) -> io::Result<blake3::Hash> {
-    let mut file = File::create(path)?;
-    let mut hasher = blake3::Hasher::new();
-    for chunk in bytes.chunks(CHUNK_BYTES) {
-        hasher.update(chunk);
-        write_all(&mut file, chunk, name)?;
-    }
-    file.sync_all()?;
-    Ok(hasher.finalize())
+    let write = || -> io::Result<()> {
+        let mut file = File::create(path)?;
+        bytes.chunks(CHUNK_BYTES).try_for_each(|chunk| write_all(&mut file, chunk, name))?;
+        file.sync_all()
+    };
+    thread::scope(|scope| {
+        let hash = scope.spawn(|| blake3::hash(bytes));
+        write()?;
+        hash.join().map_err(|_| io::Error::other("its hash could not be taken"))
+    })
 }
 
 /// Waits until what was made, renamed or removed in a folder is on the disk.

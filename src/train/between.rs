@@ -15,12 +15,10 @@ use crate::{
 impl State {
     /// Does what is due before the next step, and says whether there is to be none.
     pub(super) fn settle(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
-        let mut is_best = false;
-        if self.is_evaluation_due(self.ending(stop)) {
-            is_best = self.evaluate(stop)?;
-        }
-        // A signal may have cut the evaluation short.
-        let ending = self.ending(stop).or_else(|| self.early_stopping.should_stop().then_some(Ending::EarlyStopping));
+        // Who sends a signal wants the process gone, so that it is not followed by an evaluation.
+        let is_best = stop.signal().is_none() && self.is_evaluation_due() && self.evaluate(stop)?;
+        let ending = stop.signal().map(Ending::Signal).or_else(|| self.ending());
+        let ending = ending.or_else(|| self.early_stopping.should_stop().then_some(Ending::EarlyStopping));
         if self.is_checkpoint_due(ending, is_best) {
             self.save_checkpoint()?;
         }
@@ -28,11 +26,14 @@ impl State {
         Ok(ending)
     }
 
-    fn ending(&self, stop: &StopSignal) -> Option<Ending> {
+    /// Where the run is.
+    pub(super) fn place(&self) -> CheckpointName {
+        CheckpointName { step: self.step, epoch: self.epoch, is_settled: !self.is_evaluation_due() }
+    }
+
+    /// Why the config wants no further step.
+    fn ending(&self) -> Option<Ending> {
         let run = &self.config.run;
-        if let Some(signal) = stop.signal() {
-            return Some(Ending::Signal(signal));
-        }
         let is_over = |minutes: f64| self.elapsed().as_secs_f64() >= minutes * 60.0;
         match self.step {
             0 => None,
@@ -47,18 +48,11 @@ impl State {
         self.next_batch == 0 && self.step > 0
     }
 
-    /// Who sends a signal wants the process gone, so that it is not followed by an evaluation.
-    fn is_evaluation_due(&self, ending: Option<Ending>) -> bool {
+    fn is_evaluation_due(&self) -> bool {
         let config = &self.config.evaluate;
-        let is_due = match ending {
-            Some(Ending::Signal(_)) => false,
-            Some(_) => true,
-            None => {
-                let by_steps = config.every_steps > 0 && self.step > 0 && self.step.is_multiple_of(config.every_steps);
-                by_steps || (self.is_at_epoch_end() && self.epoch.is_multiple_of(config.every_epochs))
-            }
-        };
-        is_due && self.evaluated_at != Some(self.step)
+        let by_steps = config.every_steps > 0 && self.step > 0 && self.step.is_multiple_of(config.every_steps);
+        let by_epochs = self.is_at_epoch_end() && self.epoch.is_multiple_of(config.every_epochs);
+        (by_steps || by_epochs || self.ending().is_some()) && self.evaluated_at != Some(self.step)
     }
 
     /// Looks at the validation images; whether the weights are among the best that checkpoints keep. Where `stop` comes on the
@@ -112,8 +106,7 @@ impl State {
 
     fn is_checkpoint_due(&self, ending: Option<Ending>, is_best: bool) -> bool {
         let config = &self.config.checkpoint;
-        let here = CheckpointName { step: self.step, epoch: self.epoch };
-        if self.checkpoints.is_none() || self.saved_at == Some(here) {
+        if self.checkpoints.is_none() || self.is_saved() {
             return false;
         }
         let is_multiple = |count: u64, every: u64| every > 0 && count.is_multiple_of(every);
@@ -128,10 +121,11 @@ impl State {
             || (config.every_minutes > 0.0 && minutes >= config.every_minutes)
     }
 
-    /// Tells of checkpoints that could not be written. At the end of the run it waits for the last of them.
+    /// Tells of checkpoints that could not be written. It waits for the last one at the end of the run, and for the one before the
+    /// first step: no step is on record that no checkpoint leads to.
     fn hear_of_checkpoints(&mut self, ending: Option<Ending>) -> Result<(), TrainError> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        let finished = if ending.is_some() { checkpoints.finish() } else { checkpoints.finished() };
+        let finished = if ending.is_some() || self.step == 0 { checkpoints.finish() } else { checkpoints.finished() };
         for outcome in finished {
             match outcome {
                 Ok(Manifest { step, epoch, number, .. }) => {

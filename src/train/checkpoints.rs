@@ -63,7 +63,7 @@ impl State {
     pub(super) fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         self.hear_of_last_step()?;
         let contents = self.contents()?;
-        let name = CheckpointName { step: self.step, epoch: self.epoch };
+        let name = contents.name;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.save(contents)?;
             (self.saved_at, self.last_saved) = (Some(name), Instant::now());
@@ -72,7 +72,7 @@ impl State {
     }
 
     /// Puts back what a checkpoint keeps beside the tensors.
-    pub(super) fn take_host(&mut self, host: HostState) {
+    pub(super) fn take_host(&mut self, name: CheckpointName, host: HostState) {
         let HostState { epoch, step, evaluating_secs, elapsed_secs, .. } = host;
         (self.epoch, self.step) = (epoch, step);
         (self.step_at_epoch_start, self.next_batch) = (host.step_at_epoch_start, host.next_batch);
@@ -86,7 +86,7 @@ impl State {
         }
         self.elapsed_before = duration(elapsed_secs);
         self.evaluating = duration(evaluating_secs);
-        self.saved_at = Some(CheckpointName { step, epoch });
+        self.saved_at = Some(name);
     }
 
     fn contents(&self) -> Result<Contents<HostState>, TrainError> {
@@ -102,8 +102,7 @@ impl State {
         let previous = self.gradients.previous_gradient().iter().enumerate();
         training.extend(previous.map(|(index, copy)| (format!("{PREVIOUS}.{index}"), copy.shallow_clone())));
         Ok(Contents {
-            step: self.step,
-            epoch: self.epoch,
+            name: self.place(),
             elapsed_secs: self.elapsed().as_secs_f64(),
             metrics: self
                 .last_validation
@@ -199,6 +198,12 @@ impl Resume {
             tracing::warn!("{} images of this epoch come twice, as its batches have another size", images % new);
         }
         Ok(Self { loaded, changed, host })
+    }
+
+    /// Where in the run it was taken.
+    pub(super) fn name(&self) -> CheckpointName {
+        let name = self.loaded.path.file_name().unwrap_or_default().to_string_lossy();
+        name.parse().unwrap_or_default()
     }
 
     /// The checkpoint.

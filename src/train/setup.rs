@@ -222,7 +222,7 @@ impl Prepared {
             validation,
         };
         if let Some(from) = from {
-            state.take_host(from.host);
+            state.take_host(from.name(), from.host);
         }
         Ok(state)
     }

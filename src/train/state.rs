@@ -131,7 +131,7 @@ impl State {
 
     /// Whether the run can be resumed where it is.
     pub fn is_saved(&self) -> bool {
-        self.saved_at == Some(CheckpointName { step: self.step, epoch: self.epoch })
+        self.saved_at == Some(self.place())
     }
 
     pub(super) fn start_epoch(&mut self) -> Epoch {

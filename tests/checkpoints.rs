@@ -1,0 +1,465 @@
+//! Checkpoints as their user meets them: signals, refusals, damage, disks that fail, and what the program says of them.
+
+mod harness;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use gradwatch::{
+    checkpoint::{Loaded, newest_whole},
+    disk::{NamedTensors, read_tensors},
+};
+use harness::{
+    Outcome, SMALL, Workplace,
+    checkpoints::{assert_same, checkpoints},
+    event_files, last_weights,
+};
+
+const RUN: i32 = 6;
+const PARTIAL: i32 = 9;
+const CHECKPOINT: i32 = 10;
+
+/// [`SMALL`], 18 steps in 2 epochs, with a checkpoint every second step, an average, and moments.
+fn workplace() -> Workplace {
+    let more = "checkpoint = { every_steps = 2, keep_last = 3 }\nema = { decay = 0.5 }\n";
+    Workplace::new(&format!("{}{more}", SMALL.replace("learning_rate = 0.05", "learning_rate = 0.05, momentum = 0.9")))
+}
+
+/// Trains a run up to a step and no further, as a kill would.
+fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
+    let arguments = ["train", "small.toml", "--run-name", name];
+    // The step after the last is not finished.
+    let fault = format!("kill step {}", steps + 1);
+    let status = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap().status;
+    assert_eq!(status.code(), None, "killed");
+    workplace.run_folder(name)
+}
+
+fn resume(workplace: &Workplace, name: &str, more: &[&str]) -> Outcome {
+    workplace.call(&[&["resume", &format!("logs/{name}")], more].concat())
+}
+
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn signals_save_the_run_end_it_with_codes_of_their_own_and_it_goes_on_bit_for_bit() {
+    let workplace = workplace();
+    let settings = ["--set", "run.max_steps=1000", "--set", "run.max_epochs=100000"];
+    let whole = {
+        let call = [&["train", "small.toml", "--run-name", "whole"], &settings[..]].concat();
+        assert_eq!(workplace.call(&call).code, Some(0));
+        workplace.run_folder("whole")
+    };
+    for (name, code) in [("INT", 130), ("TERM", 143), ("USR1", 75)] {
+        let mut child = workplace.start(&[&["train", "small.toml", "--run-name", name], &settings[..]].concat());
+        let run = workplace.run_folder(name);
+        wait_for("steps", || fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines().count() > 20);
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let mut summary = String::new();
+        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
+        assert!(summary.contains(&format!("go on       gradwatch resume logs/{name}\n")), "{summary}");
+        let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let last = lines.lines().last().unwrap();
+        let step = serde_json::from_str::<serde_json::Value>(last).unwrap()["step"].as_u64().unwrap();
+        let newest = newest_whole(&run.join("checkpoints")).unwrap().unwrap();
+        assert!(newest.manifest.step > step || last.contains("evaluation"), "{step} {:?}", newest.path);
+        let outcome = resume(&workplace, name, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert_same(&run, &whole, name);
+    }
+}
+
+#[test]
+fn a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole() {
+    let workplace = workplace();
+    let mut child = workplace.start(&["train", "small.toml", "--run-name", "run", "--set", "run.max_epochs=100000"]);
+    let run = workplace.run_folder("run");
+    wait_for("checkpoints", || run.exists() && checkpoints(&run).len() > 2);
+    // Both arrive before the program can do anything in between.
+    for name in ["STOP", "INT", "TERM", "CONT"] {
+        signal(&child, name);
+    }
+    assert!(matches!(child.wait().unwrap().code(), Some(130 | 143)));
+    let mut summary = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
+    assert_eq!(summary, "", "nothing was done any more");
+    assert!(newest_whole(&run.join("checkpoints")).unwrap().is_some());
+}
+
+#[test]
+fn a_finished_run_goes_on_when_it_is_given_more() {
+    let workplace = workplace();
+    let longer = workplace.train("longer", &["run.max_epochs=4", "schedule.name=constant"]);
+    let run = workplace.train("run", &["schedule.name=constant"]);
+    // Without more it says what it has said, and does nothing.
+    let again = resume(&workplace, "run", &[]);
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert!(again.stdout.contains("18 steps"), "{again:#?}");
+    let outcome = resume(&workplace, "run", &["--set", "run.max_epochs=4"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stderr.contains("from here on run.max_epochs = 4 (was 2)"), "{outcome:#?}");
+    assert_eq!(last_weights(&run), last_weights(&longer));
+}
+
+#[test]
+fn another_experiment_is_refused_by_its_keys_unless_they_are_allowed() {
+    let workplace = workplace();
+    begin(&workplace, "run", 6);
+    let change = [
+        "--set",
+        "optimizer.learning_rate=0.01",
+        "--set",
+        "loss.label_smoothing=0.1",
+        "--set",
+        "monitor.every_steps=2",
+    ];
+    let refused = resume(&workplace, "run", &change);
+    assert_eq!(refused.code, Some(CHECKPOINT), "{refused:#?}");
+    let want = "is of another experiment: loss.label_smoothing = 0.1 (was 0.0); optimizer.learning_rate = 0.01 (was 0.05); \
+                take these keys back, or permit each: --allow-change loss.label_smoothing --allow-change \
+                optimizer.learning_rate\n";
+    assert!(refused.stderr.contains(want), "{refused:#?}");
+    let allowed = ["--allow-change", "optimizer.*", "--allow-change", "loss.label_smoothing"];
+    let outcome = resume(&workplace, "run", &[&change[..], &allowed].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("from here on loss.label_smoothing = 0.1 (was 0.0), as --allow-change permits"),
+        "{outcome:#?}"
+    );
+}
+
+#[test]
+fn a_model_of_another_size_does_not_fit_and_an_optimizer_of_another_kind_begins_anew() {
+    let workplace = workplace();
+    let run = begin(&workplace, "run", 6);
+    let before: Vec<Vec<u8>> = event_files(&run).iter().map(|file| fs::read(file).unwrap()).collect();
+    let wider = resume(&workplace, "run", &["--set", "model.width=8", "--allow-change", "model.width"]);
+    assert_eq!(wider.code, Some(CHECKPOINT), "{wider:#?}");
+    assert!(wider.stderr.contains("model.safetensors: missing none; unexpected none; different "), "{wider:#?}");
+    let after: Vec<Vec<u8>> = event_files(&run).iter().map(|file| fs::read(file).unwrap()).collect();
+    assert_eq!(before, after, "a run that is refused keeps its files");
+    let adamw = ["--set", "optimizer.name=adamw", "--set", "ema.decay=0", "--allow-change", "optimizer.*"];
+    let outcome = resume(&workplace, "run", &[&adamw[..], &["--allow-change", "ema.decay"]].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stderr.contains("what optimizer remembers begins anew"), "{outcome:#?}");
+}
+
+#[test]
+fn an_average_that_is_new_begins_with_the_weights_of_the_checkpoint() {
+    let workplace = workplace();
+    let arguments = ["train", "small.toml", "--run-name", "run", "--set", "ema.decay=0", "--max-steps", "6"];
+    assert_eq!(workplace.call(&arguments).code, Some(0));
+    let run = workplace.run_folder("run");
+    let weights = last_weights(&run);
+    // A decay near 1 and no step: the average is what it began with.
+    let ema = ["--set", "ema={decay=0.5, warmup=false}", "--allow-change", "ema.*"];
+    assert_eq!(resume(&workplace, "run", &ema).code, Some(0));
+    assert_eq!(fs::read(run.join("weights/last_ema.safetensors")).unwrap(), weights);
+}
+
+#[test]
+fn other_images_are_refused() {
+    let workplace = workplace();
+    begin(&workplace, "run", 6);
+    let outcome = resume(&workplace, "run", &["--set", "data.samples=400", "--allow-change", "data.samples"]);
+    assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("the checkpoint is of other images: got 360 + 40 images of 4 classes"),
+        "{outcome:#?}"
+    );
+    assert!(outcome.stderr.contains("want 268 + 32 images"), "{outcome:#?}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_put_aside_and_the_one_before_is_used() {
+    let workplace = workplace();
+    let whole = workplace.train("whole", &[]);
+    let damages: [(&str, &str, &dyn Fn(&Path)); 4] = [
+        ("flipped", "model.safetensors: got BLAKE3", &|newest| {
+            let path = newest.join("model.safetensors");
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }),
+        ("cut", "optimizer.safetensors: got ", &|newest| {
+            let path = newest.join("optimizer.safetensors");
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        }),
+        ("missing", "host.json: No such file", &|newest| fs::remove_file(newest.join("host.json")).unwrap()),
+        ("manifest", "manifest.json: ", &|newest| fs::write(newest.join("manifest.json"), "{}").unwrap()),
+    ];
+    for (name, words, damage) in damages {
+        let run = begin(&workplace, name, 7);
+        let newest = checkpoints(&run).pop().unwrap();
+        damage(&newest);
+        let listed = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
+        assert_eq!(listed.code, Some(CHECKPOINT), "{listed:#?}");
+        assert!(listed.stdout.contains(words), "{listed:#?}");
+        let outcome = resume(&workplace, name, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert!(outcome.stderr.contains(words) && outcome.stderr.contains("the one before is tried"), "{outcome:#?}");
+        let aside = format!("checkpoints/damaged-{}", newest.file_name().unwrap().to_string_lossy());
+        assert!(run.join(aside).exists());
+        assert_same(&run, &whole, name);
+    }
+}
+
+#[test]
+fn a_run_without_a_whole_checkpoint_does_not_go_on_and_keeps_its_files() {
+    let workplace = workplace();
+    let run = begin(&workplace, "run", 6);
+    for checkpoint in checkpoints(&run) {
+        fs::write(checkpoint.join("manifest.json"), "").unwrap();
+    }
+    let metrics = fs::read(run.join("metrics.jsonl")).unwrap();
+    let outcome = resume(&workplace, "run", &[]);
+    assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
+    assert!(outcome.stderr.contains("none of 3 checkpoint(s) is whole"), "{outcome:#?}");
+    // Nor does a requeued job begin it anew over what it has done.
+    let auto = workplace.call(&["train", "small.toml", "--run-name", "run", "--resume", "auto"]);
+    assert_eq!(auto.code, Some(CHECKPOINT), "{auto:#?}");
+    assert!(auto.stderr.contains("logs/run holds steps and no checkpoint"), "{auto:#?}");
+    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
+}
+
+#[test]
+fn what_is_no_run_is_refused_and_left_alone() {
+    let workplace = workplace();
+    fs::create_dir_all(workplace.path().join("logs/other")).unwrap();
+    fs::write(workplace.path().join("logs/other/notes"), "").unwrap();
+    for (arguments, words) in [
+        (vec!["resume", "logs/nothing"], "logs/nothing holds no run: the folder is missing"),
+        (vec!["resume", "logs/other"], "logs/other holds no run: config.toml is missing"),
+        (vec!["checkpoints", "logs/other"], "logs/other holds no run: config.toml is missing"),
+        (vec!["train", "small.toml", "--run-name", "other", "--resume", "auto"], "logs/other holds no run"),
+    ] {
+        let outcome = workplace.call(&arguments);
+        assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
+        assert!(outcome.stderr.contains(words), "{outcome:#?}");
+    }
+    assert_eq!(fs::read_dir(workplace.path().join("logs/other")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_second_process_on_a_run_is_refused_and_a_dead_one_is_not_in_the_way() {
+    let workplace = workplace();
+    let mut child = workplace.start(&["train", "small.toml", "--run-name", "run", "--set", "run.max_epochs=100000"]);
+    let run = workplace.run_folder("run");
+    wait_for("steps", || run.join("metrics.jsonl").exists() && !checkpoints(&run).is_empty());
+    let refused = resume(&workplace, "run", &[]);
+    assert_eq!(refused.code, Some(RUN), "{refused:#?}");
+    assert!(refused.stderr.contains(&format!("logs/run is in use by process {} on ", child.id())), "{refused:#?}");
+    // Looking is allowed.
+    assert_eq!(workplace.call(&["checkpoints", "logs/run"]).code, Some(0));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let outcome = resume(&workplace, "run", &["--max-steps", "1"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+}
+
+#[test]
+fn auto_starts_a_run_and_goes_on_with_it_by_the_config_s_name() {
+    let workplace = workplace();
+    let auto = ["train", "small.toml", "--resume", "auto"];
+    let status = workplace.command(&auto).env("GRADWATCH_FAULT", "kill step 5").output().unwrap().status;
+    assert_eq!(status.code(), None);
+    let outcome = workplace.call(&auto);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stderr.contains("goes on from logs/small/checkpoints/epoch-0000-step-0000000"), "{outcome:#?}");
+    assert_same(&workplace.run_folder("small"), &workplace.train("whole", &[]), "auto");
+}
+
+#[test]
+fn the_clock_may_go_backwards() {
+    let workplace = workplace();
+    let run = begin(&workplace, "run", 6);
+    let file = event_files(&run).pop().unwrap();
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let secs = name.split('.').nth(3).unwrap();
+    fs::rename(&file, run.join(name.replace(secs, "4000000000"))).unwrap();
+    // The checkpoint knows its file by the name it had.
+    let error = resume(&workplace, "run", &[]);
+    assert_eq!(error.code, Some(0), "{error:#?}");
+    assert!(error.stderr.contains(&format!("{name} is gone")), "{error:#?}");
+    assert_eq!(event_files(&run).len(), 1);
+}
+
+fn steps_of(run: &Path) -> Vec<u64> {
+    let step = |path: &PathBuf| Loaded::read(path).unwrap().manifest.step;
+    checkpoints(run).iter().map(step).collect()
+}
+
+#[test]
+fn the_last_the_best_and_every_so_many_th_stay_and_nothing_else_goes() {
+    let workplace = workplace();
+    let settings = ["checkpoint={every_epochs=0, every_steps=4, keep_last=2, keep_best=0, keep_every=3}"];
+    let run = workplace.train("run", &settings);
+    // Taken at 0, 4, 8, 12, 16 and at the end: the third and the sixth, and the last two.
+    assert_eq!(steps_of(&run), [8, 16, 18]);
+    let best = workplace.train("best", &["checkpoint={every_epochs=9, keep_last=1, keep_best=1, metric=\"loss\"}"]);
+    let figures: Vec<f64> =
+        checkpoints(&best).iter().map(|path| Loaded::read(path).unwrap().manifest.metrics["loss"]).collect();
+    let lines = fs::read_to_string(best.join("metrics.jsonl")).unwrap();
+    let evaluations = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let losses = evaluations.filter_map(|line| line["validation"]["loss"].as_f64());
+    assert!(figures.contains(&losses.fold(f64::INFINITY, f64::min)));
+    // A note that the user left in a checkpoint is not for the program to remove, nor is the folder around it.
+    let kept = workplace.train("kept", &["run.max_steps=2", "schedule.name=constant"]);
+    fs::write(checkpoints(&kept)[0].join("note"), "mine").unwrap();
+    let outcome = resume(&workplace, "kept", &["--set", "run.max_steps=18"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stderr.contains("an old checkpoint stays"), "{outcome:#?}");
+    let notes = fs::read_dir(kept.join("checkpoints"))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().join("note").exists());
+    assert_eq!(notes.count(), 1);
+}
+
+#[test]
+fn without_checkpoints_none_are_taken() {
+    let workplace = workplace();
+    let run = workplace.train("run", &["checkpoint={every_epochs=0}"]);
+    assert!(!run.join("checkpoints").exists());
+    let outcome = resume(&workplace, "run", &[]);
+    assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
+    assert!(outcome.stderr.contains("holds steps and no checkpoint"), "{outcome:#?}");
+}
+
+fn values(bytes: &[u8]) -> Vec<(String, Vec<f64>)> {
+    let mut tensors: NamedTensors = read_tensors(bytes).unwrap();
+    tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let flat = |tensor: &tch::Tensor| Vec::try_from(tensor.flatten(0, -1).to_kind(tch::Kind::Double)).unwrap();
+    tensors.iter().map(|(name, tensor)| (name.clone(), flat(tensor))).collect()
+}
+
+#[test]
+fn weights_alone_are_exported_of_any_step_and_averaged() {
+    let workplace = workplace();
+    let run = workplace.train("run", &[]);
+    let export = |more: &[&str]| {
+        let file = workplace.path().join("out.safetensors");
+        let call = [&["checkpoints", "logs/run", "--export", "out.safetensors"], more].concat();
+        let outcome = workplace.call(&call);
+        (outcome, fs::read(&file).unwrap_or_default())
+    };
+    let (outcome, bytes) = export(&[]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stdout.contains("out.safetensors: 14 tensors, weights at step 18"), "{outcome:#?}");
+    assert_eq!(values(&bytes), values(&last_weights(&run)));
+    let (_, bytes) = export(&["--ema"]);
+    assert_eq!(values(&bytes), values(&fs::read(run.join("weights/last_ema.safetensors")).unwrap()));
+
+    let sets: Vec<_> = checkpoints(&run)
+        .iter()
+        .rev()
+        .take(3)
+        .map(|path| values(&fs::read(path.join("model.safetensors")).unwrap()))
+        .collect();
+    let (_, bytes) = export(&["--average", "3"]);
+    for (index, (name, means)) in values(&bytes).into_iter().enumerate() {
+        for (at, mean) in means.into_iter().enumerate() {
+            let of_sets: Vec<f64> = sets.iter().map(|set| set[index].1[at]).collect();
+            // Counters are those of the newest.
+            let want = if name.ends_with("num_batches_tracked") {
+                of_sets[0]
+            } else {
+                f64::from((of_sets.iter().rev().sum::<f64>() / 3.0) as f32)
+            };
+            assert!((mean - want).abs() <= f64::from(f32::EPSILON) * want.abs(), "{name}[{at}]: {mean} {want}");
+        }
+    }
+    let (missing, _) = export(&["--step", "5"]);
+    assert!(missing.stderr.contains("no checkpoint is of step 5; there are "), "{missing:#?}");
+    let (many, _) = export(&["--average", "99"]);
+    assert!(many.stderr.contains("99 checkpoint(s) are wanted, and there are "), "{many:#?}");
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_checkpoints_and_not_the_run_unless_it_is_to_stop() {
+    let workplace = workplace();
+    let whole = workplace.train("whole", &[]);
+    // Room for the first few checkpoints; a run of 18 steps writes some 400 kB.
+    for (name, on_error, code) in [("goes_on", "continue", PARTIAL), ("stops", "stop", CHECKPOINT)] {
+        let setting = format!("checkpoint.on_error={on_error}");
+        let arguments = ["train", "small.toml", "--run-name", name, "--set", &setting];
+        let output = workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(seen) if seen == code || seen == 5), "{stderr}");
+        assert!(stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are whole"), "{stderr}");
+        assert_eq!(stderr.contains("epoch 2/2"), on_error == "continue", "{stderr}");
+        let run = workplace.run_folder(name);
+        let verified = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
+        assert_eq!(verified.code, Some(0), "{verified:#?}");
+        let rest: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(rest.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{rest:?}");
+        // With room again it goes on from there to the same end.
+        let outcome = resume(&workplace, name, &["--set", "checkpoint.on_error=continue"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert_eq!(last_weights(&run), last_weights(&whole));
+    }
+}
+
+/// Makes what lies below a folder unchangeable, for root too, and back.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// A small disk of its own where that can be had, which it can for root; else the folder.
+    fn prepare(folder: &Path) -> (Self, bool) {
+        fs::create_dir_all(folder).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(folder).output();
+        (Self(folder.to_owned()), mounted.is_ok_and(|output| output.status.success()))
+    }
+
+    fn set(&self, is_mounted: bool, mode: &str, permissions: &str) {
+        let mut command = if is_mounted {
+            let mut command = Command::new("mount");
+            command.args(["-o", &format!("remount,{mode}")]);
+            command
+        } else {
+            let mut command = Command::new("chmod");
+            command.args(["-R", permissions]);
+            command
+        };
+        assert!(command.arg(&self.0).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_folder_that_becomes_read_only_costs_nothing_that_was_whole() {
+    let workplace = workplace();
+    let logs = workplace.path().join("logs");
+    let (frozen, is_mounted) = Frozen::prepare(&logs);
+    begin(&workplace, "run", 7);
+    frozen.set(is_mounted, "ro", "a-w");
+    let outcome = resume(&workplace, "run", &[]);
+    let listed = workplace.call(&["checkpoints", "logs/run", "--verify"]);
+    frozen.set(is_mounted, "rw", "u+w");
+    let again = resume(&workplace, "run", &[]);
+    let weights = last_weights(&workplace.run_folder("run"));
+    if is_mounted {
+        assert!(Command::new("umount").arg(&logs).status().unwrap().success());
+    }
+    assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
+    assert!(outcome.stderr.contains("logs/run/run.lock cannot be created: "), "{outcome:#?}");
+    assert_eq!(listed.code, Some(0), "{listed:#?}");
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert_eq!(weights, last_weights(&workplace.train("whole", &[])));
+}
