@@ -190,7 +190,8 @@ fn other_images_are_refused() {
 fn a_damaged_checkpoint_is_named_put_aside_and_the_one_before_is_used() {
     let workplace = workplace();
     let whole = workplace.train("whole", &[]);
-    let damages: [(&str, &str, &dyn Fn(&Path)); 4] = [
+    type Damage<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
+    let damages: [Damage; 4] = [
         ("flipped", "model.safetensors: got BLAKE3", &|newest| {
             let path = newest.join("model.safetensors");
             let mut bytes = fs::read(&path).unwrap();

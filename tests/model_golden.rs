@@ -265,7 +265,7 @@ fn torchvision_loads_a_file_of_weights_and_answers_alike() {
     tch::manual_seed(3);
     let network = resnet18(SIDE);
     // Moves the running statistics away from where they begin.
-    network.forward(&Tensor::randn([4, 3, SIDE, SIDE], (Kind::Float, Device::Cpu)), &Pass::training()).unwrap();
+    let _ = network.forward(&Tensor::randn([4, 3, SIDE, SIDE], (Kind::Float, Device::Cpu)), &Pass::training()).unwrap();
     model::weights::save(&network.parameters, &weights).unwrap();
     let pixels = 2 * 3 * SIDE * SIDE;
     let images = Tensor::linspace(-1, 1, pixels, (Kind::Float, Device::Cpu)).reshape([2, 3, SIDE, SIDE]);

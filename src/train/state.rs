@@ -83,7 +83,7 @@ pub struct State {
     pub epoch: u64,
     /// Optimizer steps that were taken or skipped.
     pub step: u64,
-    /// Steps that were taken, as of the last but one.
+    /// Steps that were taken, as of the last but one; between two steps, once a checkpoint was saved, of all.
     pub taken_steps: u64,
     /// Steps that were skipped because a gradient was not finite, as of the last reading.
     pub skipped_steps: u64,
