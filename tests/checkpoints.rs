@@ -3,6 +3,7 @@
 mod harness;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -14,34 +15,12 @@ use gradwatch::{
     disk::{NamedTensors, read_tensors},
 };
 use harness::{
-    Outcome, SMALL, Workplace,
-    checkpoints::{assert_same, checkpoints},
+    checkpoints::{assert_same, begin, checkpoints, resume, workplace},
     event_files, last_weights,
 };
 
 const RUN: i32 = 6;
-const PARTIAL: i32 = 9;
 const CHECKPOINT: i32 = 10;
-
-/// [`SMALL`], 18 steps in 2 epochs, with a checkpoint every second step, an average, and moments.
-fn workplace() -> Workplace {
-    let more = "checkpoint = { every_steps = 2, keep_last = 3 }\nema = { decay = 0.5 }\n";
-    Workplace::new(&format!("{}{more}", SMALL.replace("learning_rate = 0.05", "learning_rate = 0.05, momentum = 0.9")))
-}
-
-/// Trains a run up to a step and no further, as a kill would.
-fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
-    let arguments = ["train", "small.toml", "--run-name", name];
-    // The step after the last is not finished.
-    let fault = format!("kill step {}", steps + 1);
-    let status = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap().status;
-    assert_eq!(status.code(), None, "killed");
-    workplace.run_folder(name)
-}
-
-fn resume(workplace: &Workplace, name: &str, more: &[&str]) -> Outcome {
-    workplace.call(&[&["resume", &format!("logs/{name}")], more].concat())
-}
 
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -88,18 +67,22 @@ fn signals_save_the_run_end_it_with_codes_of_their_own_and_it_goes_on_bit_for_bi
 #[test]
 fn a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole() {
     let workplace = workplace();
-    let mut child = workplace.start(&["train", "small.toml", "--run-name", "run", "--set", "run.max_epochs=100000"]);
-    let run = workplace.run_folder("run");
-    wait_for("checkpoints", || run.exists() && checkpoints(&run).len() > 2);
-    // Both arrive before the program can do anything in between.
-    for name in ["STOP", "INT", "TERM", "CONT"] {
-        signal(&child, name);
-    }
-    assert!(matches!(child.wait().unwrap().code(), Some(130 | 143)));
-    let mut summary = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
-    assert_eq!(summary, "", "nothing was done any more");
-    assert!(newest_whole(&run.join("checkpoints")).unwrap().is_some());
+    let leaves_at_once = |name: &str| {
+        let mut child = workplace.start(&["train", "small.toml", "--run-name", name, "--set", "run.max_epochs=100000"]);
+        let run = workplace.run_folder(name);
+        wait_for("checkpoints", || run.exists() && checkpoints(&run).len() > 2);
+        // Both arrive before the program can do anything in between.
+        for name in ["STOP", "INT", "TERM", "CONT"] {
+            signal(&child, name);
+        }
+        assert!(matches!(child.wait().unwrap().code(), Some(130 | 143)));
+        assert!(newest_whole(&run.join("checkpoints")).unwrap().is_some());
+        let mut summary = String::new();
+        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
+        summary.is_empty()
+    };
+    // The system may hand the two to two threads at the same time, each of which is then the first.
+    assert!((0..5).any(|attempt| leaves_at_once(&format!("run{attempt}"))));
 }
 
 #[test]
@@ -237,7 +220,7 @@ fn a_run_without_a_whole_checkpoint_does_not_go_on_and_keeps_its_files() {
     // Nor does a requeued job begin it anew over what it has done.
     let auto = workplace.call(&["train", "small.toml", "--run-name", "run", "--resume", "auto"]);
     assert_eq!(auto.code, Some(CHECKPOINT), "{auto:#?}");
-    assert!(auto.stderr.contains("logs/run holds steps and no checkpoint"), "{auto:#?}");
+    assert!(auto.stderr.contains("logs/run has no checkpoint to go on from"), "{auto:#?}");
     assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
@@ -288,21 +271,6 @@ fn auto_starts_a_run_and_goes_on_with_it_by_the_config_s_name() {
     assert_same(&workplace.run_folder("small"), &workplace.train("whole", &[]), "auto");
 }
 
-#[test]
-fn the_clock_may_go_backwards() {
-    let workplace = workplace();
-    let run = begin(&workplace, "run", 6);
-    let file = event_files(&run).pop().unwrap();
-    let name = file.file_name().unwrap().to_string_lossy().into_owned();
-    let secs = name.split('.').nth(3).unwrap();
-    fs::rename(&file, run.join(name.replace(secs, "4000000000"))).unwrap();
-    // The checkpoint knows its file by the name it had.
-    let error = resume(&workplace, "run", &[]);
-    assert_eq!(error.code, Some(0), "{error:#?}");
-    assert!(error.stderr.contains(&format!("{name} is gone")), "{error:#?}");
-    assert_eq!(event_files(&run).len(), 1);
-}
-
 fn steps_of(run: &Path) -> Vec<u64> {
     let step = |path: &PathBuf| Loaded::read(path).unwrap().manifest.step;
     checkpoints(run).iter().map(step).collect()
@@ -328,6 +296,7 @@ fn the_last_the_best_and_every_so_many_th_stay_and_nothing_else_goes() {
     let outcome = resume(&workplace, "kept", &["--set", "run.max_steps=18"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(outcome.stderr.contains("an old checkpoint stays"), "{outcome:#?}");
+    assert_eq!(resume(&workplace, "kept", &[]).code, Some(0));
     let notes = fs::read_dir(kept.join("checkpoints"))
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().path().join("note").exists());
@@ -341,7 +310,7 @@ fn without_checkpoints_none_are_taken() {
     assert!(!run.join("checkpoints").exists());
     let outcome = resume(&workplace, "run", &[]);
     assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
-    assert!(outcome.stderr.contains("holds steps and no checkpoint"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("has no checkpoint to go on from"), "{outcome:#?}");
 }
 
 fn values(bytes: &[u8]) -> Vec<(String, Vec<f64>)> {
@@ -368,13 +337,13 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
     let (_, bytes) = export(&["--ema"]);
     assert_eq!(values(&bytes), values(&fs::read(run.join("weights/last_ema.safetensors")).unwrap()));
 
-    let sets: Vec<_> = checkpoints(&run)
-        .iter()
-        .rev()
-        .take(3)
-        .map(|path| values(&fs::read(path.join("model.safetensors")).unwrap()))
-        .collect();
-    let (_, bytes) = export(&["--average", "3"]);
+    // The end of an epoch has the weights of the step before it.
+    let mut of_steps: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    of_steps.extend(steps_of(&run).into_iter().zip(checkpoints(&run)));
+    let read = |path: &PathBuf| values(&fs::read(path.join("model.safetensors")).unwrap());
+    let sets: Vec<_> = of_steps.values().rev().take(2).map(read).collect();
+    assert_eq!(sets.len(), 2);
+    let (_, bytes) = export(&["--average", "2"]);
     for (index, (name, means)) in values(&bytes).into_iter().enumerate() {
         for (at, mean) in means.into_iter().enumerate() {
             let of_sets: Vec<f64> = sets.iter().map(|set| set[index].1[at]).collect();
@@ -382,7 +351,7 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
             let want = if name.ends_with("num_batches_tracked") {
                 of_sets[0]
             } else {
-                f64::from((of_sets.iter().rev().sum::<f64>() / 3.0) as f32)
+                f64::from((of_sets.iter().rev().sum::<f64>() / 2.0) as f32)
             };
             assert!((mean - want).abs() <= f64::from(f32::EPSILON) * want.abs(), "{name}[{at}]: {mean} {want}");
         }
@@ -394,73 +363,44 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
 }
 
 #[test]
-fn a_disk_that_fills_up_costs_checkpoints_and_not_the_run_unless_it_is_to_stop() {
+fn an_evaluation_that_a_resumed_run_makes_up_for_is_in_its_checkpoint() {
     let workplace = workplace();
-    let whole = workplace.train("whole", &[]);
-    // Room for the first few checkpoints; a run of 18 steps writes some 400 kB.
-    for (name, on_error, code) in [("goes_on", "continue", PARTIAL), ("stops", "stop", CHECKPOINT)] {
-        let setting = format!("checkpoint.on_error={on_error}");
-        let arguments = ["train", "small.toml", "--run-name", name, "--set", &setting];
-        let output = workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000").output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(matches!(output.status.code(), Some(seen) if seen == code || seen == 5), "{stderr}");
-        assert!(stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are whole"), "{stderr}");
-        assert_eq!(stderr.contains("epoch 2/2"), on_error == "continue", "{stderr}");
-        let run = workplace.run_folder(name);
-        let verified = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
-        assert_eq!(verified.code, Some(0), "{verified:#?}");
-        let rest: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(rest.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{rest:?}");
-        // With room again it goes on from there to the same end.
-        let outcome = resume(&workplace, name, &["--set", "checkpoint.on_error=continue"]);
-        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-        assert_eq!(last_weights(&run), last_weights(&whole));
-    }
-}
-
-/// Makes what lies below a folder unchangeable, for root too, and back.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    /// A small disk of its own where that can be had, which it can for root; else the folder.
-    fn prepare(folder: &Path) -> (Self, bool) {
-        fs::create_dir_all(folder).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(folder).output();
-        (Self(folder.to_owned()), mounted.is_ok_and(|output| output.status.success()))
-    }
-
-    fn set(&self, is_mounted: bool, mode: &str, permissions: &str) {
-        let mut command = if is_mounted {
-            let mut command = Command::new("mount");
-            command.args(["-o", &format!("remount,{mode}")]);
-            command
-        } else {
-            let mut command = Command::new("chmod");
-            command.args(["-R", permissions]);
-            command
-        };
-        assert!(command.arg(&self.0).status().unwrap().success());
-    }
+    begin(&workplace, "run", 6);
+    // It is not to take another step, only to evaluate where it is.
+    let outcome = resume(&workplace, "run", &["--max-steps", "1"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let run = workplace.run_folder("run");
+    let newest = newest_whole(&run.join("checkpoints")).unwrap().unwrap();
+    assert!(newest.manifest.metrics.contains_key("accuracy"), "{:?}", newest.manifest);
+    let left = fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| name.to_string_lossy().starts_with("epoch-")));
 }
 
 #[test]
-fn a_folder_that_becomes_read_only_costs_nothing_that_was_whole() {
+fn a_loss_that_is_not_finite_leaves_checkpoints_whole() {
     let workplace = workplace();
-    let logs = workplace.path().join("logs");
-    let (frozen, is_mounted) = Frozen::prepare(&logs);
-    begin(&workplace, "run", 7);
-    frozen.set(is_mounted, "ro", "a-w");
-    let outcome = resume(&workplace, "run", &[]);
-    let listed = workplace.call(&["checkpoints", "logs/run", "--verify"]);
-    frozen.set(is_mounted, "rw", "u+w");
-    let again = resume(&workplace, "run", &[]);
-    let weights = last_weights(&workplace.run_folder("run"));
-    if is_mounted {
-        assert!(Command::new("umount").arg(&logs).status().unwrap().success());
-    }
-    assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
-    assert!(outcome.stderr.contains("logs/run/run.lock cannot be created: "), "{outcome:#?}");
-    assert_eq!(listed.code, Some(0), "{listed:#?}");
-    assert_eq!(again.code, Some(0), "{again:#?}");
-    assert_eq!(weights, last_weights(&workplace.train("whole", &[])));
+    // A rate that makes the logits overflow, so that the validation loss is infinite or NaN.
+    let settings = ["optimizer.learning_rate=1e30", "clipping.mode=none", "schedule.name=constant", "run.max_epochs=1"];
+    let mut arguments = vec!["train", "small.toml", "--run-name", "run", "--set", "optimizer.max_skipped_steps=1000"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let outcome = workplace.call(&arguments);
+    assert!(
+        outcome.stderr.contains("validation loss inf") || outcome.stderr.contains("validation loss NaN"),
+        "{outcome:#?}"
+    );
+    let verified = workplace.call(&["checkpoints", "logs/run", "--verify"]);
+    assert_eq!(verified.code, Some(0), "{verified:#?}");
+    assert_eq!(resume(&workplace, "run", &["--set", "run.max_epochs=2"]).code, Some(0));
+}
+
+#[test]
+fn another_metric_begins_with_nothing_that_is_the_best() {
+    let workplace = workplace();
+    workplace.train("run", &["schedule.name=constant"]);
+    let more = ["--set", "run.max_epochs=3", "--set", "evaluate.metric=loss", "--set", "checkpoint.metric=loss"];
+    let outcome = resume(&workplace, "run", &more);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    // Of the losses it is the first, and so the best so far.
+    assert!(outcome.stderr.contains("(best so far)"), "{outcome:#?}");
+    assert!(outcome.stdout.contains("best        loss "), "{outcome:#?}");
 }

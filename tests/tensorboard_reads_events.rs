@@ -186,10 +186,10 @@ fn a_layout_is_what_the_custom_scalars_plugin_reads() {
     assert_eq!((&stored[0]["plugin_tag"], &stored[0]["layout"]), (&Layout::TAG.into(), &want));
 }
 
-/// The steps of every scalar and histogram, in the order in which TensorBoard has them.
+/// The steps of everything but the config, in the order in which TensorBoard has them.
 fn steps_by_tag(run: &Path) -> BTreeMap<String, Vec<u64>> {
     let mut steps: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for seen in read(run).into_iter().filter(|seen| seen["kind"] == "scalar" || seen["kind"] == "histogram") {
+    for seen in read(run).into_iter().filter(|seen| seen["kind"] != "dashboard" && seen["tag"] != "config") {
         steps.entry(seen["tag"].to_string()).or_default().push(seen["step"].as_u64().unwrap());
     }
     steps
@@ -200,13 +200,26 @@ fn a_run_that_was_killed_and_resumed_shows_each_step_once_and_in_order() {
     let workplace = Workplace::new(&format!("{SMALL}checkpoint = {{ every_steps = 4 }}\n"));
     let whole = steps_by_tag(&workplace.train("whole", &[]));
     assert_eq!(whole["\"loss/step\""], (0..18).collect::<Vec<u64>>());
-    // In the middle of a write of events, in a step, and while the logs are cut back.
-    for fault in ["kill events 9", "kill step 7", "kill cut 1", ""] {
-        let mut session = workplace.command(&["train", "small.toml", "--run-name", "run", "--resume", "auto"]);
-        let output = session.env("GRADWATCH_FAULT", fault).output().unwrap();
-        assert_eq!(output.status.success(), fault.is_empty(), "{fault}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(whole["\"accuracy/validation\""], [9, 18]);
+    // Before the first step, in the middle of a write of events, after a checkpoint, while the logs are cut back; and, where
+    // checkpoints are taken at evaluations alone, right after one.
+    let ways: [(&str, &[&str], &str); 2] = [
+        ("often", &["kill lines 1", "kill events 9", "kill renamed 3", "kill cut 1", ""], "checkpoint.every_steps=4"),
+        ("epochs", &["kill renamed 2", ""], "checkpoint.every_steps=0"),
+    ];
+    for (name, faults, setting) in ways {
+        for fault in faults {
+            let arguments = ["train", "small.toml", "--run-name", name, "--resume", "auto", "--set", setting];
+            let output = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap();
+            assert_eq!(
+                output.status.success(),
+                fault.is_empty(),
+                "{fault}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        let run = workplace.run_folder(name);
+        assert!(harness::event_files(&run).len() > 1);
+        assert_eq!(steps_by_tag(&run), whole, "{name}");
     }
-    let run = workplace.run_folder("run");
-    assert!(harness::event_files(&run).len() > 1);
-    assert_eq!(steps_by_tag(&run), whole);
 }

@@ -140,10 +140,13 @@ impl Manifest {
     }
 }
 
+/// The system's number for a block of a disk that does not read.
+const EIO: i32 = 5;
+
 /// Whether an error says that a file is not what it was, and not merely out of reach.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, UnexpectedEof};
-    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof)
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof) || error.raw_os_error() == Some(EIO)
 }
 
 #[cfg(test)]
@@ -161,7 +164,7 @@ pub(super) mod tests {
             elapsed_secs: 0.1,
             saved_at: "2026-01-02T03:04:05Z".into(),
             metrics: accuracy.map(|accuracy| ("accuracy".to_owned(), accuracy)).into_iter().collect(),
-            logs: vec![LogPosition { file: "metrics.jsonl".into(), bytes: 7 }],
+            logs: vec![LogPosition { file: "metrics.jsonl".into(), bytes: 7, is_incomplete: false }],
             files: vec![FileEntry { name: "model.safetensors".into(), bytes: 8, blake3: "00".into() }],
         }
     }

@@ -98,8 +98,11 @@ pub enum CheckpointError {
         /// How many there are.
         count: usize,
     },
-    /// A run has taken steps and has no checkpoint of them.
-    #[error("{} holds steps and no checkpoint, so it cannot go on; choose another --run-name, or move it away", run.display())]
+    /// A run has no checkpoint to go on from.
+    #[error(
+        "{} has no checkpoint to go on from: its checkpoints are off, gone, or it was killed before its first step; start it \
+         under another --run-name, or with gradwatch train --resume auto where it holds no step yet", run.display()
+    )]
     Missing {
         /// The run's folder.
         run: PathBuf,
@@ -117,7 +120,7 @@ pub enum CheckpointError {
     /// The tensors could not be copied out of training.
     #[error("the state of the run cannot be copied: {0}")]
     Snapshot(TensorFileError),
-    /// The system gives no thread.
-    #[error("no thread can be started for checkpoints: {0}")]
+    /// The system gives no thread, or the thread has died.
+    #[error("checkpoints cannot be written: {0}; start the run again with gradwatch resume")]
     Thread(io::Error),
 }

@@ -12,7 +12,6 @@ use super::{
     CheckpointError, CheckpointName, Contents, FileEntry, Manifest,
     contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
     manifest::{FORMAT, MANIFEST_FILE},
-    name::aside,
 };
 use crate::{
     disk::{self, TensorFile},
@@ -22,6 +21,9 @@ use crate::{
 
 /// The end of the name of a folder that is being written or removed.
 pub(super) const PARTIAL: &str = ".partial";
+
+/// The beginning of the name of one that is being replaced.
+const EARLIER: &str = "earlier-";
 
 /// [`Contents`] with copies of the tensors, which training does not change any more.
 pub(super) struct Snapshot<H> {
@@ -36,13 +38,16 @@ pub(super) fn save<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> R
     let partial = partial_name(&path);
     let written = write_files(&partial, snapshot).and_then(|manifest| {
         disk::point("rename");
-        if path.exists() {
-            // Nothing that is whole is overwritten: this one is of an earlier life of the run.
-            fs::rename(&path, aside(&path, "earlier"))?;
+        // Where the run was at this place before: until the new one has the name, the next start takes the old one back.
+        let earlier = path.exists().then(|| earlier_name(&path));
+        if let Some(earlier) = &earlier {
+            fs::rename(&path, earlier)?;
+            disk::point("replaced");
         }
         fs::rename(&partial, &path)?;
         disk::point("renamed");
         disk::sync_folder(folder)?;
+        earlier.map_or(Ok(()), fs::remove_dir_all)?;
         Ok(manifest)
     });
     written.map_err(|cause| {
@@ -98,21 +103,30 @@ fn partial_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes a checkpoint: what its manifest lists and nothing else. A crash on the way leaves a folder that is no checkpoint.
+fn earlier_name(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{EARLIER}{}", path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Removes a checkpoint, unless something else was put into it. A crash on the way leaves a folder that is no checkpoint.
 pub(super) fn remove(path: &Path) -> Result<(), CheckpointError> {
     let manifest = Manifest::read(path)?;
     let doomed = partial_name(path);
-    let removed = fs::rename(path, &doomed).and_then(|()| {
-        disk::point("retention");
-        for file in manifest.files.iter().map(|file| file.name.as_str()).chain([MANIFEST_FILE]) {
-            fs::remove_file(doomed.join(file))?;
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let name = entry?.file_name();
+            if name != *MANIFEST_FILE && !manifest.files.iter().any(|file| name == *file.name) {
+                return Err(io::Error::other(format!("{} in it is not of this program", name.to_string_lossy())));
+            }
         }
-        fs::remove_dir(&doomed)
-    });
-    removed.map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })
+        fs::rename(path, &doomed)?;
+        disk::point("retention");
+        fs::remove_dir_all(&doomed)
+    };
+    remove().map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })
 }
 
-/// Removes what a process that died has left of checkpoints it was writing or removing.
+/// Removes what a process that died has left of checkpoints it was writing or removing, and takes back one that was to be
+/// replaced.
 pub(super) fn clear_partial(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -124,6 +138,11 @@ pub(super) fn clear_partial(folder: &Path) -> io::Result<()> {
         let is_partial = |name: &str| name.strip_suffix(PARTIAL).is_some_and(|n| n.parse::<CheckpointName>().is_ok());
         if is_partial(&name.to_string_lossy()) {
             fs::remove_dir_all(entry.path())?;
+        }
+        let name = name.to_string_lossy();
+        if let Some(replaced) = name.strip_prefix(EARLIER).filter(|name| name.parse::<CheckpointName>().is_ok()) {
+            let path = folder.join(replaced);
+            if path.exists() { fs::remove_dir_all(entry.path())? } else { fs::rename(entry.path(), path)? }
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The thread that writes checkpoints while training goes on.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, SyncSender},
     thread::{self, JoinHandle},
@@ -61,7 +61,9 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
             for mut snapshot in snapshots {
                 let outcome = save(&folder, &mut snapshot);
                 if let Ok(manifest) = &outcome {
-                    known.push((manifest.clone(), folder.join(snapshot.contents.name.to_string())));
+                    let path = folder.join(snapshot.contents.name.to_string());
+                    known.retain(|(_, earlier)| *earlier != path);
+                    known.push((manifest.clone(), path));
                     retain(&mut known, &retention);
                 }
                 // Nobody listens any more only when the writer drops, which waits for this thread alone.
@@ -99,11 +101,9 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         }
         self.number += 1;
         let snapshot = Snapshot { number: self.number, files, contents };
-        if let Some(queue) = &self.queue {
-            // The thread stays for as long as there is a sender.
-            self.is_writing = queue.send(snapshot).is_ok();
-        }
-        Ok(())
+        // The thread stays for as long as there is a sender, unless it panics.
+        self.is_writing = self.queue.as_ref().is_some_and(|queue| queue.send(snapshot).is_ok());
+        if self.is_writing { Ok(()) } else { Err(died()) }
     }
 
     fn wait_for_the_last(&mut self) {
@@ -111,8 +111,12 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
             return;
         }
         let started = Instant::now();
-        if let Ok(done) = self.done.recv() {
-            self.take(done);
+        match self.done.recv() {
+            Ok(done) => self.take(done),
+            Err(_) => {
+                self.is_writing = false;
+                self.finished.push(Err(died()));
+            }
         }
         let waited = started.elapsed();
         if waited > LONG_WAIT && !self.has_told_wait {
@@ -153,6 +157,10 @@ impl<H> Drop for CheckpointWriter<H> {
             let _ = thread.join();
         }
     }
+}
+
+fn died() -> CheckpointError {
+    CheckpointError::Thread(io::Error::other("the thread that writes them has died"))
 }
 
 /// Removes the checkpoints that need not stay. One that cannot be removed costs its space and is not tried again.

@@ -1,6 +1,7 @@
 //! `gradwatch checkpoints`: what a run can go on from, and its weights alone.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     path::{Path, PathBuf},
 };
@@ -92,19 +93,23 @@ fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &Checkpoi
             1 + last.with_context(|| format!("no checkpoint is of step {step}; there are {}", steps.join(", ")))?
         }
     };
+    // Of several at one step, the weights of which are the same, the last.
+    let mut of_steps: BTreeMap<u64, &Path> = BTreeMap::new();
+    of_steps.extend(found[..end].iter().map(|(name, path)| (name.step, path.as_path())));
     let count = arguments.average.unwrap_or(1) as usize;
-    let chosen = found[..end].len().checked_sub(count).map(|start| &found[start..end]);
-    let chosen = chosen.with_context(|| format!("{count} checkpoint(s) are wanted, and there are {end}"))?;
-    let loaded = chosen.iter().map(|(_, path)| Loaded::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut tensors = average(&loaded)?;
-    if arguments.ema {
-        tensors = loaded.last().map(Loaded::ema).transpose()?.unwrap_or_default();
-        anyhow::ensure!(!tensors.is_empty(), "the run keeps no average of its weights: ema.decay is 0");
-    }
+    let missing = || format!("{count} checkpoint(s) are wanted, and there are {}", of_steps.len());
+    let start = of_steps.len().checked_sub(count).with_context(missing)?;
+    let chosen: Vec<(u64, &Path)> = of_steps.into_iter().skip(start).collect();
+    let paths: Vec<&Path> = chosen.iter().map(|(_, path)| *path).collect();
+    let tensors = match paths.last() {
+        Some(newest) if arguments.ema => Loaded::read(newest)?.ema()?,
+        _ => average(&paths)?,
+    };
+    anyhow::ensure!(!tensors.is_empty(), "the run keeps no average of its weights: ema.decay is 0");
     let mut file = TensorFile::default();
     file.fill(&tensors)?;
     disk::replace(path, file.bytes()).map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })?;
-    let steps: Vec<String> = chosen.iter().map(|(name, _)| name.step.to_string()).collect();
+    let steps: Vec<String> = chosen.iter().map(|(step, _)| step.to_string()).collect();
     let of = if arguments.ema { "averaged weights of the run" } else { "weights" };
     print(&format!("{}: {} tensors, {of} at step {}\n", path.display(), tensors.len(), steps.join(", ")))?;
     Ok(Code::Success)

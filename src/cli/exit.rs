@@ -4,8 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use gradwatch::{
-    checkpoint::CheckpointError, config::ConfigError, data::DataError, events::EventsError, libtorch::LibtorchError,
-    train::TrainError,
+    checkpoint::CheckpointError,
+    config::ConfigError,
+    data::DataError,
+    events::EventsError,
+    libtorch::LibtorchError,
+    train::{PREEMPTED, TrainError},
 };
 use signal_hook::consts::SIGUSR1;
 
@@ -50,9 +54,9 @@ Exit codes:
     8  training could not go on: gradients that are not finite, too little memory
     9  training ended, but bad images were skipped or a log is incomplete
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
-   75  ended by SIGUSR1 (preemption), with a checkpoint: run it again with --resume auto
-  130  ended by Ctrl-C (SIGINT), with a checkpoint
-  143  ended by SIGTERM, with a checkpoint";
+   75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
+  130  ended by Ctrl-C (SIGINT), likewise
+  143  ended by SIGTERM, likewise";
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
@@ -67,8 +71,7 @@ impl From<Code> for ExitCode {
             Code::Training => 8,
             Code::Partial => 9,
             Code::Checkpoint => 10,
-            // EX_TEMPFAIL of sysexits.h: try again.
-            Code::Signal(SIGUSR1) => 75,
+            Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })
     }

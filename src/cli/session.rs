@@ -79,9 +79,15 @@ impl Session {
         });
         if ending.is_err() {
             leave_recent_steps(&state);
+            let unfinished = state.checkpoints.iter_mut().flat_map(|checkpoints| checkpoints.finish());
+            unfinished.filter_map(Result::err).for_each(|error| tracing::error!("{error}"));
         }
         let ending = ending?;
-        saved?;
+        match saved {
+            // The checkpoint has them, and who sent the signal goes by the exit code.
+            Err(error) if matches!(ending, Ending::Signal(_)) && state.is_saved() => state.recorder.failed(&error),
+            saved => saved?,
+        }
         let summary = Summary::of(&state, ending);
         let code = code_of(state, ending);
         print(&format!("{summary}\n"))?;

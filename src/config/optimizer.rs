@@ -268,15 +268,19 @@ impl ScheduleConfig {
             base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
             max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
         };
-        let needs_length = match config.name {
-            ScheduleName::Cosine => config.restart_epochs == 0.0,
-            name => matches!(name, ScheduleName::OneCycle | ScheduleName::Polynomial),
-        };
-        if needs_length && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
+        if config.goes_by_length() && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
             let got = format!("got {} for a run whose length in steps is unknown", config.name);
             table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
         }
         table.finish();
         config
+    }
+
+    /// Whether the learning rate of a step depends on how many steps there are to be.
+    pub fn goes_by_length(&self) -> bool {
+        match self.name {
+            ScheduleName::Cosine => self.restart_epochs == 0.0,
+            name => matches!(name, ScheduleName::OneCycle | ScheduleName::Polynomial),
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn write_hashed(path: &Path, bytes: &[u8], name: &'static str) -> io:
         file.sync_all()
     };
     thread::scope(|scope| {
-        let hash = scope.spawn(|| blake3::hash(bytes));
+        let hash = thread::Builder::new().spawn_scoped(scope, || blake3::hash(bytes))?;
         write()?;
         hash.join().map_err(|_| io::Error::other("its hash could not be taken"))
     })

@@ -15,7 +15,10 @@ use crate::disk;
 pub struct JsonLines {
     path: PathBuf,
     file: File,
+    /// Of whole lines.
     bytes: u64,
+    /// Whether there may be a piece of a line behind them.
+    is_torn: bool,
 }
 
 impl JsonLines {
@@ -30,7 +33,7 @@ impl JsonLines {
             Ok((file, bytes))
         });
         match opened {
-            Ok((file, bytes)) => Ok(Self { path, file, bytes }),
+            Ok((file, bytes)) => Ok(Self { path, file, bytes, is_torn: false }),
             Err(cause) => Err(EventsError::Create { path, cause }),
         }
     }
@@ -40,22 +43,20 @@ impl JsonLines {
     /// # Errors
     /// Where the system refuses.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), EventsError> {
-        let written = serde_json::to_string(value).map_err(io::Error::from).and_then(|line| {
-            let line = format!("{line}\n");
-            disk::write_all(&mut self.file, line.as_bytes(), "lines")?;
-            Ok(line.len() as u64)
-        });
-        match written {
-            Ok(bytes) => {
-                self.bytes += bytes;
-                Ok(())
-            }
-            Err(cause) => {
-                // The next line must not begin in the middle of this one. If that fails too, the first error is the one to tell.
-                let _ = self.file.set_len(self.bytes);
-                Err(EventsError::Write { path: self.path.clone(), cause })
-            }
+        self.append(value).map_err(|cause| EventsError::Write { path: self.path.clone(), cause })
+    }
+
+    fn append(&mut self, value: &impl Serialize) -> io::Result<()> {
+        // What a failed write has left must not be the beginning of this line.
+        if self.is_torn {
+            self.file.set_len(self.bytes)?;
         }
+        let line = format!("{}\n", serde_json::to_string(value)?);
+        self.is_torn = true;
+        disk::write_all(&mut self.file, line.as_bytes(), "lines")?;
+        self.is_torn = false;
+        self.bytes += line.len() as u64;
+        Ok(())
     }
 
     /// How far the file is, to be waited for elsewhere.

@@ -19,6 +19,9 @@ pub struct LogPosition {
     pub file: String,
     /// Bytes up to there.
     pub bytes: u64,
+    /// Whether entries before it are lost, because the file could not be written further.
+    #[serde(default)]
+    pub is_incomplete: bool,
 }
 
 /// A place that a log has reached for the program, and will have reached on the disk.
@@ -29,7 +32,7 @@ pub struct PendingPosition {
 
 enum State {
     /// The thread that writes the file says when.
-    Queued(Receiver<u64>),
+    Queued(Receiver<(u64, bool)>),
     Written(File, u64),
 }
 
@@ -38,7 +41,7 @@ fn name_of(path: &Path) -> String {
 }
 
 impl PendingPosition {
-    pub(super) fn queued(path: &Path, position: Receiver<u64>) -> Self {
+    pub(super) fn queued(path: &Path, position: Receiver<(u64, bool)>) -> Self {
         Self { file: name_of(path), state: State::Queued(position) }
     }
 
@@ -51,14 +54,14 @@ impl PendingPosition {
     /// # Errors
     /// Where the system refuses.
     pub fn wait(self) -> io::Result<LogPosition> {
-        let bytes = match self.state {
+        let (bytes, is_incomplete) = match self.state {
             State::Queued(position) => position.recv().map_err(|_| io::Error::other("its writer has ended"))?,
             State::Written(file, bytes) => {
                 file.sync_all()?;
-                bytes
+                (bytes, false)
             }
         };
-        Ok(LogPosition { file: self.file, bytes })
+        Ok(LogPosition { file: self.file, bytes, is_incomplete })
     }
 }
 

@@ -37,7 +37,9 @@ impl RunFolder {
                     return Err(EventsError::AlreadyUsed { path });
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&path).map_err(refuse)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&path).and_then(|()| disk::sync_folder(logdir)).map_err(refuse)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(EventsError::AlreadyUsed { path });
             }
@@ -128,7 +130,7 @@ impl RunFolder {
         let position = |file: String| {
             let path = self.path.join(&file);
             let length = fs::metadata(&path).map_err(|cause| EventsError::Open { path, cause })?.len();
-            Ok(LogPosition { file, bytes: length })
+            Ok(LogPosition { file, bytes: length, is_incomplete: false })
         };
         logs.map(position).collect()
     }
@@ -248,7 +250,7 @@ mod tests {
         write(&second, "def");
         write("events.out.tfevents.1.other", "of another program");
         write("metrics.jsonl", "1\n2\n");
-        let at = |file: &str, bytes| LogPosition { file: file.to_owned(), bytes };
+        let at = |file: &str, bytes| LogPosition { file: file.to_owned(), bytes, is_incomplete: false };
         assert_eq!(run.earlier_sessions().unwrap(), [at(&first, 3), at(&second, 3)]);
         assert_eq!(run.next_session().unwrap(), 3);
         run.cut_back(&[at(&first, 2), at("metrics.jsonl", 2)]).unwrap();

@@ -26,8 +26,8 @@ const BUFFER_BYTES: usize = 1 << 16;
 pub(super) enum Entry {
     /// One event.
     Values { wall_time: WallTime, step: Step, values: Vec<(Tag, Value)> },
-    /// Sent the bytes of the file when all entries before it are on the disk or lost. It has room for them.
-    Sync(SyncSender<u64>),
+    /// Sent the bytes of the file when all entries before it are on the disk or lost, and whether any are. It has room for them.
+    Sync(SyncSender<(u64, bool)>),
 }
 
 /// The error that ended the file, and what was lost with it.
@@ -73,11 +73,11 @@ pub(super) fn run(file: File, entries: &Receiver<Entry>, failure: &Failure) {
     let _ = failure.cause.set(cause);
     let Output { written, syncing, .. } = output;
     // A caller who no longer waits is no failure, here and below.
-    syncing.map(|done| done.send(written));
+    syncing.map(|done| done.send((written, true)));
     for entry in entries {
         match entry {
             Entry::Values { values, .. } => _ = failure.lost.fetch_add(values.len() as u64, Ordering::Relaxed),
-            Entry::Sync(done) => _ = done.send(written),
+            Entry::Sync(done) => _ = done.send((written, true)),
         }
     }
 }
@@ -90,7 +90,7 @@ struct Output {
     held: u64,
     /// Bytes of the file, all of whole records.
     written: u64,
-    syncing: Option<SyncSender<u64>>,
+    syncing: Option<SyncSender<(u64, bool)>>,
 }
 
 impl Output {
@@ -118,7 +118,7 @@ impl Output {
                     self.syncing = Some(done);
                     self.write()?;
                     self.file.sync_all()?;
-                    self.syncing.take().map(|done| done.send(self.written));
+                    self.syncing.take().map(|done| done.send((self.written, false)));
                 }
             }
             if self.records.len() >= BUFFER_BYTES {

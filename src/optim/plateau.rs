@@ -24,6 +24,13 @@ pub struct PlateauCourse {
     scale: f64,
 }
 
+impl PlateauCourse {
+    /// Makes the next evaluation the best so far, as where another figure is gone by.
+    pub fn forget_best(&mut self) {
+        self.best = None;
+    }
+}
+
 impl Plateau {
     /// For a schedule over a learning rate of at most `peak`.
     pub fn new(config: &ScheduleConfig, metric: Metric, peak: f64) -> Self {

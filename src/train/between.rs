@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{Ending, Loss, Metrics, State, StopSignal, Tally, TrainError, evaluate::evaluate};
 use crate::{
-    checkpoint::{CheckpointName, Manifest},
+    checkpoint::{CheckpointError, CheckpointName, Manifest},
     config::OnError,
     disk,
 };
@@ -15,6 +15,8 @@ use crate::{
 impl State {
     /// Does what is due before the next step, and says whether there is to be none.
     pub(super) fn settle(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
+        let minutes = self.elapsed().as_secs_f64() / 60.0;
+        self.clock.is_up = self.config.run.max_minutes.is_some_and(|most| minutes >= most);
         // Who sends a signal wants the process gone, so that it is not followed by an evaluation.
         let is_best = stop.signal().is_none() && self.is_evaluation_due() && self.evaluate(stop)?;
         let ending = stop.signal().map(Ending::Signal).or_else(|| self.ending());
@@ -34,18 +36,17 @@ impl State {
     /// Why the config wants no further step.
     fn ending(&self) -> Option<Ending> {
         let run = &self.config.run;
-        let is_over = |minutes: f64| self.elapsed().as_secs_f64() >= minutes * 60.0;
         match self.step {
             0 => None,
             step if run.max_steps.is_some_and(|steps| step >= steps) => Some(Ending::MaxSteps),
             _ if run.max_epochs.is_some_and(|epochs| self.epoch >= epochs) => Some(Ending::MaxEpochs),
-            _ => run.max_minutes.is_some_and(is_over).then_some(Ending::MaxMinutes),
+            _ => self.clock.is_up.then_some(Ending::MaxMinutes),
         }
     }
 
     /// Whether the step before was the last of an epoch that has been finished.
     fn is_at_epoch_end(&self) -> bool {
-        self.next_batch == 0 && self.step > 0
+        self.step > 0 && self.step == self.step_at_epoch_start
     }
 
     fn is_evaluation_due(&self) -> bool {
@@ -86,7 +87,9 @@ impl State {
         }
         let is_kept = self.enters_best(&validation);
         self.last_validation = Some(validation);
-        self.evaluating += started.elapsed();
+        // A checkpoint of this very place does not know it yet.
+        self.saved_at = None;
+        self.clock.evaluating += started.elapsed();
         Ok(is_kept)
     }
 
@@ -111,7 +114,7 @@ impl State {
         }
         let is_multiple = |count: u64, every: u64| every > 0 && count.is_multiple_of(every);
         let is_new_step = self.saved_at.is_none_or(|saved| saved.step != self.step);
-        let minutes = self.last_saved.elapsed().as_secs_f64() / 60.0;
+        let minutes = self.clock.saved.elapsed().as_secs_f64() / 60.0;
         // The one before the first step shows at once whether checkpoints can be written at all.
         self.step == 0
             || ending.is_some()
@@ -125,22 +128,29 @@ impl State {
     /// first step: no step is on record that no checkpoint leads to.
     fn hear_of_checkpoints(&mut self, ending: Option<Ending>) -> Result<(), TrainError> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        let finished = if ending.is_some() || self.step == 0 { checkpoints.finish() } else { checkpoints.finished() };
-        for outcome in finished {
-            match outcome {
-                Ok(Manifest { step, epoch, number, .. }) => {
-                    tracing::debug!("checkpoint {number} at step {step}, epoch {epoch}, is on the disk");
-                }
-                // Who sends a signal counts on the checkpoint.
-                Err(error)
-                    if self.config.checkpoint.on_error == OnError::Stop
-                        || matches!(ending, Some(Ending::Signal(_))) =>
-                {
-                    return Err(error.into());
-                }
-                Err(error) => self.recorder.failed(&error),
-            }
+        let waits = ending.is_some() || self.step == 0;
+        let mut finished = if waits { checkpoints.finish() } else { checkpoints.finished() };
+        let last = finished.pop();
+        for error in finished.into_iter().filter_map(Result::err) {
+            self.cannot_save(error, false)?;
         }
+        match last {
+            // Who sends a signal counts on this one.
+            Some(Err(error)) => self.cannot_save(error, self.step == 0 || matches!(ending, Some(Ending::Signal(_)))),
+            Some(Ok(Manifest { step, epoch, number, .. })) => {
+                tracing::debug!("checkpoint {number} at step {step}, epoch {epoch}, is on the disk");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn cannot_save(&mut self, error: CheckpointError, is_fatal: bool) -> Result<(), TrainError> {
+        self.saved_at = None;
+        if is_fatal || self.config.checkpoint.on_error == OnError::Stop {
+            return Err(error.into());
+        }
+        self.recorder.failed(&error);
         Ok(())
     }
 }

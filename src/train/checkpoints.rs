@@ -1,21 +1,20 @@
 //! From a run to the contents of a checkpoint, and back.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use tch::{Device, Tensor};
 
-use super::{Gradients, HostState, Metrics, State, Tally, TrainError, host_state::DataIdentity};
+use super::{
+    Gradients, HostState, Metrics, State, Tally, TrainError, early_stopping::SeenEvaluations, host_state::DataIdentity,
+};
 use crate::{
     checkpoint::{CheckpointError, CheckpointName, Contents, Loaded},
     clipping::Clipping,
-    config::{Config, Metric, differences, matches},
+    config::{Config, Metric, ScheduleConfig, ScheduleName, differences, matches},
     disk::{NamedTensors, copy_named},
     libtorch::{generator_state, set_generator_state, torch_version},
     model::Network,
-    optim::{Ema, Optimizer},
+    optim::{Ema, Optimizer, PlateauCourse},
 };
 
 /// The parts of a run that have tensors.
@@ -66,9 +65,35 @@ impl State {
         let name = contents.name;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.save(contents)?;
-            (self.saved_at, self.last_saved) = (Some(name), Instant::now());
+            (self.saved_at, self.clock.saved) = (Some(name), Instant::now());
         }
         Ok(())
+    }
+
+    fn host_state(&self) -> HostState {
+        let bad_images = [&self.training, &self.validation].map(|loader| loader.dataset().bad_images().len());
+        HostState {
+            data: self.data.clone(),
+            epoch: self.epoch,
+            step: self.step,
+            step_at_epoch_start: self.step_at_epoch_start,
+            next_batch: self.next_batch,
+            taken_steps: self.taken_steps,
+            skipped_steps: self.skipped_steps,
+            images: self.images,
+            evaluated_at: self.evaluated_at,
+            last_validation: self.last_validation.clone(),
+            elapsed_secs: self.elapsed().as_secs_f64(),
+            evaluating_secs: self.evaluating().as_secs_f64(),
+            tally: self.tally.counts,
+            evaluations: self.early_stopping.seen.clone(),
+            best_figures: self.best_figures.clone(),
+            plateau: self.plateau.as_ref().map(|plateau| plateau.course.clone()),
+            history: self.history.clone(),
+            noise_scale: self.gradients.noise_scale.clone(),
+            pictures: self.recorder.pictures().cloned(),
+            is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|count| *count > 0),
+        }
     }
 
     /// Puts back what a checkpoint keeps beside the tensors.
@@ -84,8 +109,7 @@ impl State {
         if let (Some(plateau), Some(course)) = (&mut self.plateau, host.plateau) {
             plateau.course = course;
         }
-        self.elapsed_before = duration(elapsed_secs);
-        self.evaluating = duration(evaluating_secs);
+        self.clock.go_on(elapsed_secs, evaluating_secs);
         self.saved_at = Some(name);
     }
 
@@ -115,42 +139,28 @@ impl State {
             ema: parts.ema(),
             optimizer: parts.optimizer.state(),
             training,
-            host: HostState {
-                data: self.data.clone(),
-                epoch: self.epoch,
-                step: self.step,
-                step_at_epoch_start: self.step_at_epoch_start,
-                next_batch: self.next_batch,
-                taken_steps: self.taken_steps,
-                skipped_steps: self.skipped_steps,
-                images: self.images,
-                evaluated_at: self.evaluated_at,
-                last_validation: self.last_validation.clone(),
-                elapsed_secs: self.elapsed().as_secs_f64(),
-                evaluating_secs: self.evaluating.as_secs_f64(),
-                tally: self.tally.counts,
-                evaluations: self.early_stopping.seen.clone(),
-                best_figures: self.best_figures.clone(),
-                plateau: self.plateau.as_ref().map(|plateau| plateau.course.clone()),
-                history: self.history.clone(),
-                noise_scale: self.gradients.noise_scale.clone(),
-                pictures: self.recorder.pictures().cloned(),
-                is_incomplete: self.recorder.has_failed(),
-            },
+            host: self.host_state(),
             finished_logs: self.recorder.finished_logs().to_vec(),
             logs: self.recorder.positions()?,
         })
     }
 }
 
-/// Seconds that a file says.
-fn duration(secs: f64) -> Duration {
-    Duration::try_from_secs_f64(secs).unwrap_or_default()
+/// Every figure of an evaluation by its name in configs, but for those that JSON cannot say.
+fn figures(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let figures = Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.of(*metric)));
+    figures.filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// Every figure of an evaluation by its name in configs.
-fn figures(metrics: &Metrics) -> BTreeMap<String, f64> {
-    Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.of(*metric))).collect()
+/// Says so where a change that is harmless to other runs moves this one's learning rate.
+fn warn_of_learning_rate(key: &str, schedule: &ScheduleConfig) {
+    let name = schedule.name;
+    if ["run.max_epochs", "run.max_steps"].contains(&key) && schedule.goes_by_length() {
+        tracing::warn!("schedule.name = \"{name}\" goes by the length of the run: the learning rate jumps here");
+    }
+    if key.starts_with("evaluate.") && name == ScheduleName::Plateau {
+        tracing::warn!("schedule.name = \"{name}\" goes by evaluations: the learning rate may fall at other steps");
+    }
 }
 
 /// A checkpoint that a run is to go on from.
@@ -174,6 +184,7 @@ impl Resume {
         for difference in differences(&before, config) {
             if difference.is_harmless() {
                 tracing::info!("from here on {difference}");
+                warn_of_learning_rate(&difference.key, &config.schedule);
             } else if is_allowed(&difference.key) {
                 tracing::warn!("from here on {difference}, as --allow-change permits");
                 changed.push(difference.key);
@@ -191,9 +202,17 @@ impl Resume {
             );
         }
         let mut host: HostState = loaded.host()?;
+        if before.evaluate.metric != config.evaluate.metric {
+            // What was the best by one figure says nothing of another.
+            host.evaluations = SeenEvaluations::default();
+            host.plateau.iter_mut().for_each(PlateauCourse::forget_best);
+        }
+        if before.checkpoint.metric != config.checkpoint.metric {
+            host.best_figures.clear();
+        }
         let (old, new) = (before.data.batch_size, config.data.batch_size);
         if old != new && host.next_batch > 0 {
-            let images = host.next_batch * old;
+            let images = (host.next_batch * old).min(host.data.training_images());
             host.next_batch = images / new;
             tracing::warn!("{} images of this epoch come twice, as its batches have another size", images % new);
         }

@@ -59,6 +59,11 @@ impl DataIdentity {
         }
     }
 
+    /// Images of an epoch.
+    pub(super) fn training_images(&self) -> usize {
+        self.training_images
+    }
+
     /// Whether the images of `now` are these.
     pub(super) fn check(&self, now: &Self) -> Result<(), TrainError> {
         if self == now {

@@ -18,6 +18,7 @@ mod progress;
 mod reading;
 mod recent;
 mod recorder;
+mod run_clock;
 mod setup;
 mod state;
 mod stop;
@@ -40,7 +41,7 @@ pub use recent::RecentSteps;
 pub use recorder::Recorder;
 pub use setup::{Prepared, prepare};
 pub use state::{Ending, State};
-pub use stop::StopSignal;
+pub use stop::{PREEMPTED, StopSignal};
 pub use summary::Summary;
 pub use tally::Tally;
 

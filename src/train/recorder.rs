@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
+    disk,
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
         write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates, write_weights,
@@ -69,9 +70,7 @@ impl Recorder {
     pub fn create(folder: RunFolder, config: &Config) -> Result<Self, TrainError> {
         // A process that died before the run's first checkpoint may have left some.
         folder.cut_back(&[])?;
-        let recorder = Self::open(folder, config, 0)?;
-        recorder.events.layout(&dashboard::layout())?;
-        Ok(recorder)
+        Self::open(folder, config, 0, 0)
     }
 
     /// Takes the files of a run back to a checkpoint and opens them to go on from there.
@@ -79,23 +78,35 @@ impl Recorder {
     /// # Errors
     /// Where a file cannot be cut or made.
     pub fn resume(folder: RunFolder, config: &Config, from: &mut Resume) -> Result<Self, TrainError> {
-        folder.cut_back(&from.loaded().manifest.logs)?;
-        let mut recorder = Self::open(folder, config, from.host.step)?;
+        // Before the first step there is nothing worth keeping.
+        let logs = if from.host.step == 0 { &[] } else { &from.loaded().manifest.logs[..] };
+        folder.cut_back(logs)?;
+        let (step, is_evaluated) = (from.host.step, from.host.evaluated_at == Some(from.host.step));
+        // Steps are written under their number and evaluations under that of the next, which TensorBoard is not to void.
+        let mut recorder = Self::open(folder, config, step, step + u64::from(is_evaluated))?;
         if let (Some(pictures), Some(earlier)) = (&mut recorder.pictures, from.host.pictures.take()) {
             *pictures = earlier;
         }
-        recorder.has_failed = from.host.is_incomplete;
+        let is_incomplete = from.loaded().manifest.logs.iter().any(|log| log.is_incomplete);
+        recorder.has_failed = from.host.is_incomplete || is_incomplete;
         Ok(recorder)
     }
 
-    fn open(folder: RunFolder, config: &Config, step: u64) -> Result<Self, TrainError> {
+    /// `first_step` is that of the first entry.
+    fn open(folder: RunFolder, config: &Config, step: u64, first_step: u64) -> Result<Self, TrainError> {
         let toml = config.to_toml();
         folder.write("config.toml", &toml)?;
         let finished_logs = folder.earlier_sessions()?;
-        let session = Session { number: folder.next_session()?, step: step.into() };
+        let session = Session { number: folder.next_session()?, step: first_step.into() };
         let events = SummaryWriter::create_session(folder.path(), session)?;
         events.text("config", step, format!("```toml\n{toml}\n```"))?;
+        if step == 0 {
+            events.layout(&dashboard::layout())?;
+        }
         let metrics = folder.json_lines("metrics.jsonl")?;
+        // A checkpoint counts on these files.
+        let path = folder.path();
+        disk::sync_folder(path).map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let clips = config.clipping.mode != ClippingMode::None;
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
         let failed_files = BTreeSet::new();
@@ -126,7 +137,7 @@ impl Recorder {
     }
 
     /// Says that something of the run could not be written, which goes on without it.
-    pub(super) fn failed(&mut self, error: &dyn std::error::Error) {
+    pub fn failed(&mut self, error: &dyn std::error::Error) {
         tracing::error!("{error}");
         self.has_failed = true;
     }
@@ -298,7 +309,11 @@ impl Recorder {
     /// Where they cannot be written.
     pub fn save(&self, network: &Network, name: &str) -> Result<(), TrainError> {
         let folder = self.folder.path().join("weights");
-        std::fs::create_dir_all(&folder).map_err(|cause| EventsError::Create { path: folder.clone(), cause })?;
+        if !folder.exists() {
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| disk::sync_folder(self.folder.path()))
+                .map_err(|cause| EventsError::Create { path: folder.clone(), cause })?;
+        }
         Ok(weights::save(&network.parameters, &folder.join(format!("{name}.safetensors")))?)
     }
 

@@ -1,17 +1,13 @@
 //! From a config to a run that can start: everything is checked before anything is written.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc};
 
 use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Numerics, Progress, RecentSteps, Recorder, Resume, State,
-    Tally, TrainError, checkpoints::Parts, host_state::DataIdentity,
+    Tally, TrainError, checkpoints::Parts, host_state::DataIdentity, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
@@ -140,7 +136,6 @@ impl Prepared {
         mut from: Option<Resume>,
     ) -> Result<State, TrainError> {
         let Self { config, device, network, training, validation, scale: _, numerics, loss, tally } = self;
-        let classes = training.dataset().classes().to_vec();
         let mut gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
         if config.run.precision == Precision::Fp16 {
             gradients.scaler = Some(GradScaler::new(device)?);
@@ -149,23 +144,8 @@ impl Prepared {
         let groups = parameter_groups(named, &config.optimizer);
         let optimizer = Optimizer::new(&config.optimizer, groups)?;
         let clipping = clipping(&config, &network, &gradients)?;
-        let span = span(&config, training.batches_per_epoch());
-        let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
-        if schedule.warmup_steps() >= span.total_steps {
-            tracing::warn!(
-                "the warm-up of {} steps is as long as the run of {} or longer; shorten schedule.warmup_steps or \
-                 schedule.warmup_epochs",
-                schedule.warmup_steps(),
-                span.total_steps
-            );
-        }
-        let named = network.parameters.iter().map(|p| (p.name.to_string(), p.tensor.shallow_clone()));
         let EmaConfig { decay, warmup } = config.ema;
-        let ema = (decay > 0.0).then(|| Ema::new(named, decay, warmup)).transpose()?;
-        let peak = config.optimizer.learning_rate;
-        let plateau = (config.schedule.name == ScheduleName::Plateau)
-            .then(|| Plateau::new(&config.schedule, config.evaluate.metric, peak));
-        let images = training.dataset().len() as u64;
+        let ema = (decay > 0.0).then(|| Ema::new(network.parameters.named(), decay, warmup)).transpose()?;
         let data = DataIdentity::of(training.dataset(), validation.dataset());
         if let Some(from) = &from {
             let (network, ema, optimizer) = (&network, ema.as_ref(), &optimizer);
@@ -174,7 +154,6 @@ impl Prepared {
         }
         // After everything that may not fit: a run that cannot be resumed keeps its files as they are.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
-        let recent = RecentSteps::new(config.monitor.recent_steps, folder.path());
         let recorder = match &mut from {
             Some(from) => Recorder::resume(folder, &config, from)?,
             None => Recorder::create(folder, &config)?,
@@ -183,15 +162,15 @@ impl Prepared {
             numerics,
             clipping,
             ema,
-            plateau,
-            schedule,
+            plateau: plateau(&config),
+            schedule: schedule(&config, training.batches_per_epoch()),
             buffers: Buffers::new(&network)?,
             tally,
             history: GradientHistory::default(),
-            recent,
+            recent: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
             recorder,
-            progress: Progress::new(terminal, images, config.run.max_epochs),
+            progress: Progress::new(terminal, training.dataset().len() as u64, config.run.max_epochs),
             epoch: 0,
             step: 0,
             taken_steps: 0,
@@ -199,21 +178,18 @@ impl Prepared {
             skipped_steps: 0,
             images: 0,
             last_validation: None,
-            evaluating: Duration::ZERO,
             checkpoints,
             data,
             step_at_epoch_start: 0,
             next_batch: 0,
             best_figures: Vec::new(),
             saved_at: None,
-            last_saved: Instant::now(),
             random_at_step: None,
             evaluated_at: None,
-            started: Instant::now(),
-            elapsed_before: Duration::ZERO,
+            clock: RunClock::start(),
             config,
             device,
-            classes,
+            classes: training.dataset().classes().to_vec(),
             network,
             loss,
             optimizer,
@@ -240,6 +216,25 @@ fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result
     let head = network.model.head();
     let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
     Ok(Clipping::new(&config.clipping, &scope, gradients.loss.device())?)
+}
+
+fn plateau(config: &Config) -> Option<Plateau> {
+    let is_asked_for = config.schedule.name == ScheduleName::Plateau;
+    is_asked_for.then(|| Plateau::new(&config.schedule, config.evaluate.metric, config.optimizer.learning_rate))
+}
+
+fn schedule(config: &Config, batches_per_epoch: usize) -> Schedule {
+    let span = span(config, batches_per_epoch);
+    let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
+    if schedule.warmup_steps() >= span.total_steps {
+        tracing::warn!(
+            "the warm-up of {} steps is as long as the run of {} or longer; shorten schedule.warmup_steps or \
+             schedule.warmup_epochs",
+            schedule.warmup_steps(),
+            span.total_steps
+        );
+    }
+    schedule
 }
 
 /// How long the run will be, for the schedule. Where only minutes end it, one epoch is all that is known.

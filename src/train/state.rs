@@ -1,12 +1,12 @@
 //! All that changes while a run trains, in one struct.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tch::{Device, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Metrics, Numerics, Progress, Reading, RecentSteps, Recorder,
-    Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen,
+    Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
@@ -75,6 +75,8 @@ pub struct State {
     pub recent: RecentSteps,
     /// The best evaluation so far.
     pub early_stopping: EarlyStopping,
+    /// Writes checkpoints; `None` where none are asked for. It stands before the run's files, whose lock goes last.
+    pub checkpoints: Option<CheckpointWriter<HostState>>,
     /// The run's files.
     pub recorder: Recorder,
     /// The terminal.
@@ -91,10 +93,6 @@ pub struct State {
     pub images: u64,
     /// The latest evaluation.
     pub last_validation: Option<Metrics>,
-    /// Wall time of all evaluations.
-    pub evaluating: Duration,
-    /// Writes checkpoints; `None` where none are asked for.
-    pub checkpoints: Option<CheckpointWriter<HostState>>,
     /// Which images the run is about.
     pub(super) data: DataIdentity,
     pub(super) step_at_epoch_start: u64,
@@ -104,15 +102,12 @@ pub struct State {
     pub(super) best_figures: Vec<f64>,
     /// The last checkpoint of this session, or the one it began with.
     pub(super) saved_at: Option<CheckpointName>,
-    pub(super) last_saved: Instant,
     /// The device's generator as it was before the current step's first draw.
     pub(super) random_at_step: Option<Tensor>,
     /// Whether the step before was skipped.
     pub(super) last_found_inf: Option<LateScalar>,
     pub(super) evaluated_at: Option<u64>,
-    pub(super) started: Instant,
-    /// Wall time of the sessions before.
-    pub(super) elapsed_before: Duration,
+    pub(super) clock: RunClock,
 }
 
 /// What became of steps that were not finite.
@@ -126,7 +121,12 @@ fn did(policy: NonFinite) -> &'static str {
 impl State {
     /// Wall time of training so far, over all sessions of the run.
     pub fn elapsed(&self) -> Duration {
-        self.elapsed_before + self.started.elapsed()
+        self.clock.elapsed()
+    }
+
+    /// The share of it that evaluations took.
+    pub fn evaluating(&self) -> Duration {
+        self.clock.evaluating
     }
 
     /// Whether the run can be resumed where it is.

@@ -10,6 +10,9 @@ use signal_hook::{
     flag,
 };
 
+/// The exit status of a preempted run: EX_TEMPFAIL of sysexits.h, try again.
+pub const PREEMPTED: i32 = 75;
+
 /// Whether the process was asked to end.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal(Arc<AtomicUsize>);
@@ -24,7 +27,8 @@ impl StopSignal {
         // All shutdowns first, so that the first signal arms what the second one does, whichever the two are.
         let armed = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed))?;
+            let status = if signal == SIGUSR1 { PREEMPTED } else { 128 + signal };
+            flag::register_conditional_shutdown(signal, status, Arc::clone(&armed))?;
         }
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register(signal, Arc::clone(&armed))?;

@@ -44,7 +44,7 @@ impl Summary {
         Self {
             ending,
             elapsed: state.elapsed(),
-            evaluating: state.evaluating,
+            evaluating: state.evaluating(),
             steps: state.step,
             images: state.images,
             validation: state.last_validation.clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{last_weights, scalars_without_times};
+use super::{Outcome, SMALL, Workplace, last_weights, scalars_without_times};
 
 /// The checkpoints of a run, the oldest first.
 pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
@@ -102,4 +102,24 @@ pub fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
         epochs.entry(epoch).or_default().extend(images);
     }
     epochs
+}
+
+/// [`SMALL`], 18 steps in 2 epochs, with a checkpoint every second step, an average, and moments.
+pub fn workplace() -> Workplace {
+    let more = "checkpoint = { every_steps = 2, keep_last = 3 }\nema = { decay = 0.5 }\n";
+    Workplace::new(&format!("{}{more}", SMALL.replace("learning_rate = 0.05", "learning_rate = 0.05, momentum = 0.9")))
+}
+
+/// Trains a run up to a step and no further, as a kill would.
+pub fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
+    let arguments = ["train", "small.toml", "--run-name", name];
+    // The step after the last is not finished.
+    let fault = format!("kill step {}", steps + 1);
+    let status = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap().status;
+    assert_eq!(status.code(), None, "killed");
+    workplace.run_folder(name)
+}
+
+pub fn resume(workplace: &Workplace, name: &str, more: &[&str]) -> Outcome {
+    workplace.call(&[&["resume", &format!("logs/{name}")], more].concat())
 }

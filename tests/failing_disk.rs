@@ -1,0 +1,115 @@
+//! Disks that fill up or become read-only, and clocks that go backwards: nothing that was whole is lost.
+#![cfg(unix)]
+
+mod harness;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use harness::{
+    checkpoints::{begin, resume, workplace},
+    event_files, last_weights,
+};
+
+const RUN: i32 = 6;
+const PARTIAL: i32 = 9;
+const CHECKPOINT: i32 = 10;
+
+#[test]
+fn the_clock_may_go_backwards() {
+    let workplace = workplace();
+    let run = begin(&workplace, "run", 6);
+    let file = event_files(&run).pop().unwrap();
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let secs = name.split('.').nth(3).unwrap();
+    fs::rename(&file, run.join(name.replace(secs, "4000000000"))).unwrap();
+    // The checkpoint knows its file by the name it had.
+    let error = resume(&workplace, "run", &[]);
+    assert_eq!(error.code, Some(0), "{error:#?}");
+    assert!(error.stderr.contains(&format!("{name} is gone")), "{error:#?}");
+    assert_eq!(event_files(&run).len(), 1);
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_checkpoints_and_not_the_run_unless_it_is_to_stop() {
+    let workplace = workplace();
+    let whole = workplace.train("whole", &[]);
+    // Room for the first few checkpoints; a run of 18 steps writes some 400 kB.
+    for (name, on_error, code) in [("goes_on", "continue", PARTIAL), ("stops", "stop", CHECKPOINT)] {
+        let setting = format!("checkpoint.on_error={on_error}");
+        let arguments = ["train", "small.toml", "--run-name", name, "--set", &setting];
+        let output = workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are whole"), "{stderr}");
+        assert_eq!(stderr.contains("epoch 2/2"), on_error == "continue", "{stderr}");
+        let run = workplace.run_folder(name);
+        let verified = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
+        assert_eq!(verified.code, Some(0), "{verified:#?}");
+        let rest: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(rest.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{rest:?}");
+        // With room again it goes on from there to the same end.
+        let outcome = resume(&workplace, name, &["--set", "checkpoint.on_error=continue"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert_eq!(last_weights(&run), last_weights(&whole));
+    }
+}
+
+/// Makes what lies below a folder unchangeable, for root too, and back.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// A small disk of its own where that can be had, which it can for root; else the folder.
+    fn prepare(folder: &Path) -> (Self, bool) {
+        fs::create_dir_all(folder).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(folder).output();
+        (Self(folder.to_owned()), mounted.is_ok_and(|output| output.status.success()))
+    }
+
+    fn set(&self, is_mounted: bool, mode: &str, permissions: &str) {
+        let mut command = if is_mounted {
+            let mut command = Command::new("mount");
+            command.args(["-o", &format!("remount,{mode}")]);
+            command
+        } else {
+            let mut command = Command::new("chmod");
+            command.args(["-R", permissions]);
+            command
+        };
+        assert!(command.arg(&self.0).status().unwrap().success());
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout == b"0\n"
+}
+
+#[test]
+fn a_folder_that_becomes_read_only_costs_nothing_that_was_whole() {
+    let workplace = workplace();
+    let logs = workplace.path().join("logs");
+    let (frozen, is_mounted) = Frozen::prepare(&logs);
+    if !is_mounted && is_root() {
+        println!("not run: root that cannot mount a disk cannot be kept from writing");
+        return;
+    }
+    begin(&workplace, "run", 7);
+    frozen.set(is_mounted, "ro", "a-w");
+    let outcome = resume(&workplace, "run", &[]);
+    let listed = workplace.call(&["checkpoints", "logs/run", "--verify"]);
+    frozen.set(is_mounted, "rw", "u+w");
+    let again = resume(&workplace, "run", &[]);
+    let weights = last_weights(&workplace.run_folder("run"));
+    if is_mounted {
+        assert!(Command::new("umount").arg(&logs).status().unwrap().success());
+    }
+    assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
+    assert!(outcome.stderr.contains("logs/run/run.lock cannot be created: "), "{outcome:#?}");
+    assert_eq!(listed.code, Some(0), "{listed:#?}");
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert_eq!(weights, last_weights(&workplace.train("whole", &[])));
+}
