@@ -283,6 +283,10 @@ fn the_last_the_best_and_every_so_many_th_stay_and_nothing_else_goes() {
     let run = workplace.train("run", &settings);
     // Taken at 0, 4, 8, 12, 16 and at the end: the third and the sixth, and the last two.
     assert_eq!(steps_of(&run), [8, 16, 18]);
+    // A minute that is over after every step.
+    let often = workplace.train("often", &["checkpoint={every_epochs=0, every_minutes=1e-9, keep_last=99}"]);
+    let steps: Vec<u64> = (0..=18).collect();
+    assert!(steps.iter().all(|step| steps_of(&often).contains(step)), "{:?}", steps_of(&often));
     let best = workplace.train("best", &["checkpoint={every_epochs=9, keep_last=1, keep_best=1, metric=\"loss\"}"]);
     let figures: Vec<f64> =
         checkpoints(&best).iter().map(|path| Loaded::read(path).unwrap().manifest.metrics["loss"]).collect();
