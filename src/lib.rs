@@ -6,6 +6,8 @@
 //!                           libtorch::Hook fires on every parameter
 //!                                                  |
 //!                      gradient: one batched pass, one device-to-host copy -> GradientStatistics
+//!                                                  |                                 |
+//!                                                  |                   diagnosis: rules -> Finding
 //!                                                  |
 //!                      clipping -> ClipOutcome -> optim: one fused step, skipped where a gradient is not finite
 //!                                                  |
@@ -48,6 +50,8 @@ pub mod libtorch;
 pub mod model;
 
 pub mod gradient;
+
+pub mod diagnosis;
 
 pub mod clipping;
 pub mod optim;

@@ -8,9 +8,8 @@
 mod harness;
 
 use std::{
-    env, fs,
+    env,
     os::unix::process::ExitStatusExt,
-    path::Path,
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -18,6 +17,7 @@ use std::{
 use harness::{
     Workplace,
     checkpoints::{assert_same, images_by_epoch},
+    write_images,
 };
 
 const KILLS: u64 = 25;
@@ -32,7 +32,7 @@ checkpoint = { every_steps = 3, keep_last = 2, keep_best = 1, keep_every = 4 }
 "#;
 
 /// Each kind of state at least once: accumulation, bf16, averaged weights, clippers that remember, every kind of moment, dropout,
-/// augmentation, batch normalization, a plateau, 0 to 4 loader threads.
+/// augmentation, batch normalization, a plateau, findings, 0 to 4 loader threads.
 const CASES: [&str; 5] = [
     r#"
 data = { source = "idx", path = "images", batch_size = 8, workers = 1, augment = { hflip = 0.5, random_crop = 2 } }
@@ -63,7 +63,8 @@ monitor = { noise_scale_every_steps = 3, previous_cosine = true }
 "#,
     r#"
 data = { source = "idx", path = "images", batch_size = 16, workers = 0, augment = { hflip = 0.5 } }
-model = { name = "mlp", width = 16, depth = 2, normalization = "layer", dropout = 0.5 }
+model = { name = "mlp", width = 16, depth = 7, activation = "sigmoid", initialization = "xavier_normal", dropout = 0.1 }
+monitor = { layers_every_steps = 2, weights_every_steps = 2 }
 optimizer = { name = "rmsprop", centered = true, learning_rate = 0.001 }
 schedule = { name = "plateau", patience = 0 }
 clipping = { mode = "autoclip" }
@@ -150,25 +151,6 @@ impl Blow {
     }
 }
 
-/// Writes the first images of Fashion-MNIST as a data set of their own.
-fn write_images(folder: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion-mnist");
-    fs::create_dir(folder).unwrap();
-    for (split, count) in [("train", IMAGES), ("t10k", 40)] {
-        for (kind, header, bytes) in [("images-idx3", 16, 784), ("labels-idx1", 8, 1)] {
-            let name = format!("{split}-{kind}-ubyte");
-            let zipped = fs::File::open(source.join(format!("{name}.gz"))).unwrap_or_else(|error| {
-                panic!("{}: {error}; run `make setup`", source.display());
-            });
-            let mut all = Vec::new();
-            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(zipped), &mut all).unwrap();
-            all.truncate(header + count * bytes);
-            all[4..8].copy_from_slice(&(count as u32).to_be_bytes());
-            fs::write(folder.join(name), all).unwrap();
-        }
-    }
-}
-
 fn session(workplace: &Workplace, name: &str) -> Command {
     let mut command = workplace.command(&["train", "small.toml", "--run-name", name, "--resume", "auto"]);
     command.env("RUST_LOG", "gradwatch=trace");
@@ -178,7 +160,7 @@ fn session(workplace: &Workplace, name: &str) -> Command {
 /// Kills runs of one experiment `kills` times in all and lets each come to its end. The places where they were.
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
-    write_images(&workplace.path().join("images"));
+    write_images(&workplace.path().join("images"), IMAGES);
     let outcome = session(&workplace, "whole").output().unwrap();
     assert!(outcome.status.success(), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
     let whole = workplace.run_folder("whole");

@@ -8,7 +8,7 @@ use super::{Config, matches};
 
 /// Keys that say how long, where and how closely watched a run trains, and not what it computes from step to step. The number of
 /// threads and the device do change the last bits.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 14] = [
     "run.logdir",
     "run.device",
     "run.threads",
@@ -19,6 +19,7 @@ const HARMLESS: [&str; 13] = [
     "data.workers",
     "data.prefetch",
     "monitor.*",
+    "diagnosis.*",
     "evaluate.*",
     "early_stopping.*",
     "checkpoint.*",

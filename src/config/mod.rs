@@ -15,6 +15,7 @@
 
 mod clipping;
 mod data;
+mod diagnosis;
 mod difference;
 mod model;
 mod names;
@@ -38,9 +39,11 @@ pub use clipping::{
     ZclipOption,
 };
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
+pub use diagnosis::{DiagnosisConfig, RuleName};
 pub use difference::{Difference, differences};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
+pub(crate) use names::named_enum;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
 pub use train::{
@@ -73,6 +76,8 @@ pub struct Config {
     pub evaluate: EvaluateConfig,
     /// When a run that no longer improves ends.
     pub early_stopping: EarlyStoppingConfig,
+    /// Which rules judge the run.
+    pub diagnosis: DiagnosisConfig,
     /// When the whole state is saved, and how much of it stays.
     pub checkpoint: CheckpointConfig,
 }
@@ -165,6 +170,7 @@ impl Config {
         let monitor = sections::monitor(root.section("monitor"));
         let evaluate = sections::evaluate(root.section("evaluate"));
         let early_stopping = sections::early_stopping(root.section("early_stopping"));
+        let diagnosis = DiagnosisConfig::read(root.section("diagnosis"));
         let checkpoint = sections::checkpoint(root.section("checkpoint"), evaluate.metric);
         root.finish();
         let problems = notes.into_problems();
@@ -181,6 +187,7 @@ impl Config {
                 monitor,
                 evaluate,
                 early_stopping,
+                diagnosis,
                 checkpoint,
             }),
             _ => Err(ConfigError::Invalid { name: name.to_owned(), problems }),

@@ -9,7 +9,7 @@ pub trait Named: Copy + 'static {
     fn label(self) -> &'static str;
 }
 
-/// Declares an enum whose variants have a name: `ALL`, `name()`, `FromStr`, `Display` and serde's `Serialize` agree on it.
+/// Declares an enum whose variants have a name: `ALL`, `name()`, `FromStr`, `Display` and serde agree on it.
 macro_rules! named_enum {
     ($(#[$meta:meta])* pub enum $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
         $(#[$meta])*
@@ -26,7 +26,7 @@ macro_rules! named_enum {
             }
         }
 
-        impl $crate::config::names::Named for $enum {
+        impl $crate::config::Named for $enum {
             const MEMBERS: &'static [Self] = Self::ALL;
 
             fn label(self) -> &'static str {
@@ -51,6 +51,13 @@ macro_rules! named_enum {
         impl serde::Serialize for $enum {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $enum {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = <String as serde::Deserialize>::deserialize(deserializer)?;
+                name.parse().map_err(|()| serde::de::Error::unknown_variant(&name, &[$($name),+]))
             }
         }
     };

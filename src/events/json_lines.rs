@@ -63,8 +63,9 @@ impl JsonLines {
     ///
     /// # Errors
     /// Where the system has no handle left.
-    pub fn position(&self) -> io::Result<PendingPosition> {
-        Ok(PendingPosition::written(&self.path, self.file.try_clone()?, self.bytes))
+    pub fn position(&self) -> Result<PendingPosition, EventsError> {
+        let file = self.file.try_clone().map_err(|cause| EventsError::Write { path: self.path.clone(), cause })?;
+        Ok(PendingPosition::written(&self.path, file, self.bytes))
     }
 }
 

@@ -14,6 +14,8 @@ use crate::disk;
 /// The file that says which process works in the folder. It stays when the process is gone; its lock does not.
 const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
+/// The logs of JSON lines.
+const LINES: [&str; 2] = ["metrics.jsonl", "findings.jsonl"];
 
 /// A run's folder, held by this process alone for as long as this lives.
 #[derive(Debug)]
@@ -110,13 +112,13 @@ impl RunFolder {
         JsonLines::open(self.path.join(name))
     }
 
-    /// The logs that a checkpoint keeps the positions of: the event files of sessions, and all JSON lines but the last readings.
+    /// The logs that a checkpoint keeps the positions of: the event files of sessions, and [`LINES`].
     fn logs(&self) -> Result<Vec<String>, EventsError> {
         let read = |cause| EventsError::Open { path: self.path.clone(), cause };
         let entries = fs::read_dir(&self.path).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
         let names = entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut logs: Vec<String> =
-            names.filter(|name| session_of(name).is_some() || name == "metrics.jsonl").collect();
+            names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect();
         logs.sort_unstable();
         Ok(logs)
     }

@@ -91,6 +91,7 @@ impl State {
             plateau: self.plateau.as_ref().map(|plateau| plateau.course.clone()),
             history: self.history.clone(),
             noise_scale: self.gradients.noise_scale.clone(),
+            diagnosis: self.diagnosis.clone(),
             pictures: self.recorder.pictures().cloned(),
             is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|count| *count > 0),
         }
@@ -106,6 +107,9 @@ impl State {
         (self.last_validation, self.best_figures) = (host.last_validation, host.best_figures);
         (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
         (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
+        if let (Some(diagnosis), Some(earlier)) = (&mut self.diagnosis, host.diagnosis) {
+            *diagnosis = earlier;
+        }
         if let (Some(plateau), Some(course)) = (&mut self.plateau, host.plateau) {
             plateau.course = course;
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Metrics, TrainError, early_stopping::SeenEvaluations, pictures::Pictures, tally::TallyCounts};
 use crate::{
     data::Dataset,
+    diagnosis::Diagnosis,
     gradient::{GradientHistory, NoiseScale},
     optim::PlateauCourse,
 };
@@ -30,6 +31,9 @@ pub struct HostState {
     pub(super) plateau: Option<PlateauCourse>,
     pub(super) history: GradientHistory,
     pub(super) noise_scale: NoiseScale,
+    /// What the rules remember and what they found.
+    #[serde(default)]
+    pub(super) diagnosis: Option<Diagnosis>,
     pub(super) pictures: Option<Pictures>,
     /// Whether a file of the run lacks entries.
     pub(super) is_incomplete: bool,

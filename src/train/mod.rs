@@ -5,6 +5,7 @@ mod between;
 mod buffers;
 mod checkpoints;
 mod dashboard;
+mod diagnose;
 mod early_stopping;
 mod error;
 mod evaluate;

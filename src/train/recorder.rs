@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
+    diagnosis::Finding,
     disk,
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
@@ -26,6 +27,7 @@ pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
+    findings: JsonLines,
     /// The event files of earlier sessions.
     finished_logs: Vec<LogPosition>,
     /// `None` where none are asked for.
@@ -104,13 +106,14 @@ impl Recorder {
             events.layout(&dashboard::layout())?;
         }
         let metrics = folder.json_lines("metrics.jsonl")?;
+        let findings = folder.json_lines("findings.jsonl")?;
         // A checkpoint counts on these files.
         let path = folder.path();
         disk::sync_folder(path).map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let clips = config.clipping.mode != ClippingMode::None;
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
         let failed_files = BTreeSet::new();
-        Ok(Self { folder, events, metrics, finished_logs, pictures, clips, has_failed: false, failed_files })
+        Ok(Self { folder, events, metrics, findings, finished_logs, pictures, clips, has_failed: false, failed_files })
     }
 
     /// The event files of earlier sessions.
@@ -120,10 +123,7 @@ impl Recorder {
 
     /// How far the logs of this session are.
     pub(super) fn positions(&self) -> Result<Vec<PendingPosition>, EventsError> {
-        let metrics = self.metrics.position();
-        let path = self.folder.path().join("metrics.jsonl");
-        let metrics = metrics.map_err(|cause| EventsError::Write { path, cause })?;
-        Ok(vec![self.events.position(), metrics])
+        Ok(vec![self.events.position(), self.metrics.position()?, self.findings.position()?])
     }
 
     /// What the pictures are drawn from, where they are.
@@ -240,6 +240,20 @@ impl Recorder {
             let written = self.events.image(tag, step, png, width, height);
             self.note(written);
         }
+    }
+
+    /// What a rule says of the run, at the step at which it is new or worse than before.
+    pub(super) fn finding(&mut self, step: u64, finding: &Finding) {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            step: u64,
+            #[serde(flatten)]
+            finding: &'a Finding,
+        }
+        let line = self.findings.write(&Line { step, finding });
+        self.note(line);
+        let text = self.events.text(format!("findings/{}", finding.rule), step, finding.to_string());
+        self.note(text);
     }
 
     /// Where a skipped step first went wrong.

@@ -13,6 +13,7 @@ use crate::{
     clipping::{ClipOutcome, Clipping},
     config::{Config, NonFinite},
     data::{Batch, Epoch, Loader},
+    diagnosis::Diagnosis,
     disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
@@ -71,6 +72,8 @@ pub struct State {
     pub tally: Tally,
     /// What the gradients did so far.
     pub history: GradientHistory,
+    /// What is wrong with the run; `None` where nobody asks.
+    pub diagnosis: Option<Diagnosis>,
     /// The last readings.
     pub recent: RecentSteps,
     /// The best evaluation so far.
@@ -225,9 +228,7 @@ impl State {
         let Some(reading) = reading else { return Ok(()) };
         self.recorder.step(rates, &reading, due);
         self.progress.show(rates.learning_rate, &reading);
-        if self.step == 0 {
-            self.report_unreached();
-        }
+        self.diagnose(&reading, rates.learning_rate);
         if let Some(gradients) = &reading.gradients {
             self.history.add(self.step, gradients);
         }
@@ -280,18 +281,6 @@ impl State {
             return Err(TrainError::NonFinite { step, in_a_row, parameter: culprit });
         }
         Ok(())
-    }
-
-    fn report_unreached(&self) {
-        let unreached = self.gradients.monitor().map(|monitor| monitor.never_reached()).unwrap_or_default();
-        if !unreached.is_empty() {
-            tracing::warn!(
-                "step 0: {} parameter(s) received no gradient and will not be trained: {}; the loss does not depend \
-                 on them",
-                unreached.len(),
-                unreached.join(", ")
-            );
-        }
     }
 
     /// Ends an epoch.

@@ -67,6 +67,8 @@ pub fn assert_same(run: &Path, whole: &Path, what: &str) {
         assert!(bytes == &want[file], "{what}: {file} differs");
     }
     assert_eq!(metrics(run), metrics(whole), "{what}: metrics.jsonl");
+    let findings = |run: &Path| fs::read_to_string(run.join("findings.jsonl")).unwrap();
+    assert_eq!(findings(run), findings(whole), "{what}: findings.jsonl");
     let (seen, want) = (scalars_without_times(run), scalars_without_times(whole));
     assert!(seen.len() > 100, "{what}: {} scalars", seen.len());
     assert_eq!(seen, want, "{what}: event scalars");

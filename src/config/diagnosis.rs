@@ -1,0 +1,50 @@
+//! What the `[diagnosis]` table says.
+
+use serde::Serialize;
+
+use super::{names::named_enum, reader::Section};
+
+named_enum! {
+    /// The name of a rule, as findings, configs and reports have it.
+    pub enum RuleName {
+        /// The gradient shrinks from layer to layer.
+        Vanishing = "vanishing",
+        /// The gradient grows from layer to layer, or from step to step.
+        Exploding = "exploding",
+        /// A gradient is NaN or infinite.
+        NonFinite = "non_finite",
+        /// A layer's ReLUs are off for nearly every input.
+        DeadRelu = "dead_relu",
+        /// An activation is flat for most of its inputs.
+        Saturated = "saturated",
+        /// The first loss is not that of a guess.
+        InitialLoss = "initial_loss",
+        /// A step moves the weights too far, or not at all.
+        UpdateRatio = "update_ratio",
+        /// A parameter is not part of the loss.
+        MissingGradient = "missing_gradient",
+    }
+}
+
+/// The `[diagnosis]` table, validated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DiagnosisConfig {
+    /// Whether readings are judged.
+    pub enabled: bool,
+    /// Rules that are left out.
+    pub ignore: Vec<RuleName>,
+}
+
+impl DiagnosisConfig {
+    pub(super) fn read(mut table: Section<'_>) -> Self {
+        let are_rules = |names: &Vec<String>| names.iter().all(|name| name.parse::<RuleName>().is_ok());
+        let names = RuleName::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", ");
+        let ignore = table.get("ignore", Vec::new(), are_rules, &format!("names of rules, of {names}"));
+        let config = Self {
+            enabled: table.any("enabled", true),
+            ignore: ignore.iter().filter_map(|name| name.parse().ok()).collect(),
+        };
+        table.finish();
+        config
+    }
+}

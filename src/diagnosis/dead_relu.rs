@@ -1,0 +1,89 @@
+//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to come on again.
+//!
+//! Healthy ReLU layers are off for 50 to 90 % of their inputs, sparse ones for more; tools that go by 70 % of zeros flag a third
+//! of healthy runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
+use crate::config::Activation;
+
+/// Share of a layer's outputs at 0.
+const WARNING: f64 = 0.98;
+const CRITICAL: f64 = 0.9999;
+/// So many looks in a row: a layer may be off for one batch.
+const LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct DeadRelu {
+    looks: u32,
+}
+
+impl Rule for DeadRelu {
+    fn name(&self) -> RuleName {
+        RuleName::DeadRelu
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        if subject.config.model.activation != Activation::Relu || seen.layers.is_empty() {
+            return None;
+        }
+        let dead = || seen.layers.iter().filter(|layer| layer.nonpositive_fraction > WARNING);
+        let Some(worst) = dead().max_by(|one, other| one.nonpositive_fraction.total_cmp(&other.nonpositive_fraction))
+        else {
+            self.looks = 0;
+            return None;
+        };
+        self.looks += 1;
+        if self.looks < LOOKS {
+            return None;
+        }
+        let share = worst.nonpositive_fraction;
+        let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
+        let name = format!("share of outputs at 0 in {}", worst.layer);
+        let figures = vec![Figure { name, seen: share, expected: "0.98 or less".into() }];
+        let cause = format!(
+            "the ReLUs of {} are off for {:.2} % of their inputs: what is off gets no gradient and stays off",
+            worst.layer,
+            100.0 * share
+        );
+        let lower = subject.config.optimizer.learning_rate / 10.0;
+        let remedies = vec![
+            Remedy::new(format!("optimizer.learning_rate = {lower}"), "large steps push units to where they are off"),
+            Remedy::new(
+                "model.activation = \"leaky_relu\"",
+                "it lets a hundredth of the gradient through where it is off",
+            ),
+            Remedy::new("model.normalization = \"batch\"", "half of the inputs are above 0 again"),
+        ];
+        Some(Symptom { severity, layers: dead().map(|layer| layer.layer.clone()).collect(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixture::{config, layer},
+        *,
+    };
+    use crate::gradient::LayerStatistics;
+
+    fn told(activation: &str, shares: &[f64]) -> Vec<Option<Severity>> {
+        let config = config(&format!("model.activation = \"{activation}\""));
+        let mut rule = DeadRelu::default();
+        let judge = |share: &f64| {
+            let layers = [layer("one"), LayerStatistics { nonpositive_fraction: *share, ..layer("two") }];
+            let seen = Observation { layers: &layers, ..Observation::default() };
+            rule.judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+        };
+        shares.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn a_layer_that_is_off_at_two_looks_is_dead_and_a_sparse_one_is_not() {
+        assert_eq!(told("relu", &[0.99, 0.99, 1.0]), [None, Some(Severity::Warning), Some(Severity::Critical)]);
+        assert_eq!(told("relu", &[0.9, 0.95, 0.97]), [None; 3]);
+        assert_eq!(told("relu", &[0.99, 0.9, 0.99]), [None; 3]);
+        assert_eq!(told("gelu", &[1.0, 1.0]), [None; 2]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Exploding gradients: from layer to layer, or from step to step, and before anything is NaN.
+//!
+//! The total norm of healthy training moves within a factor of a few; the robust z-score of its logarithm (median and median
+//! absolute deviation of the last readings) tells a spike, whatever the scale. Over depth the bounds mirror those of vanishing:
+//! batch normalization without shortcuts lets the squared gradient grow by 1.467 a layer (arXiv:1902.08129), which is 1e2 after
+//! 24 layers.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, vanishing::first_over_last};
+use crate::config::{ClippingMode, Normalization};
+
+/// First layer's gradient over the last layer's.
+const DEPTH_WARNING: f64 = 1e2;
+const DEPTH_CRITICAL: f64 = 1e3;
+/// A norm that is so many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`] times it.
+const SPIKE_Z: f64 = 8.0;
+const SPIKE_FACTOR: f64 = 20.0;
+/// So many spikes in a row are no spike any more.
+const IN_A_ROW: u32 = 3;
+/// Readings that are remembered, and that are needed before one is judged.
+const REMEMBERED: usize = 64;
+const LEAST: usize = 20;
+/// The smallest deviation of natural logarithms that counts: 10 %.
+const LEAST_DEVIATION: f64 = 0.1;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Exploding {
+    /// Natural logarithms of the last norms that were no spikes, the oldest first.
+    norms: VecDeque<f64>,
+    in_a_row: u32,
+}
+
+impl Rule for Exploding {
+    fn name(&self) -> RuleName {
+        RuleName::Exploding
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        let over_steps = self.over_steps(seen, subject);
+        over_steps.or_else(|| over_depth(seen, subject))
+    }
+}
+
+impl Exploding {
+    fn over_steps(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        if !seen.total_norm.is_finite() || seen.total_norm <= 0.0 {
+            return None;
+        }
+        let log = seen.total_norm.ln();
+        let spike = self
+            .robust()
+            .filter(|(median, deviation)| log - median > SPIKE_Z * deviation && log - median > SPIKE_FACTOR.ln());
+        let Some((median, deviation)) = spike else {
+            self.in_a_row = 0;
+            if self.norms.len() == REMEMBERED {
+                self.norms.pop_front();
+            }
+            self.norms.push_back(log);
+            return None;
+        };
+        self.in_a_row += 1;
+        let (usual, norm, in_a_row) = (median.exp(), seen.total_norm, self.in_a_row);
+        let severity = if in_a_row >= IN_A_ROW { Severity::Critical } else { Severity::Warning };
+        let figures = vec![
+            Figure { name: "total gradient norm".into(), seen: norm, expected: format!("about {usual:.2e}") },
+            Figure { name: "robust z-score".into(), seen: (log - median) / deviation, expected: "below 8".into() },
+        ];
+        let cause = format!(
+            "the gradient is {:.0} times as large as usual ({norm:.2e} against {usual:.2e}), {in_a_row} reading(s) in a row",
+            norm / usual
+        );
+        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(subject) })
+    }
+
+    /// Median and robust standard deviation of the logarithms; `None` while there are too few.
+    fn robust(&self) -> Option<(f64, f64)> {
+        if self.norms.len() < LEAST {
+            return None;
+        }
+        let middle = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let median = middle(self.norms.iter().copied().collect());
+        // Of a normal distribution the standard deviation is 1.4826 times this.
+        let deviation = 1.4826 * middle(self.norms.iter().map(|norm| (norm - median).abs()).collect());
+        Some((median, deviation.max(LEAST_DEVIATION)))
+    }
+}
+
+fn over_depth(seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+    let profile = seen.depth_profile.as_ref()?;
+    let ratio = first_over_last(profile).filter(|ratio| *ratio > DEPTH_WARNING)?;
+    let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };
+    let count = profile.layers.len();
+    let per_layer = ratio.powf(1.0 / (count - 1).max(1) as f64);
+    let figures = vec![
+        Figure {
+            name: "first layer's gradient RMS over the last layer's".into(),
+            seen: ratio,
+            expected: "100 or less".into(),
+        },
+        Figure { name: "factor per layer".into(), seen: per_layer, expected: "about 1".into() },
+    ];
+    let cause = format!(
+        "on its way back through {count} layers the gradient grows to {ratio:.1e} times what it was, by {per_layer:.2} a layer"
+    );
+    let layers = profile.layers.first().into_iter().chain(profile.layers.last()).map(|(layer, _)| layer.clone());
+    Some(Symptom { severity, layers: layers.collect(), figures, cause, remedies: remedies(subject) })
+}
+
+fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
+    let config = subject.config;
+    let mut remedies = Vec::new();
+    if config.clipping.mode == ClippingMode::None {
+        remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
+    }
+    let lower = config.optimizer.learning_rate / 10.0;
+    remedies
+        .push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "smaller steps leave the walls of the valley"));
+    if !config.model.residual && config.model.normalization != Normalization::None {
+        remedies
+            .push(Remedy::new("model.residual = true", "without shortcuts each normalization makes gradients grow"));
+    }
+    remedies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixture::{config, profile},
+        *,
+    };
+
+    /// What a run with these total norms is told, step by step.
+    fn over(norms: impl IntoIterator<Item = f64>) -> Vec<Option<Severity>> {
+        let (config, mut rule) = (config(""), Exploding::default());
+        let subject = Subject { config: &config, classes: 10 };
+        let judge = |(step, total_norm): (usize, f64)| {
+            let seen = Observation { step: step as u64, total_norm, ..Observation::default() };
+            rule.judge(&seen, &subject).map(|symptom| symptom.severity)
+        };
+        norms.into_iter().enumerate().map(judge).collect()
+    }
+
+    /// Norms that scatter by a factor of 2 around a level.
+    fn healthy(level: f64, count: usize) -> impl Iterator<Item = f64> {
+        (0..count).map(move |step| level * 2f64.powf(((step * 7) % 11) as f64 / 5.0 - 1.0))
+    }
+
+    #[test]
+    fn a_norm_far_above_the_last_ones_is_a_spike_and_three_are_an_explosion_whatever_the_scale() {
+        for level in [1e-6, 1.0, 1e6] {
+            let told = over(healthy(level, 40).chain([1e3, 1e4, 1e5].map(|factor| factor * level)));
+            assert!(told[..40].iter().all(Option::is_none));
+            assert_eq!(told[40..], [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Critical)]);
+        }
+    }
+
+    #[test]
+    fn norms_that_scatter_rise_slowly_or_fall_are_healthy() {
+        assert!(over(healthy(1.0, 500)).iter().all(Option::is_none));
+        // A hundredfold rise over 200 steps, as a warm-up makes one, and a fall.
+        let rise = (0..200).map(|step| 100f64.powf(f64::from(step) / 200.0));
+        assert!(over(rise.chain(healthy(1e-3, 50))).iter().all(Option::is_none));
+        // Few readings are no ground to judge on.
+        assert!(over([1.0, 1e9, 1e-3]).iter().all(Option::is_none));
+        assert!(over((0..30).map(|_| 1.0).chain([f64::NAN, f64::INFINITY, 0.0])).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_gradient_that_grows_over_depth_shows_at_once() {
+        let config = config("model.normalization = \"batch\"\nclipping.mode = \"norm\"");
+        let subject = Subject { config: &config, classes: 10 };
+        let judge = |sizes: &[f64]| {
+            let seen = Observation { depth_profile: Some(profile(sizes)), ..Observation::default() };
+            Exploding::default().judge(&seen, &subject)
+        };
+        assert!(judge(&[50.0, 5.0, 1.0]).is_none());
+        let symptom = judge(&[4e3, 5.0, 1.0]).unwrap();
+        assert_eq!(symptom.severity, Severity::Critical);
+        let changes: Vec<&str> = symptom.remedies.iter().map(|remedy| &*remedy.change).collect();
+        assert_eq!(changes, ["optimizer.learning_rate = 0.01", "model.residual = true"]);
+    }
+}

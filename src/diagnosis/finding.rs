@@ -1,0 +1,195 @@
+//! What a rule found.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::RuleName;
+use crate::{config::named_enum, disk::nan_from_null};
+
+named_enum! {
+    /// How bad it is.
+    #[derive(PartialOrd, Ord)]
+    pub enum Severity {
+        /// Worth knowing.
+        Info = "info",
+        /// The run loses by it.
+        Warning = "warning",
+        /// The run will not get anywhere like this.
+        Critical = "critical",
+        /// The run cannot go on.
+        Fatal = "fatal",
+    }
+}
+
+/// A number against what it should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What it is of.
+    pub name: String,
+    /// What was seen.
+    #[serde(deserialize_with = "nan_from_null")]
+    pub seen: f64,
+    /// What a healthy run shows.
+    pub expected: String,
+}
+
+/// A change that helps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// The line of the config: `model.activation = "relu"`.
+    pub change: String,
+    /// What it does.
+    pub why: String,
+}
+
+impl Remedy {
+    pub(super) fn new(change: impl Into<String>, why: &str) -> Self {
+        Self { change: change.into(), why: why.to_owned() }
+    }
+}
+
+/// What a rule sees at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Symptom {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is; empty where it is of the whole model.
+    pub layers: Vec<Arc<str>>,
+    /// The numbers; the first is the one that is followed over the steps.
+    pub figures: Vec<Figure>,
+    /// Why, in a sentence.
+    pub cause: String,
+    /// What to change, the best first.
+    pub remedies: Vec<Remedy>,
+}
+
+/// A figure at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The step.
+    pub step: u64,
+    /// The finding's first figure there.
+    #[serde(deserialize_with = "nan_from_null")]
+    pub value: f64,
+}
+
+/// What one rule has to say of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The rule.
+    pub rule: RuleName,
+    /// How bad it was at its worst.
+    pub severity: Severity,
+    /// Where it was at its worst.
+    pub layers: Vec<Arc<str>>,
+    /// The first step at which it was seen.
+    pub first_step: u64,
+    /// The last.
+    pub last_step: u64,
+    /// The numbers at its worst.
+    pub figures: Vec<Figure>,
+    /// Why, in a sentence.
+    pub cause: String,
+    /// What to change, the best first.
+    pub remedies: Vec<Remedy>,
+    /// Its first steps and its last, with their values.
+    pub evidence: Vec<Evidence>,
+    /// What else was seen that follows from it, with the first step of each.
+    pub symptoms: Vec<(RuleName, u64)>,
+}
+
+impl Finding {
+    /// Steps of evidence that are kept of the beginning, and as many of the end.
+    const KEPT: usize = 8;
+
+    pub(super) fn new(rule: RuleName, step: u64, symptom: Symptom) -> Self {
+        let evidence = symptom.figures.first().map(|figure| Evidence { step, value: figure.seen });
+        let Symptom { severity, layers, figures, cause, remedies } = symptom;
+        Self {
+            rule,
+            severity,
+            layers,
+            first_step: step,
+            last_step: step,
+            figures,
+            cause,
+            remedies,
+            evidence: evidence.into_iter().collect(),
+            symptoms: Vec::new(),
+        }
+    }
+
+    /// Takes the symptom of a later step in. Whether it is worse than all before.
+    pub(super) fn add(&mut self, step: u64, symptom: Symptom) -> bool {
+        self.last_step = step;
+        if let Some(figure) = symptom.figures.first() {
+            if self.evidence.len() == 2 * Self::KEPT {
+                self.evidence.remove(Self::KEPT);
+            }
+            self.evidence.push(Evidence { step, value: figure.seen });
+        }
+        if symptom.severity <= self.severity {
+            return false;
+        }
+        let Symptom { severity, layers, figures, cause, remedies } = symptom;
+        (self.severity, self.layers, self.figures) = (severity, layers, figures);
+        (self.cause, self.remedies) = (cause, remedies);
+        true
+    }
+
+    pub(super) fn fold(&mut self, rule: RuleName, step: u64) {
+        self.last_step = step;
+        if !self.symptoms.iter().any(|(known, _)| *known == rule) {
+            self.symptoms.push((rule, step));
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    /// One line: what, where, since when, why, what to change.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = match &self.layers[..] {
+            [] => String::new(),
+            [one] => format!(" in {one}"),
+            [first, .., last] => format!(" in {first} to {last}"),
+        };
+        write!(f, "{} ({}) since step {}{layers}: {}", self.rule, self.severity, self.first_step, self.cause)?;
+        if let Some(remedy) = self.remedies.first() {
+            write!(f, "; try {}: {}", remedy.change, remedy.why)?;
+        }
+        let more = self.remedies.iter().skip(1).map(|remedy| remedy.change.as_str()).collect::<Vec<_>>();
+        if more.is_empty() { Ok(()) } else { write!(f, "; or {}", more.join("; or ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symptom(severity: Severity, seen: f64) -> Symptom {
+        let figures = vec![Figure { name: "ratio".into(), seen, expected: "about 1".into() }];
+        let remedies = vec![Remedy::new("a = 1", "it helps"), Remedy::new("b = 2", "it helps too")];
+        Symptom { severity, layers: vec!["one".into(), "two".into()], figures, cause: "it is so".into(), remedies }
+    }
+
+    #[test]
+    fn a_finding_keeps_its_worst_its_first_steps_and_its_last() {
+        let mut finding = Finding::new(RuleName::Vanishing, 0, symptom(Severity::Warning, 0.0));
+        for step in 1..100 {
+            let severity = if step == 50 { Severity::Critical } else { Severity::Warning };
+            assert_eq!(finding.add(step, symptom(severity, step as f64)), step == 50);
+        }
+        let steps: Vec<u64> = finding.evidence.iter().map(|evidence| evidence.step).collect();
+        assert_eq!(steps, (0..8).chain(92..100).collect::<Vec<u64>>());
+        assert_eq!((finding.severity, finding.figures[0].seen), (Severity::Critical, 50.0));
+        assert_eq!((finding.first_step, finding.last_step), (0, 99));
+    }
+
+    #[test]
+    fn a_finding_says_everything_in_one_line() {
+        let finding = Finding::new(RuleName::Vanishing, 3, symptom(Severity::Warning, 0.0));
+        let want = "vanishing (warning) since step 3 in one to two: it is so; try a = 1: it helps; or b = 2";
+        assert_eq!(finding.to_string(), want);
+    }
+}

@@ -1,0 +1,53 @@
+//! Parameters that the loss does not depend on: they have no gradient and will not be trained.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Rule, RuleName, Severity, Subject, Symptom};
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct MissingGradient {}
+
+impl Rule for MissingGradient {
+    fn name(&self) -> RuleName {
+        RuleName::MissingGradient
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, _subject: &Subject<'_>) -> Option<Symptom> {
+        // Later a part of a model may rest for a step.
+        let gradients = seen.gradients.filter(|_| seen.step == 0);
+        let missing = gradients.map(|gradients| &gradients.missing).filter(|missing| !missing.is_empty())?;
+        let figures = vec![Figure {
+            name: "parameters without a gradient".into(),
+            seen: missing.len() as f64,
+            expected: "0".into(),
+        }];
+        let cause = format!(
+            "{} parameter(s) received no gradient, the first is {}: the loss does not depend on them, and they are not trained",
+            missing.len(),
+            missing[0]
+        );
+        Some(Symptom { severity: Severity::Warning, layers: missing.clone(), figures, cause, remedies: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::config, *};
+    use crate::gradient::GradientStatistics;
+
+    #[test]
+    fn parameters_that_backward_did_not_reach_are_named() {
+        let config = config("");
+        let subject = Subject { config: &config, classes: 10 };
+        let judge = |missing: &[&str]| {
+            let missing = missing.iter().map(|&name| name.into()).collect();
+            let gradients =
+                GradientStatistics { parameters: Vec::new(), total_norm: 1.0, missing, backward_order: Vec::new() };
+            let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
+            MissingGradient::default().judge(&seen, &subject)
+        };
+        assert!(judge(&[]).is_none());
+        let symptom = judge(&["head.weight", "head.bias"]).unwrap();
+        assert!(symptom.cause.starts_with("2 parameter(s) received no gradient, the first is head.weight"));
+    }
+}

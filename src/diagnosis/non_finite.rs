@@ -1,0 +1,81 @@
+//! Gradients that are NaN or infinite. The weights never see them; what made them does not go away by itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
+use crate::config::{ClippingMode, Precision};
+
+/// So many steps in a row end most runs.
+const IN_A_ROW: u64 = 3;
+/// float16's loss scale begins at 2^16 and halves at every overflow: the first are how it finds its size.
+const FP16_IN_A_ROW: u64 = 17;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct NonFinite {}
+
+impl Rule for NonFinite {
+    fn name(&self) -> RuleName {
+        RuleName::NonFinite
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        let in_a_row = seen.skipped_in_a_row;
+        let is_fp16 = subject.config.run.precision == Precision::Fp16;
+        let severity = match in_a_row {
+            0 => return None,
+            count if is_fp16 && count < FP16_IN_A_ROW => return None,
+            count if count < IN_A_ROW => Severity::Warning,
+            _ => Severity::Critical,
+        };
+        let first = seen.gradients.and_then(|gradients| gradients.first_non_finite());
+        let place = first.map_or_else(|| "the gradient".to_owned(), |first| format!("the gradient of {}", first.name));
+        let figures = vec![Figure { name: "steps in a row".into(), seen: in_a_row as f64, expected: "0".into() }];
+        let cause = format!("{place} is not finite, {in_a_row} step(s) in a row; such steps are not taken");
+        let config = subject.config;
+        let mut remedies = Vec::new();
+        if config.clipping.mode == ClippingMode::None {
+            remedies.push(Remedy::new(
+                "clipping.mode = \"norm\"",
+                "a gradient that is too large is cut before it overflows",
+            ));
+        }
+        let lower = config.optimizer.learning_rate / 10.0;
+        remedies
+            .push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "weights that grow slower overflow later"));
+        if is_fp16 {
+            remedies.push(Remedy::new("run.precision = \"bf16\"", "it has the range of float32"));
+        }
+        Some(Symptom {
+            severity,
+            layers: first.map(|first| first.name.clone()).into_iter().collect(),
+            figures,
+            cause,
+            remedies,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::config, *};
+
+    fn severity(more: &str, skipped_in_a_row: u64) -> Option<Severity> {
+        let config = config(more);
+        let seen = Observation { skipped_in_a_row, ..Observation::default() };
+        NonFinite::default().judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+    }
+
+    #[test]
+    fn one_is_a_warning_and_three_in_a_row_are_critical() {
+        assert_eq!(
+            [0, 1, 2, 3].map(|count| severity("", count)),
+            [None, Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Critical)]
+        );
+    }
+
+    #[test]
+    fn a_loss_scale_that_looks_for_its_size_is_healthy() {
+        assert_eq!(severity("run.precision = \"fp16\"", 16), None);
+        assert_eq!(severity("run.precision = \"fp16\"", 17), Some(Severity::Critical));
+    }
+}

@@ -1,0 +1,89 @@
+//! Saturated activations: most inputs lie where the function is flat, and no gradient comes back through them.
+//!
+//! Flat is where the derivative is below a hundredth of its largest, see [`Activation::saturation`]; at the limits of older tools
+//! (sigmoid -23 and 17, tanh 9.5) it is below 1e-7, and long over.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
+use crate::config::{Activation, Normalization};
+
+/// Share of a layer's inputs.
+const WARNING: f64 = 0.5;
+const CRITICAL: f64 = 0.9;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Saturated {}
+
+impl Rule for Saturated {
+    fn name(&self) -> RuleName {
+        RuleName::Saturated
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        let activation = subject.config.model.activation;
+        // Functions that are flat on one side alone are meant to be there half the time.
+        let [low, high] = activation.saturation();
+        if !(low.is_finite() && high.is_finite()) {
+            return None;
+        }
+        let saturated = || seen.layers.iter().filter(|layer| layer.saturated_fraction > WARNING);
+        let worst = saturated().max_by(|one, other| one.saturated_fraction.total_cmp(&other.saturated_fraction))?;
+        let share = worst.saturated_fraction;
+        let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
+        let figures = vec![Figure {
+            name: format!("share of flat inputs of {activation} in {}", worst.layer),
+            seen: share,
+            expected: "0.5 or less".into(),
+        }];
+        let cause = format!(
+            "{:.0} % of the inputs of {activation} in {} lie beyond {low:.1} and {high:.1}, where it is flat: hardly any gradient \
+             comes back",
+            100.0 * share,
+            worst.layer
+        );
+        let layers = saturated().map(|layer| layer.layer.clone()).collect();
+        Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject, activation) })
+    }
+}
+
+fn remedies(subject: &Subject<'_>, activation: Activation) -> Vec<Remedy> {
+    let config = subject.config;
+    let mut remedies = Vec::new();
+    if config.model.normalization == Normalization::None {
+        remedies.push(Remedy::new("model.normalization = \"batch\"", "inputs get back to where the function is steep"));
+    }
+    remedies.push(Remedy::new("model.initialization = \"xavier_normal\"", "weights that keep inputs near 0"));
+    let lower = config.optimizer.learning_rate / 10.0;
+    remedies.push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "weights grow slower"));
+    if activation != Activation::Relu {
+        remedies.push(Remedy::new("model.activation = \"relu\"", "it has no flat side for large inputs"));
+    }
+    remedies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixture::{config, layer},
+        *,
+    };
+    use crate::gradient::LayerStatistics;
+
+    fn severity(activation: &str, share: f64) -> Option<Severity> {
+        let config = config(&format!("model.activation = \"{activation}\""));
+        let layers = [layer("one"), LayerStatistics { saturated_fraction: share, ..layer("two") }];
+        let seen = Observation { layers: &layers, ..Observation::default() };
+        let symptom = Saturated::default().judge(&seen, &Subject { config: &config, classes: 10 })?;
+        assert_eq!(&*symptom.layers, ["two".into()]);
+        Some(symptom.severity)
+    }
+
+    #[test]
+    fn a_layer_most_of_whose_inputs_are_flat_is_saturated_unless_half_of_them_are_meant_to_be() {
+        assert_eq!(severity("tanh", 0.4), None);
+        assert_eq!(severity("tanh", 0.6), Some(Severity::Warning));
+        assert_eq!(severity("sigmoid", 0.95), Some(Severity::Critical));
+        assert_eq!(severity("relu", 0.95), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! How far a step moves the weights, against their size: about 1e-3 in healthy training.
+//!
+//! The healthy band is 1e-4 to 1e-1 (Nikanjam et al. 2022, TheDeepChecker). Above it, the weights of a few steps ago are gone.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
+
+/// Median over the weights.
+const WARNING: f64 = 0.1;
+const CRITICAL: f64 = 1.0;
+/// So many looks in a row: the very first steps move what begins at 0 by as much as it then is.
+const LOOKS: u32 = 3;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct UpdateRatio {
+    looks: u32,
+}
+
+impl Rule for UpdateRatio {
+    fn name(&self) -> RuleName {
+        RuleName::UpdateRatio
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+        // Biases and gains are small, and move by much of themselves.
+        let weights =
+            seen.updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
+        let mut ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
+        if ratios.is_empty() {
+            return None;
+        }
+        ratios.sort_by(f64::total_cmp);
+        let median = ratios[ratios.len() / 2];
+        self.looks = if median > WARNING { self.looks + 1 } else { 0 };
+        if self.looks < LOOKS {
+            return None;
+        }
+        let severity = if median > CRITICAL { Severity::Critical } else { Severity::Warning };
+        let name = "median update ratio of the weights".into();
+        let figures = vec![Figure { name, seen: median, expected: "0.1 or less, about 0.001".into() }];
+        let lower = subject.config.optimizer.learning_rate / (median / 1e-3).max(10.0);
+        let cause = format!("a step moves the weights by {median:.1e} of their size: the learning rate is too high");
+        let remedies = vec![
+            Remedy::new(format!("optimizer.learning_rate = {lower:.1e}"), "steps of about a thousandth of the weights"),
+            Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"),
+        ];
+        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::config, *};
+    use crate::gradient::ParameterUpdate;
+
+    fn told(ratios: &[f64]) -> Vec<Option<Severity>> {
+        let config = config("");
+        let mut rule = UpdateRatio::default();
+        let update = |name: &str, update_ratio| ParameterUpdate { name: name.into(), norm: 1.0, update_ratio };
+        let judge = |ratio: &f64| {
+            // A bias that moves by all of itself, and a weight that is 0, say nothing.
+            let updates = [update("a.bias", 1.0), update("a.weight", *ratio), update("b.weight", f64::NAN)];
+            let seen = Observation { updates: &updates, ..Observation::default() };
+            rule.judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+        };
+        ratios.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn weights_that_move_by_a_tenth_of_themselves_at_three_looks_are_told() {
+        assert_eq!(told(&[0.5, 0.5, 0.5, 2.0]), [None, None, Some(Severity::Warning), Some(Severity::Critical)]);
+        assert_eq!(told(&[0.5, 0.5, 0.01, 0.5]), [None; 4]);
+        assert_eq!(told(&[1e-3, 1e-9, 0.0]), [None; 3]);
+    }
+}
