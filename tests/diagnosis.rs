@@ -104,3 +104,23 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
         "{outcome:#?}"
     );
 }
+
+#[test]
+fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
+    let workplace = Workplace::new(
+        "run = { max_steps = 5, threads = 1 }\ndata = { source = \"synthetic\", samples = 200, image_size = 8 }\n\
+         model = { name = \"mlp\", width = 32, depth = 10, activation = \"sigmoid\" }\ndiagnosis.stop_at = \"critical\"\n",
+    );
+    let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
+    assert_eq!(outcome.code, Some(11), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("ended       a finding of vanishing, as diagnosis.stop_at asks for"),
+        "{outcome:#?}"
+    );
+    assert!(outcome.stdout.contains("1 steps, "), "{outcome:#?}");
+    // Who goes on knows of it.
+    let outcome = workplace.call(&["resume", "logs/run"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("findings    vanishing"), "{outcome:#?}");
+    assert_eq!(lines(&workplace.run_folder("run")).len(), 1);
+}

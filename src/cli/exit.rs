@@ -36,6 +36,8 @@ pub enum Code {
     Partial,
     /// A checkpoint cannot be written, none is whole, or it is of another experiment.
     Checkpoint,
+    /// A finding ended the run.
+    Finding,
     /// A signal ended the run.
     Signal(i32),
 }
@@ -54,6 +56,7 @@ Exit codes:
     8  training could not go on: gradients that are not finite, too little memory
     9  training ended, but bad images were skipped or a log is incomplete
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
+   11  ended by a finding, as diagnosis.stop_at asks for, with a checkpoint if they are on
    75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
   130  ended by Ctrl-C (SIGINT), likewise
   143  ended by SIGTERM, likewise";
@@ -71,6 +74,7 @@ impl From<Code> for ExitCode {
             Code::Training => 8,
             Code::Partial => 9,
             Code::Checkpoint => 10,
+            Code::Finding => 11,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })

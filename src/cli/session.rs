@@ -145,6 +145,7 @@ fn code_of(state: State, ending: Ending) -> Code {
     let has_failed = state.recorder.close();
     match ending {
         Ending::Signal(signal) => Code::Signal(signal),
+        Ending::Finding(_) => Code::Finding,
         _ if has_failed || bad_images > 0 => Code::Partial,
         _ => Code::Success,
     }

@@ -26,6 +26,18 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// From which severity on a finding ends the run.
+    pub enum StopAt {
+        /// From none.
+        Never = "never",
+        /// From warnings on.
+        Warning = "warning",
+        /// From critical findings on.
+        Critical = "critical",
+    }
+}
+
 /// The `[diagnosis]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiagnosisConfig {
@@ -33,6 +45,8 @@ pub struct DiagnosisConfig {
     pub enabled: bool,
     /// Rules that are left out.
     pub ignore: Vec<RuleName>,
+    /// From which severity on a finding ends the run.
+    pub stop_at: StopAt,
 }
 
 impl DiagnosisConfig {
@@ -42,6 +56,7 @@ impl DiagnosisConfig {
         let ignore = table.get("ignore", Vec::new(), are_rules, &format!("names of rules, of {names}"));
         let config = Self {
             enabled: table.any("enabled", true),
+            stop_at: table.choice("stop_at").unwrap_or(StopAt::Never),
             ignore: ignore.iter().filter_map(|name| name.parse().ok()).collect(),
         };
         table.finish();

@@ -39,7 +39,7 @@ pub use clipping::{
     ZclipOption,
 };
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
-pub use diagnosis::{DiagnosisConfig, RuleName};
+pub use diagnosis::{DiagnosisConfig, RuleName, StopAt};
 pub use difference::{Difference, differences};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;

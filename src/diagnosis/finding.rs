@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::RuleName;
-use crate::{config::named_enum, disk::nan_from_null};
+use crate::{
+    config::{StopAt, named_enum},
+    disk::nan_from_null,
+};
 
 named_enum! {
     /// How bad it is.
@@ -19,6 +22,17 @@ named_enum! {
         Critical = "critical",
         /// The run cannot go on.
         Fatal = "fatal",
+    }
+}
+
+impl Severity {
+    /// Whether a finding so bad ends a run that is to stop there.
+    pub fn stops(self, stop_at: StopAt) -> bool {
+        match stop_at {
+            StopAt::Never => false,
+            StopAt::Warning => self >= Self::Warning,
+            StopAt::Critical => self >= Self::Critical,
+        }
     }
 }
 

@@ -38,6 +38,7 @@ impl State {
         let run = &self.config.run;
         match self.step {
             0 => None,
+            _ if self.stop_for.is_some() => self.stop_for.map(Ending::Finding),
             step if run.max_steps.is_some_and(|steps| step >= steps) => Some(Ending::MaxSteps),
             _ if run.max_epochs.is_some_and(|epochs| self.epoch >= epochs) => Some(Ending::MaxEpochs),
             _ => self.clock.is_up.then_some(Ending::MaxMinutes),

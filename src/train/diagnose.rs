@@ -31,6 +31,9 @@ impl State {
         let subject = Subject { config: &self.config, classes: self.classes.len() };
         for finding in diagnosis.judge(&reading.observe(learning_rate), &subject) {
             self.recorder.finding(reading.step, &finding);
+            if finding.severity.stops(self.config.diagnosis.stop_at) {
+                self.stop_for.get_or_insert(finding.rule);
+            }
             // What was skipped is said where the run may end by it.
             if finding.rule != RuleName::NonFinite {
                 tracing::warn!("{finding}");

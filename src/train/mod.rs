@@ -82,8 +82,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
             }
 
-            // The gradients as backward left them, but for a float16 loss scale: statistics that stay on the device. Whether
-            // they are finite is known there before anything is made of them.
+            // The gradients as backward left them, but for a float16 loss scale: statistics that stay on the device.
             state.gradients.unscale()?;
             let measurement = state.gradients.measure(due)?;
             let clip = state.clip(&measurement.grads)?;

@@ -181,6 +181,7 @@ impl Prepared {
             images: 0,
             last_validation: None,
             checkpoints,
+            stop_for: None,
             data,
             step_at_epoch_start: 0,
             next_batch: 0,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
     clipping::{ClipOutcome, Clipping},
-    config::{Config, NonFinite},
+    config::{Config, NonFinite, RuleName},
     data::{Batch, Epoch, Loader},
     diagnosis::Diagnosis,
     disk,
@@ -32,6 +32,8 @@ pub enum Ending {
     MaxMinutes,
     /// `early_stopping.patience` ran out.
     EarlyStopping,
+    /// This rule found what `diagnosis.stop_at` names.
+    Finding(RuleName),
     /// This signal came.
     Signal(i32),
 }
@@ -96,6 +98,8 @@ pub struct State {
     pub images: u64,
     /// The latest evaluation.
     pub last_validation: Option<Metrics>,
+    /// The rule whose finding ends the run.
+    pub(super) stop_for: Option<RuleName>,
     /// Which images the run is about.
     pub(super) data: DataIdentity,
     pub(super) step_at_epoch_start: u64,

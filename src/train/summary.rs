@@ -74,6 +74,7 @@ impl fmt::Display for Summary {
             Ending::MaxSteps => "run.max_steps reached".to_owned(),
             Ending::MaxMinutes => "run.max_minutes reached".to_owned(),
             Ending::EarlyStopping => "no improvement for early_stopping.patience evaluations".to_owned(),
+            Ending::Finding(rule) => format!("a finding of {rule}, as diagnosis.stop_at asks for"),
             Ending::Signal(SIGINT) => "SIGINT (Ctrl-C)".to_owned(),
             Ending::Signal(SIGTERM) => "SIGTERM".to_owned(),
             Ending::Signal(SIGUSR1) => "SIGUSR1 (preempted)".to_owned(),
@@ -125,6 +126,7 @@ impl Summary {
             Ending::MaxSteps => " --set run.max_steps=MORE",
             Ending::MaxMinutes => " --set run.max_minutes=MORE",
             Ending::EarlyStopping => " --set early_stopping.patience=MORE",
+            Ending::Finding(_) => " --set diagnosis.stop_at=never",
             Ending::Signal(_) => "",
         }
     }
