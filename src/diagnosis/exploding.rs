@@ -18,6 +18,8 @@ const DEPTH_CRITICAL: f64 = 1e3;
 /// A norm that is so many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`] times it.
 const SPIKE_Z: f64 = 8.0;
 const SPIKE_FACTOR: f64 = 20.0;
+/// The loss over the median of the last ones.
+const LOSS_FACTOR: f64 = 1.1;
 /// So many spikes in a row are no spike any more.
 const IN_A_ROW: u32 = 3;
 /// Readings that are remembered, and that are needed before one is judged.
@@ -30,6 +32,8 @@ const LEAST_DEVIATION: f64 = 0.1;
 pub(super) struct Exploding {
     /// Natural logarithms of the last norms that were no spikes, the oldest first.
     norms: VecDeque<f64>,
+    /// The losses of the same readings.
+    losses: VecDeque<f64>,
     in_a_row: u32,
 }
 
@@ -50,15 +54,22 @@ impl Exploding {
             return None;
         }
         let log = seen.total_norm.ln();
-        let spike = self
-            .robust()
-            .filter(|(median, deviation)| log - median > SPIKE_Z * deviation && log - median > SPIKE_FACTOR.ln());
+        let spike = self.robust().filter(|(median, deviation)| {
+            let stands_out = log - median > SPIKE_Z * deviation && log - median > SPIKE_FACTOR.ln();
+            let has_risen = seen.loss.is_nan() || seen.loss > LOSS_FACTOR * middle(&self.losses);
+            stands_out && has_risen
+        });
         let Some((median, deviation)) = spike else {
             self.in_a_row = 0;
+            if !seen.loss.is_finite() {
+                return None;
+            }
             if self.norms.len() == REMEMBERED {
                 self.norms.pop_front();
+                self.losses.pop_front();
             }
             self.norms.push_back(log);
+            self.losses.push_back(seen.loss);
             return None;
         };
         self.in_a_row += 1;
@@ -80,15 +91,18 @@ impl Exploding {
         if self.norms.len() < LEAST {
             return None;
         }
-        let middle = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let median = middle(self.norms.iter().copied().collect());
+        let median = middle(&self.norms);
         // Of a normal distribution the standard deviation is 1.4826 times this.
-        let deviation = 1.4826 * middle(self.norms.iter().map(|norm| (norm - median).abs()).collect());
+        let deviation = 1.4826 * middle(&self.norms.iter().map(|norm| (norm - median).abs()).collect());
         Some((median, deviation.max(LEAST_DEVIATION)))
     }
+}
+
+/// The median; of an even number the upper of the two.
+fn middle(values: &VecDeque<f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn over_depth(seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
@@ -135,15 +149,20 @@ mod tests {
         *,
     };
 
-    /// What a run with these total norms is told, step by step.
+    /// What a run with these total norms is told, step by step, if its loss follows the norm.
     fn over(norms: impl IntoIterator<Item = f64>) -> Vec<Option<Severity>> {
+        told(norms.into_iter().map(|norm| (norm, 1.0 + norm)))
+    }
+
+    /// The same with losses of its own.
+    fn told(readings: impl IntoIterator<Item = (f64, f64)>) -> Vec<Option<Severity>> {
         let (config, mut rule) = (config(""), Exploding::default());
         let subject = Subject { config: &config, classes: 10 };
-        let judge = |(step, total_norm): (usize, f64)| {
-            let seen = Observation { step: step as u64, total_norm, ..Observation::default() };
+        let judge = |(step, (total_norm, loss)): (usize, (f64, f64))| {
+            let seen = Observation { step: step as u64, total_norm, loss, ..Observation::default() };
             rule.judge(&seen, &subject).map(|symptom| symptom.severity)
         };
-        norms.into_iter().enumerate().map(judge).collect()
+        readings.into_iter().enumerate().map(judge).collect()
     }
 
     /// Norms that scatter by a factor of 2 around a level.
@@ -154,7 +173,8 @@ mod tests {
     #[test]
     fn a_norm_far_above_the_last_ones_is_a_spike_and_three_are_an_explosion_whatever_the_scale() {
         for level in [1e-6, 1.0, 1e6] {
-            let told = over(healthy(level, 40).chain([1e3, 1e4, 1e5].map(|factor| factor * level)));
+            let norms = healthy(level, 40).chain([1e3, 1e4, 1e5].map(|factor| factor * level));
+            let told = told(norms.map(|norm| (norm, 1.0 + norm / level)));
             assert!(told[..40].iter().all(Option::is_none));
             assert_eq!(told[40..], [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Critical)]);
         }
@@ -169,6 +189,14 @@ mod tests {
         // Few readings are no ground to judge on.
         assert!(over([1.0, 1e9, 1e-3]).iter().all(Option::is_none));
         assert!(over((0..30).map(|_| 1.0).chain([f64::NAN, f64::INFINITY, 0.0])).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_net_that_leaves_its_first_plateau_is_healthy() {
+        let plateau = healthy(0.1, 40).map(|norm| (norm, 2.3));
+        assert!(told(plateau.chain([(30.0, 2.25), (30.0, 2.0), (30.0, 1.5)])).iter().all(Option::is_none));
+        let diverging = healthy(0.1, 40).map(|norm| (norm, 2.3)).chain([(30.0, 2.9), (90.0, f64::INFINITY)]);
+        assert_eq!(told(diverging)[40..], [Some(Severity::Warning); 2]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ mod tests {
             let total_norm = if step < 35 { 1e6 } else { f64::NAN };
             let seen = Observation {
                 step,
-                loss: 2.0,
+                loss: 20.0,
                 total_norm,
                 skipped_in_a_row: step.saturating_sub(34),
                 ..Observation::default()
@@ -131,7 +131,7 @@ mod tests {
             };
             Observation {
                 step,
-                loss: 2.0,
+                loss: if step > 28 { 20.0 } else { 2.0 },
                 total_norm,
                 skipped_in_a_row: u64::from(step == 25),
                 ..Observation::default()
