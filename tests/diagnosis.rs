@@ -70,6 +70,11 @@ fn relu_with_he_and_tanh_with_xavier_are_silent_at_any_depth_and_relu_with_xavie
     assert!(vanishing("initialization = { method = \"xavier_normal\", gain = 1.0 }, depth = 20").is_some());
 }
 
+/// Ten layers of sigmoid units, whose gradient vanishes at once.
+const DEEP: &str = "run = { max_steps = 5, threads = 1 }\n\
+    data = { source = \"synthetic\", samples = 200, image_size = 8 }\n\
+    model = { name = \"mlp\", width = 32, depth = 10, activation = \"sigmoid\" }\n";
+
 fn lines(run: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(run.join("findings.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -77,10 +82,7 @@ fn lines(run: &Path) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_to_change() {
-    let workplace = Workplace::new(
-        "run = { max_steps = 5, threads = 1 }\ndata = { source = \"synthetic\", samples = 200, image_size = 8 }\n\
-         model = { name = \"mlp\", width = 32, depth = 10, activation = \"sigmoid\" }\n",
-    );
+    let workplace = Workplace::new(DEEP);
     let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let said = "vanishing (critical) since step 0 in layers.0.linear to layers.9.linear: ";
@@ -107,10 +109,7 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
 
 #[test]
 fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
-    let workplace = Workplace::new(
-        "run = { max_steps = 5, threads = 1 }\ndata = { source = \"synthetic\", samples = 200, image_size = 8 }\n\
-         model = { name = \"mlp\", width = 32, depth = 10, activation = \"sigmoid\" }\ndiagnosis.stop_at = \"critical\"\n",
-    );
+    let workplace = Workplace::new(&format!("{DEEP}diagnosis.stop_at = \"critical\"\n"));
     let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(outcome.code, Some(11), "{outcome:#?}");
     assert!(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{CheckpointError, Loaded};
+use super::{CheckpointError, Loaded, contents::MODEL_FILE};
 use crate::disk::{NamedTensors, TensorFileError};
 
 /// The mean of weights and buffers over the checkpoints at `paths`, of one model, read one after the other and summed in f64.
@@ -17,7 +17,7 @@ pub fn average(paths: &[&Path]) -> Result<NamedTensors, CheckpointError> {
     let Some((last, earlier)) = paths.split_last() else { return Ok(Vec::new()) };
     let refuse = |cause: TchError| {
         let (path, cause) = (last.to_path_buf(), TensorFileError::from(cause));
-        CheckpointError::Tensors { path, file: "model.safetensors", cause }
+        CheckpointError::Tensors { path, file: MODEL_FILE, cause }
     };
     let model = Loaded::read(last)?.model()?;
     let sums = model.iter().map(|(_, tensor)| tensor.f_to_dtype(Kind::Double, false, true));

@@ -8,9 +8,12 @@ use crate::{
     events::{LogPosition, PendingPosition},
 };
 
+pub(super) const MODEL_FILE: &str = "model.safetensors";
+pub(super) const EMA_FILE: &str = "ema.safetensors";
+pub(super) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+pub(super) const TRAINING_FILE: &str = "training.safetensors";
 /// The files of tensors, in the order of [`Contents`].
-pub(super) const TENSOR_FILES: [&str; 4] =
-    ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "training.safetensors"];
+pub(super) const TENSOR_FILES: [&str; 4] = [MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, TRAINING_FILE];
 pub(super) const HOST_FILE: &str = "host.json";
 pub(super) const CONFIG_FILE: &str = "config.toml";
 

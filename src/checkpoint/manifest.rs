@@ -65,6 +65,14 @@ struct Sealed<'a> {
     manifest: &'a RawValue,
 }
 
+/// What every format says.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+    #[serde(default)]
+    gradwatch: String,
+}
+
 impl Manifest {
     /// The text of the file.
     pub(super) fn to_json(&self) -> io::Result<Vec<u8>> {
@@ -73,21 +81,26 @@ impl Manifest {
         Ok(serde_json::to_vec(&Sealed { blake3, manifest: &manifest })?)
     }
 
-    /// Parses the text of a manifest, or says what is wrong with it.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        let sealed: Sealed<'_> = serde_json::from_slice(text).map_err(|error| format!("{MANIFEST_FILE}: {error}"))?;
-        let hash = blake3::hash(sealed.manifest.get().as_bytes()).to_hex();
-        if *hash != *sealed.blake3 {
-            return Err(format!("{MANIFEST_FILE}: got BLAKE3 {hash}, want {}", sealed.blake3));
+    /// Parses the text of a file, or says what is wrong with it. A later format may have other fields: its number is read first.
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, CheckpointError> {
+        let refuse = |what: String| CheckpointError::damaged(path, format!("{MANIFEST_FILE}: {what}"));
+        let unreadable = |error: serde_json::Error| refuse(error.to_string());
+        let Sealed { blake3, manifest }: Sealed<'_> = serde_json::from_slice(text).map_err(unreadable)?;
+        let hash = blake3::hash(manifest.get().as_bytes()).to_hex();
+        if *hash != *blake3 {
+            return Err(refuse(format!("got BLAKE3 {hash}, want {blake3}")));
         }
-        let manifest: Self =
-            serde_json::from_str(sealed.manifest.get()).map_err(|error| format!("{MANIFEST_FILE}: {error}"))?;
+        let Version { format, gradwatch } = serde_json::from_str(manifest.get()).map_err(unreadable)?;
+        if format > FORMAT {
+            return Err(CheckpointError::Newer { path: path.to_owned(), got: format, by: gradwatch });
+        }
+        let manifest: Self = serde_json::from_str(manifest.get()).map_err(unreadable)?;
         let is_plain = |name: &str| {
             let is_word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
             name.chars().all(is_word) && name.starts_with(|letter: char| letter.is_ascii_alphanumeric())
         };
         match manifest.files.iter().find(|file| !is_plain(&file.name)) {
-            Some(file) => Err(format!("{MANIFEST_FILE}: {:?} is no name of a file in it", file.name)),
+            Some(file) => Err(refuse(format!("{:?} is no name of a file in it", file.name))),
             None => Ok(manifest),
         }
     }
@@ -97,7 +110,7 @@ impl Manifest {
     /// # Errors
     /// Where it is damaged, of a later format, or cannot be read.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let damaged = |what| CheckpointError::Damaged { path: path.to_owned(), what };
+        let damaged = |what| CheckpointError::damaged(path, what);
         let file = path.join(MANIFEST_FILE);
         let mut text = Vec::new();
         let read = fs::File::open(&file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut text));
@@ -109,29 +122,7 @@ impl Manifest {
             }
             Ok(_) => {}
         }
-        // A later format may have other fields: its number is read first.
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-            #[serde(default)]
-            gradwatch: String,
-        }
-        #[derive(Deserialize)]
-        struct Outer {
-            manifest: Version,
-        }
-        if let Ok(Outer { manifest: Version { format, gradwatch } }) = serde_json::from_slice(&text)
-            && format > FORMAT
-            && Self::is_sealed(&text)
-        {
-            return Err(CheckpointError::Newer { path: path.to_owned(), got: format, by: gradwatch });
-        }
-        Self::parse(&text).map_err(damaged)
-    }
-
-    fn is_sealed(text: &[u8]) -> bool {
-        serde_json::from_slice::<Sealed<'_>>(text)
-            .is_ok_and(|sealed| *blake3::hash(sealed.manifest.get().as_bytes()).to_hex() == *sealed.blake3)
+        Self::parse(path, &text)
     }
 
     /// Bytes of all files.
@@ -169,18 +160,22 @@ pub(super) mod tests {
         }
     }
 
+    fn parse(text: &[u8]) -> Result<Manifest, CheckpointError> {
+        Manifest::parse(Path::new("here"), text)
+    }
+
     #[test]
     fn a_manifest_reads_back_and_any_flipped_bit_shows() {
         let before = manifest(1, 2, Some(0.1 + 0.2));
         let text = before.to_json().unwrap();
-        assert_eq!(Manifest::parse(&text).unwrap(), before);
+        assert_eq!(parse(&text).unwrap(), before);
         for bit in 0..text.len() * 8 {
             let mut damaged = text.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Manifest::parse(&damaged).is_err(), "bit {bit}");
+            assert!(parse(&damaged).is_err(), "bit {bit}");
         }
         for end in 0..text.len() {
-            assert!(Manifest::parse(&text[..end]).is_err());
+            assert!(parse(&text[..end]).is_err());
         }
     }
 
@@ -189,7 +184,7 @@ pub(super) mod tests {
         for name in ["../run.lock", "/etc/passwd", "a/b", "", ".hidden"] {
             let mut bad = manifest(1, 2, None);
             bad.files[0].name = name.into();
-            let error = Manifest::parse(&bad.to_json().unwrap()).unwrap_err();
+            let error = parse(&bad.to_json().unwrap()).unwrap_err().to_string();
             assert!(error.contains("is no name of a file"), "{error}");
         }
     }

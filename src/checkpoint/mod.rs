@@ -38,7 +38,10 @@ mod retention;
 mod save;
 mod writer;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use average::average;
 pub use contents::Contents;
@@ -123,4 +126,10 @@ pub enum CheckpointError {
     /// The system gives no thread, or the thread has died.
     #[error("checkpoints cannot be written: {0}; start the run again with gradwatch resume")]
     Thread(io::Error),
+}
+
+impl CheckpointError {
+    fn damaged(path: &Path, what: String) -> Self {
+        Self::Damaged { path: path.to_owned(), what }
+    }
 }

@@ -57,15 +57,12 @@ pub fn list(folder: &Path) -> Result<Vec<(CheckpointName, PathBuf)>, CheckpointE
     Ok(found)
 }
 
-/// A name for a checkpoint that is out of the way: `<prefix>-<name>`, numbered where that is taken.
-pub(super) fn aside(path: &Path, prefix: &str) -> PathBuf {
+/// A name for a damaged checkpoint, out of the way of whole ones: `damaged-<name>`, numbered where that is taken.
+pub(super) fn aside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let numbered = |number: u32| match number {
-        0 => format!("{prefix}-{name}"),
-        number => format!("{prefix}-{name}-{number}"),
-    };
-    let mut free = (0..).map(|number| path.with_file_name(numbered(number))).filter(|path| !path.exists());
-    free.next().unwrap_or_else(|| path.with_file_name(numbered(0)))
+    let first = path.with_file_name(format!("damaged-{name}"));
+    let mut numbered = (1..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}")));
+    if first.exists() { numbered.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
 #[cfg(test)]
@@ -92,8 +89,8 @@ mod tests {
     fn what_is_put_aside_has_a_name_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        assert_eq!(aside(&path, "damaged"), folder.path().join("damaged-a"));
+        assert_eq!(aside(&path), folder.path().join("damaged-a"));
         fs::create_dir(folder.path().join("damaged-a")).unwrap();
-        assert_eq!(aside(&path, "damaged"), folder.path().join("damaged-a-1"));
+        assert_eq!(aside(&path), folder.path().join("damaged-a-1"));
     }
 }

@@ -12,7 +12,7 @@ use tch::Tensor;
 
 use super::{
     CheckpointError, FileEntry, Manifest,
-    contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
+    contents::{CONFIG_FILE, EMA_FILE, HOST_FILE, MODEL_FILE, OPTIMIZER_FILE, TENSOR_FILES, TRAINING_FILE},
     list,
     manifest::is_damage,
     name::aside,
@@ -41,7 +41,7 @@ impl Loaded {
             files.insert(entry.name.clone(), read_whole(path, entry)?);
         }
         match TENSOR_FILES.iter().chain([&HOST_FILE, &CONFIG_FILE]).find(|name| !files.contains_key(**name)) {
-            Some(missing) => Err(damaged(path, format!("{missing}: not in the manifest"))),
+            Some(missing) => Err(CheckpointError::damaged(path, format!("{missing}: not in the manifest"))),
             None => Ok(Self { path: path.to_owned(), manifest, files }),
         }
     }
@@ -54,6 +54,11 @@ impl Loaded {
         write_into(tensors, self.file(file)).map_err(self.refuse(file))
     }
 
+    /// Says that tensors of [`training`](Self::training) do not fit.
+    pub fn refuse_training(&self, cause: TensorFileError) -> CheckpointError {
+        self.refuse(TRAINING_FILE)(cause)
+    }
+
     fn refuse(&self, file: &'static str) -> impl Fn(TensorFileError) -> CheckpointError {
         move |cause| CheckpointError::Tensors { path: self.path.clone(), file, cause }
     }
@@ -63,7 +68,7 @@ impl Loaded {
     /// # Errors
     /// Where they have other names, shapes or types.
     pub fn model_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
-        self.into(TENSOR_FILES[0], tensors)
+        self.into(MODEL_FILE, tensors)
     }
 
     /// The same for the average of the weights.
@@ -71,7 +76,7 @@ impl Loaded {
     /// # Errors
     /// As for [`model_into`](Self::model_into).
     pub fn ema_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
-        self.into(TENSOR_FILES[1], tensors)
+        self.into(EMA_FILE, tensors)
     }
 
     /// The same for moments and step counts.
@@ -79,7 +84,7 @@ impl Loaded {
     /// # Errors
     /// As for [`model_into`](Self::model_into).
     pub fn optimizer_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
-        self.into(TENSOR_FILES[2], tensors)
+        self.into(OPTIMIZER_FILE, tensors)
     }
 
     /// Weights and buffers, on the CPU.
@@ -87,7 +92,7 @@ impl Loaded {
     /// # Errors
     /// Where libtorch refuses.
     pub fn model(&self) -> Result<NamedTensors, CheckpointError> {
-        self.tensors(TENSOR_FILES[0])
+        self.tensors(MODEL_FILE)
     }
 
     /// The average of the weights; empty where the run has none.
@@ -95,7 +100,7 @@ impl Loaded {
     /// # Errors
     /// Where libtorch refuses.
     pub fn ema(&self) -> Result<NamedTensors, CheckpointError> {
-        self.tensors(TENSOR_FILES[1])
+        self.tensors(EMA_FILE)
     }
 
     /// All other tensors.
@@ -103,7 +108,7 @@ impl Loaded {
     /// # Errors
     /// Where libtorch refuses.
     pub fn training(&self) -> Result<NamedTensors, CheckpointError> {
-        self.tensors(TENSOR_FILES[3])
+        self.tensors(TRAINING_FILE)
     }
 
     fn tensors(&self, file: &'static str) -> Result<NamedTensors, CheckpointError> {
@@ -116,7 +121,7 @@ impl Loaded {
     /// Where it is of another shape.
     pub fn host<H: DeserializeOwned>(&self) -> Result<H, CheckpointError> {
         let parsed = serde_json::from_slice(self.file(HOST_FILE));
-        parsed.map_err(|error| damaged(&self.path, format!("{HOST_FILE}: {error}")))
+        parsed.map_err(|error| CheckpointError::damaged(&self.path, format!("{HOST_FILE}: {error}")))
     }
 
     /// The experiment, as TOML.
@@ -125,23 +130,19 @@ impl Loaded {
     }
 }
 
-fn damaged(path: &Path, what: String) -> CheckpointError {
-    CheckpointError::Damaged { path: path.to_owned(), what }
-}
-
 /// A file of the checkpoint at `path`, if it is what the manifest says.
 fn read_whole(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let FileEntry { name, bytes: want, blake3 } = entry;
     let file = path.join(name);
     let bytes = match read_file(&file, *want) {
-        Err(error) if is_damage(&error) => return Err(damaged(path, format!("{name}: {error}"))),
+        Err(error) if is_damage(&error) => return Err(CheckpointError::damaged(path, format!("{name}: {error}"))),
         Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
-        Ok(Err(got)) => return Err(damaged(path, format!("{name}: got {got} bytes, want {want}"))),
+        Ok(Err(got)) => return Err(CheckpointError::damaged(path, format!("{name}: got {got} bytes, want {want}"))),
         Ok(Ok(bytes)) => bytes,
     };
     let hash = blake3::hash(&bytes).to_hex();
     if *hash != **blake3 {
-        return Err(damaged(path, format!("{name}: got BLAKE3 {hash}, want {blake3}")));
+        return Err(CheckpointError::damaged(path, format!("{name}: got BLAKE3 {hash}, want {blake3}")));
     }
     Ok(bytes)
 }
@@ -173,7 +174,7 @@ pub fn newest_whole(folder: &Path) -> Result<Option<Loaded>, CheckpointError> {
         match Loaded::read(path) {
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error @ CheckpointError::Damaged { .. }) => {
-                let aside = aside(path, "damaged");
+                let aside = aside(path);
                 match fs::rename(path, &aside) {
                     Ok(()) => tracing::error!("{error}; it is left as {}, the one before is tried", aside.display()),
                     Err(cause) => tracing::error!("{error}; the one before is tried (it cannot be renamed: {cause})"),

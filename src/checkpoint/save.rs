@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The end of the name of a folder that is being written or removed.
-pub(super) const PARTIAL: &str = ".partial";
+const PARTIAL: &str = ".partial";
 
 /// The beginning of the name of one that is being replaced.
 const EARLIER: &str = "earlier-";

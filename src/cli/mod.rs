@@ -78,14 +78,11 @@ struct TrainArguments {
     /// Name of the run's folder; without it, the config's name and the time (with --resume auto, the config's name).
     #[arg(long, value_name = "NAME", value_parser = folder_name)]
     run_name: Option<String>,
-    /// End after this many optimizer steps (key run.max_steps).
-    #[arg(long, value_name = "N")]
-    max_steps: Option<u64>,
     /// auto: go on where the run of this name has stopped, or start it; what a cluster that requeues wants.
     #[arg(long, value_name = "WHEN", default_value = "never")]
     resume: ResumeWhen,
     #[command(flatten)]
-    changes: ChangeArguments,
+    session: SessionArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -94,9 +91,12 @@ enum ResumeWhen {
     Auto,
 }
 
-/// What a resumed run may differ in.
+/// What a session of a run adds to its experiment.
 #[derive(Debug, Args)]
-struct ChangeArguments {
+struct SessionArguments {
+    /// End after this many optimizer steps (key run.max_steps).
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
     /// A key of the config that may differ from the checkpoint's: optimizer.learning_rate, or optimizer.*. Keys that only say
     /// how long, where and how closely watched the run trains always may. Can be given several times.
     #[arg(long = "allow-change", value_name = "KEY")]
@@ -109,11 +109,8 @@ struct ResumeArguments {
     run: PathBuf,
     #[command(flatten)]
     overrides: OverrideArguments,
-    /// End after this many optimizer steps (key run.max_steps).
-    #[arg(long, value_name = "N")]
-    max_steps: Option<u64>,
     #[command(flatten)]
-    changes: ChangeArguments,
+    session: SessionArguments,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ pub fn run(arguments: &ResumeArguments) -> Result<Code> {
         return Err(CheckpointError::Missing { run: arguments.run.clone() }.into());
     };
     let name = format!("{}/config.toml", loaded.path.display());
-    let config = Config::parse_with(&loaded.config(), &name, &arguments.overrides.assignments(arguments.max_steps))?;
-    session.resume(config, folder, loaded, &arguments.changes.allowed)
+    let config =
+        Config::parse_with(&loaded.config(), &name, &arguments.overrides.assignments(arguments.session.max_steps))?;
+    session.resume(config, folder, loaded, &arguments.session.allowed)
 }

@@ -11,7 +11,7 @@ use super::{ResumeWhen, TrainArguments, exit::Code, session::Session};
 
 pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let session = Session::start()?;
-    let config = arguments.config.load(arguments.max_steps)?;
+    let config = arguments.config.load(arguments.session.max_steps)?;
     let name = match (&arguments.run_name, arguments.resume) {
         (Some(name), _) => name.clone(),
         (None, ResumeWhen::Never) => run_name(&arguments.config.config, OffsetDateTime::now_utc()),
@@ -29,7 +29,7 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     }
     let folder = RunFolder::open(&path)?;
     match newest_whole(&path.join(FOLDER))? {
-        Some(loaded) => session.resume(config, folder, loaded, &arguments.changes.allowed),
+        Some(loaded) => session.resume(config, folder, loaded, &arguments.session.allowed),
         // It died before its first checkpoint, and so before its first step.
         None if !folder.has_steps() => session.begin(config, || Ok(folder)),
         None => Err(CheckpointError::Missing { run: path }.into()),

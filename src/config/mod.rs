@@ -153,7 +153,7 @@ impl Config {
     /// # Errors
     /// Where anything in it is wrong.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
-        Self::from_table(parse_table(text, name)?, name)
+        Self::parse_with(text, name, &[])
     }
 
     fn from_table(table: Table, name: &str) -> Result<Self, ConfigError> {

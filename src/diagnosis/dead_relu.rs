@@ -47,9 +47,8 @@ impl Rule for DeadRelu {
             worst.layer,
             100.0 * share
         );
-        let lower = subject.config.optimizer.learning_rate / 10.0;
         let remedies = vec![
-            Remedy::new(format!("optimizer.learning_rate = {lower}"), "large steps push units to where they are off"),
+            Remedy::lower_learning_rate(subject, "large steps push units to where they are off"),
             Remedy::new(
                 "model.activation = \"leaky_relu\"",
                 "it lets a hundredth of the gradient through where it is off",

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, vanishing::first_over_last};
+use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, depth_ends::DepthEnds};
 use crate::config::{ClippingMode, Normalization};
 
 /// First layer's gradient over the last layer's.
@@ -107,23 +107,14 @@ fn middle(values: &VecDeque<f64>) -> f64 {
 
 fn over_depth(seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
     let profile = seen.depth_profile.as_ref()?;
-    let ratio = first_over_last(profile).filter(|ratio| *ratio > DEPTH_WARNING)?;
+    let ends = DepthEnds::of(profile).filter(|ends| ends.ratio > DEPTH_WARNING)?;
+    let figures = ends.figures("100 or less");
+    let DepthEnds { ratio, per_layer, count, layers } = ends;
     let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };
-    let count = profile.layers.len();
-    let per_layer = ratio.powf(1.0 / (count - 1).max(1) as f64);
-    let figures = vec![
-        Figure {
-            name: "first layer's gradient RMS over the last layer's".into(),
-            seen: ratio,
-            expected: "100 or less".into(),
-        },
-        Figure { name: "factor per layer".into(), seen: per_layer, expected: "about 1".into() },
-    ];
     let cause = format!(
         "on its way back through {count} layers the gradient grows to {ratio:.1e} times what it was, by {per_layer:.2} a layer"
     );
-    let layers = profile.layers.first().into_iter().chain(profile.layers.last()).map(|(layer, _)| layer.clone());
-    Some(Symptom { severity, layers: layers.collect(), figures, cause, remedies: remedies(subject) })
+    Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject) })
 }
 
 fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
@@ -132,9 +123,7 @@ fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
     if config.clipping.mode == ClippingMode::None {
         remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
     }
-    let lower = config.optimizer.learning_rate / 10.0;
-    remedies
-        .push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "smaller steps leave the walls of the valley"));
+    remedies.push(Remedy::lower_learning_rate(subject, "smaller steps leave the walls of the valley"));
     if !config.model.residual && config.model.normalization != Normalization::None {
         remedies
             .push(Remedy::new("model.residual = true", "without shortcuts each normalization makes gradients grow"));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::RuleName;
+use super::{RuleName, Subject};
 use crate::{
     config::{StopAt, named_enum},
     disk::nan_from_null,
@@ -60,6 +60,11 @@ pub struct Remedy {
 impl Remedy {
     pub(super) fn new(change: impl Into<String>, why: &str) -> Self {
         Self { change: change.into(), why: why.to_owned() }
+    }
+
+    /// A tenth of the learning rate.
+    pub(super) fn lower_learning_rate(subject: &Subject<'_>, why: &str) -> Self {
+        Self::new(format!("optimizer.learning_rate = {}", subject.config.optimizer.learning_rate / 10.0), why)
     }
 }
 

@@ -17,6 +17,7 @@
 //! ```
 
 mod dead_relu;
+mod depth_ends;
 mod exploding;
 mod finding;
 mod initial_loss;

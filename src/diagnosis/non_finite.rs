@@ -39,9 +39,7 @@ impl Rule for NonFinite {
                 "a gradient that is too large is cut before it overflows",
             ));
         }
-        let lower = config.optimizer.learning_rate / 10.0;
-        remedies
-            .push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "weights that grow slower overflow later"));
+        remedies.push(Remedy::lower_learning_rate(subject, "weights that grow slower overflow later"));
         if is_fp16 {
             remedies.push(Remedy::new("run.precision = \"bf16\"", "it has the range of float32"));
         }

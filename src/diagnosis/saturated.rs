@@ -54,8 +54,7 @@ fn remedies(subject: &Subject<'_>, activation: Activation) -> Vec<Remedy> {
         remedies.push(Remedy::new("model.normalization = \"batch\"", "inputs get back to where the function is steep"));
     }
     remedies.push(Remedy::new("model.initialization = \"xavier_normal\"", "weights that keep inputs near 0"));
-    let lower = config.optimizer.learning_rate / 10.0;
-    remedies.push(Remedy::new(format!("optimizer.learning_rate = {lower}"), "weights grow slower"));
+    remedies.push(Remedy::lower_learning_rate(subject, "weights grow slower"));
     if activation != Activation::Relu {
         remedies.push(Remedy::new("model.activation = \"relu\"", "it has no flat side for large inputs"));
     }

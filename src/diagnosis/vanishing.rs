@@ -7,11 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
-use crate::{
-    config::{Activation, InitializationMethod, Normalization},
-    gradient::DepthProfile,
-};
+use super::{Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, depth_ends::DepthEnds};
+use crate::config::{Activation, InitializationMethod, Normalization};
 
 /// First layer over last: below it a net learns late. Half-way between those that do and those that do not, in logarithms.
 const WARNING: f64 = 5e-3;
@@ -34,7 +31,9 @@ impl Rule for Vanishing {
 
     fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
         let profile = seen.depth_profile.as_ref().filter(|profile| profile.layers.len() >= LEAST_LAYERS)?;
-        let ratio = first_over_last(profile)?;
+        let ends = DepthEnds::of(profile)?;
+        let figures = ends.figures("0.005 or more");
+        let DepthEnds { ratio, per_layer, count, layers } = ends;
         self.looks = if ratio < CRITICAL { self.looks + 1 } else { 0 };
         let severity = match ratio {
             _ if seen.step > 0 && self.looks < LOOKS => return None,
@@ -42,31 +41,13 @@ impl Rule for Vanishing {
             ratio if ratio < WARNING => Severity::Warning,
             _ => return None,
         };
-        let layers = profile.layers.len();
-        let per_layer = ratio.powf(1.0 / (layers - 1) as f64);
         let cause = format!(
-            "on its way back through {layers} layers the gradient shrinks to {ratio:.1e} of what it was, by {per_layer:.2} a \
+            "on its way back through {count} layers the gradient shrinks to {ratio:.1e} of what it was, by {per_layer:.2} a \
              layer, so that the first layers do not learn{}",
             why(subject)
         );
-        let figures = vec![
-            Figure {
-                name: "first layer's gradient RMS over the last layer's".into(),
-                seen: ratio,
-                expected: "0.005 or more".into(),
-            },
-            Figure { name: "factor per layer".into(), seen: per_layer, expected: "about 1".into() },
-        ];
-        let (first, last) = (profile.layers.first()?, profile.layers.last()?);
-        let layers = vec![first.0.clone(), last.0.clone()];
         Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject) })
     }
-}
-
-/// How much of the gradient reaches the first layer; `None` where either end says nothing.
-pub(super) fn first_over_last(profile: &DepthProfile) -> Option<f64> {
-    let ratio = profile.layers.first()?.1 / profile.layers.last()?.1;
-    ratio.is_finite().then_some(ratio)
 }
 
 /// Activations whose derivative is below 1 nearly everywhere.

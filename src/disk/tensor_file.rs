@@ -8,6 +8,8 @@ use safetensors::{
 };
 use tch::{Kind, TchError, Tensor};
 
+use crate::libtorch::first_line;
+
 /// How many names of a kind an error message lists.
 const LISTED: usize = 4;
 
@@ -31,7 +33,7 @@ pub enum TensorFileError {
         different: Vec<String>,
     },
     /// libtorch refused.
-    #[error("libtorch refused: {}", .0.to_string().lines().next().unwrap_or_default())]
+    #[error("libtorch refused: {}", first_line(.0))]
     Torch(TchError),
 }
 

@@ -8,7 +8,11 @@ use std::{
 
 use time::OffsetDateTime;
 
-use super::{EventsError, JsonLines, LogPosition, position::cut, session::session_of};
+use super::{
+    EventsError, JsonLines, LogPosition,
+    position::cut,
+    session::{host_name, session_of},
+};
 use crate::disk;
 
 /// The file that says which process works in the folder. It stays when the process is gone; its lock does not.
@@ -84,8 +88,7 @@ impl RunFolder {
                 );
             }
         }
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let holder = format!("process {} on {}\n", std::process::id(), host.trim());
+        let holder = format!("process {} on {}\n", std::process::id(), host_name());
         lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes())).map_err(refuse)?;
         Ok(Self { path, _lock: lock })
     }

@@ -35,8 +35,7 @@ pub(super) fn session_of(name: &str) -> Option<u32> {
 /// of their names, so that one made later gets a later time, whatever the clock says.
 pub(super) fn file_name(logdir: &Path, now: WallTime, session: Option<Session>) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    let host = host_name();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let secs = match session {
         Some(_) => latest(logdir).map_or(0, |latest| latest + 1).max(now.as_secs() as u64),
@@ -44,6 +43,12 @@ pub(super) fn file_name(logdir: &Path, now: WallTime, session: Option<Session>) 
     };
     let suffix = session.map(|session| format!("{SUFFIX}{:03}", session.number)).unwrap_or_default();
     format!("{PREFIX}{secs:010}.{host}.{}.{number}{suffix}", std::process::id())
+}
+
+/// The name of this machine.
+pub(super) fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }
 
 /// The latest time in the names of a folder's event files.

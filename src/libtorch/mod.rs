@@ -105,7 +105,7 @@ impl From<tch::TchError> for LibtorchError {
 }
 
 /// The first line of what libtorch says; the rest is a C++ backtrace.
-fn first_line(error: &tch::TchError) -> String {
+pub(crate) fn first_line(error: &tch::TchError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
 }

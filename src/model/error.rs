@@ -4,7 +4,7 @@ use tch::TchError;
 use thiserror::Error;
 
 use super::ParameterName;
-use crate::config::Architecture;
+use crate::{config::Architecture, libtorch::first_line};
 
 /// Why a model could not be built. All but [`ModelError::Torch`] are found before any memory is allocated.
 #[derive(Debug, Error)]
@@ -81,11 +81,6 @@ impl From<TchError> for ModelError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)
     }
-}
-
-/// The first line of libtorch's message; the others are a C++ backtrace.
-pub(super) fn first_line(error: &TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -269,8 +269,7 @@ impl Resume {
         };
         for (group, tensors) in parts.groups(gradients) {
             let copied = copy_named(&of_group(group), &named(group, tensors).collect::<Vec<_>>());
-            let path = loaded.path.clone();
-            let copied = copied.map_err(|cause| CheckpointError::Tensors { path, file: "training.safetensors", cause });
+            let copied = copied.map_err(|cause| loaded.refuse_training(cause));
             self.fits(if group == "grad_scaler" { "run" } else { group }, copied)?;
         }
         let previous = of_group(PREVIOUS).into_iter().map(|(_, copy)| copy.f_to_device(parts.device));

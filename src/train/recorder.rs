@@ -231,8 +231,7 @@ impl Recorder {
         let Some(pictures) = &mut self.pictures else { return };
         let Some(step) = pictures.undrawn.take() else { return };
         let pictures = pictures.draw().unwrap_or_else(|error| {
-            tracing::error!("{error}");
-            self.has_failed = true;
+            self.failed(&error);
             Vec::new()
         });
         for (tag, picture) in pictures {

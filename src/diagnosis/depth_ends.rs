@@ -1,0 +1,37 @@
+//! How much of the gradient that the last layer has reaches the first.
+
+use std::sync::Arc;
+
+use super::Figure;
+use crate::gradient::DepthProfile;
+
+pub(super) struct DepthEnds {
+    /// The first layer's RMS of dLoss/dz over the last layer's: below 1 it shrinks on its way back.
+    pub ratio: f64,
+    /// The factor per layer that makes up for it.
+    pub per_layer: f64,
+    /// How many layers there are.
+    pub count: usize,
+    /// The first and the last.
+    pub layers: Vec<Arc<str>>,
+}
+
+impl DepthEnds {
+    /// `None` where either end says nothing.
+    pub(super) fn of(profile: &DepthProfile) -> Option<Self> {
+        let (first, last) = (profile.layers.first()?, profile.layers.last()?);
+        let (ratio, count) = (first.1 / last.1, profile.layers.len());
+        let per_layer = ratio.powf(1.0 / (count - 1).max(1) as f64);
+        let layers = vec![first.0.clone(), last.0.clone()];
+        ratio.is_finite().then_some(Self { ratio, per_layer, count, layers })
+    }
+
+    /// Both against what a healthy run shows.
+    pub(super) fn figures(&self, expected: &str) -> Vec<Figure> {
+        let name = "first layer's gradient RMS over the last layer's".into();
+        vec![
+            Figure { name, seen: self.ratio, expected: expected.into() },
+            Figure { name: "factor per layer".into(), seen: self.per_layer, expected: "about 1".into() },
+        ]
+    }
+}
