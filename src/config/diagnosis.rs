@@ -23,6 +23,38 @@ named_enum! {
         UpdateRatio = "update_ratio",
         /// A parameter is not part of the loss.
         MissingGradient = "missing_gradient",
+        /// Images come far from mean 0 and standard deviation 1.
+        InputNotNormalised = "input_not_normalised",
+        /// Some classes are much more frequent than others.
+        LabelImbalance = "label_imbalance",
+        /// Labels do not go with the images.
+        LabelNoise = "label_noise",
+        /// Batch normalization over very few images.
+        BatchNorm = "batch_norm",
+        /// Weights were drawn all equal, or far too large or small.
+        PoorInitialization = "poor_initialization",
+        /// A parameter has a gradient and does not move.
+        UnchangedParameter = "unchanged_parameter",
+        /// Gradients are added up and never cleared.
+        GradientAccumulation = "gradient_accumulation",
+        /// A weight's gradient is exactly 0.
+        ZeroGradient = "zero_gradient",
+        /// Gradients are below the smallest normal number.
+        Denormal = "denormal",
+        /// The learning rate is too high or too low for the run.
+        LearningRate = "learning_rate",
+        /// The training loss rises over its best.
+        LossDiverging = "loss_diverging",
+        /// The training loss leaps from reading to reading.
+        LossOscillating = "loss_oscillating",
+        /// The training loss stays at that of a guess.
+        LossPlateau = "loss_plateau",
+        /// Accuracy gains next to nothing.
+        SlowConvergence = "slow_convergence",
+        /// The validation loss rises while the training loss falls.
+        Overfitting = "overfitting",
+        /// Training waits for its images.
+        Starvation = "starvation",
     }
 }
 

@@ -106,6 +106,14 @@ impl Loader {
         whole + usize::from(has_rest)
     }
 
+    /// The first batch of the first epoch, loaded here and now.
+    ///
+    /// # Errors
+    /// Where an image of it cannot be had.
+    pub fn first_batch(&self) -> Result<Batch, DataError> {
+        self.recipe.batch(&self.recipe.order(0), 0, 0)
+    }
+
     /// The batches of an epoch from number `first_batch` on; workers start at once. Dropping it stops them.
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
         let order = self.recipe.order(epoch);

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RuleName, Subject};
+use super::{RuleName, rules::Known};
 use crate::{
     config::{StopAt, named_enum},
     disk::nan_from_null,
@@ -62,9 +62,10 @@ impl Remedy {
         Self { change: change.into(), why: why.to_owned() }
     }
 
-    /// A tenth of the learning rate.
-    pub(super) fn lower_learning_rate(subject: &Subject<'_>, why: &str) -> Self {
-        Self::new(format!("optimizer.learning_rate = {}", subject.config.optimizer.learning_rate / 10.0), why)
+    /// A tenth of the learning rate, where that is known.
+    pub(super) fn lower_learning_rate(known: &Known<'_>, why: &str) -> Option<Self> {
+        let learning_rate = known.config?.optimizer.learning_rate;
+        Some(Self::new(format!("optimizer.learning_rate = {}", learning_rate / 10.0), why))
     }
 }
 
@@ -155,6 +156,17 @@ impl Finding {
         (self.severity, self.layers, self.figures) = (severity, layers, figures);
         (self.cause, self.remedies) = (cause, remedies);
         true
+    }
+
+    /// Takes a finding in that follows from this one: it has been there since that was seen.
+    pub(super) fn absorb(&mut self, earlier: &Self) {
+        self.first_step = self.first_step.min(earlier.first_step);
+        self.symptoms.push((earlier.rule, earlier.first_step));
+        for &(rule, step) in earlier.symptoms.iter().filter(|(rule, _)| *rule != self.rule) {
+            if !self.symptoms.iter().any(|(known, _)| *known == rule) {
+                self.symptoms.push((rule, step));
+            }
+        }
     }
 
     pub(super) fn fold(&mut self, rule: RuleName, step: u64) {

@@ -1,14 +1,49 @@
-//! Configs and layers for the tests of rules.
+//! Runs, layers and gradients for the tests of rules.
 
+use super::{Evaluation, Facts, Subject, Thresholds, course::LossCourse, rules::Known};
 use crate::{
     config::Config,
-    gradient::{DepthProfile, LayerStatistics, ProfileSource},
+    gradient::{
+        DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, ProfileSource,
+        TensorStatistics,
+    },
 };
 
-/// An MLP with more or other keys.
-pub(super) fn config(more: &str) -> Config {
-    let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
-    Config::parse(&toml, "test").unwrap()
+/// A run of ten classes and what is known of it.
+pub(super) struct Case {
+    pub config: Config,
+    pub facts: Facts,
+    pub course: LossCourse,
+    pub thresholds: Thresholds,
+}
+
+impl Case {
+    /// An MLP with more or other keys.
+    pub fn new(more: &str) -> Self {
+        let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
+        Self {
+            config: Config::parse(&toml, "test").unwrap(),
+            facts: Facts { classes: 10, ..Facts::default() },
+            course: LossCourse::default(),
+            thresholds: Thresholds::default(),
+        }
+    }
+
+    /// After these losses.
+    pub fn with_losses(losses: impl IntoIterator<Item = f64>) -> Self {
+        let mut case = Self::new("");
+        losses.into_iter().for_each(|loss| case.course.add(loss));
+        case
+    }
+
+    pub fn known(&self) -> Known<'_> {
+        let Self { config, facts, course, thresholds } = self;
+        Known { config: Some(config), facts, course, thresholds }
+    }
+
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { config: Some(&self.config), facts: &self.facts }
+    }
 }
 
 /// A profile of layers with these sizes, from the input on.
@@ -27,4 +62,47 @@ pub(super) fn layer(name: &str) -> LayerStatistics {
         saturated_fraction: 0.0,
         gradient_rms: Some(1e-3),
     }
+}
+
+/// Gradients with these norms.
+pub(super) fn gradients(norms: &[(&str, f64)]) -> GradientStatistics {
+    let of_one = |&(name, norm): &(&str, f64)| TensorStatistics {
+        name: name.into(),
+        elements: 1,
+        norm,
+        max_abs: norm,
+        distribution: None,
+    };
+    let total_norm = norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
+    GradientStatistics {
+        parameters: norms.iter().map(of_one).collect(),
+        total_norm,
+        missing: Vec::new(),
+        backward_order: Vec::new(),
+    }
+}
+
+/// A distribution of which only these counts are known.
+pub(super) fn distribution(denormals: u64, zeros: u64) -> Distribution {
+    Distribution {
+        mean: 0.0,
+        std: 0.0,
+        zeros,
+        denormals,
+        nans: 0,
+        infinities: 0,
+        negative_infinities: 0,
+        histogram: LogHistogram::default(),
+    }
+}
+
+/// A move of a parameter of norm 1.
+pub(super) fn update(name: &str, update_ratio: f64) -> ParameterUpdate {
+    ParameterUpdate { name: name.into(), norm: update_ratio, update_ratio }
+}
+
+/// An evaluation that says nothing.
+pub(super) fn evaluation(step: u64) -> Evaluation {
+    let nan = f64::NAN;
+    Evaluation { step, train_loss: nan, train_accuracy: nan, validation_loss: nan, validation_accuracy: nan }
 }

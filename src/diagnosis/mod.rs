@@ -5,65 +5,76 @@
 //! explosion is one finding, not two.
 //!
 //! ```
-//! use gradwatch::{config::Config, diagnosis::{Diagnosis, Observation, RuleName, Severity, Subject}};
+//! use gradwatch::diagnosis::{Diagnosis, Facts, Observation, RuleName, Severity, Subject};
 //!
-//! let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"";
-//! let subject = Subject { config: &Config::parse(toml, "demo.toml")?, classes: 10 };
+//! let facts = Facts { classes: 10, ..Facts::default() };
+//! let subject = Subject { config: None, facts: &facts };
 //! let mut diagnosis = Diagnosis::default();
 //! // A guess at random costs ln 10 = 2.3.
 //! let found = diagnosis.judge(&Observation { step: 0, loss: 40.0, ..Observation::default() }, &subject);
 //! assert_eq!((found[0].rule, found[0].severity), (RuleName::InitialLoss, Severity::Warning));
-//! # Ok::<(), gradwatch::config::ConfigError>(())
 //! ```
 
-mod dead_relu;
-mod depth_ends;
-mod exploding;
+mod course;
+mod facts;
 mod finding;
-mod initial_loss;
-mod missing_gradient;
-mod non_finite;
 mod observation;
-mod rule;
-mod saturated;
-mod update_ratio;
-mod vanishing;
+mod rules;
+mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
+pub use facts::{ChannelFacts, Facts, ParameterFacts};
 pub use finding::{Evidence, Figure, Finding, Remedy, Severity, Symptom};
-pub use observation::{Observation, Subject};
-pub use rule::Rule;
+pub use observation::{Evaluation, Observation, Subject};
+pub use thresholds::Thresholds;
 
 pub use crate::config::RuleName;
-use rule::{Rules, follows_from};
+use course::LossCourse;
+use rules::{Known, Rule, Rules, follows_from};
 
 /// The rules with what they remember, and what they found. All of it is part of a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Diagnosis {
     rules: Rules,
+    #[serde(default)]
+    course: LossCourse,
     findings: Vec<Finding>,
+    #[serde(skip)]
+    thresholds: Thresholds,
 }
 
 impl Diagnosis {
+    /// With bounds of its own. A checkpoint does not keep them.
+    pub fn with_thresholds(thresholds: Thresholds) -> Self {
+        Self { thresholds, ..Self::default() }
+    }
+
     /// Judges a reading. Returns the findings that are new, or worse than they were.
     pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Finding> {
-        let ignored = &subject.config.diagnosis.ignore;
+        self.course.add(seen.loss);
+        self.ask(seen.step, subject, |rule, known| rule.judge(seen, known))
+    }
+
+    /// Judges an evaluation. Returns the findings that are new, or worse than they were.
+    pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Finding> {
+        self.ask(seen.step, subject, |rule, known| rule.judge_evaluation(seen, known))
+    }
+
+    fn ask(
+        &mut self,
+        step: u64,
+        &Subject { config, facts }: &Subject<'_>,
+        judge: impl Fn(&mut dyn Rule, &Known<'_>) -> Option<Symptom>,
+    ) -> Vec<Finding> {
+        let Self { rules, course, findings, thresholds } = self;
+        let known = Known { config, facts, course, thresholds };
+        let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
         let mut news = Vec::new();
-        for rule in self.rules.in_order() {
+        for rule in rules.in_order() {
             let name = rule.name();
-            let Some(symptom) = rule.judge(seen, subject).filter(|_| !ignored.contains(&name)) else { continue };
-            if let Some(finding) = self.findings.iter_mut().find(|finding| finding.rule == name) {
-                if finding.add(seen.step, symptom) {
-                    news.push(finding.clone());
-                }
-            } else if let Some(cause) = self.findings.iter_mut().find(|finding| follows_from(name, finding.rule)) {
-                cause.fold(name, seen.step);
-            } else {
-                let finding = Finding::new(name, seen.step, symptom);
-                news.push(finding.clone());
-                self.findings.push(finding);
-            }
+            let Some(symptom) = judge(rule, &known).filter(|_| !ignored.contains(&name)) else { continue };
+            news.extend(take_in(findings, name, step, symptom));
         }
         news
     }
@@ -72,6 +83,34 @@ impl Diagnosis {
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
+
+    /// What is to be mended first: of the worst findings the one whose rule is nearest to a cause.
+    pub fn root_cause(&self) -> Option<&Finding> {
+        let place = |rule: RuleName| Rules::default().in_order().iter().position(|known| known.name() == rule);
+        self.findings.iter().min_by_key(|finding| (std::cmp::Reverse(finding.severity), place(finding.rule)))
+    }
+}
+
+/// Takes a symptom in. Returns its finding where that is new, or worse than it was.
+fn take_in(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symptom) -> Option<Finding> {
+    if let Some(finding) = findings.iter_mut().find(|finding| finding.rule == rule) {
+        return finding.add(step, symptom).then(|| finding.clone());
+    }
+    if let Some(cause) = findings.iter_mut().find(|finding| follows_from(rule, finding.rule)) {
+        cause.fold(rule, step);
+        return None;
+    }
+    let mut finding = Finding::new(rule, step, symptom);
+    // What was seen before its cause was.
+    findings.retain(|earlier| {
+        let follows = follows_from(earlier.rule, rule);
+        if follows {
+            finding.absorb(earlier);
+        }
+        !follows
+    });
+    findings.push(finding.clone());
+    Some(finding)
 }
 
 #[cfg(test)]
@@ -79,15 +118,18 @@ mod fixture;
 
 #[cfg(test)]
 mod tests {
-    use super::{fixture::config, *};
+    use super::{
+        fixture::{Case, profile},
+        *,
+    };
 
     #[test]
     fn symptoms_of_one_rule_are_one_finding_and_those_of_its_consequences_are_folded_into_it() {
-        let config = config("");
-        let subject = Subject { config: &config, classes: 10 };
+        let case = Case::new("");
         let mut diagnosis = Diagnosis::default();
         for step in 0..30 {
-            diagnosis.judge(&Observation { step, loss: 2.0, total_norm: 1.0, ..Observation::default() }, &subject);
+            let seen = Observation { step, loss: 2.0, total_norm: 1.0, ..Observation::default() };
+            diagnosis.judge(&seen, &case.subject());
         }
         assert!(diagnosis.findings().is_empty());
         let mut news = Vec::new();
@@ -95,12 +137,12 @@ mod tests {
             let total_norm = if step < 35 { 1e6 } else { f64::NAN };
             let seen = Observation {
                 step,
-                loss: 20.0,
+                loss: 3.0,
                 total_norm,
                 skipped_in_a_row: step.saturating_sub(34),
                 ..Observation::default()
             };
-            news.extend(diagnosis.judge(&seen, &subject));
+            news.extend(diagnosis.judge(&seen, &case.subject()));
         }
         assert_eq!(diagnosis.findings().len(), 1);
         let finding = &diagnosis.findings()[0];
@@ -111,17 +153,57 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_before_its_cause_is_folded_into_it_too() {
+        let case = Case::new("model.activation = \"sigmoid\"");
+        let mut diagnosis = Diagnosis::default();
+        let judge = |diagnosis: &mut Diagnosis, step, profile| {
+            let seen = Observation { step, loss: 2.31, depth_profile: profile, ..Observation::default() };
+            diagnosis.judge(&seen, &case.subject())
+        };
+        for step in 0..200 {
+            judge(&mut diagnosis, step, None);
+        }
+        assert_eq!(diagnosis.findings()[0].rule, RuleName::LossPlateau);
+        for step in 200..203 {
+            judge(&mut diagnosis, step, Some(profile(&[1e-6, 1e-3, 1.0])));
+        }
+        let [finding] = diagnosis.findings() else { panic!("{:?}", diagnosis.findings()) };
+        assert_eq!((finding.rule, finding.first_step), (RuleName::Vanishing, 199));
+        assert_eq!(finding.symptoms, [(RuleName::LossPlateau, 199)]);
+    }
+
+    #[test]
     fn rules_that_are_ignored_find_nothing() {
-        let config = config("diagnosis.ignore = [\"initial_loss\"]");
-        let subject = Subject { config: &config, classes: 10 };
+        let case = Case::new("diagnosis.ignore = [\"initial_loss\"]");
         let seen = Observation { loss: 40.0, ..Observation::default() };
-        assert!(Diagnosis::default().judge(&seen, &subject).is_empty());
+        assert!(Diagnosis::default().judge(&seen, &case.subject()).is_empty());
+    }
+
+    #[test]
+    fn the_root_cause_is_the_worst_and_of_equals_the_nearest_to_a_cause() {
+        let mut findings = Vec::new();
+        for (rule, severity) in [
+            (RuleName::Overfitting, Severity::Warning),
+            (RuleName::LabelImbalance, Severity::Warning),
+            (RuleName::BatchNorm, Severity::Info),
+        ] {
+            let symptom = Symptom {
+                severity,
+                layers: Vec::new(),
+                figures: Vec::new(),
+                cause: String::new(),
+                remedies: Vec::new(),
+            };
+            take_in(&mut findings, rule, 0, symptom);
+        }
+        let diagnosis = Diagnosis { findings, ..Diagnosis::default() };
+        assert_eq!(diagnosis.root_cause().unwrap().rule, RuleName::LabelImbalance);
+        assert_eq!(Diagnosis::default().root_cause(), None);
     }
 
     #[test]
     fn a_diagnosis_that_was_written_and_read_goes_on_as_the_one_that_was_not() {
-        let config = config("");
-        let subject = Subject { config: &config, classes: 10 };
+        let case = Case::new("");
         let observe = |step: u64| {
             let total_norm = if step == 25 {
                 f64::NAN
@@ -140,12 +222,16 @@ mod tests {
         };
         let mut whole = Diagnosis::default();
         let mut resumed = Diagnosis::default();
-        for step in 0..40 {
+        for step in 0..90 {
             let text = serde_json::to_string(&resumed).unwrap();
             resumed = serde_json::from_str(&text).unwrap();
-            assert_eq!(whole.judge(&observe(step), &subject), resumed.judge(&observe(step), &subject), "step {step}");
+            assert_eq!(
+                whole.judge(&observe(step), &case.subject()),
+                resumed.judge(&observe(step), &case.subject()),
+                "step {step}"
+            );
         }
-        assert_eq!(whole.findings().len(), 2);
+        assert!(!whole.findings()[0].symptoms.is_empty(), "{:?}", whole.findings());
         assert_eq!(serde_json::to_string(&whole).unwrap(), serde_json::to_string(&resumed).unwrap());
     }
 }

@@ -1,17 +1,18 @@
 //! What rules judge by.
 
+use super::Facts;
 use crate::{
     config::Config,
-    gradient::{DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate},
+    gradient::{DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
 };
 
 /// What is known of a run before its first step.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// The whole experiment.
-    pub config: &'a Config,
-    /// How many classes there are.
-    pub classes: usize,
+    /// The whole experiment; `None` where another program trained.
+    pub config: Option<&'a Config>,
+    /// The data, and the weights as they were drawn.
+    pub facts: &'a Facts,
 }
 
 /// What a reading says. What was not looked at is `None` or empty, and no rule judges by it.
@@ -19,20 +20,41 @@ pub struct Subject<'a> {
 pub struct Observation<'a> {
     /// The step.
     pub step: u64,
-    /// Mean loss of the step's images.
+    /// Mean loss of the step's images; NaN where it was not seen.
     pub loss: f64,
-    /// Learning rate of the step.
+    /// Learning rate of the step; NaN where it was not seen.
     pub learning_rate: f64,
-    /// L2 norm of all gradients as backward left them.
+    /// L2 norm of all gradients as backward left them; 0 where it was not seen.
     pub total_norm: f64,
     /// Steps in a row, this one included, whose gradient was not finite.
     pub skipped_in_a_row: u64,
     /// Each parameter's gradient.
     pub gradients: Option<&'a GradientStatistics>,
+    /// Each parameter after the step.
+    pub weights: &'a [TensorStatistics],
     /// How far the step moved each parameter.
     pub updates: &'a [ParameterUpdate],
     /// Each tapped layer.
     pub layers: &'a [LayerStatistics],
     /// The gradient's size from layer to layer.
     pub depth_profile: Option<DepthProfile>,
+    /// Cosine with the gradients of the step before.
+    pub previous_cosine: Option<f64>,
+    /// Share of the time since the last reading in which training waited for images.
+    pub wait_fraction: Option<f64>,
+}
+
+/// What an evaluation says. What was not looked at is NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Steps before it.
+    pub step: u64,
+    /// Mean loss of the training images since the last evaluation.
+    pub train_loss: f64,
+    /// Share of right first guesses among them.
+    pub train_accuracy: f64,
+    /// Mean loss of the validation images.
+    pub validation_loss: f64,
+    /// Share of right first guesses among them.
+    pub validation_accuracy: f64,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
@@ -142,7 +142,9 @@ impl RunFolder {
 
     /// Whether the run has recorded anything that a fresh start would lose.
     pub fn has_steps(&self) -> bool {
-        fs::metadata(self.path.join("metrics.jsonl")).is_ok_and(|metadata| metadata.len() > 0)
+        let lines = File::open(self.path.join("metrics.jsonl")).map(|file| BufReader::new(file).lines());
+        // The first line says what is known before the first step.
+        lines.is_ok_and(|mut lines| lines.nth(1).is_some())
     }
 
     /// The number of the session that begins now.

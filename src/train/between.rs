@@ -83,6 +83,7 @@ impl State {
         }
         self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation, of_ema.as_ref());
         self.progress.evaluation(self.step, &training, &validation, of_ema.as_ref(), is_best);
+        self.diagnose_evaluation(&training, &validation);
         if is_best {
             self.recorder.save_best(&self.network);
         }

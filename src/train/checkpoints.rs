@@ -92,6 +92,7 @@ impl State {
             history: self.history.clone(),
             noise_scale: self.gradients.noise_scale.clone(),
             diagnosis: self.diagnosis.clone(),
+            facts: self.facts.clone(),
             pictures: self.recorder.pictures().cloned(),
             is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|count| *count > 0),
         }
@@ -107,6 +108,7 @@ impl State {
         (self.last_validation, self.best_figures) = (host.last_validation, host.best_figures);
         (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
         (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
+        self.facts = host.facts;
         if let (Some(diagnosis), Some(earlier)) = (&mut self.diagnosis, host.diagnosis) {
             *diagnosis = earlier;
         }

@@ -9,6 +9,7 @@ mod diagnose;
 mod early_stopping;
 mod error;
 mod evaluate;
+mod facts;
 mod gradients;
 mod host_state;
 mod loss;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
-    diagnosis::Finding,
+    diagnosis::{Facts, Finding},
     disk,
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
@@ -40,6 +40,7 @@ pub struct Recorder {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
+    Start(&'a Facts),
     Step {
         step: u64,
         epoch: u64,
@@ -69,10 +70,12 @@ impl Recorder {
     ///
     /// # Errors
     /// Where a file cannot be made.
-    pub fn create(folder: RunFolder, config: &Config) -> Result<Self, TrainError> {
+    pub fn create(folder: RunFolder, config: &Config, facts: Option<&Facts>) -> Result<Self, TrainError> {
         // A process that died before the run's first checkpoint may have left some.
         folder.cut_back(&[])?;
-        Self::open(folder, config, 0, 0)
+        let mut recorder = Self::open(folder, config, 0, 0)?;
+        recorder.start(facts)?;
+        Ok(recorder)
     }
 
     /// Takes the files of a run back to a checkpoint and opens them to go on from there.
@@ -86,6 +89,9 @@ impl Recorder {
         let (step, is_evaluated) = (from.host.step, from.host.evaluated_at == Some(from.host.step));
         // Steps are written under their number and evaluations under that of the next, which TensorBoard is not to void.
         let mut recorder = Self::open(folder, config, step, step + u64::from(is_evaluated))?;
+        if step == 0 && config.diagnosis.enabled {
+            recorder.start(Some(&from.host.facts))?;
+        }
         if let (Some(pictures), Some(earlier)) = (&mut recorder.pictures, from.host.pictures.take()) {
             *pictures = earlier;
         }
@@ -114,6 +120,11 @@ impl Recorder {
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
         let failed_files = BTreeSet::new();
         Ok(Self { folder, events, metrics, findings, finished_logs, pictures, clips, has_failed: false, failed_files })
+    }
+
+    /// What is known before the first step: the first line of metrics.jsonl.
+    fn start(&mut self, facts: Option<&Facts>) -> Result<(), EventsError> {
+        facts.map_or(Ok(()), |facts| self.metrics.write(&Line::Start(facts)))
     }
 
     /// The event files of earlier sessions.

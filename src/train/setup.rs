@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Numerics, Progress, RecentSteps, Recorder, Resume, State,
-    Tally, TrainError, checkpoints::Parts, host_state::DataIdentity, run_clock::RunClock,
+    Tally, TrainError, checkpoints::Parts, facts::facts, host_state::DataIdentity, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
@@ -155,9 +155,11 @@ impl Prepared {
         }
         // After everything that may not fit: a run that cannot be resumed keeps its files as they are.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
+        let is_judged = from.is_none() && config.diagnosis.enabled;
+        let facts = is_judged.then(|| facts(&config, &training, &gradients)).transpose()?;
         let recorder = match &mut from {
             Some(from) => Recorder::resume(folder, &config, from)?,
-            None => Recorder::create(folder, &config)?,
+            None => Recorder::create(folder, &config, facts.as_ref())?,
         };
         let mut state = State {
             numerics,
@@ -168,6 +170,7 @@ impl Prepared {
             buffers: Buffers::new(&network)?,
             tally,
             history: GradientHistory::default(),
+            facts: facts.unwrap_or_default(),
             diagnosis: config.diagnosis.enabled.then(Diagnosis::default),
             recent: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),

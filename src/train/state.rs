@@ -1,6 +1,6 @@
 //! All that changes while a run trains, in one struct.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
@@ -13,7 +13,7 @@ use crate::{
     clipping::{ClipOutcome, Clipping},
     config::{Config, NonFinite, RuleName},
     data::{Batch, Epoch, Loader},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, Facts},
     disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
@@ -76,6 +76,8 @@ pub struct State {
     pub history: GradientHistory,
     /// What is wrong with the run; `None` where nobody asks.
     pub diagnosis: Option<Diagnosis>,
+    /// What its rules know of the run beside the readings.
+    pub facts: Facts,
     /// The last readings.
     pub recent: RecentSteps,
     /// The best evaluation so far.
@@ -148,7 +150,9 @@ impl State {
 
     /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch.
     pub(super) fn next_group(&mut self, batches: &mut Epoch) -> Result<Option<Vec<Batch>>, TrainError> {
+        let asked = Instant::now();
         let group = batches.take(self.config.optimizer.accumulation_steps).collect::<Result<Vec<_>, _>>()?;
+        self.clock.waited += asked.elapsed();
         let Some(last) = group.last() else { return Ok(None) };
         self.next_batch = last.number + 1;
         let (step, epoch) = (self.step, self.epoch);

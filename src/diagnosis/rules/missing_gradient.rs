@@ -2,17 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Rule, RuleName, Severity, Subject, Symptom};
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Severity, Symptom},
+};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct MissingGradient {}
+pub(in super::super) struct MissingGradient {}
 
 impl Rule for MissingGradient {
     fn name(&self) -> RuleName {
         RuleName::MissingGradient
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, _subject: &Subject<'_>) -> Option<Symptom> {
+    fn judge(&mut self, seen: &Observation<'_>, _known: &Known<'_>) -> Option<Symptom> {
         // Later a part of a model may rest for a step.
         let gradients = seen.gradients.filter(|_| seen.step == 0);
         let missing = gradients.map(|gradients| &gradients.missing).filter(|missing| !missing.is_empty())?;
@@ -32,19 +36,18 @@ impl Rule for MissingGradient {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::config, *};
-    use crate::gradient::GradientStatistics;
+    use super::*;
+    use crate::{diagnosis::fixture::Case, gradient::GradientStatistics};
 
     #[test]
     fn parameters_that_backward_did_not_reach_are_named() {
-        let config = config("");
-        let subject = Subject { config: &config, classes: 10 };
+        let case = Case::new("");
         let judge = |missing: &[&str]| {
             let missing = missing.iter().map(|&name| name.into()).collect();
             let gradients =
                 GradientStatistics { parameters: Vec::new(), total_norm: 1.0, missing, backward_order: Vec::new() };
             let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
-            MissingGradient::default().judge(&seen, &subject)
+            MissingGradient::default().judge(&seen, &case.known())
         };
         assert!(judge(&[]).is_none());
         let symptom = judge(&["head.weight", "head.bias"]).unwrap();

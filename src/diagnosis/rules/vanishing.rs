@@ -7,11 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, depth_ends::DepthEnds};
-use crate::config::{Activation, InitializationMethod, Normalization};
+use super::{Known, Rule, depth_ends::DepthEnds};
+use crate::{
+    config::{Activation, InitializationMethod, Normalization, RuleName},
+    diagnosis::{Observation, Remedy, Severity, Symptom},
+};
 
 /// First layer over last: below it a net learns late. Half-way between those that do and those that do not, in logarithms.
-const WARNING: f64 = 5e-3;
+pub(in super::super) const WARNING: f64 = 5e-3;
 /// Below it a net does not learn.
 const CRITICAL: f64 = 1e-3;
 /// Fewer layers have no depth to vanish in.
@@ -20,7 +23,7 @@ const LEAST_LAYERS: usize = 3;
 const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Vanishing {
+pub(in super::super) struct Vanishing {
     looks: u32,
 }
 
@@ -29,7 +32,7 @@ impl Rule for Vanishing {
         RuleName::Vanishing
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let profile = seen.depth_profile.as_ref().filter(|profile| profile.layers.len() >= LEAST_LAYERS)?;
         let ends = DepthEnds::of(profile)?;
         let figures = ends.figures("0.005 or more");
@@ -38,15 +41,15 @@ impl Rule for Vanishing {
         let severity = match ratio {
             _ if seen.step > 0 && self.looks < LOOKS => return None,
             ratio if ratio < CRITICAL => Severity::Critical,
-            ratio if ratio < WARNING => Severity::Warning,
+            ratio if ratio < known.thresholds.vanishing => Severity::Warning,
             _ => return None,
         };
         let cause = format!(
             "on its way back through {count} layers the gradient shrinks to {ratio:.1e} of what it was, by {per_layer:.2} a \
              layer, so that the first layers do not learn{}",
-            why(subject)
+            why(known)
         );
-        Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject) })
+        Some(Symptom { severity, layers, figures, cause, remedies: remedies(known) })
     }
 }
 
@@ -55,8 +58,8 @@ fn squashes(activation: Activation) -> bool {
     matches!(activation, Activation::Sigmoid | Activation::Tanh | Activation::Hardtanh)
 }
 
-fn why(subject: &Subject<'_>) -> String {
-    let model = &subject.config.model;
+fn why(known: &Known<'_>) -> String {
+    let Some(model) = known.model() else { return String::new() };
     match model.activation {
         Activation::Sigmoid => "; the derivative of a sigmoid is at most 1/4".into(),
         activation if squashes(activation) => format!("; {activation} is flat away from 0"),
@@ -64,8 +67,8 @@ fn why(subject: &Subject<'_>) -> String {
     }
 }
 
-fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
-    let model = &subject.config.model;
+fn remedies(known: &Known<'_>) -> Vec<Remedy> {
+    let Some(model) = known.model() else { return Vec::new() };
     let mut remedies = Vec::new();
     if squashes(model.activation) {
         remedies.push(Remedy::new("model.activation = \"relu\"", "its derivative is 1 wherever it is on"));
@@ -87,16 +90,13 @@ fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{config, profile},
-        *,
-    };
+    use super::*;
+    use crate::diagnosis::fixture::{Case, profile};
 
     fn severity(step: u64, sizes: &[f64], looks: u32) -> Option<Severity> {
-        let (config, mut rule) = (config("model.activation = \"sigmoid\""), Vanishing::default());
-        let subject = Subject { config: &config, classes: 10 };
+        let (case, mut rule) = (Case::new("model.activation = \"sigmoid\""), Vanishing::default());
         let seen = Observation { step, depth_profile: Some(profile(sizes)), ..Observation::default() };
-        let judged = (0..looks).map(|_| rule.judge(&seen, &subject)).last().flatten();
+        let judged = (0..looks).map(|_| rule.judge(&seen, &case.known())).last().flatten();
         judged.map(|symptom| symptom.severity)
     }
 
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn remedies_change_what_the_config_has_and_nothing_it_has_already() {
         let changes = |more: &str| {
-            let config = config(more);
-            let remedies = remedies(&Subject { config: &config, classes: 10 });
+            let case = Case::new(more);
+            let remedies = remedies(&case.known());
             remedies.into_iter().map(|remedy| remedy.change).collect::<Vec<_>>()
         };
         let all = [

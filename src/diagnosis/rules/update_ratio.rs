@@ -4,16 +4,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
+    gradient::ParameterUpdate,
+};
 
 /// Median over the weights.
-const WARNING: f64 = 0.1;
+pub(in super::super) const WARNING: f64 = 0.1;
 const CRITICAL: f64 = 1.0;
 /// So many looks in a row: the very first steps move what begins at 0 by as much as it then is.
 const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct UpdateRatio {
+pub(in super::super) struct UpdateRatio {
     looks: u32,
 }
 
@@ -22,47 +27,46 @@ impl Rule for UpdateRatio {
         RuleName::UpdateRatio
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
-        // Biases and gains are small, and move by much of themselves.
-        let weights =
-            seen.updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
-        let mut ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
-        if ratios.is_empty() {
-            return None;
-        }
-        ratios.sort_by(f64::total_cmp);
-        let median = ratios[ratios.len() / 2];
-        self.looks = if median > WARNING { self.looks + 1 } else { 0 };
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let median = median_of_weights(seen.updates)?;
+        self.looks = if median > known.thresholds.update_ratio { self.looks + 1 } else { 0 };
         if self.looks < LOOKS {
             return None;
         }
         let severity = if median > CRITICAL { Severity::Critical } else { Severity::Warning };
         let name = "median update ratio of the weights".into();
         let figures = vec![Figure { name, seen: median, expected: "0.1 or less, about 0.001".into() }];
-        let lower = subject.config.optimizer.learning_rate / (median / 1e-3).max(10.0);
         let cause = format!("a step moves the weights by {median:.1e} of their size: the learning rate is too high");
-        let remedies = vec![
-            Remedy::new(format!("optimizer.learning_rate = {lower:.1e}"), "steps of about a thousandth of the weights"),
-            Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"),
-        ];
+        let mut remedies = vec![Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large")];
+        if let Some(config) = known.config {
+            let lower = config.optimizer.learning_rate / (median / 1e-3).max(10.0);
+            let change = format!("optimizer.learning_rate = {lower:.1e}");
+            remedies.insert(0, Remedy::new(change, "steps of about a thousandth of the weights"));
+        }
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }
 
+/// The median update ratio of the weights. Biases and gains are small, and move by much of themselves.
+pub(super) fn median_of_weights(updates: &[ParameterUpdate]) -> Option<f64> {
+    let weights = updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
+    let ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
+    (!ratios.is_empty()).then(|| median(ratios))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::config, *};
-    use crate::gradient::ParameterUpdate;
+    use super::*;
+    use crate::diagnosis::fixture::{Case, update};
 
     fn told(ratios: &[f64]) -> Vec<Option<Severity>> {
-        let config = config("");
+        let case = Case::new("");
         let mut rule = UpdateRatio::default();
-        let update = |name: &str, update_ratio| ParameterUpdate { name: name.into(), norm: 1.0, update_ratio };
         let judge = |ratio: &f64| {
             // A bias that moves by all of itself, and a weight that is 0, say nothing.
             let updates = [update("a.bias", 1.0), update("a.weight", *ratio), update("b.weight", f64::NAN)];
             let seen = Observation { updates: &updates, ..Observation::default() };
-            rule.judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
         };
         ratios.iter().map(judge).collect()
     }

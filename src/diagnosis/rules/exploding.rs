@@ -9,11 +9,14 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom, depth_ends::DepthEnds};
-use crate::config::{ClippingMode, Normalization};
+use super::{Known, Rule, depth_ends::DepthEnds};
+use crate::{
+    config::{ClippingMode, Normalization, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
+};
 
 /// First layer's gradient over the last layer's.
-const DEPTH_WARNING: f64 = 1e2;
+pub(in super::super) const DEPTH_WARNING: f64 = 1e2;
 const DEPTH_CRITICAL: f64 = 1e3;
 /// A norm that is so many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`] times it.
 const SPIKE_Z: f64 = 8.0;
@@ -29,7 +32,7 @@ const LEAST: usize = 20;
 const LEAST_DEVIATION: f64 = 0.1;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Exploding {
+pub(in super::super) struct Exploding {
     /// Natural logarithms of the last norms that were no spikes, the oldest first.
     norms: VecDeque<f64>,
     /// The losses of the same readings.
@@ -42,14 +45,14 @@ impl Rule for Exploding {
         RuleName::Exploding
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
-        let over_steps = self.over_steps(seen, subject);
-        over_steps.or_else(|| over_depth(seen, subject))
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let over_steps = self.over_steps(seen, known);
+        over_steps.or_else(|| over_depth(seen, known))
     }
 }
 
 impl Exploding {
-    fn over_steps(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+    fn over_steps(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         if !seen.total_norm.is_finite() || seen.total_norm <= 0.0 {
             return None;
         }
@@ -83,7 +86,7 @@ impl Exploding {
             "the gradient is {:.0} times as large as usual ({norm:.2e} against {usual:.2e}), {in_a_row} reading(s) in a row",
             norm / usual
         );
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(subject) })
+        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(known) })
     }
 
     /// Median and robust standard deviation of the logarithms; `None` while there are too few.
@@ -98,32 +101,29 @@ impl Exploding {
     }
 }
 
-/// The median; of an even number the upper of the two.
 fn middle(values: &VecDeque<f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.iter().copied().collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    median(values.iter().copied().collect())
 }
 
-fn over_depth(seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+fn over_depth(seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
     let profile = seen.depth_profile.as_ref()?;
-    let ends = DepthEnds::of(profile).filter(|ends| ends.ratio > DEPTH_WARNING)?;
+    let ends = DepthEnds::of(profile).filter(|ends| ends.ratio > known.thresholds.exploding)?;
     let figures = ends.figures("100 or less");
     let DepthEnds { ratio, per_layer, count, layers } = ends;
     let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };
     let cause = format!(
         "on its way back through {count} layers the gradient grows to {ratio:.1e} times what it was, by {per_layer:.2} a layer"
     );
-    Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject) })
+    Some(Symptom { severity, layers, figures, cause, remedies: remedies(known) })
 }
 
-fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
-    let config = subject.config;
+fn remedies(known: &Known<'_>) -> Vec<Remedy> {
+    let Some(config) = known.config else { return Vec::new() };
     let mut remedies = Vec::new();
     if config.clipping.mode == ClippingMode::None {
         remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
     }
-    remedies.push(Remedy::lower_learning_rate(subject, "smaller steps leave the walls of the valley"));
+    remedies.extend(Remedy::lower_learning_rate(known, "smaller steps leave the walls of the valley"));
     if !config.model.residual && config.model.normalization != Normalization::None {
         remedies
             .push(Remedy::new("model.residual = true", "without shortcuts each normalization makes gradients grow"));
@@ -133,10 +133,8 @@ fn remedies(subject: &Subject<'_>) -> Vec<Remedy> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{config, profile},
-        *,
-    };
+    use super::*;
+    use crate::diagnosis::fixture::{Case, profile};
 
     /// What a run with these total norms is told, step by step, if its loss follows the norm.
     fn over(norms: impl IntoIterator<Item = f64>) -> Vec<Option<Severity>> {
@@ -145,11 +143,10 @@ mod tests {
 
     /// The same with losses of its own.
     fn told(readings: impl IntoIterator<Item = (f64, f64)>) -> Vec<Option<Severity>> {
-        let (config, mut rule) = (config(""), Exploding::default());
-        let subject = Subject { config: &config, classes: 10 };
+        let (case, mut rule) = (Case::new(""), Exploding::default());
         let judge = |(step, (total_norm, loss)): (usize, (f64, f64))| {
             let seen = Observation { step: step as u64, total_norm, loss, ..Observation::default() };
-            rule.judge(&seen, &subject).map(|symptom| symptom.severity)
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
         };
         readings.into_iter().enumerate().map(judge).collect()
     }
@@ -190,11 +187,10 @@ mod tests {
 
     #[test]
     fn a_gradient_that_grows_over_depth_shows_at_once() {
-        let config = config("model.normalization = \"batch\"\nclipping.mode = \"norm\"");
-        let subject = Subject { config: &config, classes: 10 };
+        let case = Case::new("model.normalization = \"batch\"\nclipping.mode = \"norm\"");
         let judge = |sizes: &[f64]| {
             let seen = Observation { depth_profile: Some(profile(sizes)), ..Observation::default() };
-            Exploding::default().judge(&seen, &subject)
+            Exploding::default().judge(&seen, &case.known())
         };
         assert!(judge(&[50.0, 5.0, 1.0]).is_none());
         let symptom = judge(&[4e3, 5.0, 1.0]).unwrap();

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
-use crate::config::{ClippingMode, Precision};
+use super::{Known, Rule};
+use crate::{
+    config::{ClippingMode, Precision, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
 
 /// So many steps in a row end most runs.
 const IN_A_ROW: u64 = 3;
@@ -11,16 +14,16 @@ const IN_A_ROW: u64 = 3;
 const FP16_IN_A_ROW: u64 = 17;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct NonFinite {}
+pub(in super::super) struct NonFinite {}
 
 impl Rule for NonFinite {
     fn name(&self) -> RuleName {
         RuleName::NonFinite
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let in_a_row = seen.skipped_in_a_row;
-        let is_fp16 = subject.config.run.precision == Precision::Fp16;
+        let is_fp16 = known.config.is_some_and(|config| config.run.precision == Precision::Fp16);
         let severity = match in_a_row {
             0 => return None,
             count if is_fp16 && count < FP16_IN_A_ROW => return None,
@@ -31,15 +34,14 @@ impl Rule for NonFinite {
         let place = first.map_or_else(|| "the gradient".to_owned(), |first| format!("the gradient of {}", first.name));
         let figures = vec![Figure { name: "steps in a row".into(), seen: in_a_row as f64, expected: "0".into() }];
         let cause = format!("{place} is not finite, {in_a_row} step(s) in a row; such steps are not taken");
-        let config = subject.config;
         let mut remedies = Vec::new();
-        if config.clipping.mode == ClippingMode::None {
+        if known.config.is_some_and(|config| config.clipping.mode == ClippingMode::None) {
             remedies.push(Remedy::new(
                 "clipping.mode = \"norm\"",
                 "a gradient that is too large is cut before it overflows",
             ));
         }
-        remedies.push(Remedy::lower_learning_rate(subject, "weights that grow slower overflow later"));
+        remedies.extend(Remedy::lower_learning_rate(known, "weights that grow slower overflow later"));
         if is_fp16 {
             remedies.push(Remedy::new("run.precision = \"bf16\"", "it has the range of float32"));
         }
@@ -55,12 +57,13 @@ impl Rule for NonFinite {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::config, *};
+    use super::*;
+    use crate::diagnosis::fixture::Case;
 
     fn severity(more: &str, skipped_in_a_row: u64) -> Option<Severity> {
-        let config = config(more);
+        let case = Case::new(more);
         let seen = Observation { skipped_in_a_row, ..Observation::default() };
-        NonFinite::default().judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+        NonFinite::default().judge(&seen, &case.known()).map(|symptom| symptom.severity)
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Figure;
-use crate::gradient::DepthProfile;
+use crate::{diagnosis::Figure, gradient::DepthProfile};
 
 pub(super) struct DepthEnds {
     /// The first layer's RMS of dLoss/dz over the last layer's: below 1 it shrinks on its way back.

@@ -5,17 +5,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
-use crate::config::Activation;
+use super::{Known, Rule};
+use crate::{
+    config::{Activation, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
 
 /// Share of a layer's outputs at 0.
-const WARNING: f64 = 0.98;
+pub(in super::super) const WARNING: f64 = 0.98;
 const CRITICAL: f64 = 0.9999;
 /// So many looks in a row: a layer may be off for one batch.
 const LOOKS: u32 = 2;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct DeadRelu {
+pub(in super::super) struct DeadRelu {
     looks: u32,
 }
 
@@ -24,21 +27,22 @@ impl Rule for DeadRelu {
         RuleName::DeadRelu
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
-        if subject.config.model.activation != Activation::Relu || seen.layers.is_empty() {
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        if known.activation() != Some(Activation::Relu) || seen.layers.is_empty() {
             return None;
         }
-        let dead = || seen.layers.iter().filter(|layer| layer.nonpositive_fraction > WARNING);
+        let dead = || seen.layers.iter().filter(|layer| layer.nonpositive_fraction > known.thresholds.dead_relu);
         let Some(worst) = dead().max_by(|one, other| one.nonpositive_fraction.total_cmp(&other.nonpositive_fraction))
         else {
             self.looks = 0;
             return None;
         };
         self.looks += 1;
-        if self.looks < LOOKS {
+        let share = worst.nonpositive_fraction;
+        // One that is all off before anything was learned was drawn so.
+        if self.looks < LOOKS && !(seen.step == 0 && share > CRITICAL) {
             return None;
         }
-        let share = worst.nonpositive_fraction;
         let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
         let name = format!("share of outputs at 0 in {}", worst.layer);
         let figures = vec![Figure { name, seen: share, expected: "0.98 or less".into() }];
@@ -47,33 +51,33 @@ impl Rule for DeadRelu {
             worst.layer,
             100.0 * share
         );
-        let remedies = vec![
-            Remedy::lower_learning_rate(subject, "large steps push units to where they are off"),
+        let mut remedies = vec![
             Remedy::new(
                 "model.activation = \"leaky_relu\"",
                 "it lets a hundredth of the gradient through where it is off",
             ),
             Remedy::new("model.normalization = \"batch\"", "half of the inputs are above 0 again"),
         ];
+        remedies.extend(Remedy::lower_learning_rate(known, "large steps push units to where they are off"));
         Some(Symptom { severity, layers: dead().map(|layer| layer.layer.clone()).collect(), figures, cause, remedies })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{config, layer},
-        *,
+    use super::*;
+    use crate::{
+        diagnosis::fixture::{Case, layer},
+        gradient::LayerStatistics,
     };
-    use crate::gradient::LayerStatistics;
 
     fn told(activation: &str, shares: &[f64]) -> Vec<Option<Severity>> {
-        let config = config(&format!("model.activation = \"{activation}\""));
+        let case = Case::new(&format!("model.activation = \"{activation}\""));
         let mut rule = DeadRelu::default();
         let judge = |share: &f64| {
             let layers = [layer("one"), LayerStatistics { nonpositive_fraction: *share, ..layer("two") }];
-            let seen = Observation { layers: &layers, ..Observation::default() };
-            rule.judge(&seen, &Subject { config: &config, classes: 10 }).map(|symptom| symptom.severity)
+            let seen = Observation { step: 1, layers: &layers, ..Observation::default() };
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
         };
         shares.iter().map(judge).collect()
     }

@@ -2,31 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
-use crate::config::ClassBalance;
+use super::{Known, Rule};
+use crate::{
+    config::{ClassBalance, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
 
 /// The first loss over ln C. Torch's default initialization is within 5 % of 1, He's with standardised images at up to 2.
-const TOO_LARGE: f64 = 4.0;
+pub(in super::super) const TOO_LARGE: f64 = 4.0;
 /// Nobody knows the labels before the first step.
 const TOO_SMALL: f64 = 0.5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct InitialLoss {}
+pub(in super::super) struct InitialLoss {}
 
 impl Rule for InitialLoss {
     fn name(&self) -> RuleName {
         RuleName::InitialLoss
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         // A weighted loss of one batch is no mean over the classes.
-        if seen.step > 0 || subject.config.loss.class_balance != ClassBalance::None || !seen.loss.is_finite() {
+        let is_weighted = known.config.is_some_and(|config| config.loss.class_balance != ClassBalance::None);
+        if seen.step > 0 || is_weighted || !seen.loss.is_finite() {
             return None;
         }
-        let guess = (subject.classes as f64).ln();
+        let guess = (known.facts.classes as f64).ln();
+        if known.facts.classes < 2 {
+            return None;
+        }
         let ratio = seen.loss / guess;
         let loss = seen.loss;
-        let (cause, remedies) = if ratio > TOO_LARGE {
+        let (cause, remedies) = if ratio > known.thresholds.initial_loss {
             let cause = format!(
                 "the first loss is {loss:.2}, and a guess at random costs {guess:.2}: the logits are large before anything is \
                  learned, from weights or images that are too large"
@@ -46,7 +53,7 @@ impl Rule for InitialLoss {
         let figures = vec![Figure {
             name: "first loss".into(),
             seen: loss,
-            expected: format!("about ln {} = {guess:.2}", subject.classes),
+            expected: format!("about ln {} = {guess:.2}", known.facts.classes),
         }];
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
@@ -54,12 +61,13 @@ impl Rule for InitialLoss {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::config, *};
+    use super::*;
+    use crate::diagnosis::fixture::Case;
 
     fn is_told(step: u64, loss: f64, more: &str) -> bool {
-        let config = config(more);
+        let case = Case::new(more);
         let seen = Observation { step, loss, ..Observation::default() };
-        InitialLoss::default().judge(&seen, &Subject { config: &config, classes: 10 }).is_some()
+        InitialLoss::default().judge(&seen, &case.known()).is_some()
     }
 
     #[test]

@@ -5,29 +5,32 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figure, Observation, Remedy, Rule, RuleName, Severity, Subject, Symptom};
-use crate::config::{Activation, Normalization};
+use super::{Known, Rule};
+use crate::{
+    config::{Activation, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
 
 /// Share of a layer's inputs. The first layer of a logistic net that trains comes to half of them.
-const WARNING: f64 = 0.75;
+pub(in super::super) const WARNING: f64 = 0.75;
 const CRITICAL: f64 = 0.9;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Saturated {}
+pub(in super::super) struct Saturated {}
 
 impl Rule for Saturated {
     fn name(&self) -> RuleName {
         RuleName::Saturated
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Symptom> {
-        let activation = subject.config.model.activation;
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let activation = known.activation()?;
         // Functions that are flat on one side alone are meant to be there half the time.
         let [low, high] = activation.saturation();
         if !(low.is_finite() && high.is_finite()) {
             return None;
         }
-        let saturated = || seen.layers.iter().filter(|layer| layer.saturated_fraction > WARNING);
+        let saturated = || seen.layers.iter().filter(|layer| layer.saturated_fraction > known.thresholds.saturated);
         let worst = saturated().max_by(|one, other| one.saturated_fraction.total_cmp(&other.saturated_fraction))?;
         let share = worst.saturated_fraction;
         let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
@@ -43,18 +46,17 @@ impl Rule for Saturated {
             worst.layer
         );
         let layers = saturated().map(|layer| layer.layer.clone()).collect();
-        Some(Symptom { severity, layers, figures, cause, remedies: remedies(subject, activation) })
+        Some(Symptom { severity, layers, figures, cause, remedies: remedies(known, activation) })
     }
 }
 
-fn remedies(subject: &Subject<'_>, activation: Activation) -> Vec<Remedy> {
-    let config = subject.config;
+fn remedies(known: &Known<'_>, activation: Activation) -> Vec<Remedy> {
     let mut remedies = Vec::new();
-    if config.model.normalization == Normalization::None {
+    if known.has_no_normalization() {
         remedies.push(Remedy::new("model.normalization = \"batch\"", "inputs get back to where the function is steep"));
     }
     remedies.push(Remedy::new("model.initialization = \"xavier_normal\"", "weights that keep inputs near 0"));
-    remedies.push(Remedy::lower_learning_rate(subject, "weights grow slower"));
+    remedies.extend(Remedy::lower_learning_rate(known, "weights grow slower"));
     if activation != Activation::Relu {
         remedies.push(Remedy::new("model.activation = \"relu\"", "it has no flat side for large inputs"));
     }
@@ -63,17 +65,17 @@ fn remedies(subject: &Subject<'_>, activation: Activation) -> Vec<Remedy> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{config, layer},
-        *,
+    use super::*;
+    use crate::{
+        diagnosis::fixture::{Case, layer},
+        gradient::LayerStatistics,
     };
-    use crate::gradient::LayerStatistics;
 
     fn severity(activation: &str, share: f64) -> Option<Severity> {
-        let config = config(&format!("model.activation = \"{activation}\""));
+        let case = Case::new(&format!("model.activation = \"{activation}\""));
         let layers = [layer("one"), LayerStatistics { saturated_fraction: share, ..layer("two") }];
         let seen = Observation { layers: &layers, ..Observation::default() };
-        let symptom = Saturated::default().judge(&seen, &Subject { config: &config, classes: 10 })?;
+        let symptom = Saturated::default().judge(&seen, &case.known())?;
         assert_eq!(&*symptom.layers, ["two".into()]);
         Some(symptom.severity)
     }

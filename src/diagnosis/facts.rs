@@ -1,0 +1,142 @@
+//! What is known of a run before its first step, as numbers.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gradient::TensorStatistics;
+
+/// The data, and the weights as they were drawn. What is not known is empty or 0, and no rule judges by it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// How many classes there are; 0 where that is not known.
+    pub classes: usize,
+    /// Training images of each class.
+    pub class_counts: Vec<u64>,
+    /// Images of a micro-batch.
+    pub batch_size: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Each channel of the first batch, as the model sees it.
+    pub channels: Vec<ChannelFacts>,
+    /// Each parameter before the first step, in the order of the forward pass.
+    pub parameters: Vec<ParameterFacts>,
+}
+
+/// One channel of the images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChannelFacts {
+    /// Mean of its values.
+    pub mean: f64,
+    /// Standard deviation.
+    pub std: f64,
+}
+
+/// One parameter before the first step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParameterFacts {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its shape, outputs first.
+    pub shape: Vec<i64>,
+    /// Mean of its elements.
+    pub mean: f64,
+    /// Standard deviation of its elements.
+    pub std: f64,
+}
+
+impl ChannelFacts {
+    /// Each channel of `images`, `[n, channels, plane]`.
+    pub fn of(images: &[f32], channels: usize, plane: usize) -> Vec<Self> {
+        let of_one = |channel: usize| {
+            let values =
+                || images.chunks_exact(plane).skip(channel).step_by(channels).flatten().copied().map(f64::from);
+            let count = values().count().max(1) as f64;
+            let mean = values().sum::<f64>() / count;
+            let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+            Self { mean, std: variance.sqrt() }
+        };
+        if plane == 0 { Vec::new() } else { (0..channels).map(of_one).collect() }
+    }
+}
+
+impl ParameterFacts {
+    /// From what was measured; `None` where nothing was of its distribution.
+    pub fn new(measured: &TensorStatistics, shape: Vec<i64>) -> Option<Self> {
+        let distribution = measured.distribution.as_ref()?;
+        let (mean, std) = (distribution.mean, distribution.std);
+        (mean.is_finite() && std.is_finite()).then(|| Self { name: Arc::clone(&measured.name), shape, mean, std })
+    }
+
+    /// Whether it is the weight of a linear layer or a convolution.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() >= 2
+    }
+
+    /// Inputs of a unit.
+    pub fn fan_in(&self) -> f64 {
+        self.shape.iter().skip(1).product::<i64>() as f64
+    }
+}
+
+impl Facts {
+    /// The loss of the best guess that knows how frequent each class is, and nothing of the images: ln C where they are equal;
+    /// NaN where nothing is known.
+    pub fn guess(&self) -> f64 {
+        let images = self.class_counts.iter().sum::<u64>() as f64;
+        if images == 0.0 {
+            return if self.classes == 0 { f64::NAN } else { (self.classes as f64).ln() };
+        }
+        let shares = self.class_counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / images);
+        -shares.map(|share| share * share.ln()).sum::<f64>()
+    }
+
+    /// The weights of all layers but the last.
+    pub fn hidden_weights(&self) -> impl Iterator<Item = &ParameterFacts> {
+        let last = self.parameters.iter().rposition(ParameterFacts::is_matrix).unwrap_or(0);
+        self.parameters[..last].iter().filter(|parameter| parameter.is_matrix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_told_apart() {
+        // Two images of two channels of two pixels.
+        let images = [1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 30.0, 30.0];
+        let channels = ChannelFacts::of(&images, 2, 2);
+        assert_eq!(channels[0], ChannelFacts { mean: 4.0, std: 5f64.sqrt() });
+        assert_eq!(channels[1], ChannelFacts { mean: 20.0, std: 10.0 });
+        assert_eq!(ChannelFacts::of(&[], 3, 0), []);
+    }
+
+    #[test]
+    fn a_guess_costs_the_entropy_of_the_labels() {
+        let facts =
+            |class_counts: &[u64]| Facts { classes: 2, class_counts: class_counts.to_vec(), ..Facts::default() };
+        assert!((facts(&[50, 50]).guess() - 2f64.ln()).abs() < 1e-12);
+        // -(0.9 ln 0.9 + 0.1 ln 0.1).
+        assert!((facts(&[90, 10]).guess() - 0.325_082_973).abs() < 1e-9);
+        assert_eq!(facts(&[]).guess(), 2f64.ln());
+        assert!(Facts::default().guess().is_nan());
+    }
+
+    #[test]
+    fn the_last_weight_is_not_hidden() {
+        let parameter = |name: &str, shape: &[i64]| ParameterFacts {
+            name: name.into(),
+            shape: shape.to_vec(),
+            mean: 0.0,
+            std: 1.0,
+        };
+        let parameters =
+            vec![parameter("a.weight", &[4, 3, 2, 2]), parameter("a.bias", &[4]), parameter("head.weight", &[2, 4])];
+        let facts = Facts { parameters, ..Facts::default() };
+        let hidden: Vec<_> = facts.hidden_weights().map(|weight| (&*weight.name, weight.fan_in())).collect();
+        assert_eq!(hidden, [("a.weight", 12.0)]);
+        assert_eq!(Facts::default().hidden_weights().count(), 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! Images that come to the model far from mean 0 and standard deviation 1.
+//!
+//! Pixels of 0 to 1 (mean 0.3, deviation 0.35) train well. Raw bytes do not: mean 73, deviation 90 of Fashion-MNIST makes the
+//! first layer's sums a hundred times as large as initializations count on. Tools that go by a mean of 0.2 (SageMaker's
+//! CheckInputImages) call the first kind wrong too.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// Largest mean, without its sign, and standard deviation of a channel.
+pub(in super::super) const LARGEST: f64 = 4.0;
+/// Smallest standard deviation.
+const SMALLEST: f64 = 0.02;
+/// So far off, hardly any initialization copes.
+const CRITICAL: f64 = 50.0;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct InputNotNormalised {}
+
+impl Rule for InputNotNormalised {
+    fn name(&self) -> RuleName {
+        RuleName::InputNotNormalised
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        if seen.step > 0 {
+            return None;
+        }
+        let largest = known.thresholds.input_not_normalised;
+        let size = |channel: &super::super::ChannelFacts| channel.mean.abs().max(channel.std);
+        let is_off = |channel: &&super::super::ChannelFacts| {
+            let size = size(channel);
+            !size.is_finite() || size > largest || channel.std < SMALLEST
+        };
+        let worst =
+            known.facts.channels.iter().filter(is_off).max_by(|one, other| size(one).total_cmp(&size(other)))?;
+        let severity = if size(worst) <= CRITICAL { Severity::Warning } else { Severity::Critical };
+        let figures = vec![
+            Figure { name: "mean of a channel".into(), seen: worst.mean, expected: "about 0".into() },
+            Figure { name: "standard deviation of a channel".into(), seen: worst.std, expected: "about 1".into() },
+        ];
+        let cause = format!(
+            "the images have mean {:.3} and standard deviation {:.3}; initializations count on 0 and 1",
+            worst.mean, worst.std
+        );
+        let remedies = vec![Remedy::new(
+            "data.normalize = \"computed\"",
+            "mean 0 and standard deviation 1, from the training images",
+        )];
+        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::{ChannelFacts, fixture::Case};
+
+    fn severity(mean: f64, std: f64) -> Option<Severity> {
+        let mut case = Case::new("");
+        case.facts.channels = vec![ChannelFacts { mean: 0.0, std: 1.0 }, ChannelFacts { mean, std }];
+        InputNotNormalised::default().judge(&Observation::default(), &case.known()).map(|symptom| symptom.severity)
+    }
+
+    #[test]
+    fn raw_bytes_are_told_and_pixels_of_0_to_1_are_not() {
+        assert_eq!(severity(73.0, 90.0), Some(Severity::Critical));
+        assert_eq!(severity(-12.0, 1.0), Some(Severity::Warning));
+        assert_eq!(severity(0.0, 0.001), Some(Severity::Warning));
+        assert_eq!(severity(f64::NAN, f64::NAN), Some(Severity::Critical));
+        assert_eq!(severity(0.286, 0.353), None);
+        assert_eq!(severity(0.5, 0.25), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Classes that are so unequally frequent that the rare ones hardly count in the loss.
+//!
+//! The ratio is that of SageMaker's ClassImbalance: beyond 10, a net that never names the rare class loses little by it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::{ClassBalance, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// The most frequent class over the rarest.
+pub(in super::super) const RATIO: f64 = 10.0;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LabelImbalance {}
+
+impl Rule for LabelImbalance {
+    fn name(&self) -> RuleName {
+        RuleName::LabelImbalance
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let is_weighted = known.config.is_some_and(|config| config.loss.class_balance != ClassBalance::None);
+        let counts = &known.facts.class_counts;
+        let (most, least) = (counts.iter().max()?, counts.iter().min()?);
+        // A class without a single image weighs as much as one with half of one.
+        let ratio = *most as f64 / (*least as f64).max(0.5);
+        if seen.step > 0 || is_weighted || ratio <= known.thresholds.label_imbalance {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "images of the most frequent class over those of the rarest".into(),
+            seen: ratio,
+            expected: "10 or less".into(),
+        }];
+        let cause = format!(
+            "the most frequent class has {most} images and the rarest {least}: a net that never names the rarest loses little by it"
+        );
+        let remedies =
+            vec![Remedy::new("loss.class_balance = \"balanced\"", "every class counts the same in the loss")];
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::Case;
+
+    #[test]
+    fn a_class_with_a_tenth_of_the_images_of_another_is_told_unless_the_loss_makes_up_for_it() {
+        let is_told = |more: &str, counts: &[u64]| {
+            let mut case = Case::new(more);
+            case.facts.class_counts = counts.to_vec();
+            LabelImbalance::default().judge(&Observation::default(), &case.known()).is_some()
+        };
+        assert!(is_told("", &[500, 49]) && is_told("", &[500, 0]));
+        assert!(!is_told("", &[500, 50]) && !is_told("", &[]));
+        assert!(!is_told("loss.class_balance = \"balanced\"", &[500, 5]));
+    }
+}

@@ -1,0 +1,146 @@
+//! A learning rate that is too high or too low for the run as a whole.
+//!
+//! Too high: within the first steps the loss leaps above where it began, or later rises or leaps about, while a step moves the
+//! weights by more than 1e-2 of themselves (healthy: about 1e-3, TheDeepChecker's band 1e-4 to 1e-1). Too low: at its full height
+//! it moves them by less than 1e-5, and the loss hardly falls.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule, update_ratio::median_of_weights};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// Median update ratio of the weights.
+pub(in super::super) const TOO_SMALL: f64 = 2e-5;
+/// The same, above which a loss that leaps comes from it.
+const LARGE: f64 = 1e-2;
+/// A loss over that of the first reading, or of a guess if that is more.
+const LEAP: f64 = 2.0;
+/// Readings within which a leap is one of the beginning.
+const BEGINNING: u64 = 50;
+/// Readings at which the updates have to be small.
+const LOOKS: u32 = 5;
+/// Share of its highest value so far from which on a learning rate is at its full height: neither warm-up nor the end.
+const FULL: f64 = 0.5;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LearningRate {
+    /// Readings so far.
+    readings: u64,
+    /// Of these, in a row, leaps of the loss.
+    leaps: u32,
+    /// Looks in a row at which the updates were small.
+    small: u32,
+    /// The last median update ratio.
+    ratio: Option<f64>,
+    highest: f64,
+}
+
+impl Rule for LearningRate {
+    fn name(&self) -> RuleName {
+        RuleName::LearningRate
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        self.readings += 1;
+        self.highest = self.highest.max(seen.learning_rate);
+        let ratio = median_of_weights(seen.updates);
+        self.ratio = ratio.or(self.ratio);
+        self.too_high(seen, known).or_else(|| self.too_low(seen, ratio?, known))
+    }
+}
+
+impl LearningRate {
+    fn too_high(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let course = known.course;
+        let guess = known.facts.guess();
+        let base = if course.first > guess { course.first } else { guess };
+        let has_leapt =
+            self.readings > 1 && self.readings <= BEGINNING && (seen.loss > LEAP * base || seen.loss.is_nan());
+        self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
+        let large = self.ratio.is_none_or(|ratio| ratio > LARGE);
+        if !(large && self.leaps >= 2) {
+            return None;
+        }
+        let ratio = self.ratio.unwrap_or(f64::NAN);
+        let figures = vec![
+            Figure { name: "loss".into(), seen: seen.loss, expected: format!("below the first, {:.2}", course.first) },
+            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
+        ];
+        let moved = self.ratio.map(|ratio| format!(", and a step moves the weights by {ratio:.1e} of their size"));
+        let cause = format!(
+            "the loss has leapt from {:.2} to {:.3} within {} readings{}: the learning rate is too high",
+            course.first,
+            seen.loss,
+            self.readings,
+            moved.unwrap_or_default()
+        );
+        let mut remedies: Vec<_> =
+            Remedy::lower_learning_rate(known, "steps that do not overshoot").into_iter().collect();
+        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
+        remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+    }
+
+    fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, known: &Known<'_>) -> Option<Symptom> {
+        let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
+        let is_small = ratio < known.thresholds.learning_rate && seen.skipped_in_a_row == 0;
+        self.small = if is_small && is_full { self.small + 1 } else { 0 };
+        if self.small < LOOKS {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "median update ratio of the weights".into(),
+            seen: ratio,
+            expected: "0.0001 or more, about 0.001".into(),
+        }];
+        let cause = format!(
+            "a step moves the weights by {ratio:.1e} of their size: it takes {:.0e} of them to get anywhere; the learning rate is \
+             too low",
+            1.0 / ratio
+        );
+        let remedies = known.config.map(|config| {
+            let higher = config.optimizer.learning_rate * (1e-3 / ratio).clamp(10.0, 1e4);
+            Remedy::new(format!("optimizer.learning_rate = {higher:.1e}"), "steps of about a thousandth of the weights")
+        });
+        let remedies = remedies.into_iter().collect();
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, update};
+
+    /// What is said of readings (loss, median update ratio, learning rate), by reading.
+    fn told(readings: &[(f64, f64, f64)]) -> Vec<Option<Severity>> {
+        let (mut case, mut rule) = (Case::new(""), LearningRate::default());
+        let judge = |&(loss, ratio, learning_rate): &(f64, f64, f64)| {
+            case.course.add(loss);
+            let updates = [update("a.weight", ratio)];
+            let seen = Observation { loss, learning_rate, updates: &updates, ..Observation::default() };
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
+        };
+        readings.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn a_loss_that_leaps_while_the_weights_move_far_comes_of_too_high_a_rate() {
+        let leap = [(2.3, 0.1, 1.0), (9.0, 0.1, 1.0), (9.0, 0.1, 1.0)];
+        assert_eq!(told(&leap), [None, None, Some(Severity::Critical)]);
+        assert_eq!(told(&leap.map(|(loss, _, rate)| (loss, 1e-3, rate))), [None; 3]);
+        assert_eq!(told(&[(2.3, 0.1, 1.0), (9.0, 0.1, 1.0), (2.0, 0.1, 1.0)]), [None; 3]);
+    }
+
+    #[test]
+    fn weights_that_hardly_move_at_five_looks_come_of_too_low_a_rate_unless_it_is_to_be_low() {
+        let small = (2.3, 1e-6, 0.1);
+        assert_eq!(told(&[small; 5])[3..], [None, Some(Severity::Warning)]);
+        let tail: Vec<_> = std::iter::once((2.3, 1e-3, 0.1)).chain([(0.5, 1e-6, 1e-4); 9]).collect();
+        assert!(told(&tail).iter().all(Option::is_none));
+        assert!(told(&[(2.3, 1e-4, 0.1); 9]).iter().all(Option::is_none));
+    }
+}

@@ -1,0 +1,72 @@
+//! A training loss that rises over its best and stays there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// Rise over the best block of readings, in losses of a guess (ln C): 2.3 for ten classes.
+pub(in super::super) const RISE: f64 = 0.5;
+/// Blocks that stay there.
+const BLOCKS: usize = 3;
+/// A loss that is so many times that of a guess is no learning at all.
+const CRITICAL: f64 = 2.0;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LossDiverging {}
+
+impl Rule for LossDiverging {
+    fn name(&self) -> RuleName {
+        RuleName::LossDiverging
+    }
+
+    fn judge(&mut self, _seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let course = known.course;
+        if !course.has_closed {
+            return None;
+        }
+        let guess = known.guess();
+        let lowest = course.last(BLOCKS)?.map(|block| block.loss).fold(f64::INFINITY, f64::min);
+        if lowest - course.best <= known.thresholds.loss_diverging * guess {
+            return None;
+        }
+        let severity = if lowest > CRITICAL * guess { Severity::Critical } else { Severity::Warning };
+        let figures = vec![Figure {
+            name: "loss of the last 30 readings at its lowest".into(),
+            seen: lowest,
+            expected: format!("about the best so far, {:.3}", course.best),
+        }];
+        let cause = format!(
+            "the loss was at {:.3} and is at {lowest:.3} and more: the run loses what it had learned",
+            course.best
+        );
+        let mut remedies: Vec<_> =
+            Remedy::lower_learning_rate(known, "smaller steps stay in the valley").into_iter().collect();
+        remedies.push(Remedy::new("clipping.mode = \"norm\"", "a single large gradient cannot throw the weights off"));
+        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::Case;
+
+    fn last(losses: impl IntoIterator<Item = f64>) -> Option<Severity> {
+        let case = Case::with_losses(losses);
+        LossDiverging::default().judge(&Observation::default(), &case.known()).map(|symptom| symptom.severity)
+    }
+
+    #[test]
+    fn a_loss_that_stays_far_above_its_best_is_told_and_a_spike_is_not() {
+        let fell = || (0..50).map(|reading| 2.3 - 0.02 * f64::from(reading));
+        assert_eq!(last(fell().chain([2.6; 30])), Some(Severity::Warning));
+        assert_eq!(last(fell().chain([5.0; 30])), Some(Severity::Critical));
+        assert_eq!(last(fell().chain([5.0; 20])), None);
+        assert_eq!(last(fell().chain([5.0; 20]).chain([1.3; 10])), None);
+        assert_eq!(last(fell()), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! A training loss that leaps from reading to reading by much of what there is to learn.
+//!
+//! The noise of batches of 16 to 128 images moves a loss by 2 to 10 % of ln C; steps that throw the weights from wall to wall of
+//! their valley move it by more than a quarter.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
+};
+
+/// Median change from one reading to the next, in losses of a guess (ln C).
+pub(in super::super) const ROUGHNESS: f64 = 0.25;
+/// Blocks of ten readings over which it is taken.
+const BLOCKS: usize = 5;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LossOscillating {}
+
+impl Rule for LossOscillating {
+    fn name(&self) -> RuleName {
+        RuleName::LossOscillating
+    }
+
+    fn judge(&mut self, _seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        if !known.course.has_closed {
+            return None;
+        }
+        let change = median(known.course.last(BLOCKS)?.map(|block| block.roughness).collect());
+        let share = change / known.guess();
+        if share <= known.thresholds.loss_oscillating {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "median change of the loss from reading to reading".into(),
+            seen: change,
+            expected: format!("{:.2} or less", known.thresholds.loss_oscillating * known.guess()),
+        }];
+        let cause = format!(
+            "the loss changes by {change:.2} from one reading to the next, {:.0} % of what a guess costs: steps leap over the valley",
+            100.0 * share
+        );
+        let mut remedies: Vec<_> =
+            Remedy::lower_learning_rate(known, "steps that stay in the valley").into_iter().collect();
+        if let Some(config) = known.config {
+            let larger = 4 * config.data.batch_size;
+            remedies.push(Remedy::new(format!("data.batch_size = {larger}"), "half of the noise"));
+        }
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::Case;
+
+    #[test]
+    fn leaps_by_a_third_of_a_guess_are_told_and_noise_is_not() {
+        let is_told = |leap: f64| {
+            let case = Case::with_losses((0..60).map(|reading| 2.0 + leap * f64::from(reading % 2)));
+            LossOscillating::default().judge(&Observation::default(), &case.known()).is_some()
+        };
+        assert!(is_told(0.8) && !is_told(0.3));
+    }
+}

@@ -1,0 +1,208 @@
+//! The rules, one a file: what each knows, what follows from what, and all of them together.
+
+pub(super) mod batch_norm;
+pub(super) mod dead_relu;
+pub(super) mod denormal;
+mod depth_ends;
+pub(super) mod exploding;
+pub(super) mod gradient_accumulation;
+pub(super) mod initial_loss;
+pub(super) mod input_not_normalised;
+pub(super) mod label_imbalance;
+pub(super) mod label_noise;
+pub(super) mod learning_rate;
+pub(super) mod loss_diverging;
+pub(super) mod loss_oscillating;
+pub(super) mod loss_plateau;
+pub(super) mod missing_gradient;
+pub(super) mod non_finite;
+pub(super) mod overfitting;
+pub(super) mod poor_initialization;
+pub(super) mod saturated;
+pub(super) mod slow_convergence;
+pub(super) mod starvation;
+pub(super) mod unchanged_parameter;
+pub(super) mod update_ratio;
+pub(super) mod vanishing;
+pub(super) mod zero_gradient;
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Evaluation, Facts, Observation, Symptom, Thresholds, course::LossCourse};
+use crate::config::{Activation, Config, ModelConfig, Normalization, RuleName};
+
+/// What a rule knows beside the reading.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub config: Option<&'a Config>,
+    pub facts: &'a Facts,
+    pub course: &'a LossCourse,
+    pub thresholds: &'a Thresholds,
+}
+
+impl<'a> Known<'a> {
+    pub fn model(&self) -> Option<&'a ModelConfig> {
+        self.config.map(|config| &config.model)
+    }
+
+    pub fn activation(&self) -> Option<Activation> {
+        self.model().map(|model| model.activation)
+    }
+
+    /// See [`Facts::guess`]; of ten classes where nothing is known of them.
+    pub fn guess(&self) -> f64 {
+        let guess = self.facts.guess();
+        if guess > 0.0 { guess } else { 10f64.ln() }
+    }
+
+    /// The accuracy of naming the most frequent class for every image.
+    pub fn most_frequent(&self) -> Option<f64> {
+        let Facts { classes, class_counts, .. } = self.facts;
+        match class_counts.iter().sum::<u64>() {
+            0 => (*classes > 0).then(|| 1.0 / *classes as f64),
+            images => Some(*class_counts.iter().max()? as f64 / images as f64),
+        }
+    }
+
+    /// Whether the model is known to have no normalization.
+    pub fn has_no_normalization(&self) -> bool {
+        self.model().is_some_and(|model| model.normalization == Normalization::None)
+    }
+}
+
+/// One way in which a run goes wrong. What a rule remembers is part of a checkpoint.
+pub(super) trait Rule: Debug {
+    /// Its name.
+    fn name(&self) -> RuleName;
+
+    /// What it sees at this step, if anything.
+    fn judge(&mut self, _seen: &Observation<'_>, _known: &Known<'_>) -> Option<Symptom> {
+        None
+    }
+
+    /// What it sees at this evaluation.
+    fn judge_evaluation(&mut self, _seen: &Evaluation, _known: &Known<'_>) -> Option<Symptom> {
+        None
+    }
+}
+
+/// The state of every rule, and their order: causes before what follows from them.
+macro_rules! rules {
+    ($($field:ident: $rule:ty,)+) => {
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        pub(super) struct Rules {
+            $($field: $rule,)+
+        }
+
+        impl Rules {
+            pub(super) fn in_order(&mut self) -> Vec<&mut dyn Rule> {
+                vec![$(&mut self.$field,)+]
+            }
+        }
+    };
+}
+
+rules! {
+    input_not_normalised: input_not_normalised::InputNotNormalised,
+    label_imbalance: label_imbalance::LabelImbalance,
+    batch_norm: batch_norm::BatchNorm,
+    poor_initialization: poor_initialization::PoorInitialization,
+    missing_gradient: missing_gradient::MissingGradient,
+    unchanged_parameter: unchanged_parameter::UnchangedParameter,
+    gradient_accumulation: gradient_accumulation::GradientAccumulation,
+    learning_rate: learning_rate::LearningRate,
+    vanishing: vanishing::Vanishing,
+    dead_relu: dead_relu::DeadRelu,
+    saturated: saturated::Saturated,
+    update_ratio: update_ratio::UpdateRatio,
+    exploding: exploding::Exploding,
+    non_finite: non_finite::NonFinite,
+    zero_gradient: zero_gradient::ZeroGradient,
+    denormal: denormal::Denormal,
+    initial_loss: initial_loss::InitialLoss,
+    label_noise: label_noise::LabelNoise,
+    loss_diverging: loss_diverging::LossDiverging,
+    loss_oscillating: loss_oscillating::LossOscillating,
+    loss_plateau: loss_plateau::LossPlateau,
+    slow_convergence: slow_convergence::SlowConvergence,
+    overfitting: overfitting::Overfitting,
+    starvation: starvation::Starvation,
+}
+
+/// Whether one is what a run shows that has the other fault.
+pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
+    use RuleName as R;
+    /// What keeps a net from learning, so that its loss goes nowhere.
+    const OBSTACLES: [RuleName; 12] = [
+        R::InputNotNormalised,
+        R::PoorInitialization,
+        R::UnchangedParameter,
+        R::MissingGradient,
+        R::GradientAccumulation,
+        R::LearningRate,
+        R::Vanishing,
+        R::DeadRelu,
+        R::Saturated,
+        R::Exploding,
+        R::NonFinite,
+        R::ZeroGradient,
+    ];
+    /// What makes steps too long, or gradients too large.
+    const DRIVES: [RuleName; 6] = [
+        R::InputNotNormalised,
+        R::PoorInitialization,
+        R::GradientAccumulation,
+        R::LearningRate,
+        R::UpdateRatio,
+        R::Exploding,
+    ];
+    let among = |causes: &[RuleName]| causes.contains(&cause);
+    match symptom {
+        R::InitialLoss => among(&[R::InputNotNormalised, R::PoorInitialization, R::Exploding]),
+        R::PoorInitialization => among(&[R::InputNotNormalised]),
+        R::LearningRate => among(&[
+            R::InputNotNormalised,
+            R::PoorInitialization,
+            R::GradientAccumulation,
+            R::Vanishing,
+            R::DeadRelu,
+            R::Saturated,
+            R::ZeroGradient,
+            R::Exploding,
+        ]),
+        R::UpdateRatio => among(&DRIVES) && cause != R::UpdateRatio,
+        R::Exploding => among(&DRIVES) && cause != R::Exploding,
+        R::NonFinite => among(&DRIVES),
+        R::Vanishing => among(&[
+            R::InputNotNormalised,
+            R::PoorInitialization,
+            R::DeadRelu,
+            R::LearningRate,
+            R::UpdateRatio,
+            R::Exploding,
+            R::GradientAccumulation,
+        ]),
+        R::DeadRelu | R::Saturated => among(&[
+            R::InputNotNormalised,
+            R::PoorInitialization,
+            R::LearningRate,
+            R::UpdateRatio,
+            R::Exploding,
+            R::GradientAccumulation,
+        ]),
+        R::ZeroGradient => among(&OBSTACLES) && cause != R::ZeroGradient,
+        R::UnchangedParameter => among(&[R::Vanishing, R::ZeroGradient, R::DeadRelu, R::NonFinite]),
+        R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated]),
+        R::LossDiverging | R::LossOscillating => among(&DRIVES) || cause == R::NonFinite,
+        R::LossPlateau | R::SlowConvergence | R::LabelNoise => {
+            among(&OBSTACLES)
+                || among(&DRIVES)
+                || among(&[R::LossDiverging, R::LossPlateau, R::LabelNoise]) && cause != symptom
+        }
+        R::Overfitting => cause == R::LabelNoise,
+        _ => false,
+    }
+}

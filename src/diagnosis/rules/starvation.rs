@@ -1,0 +1,77 @@
+//! Training that waits for its images.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// Share of the time.
+const SHARE: f64 = 0.3;
+/// Readings over which it is taken; it has to hold for all of them together.
+const READINGS: u32 = 200;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct Starvation {
+    // What one machine took says nothing of the next.
+    #[serde(skip)]
+    sum: f64,
+    #[serde(skip)]
+    readings: u32,
+}
+
+impl Rule for Starvation {
+    fn name(&self) -> RuleName {
+        RuleName::Starvation
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        (self.sum, self.readings) = (self.sum + seen.wait_fraction?, self.readings + 1);
+        if self.readings < READINGS {
+            return None;
+        }
+        let share = self.sum / f64::from(self.readings);
+        (self.sum, self.readings) = (0.0, 0);
+        if share <= SHARE {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "share of the time spent waiting for images".into(),
+            seen: share,
+            expected: "about 0".into(),
+        }];
+        let cause = format!(
+            "training waits for its images {:.0} % of the time: decoding and augmentation are too slow",
+            100.0 * share
+        );
+        let remedies = known.config.map(|config| {
+            let more = 2 * config.data.workers.max(1);
+            Remedy::new(format!("data.workers = {more}"), "more threads decode and augment")
+        });
+        Some(Symptom {
+            severity: Severity::Info,
+            layers: Vec::new(),
+            figures,
+            cause,
+            remedies: remedies.into_iter().collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::Case;
+
+    #[test]
+    fn half_of_the_time_over_200_readings_is_told() {
+        let told_at = |share: f64| {
+            let (case, mut rule) = (Case::new(""), Starvation::default());
+            let seen = Observation { wait_fraction: Some(share), ..Observation::default() };
+            (0..500).position(|_| rule.judge(&seen, &case.known()).is_some())
+        };
+        assert_eq!((told_at(0.5), told_at(0.1)), (Some(199), None));
+    }
+}

@@ -1,0 +1,94 @@
+//! Parameters that have a gradient and do not move: outside the optimizer, at learning rate 0, or beyond what f32 resolves.
+//!
+//! An invariant: what has a gradient changes when a step is taken (after TrainCheck, OSDI 2025).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// So many looks in a row: a step may round to nothing.
+const LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct UnchangedParameter {
+    looks: u32,
+}
+
+impl Rule for UnchangedParameter {
+    fn name(&self) -> RuleName {
+        RuleName::UnchangedParameter
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let gradients = seen.gradients.filter(|_| !seen.updates.is_empty())?;
+        if seen.skipped_in_a_row > 0 || seen.learning_rate <= 0.0 {
+            return None;
+        }
+        let moves = |name: &Arc<str>| gradients.parameters.iter().any(|grad| grad.name == *name && grad.norm > 0.0);
+        let unmoved = seen.updates.iter().filter(|update| update.norm == 0.0 && moves(&update.name));
+        let layers: Vec<_> = unmoved.map(|update| update.name.clone()).collect();
+        self.looks = if layers.is_empty() { 0 } else { self.looks + 1 };
+        if self.looks < LOOKS {
+            return None;
+        }
+        let of = seen.updates.len();
+        let severity = if 2 * layers.len() >= of { Severity::Critical } else { Severity::Warning };
+        let figures = vec![Figure {
+            name: "parameters with a gradient that do not move".into(),
+            seen: layers.len() as f64,
+            expected: "0".into(),
+        }];
+        let cause = format!(
+            "{} of {of} parameters have a gradient and do not move, the first is {}: the optimizer does not have them, or their \
+             learning rate is 0",
+            layers.len(),
+            layers[0]
+        );
+        let mut remedies = Vec::new();
+        if known
+            .config
+            .is_some_and(|config| config.optimizer.groups.iter().any(|group| group.learning_rate_scale == 0.0))
+        {
+            remedies.push(Remedy::new(
+                "optimizer.groups.learning_rate_scale = 1.0",
+                "a group with learning rate 0 is trained in vain; freeze = true saves its cost",
+            ));
+        }
+        Some(Symptom { severity, layers, figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, gradients, update};
+
+    #[test]
+    fn a_parameter_with_a_gradient_that_stays_where_it_is_is_told_at_the_second_look() {
+        let case = Case::new("");
+        let grads = gradients(&[("a", 1.0), ("b", 1.0), ("c", 0.0)]);
+        let judge = |rule: &mut UnchangedParameter, moves: [f64; 3], skipped_in_a_row| {
+            let updates = [update("a", moves[0]), update("b", moves[1]), update("c", moves[2])];
+            let seen = Observation {
+                learning_rate: 0.1,
+                gradients: Some(&grads),
+                updates: &updates,
+                skipped_in_a_row,
+                ..Observation::default()
+            };
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.layers)
+        };
+        let mut rule = UnchangedParameter::default();
+        // What has no gradient need not move, and no step was taken where it was skipped.
+        assert_eq!(judge(&mut rule, [1.0, 1.0, 0.0], 0), None);
+        assert_eq!(judge(&mut rule, [0.0, 0.0, 0.0], 1), None);
+        assert_eq!(judge(&mut rule, [1.0, 0.0, 0.0], 0), None);
+        assert_eq!(judge(&mut rule, [1.0, 0.0, 0.0], 0), Some(vec!["b".into()]));
+    }
+}

@@ -1,0 +1,72 @@
+//! Weights whose gradient is exactly 0: nothing comes back to them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Known, Rule};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Severity, Symptom},
+    gradient::TensorStatistics,
+};
+
+/// So many looks in a row: a batch may leave a layer out.
+const LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct ZeroGradient {
+    looks: u32,
+}
+
+impl Rule for ZeroGradient {
+    fn name(&self) -> RuleName {
+        RuleName::ZeroGradient
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
+        let gradients = seen.gradients?;
+        // A bias before a normalization has no gradient, and needs none; whether it is one, its shape tells.
+        let shape_of = |name: &str| known.facts.parameters.iter().find(|parameter| &*parameter.name == name);
+        let is_weight = |grad: &&TensorStatistics| match shape_of(&grad.name) {
+            Some(parameter) => parameter.is_matrix(),
+            None => grad.name.ends_with("weight") || grad.name.ends_with("kernel"),
+        };
+        let is_zero = |grad: &&TensorStatistics| grad.norm == 0.0 && grad.elements > 0;
+        let zero = || gradients.parameters.iter().filter(is_zero).filter(is_weight);
+        let layers: Vec<_> = zero().map(|grad| grad.name.clone()).collect();
+        self.looks = if layers.is_empty() { 0 } else { self.looks + 1 };
+        if self.looks < LOOKS {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "weights whose gradient is 0".into(),
+            seen: layers.len() as f64,
+            expected: "0".into(),
+        }];
+        let cause = format!(
+            "the gradient of {} weight(s) is exactly 0, the first is {}: nothing comes back to them, and they stay as they are",
+            layers.len(),
+            layers[0]
+        );
+        Some(Symptom { severity: Severity::Critical, layers, figures, cause, remedies: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, gradients};
+
+    #[test]
+    fn a_weight_without_any_gradient_at_two_looks_is_told_and_a_bias_is_not() {
+        let (case, mut rule) = (Case::new(""), ZeroGradient::default());
+        let mut judge = |norms: &[(&str, f64)]| {
+            let gradients = gradients(norms);
+            let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
+            rule.judge(&seen, &case.known()).map(|symptom| symptom.layers)
+        };
+        assert_eq!(judge(&[("a.weight", 0.0), ("a.bias", 0.0)]), None);
+        assert_eq!(judge(&[("a.weight", 0.0), ("a.bias", 0.0)]), Some(vec!["a.weight".into()]));
+        assert_eq!(judge(&[("a.weight", 1e-30), ("a.bias", 0.0)]), None);
+        assert_eq!(judge(&[("a.weight", 0.0), ("a.bias", 0.0)]), None);
+    }
+}

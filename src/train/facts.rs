@@ -1,0 +1,31 @@
+//! What the rules know of a run before its first step, gathered from data and model.
+
+use super::{Gradients, TrainError};
+use crate::{
+    config::Config,
+    data::Loader,
+    diagnosis::{ChannelFacts, Facts, ParameterFacts},
+};
+
+/// Looks at the classes, the first batch and the weights as they were drawn. One device sync.
+pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -> Result<Facts, TrainError> {
+    let images = training.dataset();
+    let [channels, height, width] = images.shape().sizes();
+    // An image that cannot be read is told of where training meets it.
+    let channels = training.first_batch().map_or_else(
+        |_| Vec::new(),
+        |batch| ChannelFacts::of(&batch.images, channels as usize, (height * width) as usize),
+    );
+    let weights = gradients.measure_weights()?.map(|weights| weights.read()).transpose()?;
+    let shapes = gradients.monitor().into_iter().flat_map(|monitor| monitor.parameters());
+    let parameters = weights.into_iter().flat_map(|(weights, _)| weights).zip(shapes);
+    let parameters = parameters.filter_map(|(weight, (_, param))| ParameterFacts::new(&weight, param.size()));
+    Ok(Facts {
+        classes: images.classes().len(),
+        class_counts: images.class_counts().into_iter().map(|count| count as u64).collect(),
+        batch_size: config.data.batch_size,
+        steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
+        channels,
+        parameters: parameters.collect(),
+    })
+}
