@@ -62,4 +62,6 @@ pub mod events;
 
 pub mod checkpoint;
 
+pub mod replay;
+
 pub mod train;

@@ -90,7 +90,10 @@ impl Layout {
         let string_val = vec![self.into_proto().encode_to_vec()];
         // A shape without dimensions: a single string.
         let tensor_shape = Some(TensorShape::default());
-        (SummaryMetadata { plugin_data: Some(plugin_data) }, TensorProto { dtype: DT_STRING, tensor_shape, string_val })
+        (
+            SummaryMetadata { plugin_data: Some(plugin_data) },
+            TensorProto { dtype: DT_STRING, tensor_shape, string_val, ..TensorProto::default() },
+        )
     }
 
     fn into_proto(self) -> LayoutProto {

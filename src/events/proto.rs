@@ -160,15 +160,24 @@ pub struct Image {
     pub encoded_image_string: Vec<u8>,
 }
 
-/// A tensor of strings.
+/// A tensor of strings or of numbers.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
-    /// [`DT_STRING`].
+    /// [`DT_STRING`], [`DT_FLOAT`] or [`DT_DOUBLE`].
     #[prost(int32, tag = "1")]
     pub dtype: i32,
-    /// No dimensions for a single string.
+    /// No dimensions for a single element.
     #[prost(message, optional, tag = "2")]
     pub tensor_shape: Option<TensorShape>,
+    /// Numbers as little-endian bytes, where they do not stand in a field of their own.
+    #[prost(bytes = "vec", tag = "4")]
+    pub tensor_content: Vec<u8>,
+    /// Numbers of [`DT_FLOAT`].
+    #[prost(float, repeated, tag = "5")]
+    pub float_val: Vec<f32>,
+    /// Numbers of [`DT_DOUBLE`].
+    #[prost(double, repeated, tag = "6")]
+    pub double_val: Vec<f64>,
     /// The strings, UTF-8.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub string_val: Vec<Vec<u8>>,
@@ -176,6 +185,10 @@ pub struct TensorProto {
 
 /// The type of a tensor of strings.
 pub const DT_STRING: i32 = 7;
+/// The type of a tensor of 32-bit floats.
+pub const DT_FLOAT: i32 = 1;
+/// The type of a tensor of 64-bit floats.
+pub const DT_DOUBLE: i32 = 2;
 
 /// Sizes of a tensor's dimensions: `TensorShapeProto`.
 #[derive(Clone, PartialEq, Message)]

@@ -41,7 +41,12 @@ impl Value {
                 metadata = Some(SummaryMetadata { plugin_data: Some(plugin_data) });
                 // A shape without dimensions: a single string.
                 let tensor_shape = Some(TensorShape::default());
-                Content::Tensor(TensorProto { dtype: DT_STRING, tensor_shape, string_val: vec![text.into_bytes()] })
+                Content::Tensor(TensorProto {
+                    dtype: DT_STRING,
+                    tensor_shape,
+                    string_val: vec![text.into_bytes()],
+                    ..TensorProto::default()
+                })
             }
             Self::Layout(layout) => {
                 let (layout_metadata, tensor) = layout.into_tensor();

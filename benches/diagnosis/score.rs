@@ -1,0 +1,116 @@
+//! What a judge says of each run, and how right it is.
+
+use std::path::Path;
+
+use gradwatch::{
+    config::{Config, RuleName},
+    diagnosis::{Diagnosis, Facts, Subject, Thresholds},
+    replay::{Moment, Replay},
+};
+
+use crate::cases::Case;
+
+/// A run in memory.
+pub struct Trace {
+    pub case: Case,
+    pub config: Config,
+    pub facts: Facts,
+    pub moments: Vec<Moment>,
+}
+
+impl Trace {
+    pub fn read(case: &Case, folder: &Path) -> Self {
+        let fail = |error: &dyn std::error::Error| -> ! { panic!("{}: {error}", folder.display()) };
+        let mut replay = Replay::open(folder, &[]).unwrap_or_else(|error| fail(&error));
+        let mut moments = Vec::new();
+        replay.play(|moment| moments.push(moment)).unwrap_or_else(|error| fail(&error));
+        let Replay { config: Some(config), facts, .. } = replay else { panic!("{}: no config", folder.display()) };
+        Self { case: case.clone(), config, facts, moments }
+    }
+
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { config: Some(&self.config), facts: &self.facts }
+    }
+
+    /// The last validation accuracy.
+    pub fn accuracy(&self) -> f64 {
+        let evaluations = self.moments.iter().filter_map(|moment| match moment {
+            Moment::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
+            _ => None,
+        });
+        evaluations.last().unwrap_or(f64::NAN)
+    }
+
+    /// What our rules say.
+    pub fn diagnose(&self, thresholds: &Thresholds) -> Verdict {
+        let (mut diagnosis, subject) = (Diagnosis::with_thresholds(thresholds.clone()), self.subject());
+        for moment in &self.moments {
+            match moment {
+                Moment::Restart => {}
+                Moment::Step(sample) => _ = diagnosis.judge(&sample.observe(), &subject),
+                Moment::Evaluation(evaluation) => _ = diagnosis.judge_evaluation(evaluation, &subject),
+            }
+        }
+        let first = diagnosis.findings().iter().map(|finding| finding.first_step).min();
+        let rules = diagnosis.findings().iter().map(|finding| finding.rule.to_string()).collect();
+        Verdict { first, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
+    }
+}
+
+/// What was said of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The step of the first alarm; `None` where there was none.
+    pub first: Option<u64>,
+    /// Every rule that spoke.
+    pub rules: Vec<String>,
+    /// What is to be mended, in our names of rules.
+    pub root_cause: Option<RuleName>,
+}
+
+/// How right a judge was over some runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Score {
+    pub faulty: usize,
+    pub found: usize,
+    pub named: usize,
+    pub healthy: usize,
+    pub false_alarms: usize,
+    /// Of the faulty runs that were found.
+    pub median_first: Option<u64>,
+}
+
+impl Score {
+    pub fn of<'a>(verdicts: impl Iterator<Item = (&'a Trace, &'a Verdict)>) -> Self {
+        let mut score = Self::default();
+        let mut firsts = Vec::new();
+        for (trace, verdict) in verdicts {
+            let Some(fault) = trace.case.fault else {
+                score.healthy += 1;
+                score.false_alarms += usize::from(verdict.first.is_some());
+                continue;
+            };
+            score.faulty += 1;
+            firsts.extend(verdict.first);
+            score.named += usize::from(verdict.root_cause.is_some_and(|rule| fault.contains(&rule)));
+        }
+        firsts.sort_unstable();
+        Self { found: firsts.len(), median_first: firsts.get(firsts.len() / 2).copied(), ..score }
+    }
+
+    pub fn recall(&self) -> f64 {
+        self.found as f64 / self.faulty as f64
+    }
+
+    pub fn false_alarm_rate(&self) -> f64 {
+        self.false_alarms as f64 / self.healthy as f64
+    }
+
+    pub fn balanced_accuracy(&self) -> f64 {
+        0.5 * (self.recall() + 1.0 - self.false_alarm_rate())
+    }
+
+    pub fn top1(&self) -> f64 {
+        self.named as f64 / self.faulty as f64
+    }
+}

@@ -1,0 +1,81 @@
+//! Trains each run once and keeps its files, so that rules can be scored again without training.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::{cases::Case, images};
+
+/// What every run has: 564 steps, all that rules look at on every fifth of them and on the first ten, loss and norms on all.
+const BASE: &str = r#"
+run = { max_epochs = 6, threads = 1, device = "cpu" }
+data = { source = "synthetic", batch_size = 64 }
+model = { name = "mlp" }
+optimizer = { name = "sgd", momentum = 0.9 }
+monitor = { first_steps = 10, parameters_every_steps = 5, histograms_every_steps = 50, layers_every_steps = 5, weights_every_steps = 5, pictures_every_steps = 0, previous_cosine = true }
+checkpoint = { every_epochs = 0 }
+"#;
+
+/// Runs at a time.
+const AT_ONCE: usize = 2;
+
+/// The folder of a run: its name and what it was made of.
+fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
+    let hash = blake3::hash(format!("{BASE}{settings:?}").as_bytes()).to_hex();
+    let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
+}
+
+/// Trains what is missing. The folder of each run, `None` where the program refused it or broke down.
+pub fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
+    fs::create_dir_all(root).expect("target/ can be written");
+    fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
+    let data: Vec<Vec<String>> = cases.iter().map(|case| images::settings(case.images, &root.join("images"))).collect();
+    let next = AtomicUsize::new(0);
+    let folders = Mutex::new(vec![None; cases.len()]);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((index, case)) = cases.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let done = train(root, case, &data[index]);
+                    folders.lock().expect("no thread panics with it")[index] = done;
+                }
+            });
+        }
+    });
+    folders.into_inner().expect("no thread panics with it")
+}
+
+fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
+    let mut settings = data.to_vec();
+    settings.extend(case.settings.iter().cloned());
+    settings.push(format!("run.seed={}", case.seed));
+    let folder = folder(root, case, &settings);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let temporary = folder.with_extension("part");
+    let _ = fs::remove_dir_all(&temporary);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
+    command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(temporary.file_name()?);
+    command.arg("--set").arg(format!("run.logdir={}", root.display()));
+    settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
+    let output = command.stdin(Stdio::null()).output().expect("the program was built with this one");
+    // A run that its own non-finite gradients ended is a trace as good as any.
+    if !matches!(output.status.code(), Some(0 | 8)) {
+        let message = String::from_utf8_lossy(&output.stderr);
+        eprintln!("{} {}: {}", case.architecture, case.name, message.lines().last().unwrap_or_default());
+        return None;
+    }
+    let _ = fs::remove_dir_all(temporary.join("weights"));
+    fs::rename(&temporary, &folder).expect("target/ can be written");
+    eprintln!("trained {} {} seed {}", case.architecture, case.name, case.seed);
+    Some(folder)
+}

@@ -1,0 +1,104 @@
+//! Which files of a folder are a run's, and what stands beside its event files.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use super::ReplayError;
+use crate::{config::Config, diagnosis::Facts};
+
+/// An event file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    /// What its tags are preceded by: `validation/` in Keras's folder of that name.
+    pub prefix: String,
+    /// Whether it carries the run's steps: where it begins again, the run does.
+    pub is_of_run: bool,
+}
+
+/// Folders below one that are looked into.
+const DEPTH: usize = 4;
+
+/// Keras's callback writes training and validation into folders of their own, side by side.
+const PARTS: [&str; 2] = ["validation", "train"];
+
+fn is_event_file(path: &Path) -> bool {
+    path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    let refuse = |cause| ReplayError::Folder { path: folder.to_owned(), cause };
+    let entries = fs::read_dir(folder).map_err(refuse)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
+    // The names of event files begin with the second in which they were made.
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn has_parts(folder: &Path) -> bool {
+    PARTS.iter().all(|part| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path))))
+}
+
+/// The folders of runs in `path` and below it.
+///
+/// # Errors
+/// Where there is no such folder, or no event file anywhere in it.
+pub fn runs(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    let mut found = Vec::new();
+    look_into(path, DEPTH, &mut found)?;
+    if found.is_empty() { Err(ReplayError::NoEvents { path: path.to_owned() }) } else { Ok(found) }
+}
+
+fn look_into(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), ReplayError> {
+    let paths = entries(folder)?;
+    if has_parts(folder) || paths.iter().any(|path| is_event_file(path)) {
+        found.push(folder.to_owned());
+        return Ok(());
+    }
+    for inner in paths.iter().filter(|path| depth > 0 && path.is_dir() && !path.is_symlink()) {
+        look_into(inner, depth - 1, found)?;
+    }
+    Ok(())
+}
+
+/// The event files of the run in `folder`, in the order in which they were written.
+pub(super) fn sources(folder: &Path) -> Result<Vec<Source>, ReplayError> {
+    if !has_parts(folder) {
+        let files = entries(folder)?.into_iter().filter(|path| is_event_file(path));
+        return Ok(files.map(|path| Source { path, prefix: String::new(), is_of_run: true }).collect());
+    }
+    let mut sources = Vec::new();
+    for part in PARTS {
+        let files = entries(&folder.join(part))?.into_iter().filter(|path| is_event_file(path));
+        sources.extend(files.map(|path| Source { path, prefix: format!("{part}/"), is_of_run: part == "train" }));
+    }
+    Ok(sources)
+}
+
+/// The run's config, where this program trained it.
+pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
+    let path = folder.join("config.toml");
+    let text = fs::read_to_string(&path).ok()?;
+    match Config::parse(&text, &path.display().to_string()) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            notes.push(format!("config.toml is not this program's, and is left out: {error}").replace('\n', " "));
+            None
+        }
+    }
+}
+
+/// The first line of metrics.jsonl.
+pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
+    let Ok(file) = fs::File::open(folder.join("metrics.jsonl")) else { return Facts::default() };
+    let mut line = String::new();
+    if BufReader::new(file).read_line(&mut line).is_err() {
+        notes.push("metrics.jsonl cannot be read: what was known before the first step is not".into());
+        return Facts::default();
+    }
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    if value["kind"] == "start" { serde_json::from_value(value).unwrap_or_default() } else { Facts::default() }
+}
