@@ -1,10 +1,18 @@
 //! How well rules tell faulty runs from healthy ones, how soon, and whether they name the fault.
+//!
+//! Trains a grid of runs with a known fault and as many healthy ones, keeps their files in `target/diagnosis-traces`, and scores
+//! our rules and the rule sets of other tools on them. What is there is not trained again.
 
 mod cases;
+mod holdout;
 mod images;
+mod score;
 mod traces;
 
 use std::path::Path;
+
+use gradwatch::diagnosis::Thresholds;
+use score::{Score, Trace, Verdict, judge_all};
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/diagnosis-traces");
@@ -13,5 +21,73 @@ fn main() {
         cases.retain(|case| format!("{} {}", case.architecture, case.name).contains(&only));
     }
     let folders = traces::train_all(&root, &cases);
-    eprintln!("{} of {} runs", folders.iter().flatten().count(), cases.len());
+    let runs = cases.iter().zip(&folders);
+    let traces: Vec<Trace> = runs.filter_map(|(case, folder)| Some(Trace::read(case, folder.as_ref()?))).collect();
+    println!(
+        "{} runs, {} of them faulty",
+        traces.len(),
+        traces.iter().filter(|trace| trace.case.fault.is_some()).count()
+    );
+    if std::env::var("DETAIL").is_ok() {
+        print_accuracies(&traces);
+    }
+
+    let ours = judge_all(&traces, |trace| trace.diagnose(&Thresholds::default()));
+    println!("\n| rule set | recall | false alarms | balanced accuracy | root cause top-1 | median first alarm |");
+    println!("|---|---|---|---|---|---|");
+    print_row("gradwatch", &traces, &ours);
+    let (held_out, chosen) = holdout::leave_one_out(&traces);
+    print_row("gradwatch, thresholds chosen on other architectures", &traces, &held_out);
+    println!();
+    for (architecture, moved) in chosen {
+        let moved: Vec<String> = moved.iter().map(|(rule, factor)| format!("{rule} x {factor}")).collect();
+        let moved = if moved.is_empty() { "none".into() } else { moved.join(", ") };
+        println!("moved for {architecture}: {moved}");
+    }
+    print_errors(&traces, &ours);
+}
+
+fn print_row(name: &str, traces: &[Trace], verdicts: &[Verdict]) {
+    let score = Score::of(traces.iter().zip(verdicts));
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    println!(
+        "| {name} | {} | {} ({} of {}) | {} | {} | {} |",
+        percent(score.recall()),
+        percent(score.false_alarm_rate()),
+        score.false_alarms,
+        score.healthy,
+        percent(score.balanced_accuracy()),
+        percent(score.top1()),
+        score.median_first.map_or_else(|| "none".into(), |step| format!("step {step}"))
+    );
+}
+
+/// Every fault that was not found or not named, and every false alarm.
+fn print_errors(traces: &[Trace], verdicts: &[Verdict]) {
+    for (trace, verdict) in traces.iter().zip(verdicts) {
+        let case = &trace.case;
+        let error = match (case.fault, verdict.first) {
+            (Some(_), None) => "not found",
+            (Some(fault), Some(_)) if !verdict.root_cause.is_some_and(|rule| fault.contains(&rule)) => "not named",
+            (None, Some(_)) => "false alarm",
+            _ => continue,
+        };
+        println!(
+            "{error}: {} {} seed {} (accuracy {:.2}): {} at step {:?}",
+            case.architecture,
+            case.name,
+            case.seed,
+            trace.accuracy(),
+            verdict.rules.join(", "),
+            verdict.first
+        );
+    }
+}
+
+fn print_accuracies(traces: &[Trace]) {
+    for trace in traces {
+        let case = &trace.case;
+        let kind = if case.fault.is_some() { "faulty" } else { "healthy" };
+        println!("{kind} {} {} seed {}: accuracy {:.3}", case.architecture, case.name, case.seed, trace.accuracy());
+    }
 }

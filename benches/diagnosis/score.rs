@@ -1,10 +1,10 @@
 //! What a judge says of each run, and how right it is.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use gradwatch::{
     config::{Config, RuleName},
-    diagnosis::{Diagnosis, Facts, Subject, Thresholds},
+    diagnosis::{Diagnosis, Facts, Finding, Subject, Thresholds},
     replay::{Moment, Replay},
 };
 
@@ -52,9 +52,21 @@ impl Trace {
             }
         }
         let first = diagnosis.findings().iter().map(|finding| finding.first_step).min();
-        let rules = diagnosis.findings().iter().map(|finding| finding.rule.to_string()).collect();
+        let symptoms = |finding: &Finding| finding.symptoms.iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
+        let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
+        let rules = spoke.map(|rule| rule.to_string()).collect();
         Verdict { first, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
     }
+}
+
+/// Asks a judge about every run, on two threads.
+pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> Vec<Verdict> {
+    let (front, back) = traces.split_at(traces.len() / 2);
+    thread::scope(|scope| {
+        let front = scope.spawn(|| front.iter().map(&judge).collect::<Vec<_>>());
+        let back: Vec<Verdict> = back.iter().map(&judge).collect();
+        front.join().expect("a judge does not panic").into_iter().chain(back).collect()
+    })
 }
 
 /// What was said of a run.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{names::named_enum, reader::Section};
+use super::{Action, Severity, names::named_enum, reader::Section};
 
 named_enum! {
     /// The name of a rule, as findings, configs and reports have it.
@@ -70,6 +70,17 @@ named_enum! {
     }
 }
 
+impl StopAt {
+    /// Whether a finding so bad ends the run.
+    pub fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Critical => severity >= Severity::Critical,
+        }
+    }
+}
+
 /// The `[diagnosis]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiagnosisConfig {
@@ -79,6 +90,9 @@ pub struct DiagnosisConfig {
     pub ignore: Vec<RuleName>,
     /// From which severity on a finding ends the run.
     pub stop_at: StopAt,
+    /// What is done about findings beside that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
 }
 
 impl DiagnosisConfig {
@@ -88,6 +102,7 @@ impl DiagnosisConfig {
         let ignore = table.get("ignore", Vec::new(), are_rules, &format!("names of rules, of {names}"));
         let config = Self {
             enabled: table.any("enabled", true),
+            actions: table.sections("actions").into_iter().map(Action::read).collect(),
             stop_at: table.choice("stop_at").unwrap_or(StopAt::Never),
             ignore: ignore.iter().filter_map(|name| name.parse().ok()).collect(),
         };

@@ -13,6 +13,7 @@
 //! assert_eq!(lines[1], "run.max_epoch: unknown key; did you mean run.max_epochs?");
 //! ```
 
+mod action;
 mod clipping;
 mod data;
 mod diagnosis;
@@ -34,6 +35,7 @@ use std::{
 use serde::Serialize;
 use toml::{Table, Value};
 
+pub use action::{Action, Severity};
 pub use clipping::{
     AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
     ZclipOption,

@@ -5,36 +5,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{RuleName, rules::Known};
-use crate::{
-    config::{StopAt, named_enum},
-    disk::nan_from_null,
-};
-
-named_enum! {
-    /// How bad it is.
-    #[derive(PartialOrd, Ord)]
-    pub enum Severity {
-        /// Worth knowing.
-        Info = "info",
-        /// The run loses by it.
-        Warning = "warning",
-        /// The run will not get anywhere like this.
-        Critical = "critical",
-        /// The run cannot go on.
-        Fatal = "fatal",
-    }
-}
-
-impl Severity {
-    /// Whether a finding so bad ends a run that is to stop there.
-    pub fn stops(self, stop_at: StopAt) -> bool {
-        match stop_at {
-            StopAt::Never => false,
-            StopAt::Warning => self >= Self::Warning,
-            StopAt::Critical => self >= Self::Critical,
-        }
-    }
-}
+pub use crate::config::Severity;
+use crate::disk::nan_from_null;
 
 /// A number against what it should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -68,6 +68,7 @@ pub struct Replay {
     /// The roles that were seen.
     pub roles: BTreeSet<Role>,
     unknown: BTreeSet<String>,
+    damages: usize,
 }
 
 /// What is open between two values.
@@ -111,6 +112,8 @@ impl Replay {
     pub const AHEAD: usize = 8;
     /// Unknown tags that are remembered.
     const UNKNOWN: usize = 1000;
+    /// Damages that are told one by one.
+    const NOTES: usize = 20;
 
     /// Finds the files of the run in `folder`. `patterns` say what tags are of, over those that are known: `role=pattern`.
     ///
@@ -127,7 +130,7 @@ impl Replay {
         let known = if config.is_some() { TagPatterns::own() } else { TagPatterns::foreign() };
         let patterns = known.with(patterns)?;
         let (roles, unknown) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { folder: folder.to_owned(), sources, patterns, config, facts, notes, roles, unknown })
+        Ok(Self { folder: folder.to_owned(), sources, patterns, config, facts, notes, roles, unknown, damages: 0 })
     }
 
     /// What rules are told of the run.
@@ -145,6 +148,9 @@ impl Replay {
             self.play_file(&source, &mut position, &mut each)?;
         }
         position.hand_out(u64::MAX, &self.facts, &mut each);
+        if self.damages > Self::NOTES {
+            self.notes.push(format!("{} more of this kind", self.damages - Self::NOTES));
+        }
         if position.late > 0 {
             let note =
                 format!("{} value(s) came more than {} steps late and were left out", position.late, Self::AHEAD);
@@ -236,7 +242,12 @@ impl Replay {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.notes.push(format!("{name} ends within a record: it is still being written, or was cut off"));
             }
-            error => self.notes.push(error.to_string()),
+            error => {
+                self.damages += 1;
+                if self.damages <= Self::NOTES {
+                    self.notes.push(error.to_string());
+                }
+            }
         }
     }
 }

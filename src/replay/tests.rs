@@ -1,1 +1,177 @@
 //! Runs of many kinds, read back.
+
+use std::{fs, io::Write, path::Path};
+
+use prost::Message;
+
+use super::*;
+use crate::events::{
+    SummaryWriter,
+    proto::{Content, Event, Summary, SummaryValue},
+    tf_record::append_record,
+};
+
+/// An event file of scalars: (step, tag, value), in this order.
+fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
+    fs::create_dir_all(folder).unwrap();
+    let mut bytes = Vec::new();
+    for &(step, tag, number) in values {
+        let value = SummaryValue { tag: tag.into(), metadata: None, content: Some(Content::SimpleValue(number)) };
+        let what = Some(What::Summary(Summary { value: vec![value] }));
+        append_record(&mut bytes, &Event { wall_time: 1.0, step, what }.encode_to_vec());
+    }
+    fs::write(folder.join(format!("events.out.tfevents.{name}")), bytes).unwrap();
+}
+
+/// What a run says: `sSTEP=loss`, `eSTEP=training loss/validation loss`, and `|` where it begins anew; then the notes.
+fn told(folder: &Path) -> (String, Vec<String>) {
+    let mut replay = Replay::open(folder, &[]).unwrap();
+    let mut words = Vec::new();
+    let each = |moment| {
+        words.push(match moment {
+            Moment::Restart => "|".to_owned(),
+            Moment::Step(sample) => format!("s{}={}", sample.step, sample.loss),
+            Moment::Evaluation(seen) => format!("e{}={}/{}", seen.step, seen.train_loss, seen.validation_loss),
+        });
+    };
+    replay.play(each).unwrap();
+    (words.join(" "), replay.notes)
+}
+
+#[test]
+fn an_evaluation_has_the_mean_of_the_steps_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = [(0, "Loss/train", 3.0), (1, "Loss/train", 1.0), (2, "Loss/val", 2.5), (2, "Loss/train", 0.5)];
+    write(folder.path(), "1.host", &values);
+    assert_eq!(told(folder.path()), ("s0=3 s1=1 e2=2/2.5 s2=0.5".into(), vec![]));
+}
+
+#[test]
+fn values_of_a_step_may_come_a_few_steps_late_and_later_ones_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut values: Vec<(i64, &str, f32)> = (0..30).map(|step| (step, "loss", step as f32)).collect();
+    values.insert(5, (2, "val_loss", 7.0));
+    values.push((3, "val_loss", 7.0));
+    write(folder.path(), "1.host", &values);
+    let (said, notes) = told(folder.path());
+    assert!(said.starts_with("s0=0 s1=1 e2=0.5/7 s2=2 s3=3"), "{said}");
+    assert_eq!(notes, ["1 value(s) came more than 8 steps late and were left out"]);
+}
+
+#[test]
+fn a_second_run_in_the_folder_takes_the_place_of_the_first_and_a_resumed_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.host", &[(0, "loss", 9.0), (1, "loss", 8.0)]);
+    write(folder.path(), "2.host", &[(0, "loss", 3.0), (1, "loss", 2.0), (2, "loss", 1.0)]);
+    let (said, notes) = told(folder.path());
+    assert!(said.ends_with("| s0=3 s1=2 s2=1"), "{said}");
+    assert!(notes[0].contains("begins at step 0 again: the files before it are of another run"), "{notes:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.host", &[(0, "loss", 9.0), (1, "loss", 8.0), (2, "loss", 7.0)]);
+    write(folder.path(), "2.host", &[(1, "loss", 3.0), (2, "loss", 2.0), (3, "loss", 1.0)]);
+    let (said, notes) = told(folder.path());
+    assert_eq!(said, "s0=9 s1=8 s2=7 s1=3 s2=2 s3=1");
+    assert!(notes[0].contains("begins at step 1, and the file before it ended at step 2"), "{notes:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.host", &[(0, "loss", 9.0), (1, "loss", 8.0)]);
+    write(folder.path(), "2.host", &[(2, "loss", 3.0)]);
+    assert_eq!(told(folder.path()), ("s0=9 s1=8 s2=3".into(), vec![]));
+}
+
+#[test]
+fn folders_of_training_and_validation_side_by_side_are_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("train"), "1.host", &[(0, "epoch_loss", 2.0), (1, "epoch_loss", 1.0)]);
+    write(&folder.path().join("validation"), "2.host", &[(0, "epoch_loss", 2.5), (1, "epoch_loss", 1.5)]);
+    assert_eq!(runs(folder.path()).unwrap(), [folder.path()]);
+    assert_eq!(told(folder.path()), ("e0=2/2.5 e1=1/1.5".into(), vec![]));
+}
+
+#[test]
+fn a_torn_end_is_said_and_damage_costs_its_own_record() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.host", &[(0, "loss", 3.0), (1, "loss", 2.0), (2, "loss", 1.0)]);
+    let path = folder.path().join("events.out.tfevents.1.host");
+    let mut bytes = fs::read(&path).unwrap();
+    let record = bytes.len() / 3;
+    bytes[record + 14] ^= 1;
+    bytes.truncate(bytes.len() - 3);
+    fs::write(&path, bytes).unwrap();
+    let (said, notes) = told(folder.path());
+    assert_eq!(said, "s0=3");
+    assert!(notes[0].contains("damaged data in the record"), "{notes:?}");
+    assert!(notes[1].contains("ends within a record: it is still being written, or was cut off"), "{notes:?}");
+}
+
+#[test]
+fn much_damage_is_not_much_to_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1.host", &(0..100).map(|step| (step, "loss", 1.0)).collect::<Vec<_>>());
+    let path = folder.path().join("events.out.tfevents.1.host");
+    let mut bytes = fs::read(&path).unwrap();
+    // Steps from 0 to 99 have records of one length but for that of step 0, whose number is left out.
+    let (first, each) = (bytes.len() % 99, bytes.len() / 99);
+    let first = if first < each / 2 { first + each } else { first };
+    let length = (bytes.len() - first) / 99;
+    (0..50).for_each(|record| bytes[first + record * length + 14] ^= 1);
+    fs::write(&path, bytes).unwrap();
+    let (_, notes) = told(folder.path());
+    assert_eq!(notes.len(), Replay::NOTES + 1, "{notes:?}");
+    assert_eq!(notes.last().unwrap(), "30 more of this kind");
+}
+
+#[test]
+fn nothing_to_read_is_said_with_what_was_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = runs(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("holds no event files") && error.contains("logs/NAME"), "{error}");
+    let error = runs(&folder.path().join("none")).unwrap_err().to_string();
+    assert!(error.contains("want a run's folder"), "{error}");
+    write(folder.path(), "1.host", &[(0, "temperature", 40.0)]);
+    let error = Replay::open(folder.path(), &[]).unwrap().play(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("none of its 1 tags is known (temperature)") && error.contains("--tag loss="), "{error}");
+    let mut file = fs::File::create(folder.path().join("events.out.tfevents.1.host")).unwrap();
+    file.write_all(b"this is no event file, whatever its name says").unwrap();
+    assert!(Replay::open(folder.path(), &[]).unwrap().play(|_| ()).is_err());
+}
+
+#[test]
+fn what_is_not_finite_is_handed_out_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        "1.host",
+        &[(0, "loss", f32::NAN), (1, "loss", f32::INFINITY), (2, "loss", 1.0), (-1, "loss", 1.0)],
+    );
+    assert_eq!(told(folder.path()).0, "s0=NaN s1=inf s2=1");
+}
+
+#[test]
+fn a_run_of_this_program_reads_back_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("config.toml"),
+        "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"",
+    )
+    .unwrap();
+    let start = r#"{"kind":"start","classes":3,"class_counts":[1,2,3],"batch_size":8,"steps_per_epoch":5,"channels":[],"parameters":[{"name":"b.weight","shape":[2,3],"mean":0.0,"std":1.0}]}"#;
+    fs::write(folder.path().join("metrics.jsonl"), format!("{start}\n")).unwrap();
+    let writer = SummaryWriter::create(folder.path()).unwrap();
+    writer.scalar("loss/step", 0, 2.0).unwrap();
+    writer.scalar("grad_norm/total", 0, 5.0).unwrap();
+    writer.scalar("grad_norm/b.weight", 0, 3.0).unwrap();
+    writer.scalar("loss/train", 1, 1.5).unwrap();
+    writer.scalar("loss/validation", 1, 1.25).unwrap();
+    writer.close().unwrap();
+    let mut replay = Replay::open(folder.path(), &[]).unwrap();
+    let mut moments = Vec::new();
+    replay.play(|moment| moments.push(moment)).unwrap();
+    assert_eq!((replay.facts.classes, replay.config.is_some(), &replay.notes), (3, true, &vec![]));
+    let [Moment::Step(sample), Moment::Evaluation(evaluation)] = &moments[..] else { panic!("{moments:?}") };
+    assert_eq!((sample.loss, sample.total_norm), (2.0, 5.0));
+    let grads = sample.gradients.as_ref().unwrap();
+    assert_eq!((grads.parameters[0].elements, grads.missing.len()), (6, 0));
+    assert_eq!((evaluation.step, evaluation.train_loss, evaluation.validation_loss), (1, 1.5, 1.25));
+}

@@ -22,6 +22,7 @@ impl State {
         let ending = stop.signal().map(Ending::Signal).or_else(|| self.ending());
         let ending = ending.or_else(|| self.early_stopping.should_stop().then_some(Ending::EarlyStopping));
         if self.is_checkpoint_due(ending, is_best) {
+            self.is_checkpoint_asked_for = false;
             self.save_checkpoint()?;
         }
         self.hear_of_checkpoints(ending)?;
@@ -121,6 +122,7 @@ impl State {
         self.step == 0
             || ending.is_some()
             || is_best
+            || self.is_checkpoint_asked_for
             || (is_new_step && is_multiple(self.step, config.every_steps))
             || (self.is_at_epoch_end() && is_multiple(self.epoch, config.every_epochs))
             || (config.every_minutes > 0.0 && minutes >= config.every_minutes)

@@ -50,18 +50,46 @@ impl State {
         };
         let news = diagnosis.judge_evaluation(&seen, &subject);
         self.tell(self.step, news);
+        self.dump_if_asked();
     }
 
     fn tell(&mut self, step: u64, news: Vec<Finding>) {
         for finding in news {
             self.recorder.finding(step, &finding);
-            if finding.severity.stops(self.config.diagnosis.stop_at) {
+            if self.config.diagnosis.stop_at.includes(finding.severity) {
                 self.stop_for.get_or_insert(finding.rule);
             }
+            self.act(step, &finding);
             // What was skipped is said where the run may end by it.
             if finding.rule != RuleName::NonFinite {
                 tracing::warn!("{finding}");
             }
+        }
+    }
+
+    /// Writes the last readings where a finding asked for them.
+    pub(super) fn dump_if_asked(&mut self) {
+        if std::mem::take(&mut self.is_dump_asked_for)
+            && let Err(error) = self.recent.write()
+        {
+            self.recorder.failed(&error);
+        }
+    }
+
+    /// Does what the config asks for about a finding.
+    fn act(&mut self, step: u64, finding: &Finding) {
+        for action in self.config.diagnosis.actions.clone() {
+            if !action.answers(finding.rule.name(), finding.severity) {
+                continue;
+            }
+            if action.stop {
+                self.stop_for.get_or_insert(finding.rule);
+            }
+            self.is_checkpoint_asked_for |= action.checkpoint;
+            self.is_dump_asked_for |= action.dump;
+            let run = self.recorder.folder().path().display().to_string();
+            let told = serde_json::json!({ "run": run, "step": step, "finding": finding }).to_string();
+            self.messenger.send(&action, &told);
         }
     }
 }

@@ -6,8 +6,8 @@ use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, HostState, Loss, Numerics, Progress, RecentSteps, Recorder, Resume, State,
-    Tally, TrainError, checkpoints::Parts, facts::facts, host_state::DataIdentity, run_clock::RunClock,
+    Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Numerics, Progress, RecentSteps, Recorder, Resume,
+    State, Tally, TrainError, checkpoints::Parts, facts::facts, host_state::DataIdentity, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
@@ -172,6 +172,7 @@ impl Prepared {
             history: GradientHistory::default(),
             facts: facts.unwrap_or_default(),
             diagnosis: config.diagnosis.enabled.then(Diagnosis::default),
+            messenger: Messenger::new(recorder.folder().path()),
             recent: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
             early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
             recorder,
@@ -185,6 +186,8 @@ impl Prepared {
             last_validation: None,
             checkpoints,
             stop_for: None,
+            is_checkpoint_asked_for: false,
+            is_dump_asked_for: false,
             data,
             step_at_epoch_start: 0,
             next_batch: 0,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, HostState, Loss, Metrics, Numerics, Progress, Reading, RecentSteps, Recorder,
-    Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen, run_clock::RunClock,
+    Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Metrics, Numerics, Progress, Reading, RecentSteps,
+    Recorder, Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
@@ -78,6 +78,8 @@ pub struct State {
     pub diagnosis: Option<Diagnosis>,
     /// What its rules know of the run beside the readings.
     pub facts: Facts,
+    /// Commands and webhooks that are told of findings.
+    pub(super) messenger: Messenger,
     /// The last readings.
     pub recent: RecentSteps,
     /// The best evaluation so far.
@@ -102,6 +104,10 @@ pub struct State {
     pub last_validation: Option<Metrics>,
     /// The rule whose finding ends the run.
     pub(super) stop_for: Option<RuleName>,
+    /// Whether a finding asked for a checkpoint that is not saved yet.
+    pub(super) is_checkpoint_asked_for: bool,
+    /// Whether a finding asked for the last readings.
+    pub(super) is_dump_asked_for: bool,
     /// Which images the run is about.
     pub(super) data: DataIdentity,
     pub(super) step_at_epoch_start: u64,
@@ -243,6 +249,7 @@ impl State {
         let skips = [reading.skipped_steps, reading.skipped_in_a_row];
         let culprit = if reading.skipped_steps > self.skipped_steps { self.culprit(&reading, group)? } else { None };
         self.recent.push(reading);
+        self.dump_if_asked();
         self.judge_skips(skips, culprit)
     }
 

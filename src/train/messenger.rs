@@ -1,0 +1,222 @@
+//! Commands and webhooks that are told of findings, on a thread of their own: training never waits for them.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::config::Action;
+
+/// Messages that wait; more than that are told in the log and dropped.
+const WAITING: usize = 64;
+/// Times that an address is tried, with a pause before the second that doubles from then on.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long an address may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of a run waits for what is on its way.
+const LAST_WAIT: Duration = Duration::from_secs(30);
+
+/// One finding for one action.
+struct Message {
+    command: String,
+    webhook: String,
+    /// JSON.
+    finding: String,
+}
+
+/// Sends messages, in their order.
+pub struct Messenger {
+    queue: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+    done: Receiver<()>,
+    /// Where commands run.
+    folder: PathBuf,
+}
+
+impl Messenger {
+    /// Its thread begins with the first message. Commands run in `folder`.
+    pub fn new(folder: &Path) -> Self {
+        let (_, done) = sync_channel(0);
+        Self { queue: None, thread: None, done, folder: folder.to_owned() }
+    }
+
+    /// Runs the action's command and posts to its webhook, soon. Returns at once.
+    pub fn send(&mut self, action: &Action, finding: &str) {
+        if action.command.is_empty() && action.webhook.is_empty() {
+            return;
+        }
+        let Action { command, webhook, .. } = action.clone();
+        let queue = match &self.queue {
+            Some(queue) => queue,
+            None => {
+                let (queue, messages) = sync_channel::<Message>(WAITING);
+                let (is_done, done) = sync_channel(1);
+                let folder = self.folder.clone();
+                self.thread = Some(thread::spawn(move || {
+                    messages.iter().for_each(|message| deliver(&message, &folder));
+                    let _ = is_done.send(());
+                }));
+                self.done = done;
+                self.queue.insert(queue)
+            }
+        };
+        let sent = queue.try_send(Message { command, webhook, finding: finding.to_owned() });
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = sent {
+            tracing::warn!("{WAITING} messages of findings wait already: one is left out, {}", message.finding);
+        }
+    }
+
+    /// Waits for what is on its way, not for ever.
+    pub fn finish(&mut self) {
+        self.queue = None;
+        let Some(thread) = self.thread.take() else { return };
+        match self.done.recv_timeout(LAST_WAIT) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("messages of findings are still on their way after {LAST_WAIT:?}: they are left behind");
+            }
+            // A thread that broke down has said so itself.
+            _ => _ = thread.join(),
+        }
+    }
+}
+
+impl Drop for Messenger {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn deliver(message: &Message, folder: &Path) {
+    if !message.command.is_empty()
+        && let Err(reason) = run(&message.command, &message.finding, folder)
+    {
+        tracing::warn!("command {:?} of a finding: {reason}", message.command);
+    }
+    if !message.webhook.is_empty()
+        && let Err(reason) = post(&message.webhook, &message.finding, PAUSE)
+    {
+        tracing::warn!("webhook {} of a finding, {TRIES} times: {reason}", message.webhook);
+    }
+}
+
+fn run(command: &str, finding: &str, folder: &Path) -> Result<(), String> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = shell.spawn().map_err(|error| error.to_string())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its input is none the worse.
+        let _ = stdin.write_all(finding.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}: {}", output.status, said.lines().last().unwrap_or_default()))
+}
+
+fn post(address: &str, finding: &str, pause: Duration) -> Result<(), String> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build();
+    let agent = ureq::Agent::new_with_config(config);
+    let mut failure = String::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            thread::sleep(pause * 2u32.pow(attempt - 1));
+        }
+        let started = Instant::now();
+        match agent.post(address).header("content-type", "application/json").send(finding) {
+            Ok(_) => return Ok(()),
+            Err(error) => failure = format!("{error} after {:.1} s", started.elapsed().as_secs_f64()),
+        }
+    }
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::config::Severity;
+
+    fn action(command: &str, webhook: &str) -> Action {
+        Action {
+            rules: vec!["*".into()],
+            severity: Severity::Info,
+            stop: false,
+            checkpoint: false,
+            dump: false,
+            command: command.into(),
+            webhook: webhook.into(),
+        }
+    }
+
+    #[test]
+    fn a_command_gets_the_finding_on_its_input_in_the_runs_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut messenger = Messenger::new(folder.path());
+        messenger.send(&action("cat >> said", ""), "{\"rule\":1}");
+        messenger.send(&action("cat >> said", ""), "{\"rule\":2}");
+        messenger.finish();
+        assert_eq!(fs::read_to_string(folder.path().join("said")).unwrap(), "{\"rule\":1}{\"rule\":2}");
+    }
+
+    #[test]
+    fn sending_does_not_wait_for_a_command_that_takes_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut messenger = Messenger::new(folder.path());
+        let started = Instant::now();
+        messenger.send(&action("sleep 1; touch done", ""), "{}");
+        assert!(started.elapsed() < Duration::from_millis(500));
+        assert!(!folder.path().join("done").exists());
+        messenger.finish();
+        assert!(folder.path().join("done").exists());
+    }
+
+    #[test]
+    fn a_command_that_fails_says_why() {
+        let failure = run("echo no such thing >&2; exit 3", "{}", Path::new(".")).unwrap_err();
+        assert!(failure.contains('3') && failure.contains("no such thing"), "{failure}");
+    }
+
+    #[test]
+    fn a_webhook_that_fails_is_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/hook", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut bodies = Vec::new();
+            for answer in ["503 Service Unavailable", "200 OK"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while !request.ends_with(b"{\"rule\":1}") {
+                    let count = stream.read(&mut buffer).unwrap();
+                    request.extend_from_slice(&buffer[..count]);
+                }
+                bodies.push(String::from_utf8(request).unwrap());
+                write!(stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            }
+            bodies
+        });
+        post(&address, "{\"rule\":1}", Duration::from_millis(1)).unwrap();
+        let bodies = server.join().unwrap();
+        assert_eq!(bodies.len(), 2);
+        assert!(bodies[1].starts_with("POST /hook ") && bodies[1].contains("application/json"), "{}", bodies[1]);
+    }
+
+    #[test]
+    fn an_address_that_never_answers_is_given_up() {
+        // A port that was bound and let go again.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(post(&format!("http://127.0.0.1:{port}/"), "{}", Duration::from_millis(1)).is_err());
+    }
+}
