@@ -52,6 +52,10 @@ test-peers: setup ## Run the tests that need PyTorch: torchvision loads our weig
 	@setup/setup.sh peers
 	@cargo test --locked --test model_golden -- --ignored --nocapture
 
+.PHONY: test-browser
+test-browser: setup-libtorch ## Look at a report in Chromium: narrow and wide, light and dark (CHROMIUM=chromium)
+	@CHROMIUM=$(or $(CHROMIUM),chromium) cargo test --locked --test report_browser -- --ignored --nocapture
+
 .PHONY: test-cuda
 test-cuda: setup ## Run the tests that need a GPU on cuda:0
 	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \

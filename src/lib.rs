@@ -63,5 +63,6 @@ pub mod events;
 pub mod checkpoint;
 
 pub mod replay;
+pub mod report;
 
 pub mod train;

@@ -129,7 +129,16 @@ const FAULTS: [Kind; 13] = [
 ];
 
 /// Faults of depth.
-const DEEP_FAULTS: [(&str, Kind); 12] = [
+const DEEP_FAULTS: [(&str, Kind); 13] = [
+    (
+        "cnn",
+        (
+            "torch's initialization",
+            &["model.initialization=default"],
+            Variant::Clean,
+            Some(&[LossPlateau, PoorInitialization, Vanishing]),
+        ),
+    ),
     (
         "mlp",
         (
@@ -228,13 +237,12 @@ const DEEP_FAULTS: [(&str, Kind); 12] = [
 ];
 
 /// Healthy runs that look ill to careless rules.
-const HEALTHY: [Kind; 17] = [
+const HEALTHY: [Kind; 16] = [
     ("as it is", &[], Variant::Clean, None),
     ("tanh", &["model.activation=tanh", "model.initialization=xavier_normal"], Variant::Clean, None),
     ("GELU", &["model.activation=gelu"], Variant::Clean, None),
     ("ELU", &["model.activation=elu"], Variant::Clean, None),
     ("leaky ReLU", &["model.activation=leaky_relu"], Variant::Clean, None),
-    ("torch's initialization", &["model.initialization=default"], Variant::Clean, None),
     ("AdamW", &["optimizer.name=adamw", "optimizer.learning_rate=0.001"], Variant::Clean, None),
     ("warm-up and cosine to 0", &["schedule.name=cosine", "schedule.warmup_epochs=1.0"], Variant::Clean, None),
     (
@@ -255,11 +263,15 @@ const HEALTHY: [Kind; 17] = [
     ("pixels of 0 to 1", &["data.normalize=none"], Variant::Clean, None),
     ("one class in five", &[], Variant::Uneven, None),
     ("label smoothing, crops", &["loss.label_smoothing=0.1", "data.augment.random_crop=2"], Variant::Clean, None),
-    ("synthetic images", &["data.normalize=computed"], Variant::Synthetic, None),
+    ("synthetic images", &["data.normalize=computed", "lr=0.25"], Variant::Synthetic, None),
 ];
 
 /// Healthy runs of one architecture.
-const MORE_HEALTHY: [(&str, Kind); 9] = [
+const MORE_HEALTHY: [(&str, Kind); 13] = [
+    ("mlp", ("torch's initialization", &["model.initialization=default"], Variant::Clean, None)),
+    ("lenet5", ("torch's initialization", &["model.initialization=default"], Variant::Clean, None)),
+    ("resnet8", ("torch's initialization", &["model.initialization=default"], Variant::Clean, None)),
+    ("mlp-norm", ("torch's initialization", &["model.initialization=default"], Variant::Clean, None)),
     (
         "mlp",
         (
@@ -269,12 +281,25 @@ const MORE_HEALTHY: [(&str, Kind); 9] = [
             None,
         ),
     ),
-    ("mlp", ("20 ReLU layers, He", &["model.depth=20", "lr=0.4"], Variant::Clean, None)),
+    (
+        "mlp",
+        (
+            "20 ReLU layers, He",
+            &["model.depth=20", "optimizer.name=adamw", "optimizer.learning_rate=0.0005"],
+            Variant::Clean,
+            None,
+        ),
+    ),
     (
         "mlp",
         (
             "20 tanh layers",
-            &["model.activation=tanh", "model.initialization=xavier_normal", "model.depth=20", "lr=0.4"],
+            &[
+                "model.activation=tanh",
+                "model.initialization={method=\"xavier_normal\",gain=1.0}",
+                "model.depth=20",
+                "lr=0.4",
+            ],
             Variant::Clean,
             None,
         ),
@@ -326,6 +351,7 @@ fn case(architecture: &Architecture, &(name, changes, images, fault): &Kind, see
 
 /// A group of parameters whose learning rate is 0.
 fn left_out(architecture: &Architecture) -> String {
-    let pattern = if architecture.is_mlp { "layers.1.*" } else { "*conv2*" };
+    let is_named_conv = ["lenet5", "resnet8"].contains(&architecture.name);
+    let pattern = if is_named_conv { "*conv2*" } else { "layers.1.*" };
     format!("optimizer.groups=[{{parameters=[\"{pattern}\"],learning_rate_scale=0.0}}]")
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, thread};
 
 use gradwatch::{
-    config::{Config, RuleName},
+    config::{Config, RuleName, Severity},
     diagnosis::{Diagnosis, Facts, Finding, Subject, Thresholds},
     replay::{Moment, Replay},
 };
@@ -51,7 +51,8 @@ impl Trace {
                 Moment::Evaluation(evaluation) => _ = diagnosis.judge_evaluation(evaluation, &subject),
             }
         }
-        let first = diagnosis.findings().iter().map(|finding| finding.first_step).min();
+        let is_alarm = |finding: &&Finding| finding.severity >= Severity::Warning;
+        let first = diagnosis.findings().iter().filter(is_alarm).map(|finding| finding.first_step).min();
         let symptoms = |finding: &Finding| finding.symptoms.iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
         let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
         let rules = spoke.map(|rule| rule.to_string()).collect();
@@ -72,7 +73,7 @@ pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> 
 /// What was said of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// The step of the first alarm; `None` where there was none.
+    /// The step of the first alarm, a finding from warnings on; `None` where there was none.
     pub first: Option<u64>,
     /// Every rule that spoke.
     pub rules: Vec<String>,

@@ -9,6 +9,7 @@ use gradwatch::{
     data::DataError,
     events::EventsError,
     libtorch::LibtorchError,
+    replay::ReplayError,
     train::{PREEMPTED, TrainError},
 };
 use signal_hook::consts::SIGUSR1;
@@ -38,6 +39,8 @@ pub enum Code {
     Checkpoint,
     /// A finding ended the run.
     Finding,
+    /// A run's files cannot be judged.
+    Unreadable,
     /// A signal ended the run.
     Signal(i32),
 }
@@ -56,7 +59,8 @@ Exit codes:
     8  training could not go on: gradients that are not finite, too little memory
     9  training ended, but bad images were skipped or a log is incomplete
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
-   11  ended by a finding, as diagnosis.stop_at asks for, with a checkpoint if they are on
+   11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
+   12  diagnose: nothing to read, or nothing of it is known
    75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
   130  ended by Ctrl-C (SIGINT), likewise
   143  ended by SIGTERM, likewise";
@@ -75,6 +79,7 @@ impl From<Code> for ExitCode {
             Code::Partial => 9,
             Code::Checkpoint => 10,
             Code::Finding => 11,
+            Code::Unreadable => 12,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })
@@ -88,6 +93,9 @@ pub fn code_of(error: &Error) -> Code {
     }
     if error.is::<EventsError>() {
         return Code::Run;
+    }
+    if error.is::<ReplayError>() {
+        return Code::Unreadable;
     }
     if error.is::<CheckpointError>() {
         return Code::Checkpoint;

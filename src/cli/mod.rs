@@ -3,8 +3,10 @@
 mod check;
 mod checkpoints;
 mod completions;
+mod diagnose;
 pub mod exit;
 mod log;
+mod report;
 mod resume;
 mod session;
 mod train;
@@ -17,7 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use exit::Code;
-use gradwatch::config::Config;
+use gradwatch::config::{Config, Severity};
 
 /// Trains vision models on libtorch and watches the gradient of every parameter while it does.
 #[derive(Debug, Parser)]
@@ -39,6 +41,11 @@ enum Command {
     Resume(ResumeArguments),
     /// List, verify, export and average the checkpoints of a run.
     Checkpoints(CheckpointsArguments),
+    /// Say what is wrong with a run: finished or running, of this program or of any that writes TensorBoard event files.
+    ///
+    /// Looks into the folder and below it. Files of PyTorch's SummaryWriter, tensorboardX, Lightning, Keras and others are read by
+    /// the names of their tags, which --tag can name; what could not be judged is said.
+    Diagnose(DiagnoseArguments),
     /// Check a config file without training: print the resolved config, the data, the model and its parameters.
     Check(CheckArguments),
     /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
@@ -135,6 +142,50 @@ struct CheckpointsArguments {
 }
 
 #[derive(Debug, Args)]
+struct DiagnoseArguments {
+    /// A run's folder, such as logs/NAME, or one with several.
+    path: PathBuf,
+    /// What a tag is of, with * for the name of a parameter: --tag loss=objective --tag grad_norm=norms/*. Can be given several
+    /// times.
+    #[arg(long = "tag", value_name = "ROLE=PATTERN")]
+    tags: Vec<String>,
+    /// What to print.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: ReportFormat,
+    /// Write it to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Exit with code 11 where a finding is so bad.
+    #[arg(long, value_name = "SEVERITY")]
+    fail_at: Option<FailAt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ReportFormat {
+    Text,
+    Html,
+    Markdown,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailAt {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl From<FailAt> for Severity {
+    fn from(least: FailAt) -> Self {
+        match least {
+            FailAt::Info => Self::Info,
+            FailAt::Warning => Self::Warning,
+            FailAt::Critical => Self::Critical,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct CheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
@@ -175,6 +226,7 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
+        Command::Diagnose(arguments) => diagnose::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }

@@ -15,7 +15,7 @@ use indicatif::MultiProgress;
 use super::{
     exit::Code,
     log::{self, LogFile},
-    print,
+    print, report,
 };
 
 /// What the process has one of.
@@ -89,7 +89,12 @@ impl Session {
             saved => saved?,
         }
         let summary = Summary::of(&state, ending);
+        let (folder, diagnosis) = (state.recorder.folder().path().to_owned(), state.diagnosis.clone());
         let code = code_of(state, ending);
+        // Once the files are whole.
+        if let Some(diagnosis) = diagnosis {
+            report::write(&folder, &diagnosis);
+        }
         print(&format!("{summary}\n"))?;
         Ok(code)
     }

@@ -149,7 +149,10 @@ mod tests {
         assert_eq!((finding.rule, finding.first_step), (RuleName::Exploding, 30));
         assert_eq!(finding.symptoms, [(RuleName::NonFinite, 35)]);
         // It is told when it is new and when it gets worse.
-        assert_eq!(news.iter().map(|news| news.severity).collect::<Vec<_>>(), [Severity::Warning, Severity::Critical]);
+        assert_eq!(
+            news.iter().map(|news| news.severity).collect::<Vec<_>>(),
+            [Severity::Info, Severity::Warning, Severity::Critical]
+        );
     }
 
     #[test]

@@ -5,14 +5,14 @@ const LARGEST: f64 = 1e300;
 
 /// A range of values, not empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Range {
+pub(crate) struct Range {
     low: f64,
     high: f64,
 }
 
 impl Range {
     /// From the lowest to the highest finite value, or a range around them where they are one. None without any.
-    pub(super) fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let finite = || values.iter().copied().filter(|value| value.is_finite());
         let (low, high) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
         let (low, high) = (low.clamp(-LARGEST, LARGEST), high.clamp(-LARGEST, LARGEST));
@@ -32,13 +32,18 @@ impl Range {
         Self { low: self.low - 0.1 * span, high: self.high + 0.05 * span }
     }
 
+    /// The low end and the high one.
+    pub(crate) fn ends(self) -> [f64; 2] {
+        [self.low, self.high]
+    }
+
     /// 0 at the low end, 1 at the high end.
-    pub(super) fn fraction(&self, value: f64) -> f64 {
+    pub(crate) fn fraction(&self, value: f64) -> f64 {
         (value.clamp(-LARGEST, LARGEST) - self.low) / (self.high - self.low)
     }
 
     /// Round numbers in the range, at most `count` steps apart, with their labels.
-    pub(super) fn ticks(&self, count: u32) -> Vec<(f64, String)> {
+    pub(crate) fn ticks(&self, count: u32) -> Vec<(f64, String)> {
         let raw = (self.high - self.low) / f64::from(count.max(1));
         let power = 10f64.powf(raw.log10().floor());
         let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= raw).unwrap_or(10.0);
@@ -68,13 +73,13 @@ fn label(tick: f64, step: f64, largest: f64) -> String {
 
 /// Each how manyth label is written: 1, 2, 5, 10, 20, 50, ..., so that labels which need `needed` pixels each do not
 /// touch where they are `pitch` pixels apart.
-pub(super) fn each_nth(pitch: f64, needed: u32) -> usize {
+pub(crate) fn each_nth(pitch: f64, needed: u32) -> usize {
     let nths = (0..9).flat_map(|power| [1, 2, 5].map(|factor| factor * 10usize.pow(power)));
     nths.into_iter().find(|nth| *nth as f64 * pitch >= f64::from(needed)).unwrap_or(usize::MAX)
 }
 
 /// A text of at most `count` characters: what is too long loses its middle.
-pub(super) fn shorten(text: &str, count: usize) -> String {
+pub(crate) fn shorten(text: &str, count: usize) -> String {
     let characters: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if characters.len() <= count {
         return characters.into_iter().collect();

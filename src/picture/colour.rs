@@ -1,7 +1,7 @@
 //! What colour a value has.
 
 /// Red, green, blue.
-pub(super) type Colour = [u8; 3];
+pub(crate) type Colour = [u8; 3];
 
 /// Text and frames.
 pub(super) const INK: Colour = [34, 34, 34];
@@ -18,7 +18,7 @@ pub(super) const NOT_FINITE: Colour = [255, 0, 255];
 pub(super) const ZERO: Colour = [0, 0, 0];
 
 /// The colour at a fraction of the way from the lowest to the highest value: viridis, whose lightness rises evenly.
-pub(super) fn at(fraction: f64) -> Colour {
+pub(crate) fn at(fraction: f64) -> Colour {
     let colour = colorous::VIRIDIS.eval_continuous(fraction);
     [colour.r, colour.g, colour.b]
 }

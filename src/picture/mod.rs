@@ -24,10 +24,10 @@
 //! # Ok::<(), gradwatch::picture::PictureError>(())
 //! ```
 
-mod axis;
+pub(crate) mod axis;
 mod bar_chart;
 mod canvas;
-mod colour;
+pub(crate) mod colour;
 mod heat_map;
 
 pub use bar_chart::BarChart;

@@ -77,7 +77,12 @@ impl Exploding {
         };
         self.in_a_row += 1;
         let (usual, norm, in_a_row) = (median.exp(), seen.total_norm, self.in_a_row);
-        let severity = if in_a_row >= IN_A_ROW { Severity::Critical } else { Severity::Warning };
+        let severity = match in_a_row {
+            // Training gets over a single one.
+            1 => Severity::Info,
+            count if count < IN_A_ROW => Severity::Warning,
+            _ => Severity::Critical,
+        };
         let figures = vec![
             Figure { name: "total gradient norm".into(), seen: norm, expected: format!("about {usual:.2e}") },
             Figure { name: "robust z-score".into(), seen: (log - median) / deviation, expected: "below 8".into() },
@@ -162,7 +167,7 @@ mod tests {
             let norms = healthy(level, 40).chain([1e3, 1e4, 1e5].map(|factor| factor * level));
             let told = told(norms.map(|norm| (norm, 1.0 + norm / level)));
             assert!(told[..40].iter().all(Option::is_none));
-            assert_eq!(told[40..], [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Critical)]);
+            assert_eq!(told[40..], [Some(Severity::Info), Some(Severity::Warning), Some(Severity::Critical)]);
         }
     }
 
@@ -182,7 +187,7 @@ mod tests {
         let plateau = healthy(0.1, 40).map(|norm| (norm, 2.3));
         assert!(told(plateau.chain([(30.0, 2.25), (30.0, 2.0), (30.0, 1.5)])).iter().all(Option::is_none));
         let diverging = healthy(0.1, 40).map(|norm| (norm, 2.3)).chain([(30.0, 2.9), (90.0, f64::INFINITY)]);
-        assert_eq!(told(diverging)[40..], [Some(Severity::Warning); 2]);
+        assert_eq!(told(diverging)[40..], [Some(Severity::Info), Some(Severity::Warning)]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A learning rate that is too high or too low for the run as a whole.
 //!
 //! Too high: within the first steps the loss leaps above where it began, or later rises or leaps about, while a step moves the
-//! weights by more than 1e-2 of themselves (healthy: about 1e-3, TheDeepChecker's band 1e-4 to 1e-1). Too low: at its full height
-//! it moves them by less than 1e-5, and the loss hardly falls.
+//! weights by more than 1e-2 of themselves (healthy: about 1e-3, TheDeepChecker's band 1e-4 to 1e-1); or one step alone leaves
+//! little of them. Too low: at its full height it moves them by less than 5e-5, and the loss is still where a guess is.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,13 @@ use crate::{
 };
 
 /// Median update ratio of the weights.
-pub(in super::super) const TOO_SMALL: f64 = 2e-5;
+pub(in super::super) const TOO_SMALL: f64 = 5e-5;
 /// The same, above which a loss that leaps comes from it.
 const LARGE: f64 = 1e-2;
+/// The same at the beginning, where a single step has taken the place of what was drawn.
+const REPLACED: f64 = 0.5;
+/// Share of the loss of a guess above which a run has everything before it.
+const UNLEARNED: f64 = 0.5;
 /// A loss over that of the first reading, or of a guess if that is more.
 const LEAP: f64 = 2.0;
 /// Readings within which a leap is one of the beginning.
@@ -55,28 +59,31 @@ impl Rule for LearningRate {
 impl LearningRate {
     fn too_high(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let course = known.course;
-        let guess = known.facts.guess();
-        let base = if course.first > guess { course.first } else { guess };
-        let has_leapt =
-            self.readings > 1 && self.readings <= BEGINNING && (seen.loss > LEAP * base || seen.loss.is_nan());
+        let base = course.first.max(known.guess());
+        let is_beginning = self.readings <= BEGINNING;
+        let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || seen.loss.is_nan());
         self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
-        let large = self.ratio.is_none_or(|ratio| ratio > LARGE);
-        if !(large && self.leaps >= 2) {
+        let ratio = self.ratio.unwrap_or(f64::NAN);
+        let is_replaced = is_beginning && ratio > REPLACED;
+        let is_large = self.ratio.is_none() || ratio > LARGE;
+        if !is_replaced && !(is_large && self.leaps >= 2) {
             return None;
         }
-        let ratio = self.ratio.unwrap_or(f64::NAN);
+        let moved = format!("a step moves the weights by {ratio:.1e} of their size");
+        let cause = match (is_replaced, self.ratio) {
+            (true, _) => format!("{moved}, and little is left of what was drawn: the learning rate is too high"),
+            (false, ratio) => format!(
+                "the loss has leapt from {:.2} to {:.3} within {} readings{}: the learning rate is too high",
+                course.first,
+                seen.loss,
+                self.readings,
+                ratio.map(|_| format!(", and {moved}")).unwrap_or_default()
+            ),
+        };
         let figures = vec![
-            Figure { name: "loss".into(), seen: seen.loss, expected: format!("below the first, {:.2}", course.first) },
             Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
+            Figure { name: "loss".into(), seen: seen.loss, expected: format!("below the first, {:.2}", course.first) },
         ];
-        let moved = self.ratio.map(|ratio| format!(", and a step moves the weights by {ratio:.1e} of their size"));
-        let cause = format!(
-            "the loss has leapt from {:.2} to {:.3} within {} readings{}: the learning rate is too high",
-            course.first,
-            seen.loss,
-            self.readings,
-            moved.unwrap_or_default()
-        );
         let mut remedies: Vec<_> =
             Remedy::lower_learning_rate(known, "steps that do not overshoot").into_iter().collect();
         remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
@@ -86,7 +93,9 @@ impl LearningRate {
 
     fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, known: &Known<'_>) -> Option<Symptom> {
         let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
-        let is_small = ratio < known.thresholds.learning_rate && seen.skipped_in_a_row == 0;
+        // What has been learned leaves nothing to move for.
+        let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * known.guess();
+        let is_small = ratio < known.thresholds.learning_rate && is_unlearned && seen.skipped_in_a_row == 0;
         self.small = if is_small && is_full { self.small + 1 } else { 0 };
         if self.small < LOOKS {
             return None;
@@ -136,11 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_step_that_leaves_little_of_the_weights_is_told_at_once() {
+        assert_eq!(told(&[(2.3, 0.9, 1.0)]), [Some(Severity::Critical)]);
+    }
+
+    #[test]
     fn weights_that_hardly_move_at_five_looks_come_of_too_low_a_rate_unless_it_is_to_be_low() {
         let small = (2.3, 1e-6, 0.1);
         assert_eq!(told(&[small; 5])[3..], [None, Some(Severity::Warning)]);
         let tail: Vec<_> = std::iter::once((2.3, 1e-3, 0.1)).chain([(0.5, 1e-6, 1e-4); 9]).collect();
         assert!(told(&tail).iter().all(Option::is_none));
         assert!(told(&[(2.3, 1e-4, 0.1); 9]).iter().all(Option::is_none));
+        assert!(told(&[(0.1, 1e-6, 0.1); 9]).iter().all(Option::is_none));
     }
 }

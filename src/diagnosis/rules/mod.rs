@@ -193,9 +193,9 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::Exploding,
             R::GradientAccumulation,
         ]),
-        R::ZeroGradient => among(&OBSTACLES) && cause != R::ZeroGradient,
+        R::ZeroGradient => among(&OBSTACLES) && cause != R::ZeroGradient || cause == R::UpdateRatio,
         R::UnchangedParameter => among(&[R::Vanishing, R::ZeroGradient, R::DeadRelu, R::NonFinite]),
-        R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated]),
+        R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated, R::LearningRate]),
         R::LossDiverging | R::LossOscillating => among(&DRIVES) || cause == R::NonFinite,
         R::LossPlateau | R::SlowConvergence | R::LabelNoise => {
             among(&OBSTACLES)

@@ -1,0 +1,132 @@
+//! The gradient over depth, one row a layer, as SVG.
+
+use std::fmt::Write;
+
+use maud::{Markup, html};
+
+use super::{
+    chart::{at, path, side},
+    index_of,
+    layer_rows::{names, row_height},
+    number::number,
+    profiles::Profile,
+    scale::Scale,
+};
+
+/// Rows that are drawn at most.
+const ROWS: usize = 64;
+/// A row in units of the drawing, whose width is 1000.
+const ROW: i64 = 10;
+
+/// The first profile, the one half-way and the last; nothing where there is none.
+pub(super) fn depth_chart(profiles: &[&Profile]) -> Markup {
+    let Some(last) = profiles.last() else { return html! {} };
+    let layers: Vec<String> = last.profile.layers.iter().map(|(layer, _)| layer.to_string()).collect();
+    let each = layers.len().div_ceil(ROWS).max(1);
+    let layers: Vec<String> = layers.into_iter().step_by(each).collect();
+    let sizes: Vec<Vec<f64>> = profiles.iter().map(|profile| sizes_of(profile, &layers)).collect();
+    let Some(scale) = Scale::log(&sizes.concat()) else { return html! {} };
+    let classes = ["first", "middle", "last"];
+    let classes = if profiles.len() == 2 { ["first", "last", ""] } else { classes };
+    let label = describe(last, &layers);
+    html! {
+        figure class="depth" style=(row_height(layers.len())) {
+            figcaption {
+                h3 { "Gradient over depth " small { "log axis" } }
+                ul class="legend" {
+                    @for (profile, class) in profiles.iter().zip(classes) {
+                        li class=(class) { "step " b { (profile.step) } }
+                    }
+                }
+            }
+            p class="caption" { (label) @if each > 1 { " One layer in " (each) " is shown." } }
+            div class="rows" {
+                (names(&layers))
+                svg viewBox={ "0 0 1000 " (ROW * layers.len() as i64) } preserveAspectRatio="none" role="img"
+                    aria-label=(label) {
+                    title { (label) }
+                    path class="grid" d=(grid(&scale, layers.len())) {}
+                    @for (sizes, class) in sizes.iter().zip(classes) { (draw_line(sizes, class, &scale)) }
+                }
+                div class="x" aria-hidden="true" {
+                    @for (place, text) in scale.ticks() { span class=(side(place)) style=(at("left", place)) { (text) } }
+                }
+            }
+        }
+    }
+}
+
+fn sizes_of(profile: &Profile, layers: &[String]) -> Vec<f64> {
+    let known = &profile.profile.layers;
+    let mut next = 0;
+    let size = |layer: &String| {
+        let index = index_of(known, next, |(name, _)| **name == **layer)?;
+        next = index + 1;
+        Some(known[index].1)
+    };
+    layers.iter().map(size).map(|size| size.unwrap_or(f64::NAN)).collect()
+}
+
+fn draw_line(sizes: &[f64], class: &str, scale: &Scale) -> Markup {
+    let place = |(row, size): (usize, &f64)| {
+        let x = (1000.0 * scale.fraction(*size)?).round() as i64;
+        Some((x, ROW * row as i64 + ROW / 2))
+    };
+    let points: Vec<_> = sizes.iter().enumerate().map(place).collect();
+    let mut dots = String::new();
+    for (x, y) in points.iter().flatten() {
+        let _ = write!(dots, "M{x} {y}h0");
+    }
+    html! {
+        g class=(class) {
+            path class="line" d=(path(points.into_iter())) {}
+            path class="dots" d=(dots) {}
+        }
+    }
+}
+
+fn grid(scale: &Scale, rows: usize) -> String {
+    let bottom = ROW * rows as i64;
+    scale.ticks().iter().map(|(place, _)| format!("M{} 0V{bottom}", (1000.0 * place).round())).collect()
+}
+
+fn describe(last: &Profile, layers: &[String]) -> String {
+    let ends = match layers {
+        [first, .., last] => format!("From {first} next to the input down to {last} next to the loss."),
+        _ => "One layer.".into(),
+    };
+    let slope = last.profile.slope().map(|slope| {
+        let factor = 2f64.powf(slope.log2_per_layer);
+        format!(" At step {}, going back, each layer multiplies the gradient by {}.", last.step, number(factor))
+    });
+    format!("Root mean square of dLoss/dz. {ends}{}", slope.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient::{DepthProfile, ProfileSource};
+
+    fn profile(step: u64, sizes: &[f64]) -> Profile {
+        let layers = sizes.iter().enumerate().map(|(index, size)| (format!("layer{index}").into(), *size)).collect();
+        Profile { step, profile: DepthProfile { source: ProfileSource::PreActivations, layers } }
+    }
+
+    #[test]
+    fn a_gradient_that_halves_at_every_layer_is_a_straight_line_and_said_to() {
+        let (first, last) = (profile(0, &[0.25, 0.5, 1.0]), profile(9, &[1.0, 1.0, 1.0]));
+        let svg = depth_chart(&[&last, &first]).into_string();
+        assert!(svg.contains("each layer multiplies the gradient by 0.5."), "{svg}");
+        assert!(svg.contains(r#"<g class="last"><path class="line" d="M0 5L500 15L1000 25">"#), "{svg}");
+    }
+
+    #[test]
+    fn layers_without_a_finite_size_are_gaps_and_deep_nets_are_thinned() {
+        let svg = depth_chart(&[&profile(0, &[f64::NAN, 1.0, f64::INFINITY, 10.0])]).into_string();
+        assert!(svg.contains(r#"d="M0 15h0M1000 35h0""#), "{svg}");
+        assert_eq!(depth_chart(&[]).into_string(), "");
+        assert_eq!(depth_chart(&[&profile(0, &[f64::NAN, 0.0])]).into_string(), "");
+        let deep = depth_chart(&[&profile(0, &[1.0; 200])]).into_string();
+        assert!(deep.contains("One layer in 4 is shown.") && deep.contains("--rows:50"), "{deep}");
+    }
+}

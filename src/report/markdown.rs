@@ -1,0 +1,136 @@
+//! The report of a run in Markdown.
+
+use std::fmt::{Error, Write};
+
+use super::{
+    Report,
+    layer_table::rows,
+    number::{number, number_or_dash, percent},
+    verdict::{phrase, place},
+};
+use crate::diagnosis::Finding;
+
+/// The verdict, the findings, and a table of the layers.
+pub fn markdown(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing into memory does not fail.
+    let _ = write(&mut text, report);
+    text
+}
+
+fn write(text: &mut String, report: &Report) -> Result<(), Error> {
+    writeln!(text, "# {}\n\nRun {}, {} steps.\n", plain(&report.title), code(&report.run), report.steps)?;
+    writeln!(text, "**{}**", plain(&report.verdict().sentence))?;
+    let findings = report.ranked();
+    if !findings.is_empty() {
+        writeln!(text, "\n## Findings")?;
+    }
+    for (index, finding) in findings.iter().enumerate() {
+        write_finding(text, index + 1, finding)?;
+    }
+    for (title, items) in [("Could not be judged", &report.not_judged), ("Notes", &report.notes)] {
+        if !items.is_empty() {
+            writeln!(text, "\n## {title}\n")?;
+        }
+        items.iter().try_for_each(|item| writeln!(text, "- {}", plain(item)))?;
+    }
+    write_layers(text, report)
+}
+
+fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(), Error> {
+    let Finding { rule, severity, first_step, last_step, .. } = finding;
+    writeln!(text, "\n### {index}. {} ({severity}, {})\n", plain(phrase(*rule)), code(rule.name()))?;
+    writeln!(text, "{}.", plain(&finding.cause))?;
+    writeln!(text, "Seen{} from step {first_step} to step {last_step}.", plain(&place(finding)))?;
+    if !finding.figures.is_empty() {
+        writeln!(text, "\n| figure | seen | expected |\n|---|---:|---|")?;
+    }
+    for figure in &finding.figures {
+        writeln!(text, "| {} | {} | {} |", plain(&figure.name), number(figure.seen), plain(&figure.expected))?;
+    }
+    if !finding.remedies.is_empty() {
+        writeln!(text)?;
+    }
+    for (place, remedy) in finding.remedies.iter().enumerate() {
+        writeln!(text, "{}. {}: {}", place + 1, code(&remedy.change), plain(&remedy.why))?;
+    }
+    if !finding.symptoms.is_empty() {
+        let symptoms: Vec<String> =
+            finding.symptoms.iter().map(|(rule, step)| format!("{} since step {step}", code(rule.name()))).collect();
+        writeln!(text, "\nIt explains {}.", symptoms.join(", "))?;
+    }
+    Ok(())
+}
+
+fn write_layers(text: &mut String, report: &Report) -> Result<(), Error> {
+    let rows = rows(&report.course);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## Layers\n")?;
+    writeln!(text, "| name | gradient norm | least | most | update ratio | weight norm | zeros | off | flat |")?;
+    writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+    for row in rows {
+        let numbers = [row.gradient_mean, row.gradient_min, row.gradient_max, row.update_ratio, row.weight_norm];
+        let shares = [row.zeros, row.nonpositive, row.saturated];
+        let cells = numbers.map(number_or_dash).into_iter().chain(shares.map(percent));
+        writeln!(text, "| {} | {} |", code(row.name), cells.collect::<Vec<_>>().join(" | "))?;
+    }
+    Ok(())
+}
+
+/// A text that is not taken for HTML, a cell's end, or emphasis.
+fn plain(text: &str) -> String {
+    let escaped = text.chars().map(|character| match character {
+        '<' => "&lt;".into(),
+        '&' => "&amp;".into(),
+        '|' | '*' | '_' | '`' | '[' | '\\' => format!("\\{character}"),
+        character if character.is_control() => " ".into(),
+        character => character.to_string(),
+    });
+    escaped.collect()
+}
+
+/// A text as code, also where it holds a backtick or a cell's end.
+fn code(text: &str) -> String {
+    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let text = text.replace('|', "\\|");
+    if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        diagnosis::{Observation, RuleName, Severity},
+        report::fixture::{finding, gradient, gradients, observe, report},
+    };
+
+    #[test]
+    fn verdict_findings_and_layers_are_told() {
+        let text = markdown(&report(20, vec![finding(RuleName::Vanishing, Severity::Critical, 5)]));
+        for want in [
+            "# MLP on digits\n\nRun `run-1`, 20 steps.\n",
+            "**The run will not get anywhere like this: the gradient vanishes",
+            "### 1. the gradient vanishes on its way to the input (critical, `vanishing`)",
+            "Seen in conv1 to fc from step 5 to step 25.",
+            "| ratio | 1e-6 | 0.01 or more |",
+            "1. `model.activation = \"relu\"`: its slope is 1\n2. ",
+            "It explains `loss_plateau` since step 14.",
+            "| `conv1.weight` | 0.1 | 0.1 | 0.1 | – | – | – | – | – |",
+        ] {
+            assert!(text.contains(want), "{want}\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_markup() {
+        let mut wrong = report(1, vec![]);
+        let statistics = gradients(vec![gradient("a|`<b>`\n", 1.0, 1)]);
+        wrong.course.add(&Observation { gradients: Some(&statistics), ..observe(2, 1.0) });
+        wrong.title = "<script>a_b*".into();
+        let text = markdown(&wrong);
+        assert!(text.starts_with("# &lt;script>a\\_b\\*\n"), "{text}");
+        assert!(text.contains("| `` a\\|`<b>`  `` | 1 |"), "{text}");
+    }
+}

@@ -1,0 +1,82 @@
+//! The report of a run: a page, Markdown, JSON and a few lines for a terminal, from what was collected on the way.
+//!
+//! Nothing here reads or writes a file. [`Course`] collects in bounded memory; [`html`] makes a page that needs no network.
+//!
+//! ```
+//! use gradwatch::{diagnosis::Observation, report::{self, Course, Report}};
+//!
+//! let mut course = Course::default();
+//! for step in 0..100 {
+//!     let loss = 2.3 / (step + 1) as f64;
+//!     course.add(&Observation { step, loss, learning_rate: 0.1, total_norm: 1.0, ..Observation::default() });
+//! }
+//! let report = Report { title: "MLP".into(), run: "run-1".into(), steps: 100, course, ..Report::default() };
+//! assert_eq!(report.verdict().sentence, "Healthy: nothing is wrong in 100 steps.");
+//! assert!(report::html(&report).starts_with("<!DOCTYPE html>"));
+//! assert_eq!(report::terminal(&report), "verdict     Healthy: nothing is wrong in 100 steps.");
+//! ```
+
+mod chart;
+mod course;
+mod curves;
+mod depth;
+mod evidence;
+mod finding;
+mod grid;
+mod heat_map;
+mod json;
+mod layer_rows;
+mod layer_table;
+mod markdown;
+mod number;
+mod page;
+mod profiles;
+mod scale;
+mod series;
+mod terminal;
+mod verdict;
+
+pub use course::Course;
+pub use json::json;
+pub use markdown::markdown;
+pub use page::html;
+pub use terminal::terminal;
+pub use verdict::Verdict;
+
+use crate::diagnosis::Finding;
+
+/// What is to be told of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What was trained on what.
+    pub title: String,
+    /// The run's name.
+    pub run: String,
+    /// The whole config as TOML, where there is one.
+    pub config: Option<String>,
+    /// More to know at a glance, such as the device or the time it took: what, and its value.
+    pub facts: Vec<(String, String)>,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+    /// Which finding is to be mended first.
+    pub root_cause: Option<usize>,
+    /// What it did.
+    pub course: Course,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+    /// What could not be judged, and why.
+    pub not_judged: Vec<String>,
+    /// Steps that were taken.
+    pub steps: u64,
+}
+
+/// The index of an entry, which is nearly always at `next`.
+fn index_of<T>(entries: &[T], next: usize, is_it: impl Fn(&T) -> bool) -> Option<usize> {
+    match entries.get(next) {
+        Some(entry) if is_it(entry) => Some(next),
+        _ => entries.iter().position(is_it),
+    }
+}
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,154 @@
+//! What there is to say of a run in one sentence.
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use super::{Report, number::count};
+use crate::diagnosis::{Finding, RuleName, Severity};
+
+/// A run in one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// How bad its worst finding is; `None` without findings.
+    pub severity: Option<Severity>,
+    /// The sentence.
+    pub sentence: String,
+}
+
+impl Verdict {
+    pub(super) fn of(report: &Report) -> Self {
+        let findings = report.ranked();
+        let Some(first) = findings.first() else {
+            return Self { severity: None, sentence: without_findings(report) };
+        };
+        let severity = findings.iter().map(|finding| finding.severity).max();
+        let more = match findings.len() - 1 {
+            0 => String::new(),
+            others => format!(", and {}", count(others, "more finding")),
+        };
+        let judgement = match severity {
+            Some(Severity::Fatal) => "The run cannot go on",
+            Some(Severity::Critical) => "The run will not get anywhere like this",
+            Some(Severity::Warning) => "The run could do better",
+            _ => "Healthy, with something to know",
+        };
+        let (phrase, since) = (phrase(first.rule), first.first_step);
+        Self { severity, sentence: format!("{judgement}: {phrase}{}, since step {since}{more}.", place(first)) }
+    }
+}
+
+fn without_findings(report: &Report) -> String {
+    let steps = count(usize::try_from(report.steps).unwrap_or(usize::MAX), "step");
+    match (report.steps, report.not_judged.len()) {
+        (0, _) => "No step was taken, so there is nothing to judge.".into(),
+        (_, 0) => format!("Healthy: nothing is wrong in {steps}."),
+        (_, unknown) => {
+            format!("Nothing wrong was found in {steps}, but {} could not be judged.", count(unknown, "thing"))
+        }
+    }
+}
+
+impl Report {
+    /// The run in one sentence.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self)
+    }
+
+    /// The findings: the root cause first, then the worst, and of equals the earliest.
+    pub(super) fn ranked(&self) -> Vec<&Finding> {
+        let mut findings: Vec<(usize, &Finding)> = self.findings.iter().enumerate().collect();
+        findings.sort_by_key(|(index, finding)| {
+            (self.root_cause != Some(*index), Reverse(finding.severity), finding.first_step)
+        });
+        findings.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Whether it is the finding to mend first.
+    pub(super) fn is_root_cause(&self, finding: &Finding) -> bool {
+        let root = self.root_cause.and_then(|index| self.findings.get(index));
+        root.is_some_and(|root| root.rule == finding.rule)
+    }
+}
+
+/// Where a finding is, as part of a sentence; empty where it is of the whole model.
+pub(super) fn place(finding: &Finding) -> String {
+    match &finding.layers[..] {
+        [] => String::new(),
+        [one] => format!(" in {one}"),
+        [first, .., last] => format!(" in {first} to {last}"),
+    }
+}
+
+/// What a rule finds, as part of a sentence.
+pub(super) fn phrase(rule: RuleName) -> &'static str {
+    use RuleName as R;
+    match rule {
+        R::Vanishing => "the gradient vanishes on its way to the input",
+        R::Exploding => "the gradient explodes",
+        R::NonFinite => "gradients are not finite",
+        R::DeadRelu => "ReLUs are off for nearly every input",
+        R::Saturated => "activations are saturated",
+        R::InitialLoss => "the first loss is not that of a guess",
+        R::UpdateRatio => "steps do not fit the size of the weights",
+        R::MissingGradient => "parameters get no gradient",
+        R::InputNotNormalised => "images are not normalized",
+        R::LabelImbalance => "some classes are much more frequent than others",
+        R::LabelNoise => "labels do not go with the images",
+        R::BatchNorm => "batch normalization sees too few images",
+        R::PoorInitialization => "weights were drawn at the wrong size",
+        R::UnchangedParameter => "parameters have a gradient and do not move",
+        R::GradientAccumulation => "gradients are added up and never cleared",
+        R::ZeroGradient => "gradients are exactly 0",
+        R::Denormal => "gradients are below the smallest normal number",
+        R::LearningRate => "the learning rate does not fit the run",
+        R::LossDiverging => "the loss rises over its best",
+        R::LossOscillating => "the loss leaps from reading to reading",
+        R::LossPlateau => "the loss stays at that of a guess",
+        R::SlowConvergence => "accuracy gains next to nothing",
+        R::Overfitting => "the validation loss rises while the training loss falls",
+        R::Starvation => "training waits for its images",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::{finding, report};
+
+    fn sentence(report: &Report) -> String {
+        report.verdict().sentence
+    }
+
+    #[test]
+    fn a_run_without_findings_is_healthy_where_all_was_judged_and_steps_were_taken() {
+        assert_eq!(
+            report(20, vec![]).verdict(),
+            Verdict { severity: None, sentence: "Healthy: nothing is wrong in 20 steps.".into() }
+        );
+        assert_eq!(sentence(&report(1, vec![])), "Healthy: nothing is wrong in 1 step.");
+        assert_eq!(sentence(&report(0, vec![])), "No step was taken, so there is nothing to judge.");
+        let unknown = Report { not_judged: vec!["the input".into()], ..report(20, vec![]) };
+        assert_eq!(sentence(&unknown), "Nothing wrong was found in 20 steps, but 1 thing could not be judged.");
+    }
+
+    #[test]
+    fn the_root_cause_is_told_before_what_is_worse() {
+        let findings = vec![
+            finding(RuleName::Overfitting, Severity::Warning, 3),
+            finding(RuleName::NonFinite, Severity::Fatal, 9),
+            finding(RuleName::Vanishing, Severity::Critical, 5),
+        ];
+        let wrong = report(20, findings);
+        assert_eq!(
+            sentence(&wrong),
+            "The run cannot go on: gradients are not finite in conv1 to fc, since step 9, and 2 more findings."
+        );
+        let rooted = Report { root_cause: Some(0), ..wrong };
+        assert_eq!(rooted.verdict().severity, Some(Severity::Fatal));
+        let rules: Vec<RuleName> = rooted.ranked().iter().map(|finding| finding.rule).collect();
+        assert_eq!(rules, [RuleName::Overfitting, RuleName::NonFinite, RuleName::Vanishing]);
+        // An index that does not exist is none.
+        assert_eq!(Report { root_cause: Some(7), ..rooted }.ranked()[0].rule, RuleName::NonFinite);
+    }
+}
