@@ -66,3 +66,5 @@ pub mod replay;
 pub mod report;
 
 pub mod train;
+
+pub mod inspect;

@@ -6,12 +6,13 @@
 mod cases;
 mod holdout;
 mod images;
+mod names;
 mod score;
 mod traces;
 
 use std::path::Path;
 
-use gradwatch::diagnosis::Thresholds;
+use gradwatch::{config::RuleSetName, diagnosis::Thresholds};
 use score::{Score, Trace, Verdict, judge_all};
 
 fn main() {
@@ -38,13 +39,38 @@ fn main() {
     print_row("gradwatch", &traces, &ours);
     let (held_out, chosen) = holdout::leave_one_out(&traces);
     print_row("gradwatch, thresholds chosen on other architectures", &traces, &held_out);
-    println!();
+    let mut later = Vec::new();
+    for &name in RuleSetName::ALL {
+        let theirs = judge_all(&traces, |trace| trace.ask(name));
+        print_row(name.name(), &traces, &theirs);
+        later.push(compare(name.name(), &traces, &ours, &theirs));
+    }
+    println!("\n{}", later.join("\n"));
     for (architecture, moved) in chosen {
         let moved: Vec<String> = moved.iter().map(|(rule, factor)| format!("{rule} x {factor}")).collect();
         let moved = if moved.is_empty() { "none".into() } else { moved.join(", ") };
         println!("moved for {architecture}: {moved}");
     }
     print_errors(&traces, &ours);
+}
+
+/// Over the faults that both find, who is first.
+fn compare(name: &str, traces: &[Trace], ours: &[Verdict], theirs: &[Verdict]) -> String {
+    let faulty = traces.iter().zip(ours.iter().zip(theirs)).filter(|(trace, _)| trace.case.fault.is_some());
+    let both = faulty.filter_map(|(trace, (ours, theirs))| Some((trace, ours.first?, theirs.first?)));
+    let (mut sooner, mut as_soon, mut later) = (0, 0, Vec::new());
+    for (trace, ours, theirs) in both {
+        match ours.cmp(&theirs) {
+            std::cmp::Ordering::Less => sooner += 1,
+            std::cmp::Ordering::Equal => as_soon += 1,
+            std::cmp::Ordering::Greater => {
+                later.push(format!("{} {} ({ours}, {theirs})", trace.case.architecture, trace.case.name));
+            }
+        }
+    }
+    later.dedup();
+    let which = if later.is_empty() { String::new() } else { format!(": {}", later.join("; ")) };
+    format!("beside {name}: {sooner} faults found sooner, {as_soon} at the same step, {} later{which}", later.len())
 }
 
 fn print_row(name: &str, traces: &[Trace], verdicts: &[Verdict]) {

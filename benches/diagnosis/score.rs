@@ -3,12 +3,12 @@
 use std::{path::Path, thread};
 
 use gradwatch::{
-    config::{Config, RuleName, Severity},
-    diagnosis::{Diagnosis, Facts, Finding, Subject, Thresholds},
+    config::{Config, RuleName, RuleSetName, Severity},
+    diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
     replay::{Moment, Replay},
 };
 
-use crate::cases::Case;
+use crate::{cases::Case, names};
 
 /// A run in memory.
 pub struct Trace {
@@ -57,6 +57,21 @@ impl Trace {
         let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
         let rules = spoke.map(|rule| rule.to_string()).collect();
         Verdict { first, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
+    }
+
+    /// What another tool says.
+    pub fn ask(&self, name: RuleSetName) -> Verdict {
+        let (mut rules, subject, mut alarms) = (RuleSet::new(name, &[]), self.subject(), Vec::new());
+        for moment in &self.moments {
+            match moment {
+                Moment::Restart => {}
+                Moment::Step(sample) => alarms.extend(rules.judge(&sample.observe(), &subject)),
+                Moment::Evaluation(evaluation) => alarms.extend(rules.judge_evaluation(evaluation, &subject)),
+            }
+        }
+        let first = alarms.first().map(|alarm| alarm.step);
+        let root_cause = alarms.first().and_then(|alarm| names::of(&alarm.rule, self.case.fault));
+        Verdict { first, rules: alarms.into_iter().map(|alarm| alarm.rule).collect(), root_cause }
     }
 }
 

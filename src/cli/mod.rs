@@ -5,6 +5,7 @@ mod checkpoints;
 mod completions;
 mod diagnose;
 pub mod exit;
+mod inspect;
 mod log;
 mod report;
 mod resume;
@@ -48,6 +49,10 @@ enum Command {
     Diagnose(DiagnoseArguments),
     /// Check a config file without training: print the resolved config, the data, the model and its parameters.
     Check(CheckArguments),
+    /// Look at the model before training, in seconds: activations, gradients and what theory expects of them, layer by layer.
+    ///
+    /// A few batches go through the model as it was drawn; nothing is trained and nothing is written.
+    Inspect(InspectArguments),
     /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
     Completions {
         /// The shell.
@@ -191,6 +196,27 @@ struct CheckArguments {
     config: ConfigArguments,
 }
 
+#[derive(Debug, Args)]
+struct InspectArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Batches that are looked at.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    batches: usize,
+    /// Look at the model with each recommended change too, and show them side by side, the best first.
+    #[arg(long = "try")]
+    try_changes: bool,
+    /// How the report is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: InspectFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum InspectFormat {
+    Text,
+    Json,
+}
+
 /// A run's name is one folder below `run.logdir`.
 fn folder_name(name: &str) -> Result<String, &'static str> {
     match Path::new(name).file_name() {
@@ -228,6 +254,7 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
         Command::Diagnose(arguments) => diagnose::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

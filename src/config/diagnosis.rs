@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Action, Severity, names::named_enum, reader::Section};
+use super::{Action, Named, SagemakerRule, Severity, names::named_enum, reader::Section};
 
 named_enum! {
     /// The name of a rule, as findings, configs and reports have it.
@@ -81,6 +81,20 @@ impl StopAt {
     }
 }
 
+named_enum! {
+    /// The rules of another tool, with their own conditions, bounds and looks.
+    pub enum RuleSetName {
+        /// Amazon SageMaker Debugger.
+        Sagemaker = "sagemaker",
+        /// Zhang et al. 2021 (ICSE).
+        Autotrainer = "autotrainer",
+        /// Wardat et al. 2022 (ICSE).
+        Deepdiagnosis = "deepdiagnosis",
+        /// TheDeepChecker, Ben Braiek and Khomh 2022 (TOSEM).
+        Deepchecker = "deepchecker",
+    }
+}
+
 /// The `[diagnosis]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiagnosisConfig {
@@ -90,6 +104,11 @@ pub struct DiagnosisConfig {
     pub ignore: Vec<RuleName>,
     /// From which severity on a finding ends the run.
     pub stop_at: StopAt,
+    /// Tools whose rules judge the run too, for comparison.
+    pub rule_sets: Vec<RuleSetName>,
+    /// Rules of SageMaker with parameters of their own; the others have its defaults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sagemaker: Vec<SagemakerRule>,
     /// What is done about findings beside that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<Action>,
@@ -97,16 +116,30 @@ pub struct DiagnosisConfig {
 
 impl DiagnosisConfig {
     pub(super) fn read(mut table: Section<'_>) -> Self {
-        let are_rules = |names: &Vec<String>| names.iter().all(|name| name.parse::<RuleName>().is_ok());
-        let names = RuleName::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", ");
-        let ignore = table.get("ignore", Vec::new(), are_rules, &format!("names of rules, of {names}"));
         let config = Self {
             enabled: table.any("enabled", true),
+            ignore: members(&mut table, "ignore", "rules"),
             actions: table.sections("actions").into_iter().map(Action::read).collect(),
             stop_at: table.choice("stop_at").unwrap_or(StopAt::Never),
-            ignore: ignore.iter().filter_map(|name| name.parse().ok()).collect(),
+            rule_sets: members(&mut table, "rule_sets", "rule sets"),
+            sagemaker: table.sections("sagemaker").into_iter().filter_map(SagemakerRule::read).collect(),
         };
+        for (index, SagemakerRule { rule, .. }) in config.sagemaker.iter().enumerate() {
+            // A third table says nothing new.
+            if config.sagemaker[..index].iter().filter(|earlier| earlier.rule == *rule).count() == 1 {
+                table.problem("sagemaker", format!("got two tables of {rule}, want one"));
+            }
+        }
         table.finish();
         config
     }
+}
+
+/// The members of a closed set that are listed under `key`.
+fn members<T: Named>(table: &mut Section<'_>, key: &'static str, what: &str) -> Vec<T> {
+    let member = |name: &String| T::MEMBERS.iter().copied().find(|member| member.label() == name.as_str());
+    let names = T::MEMBERS.iter().map(|member| member.label()).collect::<Vec<_>>().join(", ");
+    let are_members = |names: &Vec<String>| names.iter().all(|name| member(name).is_some());
+    let listed = table.get(key, Vec::new(), are_members, &format!("names of {what}, of {names}"));
+    listed.iter().filter_map(member).collect()
 }

@@ -24,6 +24,7 @@ mod nearest;
 mod optimizer;
 mod pattern;
 mod reader;
+mod sagemaker;
 mod sections;
 mod train;
 
@@ -41,13 +42,14 @@ pub use clipping::{
     ZclipOption,
 };
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
-pub use diagnosis::{DiagnosisConfig, RuleName, StopAt};
+pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
 pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
 pub(crate) use names::named_enum;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
+pub use sagemaker::{SagemakerRule, SagemakerRuleName};
 pub use train::{
     CheckpointConfig, ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
     MonitorPreset, OnError, Precision, RunConfig,

@@ -19,6 +19,7 @@ mod course;
 mod facts;
 mod finding;
 mod observation;
+mod rule_sets;
 mod rules;
 mod thresholds;
 
@@ -27,9 +28,10 @@ use serde::{Deserialize, Serialize};
 pub use facts::{ChannelFacts, Facts, ParameterFacts};
 pub use finding::{Evidence, Figure, Finding, Remedy, Severity, Symptom};
 pub use observation::{Evaluation, Observation, Subject};
+pub use rule_sets::{Alarm, RuleSet};
 pub use thresholds::Thresholds;
 
-pub use crate::config::RuleName;
+pub use crate::config::{RuleName, RuleSetName};
 use course::LossCourse;
 use rules::{Known, Rule, Rules, follows_from};
 

@@ -36,8 +36,8 @@ pub struct Prepared {
     pub validation: Loader,
     /// How pixels are shifted and scaled.
     pub scale: PixelScale,
-    numerics: Numerics,
-    loss: Loss,
+    pub(super) numerics: Numerics,
+    pub(super) loss: Loss,
     tally: Tally,
 }
 

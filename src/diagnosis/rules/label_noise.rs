@@ -17,7 +17,7 @@ const CHANCE: f64 = 1.4;
 /// Training accuracy over the validation accuracy from which on images are learned by heart.
 const BY_HEART: f64 = 1.3;
 /// Evaluations in a row at which both hold.
-const LOOKS: u32 = 2;
+const LOOKS: u32 = 3;
 /// First layer's gradient over the last layer's between which it reaches every layer.
 const REACHES: std::ops::Range<f64> = 0.05..20.0;
 /// Median update ratio of weights that move.
@@ -117,6 +117,7 @@ mod tests {
         let is_told = |train: f64, validation: f64| {
             let seen = Evaluation { train_accuracy: train, validation_accuracy: validation, ..evaluation(100) };
             let (case, mut rule) = (Case::new(""), LabelNoise::default());
+            assert!(rule.judge_evaluation(&seen, &case.known()).is_none());
             assert!(rule.judge_evaluation(&seen, &case.known()).is_none());
             rule.judge_evaluation(&seen, &case.known()).is_some()
         };

@@ -26,7 +26,7 @@ const LEAP: f64 = 2.0;
 const BEGINNING: u64 = 50;
 /// Readings at which the updates have to be small.
 const LOOKS: u32 = 5;
-/// Share of its highest value so far from which on a learning rate is at its full height: neither warm-up nor the end.
+/// Share of its highest value, so far or of the schedule, from which on a learning rate is at its full height: neither warm-up nor the end.
 const FULL: f64 = 0.5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -49,7 +49,8 @@ impl Rule for LearningRate {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         self.readings += 1;
-        self.highest = self.highest.max(seen.learning_rate);
+        let peak = known.config.map_or(0.0, |config| config.optimizer.learning_rate);
+        self.highest = self.highest.max(seen.learning_rate).max(peak);
         let ratio = median_of_weights(seen.updates);
         self.ratio = ratio.or(self.ratio);
         self.too_high(seen, known).or_else(|| self.too_low(seen, ratio?, known))
@@ -66,7 +67,8 @@ impl LearningRate {
         let ratio = self.ratio.unwrap_or(f64::NAN);
         let is_replaced = is_beginning && ratio > REPLACED;
         let is_large = self.ratio.is_none() || ratio > LARGE;
-        if !is_replaced && !(is_large && self.leaps >= 2) {
+        let has_overshot = is_large && self.leaps >= 2;
+        if !(is_replaced || has_overshot) {
             return None;
         }
         let moved = format!("a step moves the weights by {ratio:.1e} of their size");
@@ -126,7 +128,7 @@ mod tests {
 
     /// What is said of readings (loss, median update ratio, learning rate), by reading.
     fn told(readings: &[(f64, f64, f64)]) -> Vec<Option<Severity>> {
-        let (mut case, mut rule) = (Case::new(""), LearningRate::default());
+        let (mut case, mut rule) = (Case::new("optimizer.learning_rate = 0.1"), LearningRate::default());
         let judge = |&(loss, ratio, learning_rate): &(f64, f64, f64)| {
             case.course.add(loss);
             let updates = [update("a.weight", ratio)];

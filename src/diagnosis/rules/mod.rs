@@ -192,15 +192,17 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::UpdateRatio,
             R::Exploding,
             R::GradientAccumulation,
+            R::LabelNoise,
         ]),
         R::ZeroGradient => among(&OBSTACLES) && cause != R::ZeroGradient || cause == R::UpdateRatio,
-        R::UnchangedParameter => among(&[R::Vanishing, R::ZeroGradient, R::DeadRelu, R::NonFinite]),
+        R::UnchangedParameter => (among(&OBSTACLES) || among(&DRIVES)) && cause != R::UnchangedParameter,
         R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated, R::LearningRate]),
         R::LossDiverging | R::LossOscillating => among(&DRIVES) || cause == R::NonFinite,
-        R::LossPlateau | R::SlowConvergence | R::LabelNoise => {
-            among(&OBSTACLES)
-                || among(&DRIVES)
-                || among(&[R::LossDiverging, R::LossPlateau, R::LabelNoise]) && cause != symptom
+        // Its own condition leaves out what keeps gradients from the layers.
+        R::LabelNoise => among(&DRIVES) || among(&[R::NonFinite, R::ZeroGradient]),
+        R::LossPlateau | R::SlowConvergence => {
+            let is_earlier = among(&[R::LossDiverging, R::LossPlateau, R::LabelNoise]) && cause != symptom;
+            among(&OBSTACLES) || among(&DRIVES) || is_earlier
         }
         R::Overfitting => cause == R::LabelNoise,
         _ => false,

@@ -1,4 +1,4 @@
-//! A validation loss that rises over its lowest while the training loss goes on falling.
+//! Training images that are learned by heart: validation falls behind training, or loses what it had.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,13 @@ use crate::{
 pub(in super::super) const RISE: f64 = 1.25;
 /// So much of it, the best weights are long gone.
 const CRITICAL: f64 = 2.0;
-/// Evaluations in a row.
-const LOOKS: u32 = 2;
+/// Evaluations in a row; batch normalization lets a single one stray.
+const LOOKS: u32 = 3;
+/// Training accuracy below which there is nothing learned by heart yet.
+const KNOWN: f64 = 0.9;
+/// Training accuracy, and how far it is ahead of validation, where one evaluation is enough.
+const BY_HEART: f64 = 0.95;
+const AHEAD: f64 = 0.15;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct Overfitting {
@@ -41,23 +46,35 @@ impl Rule for Overfitting {
             self.lowest = Some((loss, seen.step));
         }
         let rise = loss / lowest;
-        self.looks = if rise > known.thresholds.overfitting && is_falling { self.looks + 1 } else { 0 };
-        if self.looks < LOOKS {
+        let is_known = seen.train_accuracy.is_nan() || seen.train_accuracy > KNOWN;
+        let rises = rise > known.thresholds.overfitting && is_falling && is_known;
+        self.looks = if rises { self.looks + 1 } else { 0 };
+        let ahead = seen.train_accuracy - seen.validation_accuracy;
+        let is_by_heart = seen.train_accuracy > BY_HEART && ahead > AHEAD;
+        if !is_by_heart && self.looks < LOOKS {
             return None;
         }
         let severity = if rise > CRITICAL { Severity::Critical } else { Severity::Warning };
         let figures = vec![
             Figure { name: "validation loss over its lowest".into(), seen: rise, expected: "about 1".into() },
             Figure {
-                name: "training loss".into(),
-                seen: train,
-                expected: format!("about the validation loss, {loss:.3}"),
+                name: "training accuracy less validation accuracy".into(),
+                seen: ahead,
+                expected: format!("{AHEAD} or less"),
             },
         ];
-        let cause = format!(
-            "the validation loss was lowest at step {step} with {lowest:.3} and has risen to {loss:.3}, while the training loss fell to \
-             {train:.3}: the training images are learned by heart"
-        );
+        let cause = if is_by_heart {
+            format!(
+                "{:.0} % of the training images are known and {:.0} % of the validation images: those of training are learned by heart",
+                100.0 * seen.train_accuracy,
+                100.0 * seen.validation_accuracy
+            )
+        } else {
+            format!(
+                "the validation loss was lowest at step {step} with {lowest:.3} and has risen to {loss:.3}, while the training loss \
+                 fell to {train:.3}: the training images are learned by heart"
+            )
+        };
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(known) })
     }
 }
@@ -90,11 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn a_validation_loss_that_rises_at_two_evaluations_while_training_gains_is_told() {
-        let rises = [(1.0, 1.0), (0.5, 0.8), (0.2, 1.1), (0.1, 1.2), (0.05, 1.9)];
-        assert_eq!(told(&rises), [None, None, None, Some(Severity::Warning), Some(Severity::Critical)]);
+    fn a_validation_loss_that_rises_at_three_evaluations_while_training_gains_is_told() {
+        let rises = [(1.0, 1.0), (0.5, 0.8), (0.2, 1.1), (0.1, 1.2), (0.09, 1.2), (0.05, 1.9)];
+        assert_eq!(told(&rises)[3..], [None, Some(Severity::Warning), Some(Severity::Critical)]);
         // Both rise: the run diverges, which is something else.
         assert_eq!(told(&[(1.0, 1.0), (0.5, 0.8), (0.9, 1.3), (1.2, 1.4)]), [None; 4]);
         assert_eq!(told(&[(1.0, 1.0), (0.5, 0.8), (0.4, 0.9), (0.3, 0.85)]), [None; 4]);
+    }
+
+    #[test]
+    fn training_images_that_are_known_far_better_than_others_are_told_at_once() {
+        let is_told = |train: f64, validation: f64| {
+            let losses = Evaluation { train_loss: 0.1, validation_loss: 1.0, ..evaluation(100) };
+            let seen = Evaluation { train_accuracy: train, validation_accuracy: validation, ..losses };
+            Overfitting::default().judge_evaluation(&seen, &Case::new("").known()).is_some()
+        };
+        assert!(is_told(0.97, 0.8) && !is_told(0.97, 0.85) && !is_told(0.9, 0.6));
     }
 }

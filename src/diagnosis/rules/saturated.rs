@@ -11,9 +11,9 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share of a layer's inputs. The first layer of a logistic net that trains comes to half of them.
-pub(in super::super) const WARNING: f64 = 0.75;
-const CRITICAL: f64 = 0.9;
+/// Share of a layer's inputs. The first layer of a logistic net that trains comes to half of them, that of a tanh net to 0.8.
+pub(in super::super) const WARNING: f64 = 0.88;
+const CRITICAL: f64 = 0.95;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct Saturated {}
@@ -37,7 +37,7 @@ impl Rule for Saturated {
         let figures = vec![Figure {
             name: format!("share of flat inputs of {activation} in {}", worst.layer),
             seen: share,
-            expected: "0.75 or less".into(),
+            expected: "0.88 or less".into(),
         }];
         let cause = format!(
             "{:.0} % of the inputs of {activation} in {} lie beyond {low:.1} and {high:.1}, where it is flat: hardly any gradient \
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_layer_most_of_whose_inputs_are_flat_is_saturated_unless_half_of_them_are_meant_to_be() {
-        assert_eq!(severity("tanh", 0.6), None);
-        assert_eq!(severity("tanh", 0.8), Some(Severity::Warning));
-        assert_eq!(severity("sigmoid", 0.95), Some(Severity::Critical));
-        assert_eq!(severity("relu", 0.95), None);
+        assert_eq!(severity("tanh", 0.8), None);
+        assert_eq!(severity("tanh", 0.9), Some(Severity::Warning));
+        assert_eq!(severity("sigmoid", 0.96), Some(Severity::Critical));
+        assert_eq!(severity("relu", 0.99), None);
     }
 }

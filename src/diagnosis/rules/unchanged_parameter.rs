@@ -14,6 +14,8 @@ use crate::{
 
 /// So many looks in a row: a step may round to nothing.
 const LOOKS: u32 = 2;
+/// Learning rate times gradient over the weight, below which f32 rounds a step away.
+const RESOLUTION: f64 = 1e-6;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct UnchangedParameter {
@@ -30,8 +32,15 @@ impl Rule for UnchangedParameter {
         if seen.skipped_in_a_row > 0 || seen.learning_rate <= 0.0 {
             return None;
         }
-        let moves = |name: &Arc<str>| gradients.parameters.iter().any(|grad| grad.name == *name && grad.norm > 0.0);
-        let unmoved = seen.updates.iter().filter(|update| update.norm == 0.0 && moves(&update.name));
+        let gradient_of = |name: &Arc<str>| gradients.parameters.iter().find(|grad| grad.name == *name);
+        let weight_of = |name: &Arc<str>| seen.weights.iter().find(|weight| weight.name == *name);
+        // What is too small a step for the digits of the weight moves nothing, rightly.
+        let is_to_move = |name: &Arc<str>| {
+            let norm = gradient_of(name).map_or(0.0, |grad| grad.norm);
+            let size = weight_of(name).map_or(0.0, |weight| weight.norm);
+            norm > 0.0 && norm * seen.learning_rate > RESOLUTION * size
+        };
+        let unmoved = seen.updates.iter().filter(|update| update.norm == 0.0 && is_to_move(&update.name));
         let layers: Vec<_> = unmoved.map(|update| update.name.clone()).collect();
         self.looks = if layers.is_empty() { 0 } else { self.looks + 1 };
         if self.looks < LOOKS {

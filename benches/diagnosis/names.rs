@@ -1,0 +1,40 @@
+//! What the rules of other tools are called here. Where one stands for several faults, it is taken for the right one.
+
+use gradwatch::config::RuleName::{self, *};
+
+/// The fault that an alarm names, if it can be read as that; else the first that it stands for.
+pub fn of(alarm: &str, fault: Option<&[RuleName]>) -> Option<RuleName> {
+    let names = names(alarm);
+    let is_right = |name: &&RuleName| fault.is_some_and(|fault| fault.contains(name));
+    names.iter().find(is_right).or(names.first()).copied()
+}
+
+fn names(alarm: &str) -> &'static [RuleName] {
+    match alarm {
+        "VanishingGradient" => &[Vanishing],
+        "ExplodingGradient" => &[Exploding, LearningRate],
+        "ExplodingTensor" | "NumericalError" | "NumericalInstability" | "InvalidLoss" | "InvalidAccuracy" => {
+            &[NonFinite, Exploding, LearningRate]
+        }
+        "SaturatedActivation" => &[Saturated, Vanishing],
+        "DeadRelu" | "DyingRelu" | "DeadNode" | "DeadActivation" => &[DeadRelu],
+        "AllZero" => &[ZeroGradient, DeadRelu],
+        "WeightUpdateRatio" | "FastUpdates" | "SlowUpdates" | "DivergingParameter" => &[LearningRate, UpdateRatio],
+        "UnchangedTensor" | "UntrainedWeight" => &[UnchangedParameter],
+        "PoorWeightInitialization"
+        | "WeightInitialization"
+        | "UnbrokenSymmetry"
+        | "UnstableActivation"
+        | "NegativeWeights"
+        | "DeadWeights" => &[PoorInitialization],
+        "InitialLoss" => &[InitialLoss, PoorInitialization],
+        "CheckInputImages" | "UnnormalizedInput" | "ConstantInput" | "AbnormalData" => &[InputNotNormalised],
+        "ClassImbalance" | "UnbalancedLabels" => &[LabelImbalance],
+        "LossNotDecreasing" | "StagnatedLoss" | "AccuracyNotIncreasing" => &[LossPlateau, LabelNoise],
+        "SlowConvergence" => &[SlowConvergence, LearningRate],
+        "Overfit" | "Overtraining" => &[Overfitting],
+        "OscillatingLoss" | "FluctuatingLoss" => &[LossOscillating, LearningRate],
+        "DivergingLoss" => &[LossDiverging, LearningRate],
+        _ => &[],
+    }
+}

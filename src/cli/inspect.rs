@@ -1,0 +1,193 @@
+//! `gradwatch inspect`: what a model does to signals and gradients before its first step.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use gradwatch::inspect::{Inspection, LayerReport, Reach, Trial, inspect, try_remedies};
+use serde::Serialize;
+
+use super::{InspectArguments, InspectFormat, exit::Code, log, print};
+
+/// Columns of a terminal.
+const WIDTH: usize = 100;
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    inspection: Inspection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trials: Option<Vec<Trial>>,
+}
+
+pub fn run(arguments: &InspectArguments) -> Result<Code> {
+    let _log = log::start(None);
+    let config = arguments.config.load(None)?;
+    let inspection = inspect(config.clone(), arguments.batches)?;
+    let tries = arguments.try_changes.then(|| try_remedies(&config, &inspection.remedies, arguments.batches));
+    let report = Report { inspection, trials: tries };
+    let text = match arguments.format {
+        InspectFormat::Text => report.text(),
+        InspectFormat::Json => serde_json::to_string_pretty(&report).context("the report is no JSON")?,
+    };
+    print(&format!("{}\n", text.trim_end()))?;
+    Ok(Code::Success)
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let Self { inspection, trials } = self;
+        let parts = [
+            wrap(&headline(inspection), 0),
+            table(&inspection.layers),
+            totals(inspection),
+            advice(inspection),
+            trials.as_ref().map(|trials| side_by_side(inspection, trials)).unwrap_or_default(),
+        ];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The verdict in a sentence.
+fn headline(Inspection { layers, ratio, findings, .. }: &Inspection) -> String {
+    if let Some(worst) = findings.first() {
+        return format!("{} ({}): {}", worst.rule, worst.severity, worst.cause);
+    }
+    match ratio {
+        Some(ratio) => {
+            format!("ok: the first of {} layers gets {} of the last one's gradient", layers.len(), size(Some(*ratio)))
+        }
+        None => "ok: nothing was found".into(),
+    }
+}
+
+/// One line a layer.
+fn table(layers: &[LayerReport]) -> String {
+    let width = layers.iter().map(|layer| layer.seen.layer.len()).max().unwrap_or(0).max("layer".len());
+    let mut lines = format!(
+        "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  verdict\n",
+        "layer", "act rms", "act mean", "<= 0", "flat", "grad rms", "factor", "theory", "var x in"
+    );
+    for LayerReport { seen, factor, expected_factor, weight_scale, verdict } in layers {
+        // What is written to a string is written.
+        let _ = writeln!(
+            lines,
+            "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  {verdict}",
+            seen.layer,
+            size(Some(seen.rms)),
+            size(Some(seen.mean)),
+            percent(seen.nonpositive_fraction),
+            percent(seen.saturated_fraction),
+            size(seen.gradient_rms),
+            size(*factor),
+            size(*expected_factor),
+            size(*weight_scale),
+        );
+    }
+    lines
+}
+
+fn totals(Inspection { images, loss, guess, slope, expected_slope, depth, .. }: &Inspection) -> String {
+    let factor = |log2: f64| format!("{} (log2 {log2:+.2}", size(Some(log2.exp2())));
+    let measured = slope.map_or("unknown".into(), |slope| {
+        let (factor, error) = (factor(slope.log2_per_layer), slope.standard_error);
+        format!("the gradient changes by {factor} +- {error:.2}) a layer on its way back")
+    });
+    let expected =
+        expected_slope.map_or("theory says nothing here".into(), |log2| format!("theory expects {})", factor(log2)));
+    let mut depths = format!("{} layer(s)", depth.layers);
+    match depth.theory {
+        Reach::Unknown => {}
+        Reach::Any => depths += "; nets of such layers train at any depth by theory",
+        Reach::Layers(layers) => {
+            depths += &format!("; nets of such layers train well up to {layers:.0} by theory (six depth scales)");
+        }
+    }
+    if let (Reach::Layers(layers), Some(slope)) = (depth.bound, slope) {
+        let rule = if slope.log2_per_layer < 0.0 { "vanishing" } else { "exploding" };
+        depths += &format!("; the measured slope reaches the bound of {rule} at {layers:.0}");
+    }
+    let loss = format!("{loss:.3} over {images} images; a guess costs {guess:.3}");
+    let line = |name: &str, text: &str| wrap(&format!("{name:<10}{text}"), 10);
+    line("slope", &format!("{measured}; {expected}")) + &line("depth", &depths) + &line("loss", &loss)
+}
+
+fn reach(reach: Reach) -> String {
+    match reach {
+        Reach::Unknown => "-".into(),
+        Reach::Any => "any".into(),
+        Reach::Layers(layers) => format!("{layers:.0}"),
+    }
+}
+
+/// Every finding after the first, which is told already, and what to change.
+fn advice(Inspection { findings, remedies, .. }: &Inspection) -> String {
+    let more = findings
+        .iter()
+        .skip(1)
+        .map(|finding| wrap(&format!("{:<10}{} ({}): {}", "also", finding.rule, finding.severity, finding.cause), 10));
+    let changes = remedies.iter().map(|remedy| wrap(&format!("{:<10}{}: {}", "try", remedy.change, remedy.why), 10));
+    more.chain(changes).collect()
+}
+
+/// The model as it is, and with each change.
+fn side_by_side(inspection: &Inspection, trials: &[Trial]) -> String {
+    let width = trials.iter().map(|trial| trial.change.len()).max().unwrap_or(0).max("as it is".len());
+    let row = |name: &str, inspection: &Inspection| {
+        let findings: Vec<String> = inspection.findings.iter().map(|finding| finding.rule.to_string()).collect();
+        format!(
+            "{name:width$} {:>10} {:>7} {:>9} {:>9}  {}\n",
+            size(inspection.ratio),
+            inspection.slope.map_or("-".into(), |slope| format!("{:+.2}", slope.log2_per_layer)),
+            reach(inspection.depth.theory),
+            reach(inspection.depth.bound),
+            if findings.is_empty() { "none".into() } else { findings.join(", ") }
+        )
+    };
+    let mut lines = format!(
+        "{:width$} {:>10} {:>7} {:>9} {:>9}  findings\n",
+        "change", "first/last", "slope", "by theory", "by bound"
+    );
+    lines += &row("as it is", inspection);
+    for trial in trials {
+        match (&trial.inspection, &trial.error) {
+            (Some(inspection), _) => lines += &row(&trial.change, inspection),
+            (None, error) => {
+                let error = error.as_deref().unwrap_or_default();
+                lines += &wrap(&format!("{:width$} {error}", trial.change), width + 1);
+            }
+        }
+    }
+    lines
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", 100.0 * share)
+}
+
+/// Three digits, whatever the scale.
+fn size(value: Option<f64>) -> String {
+    match value {
+        None => "-".into(),
+        Some(value) if value == 0.0 || (1e-3..1e4).contains(&value.abs()) => format!("{value:.3}"),
+        Some(value) => format!("{value:.1e}"),
+    }
+}
+
+/// Breaks a text at spaces, with further lines indented.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            lines += line.trim_end();
+            lines.push('\n');
+            line = " ".repeat(indent) + word;
+        } else {
+            if !line.is_empty() || word.is_empty() {
+                line.push(' ');
+            }
+            line += word;
+        }
+    }
+    lines + line.trim_end() + "\n"
+}

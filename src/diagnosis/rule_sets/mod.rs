@@ -1,0 +1,263 @@
+//! Rules of other diagnosis tools, with their own conditions, bounds and looks, for comparison on one run.
+//!
+//! They judge what is measured here. Where a tool looks at something else, its figure is derived, and the rule's file
+//! says how and how exactly; where it cannot be, the rule is not judged, see [`RuleSet::not_judged`]. A rule speaks
+//! once, at the step at which the tool would have.
+//!
+//! ```
+//! use gradwatch::{
+//!     config::RuleSetName,
+//!     diagnosis::{ChannelFacts, Facts, Observation, RuleSet, Subject},
+//! };
+//!
+//! let facts = Facts { channels: vec![ChannelFacts { mean: 0.286, std: 0.353 }], ..Facts::default() };
+//! let mut rules = RuleSet::new(RuleSetName::Sagemaker, &[]);
+//! let alarms = rules.judge(&Observation::default(), &Subject { config: None, facts: &facts });
+//! assert_eq!(alarms[0].to_string(), "sagemaker/CheckInputImages at step 0: |mean| of a channel is 0.286, bound 0.2");
+//! ```
+
+mod autotrainer;
+mod deepchecker;
+mod deepdiagnosis;
+mod measures;
+mod sagemaker;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Evaluation, Observation, Subject};
+use crate::{
+    config::{RuleSetName, SagemakerRule},
+    disk::nan_from_null,
+};
+
+/// What a rule of another tool says, the first time it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// The tool.
+    pub set: RuleSetName,
+    /// Its rule.
+    pub rule: String,
+    /// The step.
+    pub step: u64,
+    /// The parameter or layer; `None` where it is of the whole model.
+    pub place: Option<Arc<str>>,
+    /// The figure.
+    #[serde(deserialize_with = "nan_from_null")]
+    pub seen: f64,
+    /// What it is beyond.
+    #[serde(deserialize_with = "nan_from_null")]
+    pub bound: f64,
+    /// What the figure is of.
+    pub meaning: String,
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} at step {}", self.set, self.rule, self.step)?;
+        if let Some(place) = &self.place {
+            write!(f, " in {place}")?;
+        }
+        write!(f, ": {} is {}, bound {}", self.meaning, short(self.seen), short(self.bound))
+    }
+}
+
+/// A number with the digits that matter.
+fn short(number: f64) -> String {
+    if number == 0.0 || (1e-3..1e5).contains(&number.abs()) {
+        let text = format!("{number:.4}");
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    // "1.0e-7" is 1e-7; NaN and infinities have no exponent.
+    format!("{number:.1e}").replace(".0e", "e")
+}
+
+/// What one rule sees: an [`Alarm`] without its set and step.
+#[derive(Debug)]
+struct Sighting {
+    rule: &'static str,
+    place: Option<Arc<str>>,
+    seen: f64,
+    bound: f64,
+    meaning: &'static str,
+}
+
+impl Sighting {
+    fn of_model(rule: &'static str, meaning: &'static str, seen: f64, bound: f64) -> Self {
+        Self { rule, place: None, seen, bound, meaning }
+    }
+
+    fn at(self, place: &Arc<str>) -> Self {
+        Self { place: Some(Arc::clone(place)), ..self }
+    }
+}
+
+/// The rules of one tool with what they remember. All of it is part of a checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RuleSet {
+    tool: Tool,
+    /// Rules that have spoken.
+    spoken: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tool {
+    Sagemaker(sagemaker::Sagemaker),
+    Autotrainer(autotrainer::Autotrainer),
+    Deepdiagnosis(deepdiagnosis::Deepdiagnosis),
+    Deepchecker(deepchecker::Deepchecker),
+}
+
+impl RuleSet {
+    /// The rules of a tool with its defaults; those of SageMaker that are among `changes` with other parameters.
+    pub fn new(name: RuleSetName, changes: &[SagemakerRule]) -> Self {
+        let tool = match name {
+            RuleSetName::Sagemaker => Tool::Sagemaker(sagemaker::Sagemaker::new(changes)),
+            RuleSetName::Autotrainer => Tool::Autotrainer(autotrainer::Autotrainer::default()),
+            RuleSetName::Deepdiagnosis => Tool::Deepdiagnosis(deepdiagnosis::Deepdiagnosis::default()),
+            RuleSetName::Deepchecker => Tool::Deepchecker(deepchecker::Deepchecker::default()),
+        };
+        Self { tool, spoken: BTreeSet::new() }
+    }
+
+    /// The tool.
+    pub fn name(&self) -> RuleSetName {
+        match self.tool {
+            Tool::Sagemaker(_) => RuleSetName::Sagemaker,
+            Tool::Autotrainer(_) => RuleSetName::Autotrainer,
+            Tool::Deepdiagnosis(_) => RuleSetName::Deepdiagnosis,
+            Tool::Deepchecker(_) => RuleSetName::Deepchecker,
+        }
+    }
+
+    /// Judges a reading. Returns what rules say that have not spoken yet.
+    pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Alarm> {
+        let sightings = match &mut self.tool {
+            Tool::Sagemaker(rules) => rules.judge(seen, subject),
+            Tool::Autotrainer(rules) => rules.judge(seen, subject),
+            Tool::Deepdiagnosis(rules) => rules.judge(seen, subject),
+            Tool::Deepchecker(rules) => rules.judge(seen, subject),
+        };
+        self.alarms(seen.step, sightings)
+    }
+
+    /// Judges an evaluation. Returns what rules say that have not spoken yet.
+    pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Alarm> {
+        let sightings = match &mut self.tool {
+            Tool::Sagemaker(rules) => rules.judge_evaluation(seen),
+            Tool::Autotrainer(rules) => rules.judge_evaluation(seen, subject),
+            Tool::Deepdiagnosis(rules) => rules.judge_evaluation(seen, subject),
+            Tool::Deepchecker(_) => Vec::new(),
+        };
+        self.alarms(seen.step, sightings)
+    }
+
+    /// Rules of the tool that are not judged, and what they would have to know.
+    pub fn not_judged(&self) -> Vec<(&'static str, &'static str)> {
+        match &self.tool {
+            Tool::Sagemaker(_) => sagemaker::not_judged(),
+            Tool::Autotrainer(_) => autotrainer::NOT_JUDGED.to_vec(),
+            Tool::Deepdiagnosis(_) => deepdiagnosis::NOT_JUDGED.to_vec(),
+            Tool::Deepchecker(_) => deepchecker::NOT_JUDGED.to_vec(),
+        }
+    }
+
+    fn alarms(&mut self, step: u64, sightings: Vec<Sighting>) -> Vec<Alarm> {
+        let set = self.name();
+        let news = sightings.into_iter().filter(|sighting| self.spoken.insert(sighting.rule.to_owned()));
+        news.map(|Sighting { rule, place, seen, bound, meaning }| Alarm {
+            set,
+            rule: rule.to_owned(),
+            step,
+            place,
+            seen,
+            bound,
+            meaning: meaning.to_owned(),
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, evaluation, gradients};
+
+    #[test]
+    fn an_alarm_says_everything_in_one_line() {
+        let mut alarm = Alarm {
+            set: RuleSetName::Sagemaker,
+            rule: "VanishingGradient".into(),
+            step: 500,
+            place: Some("layers.0.linear.weight".into()),
+            seen: 3.1e-9,
+            bound: 1e-7,
+            meaning: "mean |g|".into(),
+        };
+        let want = "sagemaker/VanishingGradient at step 500 in layers.0.linear.weight: mean |g| is 3.1e-9, bound 1e-7";
+        assert_eq!(alarm.to_string(), want);
+        (alarm.place, alarm.seen, alarm.bound) = (None, f64::NAN, 1000.0);
+        assert_eq!(alarm.to_string(), "sagemaker/VanishingGradient at step 500: mean |g| is NaN, bound 1000");
+        let back: Alarm = serde_json::from_str(&serde_json::to_string(&alarm).unwrap()).unwrap();
+        assert_eq!(back.to_string(), alarm.to_string());
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_matter() {
+        assert_eq!([0.0, 0.2, 70.0, 1e6, 2.5e-9].map(short), ["0", "0.2", "70", "1e6", "2.5e-9"]);
+    }
+
+    #[test]
+    fn a_rule_speaks_once() {
+        let case = Case::new("");
+        let mut rules = RuleSet::new(RuleSetName::Sagemaker, &[]);
+        let small = gradients(&[("a.weight", 1e-9)]);
+        let mut told = |step| {
+            let seen = Observation { step, gradients: Some(&small), loss: f64::NAN, ..Observation::default() };
+            rules.judge(&seen, &case.subject()).iter().any(|alarm| alarm.rule == "VanishingGradient")
+        };
+        assert_eq!([499, 500, 1000].map(&mut told), [false, true, false]);
+    }
+
+    #[test]
+    fn every_set_names_itself_and_rules_it_cannot_judge() {
+        for name in RuleSetName::ALL {
+            let rules = RuleSet::new(*name, &[]);
+            assert_eq!(rules.name(), *name);
+            assert!(!rules.not_judged().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_set_that_was_written_and_read_goes_on_as_the_one_that_was_not() {
+        let case = fixture::run_of(60, "");
+        for name in RuleSetName::ALL {
+            let mut whole = RuleSet::new(*name, &[]);
+            let mut resumed = whole.clone();
+            let mut told = 0;
+            for step in 0..120u32 {
+                resumed = serde_json::from_str(&serde_json::to_string(&resumed).unwrap()).unwrap();
+                let grads = fixture::flat(1e-3 * 0.6f64.powi(step as i32));
+                let loss = if step == 77 { f64::INFINITY } else { 2.3 };
+                let step = 100 * u64::from(step);
+                let weights = [fixture::tensor("a.weight", 1.0)];
+                let seen =
+                    Observation { step, loss, gradients: Some(&grads), weights: &weights, ..Observation::default() };
+                let alarms = whole.judge(&seen, &case.subject());
+                assert_eq!(alarms, resumed.judge(&seen, &case.subject()));
+                let seen =
+                    Evaluation { train_loss: loss, train_accuracy: 0.1, validation_accuracy: 0.1, ..evaluation(step) };
+                let more = whole.judge_evaluation(&seen, &case.subject());
+                assert_eq!(more, resumed.judge_evaluation(&seen, &case.subject()));
+                told += alarms.len() + more.len();
+            }
+            assert!(told > 0, "{name}");
+            assert_eq!(serde_json::to_string(&whole).unwrap(), serde_json::to_string(&resumed).unwrap());
+        }
+    }
+}

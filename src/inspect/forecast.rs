@@ -1,0 +1,241 @@
+//! What mean-field theory expects of a model: the gradient's factor between every two layers, and how deep such a net can be.
+
+use std::sync::Arc;
+
+use super::mean_field::{DEPTH_SCALES, MeanField, Signal, depth_scale, normalized_chi};
+use crate::{
+    config::{Architecture, ModelConfig, Normalization},
+    diagnosis::{Facts, ParameterFacts},
+    gradient::{DepthProfile, ProfileSource},
+    train::Look,
+};
+
+/// What theory expects. Shortcuts are beyond it: of models with them it says nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Forecast {
+    /// Each layer's gradient RMS over that of the layer behind it; NaN where nothing is known.
+    pub factors: Vec<f64>,
+    /// Factor of the squared gradient between two layers of equal size, where signals have settled.
+    pub chi: Option<f64>,
+}
+
+/// A layer as theory takes it.
+struct Layer<'a> {
+    weight: &'a ParameterFacts,
+    /// Mean of the weights times `fan_in`.
+    weight_mean: f64,
+    /// sw2: mean square of the weights times the inputs that a unit really has. Of a mean that is not 0 the gradient sees
+    /// only this, as its own elements have both signs.
+    weight_variance: f64,
+    bias: [f64; 2],
+    is_normalized: bool,
+    /// Share of its inputs that dropout leaves.
+    kept: f64,
+    /// Elements of its output for one image.
+    elements: f64,
+}
+
+impl Forecast {
+    /// From the weights as they were drawn and the sizes of the layers, whose sums are taken as independent of each other.
+    pub(super) fn of(model: &ModelConfig, look: &Look) -> Self {
+        let layers = look.layers.iter().zip(&look.shapes);
+        let layers: Option<Vec<Layer<'_>>> = layers
+            .enumerate()
+            .map(|(index, (layer, shape))| Layer::new(model, &look.facts, index, &layer.layer, shape))
+            .collect();
+        match layers.filter(|layers| !model.residual && !layers.is_empty()) {
+            Some(layers) => Self { factors: factors(model, &look.facts, &layers), chi: chi(model, &layers) },
+            None => Self { factors: vec![f64::NAN; look.layers.len()], chi: None },
+        }
+    }
+
+    /// The gradient's expected size from layer to layer, 1 at the last.
+    pub(super) fn profile(&self, look: &Look) -> DepthProfile {
+        let mut size = 1.0;
+        let names = look.layers.iter().map(|layer| Arc::clone(&layer.layer));
+        let mut layers: Vec<_> = names
+            .zip(&self.factors)
+            .enumerate()
+            .rev()
+            .map(|(index, (name, factor))| {
+                size *= if index + 1 == self.factors.len() { 1.0 } else { *factor };
+                (name, size)
+            })
+            .collect();
+        layers.reverse();
+        DepthProfile { source: ProfileSource::PreActivations, layers }
+    }
+
+    /// Six depth scales.
+    pub(super) fn trainable_depth(&self) -> Option<f64> {
+        self.chi.map(|chi| DEPTH_SCALES * depth_scale(chi)).filter(|depth| !depth.is_nan())
+    }
+}
+
+impl<'a> Layer<'a> {
+    fn new(model: &ModelConfig, facts: &'a Facts, index: usize, name: &str, shape: &[i64]) -> Option<Self> {
+        let parameter = |kind: &str| facts.parameters.iter().find(|param| *param.name == *format!("{name}.{kind}"));
+        let weight = parameter("weight")?;
+        let is_vgg = name.starts_with("classifier.");
+        let is_dropped = model.name == Architecture::Mlp && index > 0 || name == "classifier.3";
+        let covered = coverage(weight, shape).powi(2);
+        Some(Self {
+            weight,
+            weight_mean: weight.mean * weight.fan_in() * covered,
+            weight_variance: scale(weight) * covered,
+            bias: parameter("bias").map_or([0.0; 2], |bias| [bias.mean, bias.std.powi(2)]),
+            // The linear layers of a VGG have none.
+            is_normalized: model.normalization != Normalization::None && !is_vgg,
+            kept: if is_dropped { 1.0 - model.dropout } else { 1.0 },
+            elements: shape.iter().product::<i64>() as f64,
+        })
+    }
+
+    /// Its sums for inputs of this mean and mean square.
+    fn signal(&self, mean: f64, square: f64) -> Signal {
+        if self.is_normalized {
+            return Signal::NORMAL;
+        }
+        let spread = self.weight_variance - self.weight.mean * self.weight_mean;
+        Signal { mean: self.weight_mean * mean + self.bias[0], variance: spread * square / self.kept + self.bias[1] }
+    }
+}
+
+/// Mean square of the weights times `fan_in`.
+pub(super) fn scale(weight: &ParameterFacts) -> f64 {
+    (weight.std.powi(2) + weight.mean.powi(2)) * weight.fan_in()
+}
+
+/// Share of the rows (and columns) of a kernel of three that meet an input and no padding; 1 for others, which leave out less.
+fn coverage(weight: &ParameterFacts, shape: &[i64]) -> f64 {
+    match (&weight.shape[..], shape) {
+        ([_, _, 3, 3], [_, height, _]) => (3 * height - 2) as f64 / (3 * height) as f64,
+        _ => 1.0,
+    }
+}
+
+fn factors(model: &ModelConfig, facts: &Facts, layers: &[Layer<'_>]) -> Vec<f64> {
+    let channels = facts.channels.len() as f64;
+    let mean = facts.channels.iter().map(|channel| channel.mean).sum::<f64>() / channels;
+    let square =
+        facts.channels.iter().map(|channel| channel.mean.powi(2) + channel.std.powi(2)).sum::<f64>() / channels;
+    let mut signal = layers[0].signal(mean, square);
+    let factor = |pair: &[Layer<'_>]| {
+        let (layer, behind) = (&pair[0], &pair[1]);
+        let activation = model.activation;
+        let (mean, square) = (signal.mean_output(activation), signal.square_output(activation));
+        let passed = signal.square_derivative(activation);
+        let chi = match model.normalization {
+            _ if !behind.is_normalized => behind.weight_variance * passed / behind.kept,
+            Normalization::Batch => passed / (square - behind.kept * mean.powi(2)),
+            _ => passed / square,
+        };
+        signal = behind.signal(mean, square);
+        // A squared gradient that comes back to fewer or more elements than it left is more or less of each.
+        (chi * behind.elements / layer.elements).sqrt()
+    };
+    layers.windows(2).map(factor).chain([f64::NAN]).collect()
+}
+
+/// Of layers like the hidden ones behind the first, whose inputs are no activations.
+fn chi(model: &ModelConfig, layers: &[Layer<'_>]) -> Option<f64> {
+    let hidden = if layers.len() > 1 { &layers[1..] } else { layers };
+    let mean = |of: fn(&Layer<'_>) -> f64| hidden.iter().map(of).sum::<f64>() / hidden.len() as f64;
+    let field = MeanField {
+        activation: model.activation,
+        // Of maps so large that padding does not count.
+        weight_variance: mean(|layer| (scale(layer.weight) / layer.kept).ln()).exp(),
+        bias_variance: mean(|layer| layer.bias[1]),
+    };
+    let normalized = normalized_chi(model.activation, model.normalization);
+    Some(normalized.unwrap_or_else(|| field.chi(field.fixed_point()))).filter(|chi| chi.is_finite() && *chi > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        diagnosis::ChannelFacts,
+        gradient::{GradientStatistics, LayerStatistics},
+    };
+
+    /// A model whose layers have these shapes, and weights of standard deviation 0.1.
+    fn forecast<const W: usize, const S: usize>(more: &str, weights: &[[i64; W]], shapes: &[[i64; S]]) -> Forecast {
+        let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
+        let config = Config::parse(&toml, "test").unwrap();
+        let layer = |index: usize| LayerStatistics {
+            layer: format!("layers.{index}.linear").into(),
+            mean: 0.4,
+            rms: 0.8,
+            nonpositive_fraction: 0.5,
+            saturated_fraction: 0.0,
+            gradient_rms: Some(1e-3),
+        };
+        let parameter = |(index, shape): (usize, &[i64; W])| ParameterFacts {
+            name: format!("layers.{index}.linear.weight").into(),
+            shape: shape.to_vec(),
+            mean: 0.0,
+            std: 0.1,
+        };
+        let facts = Facts {
+            channels: vec![ChannelFacts { mean: 0.0, std: 1.0 }],
+            parameters: weights.iter().enumerate().map(parameter).collect(),
+            ..Facts::default()
+        };
+        let gradients = GradientStatistics {
+            parameters: Vec::new(),
+            total_norm: 1.0,
+            missing: Vec::new(),
+            backward_order: Vec::new(),
+        };
+        let look = Look {
+            facts,
+            images: 1,
+            loss: 2.3,
+            total_norm: 1.0,
+            gradients,
+            layers: (0..shapes.len()).map(layer).collect(),
+            shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+        };
+        Forecast::of(&config.model, &look)
+    }
+
+    fn assert_close(got: f64, want: f64) {
+        assert!((got - want).abs() < 1e-9, "got {got}, want {want}");
+    }
+
+    #[test]
+    fn layers_of_unequal_width_share_the_squared_gradient_among_their_units() {
+        let relu = forecast("", &[[200, 50], [50, 200], [50, 50]], &[[200], [50], [50]]);
+        // Half are on; var * fan_in = 2 and a quarter of the units behind; then var * fan_in = 1/2.
+        assert_close(relu.factors[0], (0.5f64 * 2.0 * 0.25).sqrt());
+        assert_close(relu.factors[1], (0.5f64 * 0.5).sqrt());
+        assert!(relu.factors[2].is_nan());
+        // The geometric mean of 2 and 1/2, half of which is on.
+        assert_close(relu.chi.unwrap(), 0.5);
+        assert_close(relu.trainable_depth().unwrap(), 6.0 / 2f64.ln());
+    }
+
+    #[test]
+    fn dropout_and_the_padding_of_small_maps_change_how_many_inputs_a_unit_has() {
+        let dropped = forecast("model.dropout = 0.5", &[[100, 100]; 2], &[[100]; 2]);
+        // var * fan_in = 1, doubled by what dropout scales up.
+        assert_close(dropped.factors[0], 1.0);
+        // A kernel of three over two pixels meets four of its six row positions.
+        let padded = forecast("", &[[100, 100, 3, 3]; 2], &[[100, 2, 2]; 2]);
+        assert_close(padded.factors[0], (0.5 * 9.0 * (4.0f64 / 6.0).powi(2)).sqrt());
+    }
+
+    #[test]
+    fn normalization_makes_up_for_any_weights_and_shortcuts_are_beyond_theory() {
+        let pi = std::f64::consts::PI;
+        let normalized = forecast("model.normalization = \"batch\"", &[[100, 100]; 2], &[[100]; 2]);
+        assert_close(normalized.factors[0].powi(2), pi / (pi - 1.0));
+        assert_close(normalized.chi.unwrap(), pi / (pi - 1.0));
+        let residual = forecast("model.residual = true", &[[100, 100]; 2], &[[100]; 2]);
+        assert!(residual.chi.is_none() && residual.factors[0].is_nan());
+        let unknown = forecast("model.activation = \"tanh\"", &[[100, 100]], &[[100]; 2]);
+        assert!(unknown.chi.is_none() && unknown.trainable_depth().is_none());
+    }
+}

@@ -1,0 +1,171 @@
+//! One layer, measured, expected and judged.
+
+use serde::Serialize;
+
+use super::forecast::{Forecast, scale};
+use crate::{
+    config::{Activation, Config, Normalization, named_enum},
+    diagnosis::{ParameterFacts, Thresholds},
+    gradient::LayerStatistics,
+    train::Look,
+};
+
+named_enum! {
+    /// What a layer does to signal and gradient.
+    pub enum Verdict {
+        /// Neither is harmed.
+        Ok = "ok",
+        /// It is one of those that make the gradient vanish.
+        Shrinks = "shrinks",
+        /// It is one of those that make the gradient explode.
+        Grows = "grows",
+        /// No gradient comes back through it.
+        Dead = "dead",
+        /// Most of its inputs lie where the activation is flat.
+        Saturated = "saturated",
+        /// Its weights are far too large or too small, or equal.
+        OffScale = "off scale",
+        /// Its output or its gradient is NaN or infinite.
+        NotFinite = "not finite",
+    }
+}
+
+/// One layer at initialization.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// What goes through its activation, and the gradient that comes back.
+    #[serde(flatten)]
+    pub seen: LayerStatistics,
+    /// Its gradient RMS over that of the layer behind it; `None` for the last one and where either is unknown.
+    pub factor: Option<f64>,
+    /// The same by mean-field theory.
+    pub expected_factor: Option<f64>,
+    /// Mean square of its weights times `fan_in`.
+    pub weight_scale: Option<f64>,
+    /// What comes of it.
+    pub verdict: Verdict,
+}
+
+/// Every layer in the order of the forward pass.
+pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<LayerReport> {
+    let bounds = Bounds::of(look);
+    let behind = look.layers.iter().skip(1).map(Some).chain([None]);
+    let layers = look.layers.iter().zip(behind).zip(&forecast.factors);
+    let report = |((layer, behind), expected): ((&LayerStatistics, Option<&LayerStatistics>), &f64)| {
+        let factor = behind.and_then(|behind| Some(layer.gradient_rms? / behind.gradient_rms?));
+        let factor = factor.filter(|factor| factor.is_finite());
+        let name = format!("{}.weight", layer.layer);
+        let weight = look.facts.parameters.iter().find(|param| *param.name == *name);
+        LayerReport {
+            seen: layer.clone(),
+            factor,
+            expected_factor: Some(*expected).filter(|factor| factor.is_finite()),
+            weight_scale: weight.map(scale),
+            verdict: bounds.verdict(config, layer, factor, weight),
+        }
+    };
+    layers.map(report).collect()
+}
+
+/// Where a layer stops being ok. Factors count where the gradient of some layer is off for good, and then those whose like at
+/// every layer would bring it there.
+struct Bounds {
+    thresholds: Thresholds,
+    shrinks: Option<f64>,
+    grows: Option<f64>,
+}
+
+impl Bounds {
+    fn of(look: &Look) -> Self {
+        let thresholds = Thresholds::default();
+        let profile = look.depth_profile().layers;
+        let last = profile.last().map_or(f64::NAN, |(_, size)| *size);
+        let steps = profile.len().saturating_sub(1).max(1) as f64;
+        let smallest = profile.iter().map(|(_, size)| size / last).fold(f64::INFINITY, f64::min);
+        let largest = profile.iter().map(|(_, size)| size / last).fold(0.0, f64::max);
+        Self {
+            shrinks: (smallest < thresholds.vanishing).then(|| thresholds.vanishing.powf(1.0 / steps)),
+            grows: (largest > thresholds.exploding).then(|| thresholds.exploding.powf(1.0 / steps)),
+            thresholds,
+        }
+    }
+
+    fn verdict(
+        &self,
+        config: &Config,
+        layer: &LayerStatistics,
+        factor: Option<f64>,
+        weight: Option<&ParameterFacts>,
+    ) -> Verdict {
+        let Self { thresholds, shrinks, grows } = self;
+        let activation = config.model.activation;
+        let has_two_flat_sides = activation.saturation().iter().all(|side| side.is_finite());
+        let is_finite = layer.rms.is_finite() && layer.gradient_rms.is_none_or(f64::is_finite);
+        let is_off = activation == Activation::Relu && layer.nonpositive_fraction > thresholds.dead_relu;
+        let is_without_norm = config.model.normalization == Normalization::None;
+        let is_off_scale = |weight: &ParameterFacts| {
+            let scale = scale(weight);
+            weight.std == 0.0 || is_without_norm && scale.max(scale.recip()) > thresholds.poor_initialization
+        };
+        match factor.unwrap_or(1.0) {
+            _ if !is_finite => Verdict::NotFinite,
+            _ if is_off || layer.gradient_rms == Some(0.0) => Verdict::Dead,
+            _ if has_two_flat_sides && layer.saturated_fraction > thresholds.saturated => Verdict::Saturated,
+            _ if weight.is_some_and(is_off_scale) => Verdict::OffScale,
+            factor if shrinks.is_some_and(|bound| factor < bound) => Verdict::Shrinks,
+            factor if grows.is_some_and(|bound| factor > bound) => Verdict::Grows,
+            _ => Verdict::Ok,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(nonpositive_fraction: f64, saturated_fraction: f64, gradient_rms: f64) -> LayerStatistics {
+        let layer = "fc1".into();
+        LayerStatistics {
+            layer,
+            mean: 0.4,
+            rms: 0.8,
+            nonpositive_fraction,
+            saturated_fraction,
+            gradient_rms: Some(gradient_rms),
+        }
+    }
+
+    /// What is said of a layer whose gradient changes by a half, in a net that does as `bounds` say.
+    fn verdict(activation: &str, layer: &LayerStatistics, std: f64, [shrinks, grows]: [Option<f64>; 2]) -> Verdict {
+        let toml = format!(
+            "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel = {{ name = \"mlp\", activation = \"{activation}\" }}"
+        );
+        let config = Config::parse(&toml, "test").unwrap();
+        let weight = ParameterFacts { name: "fc1.weight".into(), shape: vec![50, 100], mean: 0.0, std };
+        let bounds = Bounds { thresholds: Thresholds::default(), shrinks, grows };
+        bounds.verdict(&config, layer, Some(0.5), Some(&weight))
+    }
+
+    #[test]
+    fn what_a_layer_suffers_from_is_told_by_what_keeps_gradients_back_first() {
+        let fine = [None; 2];
+        assert_eq!(verdict("relu", &layer(0.5, 0.5, 1e-3), 0.1, fine), Verdict::Ok);
+        assert_eq!(verdict("relu", &layer(0.99, 0.99, 1e-3), 0.1, fine), Verdict::Dead);
+        assert_eq!(verdict("tanh", &layer(0.99, 0.1, 1e-3), 0.1, fine), Verdict::Ok);
+        assert_eq!(verdict("tanh", &layer(0.5, 0.1, 0.0), 0.1, fine), Verdict::Dead);
+        assert_eq!(verdict("tanh", &layer(0.5, 0.8, 1e-3), 9.0, fine), Verdict::Saturated);
+        assert_eq!(verdict("tanh", &layer(0.5, 0.8, f64::NAN), 0.1, fine), Verdict::NotFinite);
+        // Variance times fan_in of 25 and 1 / 25: more than 16 either way. Then equal weights.
+        for std in [0.5, 0.02, 0.0] {
+            assert_eq!(verdict("relu", &layer(0.5, 0.5, 1e-3), std, fine), Verdict::OffScale);
+        }
+    }
+
+    #[test]
+    fn a_factor_counts_only_in_a_net_whose_gradient_is_off_as_a_whole() {
+        let healthy = layer(0.5, 0.5, 1e-3);
+        assert_eq!(verdict("relu", &healthy, 0.1, [Some(0.6), None]), Verdict::Shrinks);
+        assert_eq!(verdict("relu", &healthy, 0.1, [Some(0.4), None]), Verdict::Ok);
+        assert_eq!(verdict("relu", &healthy, 0.1, [None, Some(0.4)]), Verdict::Grows);
+    }
+}

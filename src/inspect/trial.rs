@@ -1,0 +1,51 @@
+//! Recommended changes, each made in turn and looked at as the model was.
+
+use serde::Serialize;
+
+use super::{Inspection, inspect};
+use crate::{config::Config, diagnosis::Remedy, train::TrainError};
+
+/// What becomes of the model with one change.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// The line of the config.
+    pub change: String,
+    /// The model with it; `None` where it cannot be built or run.
+    pub inspection: Option<Inspection>,
+    /// Why not.
+    pub error: Option<String>,
+}
+
+/// Looks at the model with each of `remedies` alone, the best first. Left out is what is no line of a config, and what shows only
+/// once steps are taken.
+pub fn try_remedies(config: &Config, remedies: &[Remedy], batches: usize) -> Vec<Trial> {
+    let toml = config.to_toml();
+    let changed =
+        |remedy: &Remedy| Config::parse_with(&toml, "with the change", std::slice::from_ref(&remedy.change)).ok();
+    let shows = |other: &Config| other.model != config.model || other.data != config.data || other.loss != config.loss;
+    let candidates = remedies.iter().filter_map(|remedy| Some((remedy, changed(remedy).filter(shows)?)));
+    let mut trials: Vec<Trial> =
+        candidates.map(|(remedy, config)| Trial::of(&remedy.change, inspect(config, batches))).collect();
+    trials.sort_by(|one, other| one.badness().total_cmp(&other.badness()));
+    trials
+}
+
+impl Trial {
+    fn of(change: &str, outcome: Result<Inspection, TrainError>) -> Self {
+        let change = change.to_owned();
+        match outcome {
+            Ok(inspection) => Self { change, inspection: Some(inspection), error: None },
+            Err(error) => Self { change, inspection: None, error: Some(error.to_string()) },
+        }
+    }
+
+    /// By severity first, then by how far the ends of the gradient are apart.
+    fn badness(&self) -> f64 {
+        // More than the logarithm of any ratio.
+        const SEVERITY: f64 = 1e4;
+        let Some(inspection) = &self.inspection else { return f64::INFINITY };
+        let severities = inspection.findings.iter().map(|finding| SEVERITY * (1.0 + f64::from(finding.severity as u8)));
+        let apart = inspection.ratio.map_or(SEVERITY, |ratio| ratio.log2().abs().min(SEVERITY));
+        severities.sum::<f64>() + apart
+    }
+}
