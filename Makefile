@@ -71,6 +71,10 @@ lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings deni
 bench: setup ## Measure the event writer, the loader, checkpoints, clipping, and what looking at gradients costs a step
 	@cargo bench --locked --bench events --bench checkpoint --bench loader --bench clipping --bench telemetry
 
+.PHONY: bench-diagnosis
+bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and healthy runs; those in target/diagnosis-traces are not trained again
+	@cargo bench --locked --bench diagnosis
+
 .PHONY: bench-peers
 bench-peers: build setup-data ## Time the demo, clipping, and looking at gradients beside PyTorch and timm here (TURNS=5)
 	@setup/setup.sh peers

@@ -98,7 +98,7 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
     let change = lines[0]["remedies"][0]["change"].as_str().unwrap().replace(" = ", "=");
     let cured = workplace.train("cured", &[&change, "model.initialization=kaiming_normal"]);
     assert_eq!(fs::read_to_string(cured.join("findings.jsonl")).unwrap(), "");
-    let silent = workplace.train("silent", &["diagnosis.ignore=[\"vanishing\"]"]);
+    let silent = workplace.train("silent", &["diagnosis.ignore=[\"vanishing\",\"learning_rate\"]"]);
     assert_eq!(fs::read_to_string(silent.join("findings.jsonl")).unwrap(), "");
     let outcome = workplace.call(&["check", "small.toml", "--set", "diagnosis.ignore=[\"vanish\"]"]);
     assert!(

@@ -45,8 +45,11 @@ impl Knob {
     }
 }
 
+/// The thresholds that were moved, and by what, for each architecture that was held out.
+pub type Moved = BTreeMap<&'static str, Vec<(RuleName, f64)>>;
+
 /// What each run is told with thresholds that were chosen on all other architectures, and these factors by architecture.
-pub fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, BTreeMap<&'static str, Vec<(RuleName, f64)>>) {
+pub fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
     let told: Vec<Vec<Vec<Verdict>>> = KNOBS
         .iter()
         .map(|knob| {

@@ -34,11 +34,11 @@ impl Trace {
 
     /// The last validation accuracy.
     pub fn accuracy(&self) -> f64 {
-        let evaluations = self.moments.iter().filter_map(|moment| match moment {
+        let mut evaluations = self.moments.iter().filter_map(|moment| match moment {
             Moment::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
             _ => None,
         });
-        evaluations.last().unwrap_or(f64::NAN)
+        evaluations.next_back().unwrap_or(f64::NAN)
     }
 
     /// What our rules say.

@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(verdict("relu", &layer(0.99, 0.99, 1e-3), 0.1, fine), Verdict::Dead);
         assert_eq!(verdict("tanh", &layer(0.99, 0.1, 1e-3), 0.1, fine), Verdict::Ok);
         assert_eq!(verdict("tanh", &layer(0.5, 0.1, 0.0), 0.1, fine), Verdict::Dead);
-        assert_eq!(verdict("tanh", &layer(0.5, 0.8, 1e-3), 9.0, fine), Verdict::Saturated);
-        assert_eq!(verdict("tanh", &layer(0.5, 0.8, f64::NAN), 0.1, fine), Verdict::NotFinite);
+        assert_eq!(verdict("tanh", &layer(0.5, 0.9, 1e-3), 9.0, fine), Verdict::Saturated);
+        assert_eq!(verdict("tanh", &layer(0.5, 0.9, f64::NAN), 0.1, fine), Verdict::NotFinite);
         // Variance times fan_in of 25 and 1 / 25: more than 16 either way. Then equal weights.
         for std in [0.5, 0.02, 0.0] {
             assert_eq!(verdict("relu", &layer(0.5, 0.5, 1e-3), std, fine), Verdict::OffScale);
