@@ -123,3 +123,34 @@ fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
     assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("findings    vanishing"), "{outcome:#?}");
     assert_eq!(lines(&workplace.run_folder("run")).len(), 1);
 }
+
+#[test]
+fn findings_are_acted_upon_and_other_tools_are_heard() {
+    let actions = "[[diagnosis.actions]]\nrules = [\"vanishing\"]\ncheckpoint = true\ndump = true\ncommand = \"cat > told.json\"\n";
+    let workplace =
+        Workplace::new(&format!("{DEEP}diagnosis.rule_sets = [\"deepchecker\"]\ncheckpoint.keep_last = 9\n{actions}"));
+    let run = workplace.train("run", &[]);
+    let told: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.join("told.json")).unwrap()).unwrap();
+    assert_eq!((&told["step"], &told["finding"]["rule"]), (&0.into(), &"vanishing".into()));
+    assert!(run.join("recent_steps.jsonl").exists());
+    assert!(run.join("checkpoints/epoch-0000-step-00000001").exists());
+    let alarms: Vec<_> = lines(&run).into_iter().filter(|line| line["alarm"]["set"] == "deepchecker").collect();
+    assert!(!alarms.is_empty() && alarms.iter().all(|line| line["alarm"]["rule"].is_string()), "{alarms:?}");
+}
+
+#[test]
+fn the_files_of_a_run_tell_what_the_run_told() {
+    let workplace = Workplace::new(&format!("{DEEP}monitor = {{ first_steps = 5 }}\n"));
+    let run = workplace.train("run", &[]);
+    assert!(fs::read_to_string(run.join("report.html")).unwrap().contains("model.activation = &quot;relu&quot;"));
+    let outcome = workplace.call(&["diagnose", "logs", "--format", "json", "--fail-at", "critical"]);
+    assert_eq!(outcome.code, Some(11), "{outcome:#?}");
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let told = lines(&run);
+    assert_eq!(report["findings"][0]["rule"], told[0]["rule"]);
+    assert_eq!(report["findings"][0]["first_step"], told[0]["first_step"]);
+    assert_eq!(report["findings"].as_array().unwrap().len(), told.len());
+    let outcome = workplace.call(&["diagnose", "nowhere"]);
+    assert_eq!(outcome.code, Some(12), "{outcome:#?}");
+    assert!(outcome.stderr.contains("nowhere: ") && outcome.stderr.contains("want a run's folder"), "{outcome:#?}");
+}

@@ -84,7 +84,8 @@ fn add_step(course: &mut Course, step: u64) {
     course.add(&Observation {
         step,
         loss: if total_norm.is_nan() { f64::NAN } else { fall * (0.85 + 0.3 * noise(step)) + explosion },
-        learning_rate: 0.1 * (step as f64 / 400.0).min(0.5 + 0.5 * (step as f64 * 3.14 / STEPS as f64).cos()),
+        learning_rate: 0.1
+            * (step as f64 / 400.0).min(0.5 + 0.5 * (step as f64 * std::f64::consts::PI / STEPS as f64).cos()),
         total_norm,
         gradients: Some(&gradients),
         weights: &weights,

@@ -92,6 +92,7 @@ impl State {
             history: self.history.clone(),
             noise_scale: self.gradients.noise_scale.clone(),
             diagnosis: self.diagnosis.clone(),
+            rule_sets: self.rule_sets.clone(),
             facts: self.facts.clone(),
             pictures: self.recorder.pictures().cloned(),
             is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|count| *count > 0),
@@ -109,6 +110,12 @@ impl State {
         (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
         (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
         self.facts = host.facts;
+        // A set that was not asked before begins here.
+        for earlier in host.rule_sets {
+            if let Some(rules) = self.rule_sets.iter_mut().find(|rules| rules.name() == earlier.name()) {
+                *rules = earlier;
+            }
+        }
         if let (Some(diagnosis), Some(earlier)) = (&mut self.diagnosis, host.diagnosis) {
             *diagnosis = earlier;
         }

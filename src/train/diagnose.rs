@@ -3,7 +3,7 @@
 use super::{Metrics, Reading, State};
 use crate::{
     config::RuleName,
-    diagnosis::{Evaluation, Finding, Observation, Subject},
+    diagnosis::{Alarm, Evaluation, Finding, Observation, Subject},
 };
 
 impl Reading {
@@ -33,8 +33,11 @@ impl State {
         let wait_fraction = Some(self.clock.wait_fraction());
         let Some(diagnosis) = &mut self.diagnosis else { return };
         let subject = Subject { config: Some(&self.config), facts: &self.facts };
-        let news = diagnosis.judge(&Observation { wait_fraction, ..reading.observe(learning_rate) }, &subject);
+        let seen = Observation { wait_fraction, ..reading.observe(learning_rate) };
+        let news = diagnosis.judge(&seen, &subject);
+        let alarms = self.rule_sets.iter_mut().flat_map(|rules| rules.judge(&seen, &subject)).collect();
         self.tell(reading.step, news);
+        self.tell_alarms(alarms);
     }
 
     /// Judges an evaluation; writes and says what is new or worse.
@@ -49,8 +52,18 @@ impl State {
             validation_accuracy: validation.accuracy,
         };
         let news = diagnosis.judge_evaluation(&seen, &subject);
+        let alarms = self.rule_sets.iter_mut().flat_map(|rules| rules.judge_evaluation(&seen, &subject)).collect();
         self.tell(self.step, news);
+        self.tell_alarms(alarms);
         self.dump_if_asked();
+    }
+
+    /// What other tools would say is told and not acted upon.
+    fn tell_alarms(&mut self, alarms: Vec<Alarm>) {
+        for alarm in alarms {
+            self.recorder.alarm(&alarm);
+            tracing::info!("{alarm}");
+        }
     }
 
     fn tell(&mut self, step: u64, news: Vec<Finding>) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Metrics, TrainError, early_stopping::SeenEvaluations, pictures::Pictures, tally::TallyCounts};
 use crate::{
     data::Dataset,
-    diagnosis::{Diagnosis, Facts},
+    diagnosis::{Diagnosis, Facts, RuleSet},
     gradient::{GradientHistory, NoiseScale},
     optim::PlateauCourse,
 };
@@ -34,6 +34,9 @@ pub struct HostState {
     /// What the rules remember and what they found.
     #[serde(default)]
     pub(super) diagnosis: Option<Diagnosis>,
+    /// What the rules of other tools remember.
+    #[serde(default)]
+    pub(super) rule_sets: Vec<RuleSet>,
     /// What the rules know beside the readings.
     #[serde(default)]
     pub(super) facts: Facts,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
 use crate::{
     config::{ClippingMode, Config},
-    diagnosis::{Facts, Finding},
+    diagnosis::{Alarm, Facts, Finding},
     disk,
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
@@ -263,6 +263,14 @@ impl Recorder {
         let line = self.findings.write(&Line { step, finding });
         self.note(line);
         let text = self.events.text(format!("findings/{}", finding.rule), step, finding.to_string());
+        self.note(text);
+    }
+
+    /// What another tool would say of the run.
+    pub(super) fn alarm(&mut self, alarm: &Alarm) {
+        let line = self.findings.write(&serde_json::json!({ "step": alarm.step, "alarm": alarm }));
+        self.note(line);
+        let text = self.events.text(format!("alarms/{}/{}", alarm.set, alarm.rule), alarm.step, alarm.to_string());
         self.note(text);
     }
 

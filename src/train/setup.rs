@@ -12,9 +12,9 @@ use super::{
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
     clipping::{Clipping, ClippingScope},
-    config::{CheckpointConfig, Config, EmaConfig, Normalization, Precision, ScheduleName},
+    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, Normalization, Precision, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, RuleSet},
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
@@ -170,6 +170,7 @@ impl Prepared {
             buffers: Buffers::new(&network)?,
             tally,
             history: GradientHistory::default(),
+            rule_sets: rule_sets(&config.diagnosis),
             facts: facts.unwrap_or_default(),
             diagnosis: config.diagnosis.enabled.then(Diagnosis::default),
             messenger: Messenger::new(recorder.folder().path()),
@@ -225,6 +226,11 @@ fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result
     let head = network.model.head();
     let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
     Ok(Clipping::new(&config.clipping, &scope, gradients.loss.device())?)
+}
+
+fn rule_sets(config: &DiagnosisConfig) -> Vec<RuleSet> {
+    let asked = config.rule_sets.iter().filter(|_| config.enabled);
+    asked.map(|&name| RuleSet::new(name, &config.sagemaker)).collect()
 }
 
 fn plateau(config: &Config) -> Option<Plateau> {

@@ -13,7 +13,7 @@ use crate::{
     clipping::{ClipOutcome, Clipping},
     config::{Config, NonFinite, RuleName},
     data::{Batch, Epoch, Loader},
-    diagnosis::{Diagnosis, Facts},
+    diagnosis::{Diagnosis, Facts, RuleSet},
     disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
@@ -76,6 +76,8 @@ pub struct State {
     pub history: GradientHistory,
     /// What is wrong with the run; `None` where nobody asks.
     pub diagnosis: Option<Diagnosis>,
+    /// The rules of other tools that are asked too.
+    pub rule_sets: Vec<RuleSet>,
     /// What its rules know of the run beside the readings.
     pub facts: Facts,
     /// Commands and webhooks that are told of findings.
