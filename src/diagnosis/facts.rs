@@ -78,6 +78,12 @@ impl ParameterFacts {
     pub fn fan_in(&self) -> f64 {
         self.shape.iter().skip(1).product::<i64>() as f64
     }
+
+    /// Mean square of the elements times [`fan_in`](Self::fan_in): the factor on the mean square of what goes through, about 1
+    /// where a layer keeps it.
+    pub fn scale(&self) -> f64 {
+        (self.std.powi(2) + self.mean.powi(2)) * self.fan_in()
+    }
 }
 
 impl Facts {
@@ -90,6 +96,12 @@ impl Facts {
         }
         let shares = self.class_counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / images);
         -shares.map(|share| share * share.ln()).sum::<f64>()
+    }
+
+    /// Whether a parameter is the weight of a linear layer or a convolution; by its name where its shape is not known.
+    pub fn is_weight(&self, name: &str) -> bool {
+        let known = self.parameters.iter().find(|parameter| &*parameter.name == name);
+        known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_matrix)
     }
 
     /// The weights of all layers but the last.

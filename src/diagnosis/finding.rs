@@ -130,6 +130,15 @@ impl Finding {
         true
     }
 
+    /// Where it is, as part of a sentence; empty where it is of the whole model.
+    pub(crate) fn place(&self) -> String {
+        match &self.layers[..] {
+            [] => String::new(),
+            [one] => format!(" in {one}"),
+            [first, .., last] => format!(" in {first} to {last}"),
+        }
+    }
+
     /// Takes a finding in that follows from this one: it has been there since that was seen.
     pub(super) fn absorb(&mut self, earlier: &Self) {
         self.first_step = self.first_step.min(earlier.first_step);
@@ -152,12 +161,8 @@ impl Finding {
 impl fmt::Display for Finding {
     /// One line: what, where, since when, why, what to change.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layers = match &self.layers[..] {
-            [] => String::new(),
-            [one] => format!(" in {one}"),
-            [first, .., last] => format!(" in {first} to {last}"),
-        };
-        write!(f, "{} ({}) since step {}{layers}: {}", self.rule, self.severity, self.first_step, self.cause)?;
+        let place = self.place();
+        write!(f, "{} ({}) since step {}{place}: {}", self.rule, self.severity, self.first_step, self.cause)?;
         if let Some(remedy) = self.remedies.first() {
             write!(f, "; try {}: {}", remedy.change, remedy.why)?;
         }

@@ -88,8 +88,9 @@ impl Diagnosis {
 
     /// What is to be mended first: of the worst findings the one whose rule is nearest to a cause.
     pub fn root_cause(&self) -> Option<&Finding> {
-        let place = |rule: RuleName| Rules::default().in_order().iter().position(|known| known.name() == rule);
-        self.findings.iter().min_by_key(|finding| (std::cmp::Reverse(finding.severity), place(finding.rule)))
+        let order: Vec<RuleName> = Rules::default().in_order().iter().map(|rule| rule.name()).collect();
+        let place = |finding: &Finding| order.iter().position(|rule| *rule == finding.rule);
+        self.findings.iter().min_by_key(|finding| (std::cmp::Reverse(finding.severity), place(finding)))
     }
 }
 

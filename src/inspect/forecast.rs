@@ -82,7 +82,7 @@ impl<'a> Layer<'a> {
         Some(Self {
             weight,
             weight_mean: weight.mean * weight.fan_in() * covered,
-            weight_variance: scale(weight) * covered,
+            weight_variance: weight.scale() * covered,
             bias: parameter("bias").map_or([0.0; 2], |bias| [bias.mean, bias.std.powi(2)]),
             // The linear layers of a VGG have none.
             is_normalized: model.normalization != Normalization::None && !is_vgg,
@@ -99,11 +99,6 @@ impl<'a> Layer<'a> {
         let spread = self.weight_variance - self.weight.mean * self.weight_mean;
         Signal { mean: self.weight_mean * mean + self.bias[0], variance: spread * square / self.kept + self.bias[1] }
     }
-}
-
-/// Mean square of the weights times `fan_in`.
-pub(super) fn scale(weight: &ParameterFacts) -> f64 {
-    (weight.std.powi(2) + weight.mean.powi(2)) * weight.fan_in()
 }
 
 /// Share of the rows (and columns) of a kernel of three that meet an input and no padding; 1 for others, which leave out less.
@@ -144,7 +139,7 @@ fn chi(model: &ModelConfig, layers: &[Layer<'_>]) -> Option<f64> {
     let field = MeanField {
         activation: model.activation,
         // Of maps so large that padding does not count.
-        weight_variance: mean(|layer| (scale(layer.weight) / layer.kept).ln()).exp(),
+        weight_variance: mean(|layer| (layer.weight.scale() / layer.kept).ln()).exp(),
         bias_variance: mean(|layer| layer.bias[1]),
     };
     let normalized = normalized_chi(model.activation, model.normalization);

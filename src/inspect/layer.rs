@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::forecast::{Forecast, scale};
+use super::forecast::Forecast;
 use crate::{
     config::{Activation, Config, Normalization, named_enum},
     diagnosis::{ParameterFacts, Thresholds},
@@ -60,7 +60,7 @@ pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<
             seen: layer.clone(),
             factor,
             expected_factor: Some(*expected).filter(|factor| factor.is_finite()),
-            weight_scale: weight.map(scale),
+            weight_scale: weight.map(ParameterFacts::scale),
             verdict: bounds.verdict(config, layer, factor, weight),
         }
     };
@@ -99,18 +99,19 @@ impl Bounds {
     ) -> Verdict {
         let Self { thresholds, shrinks, grows } = self;
         let activation = config.model.activation;
-        let has_two_flat_sides = activation.saturation().iter().all(|side| side.is_finite());
         let is_finite = layer.rms.is_finite() && layer.gradient_rms.is_none_or(f64::is_finite);
         let is_off = activation == Activation::Relu && layer.nonpositive_fraction > thresholds.dead_relu;
         let is_without_norm = config.model.normalization == Normalization::None;
         let is_off_scale = |weight: &ParameterFacts| {
-            let scale = scale(weight);
+            let scale = weight.scale();
             weight.std == 0.0 || is_without_norm && scale.max(scale.recip()) > thresholds.poor_initialization
         };
         match factor.unwrap_or(1.0) {
             _ if !is_finite => Verdict::NotFinite,
             _ if is_off || layer.gradient_rms == Some(0.0) => Verdict::Dead,
-            _ if has_two_flat_sides && layer.saturated_fraction > thresholds.saturated => Verdict::Saturated,
+            _ if activation.is_flat_on_both_sides() && layer.saturated_fraction > thresholds.saturated => {
+                Verdict::Saturated
+            }
             _ if weight.is_some_and(is_off_scale) => Verdict::OffScale,
             factor if shrinks.is_some_and(|bound| factor < bound) => Verdict::Shrinks,
             factor if grows.is_some_and(|bound| factor > bound) => Verdict::Grows,

@@ -45,6 +45,12 @@ impl Activation {
         }
     }
 
+    /// Whether it is flat for inputs far from 0 of either sign. Functions that are flat on one side alone are meant to be there half
+    /// of the time.
+    pub fn is_flat_on_both_sides(self) -> bool {
+        self.saturation().iter().all(|side| side.is_finite())
+    }
+
     /// The factor on the standard deviation of the weights before this function that keeps the signal's size.
     ///
     /// Where `torch.nn.init.calculate_gain` knows the function this is torch's number. For the others it is

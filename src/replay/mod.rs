@@ -36,7 +36,7 @@ pub use sample::Sample;
 
 use crate::{
     config::Config,
-    diagnosis::{Evaluation, Facts, Subject},
+    diagnosis::{Evaluation, Facts},
     events::{EventFile, EventsError, Numbers, RecordError, proto::What},
 };
 use files::Source;
@@ -131,11 +131,6 @@ impl Replay {
         let patterns = known.with(patterns)?;
         let (roles, unknown) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self { folder: folder.to_owned(), sources, patterns, config, facts, notes, roles, unknown, damages: 0 })
-    }
-
-    /// What rules are told of the run.
-    pub fn subject(&self) -> Subject<'_> {
-        Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
     /// Hands out every step and evaluation.

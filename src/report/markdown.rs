@@ -6,7 +6,7 @@ use super::{
     Report,
     layer_table::rows,
     number::{number, number_or_dash, percent},
-    verdict::{phrase, place},
+    verdict::phrase,
 };
 use crate::diagnosis::Finding;
 
@@ -41,7 +41,7 @@ fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(
     let Finding { rule, severity, first_step, last_step, .. } = finding;
     writeln!(text, "\n### {index}. {} ({severity}, {})\n", plain(phrase(*rule)), code(rule.name()))?;
     writeln!(text, "{}.", plain(&finding.cause))?;
-    writeln!(text, "Seen{} from step {first_step} to step {last_step}.", plain(&place(finding)))?;
+    writeln!(text, "Seen{} from step {first_step} to step {last_step}.", plain(&finding.place()))?;
     if !finding.figures.is_empty() {
         writeln!(text, "\n| figure | seen | expected |\n|---|---:|---|")?;
     }

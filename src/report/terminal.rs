@@ -1,10 +1,6 @@
 //! The report of a run for a terminal.
 
-use super::{
-    Report,
-    number::count,
-    verdict::{phrase, place},
-};
+use super::{Report, number::count, verdict::phrase};
 
 /// Findings beside the first that are told.
 const OTHERS: usize = 3;
@@ -25,7 +21,7 @@ pub fn terminal(report: &Report) -> String {
     let told = if others.len() > OTHERS { OTHERS - 1 } else { others.len() };
     for (index, other) in others[..told].iter().enumerate() {
         let text =
-            format!("{} ({}){} since step {}", phrase(other.rule), other.severity, place(other), other.first_step);
+            format!("{} ({}){} since step {}", phrase(other.rule), other.severity, other.place(), other.first_step);
         lines.push(line(if index == 0 { "also" } else { "" }, &text));
     }
     if others.len() > told {

@@ -34,7 +34,7 @@ impl Verdict {
             _ => "Healthy, with something to know",
         };
         let (phrase, since) = (phrase(first.rule), first.first_step);
-        Self { severity, sentence: format!("{judgement}: {phrase}{}, since step {since}{more}.", place(first)) }
+        Self { severity, sentence: format!("{judgement}: {phrase}{}, since step {since}{more}.", first.place()) }
     }
 }
 
@@ -68,15 +68,6 @@ impl Report {
     pub(super) fn is_root_cause(&self, finding: &Finding) -> bool {
         let root = self.root_cause.and_then(|index| self.findings.get(index));
         root.is_some_and(|root| root.rule == finding.rule)
-    }
-}
-
-/// Where a finding is, as part of a sentence; empty where it is of the whole model.
-pub(super) fn place(finding: &Finding) -> String {
-    match &finding.layers[..] {
-        [] => String::new(),
-        [one] => format!(" in {one}"),
-        [first, .., last] => format!(" in {first} to {last}"),
     }
 }
 

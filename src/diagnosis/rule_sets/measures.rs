@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    diagnosis::{Evaluation, Facts, Observation, Subject},
+    diagnosis::{Evaluation, Observation, Subject},
     disk::nan_from_null,
     gradient::{Distribution, LayerStatistics, TensorStatistics},
 };
@@ -95,12 +95,6 @@ pub(super) fn mean_abs_output(layer: &LayerStatistics, is_never_negative: bool) 
     if is_never_negative { layer.mean } else { layer.mean.abs().max(MEAN_ABS_OF_NORMAL * layer.rms) }
 }
 
-/// Whether a parameter is the weight of a linear layer or a convolution; by its name where its shape is not known.
-pub(super) fn is_kernel(name: &str, facts: &Facts) -> bool {
-    let known = facts.parameters.iter().find(|parameter| &*parameter.name == name);
-    known.map_or_else(|| name.ends_with("weight"), crate::diagnosis::ParameterFacts::is_matrix)
-}
-
 /// Whether the training loss of an evaluation is NaN or infinite. It was looked at where accuracy was.
 pub(super) fn is_invalid(seen: &Evaluation) -> bool {
     seen.train_loss.is_infinite() || (seen.train_loss.is_nan() && !seen.train_accuracy.is_nan())
@@ -149,7 +143,7 @@ pub(super) struct LastReading {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Tensor {
     pub name: Arc<str>,
-    /// See [`is_kernel`].
+    /// See [`Facts::is_weight`](crate::diagnosis::Facts::is_weight).
     pub is_kernel: bool,
     pub elements: u64,
     /// NaN where an element is not finite.
@@ -180,7 +174,7 @@ impl LastReading {
     pub(super) fn take_in(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) {
         let tensor = |tensor: &TensorStatistics| Tensor {
             name: Arc::clone(&tensor.name),
-            is_kernel: is_kernel(&tensor.name, subject.facts),
+            is_kernel: subject.facts.is_weight(&tensor.name),
             elements: tensor.elements,
             norm: if tensor.is_finite() { tensor.norm } else { f64::NAN },
             mean_abs: mean_abs(tensor),
@@ -279,6 +273,6 @@ mod tests {
         // 50 steps of an epoch of 100, every 25: 25 and 50.
         assert_eq!(planned("run.max_steps = 50\nevaluate.every_steps = 25", 100), Some(2));
         assert_eq!(planned("run.max_steps = 50", 100), Some(1));
-        assert_eq!(planned_evaluations(&Subject { config: None, facts: &Facts::default() }), None);
+        assert_eq!(planned_evaluations(&Subject { config: None, facts: &crate::diagnosis::Facts::default() }), None);
     }
 }

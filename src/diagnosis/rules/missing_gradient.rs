@@ -37,15 +37,17 @@ impl Rule for MissingGradient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{diagnosis::fixture::Case, gradient::GradientStatistics};
+    use crate::{
+        diagnosis::fixture::{Case, gradients},
+        gradient::GradientStatistics,
+    };
 
     #[test]
     fn parameters_that_backward_did_not_reach_are_named() {
         let case = Case::new("");
         let judge = |missing: &[&str]| {
             let missing = missing.iter().map(|&name| name.into()).collect();
-            let gradients =
-                GradientStatistics { parameters: Vec::new(), total_norm: 1.0, missing, backward_order: Vec::new() };
+            let gradients = GradientStatistics { missing, ..gradients(&[]) };
             let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
             MissingGradient::default().judge(&seen, &case.known())
         };

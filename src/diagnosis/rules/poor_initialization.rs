@@ -105,9 +105,8 @@ fn off_scale(known: &Known<'_>) -> Option<Symptom> {
     if !known.has_no_normalization() {
         return None;
     }
-    let scale = |weight: &ParameterFacts| (weight.std.powi(2) + weight.mean.powi(2)) * weight.fan_in();
     let hidden: Vec<_> = known.facts.hidden_weights().collect();
-    let mean = (hidden.iter().map(|weight| scale(weight).ln()).sum::<f64>() / hidden.len() as f64).exp();
+    let mean = (hidden.iter().map(|weight| weight.scale().ln()).sum::<f64>() / hidden.len() as f64).exp();
     let off = mean.max(1.0 / mean);
     if !off.is_finite() || off <= known.thresholds.poor_initialization {
         return None;

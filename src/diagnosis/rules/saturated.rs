@@ -25,11 +25,10 @@ impl Rule for Saturated {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let activation = known.activation()?;
-        // Functions that are flat on one side alone are meant to be there half the time.
-        let [low, high] = activation.saturation();
-        if !(low.is_finite() && high.is_finite()) {
+        if !activation.is_flat_on_both_sides() {
             return None;
         }
+        let [low, high] = activation.saturation();
         let saturated = || seen.layers.iter().filter(|layer| layer.saturated_fraction > known.thresholds.saturated);
         let worst = saturated().max_by(|one, other| one.saturated_fraction.total_cmp(&other.saturated_fraction))?;
         let share = worst.saturated_fraction;

@@ -53,16 +53,11 @@ impl Rule for Vanishing {
     }
 }
 
-/// Activations whose derivative is below 1 nearly everywhere.
-fn squashes(activation: Activation) -> bool {
-    matches!(activation, Activation::Sigmoid | Activation::Tanh | Activation::Hardtanh)
-}
-
 fn why(known: &Known<'_>) -> String {
     let Some(model) = known.model() else { return String::new() };
     match model.activation {
         Activation::Sigmoid => "; the derivative of a sigmoid is at most 1/4".into(),
-        activation if squashes(activation) => format!("; {activation} is flat away from 0"),
+        activation if activation.is_flat_on_both_sides() => format!("; {activation} is flat away from 0"),
         activation => format!("; {} initialization is too small for {activation}", model.initialization.method),
     }
 }
@@ -70,7 +65,7 @@ fn why(known: &Known<'_>) -> String {
 fn remedies(known: &Known<'_>) -> Vec<Remedy> {
     let Some(model) = known.model() else { return Vec::new() };
     let mut remedies = Vec::new();
-    if squashes(model.activation) {
+    if model.activation.is_flat_on_both_sides() {
         remedies.push(Remedy::new("model.activation = \"relu\"", "its derivative is 1 wherever it is on"));
     }
     if model.initialization.method != InitializationMethod::KaimingNormal {

@@ -25,11 +25,7 @@ impl Rule for ZeroGradient {
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let gradients = seen.gradients?;
         // A bias before a normalization has no gradient, and needs none; whether it is one, its shape tells.
-        let shape_of = |name: &str| known.facts.parameters.iter().find(|parameter| &*parameter.name == name);
-        let is_weight = |grad: &&TensorStatistics| match shape_of(&grad.name) {
-            Some(parameter) => parameter.is_matrix(),
-            None => grad.name.ends_with("weight") || grad.name.ends_with("kernel"),
-        };
+        let is_weight = |grad: &&TensorStatistics| known.facts.is_weight(&grad.name);
         let is_zero = |grad: &&TensorStatistics| grad.norm == 0.0 && grad.elements > 0;
         let zero = || gradients.parameters.iter().filter(is_zero).filter(is_weight);
         let layers: Vec<_> = zero().map(|grad| grad.name.clone()).collect();

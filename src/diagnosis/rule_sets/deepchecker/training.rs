@@ -11,7 +11,7 @@ use crate::{
         Facts, Observation, Subject,
         rule_sets::{
             Sighting,
-            measures::{is_kernel, mean_abs, share_below},
+            measures::{mean_abs, share_below},
         },
     },
     gradient::TensorStatistics,
@@ -112,7 +112,7 @@ impl Training {
             return None;
         }
         let mut found = None;
-        for gradient in gradients.iter().filter(|gradient| is_kernel(&gradient.name, subject.facts)) {
+        for gradient in gradients.iter().filter(|gradient| subject.facts.is_weight(&gradient.name)) {
             let Some(weight) = seen.weights.iter().find(|weight| weight.name == gradient.name) else { continue };
             let ratio = optimizer.weight_decay * weight.norm / gradient.norm;
             let ratios = self.decays.entry(gradient.name.to_string()).or_default();
@@ -136,7 +136,7 @@ impl Training {
         let facts = subject.facts;
         let mut sightings = Vec::new();
         for gradient in seen.gradients.iter().flat_map(|gradients| &gradients.parameters) {
-            if is_kernel(&gradient.name, facts) && gradient.is_finite() {
+            if facts.is_weight(&gradient.name) && gradient.is_finite() {
                 sightings.extend(self.of_gradient(gradient));
             }
         }
@@ -180,7 +180,7 @@ impl Training {
             by_growth.map(|ratio| told("DivergingParameter", "mean |w| / the one before", ratio, GROWING))
         };
         let mut sightings = Vec::from_iter(diverging);
-        if let Some(distribution) = weight.distribution.as_ref().filter(|_| is_kernel(&weight.name, facts)) {
+        if let Some(distribution) = weight.distribution.as_ref().filter(|_| facts.is_weight(&weight.name)) {
             let negative = distribution.histogram.negative.iter().sum::<u64>() as f64 / weight.elements.max(1) as f64;
             let dead = share_below(distribution, weight.elements, DEAD);
             let negative = (negative > MOST).then(|| told("NegativeWeights", "share below 0", negative, MOST));
@@ -193,7 +193,7 @@ impl Training {
     /// Norms of updates and weights stand for the mean sizes that the tool takes: both ratios are the same where update
     /// and weight are distributed alike, and within a factor of 2 for what is common.
     fn of_updates(&mut self, facts: &Facts) -> Vec<Sighting> {
-        let means = std::mem::take(&mut self.updates).into_iter().filter(|(name, _)| is_kernel(name, facts));
+        let means = std::mem::take(&mut self.updates).into_iter().filter(|(name, _)| facts.is_weight(name));
         let judge = |(name, (sum, count)): (String, (f64, u64))| {
             let mean = sum / count as f64;
             let (rule, bound) = match mean {

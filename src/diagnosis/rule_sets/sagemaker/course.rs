@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sighting;
 use crate::{
     config::{Activation, SagemakerRule},
     diagnosis::{
@@ -9,10 +10,6 @@ use crate::{
         rule_sets::{Sighting, measures::spread},
     },
 };
-
-fn sighting(rule: &SagemakerRule, meaning: &'static str, seen: f64, bound: f64) -> Sighting {
-    Sighting::of_model(rule.rule.name(), meaning, seen, bound)
-}
 
 /// The first looks of `PoorWeightInitialization`.
 ///

@@ -83,20 +83,24 @@ impl Sagemaker {
     }
 }
 
+fn sighting(rule: &SagemakerRule, meaning: &'static str, seen: f64, bound: f64) -> Sighting {
+    Sighting::of_model(rule.rule.name(), meaning, seen, bound)
+}
+
 /// SageMaker counts the labels of 500 images or more; here all of them are known. Classes without images are not seen
 /// by it.
 fn class_imbalance(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold_imbalance")?;
     let counts = || subject.facts.class_counts.iter().filter(|count| **count > 0);
     let ratio = *counts().max()? as f64 / *counts().min()? as f64;
-    (ratio > bound).then(|| Sighting::of_model(rule.rule.name(), "largest class / smallest class", ratio, bound))
+    (ratio > bound).then(|| sighting(rule, "largest class / smallest class", ratio, bound))
 }
 
 /// SageMaker takes the mean over 500 images or more, here it is that of the first batch.
 fn check_input_images(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold_mean")?;
     let off = subject.facts.channels.iter().map(|channel| channel.mean.abs()).find(|mean| *mean > bound)?;
-    Some(Sighting::of_model(rule.rule.name(), "|mean| of a channel", off, bound))
+    Some(sighting(rule, "|mean| of a channel", off, bound))
 }
 
 #[cfg(test)]

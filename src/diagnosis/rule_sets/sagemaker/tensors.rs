@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sighting;
 use crate::{
     config::{Activation, SagemakerRule},
     diagnosis::{
@@ -23,10 +24,6 @@ fn gradients<'a>(seen: &Observation<'a>) -> &'a [TensorStatistics] {
 /// Gradients and weights.
 fn tensors<'a>(seen: &Observation<'a>) -> impl Iterator<Item = &'a TensorStatistics> {
     gradients(seen).iter().chain(seen.weights)
-}
-
-fn sighting(rule: &SagemakerRule, meaning: &'static str, seen: f64, bound: f64) -> Sighting {
-    Sighting::of_model(rule.rule.name(), meaning, seen, bound)
 }
 
 /// For the error of mean |g| see [`mean_abs`].
