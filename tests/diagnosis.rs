@@ -86,7 +86,10 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
     let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let said = "vanishing (critical) since step 0 in layers.0.linear to layers.9.linear: ";
-    assert!(outcome.stderr.contains(said) && outcome.stdout.contains(&format!("findings    {said}")), "{outcome:#?}");
+    assert!(outcome.stderr.contains(said), "{outcome:#?}");
+    let verdict = "the gradient vanishes on its way to the input in layers.0.linear to layers.9.linear, since step 0";
+    assert!(outcome.stdout.contains(verdict), "{outcome:#?}");
+    assert!(outcome.stdout.contains("\ntry         model.activation = \"relu\": "), "{outcome:#?}");
     let run = workplace.run_folder("run");
     let lines = lines(&run);
     assert_eq!(
@@ -120,7 +123,7 @@ fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
     // Who goes on knows of it.
     let outcome = workplace.call(&["resume", "logs/run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("findings    vanishing"), "{outcome:#?}");
+    assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("the gradient vanishes"), "{outcome:#?}");
     assert_eq!(lines(&workplace.run_folder("run")).len(), 1);
 }
 
@@ -153,4 +156,46 @@ fn the_files_of_a_run_tell_what_the_run_told() {
     let outcome = workplace.call(&["diagnose", "nowhere"]);
     assert_eq!(outcome.code, Some(12), "{outcome:#?}");
     assert!(outcome.stderr.contains("nowhere: ") && outcome.stderr.contains("want a run's folder"), "{outcome:#?}");
+}
+
+#[test]
+fn a_run_that_was_killed_and_resumed_has_the_findings_of_the_evaluations_before_and_after() {
+    let workplace = Workplace::new("");
+    write_images(&workplace.path().join("images"), 64);
+    let toml = "run = { max_epochs = 30, threads = 1 }\n\
+        data = { source = \"idx\", path = \"images\", batch_size = 32 }\n\
+        model = { name = \"mlp\", width = 64, depth = 3, initialization = \"kaiming_normal\" }\n\
+        optimizer = { learning_rate = 0.05, momentum = 0.9, weight_decay = 0.0 }\n\
+        checkpoint = { every_steps = 1, every_epochs = 0 }\n";
+    fs::write(workplace.path().join("small.toml"), toml).unwrap();
+    let whole = workplace.train("whole", &[]);
+    let told = |run: &Path| fs::read_to_string(run.join("findings.jsonl")).unwrap();
+    let of_evaluations = |line: &serde_json::Value| line["rule"] == "overfitting";
+    let first = lines(&whole).iter().find(|line| of_evaluations(line)).unwrap()["step"].as_u64().unwrap();
+    // Before the finding; at the step that the evaluation follows; and after it.
+    for kill in [first - 3, first, first + 1, first + 5] {
+        let name = format!("killed-{kill}");
+        let mut session = workplace.command(&["train", "small.toml", "--run-name", &name]);
+        let status = session.env("GRADWATCH_FAULT", format!("kill step {kill}")).output().unwrap().status;
+        assert_eq!(status.code(), None, "killed at step {kill}");
+        let run = workplace.run_folder(&name);
+        assert_eq!(workplace.call(&["resume", &format!("logs/{name}")]).code, Some(0));
+        assert_eq!(told(&run), told(&whole), "killed at step {kill}");
+    }
+}
+
+#[test]
+fn the_rules_of_other_tools_judge_the_files_where_they_are_asked() {
+    let workplace = Workplace::new(DEEP);
+    workplace.train("run", &["monitor.first_steps=5"]);
+    let outcome = workplace.call(&["diagnose", "logs/run", "--rule-set", "deepchecker", "--rule-set", "sagemaker"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(outcome.stdout.contains("\nothers      deepchecker/"), "{outcome:#?}");
+    assert!(outcome.stdout.contains(" of sagemaker: they need what is not measured here"), "{outcome:#?}");
+    let outcome = workplace.call(&["diagnose", "logs/run", "--rule-set", "deepchecker", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["alarms"][0]["set"], "deepchecker");
+    let outcome = workplace.call(&["diagnose", "logs/run", "--rule-set", "deepcheck"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(outcome.stderr.contains("possible values: sagemaker, autotrainer, deepdiagnosis, deepchecker"));
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use gradwatch::{
-    config::RuleName,
-    diagnosis::{Evaluation, Evidence, Figure, Finding, Observation, Remedy, Severity},
+    config::{RuleName, RuleSetName},
+    diagnosis::{Alarm, Evaluation, Evidence, Figure, Finding, Observation, Remedy, Severity},
     gradient::{
         DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, ProfileSource,
         TensorStatistics,
@@ -172,6 +172,15 @@ fn sample() -> Report {
         facts: vec![("time".into(), "3 min 12 s".into()), ("device".into(), "cpu".into())],
         findings: findings(),
         root_cause: Some(2),
+        alarms: vec![Alarm {
+            set: RuleSetName::Sagemaker,
+            rule: "VanishingGradient".into(),
+            step: 500,
+            place: Some("layers.0.linear.weight".into()),
+            seen: 3.1e-9,
+            bound: 1e-7,
+            meaning: "mean |g|".into(),
+        }],
         course,
         notes: vec!["699 steps were skipped because a gradient was not finite.".into()],
         not_judged: vec!["Starvation: a run of another program does not say how long it waits for images.".into()],

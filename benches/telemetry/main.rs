@@ -19,7 +19,7 @@ use gradwatch::libtorch::keep_freed_memory;
 
 use table::{Row, print_header, print_row, read_rows};
 use training::{SUBJECTS, Subject, Training};
-use variant::{PLAIN, VARIANTS};
+use variant::{FULL, PLAIN, VARIANTS};
 
 fn main() -> Result<(), Box<dyn Error>> {
     keep_freed_memory();
@@ -36,29 +36,38 @@ fn main() -> Result<(), Box<dyn Error>> {
     for subject in
         SUBJECTS.iter().filter(|subject| model.as_deref().is_none_or(|model| subject.name.starts_with(model)))
     {
-        rows_of(subject, turns)?.iter().for_each(print_row);
+        let (rows, judging) = rows_of(subject, turns)?;
+        rows.iter().for_each(print_row);
+        let [low, middle, high] = judging.map(|share| 100.0 * share);
+        println!("rules on {}: {middle:.3} % of a step watched in full ({low:.3} to {high:.3})", subject.name);
         peers.iter().filter(|row| row.model == subject.name).for_each(print_row);
     }
     Ok(())
 }
 
-fn rows_of(subject: &Subject, turns: u32) -> Result<Vec<Row>, Box<dyn Error>> {
+/// A row for each variant; and of a step watched in full the share that the rules take: least, median, most.
+fn rows_of(subject: &Subject, turns: u32) -> Result<(Vec<Row>, [f64; 3]), Box<dyn Error>> {
     let (mut training, mut twin) = (subject.start()?, subject.start()?);
     let steps = match setting("STEPS")? {
         Some(steps) => steps,
         None => steps_of_seconds(&mut training, &mut twin)?,
     };
     let mut secs = vec![Vec::new(); VARIANTS.len()];
-    let mut ratios = secs.clone();
+    let (mut ratios, mut judging) = (secs.clone(), Vec::new());
     for _ in 0..turns {
         for (index, variant) in VARIANTS.iter().enumerate() {
-            let [plain, watched] = training.pair_secs(&mut twin, variant, steps)?;
+            let [plain, watched, rules] = training.pair_secs(&mut twin, variant, steps)?;
+            if variant.name == FULL.name {
+                judging.push(rules / watched);
+            }
             secs[index].push(watched);
             ratios[index].push(watched / plain);
         }
     }
     let measured = VARIANTS.iter().zip(secs.iter_mut().zip(&mut ratios));
-    Ok(measured.map(|(variant, (secs, ratios))| row(subject.name, variant.name, secs, ratios)).collect())
+    let rows = measured.map(|(variant, (secs, ratios))| row(subject.name, variant.name, secs, ratios)).collect();
+    let middle = median(&mut judging);
+    Ok((rows, [judging[0], middle, judging[judging.len() - 1]]))
 }
 
 fn row(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Row {
@@ -86,7 +95,7 @@ fn steps_of_seconds(training: &mut Training, twin: &mut Training) -> Result<u32,
     // The fastest of three: a disturbed one would make all blocks too short.
     let mut fastest = f64::INFINITY;
     for _ in 0..3 {
-        let [plain, _] = training.pair_secs(twin, &PLAIN, 3)?;
+        let [plain, ..] = training.pair_secs(twin, &PLAIN, 3)?;
         fastest = fastest.min(plain);
     }
     Ok(((2.0 / fastest) as u32).next_multiple_of(10))

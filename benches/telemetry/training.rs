@@ -74,14 +74,16 @@ impl Training {
         })
     }
 
-    /// Wall times of a plain step of `self` and of a watched step of its twin, in seconds, taken in turns step by step: what
-    /// the machine does otherwise meets both. What a watch needs to start and to close is not in them.
-    pub fn pair_secs(&mut self, twin: &mut Self, variant: &Variant, steps: u32) -> Result<[f64; 2], Box<dyn Error>> {
+    /// Wall times of a plain step of `self`, of a watched step of its twin, and of what the rules took of that, in seconds,
+    /// taken in turns step by step: what the machine does otherwise meets both. What a watch needs to start and to close is
+    /// not in them.
+    pub fn pair_secs(&mut self, twin: &mut Self, variant: &Variant, steps: u32) -> Result<[f64; 3], Box<dyn Error>> {
         let mut plain = Watch::start(&PLAIN, &self.parameters)?;
         let mut watch = Watch::start(variant, &twin.parameters)?;
-        let mut secs = [0.0; 2];
+        let mut secs = [0.0; 3];
         self.step(&mut plain)?;
         twin.step(&mut watch)?;
+        let judging = watch.judging;
         for _ in 0..steps {
             let started = Instant::now();
             self.step(&mut plain)?;
@@ -90,6 +92,7 @@ impl Training {
             secs[0] += (between - started).as_secs_f64();
             secs[1] += between.elapsed().as_secs_f64();
         }
+        secs[2] = (watch.judging - judging).as_secs_f64();
         Ok(secs.map(|secs| secs / f64::from(steps)))
     }
 
@@ -104,7 +107,7 @@ impl Training {
         let measurement = watch.measure(due)?;
         let control = StepControl { measures_updates: due.weights, ..StepControl::default() };
         let update = self.optimizer.step(RATES, &control)?;
-        watch.finish(due, measurement, &update)?;
+        watch.finish(due, measurement, &update, &loss)?;
         Ok(clear_grads(&self.params)?)
     }
 }

@@ -14,13 +14,16 @@ pub struct Variant {
 /// A step that nobody watches, without even the norm that the trainer needs to skip a bad one.
 pub const PLAIN: Variant = Variant { name: "plain", has_hooks: false, monitor: None };
 
+/// What a run does where its config says nothing of it.
+pub const FULL: Variant = Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") };
+
 /// Plain against plain comes first: it is the noise of the rest. Blocks begin at step 1000, beyond the first steps that
 /// are looked at in everything.
 pub const VARIANTS: [Variant; 5] = [
     PLAIN,
     Variant { name: "hooks only", has_hooks: true, monitor: None },
     Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") },
-    Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") },
+    FULL,
     Variant { name: "full, everything written at every step", has_hooks: true, monitor: Some(EVERYTHING) },
 ];
 

@@ -1,14 +1,20 @@
 //! All that a watched training does beside training, made of the library's public parts.
 
-use std::{collections::HashMap, error::Error};
+use std::{
+    collections::HashMap,
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use gradwatch::config::MonitorConfig;
+use gradwatch::diagnosis::{Diagnosis, Facts, Observation, Subject};
 use gradwatch::events::{
     SummaryWriter, write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
     write_updates, write_weights,
 };
 use gradwatch::gradient::{
-    DepthProfile, Due, GradientError, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, ParameterUpdate,
+    DepthProfile, Due, GradientError, GradientMeasurement, GradientMonitor, GradientStatistics, LayerStatistics,
+    LayerTaps, Measurement, ParameterUpdate, TensorStatistics,
 };
 use gradwatch::libtorch::{Detail, HostBlock};
 use gradwatch::optim::UpdateOutcome;
@@ -24,6 +30,9 @@ pub struct Watch {
     config: Option<MonitorConfig>,
     writer: SummaryWriter,
     step: u64,
+    diagnosis: Diagnosis,
+    /// What the rules took.
+    pub judging: Duration,
     _logdir: TempDir,
 }
 
@@ -37,6 +46,8 @@ impl Watch {
             config: variant.monitor()?,
             writer: SummaryWriter::create(logdir.path())?,
             step: 1000,
+            diagnosis: Diagnosis::default(),
+            judging: Duration::ZERO,
             _logdir: logdir,
         })
     }
@@ -61,6 +72,7 @@ impl Watch {
         due: Due,
         measurement: Option<GradientMeasurement>,
         update: &UpdateOutcome,
+        loss: &Tensor,
     ) -> Result<(), Box<dyn Error>> {
         let step = self.step;
         self.step += 1;
@@ -71,6 +83,7 @@ impl Watch {
         let weights = monitor.parameters().map(|(name, weight)| (name.clone(), weight.shallow_clone()));
         let weights = if due.weights { Some(Measurement::of(weights, Detail::Distribution)?) } else { None };
         let weights = weights.map(|weights| weights.add_to(&mut block)).transpose()?;
+        let loss = block.add(loss)?;
         let squares = update.squares.iter().map(|squares| block.add(squares)).collect::<Result<Vec<_>, _>>()?;
         let values = block.read()?;
         let (writer, gradients) = (&self.writer, gradients.take(&values));
@@ -90,8 +103,8 @@ impl Watch {
         if due.layers {
             write_timeline(writer, step, &monitor.timeline())?;
         }
-        if let Some(weights) = weights {
-            let (weights, _) = weights.take(&values);
+        let (mut updates, weights) = (Vec::new(), weights.map(|weights| weights.take(&values).0).unwrap_or_default());
+        if due.weights {
             write_weights(writer, step, &weights)?;
             let moves: HashMap<usize, f64> = update
                 .params
@@ -100,16 +113,44 @@ impl Watch {
                 .zip(squares.iter().flat_map(|part| values[part].iter().copied()))
                 .collect();
             let moved = weights.iter().zip(monitor.parameters());
-            let updates: Vec<ParameterUpdate> = moved
-                .filter_map(|(weight, (_, param))| {
-                    Some(ParameterUpdate::new(weight, *moves.get(&(param.data_ptr() as usize))?))
-                })
-                .collect();
+            updates.extend(moved.filter_map(|(weight, (_, param))| {
+                Some(ParameterUpdate::new(weight, *moves.get(&(param.data_ptr() as usize))?))
+            }));
             write_updates(writer, step, &updates)?;
             if due.histograms {
                 write_histograms(writer, "param", step, &weights)?;
             }
         }
+        self.judge(step, values[&loss][0], &gradients, &weights, &updates, &layers);
         Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        step: u64,
+        loss: f64,
+        gradients: &GradientStatistics,
+        weights: &[TensorStatistics],
+        updates: &[ParameterUpdate],
+        layers: &[LayerStatistics],
+    ) {
+        let started = Instant::now();
+        let depth_profile = (!layers.is_empty()).then(|| DepthProfile::of_layers(layers));
+        let (total_norm, gradients) = (gradients.total_norm, Some(gradients));
+        let seen = Observation {
+            step,
+            loss,
+            learning_rate: 1e-4,
+            total_norm,
+            gradients,
+            weights,
+            updates,
+            layers,
+            depth_profile,
+            ..Observation::default()
+        };
+        let facts = Facts { classes: 10, ..Facts::default() };
+        self.diagnosis.judge(&seen, &Subject { config: None, facts: &facts });
+        self.judging += started.elapsed();
     }
 }

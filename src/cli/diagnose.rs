@@ -16,7 +16,7 @@ pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
     let mut worst = None;
     for (index, folder) in folders.iter().enumerate() {
         // What is wrong with one run does not keep the others from being looked at, unless it is the only one.
-        let report = match of_files(folder, &arguments.tags) {
+        let report = match of_files(folder, &arguments.tags, &arguments.rule_sets) {
             Ok(report) => report,
             Err(error) if folders.len() > 1 => {
                 eprintln!("{error:#}");

@@ -18,9 +18,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use exit::Code;
-use gradwatch::config::{Config, Severity};
+use gradwatch::config::{Config, RuleSetName, Severity};
 
 /// Trains vision models on libtorch and watches the gradient of every parameter while it does.
 #[derive(Debug, Parser)]
@@ -154,6 +157,9 @@ struct DiagnoseArguments {
     /// times.
     #[arg(long = "tag", value_name = "ROLE=PATTERN")]
     tags: Vec<String>,
+    /// Ask the rules of another tool too: sagemaker, autotrainer, deepdiagnosis or deepchecker. Can be given several times.
+    #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set())]
+    rule_sets: Vec<RuleSetName>,
     /// What to print.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: ReportFormat,
@@ -163,6 +169,11 @@ struct DiagnoseArguments {
     /// Exit with code 11 where a finding is so bad.
     #[arg(long, value_name = "SEVERITY")]
     fail_at: Option<FailAt>,
+}
+
+fn rule_set() -> impl TypedValueParser<Value = RuleSetName> {
+    let names = RuleSetName::ALL.iter().map(|set| set.name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse().map_err(|()| format!("{name} is no rule set")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

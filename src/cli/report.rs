@@ -4,57 +4,82 @@ use std::path::Path;
 
 use anyhow::Result;
 use gradwatch::{
-    diagnosis::{Diagnosis, Finding, Subject},
+    config::{Config, RuleSetName},
+    diagnosis::{Alarm, Diagnosis, Evaluation, Observation, RuleSet, Subject},
     disk,
     replay::{Moment, Replay, Role},
     report::{self, Course, Report},
 };
 
-/// What the files of a run say, judged.
-pub fn of_files(folder: &Path, tags: &[String]) -> Result<Report> {
-    gather(folder, tags, None)
+/// What the files of a run say, judged; by the rules of other tools too.
+pub fn of_files(folder: &Path, tags: &[String], tools: &[RuleSetName]) -> Result<Report> {
+    gather(folder, tags, tools, None)
+}
+
+/// Who judges what is replayed.
+struct Judges {
+    diagnosis: Diagnosis,
+    rule_sets: Vec<RuleSet>,
+    alarms: Vec<Alarm>,
+}
+
+impl Judges {
+    fn new(tools: &[RuleSetName], config: Option<&Config>) -> Self {
+        let changes = config.map_or(&[][..], |config| &config.diagnosis.sagemaker);
+        let rule_sets = tools.iter().map(|tool| RuleSet::new(*tool, changes)).collect();
+        Self { diagnosis: Diagnosis::default(), rule_sets, alarms: Vec::new() }
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) {
+        self.diagnosis.judge(seen, subject);
+        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge(seen, subject)));
+    }
+
+    fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) {
+        self.diagnosis.judge_evaluation(seen, subject);
+        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge_evaluation(seen, subject)));
+    }
 }
 
 /// What the files of a run say, with the findings that are `known`; judged where none are.
-fn gather(folder: &Path, tags: &[String], known: Option<&Diagnosis>) -> Result<Report> {
+fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&Diagnosis>) -> Result<Report> {
     let mut replay = Replay::open(folder, tags)?;
-    let (mut diagnosis, mut course, mut steps) = (Diagnosis::default(), Course::default(), 0);
-    let is_judged = known.is_none();
     let (config, facts) = (replay.config.clone(), replay.facts.clone());
     let subject = Subject { config: config.as_ref(), facts: &facts };
+    let judges = || known.is_none().then(|| Judges::new(tools, subject.config));
+    let (mut judged, mut course, mut steps) = (judges(), Course::default(), 0);
     replay.play(|moment| match moment {
-        Moment::Restart => (diagnosis, course, steps) = (Diagnosis::default(), Course::default(), 0),
+        Moment::Restart => (judged, course, steps) = (judges(), Course::default(), 0),
         Moment::Step(sample) => {
             let seen = sample.observe();
-            if is_judged {
-                diagnosis.judge(&seen, &subject);
-            }
+            judged.iter_mut().for_each(|judges| judges.judge(&seen, &subject));
             course.add(&seen);
             steps = sample.step + 1;
         }
         Moment::Evaluation(evaluation) => {
-            if is_judged {
-                diagnosis.judge_evaluation(&evaluation, &subject);
-            }
+            judged.iter_mut().for_each(|judges| judges.judge_evaluation(&evaluation, &subject));
             course.add_evaluation(&evaluation);
         }
     })?;
-    let (findings, root_cause) = findings_of(known.unwrap_or(&diagnosis));
     let model = config.as_ref().map(|config| format!("{} on {}", config.model.name, config.data.source));
     let name =
         folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
-    Ok(Report {
-        title: model.unwrap_or_else(|| name.clone()),
+    let report = Report {
+        title: model.unwrap_or(name),
         run: folder.display().to_string(),
         config: config.map(|config| config.to_toml()),
-        findings,
-        root_cause,
         course,
-        // The run itself has seen more than it wrote.
-        not_judged: if is_judged { not_judged(&replay) } else { Vec::new() },
-        notes: replay.notes,
         steps,
         ..Report::default()
+    };
+    Ok(match (known, judged) {
+        // The run itself has seen more than it wrote.
+        (Some(diagnosis), _) => Report { notes: replay.notes, ..report }.with_findings(diagnosis),
+        (None, None) => report,
+        (None, Some(Judges { diagnosis, rule_sets, alarms })) => {
+            let not_judged = not_judged(&replay).into_iter().chain(rule_sets.iter().map(not_judged_by)).collect();
+            Report { alarms, not_judged, notes: replay.notes, ..report }.with_findings(&diagnosis)
+        }
     })
 }
 
@@ -63,7 +88,7 @@ fn gather(folder: &Path, tags: &[String], known: Option<&Diagnosis>) -> Result<R
 pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     let path = folder.join("report.html");
     let write = || -> Result<()> {
-        let report = gather(folder, &[], Some(diagnosis))?;
+        let report = gather(folder, &[], &[], Some(diagnosis))?;
         Ok(disk::replace(&path, report::html(&report).as_bytes())?)
     };
     match write() {
@@ -72,12 +97,10 @@ pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     }
 }
 
-fn findings_of(diagnosis: &Diagnosis) -> (Vec<Finding>, Option<usize>) {
-    let findings = diagnosis.findings();
-    // By the rule, of which there is one finding: figures that are NaN equal nothing.
-    let is_it = |root: &Finding| findings.iter().position(|finding| finding.rule == root.rule);
-    let root_cause = diagnosis.root_cause().and_then(is_it);
-    (findings.to_vec(), root_cause)
+/// The rules of another tool that need what is not measured here.
+fn not_judged_by(rules: &RuleSet) -> String {
+    let names: Vec<&str> = rules.not_judged().into_iter().map(|(rule, _)| rule).collect();
+    format!("{} of {}: they need what is not measured here", names.join(", "), rules.name())
 }
 
 /// What rules would have needed and the files do not have.
@@ -118,23 +141,4 @@ fn not_judged(replay: &Replay) -> Vec<String> {
         .filter(|(has, ..)| !has)
         .map(|(_, rules, what)| format!("{rules}: the files do not have {what}"))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use gradwatch::diagnosis::{Facts, Observation};
-
-    use super::*;
-
-    #[test]
-    fn a_root_cause_with_a_figure_that_is_nan_is_still_the_root_cause() {
-        let (facts, mut diagnosis) = (Facts { classes: 10, ..Facts::default() }, Diagnosis::default());
-        let subject = Subject { config: None, facts: &facts };
-        for (step, loss) in [(0, 2.3), (1, f64::NAN), (2, f64::NAN)] {
-            diagnosis.judge(&Observation { step, loss, total_norm: 1.0, ..Observation::default() }, &subject);
-        }
-        let (findings, root_cause) = findings_of(&diagnosis);
-        assert!(findings[0].figures.iter().any(|figure| figure.seen.is_nan()));
-        assert_eq!(root_cause, Some(0));
-    }
 }

@@ -8,6 +8,7 @@ use gradwatch::{
     config::Config,
     events::{EventsError, RunFolder},
     libtorch::keep_freed_memory,
+    report::{Report, terminal},
     train::{Ending, Prepared, Resume, State, StopSignal, Summary, prepare, train},
 };
 use indicatif::MultiProgress;
@@ -91,11 +92,13 @@ impl Session {
         let summary = Summary::of(&state, ending);
         let (folder, diagnosis) = (state.recorder.folder().path().to_owned(), state.diagnosis.clone());
         let code = code_of(state, ending);
-        // Once the files are whole.
+        print(&format!("{summary}\n"))?;
         if let Some(diagnosis) = diagnosis {
+            let told = Report { steps: summary.steps, ..Report::default() }.with_findings(&diagnosis);
+            print(&format!("{}\n", terminal(&told)))?;
+            // Once the files are whole.
             report::write(&folder, &diagnosis);
         }
-        print(&format!("{summary}\n"))?;
         Ok(code)
     }
 }

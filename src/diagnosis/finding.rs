@@ -8,6 +8,11 @@ use super::{RuleName, rules::Known};
 pub use crate::config::Severity;
 use crate::disk::nan_from_null;
 
+/// By how much of its size a step of healthy training moves a weight.
+const HEALTHY_RATIO: f64 = 1e-3;
+/// Most that is asked of a learning rate at once.
+const MOST_CHANGE: f64 = 1e4;
+
 /// A number against what it should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
@@ -36,8 +41,25 @@ impl Remedy {
 
     /// A tenth of the learning rate, where that is known.
     pub(super) fn lower_learning_rate(known: &Known<'_>, why: &str) -> Option<Self> {
-        let learning_rate = known.config?.optimizer.learning_rate;
-        Some(Self::new(format!("optimizer.learning_rate = {}", learning_rate / 10.0), why))
+        Some(Self::learning_rate(known.config?.optimizer.learning_rate / 10.0, why))
+    }
+
+    /// The learning rate at which a step that moves the weights by `ratio` of their size moves them by a thousandth, where the
+    /// present one is known. The change is at least tenfold, so that it shows.
+    pub(super) fn fitting_learning_rate(known: &Known<'_>, ratio: f64) -> Option<Self> {
+        let now = known.config?.optimizer.learning_rate;
+        let factor = match HEALTHY_RATIO / ratio {
+            factor if factor > 1.0 => factor.clamp(10.0, MOST_CHANGE),
+            factor => factor.clamp(1.0 / MOST_CHANGE, 0.1),
+        };
+        (now > 0.0 && factor.is_finite())
+            .then(|| Self::learning_rate(now * factor, "steps of about a thousandth of the weights"))
+    }
+
+    /// With one digit: nobody knows the second.
+    fn learning_rate(value: f64, why: &str) -> Self {
+        let rounded = format!("{value:.0e}").parse().unwrap_or(value);
+        Self::new(format!("optimizer.learning_rate = {rounded}"), why)
     }
 }
 

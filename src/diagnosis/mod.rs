@@ -18,6 +18,7 @@
 mod course;
 mod facts;
 mod finding;
+mod number;
 mod observation;
 mod rule_sets;
 mod rules;

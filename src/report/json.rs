@@ -9,7 +9,7 @@ use super::{
     profiles::Profile,
     series::Bucket,
 };
-use crate::diagnosis::Finding;
+use crate::diagnosis::{Alarm, Finding};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -19,6 +19,7 @@ struct Document<'a> {
     verdict: Verdict,
     findings: &'a [Finding],
     root_cause: Option<usize>,
+    alarms: &'a [Alarm],
     not_judged: &'a [String],
     notes: &'a [String],
     facts: &'a [(String, String)],
@@ -41,14 +42,15 @@ struct Curves<'a> {
 
 /// The report as one JSON object. A number that is not finite is null.
 pub fn json(report: &Report) -> String {
-    let Report { title, run, config, facts, findings, course, notes, not_judged, steps, .. } = report;
+    let Report { title, run, config, facts, findings, root_cause, alarms, course, notes, not_judged, steps } = report;
     let document = Document {
         title,
         run,
         steps: *steps,
         verdict: report.verdict(),
         findings,
-        root_cause: report.root_cause,
+        root_cause: *root_cause,
+        alarms,
         not_judged,
         notes,
         facts,

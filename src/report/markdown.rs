@@ -28,7 +28,10 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
     for (index, finding) in findings.iter().enumerate() {
         write_finding(text, index + 1, finding)?;
     }
-    for (title, items) in [("Could not be judged", &report.not_judged), ("Notes", &report.notes)] {
+    let alarms = report.alarm_lines();
+    let lists =
+        [("What other tools say", &alarms), ("Could not be judged", &report.not_judged), ("Notes", &report.notes)];
+    for (title, items) in lists {
         if !items.is_empty() {
             writeln!(text, "\n## {title}\n")?;
         }

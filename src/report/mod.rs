@@ -43,7 +43,7 @@ pub use page::html;
 pub use terminal::terminal;
 pub use verdict::Verdict;
 
-use crate::diagnosis::Finding;
+use crate::diagnosis::{Alarm, Diagnosis, Finding};
 
 /// What is to be told of a run.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +60,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Which finding is to be mended first.
     pub root_cause: Option<usize>,
+    /// What rules of other tools say of it.
+    pub alarms: Vec<Alarm>,
     /// What it did.
     pub course: Course,
     /// What else is worth knowing.
@@ -68,6 +70,22 @@ pub struct Report {
     pub not_judged: Vec<String>,
     /// Steps that were taken.
     pub steps: u64,
+}
+
+impl Report {
+    /// With the findings of a diagnosis, and its root cause marked.
+    pub fn with_findings(self, diagnosis: &Diagnosis) -> Self {
+        let findings = diagnosis.findings().to_vec();
+        // By the rule, of which there is one finding: figures that are NaN equal nothing.
+        let is_it = |root: &Finding| findings.iter().position(|finding| finding.rule == root.rule);
+        let root_cause = diagnosis.root_cause().and_then(is_it);
+        Self { findings, root_cause, ..self }
+    }
+
+    /// What rules of other tools say of it, a line each.
+    fn alarm_lines(&self) -> Vec<String> {
+        self.alarms.iter().map(Alarm::to_string).collect()
+    }
 }
 
 /// The index of an entry, which is nearly always at `next`.
@@ -80,3 +98,21 @@ fn index_of<T>(entries: &[T], next: usize, is_it: impl Fn(&T) -> bool) -> Option
 
 #[cfg(test)]
 mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::{Facts, Observation, Subject};
+
+    #[test]
+    fn a_root_cause_with_a_figure_that_is_nan_is_still_the_root_cause() {
+        let (facts, mut diagnosis) = (Facts { classes: 10, ..Facts::default() }, Diagnosis::default());
+        let subject = Subject { config: None, facts: &facts };
+        for (step, loss) in [(0, 2.3), (1, f64::NAN), (2, f64::NAN)] {
+            diagnosis.judge(&Observation { step, loss, total_norm: 1.0, ..Observation::default() }, &subject);
+        }
+        let report = Report::default().with_findings(&diagnosis);
+        assert!(report.findings[0].figures.iter().any(|figure| figure.seen.is_nan()));
+        assert_eq!(report.root_cause, Some(0));
+    }
+}

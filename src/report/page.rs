@@ -40,6 +40,7 @@ pub fn html(report: &Report) -> String {
                     (curves(report))
                     (layers(report))
                     (table(&rows))
+                    (list("alarms", "What other tools say", &report.alarm_lines()))
                     (list("not-judged", "Could not be judged", &report.not_judged))
                     (list("notes", "Notes", &report.notes))
                     @if let Some(config) = &report.config {

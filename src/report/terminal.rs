@@ -7,7 +7,7 @@ const OTHERS: usize = 3;
 /// Remedies that are told.
 const REMEDIES: usize = 3;
 
-/// The report in at most ten lines, without a newline at its end.
+/// The report in at most ten lines, and one for each alarm of other tools, without a newline at its end.
 pub fn terminal(report: &Report) -> String {
     let mut lines = vec![line("verdict", &report.verdict().sentence)];
     let findings = report.ranked();
@@ -32,6 +32,9 @@ pub fn terminal(report: &Report) -> String {
     }
     if !report.notes.is_empty() {
         lines.push(line("notes", &report.notes.join("; ")));
+    }
+    for (index, alarm) in report.alarm_lines().iter().enumerate() {
+        lines.push(line(if index == 0 { "others" } else { "" }, alarm));
     }
     lines.join("\n")
 }

@@ -5,10 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::{Ending, Metrics, State};
-use crate::{
-    diagnosis::Finding,
-    gradient::{GradientHistory, ParameterHistory},
-};
+use crate::gradient::{GradientHistory, ParameterHistory};
 
 /// A finished run in a few lines.
 #[derive(Debug, Clone)]
@@ -31,8 +28,6 @@ pub struct Summary {
     pub metric: &'static str,
     /// What the gradients did.
     pub history: GradientHistory,
-    /// What is wrong with it.
-    pub findings: Vec<Finding>,
     /// Parameters with a hook; 0 where monitoring is off.
     pub hooks: usize,
     /// Steps skipped because a gradient was not finite.
@@ -56,7 +51,6 @@ impl Summary {
             best: state.early_stopping.best().map(|best| (best.value, best.step)),
             metric: state.config.evaluate.metric.name(),
             history: state.history.clone(),
-            findings: state.diagnosis.as_ref().map(|diagnosis| diagnosis.findings().to_vec()).unwrap_or_default(),
             hooks: state.gradients.monitor().map_or(0, |monitor| monitor.parameters().count()),
             skipped_steps: state.skipped_steps,
             folder: state.recorder.folder().path().to_owned(),
@@ -107,9 +101,6 @@ impl fmt::Display for Summary {
             None => {}
         }
         self.write_gradients(f)?;
-        for (index, finding) in self.findings.iter().enumerate() {
-            writeln!(f, "{:12}{finding}", if index == 0 { "findings" } else { "" })?;
-        }
         writeln!(f, "run         {}", self.folder.display())?;
         if self.is_saved {
             writeln!(f, "go on       gradwatch resume {}{}", self.folder.display(), self.more())?;

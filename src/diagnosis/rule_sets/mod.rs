@@ -26,7 +26,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Observation, Subject};
+use super::{Evaluation, Observation, Subject, number::short};
 use crate::{
     config::{RuleSetName, SagemakerRule},
     disk::nan_from_null,
@@ -61,16 +61,6 @@ impl fmt::Display for Alarm {
         }
         write!(f, ": {} is {}, bound {}", self.meaning, short(self.seen), short(self.bound))
     }
-}
-
-/// A number with the digits that matter.
-fn short(number: f64) -> String {
-    if number == 0.0 || (1e-3..1e5).contains(&number.abs()) {
-        let text = format!("{number:.4}");
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
-    }
-    // "1.0e-7" is 1e-7; NaN and infinities have no exponent.
-    format!("{number:.1e}").replace(".0e", "e")
 }
 
 /// What one rule sees: an [`Alarm`] without its set and step.
@@ -205,11 +195,6 @@ mod tests {
         assert_eq!(alarm.to_string(), "sagemaker/VanishingGradient at step 500: mean |g| is NaN, bound 1000");
         let back: Alarm = serde_json::from_str(&serde_json::to_string(&alarm).unwrap()).unwrap();
         assert_eq!(back.to_string(), alarm.to_string());
-    }
-
-    #[test]
-    fn numbers_have_the_digits_that_matter() {
-        assert_eq!([0.0, 0.2, 70.0, 1e6, 2.5e-9].map(short), ["0", "0.2", "70", "1e6", "2.5e-9"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule, depth_ends::DepthEnds};
 use crate::{
     config::{ClippingMode, Normalization, RuleName},
-    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median, number::two_digits},
 };
 
 /// First layer's gradient over the last layer's.
@@ -83,12 +83,13 @@ impl Exploding {
             count if count < IN_A_ROW => Severity::Warning,
             _ => Severity::Critical,
         };
+        let (seen_norm, usual_norm) = (two_digits(norm), two_digits(usual));
         let figures = vec![
-            Figure { name: "total gradient norm".into(), seen: norm, expected: format!("about {usual:.2e}") },
+            Figure { name: "total gradient norm".into(), seen: norm, expected: format!("about {usual_norm}") },
             Figure { name: "robust z-score".into(), seen: (log - median) / deviation, expected: "below 8".into() },
         ];
         let cause = format!(
-            "the gradient is {:.0} times as large as usual ({norm:.2e} against {usual:.2e}), {in_a_row} reading(s) in a row",
+            "the gradient is {:.0} times as large as usual ({seen_norm} against {usual_norm}), {in_a_row} reading(s) in a row",
             norm / usual
         );
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(known) })
@@ -117,7 +118,8 @@ fn over_depth(seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
     let DepthEnds { ratio, per_layer, count, layers } = ends;
     let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };
     let cause = format!(
-        "on its way back through {count} layers the gradient grows to {ratio:.1e} times what it was, by {per_layer:.2} a layer"
+        "on its way back through {count} layers the gradient grows to {} times what it was, by {per_layer:.2} a layer",
+        two_digits(ratio)
     );
     Some(Symptom { severity, layers, figures, cause, remedies: remedies(known) })
 }

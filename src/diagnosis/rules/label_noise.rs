@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule, depth_ends::DepthEnds, loss_plateau, update_ratio::median_of_weights};
 use crate::{
     config::RuleName,
-    diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
+    diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom, number::two_digits},
 };
 
 /// Validation accuracy over that of a guess, up to which nothing was learned that holds.
@@ -58,7 +58,8 @@ impl Rule for LabelNoise {
         ];
         let cause = format!(
             "the loss has stayed at {level:.3}, what a guess costs, although the gradient reaches every layer and a step moves the \
-             weights by {ratio:.1e}: the labels do not go with the images"
+             weights by {}: the labels do not go with the images",
+            two_digits(ratio)
         );
         Some(symptom(figures, cause))
     }

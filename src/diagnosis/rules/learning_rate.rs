@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule, update_ratio::median_of_weights};
 use crate::{
     config::RuleName,
-    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, number::two_digits},
 };
 
 /// Median update ratio of the weights.
@@ -71,7 +71,7 @@ impl LearningRate {
         if !(is_replaced || has_overshot) {
             return None;
         }
-        let moved = format!("a step moves the weights by {ratio:.1e} of their size");
+        let moved = format!("a step moves the weights by {} of their size", two_digits(ratio));
         let cause = match (is_replaced, self.ratio) {
             (true, _) => format!("{moved}, and little is left of what was drawn: the learning rate is too high"),
             (false, ratio) => format!(
@@ -86,8 +86,9 @@ impl LearningRate {
             Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
             Figure { name: "loss".into(), seen: seen.loss, expected: format!("below the first, {:.2}", course.first) },
         ];
-        let mut remedies: Vec<_> =
-            Remedy::lower_learning_rate(known, "steps that do not overshoot").into_iter().collect();
+        let fitting = Remedy::fitting_learning_rate(known, ratio);
+        let lower = || Remedy::lower_learning_rate(known, "steps that do not overshoot");
+        let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
         remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
         remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
         Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
@@ -108,15 +109,12 @@ impl LearningRate {
             expected: "0.0001 or more, about 0.001".into(),
         }];
         let cause = format!(
-            "a step moves the weights by {ratio:.1e} of their size: it takes {:.0e} of them to get anywhere; the learning rate is \
+            "a step moves the weights by {} of their size: it takes {:.0e} of them to get anywhere; the learning rate is \
              too low",
+            two_digits(ratio),
             1.0 / ratio
         );
-        let remedies = known.config.map(|config| {
-            let higher = config.optimizer.learning_rate * (1e-3 / ratio).clamp(10.0, 1e4);
-            Remedy::new(format!("optimizer.learning_rate = {higher:.1e}"), "steps of about a thousandth of the weights")
-        });
-        let remedies = remedies.into_iter().collect();
+        let remedies = Remedy::fitting_learning_rate(known, ratio).into_iter().collect();
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule};
 use crate::{
     config::RuleName,
-    diagnosis::{Figure, Observation, ParameterFacts, Remedy, Severity, Symptom},
+    diagnosis::{Figure, Observation, ParameterFacts, Remedy, Severity, Symptom, number::two_digits},
 };
 
 /// Variance times fan_in against 1, either way: the geometric mean over the hidden layers.
@@ -119,8 +119,9 @@ fn off_scale(known: &Known<'_>) -> Option<Symptom> {
     }];
     let (word, what) = if mean > 1.0 { ("grows", "large") } else { ("shrinks", "small") };
     let cause = format!(
-        "the variance of the weights times their fan_in is {mean:.1e} instead of about 1: the weights are too {what}, and the \
+        "the variance of the weights times their fan_in is {} instead of about 1: the weights are too {what}, and the \
          signal {word} {:.1}-fold at each layer",
+        two_digits(mean),
         off.sqrt()
     );
     let layers = hidden.iter().map(|weight| weight.name.clone()).collect();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule};
 use crate::{
     config::RuleName,
-    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median, number::two_digits},
     gradient::ParameterUpdate,
 };
 
@@ -36,13 +36,10 @@ impl Rule for UpdateRatio {
         let severity = if median > CRITICAL { Severity::Critical } else { Severity::Warning };
         let name = "median update ratio of the weights".into();
         let figures = vec![Figure { name, seen: median, expected: "0.1 or less, about 0.001".into() }];
-        let cause = format!("a step moves the weights by {median:.1e} of their size: the learning rate is too high");
-        let mut remedies = vec![Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large")];
-        if let Some(config) = known.config {
-            let lower = config.optimizer.learning_rate / (median / 1e-3).max(10.0);
-            let change = format!("optimizer.learning_rate = {lower:.1e}");
-            remedies.insert(0, Remedy::new(change, "steps of about a thousandth of the weights"));
-        }
+        let moved = two_digits(median);
+        let cause = format!("a step moves the weights by {moved} of their size: the learning rate is too high");
+        let mut remedies: Vec<_> = Remedy::fitting_learning_rate(known, median).into_iter().collect();
+        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Known, Rule, depth_ends::DepthEnds};
 use crate::{
     config::{Activation, InitializationMethod, Normalization, RuleName},
-    diagnosis::{Observation, Remedy, Severity, Symptom},
+    diagnosis::{Observation, Remedy, Severity, Symptom, number::two_digits},
 };
 
 /// First layer over last: below it a net learns late. Half-way between those that do and those that do not, in logarithms.
@@ -45,8 +45,9 @@ impl Rule for Vanishing {
             _ => return None,
         };
         let cause = format!(
-            "on its way back through {count} layers the gradient shrinks to {ratio:.1e} of what it was, by {per_layer:.2} a \
+            "on its way back through {count} layers the gradient shrinks to {} of what it was, by {per_layer:.2} a \
              layer, so that the first layers do not learn{}",
+            two_digits(ratio),
             why(known)
         );
         Some(Symptom { severity, layers, figures, cause, remedies: remedies(known) })
