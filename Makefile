@@ -68,8 +68,8 @@ lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings deni
 	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
 
 .PHONY: bench
-bench: setup ## Measure the event writer, the loader, checkpoints, clipping, and what looking at gradients costs a step
-	@cargo bench --locked --bench events --bench checkpoint --bench loader --bench clipping --bench telemetry
+bench: setup ## Measure the event writer and reader, the loader, checkpoints, clipping, and what looking at gradients costs a step
+	@cargo bench --locked --bench events --bench replay --bench checkpoint --bench loader --bench clipping --bench telemetry
 
 .PHONY: bench-diagnosis
 bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and healthy runs; those in target/diagnosis-traces are not trained again

@@ -107,6 +107,21 @@ fn what_cannot_be_looked_at_is_an_error_with_the_code_of_its_kind() {
     let outcome = workplace.call(&["inspect", "small.toml", "--set", "data.batch_size=1"]);
     assert_eq!(outcome.code, Some(8), "{outcome:#?}");
     assert!(outcome.stderr.contains("a single value per mean"), "{outcome:#?}");
-    assert_eq!(workplace.call(&["inspect", "small.toml", "--set", "model.depht=1"]).code, Some(3));
-    assert_eq!(workplace.call(&["inspect", "nowhere.toml"]).code, Some(3));
+    std::fs::write(workplace.path().join("events.out.tfevents.1.host"), [24, 0, 0, 0, 0, 0, 0, 0, 0xa3, 0x7f]).unwrap();
+    for (arguments, code, want) in [
+        (&["small.toml", "--set", "model.depht=1"][..], 3, "did you mean model.depth?"),
+        (&["nowhere.toml"], 3, "nowhere.toml"),
+        (&["."], 3, "config ."),
+        (&["events.out.tfevents.1.host"], 3, "events.out.tfevents.1.host"),
+        (&["small.toml", "--set", "data={source=\"idx\", path=\"gone\"}"], 4, "gone"),
+        (&["small.toml", "--set", "model={name=\"vgg11\"}"], 5, "vgg11"),
+        (&["small.toml", "--set", "model={name=\"mlp\", width=1048576}"], 5, "model.width"),
+        (&["small.toml", "--set", "run.device=\"cuda:63\""], 7, "cuda:63"),
+    ] {
+        let outcome = workplace.call(&[&["inspect"], arguments].concat());
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(code), ""), "{arguments:?}: {outcome:#?}");
+        let errors: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("gradwatch: ")).collect();
+        assert!(errors.len() == 1 && errors[0].contains(want), "{arguments:?}: {outcome:#?}");
+    }
+    assert_eq!(workplace.call(&["inspect", "small.toml", "--batches", "0"]).code, Some(2));
 }

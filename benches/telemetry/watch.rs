@@ -121,36 +121,37 @@ impl Watch {
                 write_histograms(writer, "param", step, &weights)?;
             }
         }
-        self.judge(step, values[&loss][0], &gradients, &weights, &updates, &layers);
+        self.judging += judge(&mut self.diagnosis, step, values[&loss][0], &gradients, &weights, &updates, &layers);
         Ok(())
     }
+}
 
-    fn judge(
-        &mut self,
-        step: u64,
-        loss: f64,
-        gradients: &GradientStatistics,
-        weights: &[TensorStatistics],
-        updates: &[ParameterUpdate],
-        layers: &[LayerStatistics],
-    ) {
-        let started = Instant::now();
-        let depth_profile = (!layers.is_empty()).then(|| DepthProfile::of_layers(layers));
-        let (total_norm, gradients) = (gradients.total_norm, Some(gradients));
-        let seen = Observation {
-            step,
-            loss,
-            learning_rate: 1e-4,
-            total_norm,
-            gradients,
-            weights,
-            updates,
-            layers,
-            depth_profile,
-            ..Observation::default()
-        };
-        let facts = Facts { classes: 10, ..Facts::default() };
-        self.diagnosis.judge(&seen, &Subject { config: None, facts: &facts });
-        self.judging += started.elapsed();
-    }
+/// What the rules take for a step.
+fn judge(
+    diagnosis: &mut Diagnosis,
+    step: u64,
+    loss: f64,
+    gradients: &GradientStatistics,
+    weights: &[TensorStatistics],
+    updates: &[ParameterUpdate],
+    layers: &[LayerStatistics],
+) -> Duration {
+    let started = Instant::now();
+    let depth_profile = (!layers.is_empty()).then(|| DepthProfile::of_layers(layers));
+    let (total_norm, gradients) = (gradients.total_norm, Some(gradients));
+    let seen = Observation {
+        step,
+        loss,
+        learning_rate: 1e-4,
+        total_norm,
+        gradients,
+        weights,
+        updates,
+        layers,
+        depth_profile,
+        ..Observation::default()
+    };
+    let facts = Facts { classes: 10, ..Facts::default() };
+    diagnosis.judge(&seen, &Subject { config: None, facts: &facts });
+    started.elapsed()
 }

@@ -1,6 +1,9 @@
 //! `gradwatch diagnose`: the rules over the files of a run, whoever wrote them.
 
-use std::path::Path;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use gradwatch::{
@@ -9,21 +12,29 @@ use gradwatch::{
     report::{self, Report},
 };
 
-use super::{DiagnoseArguments, ReportFormat, exit::Code, print, report::of_files};
+use super::{
+    DiagnoseArguments, ReportFormat,
+    exit::Code,
+    print,
+    report::{Judged, of_files},
+};
 
 pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
-    let folders = replay::runs(&arguments.path)?;
-    let mut worst = None;
-    for (index, folder) in folders.iter().enumerate() {
+    let runs = replay::runs(&arguments.path)?;
+    let (mut worst, mut unreadable, mut has_damage) = (None, 0, false);
+    for (index, run) in runs.iter().enumerate() {
         // What is wrong with one run does not keep the others from being looked at, unless it is the only one.
-        let report = match of_files(folder, &arguments.tags, &arguments.rule_sets) {
-            Ok(report) => report,
-            Err(error) if folders.len() > 1 => {
-                eprintln!("{error:#}");
+        let Judged { report, is_damaged } = match of_files(run, &arguments.tags, &arguments.rule_sets) {
+            Ok(judged) => judged,
+            Err(error) if runs.len() > 1 => {
+                // Where stderr is closed there is nobody to tell.
+                let _ = writeln!(io::stderr(), "gradwatch: {error:#}");
+                unreadable += 1;
                 continue;
             }
             Err(error) => return Err(error),
         };
+        has_damage |= is_damaged;
         worst = worst.max(report.findings.iter().map(|finding| finding.severity).max());
         let text = render(&report, arguments.format);
         match &arguments.output {
@@ -33,7 +44,12 @@ pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
         }
     }
     let is_bad = arguments.fail_at.is_some_and(|least| worst >= Some(Severity::from(least)));
-    Ok(if is_bad { Code::Finding } else { Code::Success })
+    Ok(match (is_bad, unreadable, has_damage) {
+        (true, ..) => Code::Finding,
+        (_, 1.., _) => Code::Unreadable,
+        (_, _, true) => Code::Partial,
+        _ => Code::Success,
+    })
 }
 
 fn render(report: &Report, format: ReportFormat) -> String {

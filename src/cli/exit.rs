@@ -33,7 +33,7 @@ pub enum Code {
     Device,
     /// Training could not go on.
     Training,
-    /// Training ended, but something was left out on the way.
+    /// Training ended, or a run was judged, but something was left out on the way.
     Partial,
     /// A checkpoint cannot be written, none is whole, or it is of another experiment.
     Checkpoint,
@@ -57,10 +57,10 @@ Exit codes:
     6  run folder: in use, or not writable
     7  device: no such device, no CUDA
     8  training could not go on: gradients that are not finite, too little memory
-    9  training ended, but bad images were skipped or a log is incomplete
+    9  training ended, but bad images were skipped or a log is incomplete; diagnose: a file is damaged, and the rest was judged
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
    11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
-   12  diagnose: nothing to read, or nothing of it is known
+   12  diagnose: nothing to read, or nothing of it is known, in one run at least
    75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
   130  ended by Ctrl-C (SIGINT), likewise
   143  ended by SIGTERM, likewise";

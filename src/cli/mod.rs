@@ -23,7 +23,10 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use exit::Code;
-use gradwatch::config::{Config, RuleSetName, Severity};
+use gradwatch::{
+    config::{Config, RuleSetName, Severity},
+    replay::{ReplayError, TagPatterns},
+};
 
 /// Trains vision models on libtorch and watches the gradient of every parameter while it does.
 #[derive(Debug, Parser)]
@@ -47,7 +50,7 @@ enum Command {
     Checkpoints(CheckpointsArguments),
     /// Say what is wrong with a run: finished or running, of this program or of any that writes TensorBoard event files.
     ///
-    /// Looks into the folder and below it. Files of PyTorch's SummaryWriter, tensorboardX, Lightning, Keras and others are read by
+    /// Looks into the folder and below it, or at one event file. Files of PyTorch's SummaryWriter, tensorboardX, Lightning, Keras and others are read by
     /// the names of their tags, which --tag can name; what could not be judged is said.
     Diagnose(DiagnoseArguments),
     /// Check a config file without training: print the resolved config, the data, the model and its parameters.
@@ -151,11 +154,11 @@ struct CheckpointsArguments {
 
 #[derive(Debug, Args)]
 struct DiagnoseArguments {
-    /// A run's folder, such as logs/NAME, or one with several.
+    /// A run's folder, such as logs/NAME, one with several, or an event file.
     path: PathBuf,
     /// What a tag is of, with * for the name of a parameter: --tag loss=objective --tag grad_norm=norms/*. Can be given several
     /// times.
-    #[arg(long = "tag", value_name = "ROLE=PATTERN")]
+    #[arg(long = "tag", value_name = "ROLE=PATTERN", value_parser = tag_pattern)]
     tags: Vec<String>,
     /// Ask the rules of another tool too: sagemaker, autotrainer, deepdiagnosis or deepchecker. Can be given several times.
     #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set())]
@@ -234,6 +237,11 @@ fn folder_name(name: &str) -> Result<String, &'static str> {
         Some(last) if last == name => Ok(name.to_owned()),
         _ => Err("want the name of one folder, without slashes"),
     }
+}
+
+fn tag_pattern(text: &str) -> Result<String, ReplayError> {
+    let text = text.to_owned();
+    TagPatterns::foreign().with(std::slice::from_ref(&text)).map(|_| text)
 }
 
 impl ConfigArguments {

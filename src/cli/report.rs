@@ -11,9 +11,16 @@ use gradwatch::{
     report::{self, Course, Report},
 };
 
-/// What the files of a run say, judged; by the rules of other tools too.
-pub fn of_files(folder: &Path, tags: &[String], tools: &[RuleSetName]) -> Result<Report> {
-    gather(folder, tags, tools, None)
+/// What the files of a run say, judged.
+pub struct Judged {
+    pub report: Report,
+    /// Whether a part of the files could not be read.
+    pub is_damaged: bool,
+}
+
+/// What the files of a run say, judged, by the rules of other tools too; of its folder, or of one file.
+pub fn of_files(path: &Path, tags: &[String], tools: &[RuleSetName]) -> Result<Judged> {
+    gather(path, tags, tools, None)
 }
 
 /// Who judges what is replayed.
@@ -42,17 +49,19 @@ impl Judges {
 }
 
 /// What the files of a run say, with the findings that are `known`; judged where none are.
-fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&Diagnosis>) -> Result<Report> {
+fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&Diagnosis>) -> Result<Judged> {
     let mut replay = Replay::open(folder, tags)?;
     let (config, facts) = (replay.config.clone(), replay.facts.clone());
     let subject = Subject { config: config.as_ref(), facts: &facts };
     let judges = || known.is_none().then(|| Judges::new(tools, subject.config));
     let (mut judged, mut course, mut steps) = (judges(), Course::default(), 0);
+    let mut has_depth = false;
     replay.play(|moment| match moment {
         Moment::Restart => (judged, course, steps) = (judges(), Course::default(), 0),
         Moment::Step(sample) => {
             let seen = sample.observe();
             judged.iter_mut().for_each(|judges| judges.judge(&seen, &subject));
+            has_depth |= seen.depth_profile.as_ref().is_some_and(|profile| profile.layers.len() >= 3);
             course.add(&seen);
             steps = sample.step + 1;
         }
@@ -64,23 +73,27 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
     let model = config.as_ref().map(|config| format!("{} on {}", config.model.name, config.data.source));
     let name =
         folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let is_damaged = replay.is_damaged();
     let report = Report {
         title: model.unwrap_or(name),
         run: folder.display().to_string(),
         config: config.map(|config| config.to_toml()),
         course,
+        notes: std::mem::take(&mut replay.notes),
         steps,
         ..Report::default()
     };
-    Ok(match (known, judged) {
+    let report = match (known, judged) {
         // The run itself has seen more than it wrote.
-        (Some(diagnosis), _) => Report { notes: replay.notes, ..report }.with_findings(diagnosis),
+        (Some(diagnosis), _) => report.with_findings(diagnosis),
         (None, None) => report,
         (None, Some(Judges { diagnosis, rule_sets, alarms })) => {
-            let not_judged = not_judged(&replay).into_iter().chain(rule_sets.iter().map(not_judged_by)).collect();
-            Report { alarms, not_judged, notes: replay.notes, ..report }.with_findings(&diagnosis)
+            let not_judged =
+                not_judged(&replay, has_depth).into_iter().chain(rule_sets.iter().map(not_judged_by)).collect();
+            Report { alarms, not_judged, ..report }.with_findings(&diagnosis)
         }
-    })
+    };
+    Ok(Judged { report, is_damaged })
 }
 
 /// Leaves the report of a run in its folder, with the findings of the run itself. A run is not the worse for a report that cannot
@@ -88,7 +101,7 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
 pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     let path = folder.join("report.html");
     let write = || -> Result<()> {
-        let report = gather(folder, &[], &[], Some(diagnosis))?;
+        let Judged { report, .. } = gather(folder, &[], &[], Some(diagnosis))?;
         Ok(disk::replace(&path, report::html(&report).as_bytes())?)
     };
     match write() {
@@ -104,7 +117,7 @@ fn not_judged_by(rules: &RuleSet) -> String {
 }
 
 /// What rules would have needed and the files do not have.
-fn not_judged(replay: &Replay) -> Vec<String> {
+fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
     let has = |role: Role| replay.roles.contains(&role);
     let has_gradients = has(Role::GradNorm) || has(Role::GradHistogram);
     let lacks = [
@@ -119,6 +132,12 @@ fn not_judged(replay: &Replay) -> Vec<String> {
             "the norm of all gradients",
         ),
         (has_gradients, "vanishing, zero_gradient, denormal", "the gradient of each parameter"),
+        // A net that is known to have fewer layers has no depth to vanish in.
+        (
+            has_depth || !has_gradients || !replay.facts.parameters.is_empty(),
+            "vanishing",
+            "the gradients of the biases of three layers, by which layers are compared",
+        ),
         (has(Role::ActivationNonpositive), "dead_relu, saturated", "what goes through the activations"),
         (
             has(Role::UpdateRatio),

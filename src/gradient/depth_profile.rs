@@ -48,9 +48,10 @@ pub struct Slope {
 }
 
 impl DepthProfile {
-    /// From the bias gradients of a model without taps; parameters in the order of the forward pass.
+    /// From the bias gradients of a model without taps; parameters in the order of the forward pass, named as PyTorch
+    /// (`fc.bias`) or Keras (`dense/bias:0`) does.
     pub fn of_bias_gradients(grads: &[TensorStatistics]) -> Self {
-        let biases = grads.iter().filter_map(|grad| Some((grad.name.strip_suffix(".bias")?, grad.rms())));
+        let biases = grads.iter().filter_map(|grad| Some((layer_of_bias(&grad.name)?, grad.rms())));
         let layers = biases.filter(|(_, rms)| *rms != 0.0).map(|(layer, rms)| (layer.into(), rms)).collect();
         Self { source: ProfileSource::BiasGradients, layers }
     }
@@ -86,6 +87,12 @@ impl DepthProfile {
         let standard_error = (points.iter().map(residual).sum::<f64>() / freedom / spread).sqrt();
         Some(Slope { log2_per_layer: -towards_loss, standard_error, log2_at_input: log2 - towards_loss * layer })
     }
+}
+
+/// The layer whose bias has this name.
+fn layer_of_bias(name: &str) -> Option<&str> {
+    let name = name.strip_suffix(":0").or(name.strip_suffix("_0")).unwrap_or(name);
+    name.strip_suffix("bias")?.strip_suffix(['.', '/'])
 }
 
 #[cfg(test)]
@@ -132,6 +139,9 @@ mod tests {
         let grads = [grad("fc1.weight", 8.0, 4), grad("fc1.bias", 6.0, 4), grad("fc2.bias", 0.0, 4)];
         let biases = DepthProfile::of_bias_gradients(&grads);
         assert_eq!((biases.source, biases.layers), (ProfileSource::BiasGradients, vec![("fc1".into(), 3.0)]));
+        let others = [grad("dense/bias", 6.0, 4), grad("dense_1/bias:0", 2.0, 1), grad("top_bias", 1.0, 1)];
+        let layers = DepthProfile::of_bias_gradients(&others).layers;
+        assert_eq!(layers, [("dense".into(), 3.0), ("dense_1".into(), 2.0)]);
         assert_eq!(DepthProfile::of_weight_gradients([(&grads[0], 2.0)]).layers, [("fc1".into(), 4.0)]);
     }
 }

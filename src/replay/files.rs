@@ -13,17 +13,24 @@ use crate::{config::Config, diagnosis::Facts};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
-    /// What its tags are preceded by: `validation/` in Keras's folder of that name.
-    pub prefix: String,
-    /// Whether it carries the run's steps: where it begins again, the run does.
+    /// The folder of its part, `train` or that of validation, where each has one; empty where all is in one folder.
+    pub part: &'static str,
+    /// Whether it carries the run's steps.
     pub is_of_run: bool,
+}
+
+impl Source {
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
 }
 
 /// Folders below one that are looked into.
 const DEPTH: usize = 4;
 
-/// Keras's callback writes training and validation into folders of their own, side by side.
-const PARTS: [&str; 2] = ["validation", "train"];
+/// Keras's callback writes training and validation into folders of their own, side by side; so do many loops.
+const TRAIN: &str = "train";
+const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
 
 fn is_event_file(path: &Path) -> bool {
     path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"))
@@ -38,15 +45,21 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     Ok(paths)
 }
 
-fn has_parts(folder: &Path) -> bool {
-    PARTS.iter().all(|part| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path))))
+/// The folder beside `train` that validation is in, where there are both.
+fn validation_part(folder: &Path) -> Option<&'static str> {
+    let has_events =
+        |part: &str| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path)));
+    VALIDATION.into_iter().find(|part| has_events(part)).filter(|_| has_events(TRAIN))
 }
 
-/// The folders of runs in `path` and below it.
+/// The folders of runs in `path` and below it; `path` itself where it is a file.
 ///
 /// # Errors
 /// Where there is no such folder, or no event file anywhere in it.
 pub fn runs(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
     let mut found = Vec::new();
     look_into(path, DEPTH, &mut found)?;
     if found.is_empty() { Err(ReplayError::NoEvents { path: path.to_owned() }) } else { Ok(found) }
@@ -54,7 +67,7 @@ pub fn runs(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
 
 fn look_into(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), ReplayError> {
     let paths = entries(folder)?;
-    if has_parts(folder) || paths.iter().any(|path| is_event_file(path)) {
+    if validation_part(folder).is_some() || paths.iter().any(|path| is_event_file(path)) {
         found.push(folder.to_owned());
         return Ok(());
     }
@@ -64,18 +77,27 @@ fn look_into(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()
     Ok(())
 }
 
-/// The event files of the run in `folder`, in the order in which they were written.
-pub(super) fn sources(folder: &Path) -> Result<Vec<Source>, ReplayError> {
-    if !has_parts(folder) {
-        let files = entries(folder)?.into_iter().filter(|path| is_event_file(path));
-        return Ok(files.map(|path| Source { path, prefix: String::new(), is_of_run: true }).collect());
+/// The event files of the run in a folder, in the order in which they were begun; or the one file that `path` is.
+pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
+    let of_run = |path: PathBuf| Source { path, part: "", is_of_run: true };
+    if path.is_file() {
+        return Ok(vec![of_run(path.to_owned())]);
     }
+    let Some(validation) = validation_part(path) else {
+        let files = entries(path)?.into_iter().filter(|path| is_event_file(path));
+        return Ok(files.map(of_run).collect());
+    };
     let mut sources = Vec::new();
-    for part in PARTS {
-        let files = entries(&folder.join(part))?.into_iter().filter(|path| is_event_file(path));
-        sources.extend(files.map(|path| Source { path, prefix: format!("{part}/"), is_of_run: part == "train" }));
+    for part in [TRAIN, validation] {
+        let files = entries(&path.join(part))?.into_iter().filter(|path| is_event_file(path));
+        sources.extend(files.map(|path| Source { path, part, is_of_run: part == TRAIN }));
     }
     Ok(sources)
+}
+
+/// The folder of a run, which may have been given by one of its files.
+pub(super) fn folder(path: &Path) -> &Path {
+    if path.is_file() { path.parent().unwrap_or(path) } else { path }
 }
 
 /// The run's config, where this program trained it.

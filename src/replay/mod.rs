@@ -1,7 +1,7 @@
 //! A run as its files tell it, step by step: this program's own runs, and event files that others wrote.
 //!
-//! Files are read from front to back, each value once, and at most [`Replay::AHEAD`] steps are kept at a time, so that a run of
-//! any length takes linear time and bounded memory. What cannot be read is noted and passed over.
+//! Files are read from front to back, each value once, and [`Replay::AHEAD`] steps are kept open for values that come out of order,
+//! so that a run of any length takes linear time and bounded memory. What cannot be read is noted and passed over.
 //!
 //! ```
 //! use gradwatch::{events::SummaryWriter, replay::{Moment, Replay, TagPatterns}};
@@ -21,11 +21,15 @@
 
 mod error;
 mod files;
+mod known;
+mod merge;
+mod position;
 mod role;
 mod sample;
+mod tags;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -37,10 +41,15 @@ pub use sample::Sample;
 use crate::{
     config::Config,
     diagnosis::{Evaluation, Facts},
-    events::{EventFile, EventsError, Numbers, RecordError, proto::What},
+    events::{
+        EventsError, Numbers, RecordError,
+        proto::{SummaryValue, What},
+    },
 };
 use files::Source;
-use sample::{Draft, Names};
+use known::{Known, Tags};
+use merge::Merge;
+use position::Position;
 
 /// What happens in a run, in its order.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,9 +65,8 @@ pub enum Moment {
 /// The files of one run, and what was noticed while reading them.
 #[derive(Debug)]
 pub struct Replay {
-    folder: PathBuf,
+    path: PathBuf,
     sources: Vec<Source>,
-    patterns: TagPatterns,
     /// The experiment; `None` where another program trained.
     pub config: Option<Config>,
     /// What is known of the run before its first step.
@@ -67,106 +75,46 @@ pub struct Replay {
     pub notes: Vec<String>,
     /// The roles that were seen.
     pub roles: BTreeSet<Role>,
-    unknown: BTreeSet<String>,
+    tags: Tags,
     damages: usize,
-}
-
-/// What is open between two values.
-struct Position {
-    names: Names,
-    /// What each tag is of, and the place of its name.
-    tags: HashMap<String, Option<(Role, usize)>>,
-    drafts: BTreeMap<u64, Draft>,
-    /// The last [`Replay::AHEAD`] steps that the file went through.
-    recent: VecDeque<u64>,
-    /// The last step that was handed out.
-    done: Option<u64>,
-    /// The first and the last step of the files that carry the run.
-    range: Option<[u64; 2]>,
-    skipped: u64,
-    late: u64,
-    /// Losses and accuracies of steps since the last evaluation, for files that do not have their means.
-    losses: Mean,
-    accuracies: Mean,
-}
-
-#[derive(Default)]
-struct Mean(f64, u64);
-
-impl Mean {
-    fn add(&mut self, value: Option<f64>) {
-        if let Some(value) = value.filter(|value| value.is_finite()) {
-            (self.0, self.1) = (self.0 + value, self.1 + 1);
-        }
-    }
-
-    /// The mean, which is NaN of nothing, and a fresh start.
-    fn take(&mut self) -> f64 {
-        let Self(sum, count) = std::mem::take(self);
-        sum / count as f64
-    }
 }
 
 impl Replay {
     /// Steps that are kept open for values that come out of order.
     pub const AHEAD: usize = 8;
-    /// Unknown tags that are remembered.
-    const UNKNOWN: usize = 1000;
     /// Damages that are told one by one.
     const NOTES: usize = 20;
 
-    /// Finds the files of the run in `folder`. `patterns` say what tags are of, over those that are known: `role=pattern`.
+    /// Finds the files of the run in the folder `path`, or takes the one file that it is. `patterns` say what tags are of, over
+    /// those that are known: `role=pattern`.
     ///
     /// # Errors
     /// Where there is nothing to read, or a pattern is wrong.
-    pub fn open(folder: &Path, patterns: &[String]) -> Result<Self, ReplayError> {
-        let sources = files::sources(folder)?;
+    pub fn open(path: &Path, patterns: &[String]) -> Result<Self, ReplayError> {
+        let sources = files::sources(path)?;
         if sources.is_empty() {
-            return Err(ReplayError::NoEvents { path: folder.to_owned() });
+            return Err(ReplayError::NoEvents { path: path.to_owned() });
         }
         let mut notes = Vec::new();
+        let folder = files::folder(path);
         let config = files::config(folder, &mut notes);
         let facts = files::facts(folder, &mut notes);
         let known = if config.is_some() { TagPatterns::own() } else { TagPatterns::foreign() };
-        let patterns = known.with(patterns)?;
-        let (roles, unknown) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { folder: folder.to_owned(), sources, patterns, config, facts, notes, roles, unknown, damages: 0 })
+        let (tags, roles) = (Tags::new(known.with(patterns)?), BTreeSet::new());
+        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, damages: 0 })
     }
 
     /// Hands out every step and evaluation.
     ///
     /// # Errors
-    /// Where a file cannot be opened, or none of its tags is known.
+    /// Where none of the tags is known, or no value can be read.
     pub fn play(&mut self, mut each: impl FnMut(Moment)) -> Result<(), ReplayError> {
         let mut position = Position::new(&self.facts);
-        for source in self.sources.clone() {
-            self.play_file(&source, &mut position, &mut each)?;
-        }
-        position.hand_out(u64::MAX, &self.facts, &mut each);
-        if self.damages > Self::NOTES {
-            self.notes.push(format!("{} more of this kind", self.damages - Self::NOTES));
-        }
-        if position.late > 0 {
-            let note =
-                format!("{} value(s) came more than {} steps late and were left out", position.late, Self::AHEAD);
-            self.notes.push(note);
-        }
-        if self.roles.is_empty() {
-            let examples = self.unknown.iter().take(8).cloned().collect();
-            return Err(ReplayError::NothingKnown { path: self.folder.clone(), tags: self.unknown.len(), examples });
-        }
-        Ok(())
-    }
-
-    fn play_file(
-        &mut self,
-        source: &Source,
-        position: &mut Position,
-        each: &mut impl FnMut(Moment),
-    ) -> Result<(), ReplayError> {
-        let mut is_first = source.is_of_run;
-        position.recent.clear();
-        for event in EventFile::open(&source.path)? {
+        let paths = self.sources.iter().map(|source| source.path.clone());
+        let mut events = Merge::new(paths, self.config.is_some());
+        // Files that the run was read from so far, and those of them that were seen to go on from others or not.
+        let (mut begun, mut compared) = (BTreeSet::new(), BTreeSet::new());
+        while let Some((source, event)) = events.next() {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
@@ -175,66 +123,78 @@ impl Replay {
                 }
             };
             let (Some(What::Summary(summary)), Ok(step)) = (event.what, u64::try_from(event.step)) else { continue };
-            for mut value in summary.value {
-                let tag = format!("{}{}", source.prefix, std::mem::take(&mut value.tag));
-                let Some((role, place)) = self.place(tag, position) else { continue };
-                let Some(numbers) = Numbers::of(value) else { continue };
-                if std::mem::take(&mut is_first) {
-                    self.begin_file(source, step, position, each);
+            for value in summary.value {
+                let Some((before, place, role, numbers)) = self.read(source, value, &mut position) else { continue };
+                let is_of_run = self.sources[source].is_of_run;
+                // The first tag that an earlier file has too tells whether this one goes on or begins anew.
+                if is_of_run
+                    && before < source
+                    && compared.insert(source)
+                    && self.begins_anew(source, step, &mut position, &mut each)
+                {
+                    events.leave(&std::mem::take(&mut begun));
+                    each(Moment::Restart);
                 }
-                if source.is_of_run {
-                    let [first, last] = position.range.unwrap_or([step; 2]);
-                    position.range = Some([first.min(step), last.max(step)]);
+                if is_of_run {
+                    begun.insert(source);
                 }
-                position.add(step, role, place, numbers);
-            }
-            if let Some(before) = position.move_to(step).filter(|_| source.is_of_run) {
-                position.hand_out(before, &self.facts, each);
+                let is_open = position.add(step, role, place, numbers);
+                if is_open
+                    && is_of_run
+                    && let Some(end) = position.move_to(step)
+                {
+                    position.hand_out(end, &self.facts, &mut each);
+                }
+                position.make_room(&self.facts, &mut each);
             }
         }
-        Ok(())
+        position.hand_out(u64::MAX, &self.facts, &mut each);
+        self.conclude(&position)
     }
 
-    /// Looks whether the steps of a file go on from those of the files before it.
-    fn begin_file(&mut self, source: &Source, step: u64, position: &mut Position, each: &mut impl FnMut(Moment)) {
-        let Some([first, last]) = position.range.filter(|[first, last]| step < *last || step == *first) else { return };
-        let name = source.path.file_name().unwrap_or_default().to_string_lossy();
+    /// The number of the file that had the tag of a value before, the place of its name, its role, and its numbers.
+    fn read(
+        &mut self,
+        source: usize,
+        mut value: SummaryValue,
+        position: &mut Position,
+    ) -> Option<(usize, usize, Role, Numbers)> {
+        let (part, tag) = (&self.sources[source].part, std::mem::take(&mut value.tag));
+        let Known { role, is_parameter, place, source } = self.tags.find(part, tag, source, &mut position.names)?;
+        let numbers = Numbers::of(value)?;
+        let role = role.of_value(is_parameter, &numbers)?;
+        self.roles.insert(role);
+        Some((source, place, role, numbers))
+    }
+
+    /// Whether a file begins the run anew, rather than going on from the files before it.
+    fn begins_anew(
+        &mut self,
+        source: usize,
+        step: u64,
+        position: &mut Position,
+        each: &mut impl FnMut(Moment),
+    ) -> bool {
+        let range = position.range.filter(|[first, last]| step < *last || step == *first);
+        let Some([first, last]) = range else { return false };
+        let name = self.sources[source].name();
         if step > first {
             self.notes.push(format!("{name} begins at step {step}, and the file before it ended at step {last}: those between are judged twice"));
             position.hand_out(u64::MAX, &self.facts, each);
-            position.done = Some(step.saturating_sub(1));
-            return;
+            position.go_back_to(step);
+            return false;
         }
         self.notes.push(format!(
             "{name} begins at step {step} again: the files before it are of another run and are left out"
         ));
-        *position = Position {
-            tags: std::mem::take(&mut position.tags),
-            names: position.names.clone(),
-            ..Position::new(&self.facts)
-        };
-        each(Moment::Restart);
-    }
-
-    fn place(&mut self, tag: String, position: &mut Position) -> Option<(Role, usize)> {
-        if let Some(place) = position.tags.get(&tag) {
-            return *place;
-        }
-        let found = self.patterns.role(&tag);
-        let place = found.map(|(role, name)| (role, position.names.place(role, &name)));
-        match place {
-            Some((role, _)) => _ = self.roles.insert(role),
-            None if self.unknown.len() < Self::UNKNOWN => _ = self.unknown.insert(tag.clone()),
-            None => {}
-        }
-        position.tags.insert(tag, place);
-        place
+        position.anew();
+        true
     }
 
     fn note_damage(&mut self, error: &EventsError) {
         match error {
             EventsError::Record { path, cause: RecordError::Truncated { .. } } => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
                 self.notes.push(format!("{name} ends within a record: it is still being written, or was cut off"));
             }
             error => {
@@ -245,63 +205,35 @@ impl Replay {
             }
         }
     }
-}
 
-impl Position {
-    fn new(facts: &Facts) -> Self {
-        Self {
-            names: Names::new(facts),
-            tags: HashMap::new(),
-            drafts: BTreeMap::new(),
-            recent: VecDeque::new(),
-            done: None,
-            range: None,
-            skipped: 0,
-            late: 0,
-            losses: Mean::default(),
-            accuracies: Mean::default(),
+    /// What there is to say when all is read.
+    fn conclude(&mut self, position: &Position) -> Result<(), ReplayError> {
+        let Self { damages, notes, tags, .. } = self;
+        if *damages > Self::NOTES {
+            notes.push(format!("{} more of this kind", *damages - Self::NOTES));
+        }
+        if position.moved > 0 {
+            let moved = position.moved;
+            notes.push(format!(
+                "{moved} value(s) are numbered by epochs or came late, and stand at the step at which they were written"
+            ));
+        }
+        if position.late > 0 {
+            let late = position.late;
+            notes.push(format!("{late} value(s) came more than {} steps late and were left out", Self::AHEAD));
+        }
+        notes.extend(tags.notes());
+        let path = self.path.clone();
+        match (self.roles.is_empty(), tags.count()) {
+            (false, _) => Ok(()),
+            (true, 0) => Err(ReplayError::NoValues { path, files: self.sources.len(), notes: notes.clone() }),
+            (true, tags) => Err(ReplayError::NothingKnown { path, tags, examples: self.tags.examples() }),
         }
     }
 
-    fn add(&mut self, step: u64, role: Role, place: usize, numbers: Numbers) {
-        if self.done.is_some_and(|done| step <= done) {
-            self.late += 1;
-            return;
-        }
-        self.drafts.entry(step).or_default().add(role, place, numbers);
-    }
-
-    /// Notes where the file is. Returns the step before which nothing more is to be expected.
-    fn move_to(&mut self, step: u64) -> Option<u64> {
-        if self.recent.back() != Some(&step) {
-            self.recent.push_back(step);
-            if self.recent.len() > Replay::AHEAD {
-                self.recent.pop_front();
-                return self.recent.iter().min().copied();
-            }
-        }
-        None
-    }
-
-    /// Hands out all steps before `end`.
-    fn hand_out(&mut self, end: u64, facts: &Facts, each: &mut impl FnMut(Moment)) {
-        while self.drafts.first_key_value().is_some_and(|(step, _)| *step < end) {
-            let Some((step, draft)) = self.drafts.pop_first() else { return };
-            self.done = Some(step);
-            if let Some(mut evaluation) = draft.evaluation(step) {
-                let (loss, accuracy) = (self.losses.take(), self.accuracies.take());
-                let or = |value: f64, other: f64| if value.is_nan() { other } else { value };
-                evaluation.train_loss = or(evaluation.train_loss, loss);
-                evaluation.train_accuracy = or(evaluation.train_accuracy, accuracy);
-                each(Moment::Evaluation(evaluation));
-            }
-            self.losses.add(draft.of_model(Role::Loss));
-            self.accuracies.add(draft.of_model(Role::Accuracy));
-            if let Some(sample) = draft.sample(step, &self.names, facts, self.skipped) {
-                self.skipped = sample.skipped_in_a_row;
-                each(Moment::Step(Box::new(sample)));
-            }
-        }
+    /// Whether a part of the files could not be read, other than the end of one that is still being written.
+    pub fn is_damaged(&self) -> bool {
+        self.damages > 0
     }
 }
 

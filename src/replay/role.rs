@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use super::ReplayError;
-use crate::config::{matches, named_enum};
+use super::{
+    ReplayError,
+    tags::{FOREIGN, OWN},
+};
+use crate::{
+    config::{matches, named_enum},
+    events::Numbers,
+};
 
 named_enum! {
     /// What a series says of a run. In patterns of tags, `*` stands for the name of a parameter or layer.
@@ -76,167 +82,150 @@ named_enum! {
     }
 }
 
+impl Role {
+    /// Whether there is one of it at each evaluation.
+    pub(super) fn is_of_evaluation(self) -> bool {
+        matches!(self, Self::TrainLoss | Self::TrainAccuracy | Self::ValidationLoss | Self::ValidationAccuracy)
+    }
+
+    /// Whether there is one of it in a run, rather than one for each parameter or layer.
+    pub(super) fn is_of_model(self) -> bool {
+        self < Self::GradNorm
+    }
+
+    /// What a value of a tag with this role is of; `None` where it is none that the role can have.
+    pub(super) fn of_value(self, is_parameter: bool, numbers: &Numbers) -> Option<Self> {
+        let is_histogram = matches!(self, Self::GradHistogram | Self::ParamHistogram);
+        match numbers {
+            Numbers::Histogram(_) => is_histogram.then_some(self),
+            Numbers::Scalar(_) if !is_histogram => Some(self),
+            // `gradients/fc.weight` is as often a norm; `gradients/max` is nobody's.
+            Numbers::Scalar(_) => (self == Self::GradHistogram && is_parameter).then_some(Self::GradNorm),
+        }
+    }
+}
+
+/// Whether a name looks like a parameter's.
+fn is_parameter(name: &str) -> bool {
+    let small = name.to_ascii_lowercase();
+    ["weight", "bias", "kernel", "."].iter().any(|part| small.contains(part))
+}
+
+/// The part of a tag that a pattern's `*` stands for; of several, and of a bare parameter, all of the tag.
+fn name<'a>(role: Role, pattern: &str, tag: &'a str) -> Option<&'a str> {
+    let Some((head, tail)) = pattern.split_once('*') else { return Some("") };
+    if tail.contains('*') {
+        return Some(if role.is_of_model() { "" } else { tag });
+    }
+    if role == Role::ParamHistogram && matches!(tail, ".weight" | ".bias") {
+        // What stands before a parameter's name says what is shown of it.
+        return Some(tag).filter(|tag| !tag.contains('/'));
+    }
+    // Small letters of ASCII have the length of the capital ones.
+    tag.get(head.len()..tag.len().checked_sub(tail.len())?)
+}
+
+/// What a tag is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Meaning {
+    pub role: Role,
+    /// The parameter or layer; empty where it is of the whole model.
+    pub name: Arc<str>,
+    /// The place of the pattern that fits: the lower, the surer.
+    pub rank: usize,
+}
+
+impl Meaning {
+    /// Whether the name looks like a parameter's.
+    pub fn is_parameter(&self) -> bool {
+        is_parameter(&self.name)
+    }
+}
+
 /// Which tags are what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagPatterns(Vec<(Role, String)>);
-
-/// The tags of this program.
-const OWN: [(Role, &str); 31] = [
-    (Role::Loss, "loss/step"),
-    (Role::TrainLoss, "loss/train"),
-    (Role::ValidationLoss, "loss/validation"),
-    (Role::TrainAccuracy, "accuracy/train"),
-    (Role::ValidationAccuracy, "accuracy/validation"),
-    (Role::LearningRate, "learning_rate"),
-    (Role::TotalNorm, "grad_norm/total"),
-    (Role::PreviousCosine, "gradients/previous_cosine"),
-    (Role::GradNorm, "grad_norm/*"),
-    (Role::GradRms, "grad_rms/*"),
-    (Role::GradMaxAbs, "grad_max_abs/*"),
-    (Role::GradMean, "grad_mean/*"),
-    (Role::GradStd, "grad_std/*"),
-    (Role::GradZeroFraction, "grad_zero_fraction/*"),
-    (Role::GradDenormals, "grad_denormals/*"),
-    (Role::GradHistogram, "grad_histogram/*"),
-    (Role::ParamNorm, "param_norm/*"),
-    (Role::ParamRms, "param_rms/*"),
-    (Role::ParamMaxAbs, "param_max_abs/*"),
-    (Role::ParamMean, "param_mean/*"),
-    (Role::ParamStd, "param_std/*"),
-    (Role::ParamZeroFraction, "param_zero_fraction/*"),
-    (Role::ParamDenormals, "param_denormals/*"),
-    (Role::ParamHistogram, "param_histogram/*"),
-    (Role::UpdateNorm, "update_norm/*"),
-    (Role::UpdateRatio, "update_ratio/*"),
-    (Role::ActivationMean, "activation_mean/*"),
-    (Role::ActivationRms, "activation_rms/*"),
-    (Role::ActivationNonpositive, "activation_nonpositive/*"),
-    (Role::ActivationSaturated, "activation_saturated/*"),
-    (Role::LayerGradRms, "layer_grad_rms/*"),
-];
-
-/// The tags of others, in small letters: PyTorch's tutorials and timm, Lightning, Keras (with its folders `train` and
-/// `validation` before the tag), Hugging Face, Composer, W&B's watch. Of several that fit a tag the first counts.
-const FOREIGN: [(Role, &str); 67] = [
-    (Role::ValidationLoss, "validation/epoch_loss"),
-    (Role::ValidationAccuracy, "validation/epoch_*accuracy"),
-    (Role::TrainLoss, "train/epoch_loss"),
-    (Role::TrainAccuracy, "train/epoch_*accuracy"),
-    (Role::LearningRate, "train/epoch_learning_rate"),
-    (Role::Loss, "train/batch_loss"),
-    (Role::Accuracy, "train/batch_*accuracy"),
-    (Role::ValidationLoss, "loss/val*"),
-    (Role::ValidationLoss, "loss/test*"),
-    (Role::ValidationLoss, "loss/eval*"),
-    (Role::ValidationLoss, "val*/loss"),
-    (Role::ValidationLoss, "test/loss"),
-    (Role::ValidationLoss, "eval*/loss"),
-    (Role::ValidationLoss, "val_loss*"),
-    (Role::ValidationLoss, "valid_loss*"),
-    (Role::ValidationLoss, "validation_loss*"),
-    (Role::ValidationLoss, "test_loss*"),
-    (Role::ValidationLoss, "eval_loss*"),
-    (Role::ValidationAccuracy, "acc*/val*"),
-    (Role::ValidationAccuracy, "acc*/test*"),
-    (Role::ValidationAccuracy, "val*/acc*"),
-    (Role::ValidationAccuracy, "test/acc*"),
-    (Role::ValidationAccuracy, "eval*/acc*"),
-    (Role::ValidationAccuracy, "val_acc*"),
-    (Role::ValidationAccuracy, "valid_acc*"),
-    (Role::ValidationAccuracy, "validation_acc*"),
-    (Role::ValidationAccuracy, "test_acc*"),
-    (Role::ValidationAccuracy, "eval_acc*"),
-    (Role::TrainLoss, "train_loss_epoch"),
-    (Role::TrainLoss, "loss/train_epoch"),
-    (Role::TrainAccuracy, "train_acc*_epoch"),
-    (Role::Loss, "loss"),
-    (Role::Loss, "loss/train*"),
-    (Role::Loss, "train*/loss*"),
-    (Role::Loss, "train_loss*"),
-    (Role::Loss, "training_loss*"),
-    (Role::Loss, "batch_loss"),
-    (Role::Loss, "step_loss"),
-    (Role::Accuracy, "accuracy"),
-    (Role::Accuracy, "acc*/train*"),
-    (Role::Accuracy, "train*/acc*"),
-    (Role::Accuracy, "train_acc*"),
-    (Role::LearningRate, "lr"),
-    (Role::LearningRate, "*/lr"),
-    (Role::LearningRate, "lr-*"),
-    (Role::LearningRate, "lr/*"),
-    (Role::LearningRate, "*learning_rate*"),
-    (Role::TotalNorm, "grad_norm"),
-    (Role::TotalNorm, "*/grad_norm"),
-    (Role::TotalNorm, "grad_2.0_norm_total"),
-    (Role::TotalNorm, "grad_norm/total"),
-    (Role::TotalNorm, "l2_norm/grad/global"),
-    (Role::TotalNorm, "gradient_norm"),
-    (Role::GradNorm, "grad_2.0_norm/*"),
-    (Role::GradNorm, "l2_norm/grad/*"),
-    (Role::GradNorm, "grad_norm/*"),
-    (Role::GradNorm, "gradient_norm/*"),
-    (Role::GradHistogram, "gradients/*"),
-    (Role::GradHistogram, "gradient/*"),
-    (Role::GradHistogram, "grads/*"),
-    (Role::GradHistogram, "grad/*"),
-    (Role::GradHistogram, "*/grad"),
-    (Role::GradHistogram, "*.grad"),
-    (Role::ParamHistogram, "weights/*"),
-    (Role::ParamHistogram, "parameters/*"),
-    (Role::ParamHistogram, "params/*"),
-    (Role::ParamHistogram, "*/histogram"),
-];
+pub struct TagPatterns {
+    patterns: Vec<(Role, String)>,
+    /// How many of them, at the front, are the user's.
+    given: usize,
+}
 
 impl TagPatterns {
     /// The tags that this program writes.
     pub fn own() -> Self {
-        Self::of(&OWN)
+        Self::of(OWN)
     }
 
     /// The tags that other programs write.
     pub fn foreign() -> Self {
-        Self::of(&FOREIGN)
+        Self::of(FOREIGN)
     }
 
     fn of(patterns: &[(Role, &str)]) -> Self {
-        Self(patterns.iter().map(|&(role, pattern)| (role, pattern.to_owned())).collect())
+        Self { patterns: patterns.iter().map(|&(role, pattern)| (role, pattern.to_owned())).collect(), given: 0 }
     }
 
     /// Puts patterns before all others, each in the form `role=pattern`, such as `grad_norm=my_norms/*`.
     ///
     /// # Errors
-    /// Where the role is unknown.
+    /// Where the role is unknown, or a parameter's has no `*` for its name.
     pub fn with(mut self, patterns: &[String]) -> Result<Self, ReplayError> {
         for text in patterns.iter().rev() {
             let parsed =
                 text.split_once('=').and_then(|(role, pattern)| Some((role.trim().parse().ok()?, pattern.trim())));
-            let (role, pattern) = parsed.ok_or_else(|| ReplayError::Pattern { got: text.clone() })?;
-            self.0.insert(0, (role, pattern.to_ascii_lowercase()));
+            let (role, pattern): (Role, _) = parsed
+                .filter(|(_, pattern)| !pattern.is_empty())
+                .ok_or_else(|| ReplayError::Pattern { got: text.clone() })?;
+            if !role.is_of_model() && !pattern.contains('*') {
+                return Err(ReplayError::NoName { got: text.clone() });
+            }
+            self.patterns.insert(0, (role, pattern.to_ascii_lowercase()));
         }
+        self.given += patterns.len();
         Ok(self)
     }
 
-    /// What a tag is of, and of which parameter or layer; capital and small letters are the same.
-    pub(super) fn role(&self, tag: &str) -> Option<(Role, Arc<str>)> {
+    /// What a tag is of; capital and small letters are the same.
+    pub(super) fn meaning(&self, tag: &str) -> Option<Meaning> {
         let small = tag.to_ascii_lowercase();
-        let (role, pattern) = self.0.iter().find(|(_, pattern)| matches(pattern, &small))?;
-        // Small letters of ASCII have the length of the capital ones.
-        let name = match pattern.split_once('*') {
-            Some((head, tail)) if tag.len() >= head.len() + tail.len() => {
-                tag.get(head.len()..tag.len() - tail.len()).unwrap_or(tag)
-            }
-            _ => "",
-        };
-        Some((*role, name.into()))
+        let (rank, (role, pattern)) =
+            self.patterns.iter().enumerate().find(|(_, (_, pattern))| matches(pattern, &small))?;
+        let name = name(*role, pattern, tag)?;
+        // `train/grad_norm` is of all parameters, `fc.weight/grad_norm` of one.
+        let role = if *role == Role::TotalNorm && is_parameter(name) { Role::GradNorm } else { *role };
+        let name = if role.is_of_model() { "" } else { name };
+        Some(Meaning { role, name: name.into(), rank })
+    }
+
+    /// What a tag in a folder for one part of a run is of: `train` or another, which is validation.
+    pub(super) fn meaning_in(&self, part: &str, tag: &str) -> Option<Meaning> {
+        if part.is_empty() {
+            return self.meaning(tag);
+        }
+        let with_part = self.meaning(&format!("{part}/{tag}"));
+        if part != "train" {
+            let is_validation = |role| matches!(role, Role::ValidationLoss | Role::ValidationAccuracy);
+            // Whatever the folder is called, it is that of validation.
+            let meaning = with_part.or_else(|| self.meaning(&format!("validation/{tag}")));
+            return meaning.filter(|meaning| is_validation(meaning.role) || meaning.rank < self.given);
+        }
+        // A parameter's name does not have the folder's in it.
+        [self.meaning(tag), with_part].into_iter().flatten().min_by_key(|meaning| meaning.rank)
+    }
+
+    /// The user's patterns.
+    pub(super) fn given(&self) -> &[(Role, String)] {
+        &self.patterns[..self.given]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::proto::HistogramProto;
 
     fn role(patterns: &TagPatterns, tag: &str) -> Option<(Role, String)> {
-        patterns.role(tag).map(|(role, name)| (role, name.to_string()))
+        patterns.meaning(tag).map(|meaning| (meaning.role, meaning.name.to_string()))
     }
 
     #[test]
@@ -251,8 +240,12 @@ mod tests {
             ("validation/epoch_loss", Role::ValidationLoss),
             ("train/epoch_sparse_categorical_accuracy", Role::TrainAccuracy),
             ("lr-SGD", Role::LearningRate),
+            ("train/grad_norm", Role::TotalNorm),
+            ("total_grad_norm", Role::TotalNorm),
+            ("gradients/global_norm", Role::TotalNorm),
+            ("grad_2.0_norm_total", Role::TotalNorm),
         ] {
-            assert_eq!(foreign.role(tag).map(|(role, _)| role), Some(want), "{tag}");
+            assert_eq!(role(&foreign, tag).map(|(role, _)| role), Some(want), "{tag}");
         }
         assert_eq!(
             role(&foreign, "Gradients/layer1.0.Conv.weight"),
@@ -263,11 +256,53 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_known_by_their_whole_names() {
+        let foreign = TagPatterns::foreign();
+        for (tag, want, name) in [
+            ("layer1.weight.grad", Role::GradHistogram, "layer1.weight"),
+            ("layer1.Weight_grad", Role::GradHistogram, "layer1.Weight"),
+            ("layer1.weight/grad_norm", Role::GradNorm, "layer1.weight"),
+            ("layer1.weight", Role::ParamHistogram, "layer1.weight"),
+            ("dense/kernel/histogram", Role::ParamHistogram, "dense/kernel"),
+        ] {
+            assert_eq!(role(&foreign, tag), Some((want, name.into())));
+        }
+        assert_eq!(role(&foreign, "sparsity/layer1.weight"), None);
+        let several = TagPatterns::foreign().with(&["grad_norm=*/of/*".into()]).unwrap();
+        assert_eq!(role(&several, "norms/of/fc"), Some((Role::GradNorm, "norms/of/fc".into())));
+    }
+
+    #[test]
+    fn a_gradient_s_number_is_its_norm_where_its_name_is_a_parameter_s() {
+        let of = |tag: &str, numbers: Numbers| {
+            let meaning = TagPatterns::foreign().meaning(tag).unwrap();
+            meaning.role.of_value(meaning.is_parameter(), &numbers)
+        };
+        let (scalar, histogram) = (|| Numbers::Scalar(1.0), || Numbers::Histogram(HistogramProto::default()));
+        assert_eq!(of("gradients/fc.weight", histogram()), Some(Role::GradHistogram));
+        assert_eq!(of("gradients/fc.weight", scalar()), Some(Role::GradNorm));
+        assert_eq!(of("gradients/max", scalar()), None);
+        assert_eq!((of("fc.weight", scalar()), of("loss", histogram())), (None, None));
+    }
+
+    #[test]
+    fn parts_of_a_run_have_folders_of_their_own() {
+        let patterns = TagPatterns::foreign().with(&["validation_accuracy=test/hits".into()]).unwrap();
+        let of = |part, tag| patterns.meaning_in(part, tag).map(|meaning| (meaning.role, meaning.name.to_string()));
+        assert_eq!(of("train", "epoch_loss"), Some((Role::TrainLoss, String::new())));
+        assert_eq!(of("train", "gradients/dense/kernel"), Some((Role::GradHistogram, "dense/kernel".into())));
+        assert_eq!(of("test", "loss"), Some((Role::ValidationLoss, String::new())));
+        assert_eq!(of("eval", "epoch_loss"), Some((Role::ValidationLoss, String::new())));
+        assert_eq!(of("test", "hits"), Some((Role::ValidationAccuracy, String::new())));
+        assert_eq!((of("test", "lr"), of("validation", "gradients/dense/kernel")), (None, None));
+    }
+
+    #[test]
     fn patterns_of_the_user_come_first() {
         let patterns = TagPatterns::foreign().with(&["grad_norm=mine/*/n".into(), "loss = objective".into()]).unwrap();
         assert_eq!(role(&patterns, "mine/a.b/n"), Some((Role::GradNorm, "a.b".into())));
         assert_eq!(role(&patterns, "objective"), Some((Role::Loss, String::new())));
-        for wrong in ["loss", "speed=x"] {
+        for wrong in ["loss", "speed=x", "loss=", "grad_norm=norms"] {
             assert!(TagPatterns::own().with(&[wrong.into()]).unwrap_err().to_string().contains(wrong));
         }
     }

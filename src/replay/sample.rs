@@ -1,6 +1,6 @@
 //! One step as the files of a run tell it, put together from the values of its tags.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
 use super::Role;
 use crate::{
@@ -132,6 +132,20 @@ impl Draft {
         self.0.insert((role, place), numbers);
     }
 
+    /// Whether there was none of it yet, so that it was added.
+    pub fn add_new(&mut self, role: Role, place: usize, numbers: Numbers) -> bool {
+        let is_new = !self.0.contains_key(&(role, place));
+        if is_new {
+            self.add(role, place, numbers);
+        }
+        is_new
+    }
+
+    /// Whether anything is of these roles, so that the names need not be gone through in vain.
+    fn has(&self, roles: RangeInclusive<Role>) -> bool {
+        self.0.keys().any(|(role, _)| roles.contains(role))
+    }
+
     fn number(&self, role: Role, place: usize) -> Option<f64> {
         match self.0.get(&(role, place))? {
             Numbers::Scalar(number) => Some(*number),
@@ -204,7 +218,7 @@ impl Draft {
             let elements = by_shape.or(of_histogram(|histogram| histogram.num)).or_else(by_rms).unwrap_or(1.0);
             let max_abs = number(roles.max_abs).or_else(|| of_histogram(|histogram| histogram.max.max(-histogram.min)));
             let mean = number(roles.mean).or_else(|| of_histogram(|histogram| histogram.sum / histogram.num));
-            let zeros = number(roles.zero_fraction).map_or(0.0, |share| (share * elements).round());
+            let zeros = number(roles.zero_fraction).map_or(0.0, |share| (share * elements).round().min(elements));
             let distribution = mean.map(|mean| Distribution {
                 mean,
                 std: number(roles.std).unwrap_or_else(|| (norm.powi(2) / elements - mean * mean).max(0.0).sqrt()),
@@ -218,10 +232,16 @@ impl Draft {
             let max_abs = max_abs.unwrap_or(f64::NAN);
             Some(TensorStatistics { name: Arc::clone(name), elements: elements as u64, norm, max_abs, distribution })
         };
+        if !self.has(roles.norm..=roles.histogram) {
+            return Vec::new();
+        }
         names.parameters.iter().enumerate().filter_map(of_one).collect()
     }
 
     fn updates(&self, names: &Names) -> Vec<ParameterUpdate> {
+        if !self.has(Role::UpdateNorm..=Role::UpdateRatio) {
+            return Vec::new();
+        }
         let of_one = |(place, name): (usize, &Arc<str>)| {
             let update_ratio = self.number(Role::UpdateRatio, place)?;
             let norm = self.number(Role::UpdateNorm, place).unwrap_or(f64::NAN);
@@ -231,6 +251,9 @@ impl Draft {
     }
 
     fn layers(&self, names: &Names) -> Vec<LayerStatistics> {
+        if !self.has(Role::ActivationMean..=Role::LayerGradRms) {
+            return Vec::new();
+        }
         let of_one = |(place, layer): (usize, &Arc<str>)| {
             let number = |role| self.number(role, place);
             Some(LayerStatistics {

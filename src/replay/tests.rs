@@ -7,18 +7,19 @@ use prost::Message;
 use super::*;
 use crate::events::{
     SummaryWriter,
-    proto::{Content, Event, Summary, SummaryValue},
+    proto::{Content, Event, Summary},
     tf_record::append_record,
 };
 
-/// An event file of scalars: (step, tag, value), in this order.
+/// An event file of scalars: (step, tag, value), in this order, all written in the second that its name begins with.
 fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
     fs::create_dir_all(folder).unwrap();
     let mut bytes = Vec::new();
+    let wall_time = name.split('.').next().unwrap().parse().unwrap();
     for &(step, tag, number) in values {
         let value = SummaryValue { tag: tag.into(), metadata: None, content: Some(Content::SimpleValue(number)) };
         let what = Some(What::Summary(Summary { value: vec![value] }));
-        append_record(&mut bytes, &Event { wall_time: 1.0, step, what }.encode_to_vec());
+        append_record(&mut bytes, &Event { wall_time, step, what }.encode_to_vec());
     }
     fs::write(folder.join(format!("events.out.tfevents.{name}")), bytes).unwrap();
 }
@@ -51,7 +52,7 @@ fn values_of_a_step_may_come_a_few_steps_late_and_later_ones_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut values: Vec<(i64, &str, f32)> = (0..30).map(|step| (step, "loss", step as f32)).collect();
     values.insert(5, (2, "val_loss", 7.0));
-    values.push((3, "val_loss", 7.0));
+    values.push((3, "loss", 7.0));
     write(folder.path(), "1.host", &values);
     let (said, notes) = told(folder.path());
     assert!(said.starts_with("s0=0 s1=1 e2=0.5/7 s2=2 s3=3"), "{said}");
@@ -81,12 +82,77 @@ fn a_second_run_in_the_folder_takes_the_place_of_the_first_and_a_resumed_one_goe
 }
 
 #[test]
+fn what_is_numbered_by_epochs_stands_where_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut values = Vec::new();
+    for step in 0..60 {
+        values.push((step, "loss", step as f32));
+        if step % 20 == 19 {
+            let epoch = step / 20;
+            values.extend([(epoch, "val_loss", 0.5), (epoch, "train_loss_epoch", 0.25), (epoch, "lr", 0.1)]);
+        }
+    }
+    write(folder.path(), "1.host", &values);
+    let (said, notes) = told(folder.path());
+    let evaluations: Vec<&str> = said.split(' ').filter(|word| word.starts_with('e')).collect();
+    assert_eq!(evaluations, ["e20=0.25/0.5", "e40=0.25/0.5", "e60=0.25/0.5"]);
+    assert!(said.contains("s19=19 e20=0.25/0.5 s20=20") && said.ends_with("s59=59 e60=0.25/0.5"), "{said}");
+    let want = "9 value(s) are numbered by epochs or came late, and stand at the step at which they were written";
+    assert_eq!(notes, [want]);
+}
+
+#[test]
+fn two_writers_of_one_run_in_one_folder_are_one_run_and_two_of_the_same_tags_are_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses: Vec<(i64, &str, f32)> = (0..3).map(|step| (step, "loss", 1.0)).collect();
+    write(folder.path(), "1.host", &losses);
+    write(folder.path(), "1.other", &[(0, "val_loss", 4.0), (2, "val_loss", 3.0)]);
+    assert_eq!(told(folder.path()), ("e0=NaN/4 s0=1 s1=1 e2=1/3 s2=1".into(), vec![]));
+
+    write(folder.path(), "1.other", &[(0, "loss", 4.0), (1, "loss", 3.0)]);
+    let (said, notes) = told(folder.path());
+    assert_eq!((said.as_str(), notes.len()), ("| s0=4 s1=3", 1));
+}
+
+#[test]
+fn steps_that_fall_are_handed_out_in_bounded_memory() {
+    let facts = Facts::default();
+    for towards in [1i64, -1] {
+        let (mut position, mut most) = (Position::new(&facts), 0);
+        for step in 0..50_000 {
+            let step = (25_000 + towards * (step - 25_000)) as u64;
+            position.add(step, Role::Loss, 0, Numbers::Scalar(1.0));
+            position.add(step / 100, Role::ValidationLoss, 0, Numbers::Scalar(1.0));
+            if let Some(before) = position.move_to(step) {
+                position.hand_out(before, &facts, &mut |_| ());
+            }
+            position.make_room(&facts, &mut |_| ());
+            most = most.max(position.held());
+        }
+        // In order, eight steps and what was written beside them.
+        assert!(if towards == 1 { most < 50 } else { most <= 1100 }, "{towards}: {most}");
+    }
+}
+
+#[test]
 fn folders_of_training_and_validation_side_by_side_are_one_run() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("train"), "1.host", &[(0, "epoch_loss", 2.0), (1, "epoch_loss", 1.0)]);
     write(&folder.path().join("validation"), "2.host", &[(0, "epoch_loss", 2.5), (1, "epoch_loss", 1.5)]);
     assert_eq!(runs(folder.path()).unwrap(), [folder.path()]);
     assert_eq!(told(folder.path()), ("e0=2/2.5 e1=1/1.5".into(), vec![]));
+}
+
+#[test]
+fn a_second_run_in_folders_of_its_parts_takes_the_place_of_the_first_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (part, at) in [("train", 0.0), ("val", 0.5)] {
+        let path = folder.path().join(part);
+        write(&path, "1.host", &[(0, "epoch_loss", 9.0 + at), (1, "epoch_loss", 8.0 + at)]);
+        write(&path, "2.host", &[(0, "epoch_loss", 2.0 + at), (1, "epoch_loss", 1.0 + at)]);
+    }
+    let (said, notes) = told(folder.path());
+    assert_eq!((said.as_str(), notes.len()), ("| e0=2/2.5 e1=1/1.5", 1), "{notes:?}");
 }
 
 #[test]

@@ -60,8 +60,8 @@ impl Course {
     pub fn add(&mut self, seen: &Observation<'_>) {
         let step = seen.step;
         let has_overflown = !seen.total_norm.is_finite() || seen.skipped_in_a_row > 0;
-        // NaN also stands for a loss that is not looked at.
-        if !seen.loss.is_nan() || has_overflown || !self.loss.buckets().is_empty() {
+        // NaN also stands for a loss that is not looked at; one that is NaN leaves no gradient finite.
+        if !seen.loss.is_nan() || has_overflown {
             self.loss.add(step, seen.loss);
         }
         if !seen.learning_rate.is_nan() {
@@ -152,6 +152,11 @@ impl Course {
         &mut self.parameters[index]
     }
 
+    /// Evaluations that were added.
+    pub(super) fn evaluations(&self) -> u64 {
+        self.validation_loss.readings().max(self.validation_accuracy.readings())
+    }
+
     /// The first step of all and the last.
     pub(super) fn steps(&self) -> Option<(u64, u64)> {
         let series = [&self.loss, &self.learning_rate, &self.total_norm, &self.train_loss, &self.validation_loss];
@@ -220,7 +225,9 @@ mod tests {
     fn a_loss_that_becomes_nan_is_not_finite() {
         let mut course = Course::default();
         course.add(&observe(0, 1.0));
-        course.add(&observe(1, f64::NAN));
+        course.add(&Observation { skipped_in_a_row: 1, ..observe(1, f64::NAN) });
+        // At this step nobody looked.
+        course.add(&observe(2, f64::NAN));
         assert_eq!(course.loss.not_finite(), 1);
         let mut course = Course::default();
         course.add(&Observation { total_norm: f64::NAN, ..observe(0, f64::NAN) });

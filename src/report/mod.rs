@@ -109,7 +109,8 @@ mod tests {
         let (facts, mut diagnosis) = (Facts { classes: 10, ..Facts::default() }, Diagnosis::default());
         let subject = Subject { config: None, facts: &facts };
         for (step, loss) in [(0, 2.3), (1, f64::NAN), (2, f64::NAN)] {
-            diagnosis.judge(&Observation { step, loss, total_norm: 1.0, ..Observation::default() }, &subject);
+            let seen = Observation { step, loss, total_norm: 1.0, skipped_in_a_row: step, ..Observation::default() };
+            diagnosis.judge(&seen, &subject);
         }
         let report = Report::default().with_findings(&diagnosis);
         assert!(report.findings[0].figures.iter().any(|figure| figure.seen.is_nan()));

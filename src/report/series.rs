@@ -105,6 +105,11 @@ impl Series {
         self.buckets.iter().map(|bucket| bucket.max).fold(f64::NAN, f64::max)
     }
 
+    /// Readings that were added.
+    pub(super) fn readings(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.count + bucket.not_finite).sum()
+    }
+
     /// Readings that are not finite.
     pub(super) fn not_finite(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.not_finite).sum()

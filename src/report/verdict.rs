@@ -39,8 +39,11 @@ impl Verdict {
 }
 
 fn without_findings(report: &Report) -> String {
-    let steps = count(usize::try_from(report.steps).unwrap_or(usize::MAX), "step");
-    match (report.steps, report.not_judged.len()) {
+    let evaluations = report.course.evaluations();
+    // Files of others may have nothing but evaluations.
+    let (seen, unit) = if report.steps == 0 { (evaluations, "evaluation") } else { (report.steps, "step") };
+    let steps = count(usize::try_from(seen).unwrap_or(usize::MAX), unit);
+    match (seen, report.not_judged.len()) {
         (0, _) => "No step was taken, so there is nothing to judge.".into(),
         (_, 0) => format!("Healthy: nothing is wrong in {steps}."),
         (_, unknown) => {
@@ -105,7 +108,10 @@ pub(super) fn phrase(rule: RuleName) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture::{finding, report};
+    use crate::report::{
+        Course,
+        fixture::{evaluation, finding, report},
+    };
 
     fn sentence(report: &Report) -> String {
         report.verdict().sentence
@@ -119,6 +125,10 @@ mod tests {
         );
         assert_eq!(sentence(&report(1, vec![])), "Healthy: nothing is wrong in 1 step.");
         assert_eq!(sentence(&report(0, vec![])), "No step was taken, so there is nothing to judge.");
+        let mut course = Course::default();
+        (0..6).for_each(|epoch| course.add_evaluation(&evaluation(epoch, 0.5)));
+        let evaluations = Report { course, ..Report::default() };
+        assert_eq!(sentence(&evaluations), "Healthy: nothing is wrong in 6 evaluations.");
         let unknown = Report { not_judged: vec!["the input".into()], ..report(20, vec![]) };
         assert_eq!(sentence(&unknown), "Nothing wrong was found in 20 steps, but 1 thing could not be judged.");
     }

@@ -35,7 +35,7 @@ const LEAST_DEVIATION: f64 = 0.1;
 pub(in super::super) struct Exploding {
     /// Natural logarithms of the last norms that were no spikes, the oldest first.
     norms: VecDeque<f64>,
-    /// The losses of the same readings.
+    /// The losses of such readings, where they were seen.
     losses: VecDeque<f64>,
     in_a_row: u32,
 }
@@ -59,20 +59,18 @@ impl Exploding {
         let log = seen.total_norm.ln();
         let spike = self.robust().filter(|(median, deviation)| {
             let stands_out = log - median > SPIKE_Z * deviation && log - median > SPIKE_FACTOR.ln();
-            let has_risen = seen.loss.is_nan() || seen.loss > LOSS_FACTOR * middle(&self.losses);
+            // A run without losses is judged by its norms, one with them only where there is one.
+            let has_risen = self.losses.is_empty() || seen.loss > LOSS_FACTOR * middle(&self.losses);
             stands_out && has_risen
         });
         let Some((median, deviation)) = spike else {
             self.in_a_row = 0;
-            if !seen.loss.is_finite() {
-                return None;
+            if !seen.loss.is_infinite() {
+                remember(&mut self.norms, log);
             }
-            if self.norms.len() == REMEMBERED {
-                self.norms.pop_front();
-                self.losses.pop_front();
+            if seen.loss.is_finite() {
+                remember(&mut self.losses, seen.loss);
             }
-            self.norms.push_back(log);
-            self.losses.push_back(seen.loss);
             return None;
         };
         self.in_a_row += 1;
@@ -105,6 +103,13 @@ impl Exploding {
         let deviation = 1.4826 * middle(&self.norms.iter().map(|norm| (norm - median).abs()).collect());
         Some((median, deviation.max(LEAST_DEVIATION)))
     }
+}
+
+fn remember(values: &mut VecDeque<f64>, value: f64) {
+    if values.len() == REMEMBERED {
+        values.pop_front();
+    }
+    values.push_back(value);
 }
 
 fn middle(values: &VecDeque<f64>) -> f64 {
@@ -190,6 +195,15 @@ mod tests {
         assert!(told(plateau.chain([(30.0, 2.25), (30.0, 2.0), (30.0, 1.5)])).iter().all(Option::is_none));
         let diverging = healthy(0.1, 40).map(|norm| (norm, 2.3)).chain([(30.0, 2.9), (90.0, f64::INFINITY)]);
         assert_eq!(told(diverging)[40..], [Some(Severity::Info), Some(Severity::Warning)]);
+    }
+
+    #[test]
+    fn a_run_without_losses_is_judged_by_its_norms_and_one_with_them_only_where_they_are_seen() {
+        let spikes = [30.0, 90.0, 300.0];
+        let alone = healthy(0.1, 40).chain(spikes).map(|norm| (norm, f64::NAN));
+        assert_eq!(told(alone)[40..], [Some(Severity::Info), Some(Severity::Warning), Some(Severity::Critical)]);
+        let between = healthy(0.1, 40).map(|norm| (norm, 2.3)).chain(spikes.map(|norm| (norm, f64::NAN)));
+        assert!(told(between).iter().all(Option::is_none));
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl LearningRate {
         let course = known.course;
         let base = course.first.max(known.guess());
         let is_beginning = self.readings <= BEGINNING;
-        let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || seen.loss.is_nan());
+        // A loss that was not seen is NaN too.
+        let is_broken = seen.loss.is_nan() && seen.skipped_in_a_row > 0;
+        let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || is_broken);
         self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
         let ratio = self.ratio.unwrap_or(f64::NAN);
         let is_replaced = is_beginning && ratio > REPLACED;

@@ -65,7 +65,7 @@ impl Rule for LossPlateau {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::fixture::Case;
+    use crate::diagnosis::{Facts, fixture::Case};
 
     #[test]
     fn a_loss_that_stays_at_that_of_a_guess_for_200_readings_is_told() {
@@ -78,5 +78,17 @@ mod tests {
         // A plateau further down, and a loss that has begun to fall.
         assert!(!is_told(vec![1.5; 300]));
         assert!(!is_told((0..200).map(|reading| 2.4 - 0.001 * f64::from(reading)).collect()));
+    }
+
+    #[test]
+    fn of_unknown_classes_what_the_run_began_with_is_that_of_a_guess_and_that_of_ten_at_least() {
+        let is_told = |losses: Vec<f64>| {
+            let case = Case { facts: Facts::default(), ..Case::with_losses(losses) };
+            LossPlateau::default().judge(&Observation::default(), &case.known()).is_some()
+        };
+        assert!(is_told(vec![6.9; 200]) && is_told(vec![2.31; 200]));
+        // A thousand classes of which much was learned, and a run that was not seen from its beginning.
+        assert!(!is_told([vec![6.9; 10], vec![2.4; 300]].concat()));
+        assert!(!is_told(vec![0.3; 300]));
     }
 }

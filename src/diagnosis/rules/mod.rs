@@ -51,10 +51,12 @@ impl<'a> Known<'a> {
         self.model().map(|model| model.activation)
     }
 
-    /// See [`Facts::guess`]; of ten classes where nothing is known of them.
+    /// See [`Facts::guess`]. Where nothing is known of the classes, what the run began with, and that of ten classes at least: a
+    /// run of a thousand ends where one of ten begins.
     pub fn guess(&self) -> f64 {
         let guess = self.facts.guess();
-        if guess > 0.0 { guess } else { 10f64.ln() }
+        // Of NaN and a number, the number.
+        if guess > 0.0 { guess } else { 10f64.ln().max(self.course.first) }
     }
 
     /// The accuracy of naming the most frequent class for every image.

@@ -1,0 +1,171 @@
+//! The tags of a run's files as they show themselves: what each was taken for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Role, TagPatterns, sample::Names};
+
+/// What a tag was taken for, and the file that had it last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub role: Role,
+    /// Whether its name is that of a parameter, by its looks.
+    pub is_parameter: bool,
+    /// The place of its name.
+    pub place: usize,
+    /// The number of the file that had it before.
+    pub source: usize,
+}
+
+/// Of the tags of one role that is of the whole model: the one that it is taken from.
+#[derive(Debug)]
+struct Claim {
+    rank: usize,
+    tag: String,
+    others: Vec<String>,
+}
+
+/// All tags that were seen.
+#[derive(Debug)]
+pub(super) struct Tags {
+    patterns: TagPatterns,
+    seen: HashMap<String, Option<Known>>,
+    claims: BTreeMap<Role, Claim>,
+    /// The user's patterns that fit a tag.
+    used: BTreeSet<usize>,
+    /// Values of tags beyond [`Tags::MOST`].
+    left_out: u64,
+}
+
+impl Tags {
+    /// Tags that are remembered. A run has a few dozen for each parameter.
+    const MOST: usize = 100_000;
+    /// Tags that are named in a message.
+    const NAMED: usize = 8;
+
+    pub fn new(patterns: TagPatterns) -> Self {
+        let (seen, claims, used) = (HashMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { patterns, seen, claims, used, left_out: 0 }
+    }
+
+    /// What a tag is of that a file of a part of the run has.
+    pub fn find(&mut self, part: &str, tag: String, source: usize, names: &mut Names) -> Option<Known> {
+        let whole = if part.is_empty() { tag } else { format!("{part}/{tag}") };
+        if let Some(known) = self.seen.get_mut(&whole) {
+            let before = *known;
+            if let Some(known) = known {
+                known.source = source;
+            }
+            return before;
+        }
+        if self.seen.len() == Self::MOST {
+            self.left_out += 1;
+            return None;
+        }
+        let tag = if part.is_empty() { &whole } else { &whole[part.len() + 1..] };
+        let meaning = self.patterns.meaning_in(part, tag).filter(|meaning| {
+            self.used.extend(Some(meaning.rank).filter(|rank| *rank < self.patterns.given().len()));
+            !meaning.role.is_of_model() || self.claims_its_role(meaning.role, meaning.rank, &whole)
+        });
+        let known = meaning.map(|meaning| Known {
+            role: meaning.role,
+            is_parameter: meaning.is_parameter(),
+            place: names.place(meaning.role, &meaning.name),
+            source,
+        });
+        self.seen.insert(whole, known);
+        known
+    }
+
+    /// Whether a tag is the one that its role is taken from: the first, unless a surer one shows itself.
+    fn claims_its_role(&mut self, role: Role, rank: usize, tag: &str) -> bool {
+        let Some(claim) = self.claims.get_mut(&role) else {
+            self.claims.insert(role, Claim { rank, tag: tag.to_owned(), others: Vec::new() });
+            return true;
+        };
+        let is_surer = rank < claim.rank;
+        let other = if is_surer {
+            claim.rank = rank;
+            let other = std::mem::replace(&mut claim.tag, tag.to_owned());
+            self.seen.insert(other.clone(), None);
+            other
+        } else {
+            tag.to_owned()
+        };
+        claim.others.push(other);
+        is_surer
+    }
+
+    /// How many were seen.
+    pub fn count(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Some of them, in the order of the alphabet.
+    pub fn examples(&self) -> Vec<String> {
+        let mut tags: Vec<&String> = self.seen.keys().collect();
+        tags.sort_unstable();
+        tags.into_iter().take(Self::NAMED).map(|tag| plain(tag)).collect()
+    }
+
+    /// What there is to say of them at the end.
+    pub fn notes(&self) -> Vec<String> {
+        let unused = self.patterns.given().iter().enumerate().filter(|(index, _)| !self.used.contains(index));
+        let unused = unused.map(|(_, (role, pattern))| {
+            let (count, examples) = (self.count(), self.examples().join(", "));
+            format!("--tag {role}={pattern} fits none of the {count} tag(s) ({examples})")
+        });
+        let doubled = self.claims.iter().filter(|(_, claim)| !claim.others.is_empty()).map(|(role, claim)| {
+            let others = claim.others.iter().take(Self::NAMED).map(|tag| plain(tag)).collect::<Vec<_>>().join(", ");
+            let more = claim.others.len().saturating_sub(Self::NAMED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            format!("{role} is read from {}, and not from {others}{more}; --tag {role}=TAG chooses", plain(&claim.tag))
+        });
+        let left_out = (self.left_out > 0).then(|| {
+            format!("there are more than {} tags: {} value(s) of others were left out", Self::MOST, self.left_out)
+        });
+        unused.chain(doubled).chain(left_out).collect()
+    }
+}
+
+/// A tag in one line, whatever is in it.
+fn plain(tag: &str) -> String {
+    tag.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::Facts;
+
+    fn find(tags: &mut Tags, tag: &str) -> Option<Role> {
+        tags.find("", tag.to_owned(), 0, &mut Names::new(&Facts::default())).map(|known| known.role)
+    }
+
+    #[test]
+    fn of_several_tags_of_one_role_the_surest_is_read_and_the_others_are_told() {
+        let mut tags = Tags::new(TagPatterns::foreign());
+        assert_eq!(find(&mut tags, "val_loss_step"), Some(Role::ValidationLoss));
+        assert_eq!(find(&mut tags, "val_loss_epoch"), Some(Role::ValidationLoss));
+        assert_eq!((find(&mut tags, "val_loss_step"), find(&mut tags, "val_loss/1")), (None, None));
+        let want = "validation_loss is read from val_loss_epoch, and not from val_loss_step, val_loss/1; \
+                    --tag validation_loss=TAG chooses";
+        assert_eq!(tags.notes(), [want]);
+    }
+
+    #[test]
+    fn a_pattern_that_fits_nothing_is_told_with_tags_that_are_there() {
+        let given = ["loss=goal".to_owned(), "grad_norm=n/*".to_owned()];
+        let mut tags = Tags::new(TagPatterns::foreign().with(&given).unwrap());
+        find(&mut tags, "n/fc.weight");
+        find(&mut tags, "goals");
+        assert_eq!(tags.notes(), ["--tag loss=goal fits none of the 2 tag(s) (goals, n/fc.weight)"]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut tags = Tags::new(TagPatterns::foreign());
+        (0..Tags::MOST + 5).for_each(|index| _ = find(&mut tags, &format!("gradients/{index}.weight")));
+        assert_eq!(tags.count(), Tags::MOST);
+        assert_eq!(tags.notes(), ["there are more than 100000 tags: 5 value(s) of others were left out"]);
+    }
+}

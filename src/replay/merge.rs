@@ -1,0 +1,144 @@
+//! The events of several files as one sequence, in the order in which they were written.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::File,
+    io::BufReader,
+    path::PathBuf,
+};
+
+use crate::events::{EventFile, EventsError, proto::Event};
+
+/// Reads files side by side: of their next events the earliest comes first, by wall time, then by step, then by the order of the
+/// files. So training and validation that were written into files of their own meet again, in bounded memory.
+pub(super) struct Merge {
+    /// At most [`Merge::OPEN`], or one where the files come one after the other.
+    open: Vec<Head>,
+    waiting: VecDeque<(usize, PathBuf)>,
+    most: usize,
+}
+
+/// A file and the event that it is at.
+struct Head {
+    source: usize,
+    file: EventFile<BufReader<File>>,
+    /// The latest wall time so far: a clock that was set back does not hold a file up.
+    time: f64,
+    next: Option<Event>,
+}
+
+impl Merge {
+    /// Files that are open at once.
+    const OPEN: usize = 64;
+
+    /// Of the files at `paths`. Those of one writer come one after the other, whatever the clock said.
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>, is_one_writer: bool) -> Self {
+        let most = if is_one_writer { 1 } else { Self::OPEN };
+        Self { open: Vec::new(), waiting: paths.into_iter().enumerate().collect(), most }
+    }
+
+    /// Reads no more of these files.
+    pub fn leave(&mut self, sources: &BTreeSet<usize>) {
+        self.open.retain(|head| !sources.contains(&head.source));
+        self.waiting.retain(|(source, _)| !sources.contains(source));
+    }
+
+    fn earliest(&self) -> Option<usize> {
+        let at = |index: &usize| self.open[*index].next.as_ref().map_or(0, |event| event.step);
+        let earlier = |one: &usize, other: &usize| {
+            let by_time = self.open[*one].time.total_cmp(&self.open[*other].time);
+            by_time.then_with(|| at(one).cmp(&at(other)))
+        };
+        (0..self.open.len()).min_by(earlier)
+    }
+}
+
+impl Iterator for Merge {
+    /// The number of the file, and its next event or what is wrong with it.
+    type Item = (usize, Result<Event, EventsError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.open.len() < self.most
+                && let Some((source, path)) = self.waiting.pop_front()
+            {
+                match EventFile::open(path) {
+                    Ok(file) => self.open.push(Head { source, file, time: f64::NEG_INFINITY, next: None }),
+                    Err(error) => return Some((source, Err(error))),
+                }
+                continue;
+            }
+            if let Some(index) = self.open.iter().position(|head| head.next.is_none()) {
+                let head = &mut self.open[index];
+                match head.file.next() {
+                    None => _ = self.open.remove(index),
+                    Some(Ok(event)) => {
+                        head.time = head.time.max(event.wall_time);
+                        head.next = Some(event);
+                    }
+                    Some(Err(error)) => return Some((head.source, Err(error))),
+                }
+                continue;
+            }
+            let index = self.earliest()?;
+            let head = &mut self.open[index];
+            return head.next.take().map(|event| (head.source, Ok(event)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use prost::Message;
+
+    use super::*;
+    use crate::events::tf_record::append_record;
+
+    fn write(folder: &Path, name: &str, events: &[(f64, i64)]) -> PathBuf {
+        let mut bytes = Vec::new();
+        for &(wall_time, step) in events {
+            append_record(&mut bytes, &Event { wall_time, step, what: None }.encode_to_vec());
+        }
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The file and the step of each event; -1 where something is wrong.
+    fn read(merge: Merge) -> Vec<(usize, i64)> {
+        merge.map(|(source, event)| (source, event.map_or(-1, |event| event.step))).collect()
+    }
+
+    #[test]
+    fn the_earliest_event_comes_first_and_of_equals_the_lower_step() {
+        let folder = tempfile::tempdir().unwrap();
+        // The clock of the first file is set back by one event, which waits for none of the second.
+        let one = write(folder.path(), "1", &[(1.0, 0), (4.0, 1), (2.0, 2), (5.0, 4)]);
+        let other = write(folder.path(), "2", &[(3.0, 7), (4.5, 8), (5.0, 3)]);
+        let paths = [one, folder.path().join("none"), other];
+        let merged = read(Merge::new(paths.clone(), false));
+        assert_eq!(merged, [(1, -1), (0, 0), (2, 7), (0, 1), (0, 2), (2, 8), (2, 3), (0, 4)]);
+        let one_after_the_other = read(Merge::new(paths, true));
+        assert_eq!(one_after_the_other, [(0, 0), (0, 1), (0, 2), (0, 4), (1, -1), (2, 7), (2, 8), (2, 3)]);
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_all_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |index: usize| write(folder.path(), &index.to_string(), &[(index as f64, index as i64)]);
+        let merge = Merge::new((0..200).map(write), false);
+        assert_eq!(read(merge), (0..200).map(|index| (index, index as i64)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_that_is_left_is_read_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["1", "2"].map(|name| write(folder.path(), name, &[(1.0, 0), (2.0, 1)]));
+        let mut merge = Merge::new(paths, false);
+        assert_eq!(merge.next().unwrap().0, 0);
+        merge.leave(&BTreeSet::from([0]));
+        assert_eq!(read(merge), [(1, 0), (1, 1)]);
+    }
+}
