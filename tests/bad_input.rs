@@ -87,6 +87,17 @@ fn a_last_batch_of_one_image_that_cannot_be_normalised_is_refused_before_trainin
     // 268 images in batches of 89 leave one over.
     let mlp = "model={name=\"mlp\", normalization=\"batch\"}";
     refuses_settings(&[mlp, "data.batch_size=89"], CONFIG, &["268 images in batches of 89", "data.drop_last = true"]);
+    refuses_settings(&[mlp, "data.batch_size=1"], CONFIG, &["every batch is one image", "raise data.batch_size"]);
+    let single = ["data.batch_size=1", "data.drop_last=true"];
+    refuses_settings(&[&[mlp], &single[..]].concat(), CONFIG, &["every batch is one image"]);
+    // 268 in batches of 38 leave two, whose halves are one each.
+    let halves = ["data.batch_size=38", "monitor.noise_scale_every_steps=1"];
+    refuses_settings(&[&[mlp], &halves[..]].concat(), CONFIG, &["a half of a batch is one image", "noise_scale"]);
+    // Maps of 8 x 8 have a variance of their own, and layer normalization wants one image alone.
+    let workplace = Workplace::new(SMALL);
+    let max_steps = ["run.max_steps=2", "checkpoint.every_epochs=0", "data.batch_size=1"];
+    workplace.train("maps", &max_steps);
+    workplace.train("layer", &[&["model={name=\"mlp\", normalization=\"layer\"}"], &max_steps[..]].concat());
 }
 
 #[test]

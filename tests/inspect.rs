@@ -105,8 +105,8 @@ fn every_family_can_be_looked_at() {
 fn what_cannot_be_looked_at_is_an_error_with_the_code_of_its_kind() {
     let workplace = Workplace::new(&toml("depth = 1, normalization = \"batch\""));
     let outcome = workplace.call(&["inspect", "small.toml", "--set", "data.batch_size=1"]);
-    assert_eq!(outcome.code, Some(8), "{outcome:#?}");
-    assert!(outcome.stderr.contains("a single value per mean"), "{outcome:#?}");
+    assert_eq!(outcome.code, Some(3), "{outcome:#?}");
+    assert!(outcome.stderr.contains("every batch is one image (270 images in batches of 1)"), "{outcome:#?}");
     std::fs::write(workplace.path().join("events.out.tfevents.1.host"), [24, 0, 0, 0, 0, 0, 0, 0, 0xa3, 0x7f]).unwrap();
     for (arguments, code, want) in [
         (&["small.toml", "--set", "model.depht=1"][..], 3, "did you mean model.depth?"),

@@ -28,6 +28,7 @@ fn plain(name: Architecture) -> ModelConfig {
     let is_resnet = name.name().starts_with("resnet");
     ModelConfig {
         name,
+        path: None,
         activation: Activation::Relu,
         normalization: if is_resnet { Normalization::Batch } else { Normalization::None },
         groups: 8,

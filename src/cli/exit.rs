@@ -113,7 +113,12 @@ pub fn code_of(error: &Error) -> Code {
         Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,
         Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,
         Some(TrainError::Events(_)) => Code::Run,
-        Some(TrainError::Checkpoint(_) | TrainError::Changed { .. } | TrainError::OtherData { .. }) => Code::Checkpoint,
+        Some(
+            TrainError::Checkpoint(_)
+            | TrainError::Changed { .. }
+            | TrainError::OtherData { .. }
+            | TrainError::OtherModel { .. },
+        ) => Code::Checkpoint,
         Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
         Some(_) => Code::Training,
     }

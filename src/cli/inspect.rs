@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use gradwatch::inspect::{Inspection, LayerReport, Reach, Trial, inspect, try_remedies};
+use gradwatch::{
+    gradient::ProfileSource,
+    inspect::{Inspection, LayerReport, Reach, Trial, inspect, try_remedies},
+};
 use serde::Serialize;
 
 use super::{InspectArguments, InspectFormat, exit::Code, log, print};
@@ -38,7 +41,7 @@ impl Report {
         let Self { inspection, trials } = self;
         let parts = [
             wrap(&headline(inspection), 0),
-            table(&inspection.layers),
+            table(inspection),
             totals(inspection),
             advice(inspection),
             trials.as_ref().map(|trials| side_by_side(inspection, trials)).unwrap_or_default(),
@@ -61,7 +64,8 @@ fn headline(Inspection { layers, ratio, findings, .. }: &Inspection) -> String {
 }
 
 /// One line a layer.
-fn table(layers: &[LayerReport]) -> String {
+fn table(Inspection { layers, source, .. }: &Inspection) -> String {
+    let tapped = |figure: String| if *source == ProfileSource::PreActivations { figure } else { "-".into() };
     let width = layers.iter().map(|layer| layer.seen.layer.len()).max().unwrap_or(0).max("layer".len());
     let mut lines = format!(
         "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  verdict\n",
@@ -73,10 +77,10 @@ fn table(layers: &[LayerReport]) -> String {
             lines,
             "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  {verdict}",
             seen.layer,
-            size(Some(seen.rms)),
-            size(Some(seen.mean)),
-            percent(seen.nonpositive_fraction),
-            percent(seen.saturated_fraction),
+            tapped(size(Some(seen.rms))),
+            tapped(size(Some(seen.mean))),
+            tapped(percent(seen.nonpositive_fraction)),
+            tapped(percent(seen.saturated_fraction)),
             size(seen.gradient_rms),
             size(*factor),
             size(*expected_factor),
@@ -86,7 +90,7 @@ fn table(layers: &[LayerReport]) -> String {
     lines
 }
 
-fn totals(Inspection { images, loss, guess, slope, expected_slope, depth, .. }: &Inspection) -> String {
+fn totals(Inspection { images, loss, guess, source, slope, expected_slope, depth, .. }: &Inspection) -> String {
     let factor = |log2: f64| format!("{} (log2 {log2:+.2}", size(Some(log2.exp2())));
     let measured = slope.map_or("unknown".into(), |slope| {
         let (factor, error) = (factor(slope.log2_per_layer), slope.standard_error);
@@ -108,7 +112,11 @@ fn totals(Inspection { images, loss, guess, slope, expected_slope, depth, .. }: 
     }
     let loss = format!("{loss:.3} over {images} images; a guess costs {guess:.3}");
     let line = |name: &str, text: &str| wrap(&format!("{name:<10}{text}"), 10);
-    line("slope", &format!("{measured}; {expected}")) + &line("depth", &depths) + &line("loss", &loss)
+    let proxy = match source {
+        ProfileSource::PreActivations => String::new(),
+        proxy => line("grad rms", &format!("{}, a stand-in: no activation of this model can be seen", proxy.label())),
+    };
+    proxy + &line("slope", &format!("{measured}; {expected}")) + &line("depth", &depths) + &line("loss", &loss)
 }
 
 fn reach(reach: Reach) -> String {
@@ -131,6 +139,9 @@ fn advice(Inspection { findings, remedies, .. }: &Inspection) -> String {
 
 /// The model as it is, and with each change.
 fn side_by_side(inspection: &Inspection, trials: &[Trial]) -> String {
+    if trials.is_empty() {
+        return format!("{:<10}nothing: no key of the config shows its effect before training here\n", "tried");
+    }
     let width = trials.iter().map(|trial| trial.change.len()).max().unwrap_or(0).max("as it is".len());
     let row = |name: &str, inspection: &Inspection| {
         let findings: Vec<String> = inspection.findings.iter().map(|finding| finding.rule.to_string()).collect();

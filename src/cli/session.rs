@@ -116,14 +116,7 @@ fn leave_recent_steps(state: &State) {
 fn announce(prepared: &Prepared) {
     let Prepared { config, device, network, training, validation, .. } = prepared;
     let Config { model, optimizer, .. } = config;
-    tracing::info!(
-        "{} ({} activation, {} normalization, {} initialization): {} trainable numbers on {device:?}",
-        model.name,
-        model.activation,
-        model.normalization,
-        model.initialization.method,
-        network.summary().trainable_count()
-    );
+    tracing::info!("{model}: {} trainable numbers on {device:?}", network.summary().trainable_count());
     tracing::info!(
         "{} training and {} validation images of {} classes; {} at learning rate {}",
         training.dataset().len(),

@@ -272,6 +272,27 @@ mod tests {
     }
 
     #[test]
+    fn a_model_from_a_file_takes_a_path_and_no_key_of_our_own_layers() {
+        let file = SMALLEST.replace("\"mlp\"", "\"torchscript\"\nmodel.path = \"net.pt\"");
+        let refused = problems(&format!("{file}\nmodel.width = 8"));
+        assert_eq!(
+            refused,
+            ["initialization", "width"]
+                .map(|key| format!("model.{key}: a TorchScript file has its own layers and weights; remove the key"))
+        );
+        let plain = file.replace("model.initialization = \"orthogonal\"", "");
+        let config = Config::parse(&plain, "a").unwrap();
+        assert_eq!(config.model.path.as_deref(), Some(Path::new("net.pt")));
+        let toml = config.to_toml();
+        assert!(!toml.contains("activation"), "{toml}");
+        assert_eq!(Config::parse(&toml, "b").unwrap(), config);
+        let missing = problems(&plain.replace("model.path = \"net.pt\"", ""));
+        assert_eq!(missing, ["model.path: missing; want the TorchScript file"]);
+        let mlp = problems(&format!("{SMALLEST}\nmodel.path = \"net.pt\""));
+        assert_eq!(mlp, ["model.path: only model.name = \"torchscript\" is read from a file; remove the key"]);
+    }
+
+    #[test]
     fn every_problem_is_listed_at_once_with_what_was_seen_and_wanted() {
         let toml = "[run]\nsed = 1\n[data]\nsource = \"idx\"\nbatch_size = 0\nworkers = -1\n[model]\nname = \"resnet9\"\n\
                     [optimiser]\nlr = 1\n[optimizer]\nlearning_rate = \"fast\"\nnesterov = true\nmomentum = 0";

@@ -1,6 +1,8 @@
 //! What `[model]` says: the architecture, and the knobs that make its gradients vanish or explode.
 
-use serde::Serialize;
+use std::{fmt, path::PathBuf};
+
+use serde::{Serialize, Serializer};
 
 use super::names::named_enum;
 
@@ -43,6 +45,8 @@ named_enum! {
         Resnet101 = "resnet101",
         /// Bottleneck blocks.
         Resnet152 = "resnet152",
+        /// Whatever a file holds.
+        Torchscript = "torchscript",
     }
 }
 
@@ -144,11 +148,15 @@ pub struct Initialization {
     pub value: f64,
 }
 
-/// The `[model]` table, validated.
+/// The `[model]` table, validated. Of `torchscript`, name and path are all that counts, and all that is serialised.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(remote = "Self")]
 pub struct ModelConfig {
     /// The architecture.
     pub name: Architecture,
+    /// The file of `torchscript`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
     /// The function between layers.
     pub activation: Activation,
     /// The layer that normalises activations.
@@ -167,4 +175,39 @@ pub struct ModelConfig {
     pub depth: Option<usize>,
     /// How weights are drawn.
     pub initialization: Initialization,
+}
+
+impl ModelConfig {
+    /// Itself where the layers are our own; `None` where a file has them, of which nothing is known before it runs.
+    pub fn known(&self) -> Option<&Self> {
+        (self.name != Architecture::Torchscript).then_some(self)
+    }
+}
+
+impl Serialize for ModelConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct OfFile<'a> {
+            name: Architecture,
+            path: &'a Option<PathBuf>,
+        }
+        match self.known() {
+            Some(known) => Self::serialize(known, serializer),
+            None => OfFile { name: self.name, path: &self.path }.serialize(serializer),
+        }
+    }
+}
+
+impl fmt::Display for ModelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, path, activation, normalization, initialization, .. } = self;
+        match path {
+            Some(path) => write!(f, "{name} ({})", path.display()),
+            None => write!(
+                f,
+                "{name} ({activation} activation, {normalization} normalization, {} initialization)",
+                initialization.method
+            ),
+        }
+    }
 }

@@ -226,6 +226,13 @@ impl<'a> Section<'a> {
         self.problem(key, format!("missing; want {want}"));
     }
 
+    /// Notes each of `keys` that is set where it has no meaning.
+    pub(super) fn forbid(&self, keys: &[&'static str], why: &str) {
+        for key in keys.iter().filter(|key| self.table.contains_key(**key)) {
+            self.problem(key, format!("{why}; remove the key"));
+        }
+    }
+
     /// Ends the table: what is left was not asked for.
     pub(super) fn finish(self) {
         let mut unknown = self.notes.unknown.borrow_mut();

@@ -114,8 +114,22 @@ fn augment(mut table: Section<'_>) -> Augment {
     config
 }
 
+/// Keys of `[model]` that say how layers are made.
+const OF_OUR_LAYERS: [&str; 8] =
+    ["activation", "normalization", "groups", "dropout", "residual", "width", "depth", "initialization"];
+
 pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     let name = table.required_choice::<Architecture>("name");
+    let is_file = name == Some(Architecture::Torchscript);
+    if is_file {
+        table.forbid(&OF_OUR_LAYERS, "a TorchScript file has its own layers and weights");
+    } else {
+        table.forbid(&["path"], "only model.name = \"torchscript\" is read from a file");
+    }
+    let path = table.optional::<String>("path", |path| !path.is_empty(), "a path");
+    if is_file && path.is_none() {
+        table.missing("path", "the TorchScript file");
+    }
     let is_resnet = name.is_some_and(|name| name.name().starts_with("resnet"));
     let short = |value: &Value| {
         let method = Value::String(value.as_str()?.to_owned());
@@ -124,6 +138,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     let normalization = if is_resnet { Normalization::Batch } else { Normalization::None };
     let config = ModelConfig {
         name: name.unwrap_or(Architecture::Mlp),
+        path: path.map(PathBuf::from),
         activation: table.choice("activation").unwrap_or(Activation::Relu),
         normalization: table.choice("normalization").unwrap_or(normalization),
         groups: table.get("groups", 8, |groups| *groups > 0, AT_LEAST_ONE),

@@ -73,10 +73,13 @@ impl Diagnosis {
         let Self { rules, course, findings, thresholds } = self;
         let known = Known { config, facts, course, thresholds };
         let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
+        // The layers of a file are not ours to change.
+        let has_file = config.is_some_and(|config| config.model.known().is_none());
         let mut news = Vec::new();
         for rule in rules.in_order() {
             let name = rule.name();
-            let Some(symptom) = judge(rule, &known).filter(|_| !ignored.contains(&name)) else { continue };
+            let Some(mut symptom) = judge(rule, &known).filter(|_| !ignored.contains(&name)) else { continue };
+            symptom.remedies.retain(|remedy| !(has_file && remedy.change.starts_with("model.")));
             news.extend(take_in(findings, name, step, symptom));
         }
         news

@@ -2,7 +2,7 @@
 
 use super::Facts;
 use crate::{
-    config::Config,
+    config::{Activation, Config},
     gradient::{DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
 };
 
@@ -13,6 +13,13 @@ pub struct Subject<'a> {
     pub config: Option<&'a Config>,
     /// The data, and the weights as they were drawn.
     pub facts: &'a Facts,
+}
+
+impl Subject<'_> {
+    /// The function between layers, where it is known.
+    pub fn activation(&self) -> Option<Activation> {
+        Some(self.config?.model.known()?.activation)
+    }
 }
 
 /// What a reading says. What was not looked at is `None` or empty, and no rule judges by it.

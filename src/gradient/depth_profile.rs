@@ -19,6 +19,17 @@ pub enum ProfileSource {
     WeightGradients,
 }
 
+impl ProfileSource {
+    /// What the sizes are, as axes and captions name them.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PreActivations => "RMS of dLoss/dz",
+            Self::BiasGradients => "RMS of bias gradients",
+            Self::WeightGradients => "norm of weight gradients",
+        }
+    }
+}
+
 /// Sizes of the gradient at each layer, in the order of the forward pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DepthProfile {
@@ -48,12 +59,34 @@ pub struct Slope {
 }
 
 impl DepthProfile {
+    /// From all gradients of a model without taps, whose activations nobody knows: from those of the biases, or, where hardly a
+    /// layer has one, from those of the weights, as if every layer's input had an RMS of 1.
+    pub fn of_gradients(grads: &[TensorStatistics]) -> Self {
+        const LEAST_BIASES: usize = 3;
+        let biases = Self::of_bias_gradients(grads);
+        if biases.layers.len() >= LEAST_BIASES {
+            return biases;
+        }
+        Self::of_weight_gradients(grads.iter().filter(|grad| grad.name.ends_with(".weight")).map(|grad| (grad, 1.0)))
+    }
+
     /// From the bias gradients of a model without taps; parameters in the order of the forward pass, named as PyTorch
     /// (`fc.bias`) or Keras (`dense/bias:0`) does.
     pub fn of_bias_gradients(grads: &[TensorStatistics]) -> Self {
-        let biases = grads.iter().filter_map(|grad| Some((layer_of_bias(&grad.name)?, grad.rms())));
-        let layers = biases.filter(|(_, rms)| *rms != 0.0).map(|(layer, rms)| (layer.into(), rms)).collect();
-        Self { source: ProfileSource::BiasGradients, layers }
+        // A normalization takes the mean away: what comes back to a bias before it is rounding, 1e-7 of the weight's in f32 and
+        // 1e-3 in bf16, where only its place among the parameters tells it.
+        const ROUNDING: f64 = 1e-3;
+        let layer = |(index, grad): (usize, &TensorStatistics)| {
+            let layer = layer_of_bias(&grad.name)?;
+            let is_of_layer = |weight: &&TensorStatistics| weight.name.strip_suffix(".weight") == Some(layer);
+            let weight = index.checked_sub(1).map(|before| &grads[before]).filter(is_of_layer);
+            let is_rounding = grad.rms() == 0.0 || weight.is_some_and(|weight| grad.rms() < ROUNDING * weight.rms());
+            let is_gain = |next: &TensorStatistics| next.name.ends_with(".weight") && next.elements == grad.elements;
+            let is_of_norm = weight.is_some_and(|weight| weight.elements == grad.elements);
+            let is_normalized = !is_of_norm && grad.elements > 1 && grads.get(index + 1).is_some_and(is_gain);
+            (!is_rounding && !is_normalized).then(|| (layer.into(), grad.rms()))
+        };
+        Self { source: ProfileSource::BiasGradients, layers: grads.iter().enumerate().filter_map(layer).collect() }
     }
 
     /// From the weight gradients of layers whose inputs' RMS are known, in the order of the forward pass.
@@ -127,15 +160,12 @@ mod tests {
         assert!(profile(&[0.0, 1.0]).slope().is_none() && profile(&[]).slope().is_none());
     }
 
+    fn grad(name: &str, norm: f64, elements: u64) -> TensorStatistics {
+        TensorStatistics { name: name.into(), elements, norm, max_abs: norm, distribution: None }
+    }
+
     #[test]
     fn proxies_take_what_they_name() {
-        let grad = |name: &str, norm: f64, elements| TensorStatistics {
-            name: name.into(),
-            elements,
-            norm,
-            max_abs: norm,
-            distribution: None,
-        };
         let grads = [grad("fc1.weight", 8.0, 4), grad("fc1.bias", 6.0, 4), grad("fc2.bias", 0.0, 4)];
         let biases = DepthProfile::of_bias_gradients(&grads);
         assert_eq!((biases.source, biases.layers), (ProfileSource::BiasGradients, vec![("fc1".into(), 3.0)]));
@@ -143,5 +173,29 @@ mod tests {
         let layers = DepthProfile::of_bias_gradients(&others).layers;
         assert_eq!(layers, [("dense".into(), 3.0), ("dense_1".into(), 2.0)]);
         assert_eq!(DepthProfile::of_weight_gradients([(&grads[0], 2.0)]).layers, [("fc1".into(), 4.0)]);
+        // A bias before the gain of a normalization, and one with what rounding leaves.
+        let grads = [
+            grad("conv1.weight", 8.0, 9),
+            grad("conv1.bias", 1.0, 4),
+            grad("bn1.weight", 2.0, 4),
+            grad("bn1.bias", 4.0, 4),
+            grad("bn2.weight", 2.0, 4),
+            grad("bn2.bias", 4.0, 4),
+            grad("conv2.weight", 8.0, 4),
+            grad("conv2.bias", 1e-3, 4),
+            grad("head.bias", 2.0, 1),
+        ];
+        let normalized = DepthProfile::of_bias_gradients(&grads);
+        assert_eq!(normalized.layers, ["bn1", "bn2", "head"].map(|layer| (layer.into(), 2.0)));
+    }
+
+    #[test]
+    fn a_model_without_taps_goes_by_its_biases_or_where_it_has_none_by_its_weights() {
+        let grads = [grad("fc1.weight", 8.0, 4), grad("fc1.bias", 6.0, 4), grad("fc2.bias", 0.0, 4)];
+        let weights = DepthProfile::of_gradients(&grads);
+        assert_eq!((weights.source, weights.layers), (ProfileSource::WeightGradients, vec![("fc1".into(), 8.0)]));
+        let three =
+            [("a.bias", 4), ("b.bias", 4), ("c.weight", 8), ("c.bias", 4)].map(|(name, of)| grad(name, 6.0, of));
+        assert_eq!(DepthProfile::of_gradients(&three).source, ProfileSource::BiasGradients);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use tch::{TchError, Tensor};
 
-use super::{DepthProfile, GradientError, ProfileSource};
+use super::{DepthProfile, GradientError, ProfileSource, TensorStatistics};
 use crate::{
     libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, activation_sums, tensor_table},
     model::Tap,
@@ -69,7 +69,7 @@ impl LayerTaps {
     /// # Errors
     /// Where libtorch refuses.
     pub fn see(&self, tap: &Tap<'_>) -> Result<(), TchError> {
-        let sums = forward_sums(tap).map_err(torch)?;
+        let sums = forward_sums(tap)?;
         let index = self.lock().add(tap.layer, tap.output.numel() as u64, &sums)?;
         if tap.pre_activation.requires_grad() {
             let seen = Arc::clone(&self.seen);
@@ -78,7 +78,7 @@ impl LayerTaps {
                 seen.add_gradient(index, grad);
                 None
             });
-            self.hooks.borrow_mut().push(hook.map_err(torch)?);
+            self.hooks.borrow_mut().push(hook?);
         }
         Ok(())
     }
@@ -151,14 +151,6 @@ fn forward_sums(tap: &Tap<'_>) -> Result<Tensor, LibtorchError> {
     Ok(Tensor::f_cat(&[&sums, &gradient], 0)?)
 }
 
-/// The error of a forward pass is tch's.
-fn torch(error: LibtorchError) -> TchError {
-    match error {
-        LibtorchError::Tch(error) => error,
-        other => TchError::Torch(other.to_string()),
-    }
-}
-
 impl LayerParts {
     /// The layers in the order of the forward pass, from what the block has become.
     pub fn take(self, values: &HostValues) -> Vec<LayerStatistics> {
@@ -180,6 +172,11 @@ impl LayerParts {
 }
 
 impl DepthProfile {
+    /// The best that a step has: the layers where they were tapped, else the gradients.
+    pub fn of_step(layers: &[LayerStatistics], grads: &[TensorStatistics]) -> Self {
+        if layers.is_empty() { Self::of_gradients(grads) } else { Self::of_layers(layers) }
+    }
+
     /// The RMS of dLoss/dz at every tapped layer.
     pub fn of_layers(layers: &[LayerStatistics]) -> Self {
         let sizes = layers.iter().filter_map(|layer| Some((Arc::clone(&layer.layer), layer.gradient_rms?)));

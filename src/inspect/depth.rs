@@ -34,7 +34,7 @@ impl Reach {
 /// The model's depth against what such layers can bear.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TrainableDepth {
-    /// Layers with an activation that the model has.
+    /// Layers of the profile: those with an activation, as far as that is known.
     pub layers: usize,
     /// Six depth scales of mean-field theory, within which nets train well.
     pub theory: Reach,

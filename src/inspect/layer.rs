@@ -33,7 +33,7 @@ named_enum! {
 /// One layer at initialization.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerReport {
-    /// What goes through its activation, and the gradient that comes back.
+    /// What goes through its activation, and the gradient that comes back. Of a model without taps, the first is NaN.
     #[serde(flatten)]
     pub seen: LayerStatistics,
     /// Its gradient RMS over that of the layer behind it; `None` for the last one and where either is unknown.
@@ -48,18 +48,19 @@ pub struct LayerReport {
 
 /// Every layer in the order of the forward pass.
 pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<LayerReport> {
-    let bounds = Bounds::of(look);
-    let behind = look.layers.iter().skip(1).map(Some).chain([None]);
-    let layers = look.layers.iter().zip(behind).zip(&forecast.factors);
-    let report = |((layer, behind), expected): ((&LayerStatistics, Option<&LayerStatistics>), &f64)| {
+    let (bounds, rows) = (Bounds::of(look), look.rows());
+    let behind = rows.iter().skip(1).map(Some).chain([None]);
+    let expected = forecast.factors.iter().copied().chain(std::iter::repeat(f64::NAN));
+    let layers = rows.iter().zip(behind).zip(expected);
+    let report = |((layer, behind), expected): ((&LayerStatistics, Option<&LayerStatistics>), f64)| {
         let factor = behind.and_then(|behind| Some(layer.gradient_rms? / behind.gradient_rms?));
         let factor = factor.filter(|factor| factor.is_finite());
         let name = format!("{}.weight", layer.layer);
-        let weight = look.facts.parameters.iter().find(|param| *param.name == *name);
+        let weight = look.facts.parameters.iter().find(|param| *param.name == *name && param.shape.len() > 1);
         LayerReport {
             seen: layer.clone(),
             factor,
-            expected_factor: Some(*expected).filter(|factor| factor.is_finite()),
+            expected_factor: Some(expected).filter(|factor| factor.is_finite()),
             weight_scale: weight.map(ParameterFacts::scale),
             verdict: bounds.verdict(config, layer, factor, weight),
         }
@@ -98,10 +99,13 @@ impl Bounds {
         weight: Option<&ParameterFacts>,
     ) -> Verdict {
         let Self { thresholds, shrinks, grows } = self;
-        let activation = config.model.activation;
-        let is_finite = layer.rms.is_finite() && layer.gradient_rms.is_none_or(f64::is_finite);
-        let is_off = activation == Activation::Relu && layer.nonpositive_fraction > thresholds.dead_relu;
-        let is_without_norm = config.model.normalization == Normalization::None;
+        // Of a file the gradient alone is seen.
+        let model = config.model.known();
+        let is_finite = model.is_none_or(|_| layer.rms.is_finite()) && layer.gradient_rms.is_none_or(f64::is_finite);
+        let is_relu = model.is_some_and(|model| model.activation == Activation::Relu);
+        let is_off = is_relu && layer.nonpositive_fraction > thresholds.dead_relu;
+        let is_flat = model.is_some_and(|model| model.activation.is_flat_on_both_sides());
+        let is_without_norm = model.is_some_and(|model| model.normalization == Normalization::None);
         let is_off_scale = |weight: &ParameterFacts| {
             let scale = weight.scale();
             weight.std == 0.0 || is_without_norm && scale.max(scale.recip()) > thresholds.poor_initialization
@@ -109,9 +113,7 @@ impl Bounds {
         match factor.unwrap_or(1.0) {
             _ if !is_finite => Verdict::NotFinite,
             _ if is_off || layer.gradient_rms == Some(0.0) => Verdict::Dead,
-            _ if activation.is_flat_on_both_sides() && layer.saturated_fraction > thresholds.saturated => {
-                Verdict::Saturated
-            }
+            _ if is_flat && layer.saturated_fraction > thresholds.saturated => Verdict::Saturated,
             _ if weight.is_some_and(is_off_scale) => Verdict::OffScale,
             factor if shrinks.is_some_and(|bound| factor < bound) => Verdict::Shrinks,
             factor if grows.is_some_and(|bound| factor > bound) => Verdict::Grows,

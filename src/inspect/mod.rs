@@ -31,7 +31,7 @@ pub use trial::{Trial, try_remedies};
 use crate::{
     config::Config,
     diagnosis::{Diagnosis, Finding, Observation, Remedy, Subject},
-    gradient::Slope,
+    gradient::{ProfileSource, Slope},
     train::{Look, TrainError, prepare},
 };
 use forecast::Forecast;
@@ -45,7 +45,9 @@ pub struct Inspection {
     pub loss: f64,
     /// The loss of the best guess that knows nothing of the images.
     pub guess: f64,
-    /// Every layer with an activation, in the order of the forward pass.
+    /// What the gradient's size at a layer is taken from.
+    pub source: ProfileSource,
+    /// Every layer with an activation, in the order of the forward pass; of a model without taps, those of its proxy.
     pub layers: Vec<LayerReport>,
     /// Gradient RMS of the first of them over that of the last; `None` for fewer than two, and where it is not finite.
     pub ratio: Option<f64>,
@@ -86,11 +88,12 @@ impl Inspection {
             images: look.images,
             loss: look.loss,
             guess: look.facts.guess(),
+            source: profile.source,
             layers: layer::reports(config, look, &forecast),
             ratio,
             slope,
             expected_slope: expected.map(|slope| slope.log2_per_layer),
-            depth: TrainableDepth::of(look.layers.len(), &forecast, slope),
+            depth: TrainableDepth::of(profile.layers.len(), &forecast, slope),
             remedies: remedies(&findings),
             findings,
         }

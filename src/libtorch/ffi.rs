@@ -3,6 +3,7 @@
 //! Each function checks what its C++ side takes for granted and turns the shim's messages into [`LibtorchError`].
 
 mod raw;
+mod script;
 
 use std::{
     any::Any,
@@ -14,6 +15,7 @@ use std::{
 
 pub(super) use raw::RawOptions;
 use raw::*;
+pub(super) use script::Script;
 use tch::Tensor;
 use torch_sys::C_tensor;
 

@@ -25,7 +25,8 @@ pub fn set_generator_state(device: Device, state: &Tensor) -> Result<(), Libtorc
     ffi::generator_set_state(index(device)?, state)
 }
 
-fn index(device: Device) -> Result<i32, LibtorchError> {
+/// -1 for the CPU.
+pub(super) fn index(device: Device) -> Result<i32, LibtorchError> {
     match device {
         Device::Cpu => Ok(-1),
         Device::Cuda(index) if index < tch::Cuda::device_count().max(0) as usize => Ok(index as i32),

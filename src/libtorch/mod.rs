@@ -1,4 +1,5 @@
-//! What tch does not bind of libtorch: gradient hooks, foreach ops, fused optimizers, random state, CUDA at run time.
+//! What tch does not bind of libtorch: gradient hooks, foreach ops, fused optimizers, random state, buffers of TorchScript
+//! modules, CUDA at run time.
 //!
 //! All `unsafe` and all C++ of the crate are below this module; everything it exports is safe. Hooks come first:
 //!
@@ -33,6 +34,7 @@ mod op_counter;
 mod optimizer_rule;
 mod optimizer_step;
 mod precision;
+mod script;
 mod table;
 mod units;
 mod version;
@@ -53,6 +55,7 @@ pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_rule::OptimizerRule;
 pub use optimizer_step::{FusedStep, Moments, StepOptions, optimizer_step};
 pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
+pub use script::{ScriptModule, ScriptTensor};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_minima, unit_squares};
 pub use version::torch_version;
@@ -101,6 +104,16 @@ pub enum LibtorchError {
 impl From<tch::TchError> for LibtorchError {
     fn from(error: tch::TchError) -> Self {
         Self::Tch(error)
+    }
+}
+
+/// For passes, whose errors are tch's.
+impl From<LibtorchError> for tch::TchError {
+    fn from(error: LibtorchError) -> Self {
+        match error {
+            LibtorchError::Tch(error) => error,
+            other => Self::Torch(other.to_string()),
+        }
     }
 }
 

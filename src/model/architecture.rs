@@ -7,6 +7,7 @@ use super::{
     mlp::{self, Mlp},
     parameter::Path,
     resnet::{self, BlockKind, Resnet},
+    torchscript::Torchscript,
     vgg::{self, Vgg},
 };
 use crate::config::{Architecture, ModelConfig};
@@ -32,6 +33,7 @@ enum Family {
     Cnn { depth: usize },
     Vgg { convolutions: [usize; 5] },
     Resnet(resnet::Plan),
+    Torchscript,
 }
 
 impl Plan {
@@ -73,6 +75,10 @@ impl Plan {
             Family::Cnn { depth } => Box::new(Cnn::new(root, input, width, depth, classes)?),
             Family::Vgg { convolutions } => Box::new(Vgg::new(root, input, convolutions, width, classes)?),
             Family::Resnet(plan) => Box::new(Resnet::new(root, input, plan, width, classes)?),
+            Family::Torchscript => {
+                let file = root.config().path.as_ref().ok_or(ModelError::NoFile)?;
+                Box::new(Torchscript::load(root, file, input, classes)?)
+            }
         })
     }
 }
@@ -100,6 +106,7 @@ impl Family {
             Architecture::Resnet50 => imagenet([3, 4, 6, 3], BlockKind::Bottleneck),
             Architecture::Resnet101 => imagenet([3, 4, 23, 3], BlockKind::Bottleneck),
             Architecture::Resnet152 => imagenet([3, 8, 36, 3], BlockKind::Bottleneck),
+            Architecture::Torchscript => Self::Torchscript,
         }
     }
 
@@ -118,13 +125,15 @@ impl Family {
             Self::Cnn { .. } => cnn::DEFAULT_WIDTH,
             Self::Vgg { .. } => vgg::DEFAULT_WIDTH,
             Self::Resnet(plan) => plan.default_width(),
+            // The file has its own.
+            Self::Torchscript => 1,
         }
     }
 
-    /// The smallest image side that leaves a pixel. The padded convolutions of a resnet always do.
+    /// The smallest image side that leaves a pixel. The padded convolutions of a resnet always do; a file says so itself.
     fn least_side(self) -> usize {
         match self {
-            Self::Mlp { .. } | Self::Resnet(_) => 1,
+            Self::Mlp { .. } | Self::Resnet(_) | Self::Torchscript => 1,
             Self::Lenet5 => lenet::LEAST_SIDE,
             Self::Cnn { depth } => Cnn::least_side(depth),
             Self::Vgg { .. } => vgg::LEAST_SIDE,

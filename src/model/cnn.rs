@@ -77,7 +77,7 @@ fn poolings(layer: usize) -> usize {
 }
 
 impl Model for Cnn {
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "classifier"
     }
 

@@ -1,12 +1,18 @@
 //! Why a model could not be built.
 
+use std::{io, path::PathBuf};
+
 use tch::TchError;
 use thiserror::Error;
 
 use super::ParameterName;
-use crate::{config::Architecture, libtorch::first_line};
+use crate::{
+    config::Architecture,
+    libtorch::{LibtorchError, first_line},
+};
 
-/// Why a model could not be built. All but [`ModelError::Torch`] are found before any memory is allocated.
+/// Why a model could not be built. All but [`ModelError::Torch`] and what is wrong with a file are found before any memory is
+/// allocated.
 #[derive(Debug, Error)]
 pub enum ModelError {
     /// The images shrink to nothing inside the model.
@@ -72,6 +78,30 @@ pub enum ModelError {
         /// The name.
         name: ParameterName,
     },
+    /// A model that is read from a file has none.
+    #[error("model.path: missing; want the TorchScript file")]
+    NoFile,
+    /// The file system refused.
+    #[error(
+        "model.path: {}: {cause}; want a TorchScript file, which a run also needs to be resumed: the layers are in it",
+        path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The file is no model for these images.
+    #[error("model.path: {}: got {got}, want {want}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it is or does.
+        got: String,
+        /// What it has to be or do.
+        want: String,
+    },
     /// libtorch failed, most often for want of memory.
     #[error("libtorch could not make the model: got {}; a smaller model.width may fit", first_line(.0))]
     Torch(TchError),
@@ -80,6 +110,12 @@ pub enum ModelError {
 impl From<TchError> for ModelError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)
+    }
+}
+
+impl From<LibtorchError> for ModelError {
+    fn from(error: LibtorchError) -> Self {
+        Self::Torch(error.into())
     }
 }
 

@@ -13,6 +13,7 @@ const SIDE: usize = 32;
 pub fn config(name: Architecture) -> ModelConfig {
     ModelConfig {
         name,
+        path: None,
         activation: Activation::Relu,
         normalization: Normalization::None,
         groups: 4,
@@ -29,6 +30,11 @@ pub fn config(name: Architecture) -> ModelConfig {
             value: 0.0,
         },
     }
+}
+
+/// The architectures that are ours.
+pub fn drawn() -> impl Iterator<Item = Architecture> {
+    Architecture::ALL.iter().copied().filter(|name| *name != Architecture::Torchscript)
 }
 
 /// A network with ten classes for [`images`].

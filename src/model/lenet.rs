@@ -66,7 +66,7 @@ fn side_left(side: i64) -> i64 {
 }
 
 impl Model for Lenet5 {
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "fc3"
     }
 

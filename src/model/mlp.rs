@@ -59,7 +59,7 @@ impl Mlp {
 }
 
 impl Model for Mlp {
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "classifier"
     }
 

@@ -150,6 +150,11 @@ impl<'a> Path<'a> {
         self.builder.config
     }
 
+    /// Where the tensors of the model live.
+    pub fn device(&self) -> Device {
+        self.builder.device
+    }
+
     /// The path as a name.
     pub fn name(&self) -> Result<ParameterName, ModelError> {
         ParameterName::new(&*self.prefix)
@@ -166,11 +171,16 @@ impl<'a> Path<'a> {
     }
 
     fn register(&self, name: &str, values: &Tensor, is_trainable: bool) -> Result<Tensor, ModelError> {
-        let name = ParameterName::new((self / name).prefix)?;
         let tensor = values.f_to_device(self.builder.device)?.f_set_requires_grad(is_trainable)?;
         let shared = tensor.shallow_clone();
-        self.builder.parameters.borrow_mut().push(Parameter { name, tensor, is_trainable })?;
+        self.adopt(name, tensor, is_trainable)?;
         Ok(shared)
+    }
+
+    /// Registers a tensor that a layer has already, as it is.
+    pub fn adopt(&self, name: &str, tensor: Tensor, is_trainable: bool) -> Result<(), ModelError> {
+        let name = ParameterName::new((self / name).prefix)?;
+        self.builder.parameters.borrow_mut().push(Parameter { name, tensor, is_trainable })
     }
 }
 

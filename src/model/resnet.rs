@@ -98,7 +98,7 @@ impl Resnet {
 }
 
 impl Model for Resnet {
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "fc"
     }
 

@@ -88,7 +88,7 @@ impl Vgg {
 }
 
 impl Model for Vgg {
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "classifier.6"
     }
 

@@ -185,8 +185,8 @@ impl Draft {
         let layers = self.layers(names);
         let depth_profile = match &parameters[..] {
             _ if !layers.is_empty() => Some(DepthProfile::of_layers(&layers)),
-            // Files of others have no layers, and nothing else to go by.
-            grads if facts.parameters.is_empty() && !grads.is_empty() => Some(DepthProfile::of_bias_gradients(grads)),
+            // A model without taps, and files of others: nothing else to go by.
+            grads if names.layers.is_empty() && !grads.is_empty() => Some(DepthProfile::of_bias_gradients(grads)),
             _ => None,
         };
         Some(Sample {

@@ -12,6 +12,7 @@ use super::{
     profiles::Profile,
     scale::Scale,
 };
+use crate::gradient::ProfileSource;
 
 /// Rows that are drawn at most.
 const ROWS: usize = 64;
@@ -99,13 +100,17 @@ fn describe(last: &Profile, layers: &[String]) -> String {
         let factor = 2f64.powf(slope.log2_per_layer);
         format!(" At step {}, going back, each layer multiplies the gradient by {}.", last.step, number(factor))
     });
-    format!("Root mean square of dLoss/dz. {ends}{}", slope.unwrap_or_default())
+    let what = match last.profile.source {
+        ProfileSource::PreActivations => "Root mean square of dLoss/dz",
+        proxy => proxy.label(),
+    };
+    format!("{what}. {ends}{}", slope.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gradient::{DepthProfile, ProfileSource};
+    use crate::gradient::DepthProfile;
 
     fn profile(step: u64, sizes: &[f64]) -> Profile {
         let layers = sizes.iter().enumerate().map(|(index, size)| (format!("layer{index}").into(), *size)).collect();

@@ -74,6 +74,7 @@ impl State {
         let bad_images = [&self.training, &self.validation].map(|loader| loader.dataset().bad_images().len());
         HostState {
             data: self.data.clone(),
+            model: self.network.model.digest().map(str::to_owned),
             epoch: self.epoch,
             step: self.step,
             step_at_epoch_start: self.step_at_epoch_start,
@@ -263,6 +264,11 @@ impl Resume {
     ) -> Result<(), TrainError> {
         let loaded = &self.loaded;
         self.host.data.check(data)?;
+        let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
+        if got != want {
+            let text = |digest: Option<&str>| digest.unwrap_or("of no file").to_owned();
+            return Err(TrainError::OtherModel { got: text(got), want: text(want) });
+        }
         loaded.model_into(&parts.network.parameters.named())?;
         if !self.fits("ema", loaded.ema_into(&parts.ema()))?
             && let Some(ema) = parts.ema

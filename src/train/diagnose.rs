@@ -19,8 +19,7 @@ impl Reading {
             weights: &self.weights,
             updates: &self.updates,
             layers: &self.layers,
-            // The proxy for models without taps takes names and sizes of every parameter, which is not for every step.
-            depth_profile: if self.layers.is_empty() { None } else { self.depth_profile() },
+            depth_profile: self.depth_profile.clone(),
             previous_cosine: self.previous_cosine,
             wait_fraction: None,
         }

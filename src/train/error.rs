@@ -61,6 +61,16 @@ pub enum TrainError {
         /// The images of the checkpoint.
         want: String,
     },
+    /// The model's file is not that of the checkpoint.
+    #[error(
+        "model.path: the file is another than the run was begun with (got BLAKE3 {got}, want {want}); put that file back"
+    )]
+    OtherModel {
+        /// Of the file there is; of no file where the layers are our own.
+        got: String,
+        /// Of the checkpoint's.
+        want: String,
+    },
     /// libtorch, e.g. a missing GPU or too little memory.
     #[error(transparent)]
     Libtorch(#[from] LibtorchError),
@@ -78,16 +88,20 @@ pub enum TrainError {
         /// `training` or `validation`.
         split: &'static str,
     },
-    /// The last batch of an epoch is a single image, which the model cannot normalise.
+    /// A batch, or a half of one, is a single image, which the model cannot normalise.
     #[error(
-        "the last batch of an epoch is one image ({images} images in batches of {batch_size}), over which batch \
-         normalization has no variance; set data.drop_last = true or another data.batch_size"
+        "{what} is one image ({images} images in batches of {batch_size}), over which batch normalization has no variance; \
+         {remedy}"
     )]
     SingleImage {
+        /// What is one.
+        what: &'static str,
         /// Training images.
         images: usize,
         /// Images per batch.
         batch_size: usize,
+        /// The keys that change it.
+        remedy: &'static str,
     },
     /// A group of parameters without any.
     #[error("optimizer.groups: no parameter is named {patterns}; gradwatch check CONFIG prints all names")]

@@ -14,6 +14,9 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 pub struct HostState {
     pub(super) data: DataIdentity,
+    /// See [`Model::digest`](crate::model::Model::digest).
+    #[serde(default)]
+    pub(super) model: Option<String>,
     pub(super) epoch: u64,
     pub(super) step: u64,
     pub(super) step_at_epoch_start: u64,

@@ -28,16 +28,32 @@ pub struct Look {
     pub total_norm: f64,
     /// Each parameter's gradient.
     pub gradients: GradientStatistics,
-    /// Each tapped layer, in the order of the forward pass.
+    /// Each tapped layer, in the order of the forward pass; none of a model without taps.
     pub layers: Vec<LayerStatistics>,
     /// The shape of what each of them puts out for one image.
     pub shapes: Vec<Vec<i64>>,
 }
 
 impl Look {
+    /// Each layer of the [profile](Self::depth_profile): as it was tapped, or with NaN for what only a tap sees.
+    pub fn rows(&self) -> Vec<LayerStatistics> {
+        if !self.layers.is_empty() {
+            return self.layers.clone();
+        }
+        let row = |(layer, size)| LayerStatistics {
+            layer,
+            mean: f64::NAN,
+            rms: f64::NAN,
+            nonpositive_fraction: f64::NAN,
+            saturated_fraction: f64::NAN,
+            gradient_rms: Some(size),
+        };
+        self.depth_profile().layers.into_iter().map(row).collect()
+    }
+
     /// The gradient's size from layer to layer.
     pub fn depth_profile(&self) -> DepthProfile {
-        DepthProfile::of_layers(&self.layers)
+        DepthProfile::of_step(&self.layers, &self.gradients.parameters)
     }
 }
 

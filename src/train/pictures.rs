@@ -91,8 +91,8 @@ impl Pictures {
             });
             self.updates.add(reading.step, log10_by_layer(moved));
         }
-        if !reading.layers.is_empty() {
-            self.profile = Some((reading.step, DepthProfile::of_layers(&reading.layers)));
+        if let Some(profile) = &reading.depth_profile {
+            self.profile = Some((reading.step, profile.clone()));
         }
     }
 
@@ -123,7 +123,7 @@ fn depth_chart(step: u64, profile: &DepthProfile) -> Result<Picture, PictureErro
     });
     BarChart {
         title: &format!("Gradient over depth at step {step}"),
-        unit: "log2 RMS of dLoss/dz",
+        unit: &format!("log2 {}", profile.source.label()),
         names: &names,
         values: &values,
         fit: slope.map(|slope| [slope.log2_at_input, -slope.log2_per_layer]),

@@ -49,6 +49,9 @@ pub struct Reading {
     pub updates: Vec<ParameterUpdate>,
     /// Each tapped layer.
     pub layers: Vec<LayerStatistics>,
+    /// The gradient's size from layer to layer: from the taps, or, of a model without them, from its gradients. `None` where that
+    /// was not due.
+    pub depth_profile: Option<DepthProfile>,
     /// Where the time of the backward pass of the last micro-batch went.
     pub timeline: Option<BackwardTimeline>,
     /// The first micro-batch after which a gradient was not finite, where micro-batches are told apart.
@@ -59,17 +62,6 @@ pub struct Reading {
     pub noise_scale: Option<f64>,
     /// Cosine with the gradients of the step before.
     pub previous_cosine: Option<f64>,
-}
-
-impl Reading {
-    /// The gradient's size from layer to layer: from the taps where they were read, else from the bias gradients.
-    pub fn depth_profile(&self) -> Option<DepthProfile> {
-        match &self.gradients {
-            _ if !self.layers.is_empty() => Some(DepthProfile::of_layers(&self.layers)),
-            Some(gradients) => Some(DepthProfile::of_bias_gradients(&gradients.parameters)),
-            None => None,
-        }
-    }
 }
 
 /// What a step has left on the device.
@@ -113,6 +105,9 @@ impl Gradients {
             self.noise_scale.add(norms);
         }
         let (weights, _) = weights.map(|parts| parts.take(&values)).unwrap_or_default();
+        let gradients = self.monitor.as_ref().map(|_| gradients.take(&values));
+        let layers = layers.take(&values);
+        let grads = gradients.as_ref().map_or(&[][..], |gradients| &gradients.parameters);
         Ok(Reading {
             step,
             epoch,
@@ -127,10 +122,11 @@ impl Gradients {
                 .unwrap_or_default(),
             skipped_steps: skipped_steps as u64,
             skipped_in_a_row: skipped_in_a_row as u64,
-            gradients: self.monitor.as_ref().map(|_| gradients.take(&values)),
+            depth_profile: due.layers.then(|| DepthProfile::of_step(&layers, grads)),
+            gradients,
             updates: self.updates(&weights, &update.params, &squares, &values),
             weights,
-            layers: layers.take(&values),
+            layers,
             timeline: self.monitor.as_ref().filter(|_| due.layers).map(|monitor| monitor.timeline()),
             bad_micro_batch: micro_batches.and_then(|parts| parts.first_non_finite(&values)),
             micro_batch_cosine: norms.as_ref().and_then(|norms| norms.cosine()),

@@ -13,7 +13,7 @@ use crate::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
         write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates, write_weights,
     },
-    gradient::{Due, Origin},
+    gradient::{DepthProfile, Due, Origin},
     model::{Network, weights},
     optim::Rates,
     picture::Picture,
@@ -223,7 +223,7 @@ impl Recorder {
         if let Some(timeline) = &reading.timeline {
             write_timeline(events, step, timeline)?;
         }
-        if let Some(slope) = reading.depth_profile().filter(|_| !reading.layers.is_empty()).and_then(|p| p.slope()) {
+        if let Some(slope) = reading.depth_profile.as_ref().and_then(DepthProfile::slope) {
             write_slope(events, step, &slope)?;
         }
         let optional = [

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
     clipping::{Clipping, ClippingScope},
-    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, Normalization, Precision, ScheduleName},
+    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, Precision, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     diagnosis::{Diagnosis, RuleSet},
     events::RunFolder,
@@ -66,7 +66,7 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let network = build(&config, &train, device)?;
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
-    probe_last_batch(&config, &network, &train, device)?;
+    probe_single_image(&config, &network, &train, device)?;
     Ok(Prepared { config, device, network, training, validation, scale, numerics, loss, tally })
 }
 
@@ -97,12 +97,25 @@ fn freeze(config: &Config, network: &Network) -> Result<(), TrainError> {
     if network.parameters.trainable().any(is_trained) { Ok(()) } else { Err(TrainError::NothingToTrain) }
 }
 
-/// Finds out now, and not after a whole epoch, whether the model can train on a last batch of one image.
-fn probe_last_batch(config: &Config, network: &Network, images: &Dataset, device: Device) -> Result<(), TrainError> {
+/// Which training passes have one image, and what changes that; `None` where all have more.
+fn single_image(config: &Config, images: usize) -> Option<[&'static str; 2]> {
     let batch_size = config.data.batch_size;
-    if config.data.drop_last || images.len() % batch_size != 1 || config.model.normalization != Normalization::Batch {
-        return Ok(());
+    let rest = if config.data.drop_last { 0 } else { images % batch_size };
+    let is_halved = config.monitor.noise_scale_every_steps > 0 && config.optimizer.accumulation_steps == 1;
+    match [batch_size, rest] {
+        [1, _] => Some(["every batch", "raise data.batch_size"]),
+        [_, 1] => Some(["the last batch of an epoch", "set data.drop_last = true or another data.batch_size"]),
+        [2 | 3, _] | [_, 2 | 3] if is_halved => Some([
+            "a half of a batch",
+            "set monitor.noise_scale_every_steps = 0, or data.drop_last = true with another data.batch_size",
+        ]),
+        _ => None,
     }
+}
+
+/// Finds out now, and not after a whole epoch, whether the model can train on one image where it will have to.
+fn probe_single_image(config: &Config, network: &Network, images: &Dataset, device: Device) -> Result<(), TrainError> {
+    let Some([what, remedy]) = single_image(config, images.len()) else { return Ok(()) };
     let [channels, height, width] = images.shape().sizes();
     let mut buffers = Buffers::new(network)?;
     let random = generator_state(device)?;
@@ -110,7 +123,8 @@ fn probe_last_batch(config: &Config, network: &Network, images: &Dataset, device
     let can_train = tch::no_grad(|| network.forward(&image, &Pass::training())).is_ok();
     buffers.restore()?;
     set_generator_state(device, &random)?;
-    if can_train { Ok(()) } else { Err(TrainError::SingleImage { images: images.len(), batch_size }) }
+    let (images, batch_size) = (images.len(), config.data.batch_size);
+    if can_train { Ok(()) } else { Err(TrainError::SingleImage { what, images, batch_size, remedy }) }
 }
 
 impl Prepared {

@@ -63,7 +63,7 @@ impl Deepdiagnosis {
         self.follow(seen);
         let is_fifth = self.epochs.is_multiple_of(UNCHANGED);
         let is_last = measures::planned_evaluations(subject) == Some(self.epochs);
-        let activation = subject.config.map(|config| config.model.activation);
+        let activation = subject.activation();
         let symptom = (self.last.layers.iter())
             .find_map(|layer| of_layer(layer, activation, is_last, is_fifth))
             .or_else(|| self.unchanged_layer().filter(|_| is_fifth))

@@ -206,7 +206,7 @@ impl LastReading {
 /// Whether the activation is known to have no negative outputs.
 fn is_never_negative(subject: &Subject<'_>) -> bool {
     use crate::config::Activation::{Relu, Sigmoid, Softplus};
-    subject.config.is_some_and(|config| matches!(config.model.activation, Relu | Sigmoid | Softplus))
+    matches!(subject.activation(), Some(Relu | Sigmoid | Softplus))
 }
 
 #[cfg(test)]

@@ -43,8 +43,9 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
+    /// See [`ModelConfig::known`].
     pub fn model(&self) -> Option<&'a ModelConfig> {
-        self.config.map(|config| &config.model)
+        self.config?.model.known()
     }
 
     pub fn activation(&self) -> Option<Activation> {

@@ -14,6 +14,11 @@ pub(super) struct RawEvent {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+pub(super) struct RawScript {
+    _private: [u8; 0],
+}
+
 /// GwLists of shim.h.
 #[repr(C)]
 pub(super) struct RawLists {
@@ -131,6 +136,27 @@ unsafe extern "C" {
         growth_interval: i64,
     ) -> *mut c_char;
     pub(super) fn gw_backend(tf32: c_int, benchmark: c_int, deterministic: c_int);
+    pub(super) fn gw_script_load(
+        bytes: *const c_void,
+        size: usize,
+        device: c_int,
+        out: *mut *mut RawScript,
+    ) -> *mut c_char;
+    pub(super) fn gw_script_free(script: *mut RawScript);
+    pub(super) fn gw_script_count(script: *const RawScript) -> usize;
+    pub(super) fn gw_script_tensor(
+        script: *const RawScript,
+        index: usize,
+        name: *mut *const c_char,
+        is_parameter: *mut c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_script_forward(
+        script: *mut RawScript,
+        images: *const C_tensor,
+        train: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn gw_generator_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn gw_generator_set_state(device: c_int, state: *const C_tensor) -> *mut c_char;
     pub(super) fn gw_load_cuda() -> *mut c_char;

@@ -89,6 +89,16 @@ char* gw_amp_update_scale(at::Tensor* scale, at::Tensor* growth_tracker, at::Ten
     double backoff_factor, int64_t growth_interval);
 void gw_backend(int tf32, int benchmark, int deterministic);
 
+// A TorchScript module with its tensors, each once, in the order of torch's state_dict; see script.cpp. A name lives as long as
+// the module.
+struct GwScript;
+char* gw_script_load(const void* bytes, size_t size, int device, GwScript** out);
+void gw_script_free(GwScript* script);
+size_t gw_script_count(const GwScript* script);
+char* gw_script_tensor(
+    const GwScript* script, size_t index, const char** name, int* is_parameter, at::Tensor** out);
+char* gw_script_forward(GwScript* script, at::Tensor* images, int train, at::Tensor** out);
+
 // `device` is -1 for the CPU, else the index of a CUDA device.
 char* gw_generator_state(int device, at::Tensor** out);
 char* gw_generator_set_state(int device, at::Tensor* state);

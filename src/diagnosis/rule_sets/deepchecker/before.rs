@@ -18,7 +18,7 @@ const NORMALIZED: f64 = 0.01;
 
 pub(super) fn judge(seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighting> {
     let facts = subject.facts;
-    let activation = subject.config.map(|config| config.model.activation);
+    let activation = subject.activation();
     [
         images(facts),
         labels(facts),

@@ -144,7 +144,7 @@ impl Training {
             sightings.extend(self.of_weight(weight, facts));
         }
         sightings.extend(self.of_updates(facts));
-        let activation = subject.config.map(|config| config.model.activation);
+        let activation = subject.activation();
         sightings.extend(seen.layers.iter().flat_map(|layer| layers::judge(layer, activation)));
         sightings.extend(self.of_losses());
         sightings

@@ -53,7 +53,7 @@ impl Initialization {
 }
 
 fn uneven(rule: &SagemakerRule, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Sighting> {
-    if !matches!(subject.config?.model.activation, Activation::Relu | Activation::LeakyRelu) {
+    if !matches!(subject.activation()?, Activation::Relu | Activation::LeakyRelu) {
         return None;
     }
     let squares = || seen.layers.iter().map(|layer| layer.rms.powi(2));

@@ -49,7 +49,7 @@ pub(super) fn exploding_tensor(rule: &SagemakerRule, seen: &Observation<'_>) -> 
 
 /// Which unit is off when is not measured: see [`dead_share`] for how many would explain what is.
 pub(super) fn dead_relu(rule: &SagemakerRule, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Sighting> {
-    if subject.config?.model.activation != Activation::Relu {
+    if subject.activation()? != Activation::Relu {
         return None;
     }
     let (inactivity, bound) = (rule.number("threshold_inactivity")? / 100.0, rule.number("threshold_layer")?);

@@ -1,0 +1,98 @@
+"""Makes a TorchScript file of a net of torchvision or timm, for model.name = "torchscript".
+
+    python models/export.py resnet18 --classes 10 --out models/resnet18.pt --pretrained
+    python models/export.py vit_tiny_patch16_224 --classes 10 --image-size 28 --channels 1 --out models/vit.pt
+
+Needs torch, and torchvision or timm: `setup/setup.sh peers` fetches them, .deps/peers/bin/python has them. --pretrained downloads
+weights. Names of the classes and the preprocessing lie in the file too, as classes.json and preprocessing.json.
+"""
+
+import argparse
+import json
+import pathlib
+
+import torch
+
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def of_timm(timm, name, arguments):
+    options = {"num_classes": arguments.classes, "in_chans": arguments.channels, "pretrained": arguments.pretrained}
+    try:
+        model = timm.create_model(name, scriptable=True, img_size=arguments.image_size, **options)
+    except TypeError:  # Only nets with positions ask for the size.
+        model = timm.create_model(name, scriptable=True, **options)
+    config = model.pretrained_cfg
+    return model, {"mean": list(config["mean"]), "std": list(config["std"])}
+
+
+def of_torchvision(torchvision, name, arguments):
+    model = torchvision.models.get_model(name, weights="DEFAULT" if arguments.pretrained else None)
+    # The last linear layer puts out the classes; the first convolution takes the channels.
+    replace(model, torch.nn.Linear, -1, lambda old: torch.nn.Linear(old.in_features, arguments.classes))
+    if arguments.channels != 3:
+        options = ("out_channels", "kernel_size", "stride", "padding", "dilation")
+        replace(model, torch.nn.Conv2d, 0, lambda old: torch.nn.Conv2d(
+            arguments.channels, *(getattr(old, option) for option in options), bias=old.bias is not None))
+    return model, dict(IMAGENET)
+
+
+def replace(model, kind, place, make):
+    names = [name for name, module in model.named_modules() if isinstance(module, kind)]
+    if not names:
+        raise SystemExit(f"export: this net has no {kind.__name__} to fit to the data; choose another, such as one of timm")
+    name = names[place]
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, make(model.get_submodule(name)))
+
+
+def create(name, arguments):
+    """torchvision's net of this name, or else timm's."""
+    try:
+        import torchvision
+
+        if name in torchvision.models.list_models(module=torchvision.models):
+            return of_torchvision(torchvision, name, arguments)
+    except ImportError:
+        pass
+    import timm
+
+    if not timm.is_model(name):
+        raise SystemExit(f"export: neither torchvision nor timm has {name!r}; timm.list_models('*resnet*') lists names")
+    return of_timm(timm, name, arguments)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of torchvision or timm")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--class-names", nargs="+", metavar="NAME", help="in the order of the labels")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--pretrained", action="store_true")
+    parser.add_argument(
+        "--method", choices=["script", "trace"], default="script",
+        help="trace takes nets that script does not, but keeps them in evaluation mode: no dropout, and batch "
+        "normalization by the statistics of the file",
+    )
+    arguments = parser.parse_args()
+    names = arguments.class_names or [str(index) for index in range(arguments.classes)]
+    if len(names) != arguments.classes:
+        parser.error(f"--class-names: got {len(names)}, want {arguments.classes}")
+
+    model, preprocessing = create(arguments.name, arguments)
+    images = torch.zeros(2, arguments.channels, arguments.image_size, arguments.image_size)
+    module = torch.jit.script(model.train()) if arguments.method == "script" else torch.jit.trace(model.eval(), images)
+    logits = module.eval()(images)
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, arguments.classes):
+        raise SystemExit(f"export: {arguments.name} puts out {getattr(logits, 'shape', type(logits))}, "
+                         f"want [2, {arguments.classes}]; choose another net")
+    preprocessing |= {"channels": arguments.channels, "image_size": arguments.image_size}
+    extra = {"classes.json": json.dumps(names), "preprocessing.json": json.dumps(preprocessing)}
+    torch.jit.save(module, str(arguments.out), _extra_files=extra)
+    print(f"{arguments.out}: {sum(param.numel() for param in module.parameters())} trainable numbers, {preprocessing}")
+
+
+if __name__ == "__main__":
+    main()

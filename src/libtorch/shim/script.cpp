@@ -1,0 +1,97 @@
+// TorchScript modules. tch has them too, but for their buffers, and with parameters whose names have lost their dots.
+
+#include "shim.h"
+
+#include <caffe2/serialize/in_memory_adapter.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/script.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <unordered_set>
+
+using gradwatch::guarded;
+
+struct GwScript {
+    struct Named {
+        std::string name;
+        at::Tensor tensor;
+        bool is_parameter;
+    };
+    torch::jit::Module module;
+    std::vector<Named> tensors;
+    bool is_training;
+};
+
+namespace {
+
+// Parameters before buffers, module by module from the root on: the order of torch's state_dict.
+std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root) {
+    std::vector<GwScript::Named> tensors;
+    std::unordered_set<c10::TensorImpl*> seen;
+    for (const auto& module : root.named_modules()) {
+        const std::string prefix = module.name.empty() ? "" : module.name + ".";
+        auto add = [&](const auto& list, bool is_parameter) {
+            for (const auto& entry : list) {
+                // Tied weights have the name of the first.
+                if (seen.insert(entry.value.unsafeGetTensorImpl()).second) {
+                    tensors.push_back({prefix + entry.name, entry.value, is_parameter});
+                }
+            }
+        };
+        add(module.value.named_parameters(/*recurse=*/false), true);
+        add(module.value.named_buffers(/*recurse=*/false), false);
+    }
+    return tensors;
+}
+
+} // namespace
+
+extern "C" {
+
+char* gw_script_load(const void* bytes, size_t size, int device, GwScript** out) {
+    return guarded([&] {
+        const auto place =
+            device < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
+        auto reader = std::make_shared<caffe2::serialize::MemoryReadAdapter>(bytes, static_cast<off_t>(size));
+        auto module = torch::jit::load(reader, place, /*load_debug_files=*/false);
+        module.train(true);
+        auto tensors = tensors_of(module);
+        *out = new GwScript{std::move(module), std::move(tensors), true};
+    });
+}
+
+void gw_script_free(GwScript* script) {
+    delete script;
+}
+
+size_t gw_script_count(const GwScript* script) {
+    return script->tensors.size();
+}
+
+char* gw_script_tensor(
+    const GwScript* script, size_t index, const char** name, int* is_parameter, at::Tensor** out) {
+    return guarded([&] {
+        const auto& named = script->tensors.at(index);
+        *name = named.name.c_str();
+        *is_parameter = named.is_parameter;
+        *out = new at::Tensor(named.tensor);
+    });
+}
+
+// The graph runs as it was written, op by op: an executor that rewrites it once it has seen a few passes is free to give a
+// resumed run other bits than one that was never stopped, and stalls while it does.
+char* gw_script_forward(GwScript* script, at::Tensor* images, int train, at::Tensor** out) {
+    return guarded([&] {
+        torch::jit::GraphOptimizerEnabledGuard as_written(false);
+        if (script->is_training != bool(train)) {
+            script->module.train(train);
+            script->is_training = train;
+        }
+        auto value = script->module.forward({*images});
+        if (!value.isTensor()) throw std::runtime_error("its forward returns a " + value.tagKind() + " and no Tensor");
+        *out = new at::Tensor(value.toTensor());
+    });
+}
+}

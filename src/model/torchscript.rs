@@ -1,0 +1,187 @@
+//! A model from a TorchScript file. Its layers are the file's own, so that no tap sees what goes through them.
+
+use std::{fs, path};
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::{Model, ModelError, Pass, parameter::Path};
+use crate::{
+    data::ImageShape,
+    libtorch::{LibtorchError, ScriptModule, ScriptTensor, generator_state, set_generator_state},
+};
+
+/// Images of the passes that show whether a file fits; over one alone, batch normalization has no variance.
+const PROBE_IMAGES: i64 = 2;
+
+/// A traced or scripted module with the weights of its file.
+#[derive(Debug)]
+pub struct Torchscript {
+    module: ScriptModule,
+    head: String,
+    digest: String,
+}
+
+impl Torchscript {
+    /// Reads a file, registers its tensors, and runs it once in each mode; that leaves no trace.
+    pub fn load(root: &Path<'_>, file: &path::Path, input: ImageShape, classes: i64) -> Result<Self, ModelError> {
+        let bytes = fs::read(file).map_err(|cause| ModelError::Unreadable { path: file.to_owned(), cause })?;
+        let file = File(file);
+        file.check_archive(&bytes)?;
+        let module = ScriptModule::load(&bytes, root.device()).map_err(|error| file.no_module(&error, bytes.len()))?;
+        let tensors = module.tensors()?;
+        file.check_parameters(&tensors)?;
+        file.check_passes(&module, &tensors, input, classes, root.device())?;
+        let head = head(&tensors);
+        for ScriptTensor { name, tensor, is_parameter } in tensors {
+            root.adopt(&name, tensor, is_parameter)?;
+        }
+        Ok(Self { module, head, digest: blake3::hash(&bytes).to_hex().to_string() })
+    }
+}
+
+impl Model for Torchscript {
+    fn head(&self) -> &str {
+        &self.head
+    }
+
+    fn digest(&self) -> Option<&str> {
+        Some(&self.digest)
+    }
+
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        Ok(self.module.forward(images, pass.train)?)
+    }
+}
+
+/// The layer of the last matrix: in nets that classify, the one that puts out the logits. Empty where there is none.
+fn head(tensors: &[ScriptTensor]) -> String {
+    let last = tensors.iter().rev().find(|tensor| tensor.is_parameter && tensor.tensor.dim() == 2);
+    last.and_then(|matrix| matrix.name.strip_suffix(".weight")).unwrap_or_default().to_owned()
+}
+
+/// What may be wrong with a file.
+struct File<'a>(&'a path::Path);
+
+impl File<'_> {
+    fn refuse(&self, got: impl Into<String>, want: impl Into<String>) -> ModelError {
+        ModelError::File { path: self.0.to_owned(), got: got.into(), want: want.into() }
+    }
+
+    fn check_archive(&self, bytes: &[u8]) -> Result<(), ModelError> {
+        if bytes.starts_with(b"PK\x03\x04") {
+            return Ok(());
+        }
+        Err(match bytes.trim_ascii_start().first() {
+            None => self.refuse("an empty file", "a TorchScript file"),
+            Some(b'<') => self.refuse("an HTML page", "the file that it stands for; download it again"),
+            Some(_) => self.refuse("no zip archive", "a TorchScript file; models/export.py makes one"),
+        })
+    }
+
+    /// What an archive of so many bytes is that libtorch does not load, by the words of libtorch 2.13.
+    fn no_module(&self, error: &LibtorchError, bytes: usize) -> ModelError {
+        let message = words(error);
+        if message.contains("central directory") {
+            return self.refuse(format!("an archive that is cut off after {bytes} bytes"), "all of it; copy it again");
+        }
+        if message.contains("constants.pkl") {
+            let got = "weights without a program, as torch.save writes them";
+            return self.refuse(got, "a TorchScript file; models/export.py makes one");
+        }
+        self.refuse(message, "a TorchScript file of torch 2.13 or older")
+    }
+
+    fn check_parameters(&self, tensors: &[ScriptTensor]) -> Result<(), ModelError> {
+        let trained = || tensors.iter().filter(|tensor| tensor.is_parameter && tensor.tensor.requires_grad());
+        if trained().next().is_none() {
+            let got = "a module without a parameter that takes a gradient";
+            return Err(self.refuse(got, "at least one; torch.jit.freeze and requires_grad = False take them away"));
+        }
+        match trained().find(|tensor| tensor.tensor.kind() != Kind::Float) {
+            None => Ok(()),
+            Some(ScriptTensor { name, tensor, .. }) => {
+                let want = "parameters in float32; run.precision sets what passes compute in";
+                Err(self.refuse(format!("{name} in {:?}", tensor.kind()), want))
+            }
+        }
+    }
+
+    /// Runs the module once in each mode, on images of zeros; buffers and generator stay as they were.
+    fn check_passes(
+        &self,
+        module: &ScriptModule,
+        tensors: &[ScriptTensor],
+        input: ImageShape,
+        classes: i64,
+        device: Device,
+    ) -> Result<(), ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        let [channels, height, width] = input.sizes();
+        let images = Tensor::f_zeros([PROBE_IMAGES, channels, height, width], (Kind::Float, device))?;
+        let run = |train| {
+            module.forward(&images, train).map_err(|error| {
+                let got = format!("no logits of images of {channels} x {height} x {width} ({})", words(&error));
+                self.refuse(got, "a module for such images; export it again, or set data.channels and data.image_size")
+            })
+        };
+        let before = Memory::of(tensors, device)?;
+        let size = run(false)?.size();
+        if size != [PROBE_IMAGES, classes] {
+            let want = format!("[{PROBE_IMAGES}, {classes}], images and classes; export it with --classes {classes}");
+            return Err(self.refuse(format!("logits of shape {size:?}"), want));
+        }
+        if before.has_changed(tensors, device)? {
+            let got = "a trace from training mode, which normalizes by the batch or drops units in evaluation too";
+            return Err(self.refuse(got, "torch.jit.script, or torch.jit.trace after module.eval()"));
+        }
+        let _ = run(true)?;
+        if tensors.iter().any(|tensor| tensor.name.ends_with("running_var")) && !before.has_changed(tensors, device)? {
+            tracing::warn!(
+                "model.path: {}: batch normalization keeps the running statistics of the file, as in a trace from \
+                 evaluation mode; torch.jit.script lets them be trained",
+                self.0.display()
+            );
+        }
+        Ok(before.restore(tensors, device)?)
+    }
+}
+
+fn words(error: &LibtorchError) -> String {
+    match error {
+        LibtorchError::Operation { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What a pass may change: the buffers, and the state of the generator.
+struct Memory {
+    buffers: Vec<Tensor>,
+    random: Tensor,
+}
+
+fn buffers(tensors: &[ScriptTensor]) -> impl Iterator<Item = &Tensor> {
+    tensors.iter().filter(|tensor| !tensor.is_parameter).map(|buffer| &buffer.tensor)
+}
+
+impl Memory {
+    fn of(tensors: &[ScriptTensor], device: Device) -> Result<Self, LibtorchError> {
+        let buffers = buffers(tensors).map(Tensor::f_detach_copy).collect::<Result<_, _>>()?;
+        Ok(Self { buffers, random: generator_state(device)? })
+    }
+
+    fn has_changed(&self, tensors: &[ScriptTensor], device: Device) -> Result<bool, LibtorchError> {
+        for (now, before) in buffers(tensors).zip(&self.buffers) {
+            if !now.f_equal(before)? {
+                return Ok(true);
+            }
+        }
+        Ok(!generator_state(device)?.f_equal(&self.random)?)
+    }
+
+    fn restore(&self, tensors: &[ScriptTensor], device: Device) -> Result<(), LibtorchError> {
+        for (now, before) in buffers(tensors).zip(&self.buffers) {
+            now.shallow_clone().f_copy_(before)?;
+        }
+        set_generator_state(device, &self.random)
+    }
+}
