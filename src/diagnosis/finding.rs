@@ -44,6 +44,11 @@ impl Remedy {
         Some(Self::learning_rate(known.config?.optimizer.learning_rate / 10.0, why))
     }
 
+    /// Ten times the learning rate, where that is known.
+    pub(super) fn higher_learning_rate(known: &Known<'_>, why: &str) -> Option<Self> {
+        Some(Self::learning_rate(known.config?.optimizer.learning_rate * 10.0, why))
+    }
+
     /// The learning rate at which a step that moves the weights by `ratio` of their size moves them by a thousandth, where the
     /// present one is known. The change is at least tenfold, so that it shows.
     pub(super) fn fitting_learning_rate(known: &Known<'_>, ratio: f64) -> Option<Self> {
@@ -56,9 +61,9 @@ impl Remedy {
             .then(|| Self::learning_rate(now * factor, "steps of about a thousandth of the weights"))
     }
 
-    /// With one digit: nobody knows the second.
+    /// With two digits: the noise of a division says nothing.
     fn learning_rate(value: f64, why: &str) -> Self {
-        let rounded = format!("{value:.0e}").parse().unwrap_or(value);
+        let rounded = format!("{value:.1e}").parse().unwrap_or(value);
         Self::new(format!("optimizer.learning_rate = {rounded}"), why)
     }
 }
@@ -221,5 +226,19 @@ mod tests {
         let finding = Finding::new(RuleName::Vanishing, 3, symptom(Severity::Warning, 0.0));
         let want = "vanishing (warning) since step 3 in one to two: it is so; try a = 1: it helps; or b = 2";
         assert_eq!(finding.to_string(), want);
+    }
+
+    #[test]
+    fn recommended_learning_rates_fit_the_step_and_have_two_digits() {
+        let case = crate::diagnosis::fixture::Case::new("optimizer.learning_rate = 0.03");
+        let known = case.known();
+        let change = |remedy: Option<Remedy>| remedy.unwrap().change;
+        assert_eq!(change(Remedy::higher_learning_rate(&known, "")), "optimizer.learning_rate = 0.3");
+        assert_eq!(change(Remedy::lower_learning_rate(&known, "")), "optimizer.learning_rate = 0.003");
+        // Steps of a half and of 1e-6 want rates of 1/500 and 1000 times this; one of 0.005 at least a tenth.
+        assert_eq!(change(Remedy::fitting_learning_rate(&known, 0.5)), "optimizer.learning_rate = 0.00006");
+        assert_eq!(change(Remedy::fitting_learning_rate(&known, 1e-6)), "optimizer.learning_rate = 30");
+        assert_eq!(change(Remedy::fitting_learning_rate(&known, 5e-3)), "optimizer.learning_rate = 0.003");
+        assert_eq!(Remedy::fitting_learning_rate(&known, f64::NAN), None);
     }
 }

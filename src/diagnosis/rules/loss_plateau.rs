@@ -51,13 +51,7 @@ impl Rule for LossPlateau {
         if known.has_no_normalization() {
             remedies.push(Remedy::new("model.normalization = \"batch\"", "signals and gradients keep their size"));
         }
-        if let Some(config) = known.config {
-            let higher = 10.0 * config.optimizer.learning_rate;
-            remedies.push(Remedy::new(
-                format!("optimizer.learning_rate = {higher}"),
-                "a start is slow where gradients are small",
-            ));
-        }
+        remedies.extend(Remedy::higher_learning_rate(known, "a start is slow where gradients are small"));
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }

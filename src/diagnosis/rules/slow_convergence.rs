@@ -53,12 +53,8 @@ impl Rule for SlowConvergence {
             100.0 * accuracy,
             100.0 * known.thresholds.slow_convergence
         );
-        let mut remedies =
-            vec![Remedy::new("optimizer.name = \"adamw\"", "steps of the same size for every parameter")];
-        if let Some(config) = known.config {
-            let higher = 10.0 * config.optimizer.learning_rate;
-            remedies.insert(0, Remedy::new(format!("optimizer.learning_rate = {higher}"), "longer steps"));
-        }
+        let mut remedies: Vec<_> = Remedy::higher_learning_rate(known, "longer steps").into_iter().collect();
+        remedies.push(Remedy::new("optimizer.name = \"adamw\"", "steps of the same size for every parameter"));
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }
