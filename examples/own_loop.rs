@@ -5,7 +5,7 @@
 use anyhow::Result;
 use gradwatch::clipping::clip_grad_norm;
 use gradwatch::events::{SummaryWriter, write_gradients};
-use gradwatch::gradient::GradientMonitor;
+use gradwatch::gradient::{GradientMonitor, named_variables};
 use tch::nn::{self, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         .add(nn::linear(&root / "classifier", 64, 2, Default::default()));
     let mut optimizer = nn::Adam::default().build(&vs, 3e-3)?;
 
-    let monitor = GradientMonitor::attach(vs.variables())?; // one: a hook on every parameter
+    let monitor = GradientMonitor::attach(named_variables(&vs))?; // one: a hook on every parameter
     let writer = SummaryWriter::create("logs/own_loop")?; // two: an event file
 
     for step in 0..1000u64 {

@@ -18,7 +18,8 @@
 //! from them; the others serve a training loop of one's own:
 //!
 //! ```
-//! use gradwatch::{clipping::clip_grad_norm, events::{SummaryWriter, write_gradients}, gradient::GradientMonitor};
+//! use gradwatch::{clipping::clip_grad_norm, events::{SummaryWriter, write_gradients}};
+//! use gradwatch::gradient::{GradientMonitor, named_variables};
 //! use tch::{Device, Kind, nn::{self, Module, OptimizerConfig}, Tensor};
 //!
 //! let logdir = tempfile::tempdir()?;
@@ -26,7 +27,7 @@
 //! let net = nn::linear(vs.root() / "fc", 4, 2, Default::default());
 //! let mut optimizer = nn::Sgd::default().build(&vs, 0.1)?;
 //!
-//! let monitor = GradientMonitor::attach(vs.variables())?;
+//! let monitor = GradientMonitor::attach(named_variables(&vs))?;
 //! let writer = SummaryWriter::create(logdir.path())?;
 //! for step in 0..3u64 {
 //!     let loss = net.forward(&Tensor::ones([8, 4], (Kind::Float, Device::Cpu))).square().mean(Kind::Float);

@@ -2,7 +2,10 @@
 
 use gradwatch::config::RuleName::{self, *};
 
-use crate::images::Variant;
+use crate::{
+    images::Variant,
+    own_loops::{self, Twist},
+};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -11,10 +14,25 @@ pub struct Case {
     pub name: &'static str,
     pub seed: u64,
     pub images: Variant,
-    /// `key=value` over what every run has.
-    pub settings: Vec<String>,
+    pub recipe: Recipe,
     /// What names the fault rightly; `None` where the run is healthy.
     pub fault: Option<&'static [RuleName]>,
+}
+
+impl Case {
+    /// Whether a rule names the fault rightly.
+    pub fn is_named_by(&self, rule: RuleName) -> bool {
+        self.fault.is_some_and(|fault| fault.contains(&rule))
+    }
+}
+
+/// What makes a run.
+#[derive(Debug, Clone)]
+pub enum Recipe {
+    /// The program, with `key=value` over what every run has.
+    Program(Vec<String>),
+    /// A loop of one's own.
+    OwnLoop(Twist),
 }
 
 /// An architecture with settings under which it trains well.
@@ -325,6 +343,13 @@ pub fn all() -> Vec<Case> {
             cases.extend(SEEDS.map(|seed| case(architecture, kind, seed)));
         }
     }
+    for architecture in own_loops::ARCHITECTURES {
+        for (name, twist, fault) in own_loops::KINDS {
+            let (images, recipe) = (Variant::Clean, Recipe::OwnLoop(twist));
+            let case = Case { architecture, name, seed: 0, images, recipe, fault };
+            cases.extend(SEEDS.map(|seed| Case { seed, ..case.clone() }));
+        }
+    }
     cases
 }
 
@@ -346,7 +371,7 @@ fn case(architecture: &Architecture, &(name, changes, images, fault): &Kind, see
     if is_stripped && architecture.is_mlp {
         settings.push("optimizer.momentum=0.8".into());
     }
-    Case { architecture: architecture.name, name, seed, images, settings, fault }
+    Case { architecture: architecture.name, name, seed, images, recipe: Recipe::Program(settings), fault }
 }
 
 /// A group of parameters whose learning rate is 0.

@@ -7,10 +7,11 @@ mod cases;
 mod holdout;
 mod images;
 mod names;
+mod own_loops;
 mod score;
 mod traces;
 
-use std::path::Path;
+use std::{cmp::Ordering, path::Path};
 
 use gradwatch::{config::RuleSetName, diagnosis::Thresholds};
 use score::{Score, Trace, Verdict, judge_all};
@@ -54,23 +55,26 @@ fn main() {
     print_errors(&traces, &ours);
 }
 
-/// Over the faults that both find, who is first.
+/// Who is first over the faults that both find, and over those that both name.
 fn compare(name: &str, traces: &[Trace], ours: &[Verdict], theirs: &[Verdict]) -> String {
-    let faulty = traces.iter().zip(ours.iter().zip(theirs)).filter(|(trace, _)| trace.case.fault.is_some());
-    let both = faulty.filter_map(|(trace, (ours, theirs))| Some((trace, ours.first?, theirs.first?)));
-    let (mut sooner, mut as_soon, mut later) = (0, 0, Vec::new());
-    for (trace, ours, theirs) in both {
-        match ours.cmp(&theirs) {
-            std::cmp::Ordering::Less => sooner += 1,
-            std::cmp::Ordering::Equal => as_soon += 1,
-            std::cmp::Ordering::Greater => {
-                later.push(format!("{} {} ({ours}, {theirs})", trace.case.architecture, trace.case.name));
+    let by = |verb: &str, first: fn(&Verdict) -> Option<u64>| {
+        let faulty = traces.iter().zip(ours.iter().zip(theirs)).filter(|(trace, _)| trace.case.fault.is_some());
+        let both = faulty.filter_map(|(trace, (ours, theirs))| Some((trace, first(ours)?, first(theirs)?)));
+        let (mut sooner, mut as_soon, mut later) = (0, 0, Vec::new());
+        for (trace, ours, theirs) in both {
+            match ours.cmp(&theirs) {
+                Ordering::Less => sooner += 1,
+                Ordering::Equal => as_soon += 1,
+                Ordering::Greater => {
+                    later.push(format!("{} {} ({ours}, {theirs})", trace.case.architecture, trace.case.name));
+                }
             }
         }
-    }
-    later.dedup();
-    let which = if later.is_empty() { String::new() } else { format!(": {}", later.join("; ")) };
-    format!("beside {name}: {sooner} faults found sooner, {as_soon} at the same step, {} later{which}", later.len())
+        let which = if later.is_empty() { String::new() } else { format!(": {}", later.join("; ")) };
+        format!("{verb} {sooner} sooner, {as_soon} at the same step, {} later{which}", later.len())
+    };
+    let found = by("found", |verdict| verdict.first);
+    format!("beside {name}: {found}; {}", by("named", |verdict| verdict.named))
 }
 
 fn print_row(name: &str, traces: &[Trace], verdicts: &[Verdict]) {
@@ -94,7 +98,7 @@ fn print_errors(traces: &[Trace], verdicts: &[Verdict]) {
         let case = &trace.case;
         let error = match (case.fault, verdict.first) {
             (Some(_), None) => "not found",
-            (Some(fault), Some(_)) if !verdict.root_cause.is_some_and(|rule| fault.contains(&rule)) => "not named",
+            (Some(_), Some(_)) if !verdict.root_cause.is_some_and(|rule| case.is_named_by(rule)) => "not named",
             (None, Some(_)) => "false alarm",
             _ => continue,
         };

@@ -4,7 +4,7 @@ use std::{path::Path, thread};
 
 use gradwatch::{
     config::{Config, RuleName, RuleSetName, Severity},
-    diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
+    diagnosis::{Alarm, Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
     replay::{Moment, Replay},
 };
 
@@ -13,7 +13,8 @@ use crate::{cases::Case, names};
 /// A run in memory.
 pub struct Trace {
     pub case: Case,
-    pub config: Config,
+    /// `None` of loops of one's own.
+    pub config: Option<Config>,
     pub facts: Facts,
     pub moments: Vec<Moment>,
 }
@@ -24,12 +25,12 @@ impl Trace {
         let mut replay = Replay::open(folder, &[]).unwrap_or_else(|error| fail(&error));
         let mut moments = Vec::new();
         replay.play(|moment| moments.push(moment)).unwrap_or_else(|error| fail(&error));
-        let Replay { config: Some(config), facts, .. } = replay else { panic!("{}: no config", folder.display()) };
+        let Replay { config, facts, .. } = replay;
         Self { case: case.clone(), config, facts, moments }
     }
 
     pub fn subject(&self) -> Subject<'_> {
-        Subject { config: Some(&self.config), facts: &self.facts }
+        Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
     /// The last validation accuracy.
@@ -52,11 +53,14 @@ impl Trace {
             }
         }
         let is_alarm = |finding: &&Finding| finding.severity >= Severity::Warning;
-        let first = diagnosis.findings().iter().filter(is_alarm).map(|finding| finding.first_step).min();
+        let alarms = || diagnosis.findings().iter().filter(is_alarm);
+        let first = alarms().map(|finding| finding.first_step).min();
+        let named =
+            alarms().filter(|finding| self.case.is_named_by(finding.rule)).map(|finding| finding.first_step).min();
         let symptoms = |finding: &Finding| finding.symptoms.iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
         let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
         let rules = spoke.map(|rule| rule.to_string()).collect();
-        Verdict { first, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
+        Verdict { first, named, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
     }
 
     /// What another tool says.
@@ -70,8 +74,11 @@ impl Trace {
             }
         }
         let first = alarms.first().map(|alarm| alarm.step);
-        let root_cause = alarms.first().and_then(|alarm| names::of(&alarm.rule, self.case.fault));
-        Verdict { first, rules: alarms.into_iter().map(|alarm| alarm.rule).collect(), root_cause }
+        let name_of = |alarm: &Alarm| names::of(&alarm.rule, self.case.fault);
+        let root_cause = alarms.first().and_then(name_of);
+        let is_right = |alarm: &&Alarm| name_of(alarm).is_some_and(|rule| self.case.is_named_by(rule));
+        let named = alarms.iter().find(is_right).map(|alarm| alarm.step);
+        Verdict { first, named, rules: alarms.into_iter().map(|alarm| alarm.rule).collect(), root_cause }
     }
 }
 
@@ -90,6 +97,8 @@ pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> 
 pub struct Verdict {
     /// The step of the first alarm, a finding from warnings on; `None` where there was none.
     pub first: Option<u64>,
+    /// The step of the first one that names the fault.
+    pub named: Option<u64>,
     /// Every rule that spoke.
     pub rules: Vec<String>,
     /// What is to be mended, in our names of rules.
@@ -113,14 +122,14 @@ impl Score {
         let mut score = Self::default();
         let mut firsts = Vec::new();
         for (trace, verdict) in verdicts {
-            let Some(fault) = trace.case.fault else {
+            if trace.case.fault.is_none() {
                 score.healthy += 1;
                 score.false_alarms += usize::from(verdict.first.is_some());
                 continue;
-            };
+            }
             score.faulty += 1;
             firsts.extend(verdict.first);
-            score.named += usize::from(verdict.root_cause.is_some_and(|rule| fault.contains(&rule)));
+            score.named += usize::from(verdict.root_cause.is_some_and(|rule| trace.case.is_named_by(rule)));
         }
         firsts.sort_unstable();
         Self { found: firsts.len(), median_first: firsts.get(firsts.len() / 2).copied(), ..score }

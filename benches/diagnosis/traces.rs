@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use crate::{cases::Case, images};
+use crate::{
+    cases::{Case, Recipe},
+    images, own_loops,
+};
 
 /// What every run has: 564 steps, all that rules look at on every fifth of them and on the first ten, loss and norms on all.
 const BASE: &str = r#"
@@ -55,7 +58,10 @@ pub fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
 
 fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
     let mut settings = data.to_vec();
-    settings.extend(case.settings.iter().cloned());
+    match &case.recipe {
+        Recipe::Program(more) => settings.extend(more.iter().cloned()),
+        Recipe::OwnLoop(_) => settings.push(include_str!("own_loops.rs").into()),
+    }
     settings.push(format!("run.seed={}", case.seed));
     let folder = folder(root, case, &settings);
     if folder.is_dir() {
@@ -63,8 +69,25 @@ fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
     }
     let temporary = folder.with_extension("part");
     let _ = fs::remove_dir_all(&temporary);
+    match case.recipe {
+        Recipe::Program(_) => run_program(root, case, &temporary, &settings)?,
+        Recipe::OwnLoop(twist) => {
+            // The generator of random numbers is one for all threads.
+            static ALONE: Mutex<()> = Mutex::new(());
+            let _alone = ALONE.lock().expect("no thread panics with it");
+            let images = root.join("images/clean");
+            own_loops::train(&images, &temporary, case.architecture, twist, case.seed).expect("a loop can be trained");
+        }
+    }
+    fs::rename(&temporary, &folder).expect("target/ can be written");
+    eprintln!("trained {} {} seed {}", case.architecture, case.name, case.seed);
+    Some(folder)
+}
+
+/// `None` where the program refused it or broke down.
+fn run_program(root: &Path, case: &Case, folder: &Path, settings: &[String]) -> Option<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
-    command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(temporary.file_name()?);
+    command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(folder.file_name()?);
     command.arg("--set").arg(format!("run.logdir={}", root.display()));
     settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
     let output = command.stdin(Stdio::null()).output().expect("the program was built with this one");
@@ -74,8 +97,6 @@ fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
         eprintln!("{} {}: {}", case.architecture, case.name, message.lines().last().unwrap_or_default());
         return None;
     }
-    let _ = fs::remove_dir_all(temporary.join("weights"));
-    fs::rename(&temporary, &folder).expect("target/ can be written");
-    eprintln!("trained {} {} seed {}", case.architecture, case.name, case.seed);
-    Some(folder)
+    let _ = fs::remove_dir_all(folder.join("weights"));
+    Some(())
 }

@@ -37,6 +37,8 @@ named_enum! {
         UnchangedParameter = "unchanged_parameter",
         /// Gradients are added up and never cleared.
         GradientAccumulation = "gradient_accumulation",
+        /// The loss does not go with what the net puts out.
+        WrongLoss = "wrong_loss",
         /// A weight's gradient is exactly 0.
         ZeroGradient = "zero_gradient",
         /// Gradients are below the smallest normal number.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gradient::TensorStatistics;
+use crate::gradient::{GradientError, GradientMonitor, TensorStatistics};
 
 /// The data, and the weights as they were drawn. What is not known is empty or 0, and no rule judges by it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -67,6 +67,16 @@ impl ParameterFacts {
         let distribution = measured.distribution.as_ref()?;
         let (mean, std) = (distribution.mean, distribution.std);
         (mean.is_finite() && std.is_finite()).then(|| Self { name: Arc::clone(&measured.name), shape, mean, std })
+    }
+
+    /// Each parameter that a monitor watches, as it is now, in the order of attachment: that of the forward pass. One device sync.
+    ///
+    /// # Errors
+    /// Where the parameters are sparse, or do not share one device.
+    pub fn of(monitor: &GradientMonitor) -> Result<Vec<Self>, GradientError> {
+        let weights = monitor.weights()?;
+        let shapes = monitor.parameters().map(|(_, param)| param.size());
+        Ok(weights.iter().zip(shapes).filter_map(|(weight, shape)| Self::new(weight, shape)).collect())
     }
 
     /// Whether it is the weight of a linear layer or a convolution.

@@ -19,6 +19,7 @@
 //! ```
 
 mod event_file;
+mod facts;
 mod histogram;
 mod json_lines;
 mod key;
@@ -39,6 +40,7 @@ mod writer_thread;
 use std::{io, path::PathBuf};
 
 pub use event_file::EventFile;
+pub use facts::write_facts;
 pub use histogram::Histogram;
 pub use json_lines::JsonLines;
 pub use key::{Step, Tag, WallTime};

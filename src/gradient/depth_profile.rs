@@ -1,6 +1,6 @@
 //! How large gradients are from layer to layer, and how fast they shrink or grow on their way from the loss.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -76,10 +76,11 @@ impl DepthProfile {
         // A normalization takes the mean away: what comes back to a bias before it is rounding, 1e-7 of the weight's in f32 and
         // 1e-3 in bf16, where only its place among the parameters tells it.
         const ROUNDING: f64 = 1e-3;
+        let weights: HashMap<&str, &TensorStatistics> =
+            grads.iter().filter_map(|grad| Some((layer_of_weight(&grad.name)?, grad))).collect();
         let layer = |(index, grad): (usize, &TensorStatistics)| {
             let layer = layer_of_bias(&grad.name)?;
-            let is_of_layer = |weight: &&TensorStatistics| weight.name.strip_suffix(".weight") == Some(layer);
-            let weight = index.checked_sub(1).map(|before| &grads[before]).filter(is_of_layer);
+            let weight = weights.get(layer);
             let is_rounding = grad.rms() == 0.0 || weight.is_some_and(|weight| grad.rms() < ROUNDING * weight.rms());
             let is_gain = |next: &TensorStatistics| next.name.ends_with(".weight") && next.elements == grad.elements;
             let is_of_norm = weight.is_some_and(|weight| weight.elements == grad.elements);
@@ -124,8 +125,18 @@ impl DepthProfile {
 
 /// The layer whose bias has this name.
 fn layer_of_bias(name: &str) -> Option<&str> {
-    let name = name.strip_suffix(":0").or(name.strip_suffix("_0")).unwrap_or(name);
-    name.strip_suffix("bias")?.strip_suffix(['.', '/'])
+    without_number(name).strip_suffix("bias")?.strip_suffix(['.', '/'])
+}
+
+/// The layer whose weight has this name.
+fn layer_of_weight(name: &str) -> Option<&str> {
+    let name = without_number(name);
+    name.strip_suffix("weight").or(name.strip_suffix("kernel"))?.strip_suffix(['.', '/'])
+}
+
+/// A name without the number of the output that TensorFlow puts behind it.
+fn without_number(name: &str) -> &str {
+    name.strip_suffix(":0").or(name.strip_suffix("_0")).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -172,6 +183,14 @@ mod tests {
         let others = [grad("dense/bias", 6.0, 4), grad("dense_1/bias:0", 2.0, 1), grad("top_bias", 1.0, 1)];
         let layers = DepthProfile::of_bias_gradients(&others).layers;
         assert_eq!(layers, [("dense".into(), 3.0), ("dense_1".into(), 2.0)]);
+        // What rounding leaves, whichever comes first and whoever names it.
+        let rounded = [
+            grad("dense/kernel:0", 8.0, 9),
+            grad("dense/bias:0", 4e-3, 4),
+            grad("fc.bias", 4e-3, 4),
+            grad("fc.weight", 8.0, 9),
+        ];
+        assert_eq!(DepthProfile::of_bias_gradients(&rounded).layers, []);
         assert_eq!(DepthProfile::of_weight_gradients([(&grads[0], 2.0)]).layers, [("fc1".into(), 4.0)]);
         // A bias before the gain of a normalization, and one with what rounding leaves.
         let grads = [

@@ -4,7 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use tch::{Device, Tensor};
 
-use super::{BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement, clock::Clock};
+use super::{
+    BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement, TensorStatistics,
+    clock::Clock,
+};
 use crate::libtorch::{Detail, Hook, HostBlock};
 
 /// Watches the gradients of named parameters. Its hooks go when it drops.
@@ -91,6 +94,23 @@ impl GradientMonitor {
         let missing = missing.collect();
         self.forget();
         Ok(GradientMeasurement { grads: Measurement::of(reached, detail)?, missing, backward_order })
+    }
+
+    /// Norms and distributions of the parameters themselves, in the order of attachment. No sync.
+    ///
+    /// # Errors
+    /// As for [`collect`](Self::collect).
+    pub fn measure_weights(&self) -> Result<Measurement, GradientError> {
+        let weights = self.parameters().map(|(name, weight)| (Arc::clone(name), weight.shallow_clone()));
+        Measurement::of(weights, Detail::Distribution)
+    }
+
+    /// The same on the host. One device sync.
+    ///
+    /// # Errors
+    /// As for [`collect`](Self::collect).
+    pub fn weights(&self) -> Result<Vec<TensorStatistics>, GradientError> {
+        Ok(self.measure_weights()?.read()?.0)
     }
 
     /// Makes the next look speak only of what backward writes from now on.

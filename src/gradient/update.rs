@@ -6,7 +6,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::{GradientError, TensorStatistics};
-use crate::libtorch::{Detail, foreach_copy, foreach_subtract, tensor_table};
+use crate::libtorch::{Detail, foreach_copy, foreach_subtract, host_copy, tensor_table};
 
 /// What a step did to one parameter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -74,17 +74,39 @@ impl UpdateSnapshot {
         foreach_subtract(&copies, &params)?;
         Ok(tensor_table(&copies, Detail::Norms)?.f_select(1, 0)?)
     }
+
+    /// How far each parameter has moved since the copy; `weights` are the same parameters as they are now, in the same order
+    /// ([`GradientMonitor::weights`](super::GradientMonitor::weights)). One device sync.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn updates(self, weights: &[TensorStatistics]) -> Result<Vec<ParameterUpdate>, GradientError> {
+        let squares = host_copy(&self.squares()?)?;
+        Ok(weights.iter().zip(squares).map(|(weight, squares)| ParameterUpdate::new(weight, squares)).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gradient::GradientMonitor;
 
     #[test]
     fn a_ratio_is_the_move_over_the_parameter_after_it() {
         let weight = TensorStatistics { name: "w".into(), elements: 2, norm: 5.0, max_abs: 4.0, distribution: None };
         let update = ParameterUpdate::new(&weight, 0.25);
         assert_eq!((update.norm, update.update_ratio), (0.5, 0.1));
+    }
+
+    #[test]
+    fn a_loop_of_ones_own_sees_each_parameters_move_from_its_copy() {
+        let params = [&[3.0f32, 4.0][..], &[1.0]].map(|values| Tensor::from_slice(values).set_requires_grad(true));
+        let monitor = GradientMonitor::attach([("a", &params[0]), ("b", &params[1])]).unwrap();
+        let snapshot = UpdateSnapshot::take(monitor.parameters().map(|(_, param)| param)).unwrap();
+        tch::no_grad(|| _ = params[0].shallow_clone().g_mul_scalar_(2.0));
+        let updates = snapshot.updates(&monitor.weights().unwrap()).unwrap();
+        let seen: Vec<_> = updates.iter().map(|update| (&*update.name, update.norm, update.update_ratio)).collect();
+        assert_eq!(seen, [("a", 5.0, 0.5), ("b", 0.0, 0.0)]);
     }
 
     #[test]

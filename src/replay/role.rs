@@ -156,13 +156,19 @@ impl TagPatterns {
         Self::of(OWN)
     }
 
-    /// The tags that other programs write.
+    /// The tags that other programs write, and those that a loop of one's own writes by
+    /// [`events`](crate::events::write_gradients). Such a loop has no means: its `loss/train` is that of a step.
     pub fn foreign() -> Self {
-        Self::of(FOREIGN)
+        let own = OWN.iter().filter(|(role, _)| ![Role::TrainLoss, Role::TrainAccuracy].contains(role));
+        let mut all: Vec<&(Role, &str)> = own.chain(FOREIGN).collect();
+        // `grad_norm/global_norm` is no parameter of that name.
+        all.sort_by_key(|(role, _)| !role.is_of_model());
+        Self::of(all)
     }
 
-    fn of(patterns: &[(Role, &str)]) -> Self {
-        Self { patterns: patterns.iter().map(|&(role, pattern)| (role, pattern.to_owned())).collect(), given: 0 }
+    fn of<'a>(patterns: impl IntoIterator<Item = &'a (Role, &'a str)>) -> Self {
+        let owned = |&(role, pattern): &(Role, &str)| (role, pattern.to_owned());
+        Self { patterns: patterns.into_iter().map(owned).collect(), given: 0 }
     }
 
     /// Puts patterns before all others, each in the form `role=pattern`, such as `grad_norm=my_norms/*`.
@@ -244,6 +250,11 @@ mod tests {
             ("total_grad_norm", Role::TotalNorm),
             ("gradients/global_norm", Role::TotalNorm),
             ("grad_2.0_norm_total", Role::TotalNorm),
+            ("loss/train", Role::Loss),
+            ("accuracy/validation", Role::ValidationAccuracy),
+            ("update_ratio/fc.weight", Role::UpdateRatio),
+            ("gradients/previous_cosine", Role::PreviousCosine),
+            ("grad_norm/global_norm", Role::TotalNorm),
         ] {
             assert_eq!(role(&foreign, tag).map(|(role, _)| role), Some(want), "{tag}");
         }

@@ -5,10 +5,14 @@ use std::{fs, io::Write, path::Path};
 use prost::Message;
 
 use super::*;
-use crate::events::{
-    SummaryWriter,
-    proto::{Content, Event, Summary},
-    tf_record::append_record,
+use crate::{
+    diagnosis::ParameterFacts,
+    events::{
+        JsonLines, SummaryWriter,
+        proto::{Content, Event, Summary},
+        tf_record::append_record,
+        write_facts,
+    },
 };
 
 /// An event file of scalars: (step, tag, value), in this order, all written in the second that its name begins with.
@@ -240,4 +244,35 @@ fn a_run_of_this_program_reads_back_as_it_was_written() {
     let grads = sample.gradients.as_ref().unwrap();
     assert_eq!((grads.parameters[0].elements, grads.missing.len()), (6, 0));
     assert_eq!((evaluation.step, evaluation.train_loss, evaluation.validation_loss), (1, 1.5, 1.25));
+}
+
+#[test]
+fn a_loop_of_ones_own_is_read_by_the_tags_and_the_facts_that_the_library_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let parameter = |name: &str| ParameterFacts { name: name.into(), shape: vec![4], mean: 0.0, std: 1.0 };
+    let parameters = ["a.bias", "b.bias", "outside.bias"].map(parameter).to_vec();
+    let facts = Facts { classes: 3, parameters, ..Facts::default() };
+    write_facts(&mut JsonLines::open(folder.path().join("metrics.jsonl")).unwrap(), &facts).unwrap();
+    let values = [
+        (0, "gradients/rms_p50", 1.0),
+        (0, "grad_norm/a.bias", 2.0),
+        (0, "grad_norm/b.bias", 6.0),
+        (0, "loss/train", 1.5),
+        (0, "accuracy/train", 0.5),
+        (0, "update_norm/a.bias", 0.0),
+        (0, "update_ratio/a.bias", 0.0),
+        (1, "accuracy/validation", 0.25),
+    ];
+    write(folder.path(), "1.host", &values);
+    let mut replay = Replay::open(folder.path(), &[]).unwrap();
+    let mut moments = Vec::new();
+    replay.play(|moment| moments.push(moment)).unwrap();
+    assert_eq!((&replay.facts, replay.config.is_none()), (&facts, true));
+    // A number is no histogram.
+    assert!(!replay.roles.contains(&Role::GradHistogram));
+    let [Moment::Step(sample), Moment::Evaluation(evaluation)] = &moments[..] else { panic!("{moments:?}") };
+    assert_eq!((sample.loss, sample.updates[0].norm), (1.5, 0.0));
+    assert_eq!(sample.gradients.as_ref().unwrap().missing, ["outside.bias".into()]);
+    assert_eq!(sample.depth_profile.as_ref().unwrap().layers, [("a".into(), 1.0), ("b".into(), 3.0)]);
+    assert_eq!((evaluation.train_loss, evaluation.train_accuracy, evaluation.validation_accuracy), (1.5, 0.5, 0.25));
 }

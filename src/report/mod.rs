@@ -108,8 +108,8 @@ mod tests {
     fn a_root_cause_with_a_figure_that_is_nan_is_still_the_root_cause() {
         let (facts, mut diagnosis) = (Facts { classes: 10, ..Facts::default() }, Diagnosis::default());
         let subject = Subject { config: None, facts: &facts };
-        for (step, loss) in [(0, 2.3), (1, f64::NAN), (2, f64::NAN)] {
-            let seen = Observation { step, loss, total_norm: 1.0, skipped_in_a_row: step, ..Observation::default() };
+        for (step, loss, skipped_in_a_row) in [(0, 2.3, 0), (1, 9.0, 0), (2, f64::NAN, 1)] {
+            let seen = Observation { step, loss, total_norm: 1.0, skipped_in_a_row, ..Observation::default() };
             diagnosis.judge(&seen, &subject);
         }
         let report = Report::default().with_findings(&diagnosis);

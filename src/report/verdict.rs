@@ -93,6 +93,7 @@ pub(super) fn phrase(rule: RuleName) -> &'static str {
         R::PoorInitialization => "weights were drawn at the wrong size",
         R::UnchangedParameter => "parameters have a gradient and do not move",
         R::GradientAccumulation => "gradients are added up and never cleared",
+        R::WrongLoss => "the loss does not go with what the net puts out",
         R::ZeroGradient => "gradients are exactly 0",
         R::Denormal => "gradients are below the smallest normal number",
         R::LearningRate => "the learning rate does not fit the run",

@@ -16,16 +16,12 @@ pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -
         |_| Vec::new(),
         |batch| ChannelFacts::of(&batch.images, channels as usize, (height * width) as usize),
     );
-    let weights = gradients.measure_weights()?.map(|weights| weights.read()).transpose()?;
-    let shapes = gradients.monitor().into_iter().flat_map(|monitor| monitor.parameters());
-    let parameters = weights.into_iter().flat_map(|(weights, _)| weights).zip(shapes);
-    let parameters = parameters.filter_map(|(weight, (_, param))| ParameterFacts::new(&weight, param.size()));
     Ok(Facts {
         classes: images.classes().len(),
         class_counts: images.class_counts().into_iter().map(|count| count as u64).collect(),
         batch_size: config.data.batch_size,
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
-        parameters: parameters.collect(),
+        parameters: gradients.monitor().map(ParameterFacts::of).transpose()?.unwrap_or_default(),
     })
 }

@@ -198,9 +198,7 @@ impl Gradients {
 
     /// Norms and distributions of the weights. No sync.
     pub(super) fn measure_weights(&self) -> Result<Option<Measurement>, TrainError> {
-        let Some(monitor) = &self.monitor else { return Ok(None) };
-        let weights = monitor.parameters().map(|(name, weight)| (Arc::clone(name), weight.shallow_clone()));
-        Ok(Some(Measurement::of(weights, Detail::Distribution)?))
+        Ok(self.monitor.as_ref().map(GradientMonitor::measure_weights).transpose()?)
     }
 
     fn grads(&self) -> Vec<Tensor> {

@@ -10,8 +10,9 @@ use crate::{
     diagnosis::{Alarm, Facts, Finding},
     disk,
     events::{
-        EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_gradient_bands,
-        write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates, write_weights,
+        EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_facts,
+        write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
+        write_updates, write_weights,
     },
     gradient::{DepthProfile, Due, Origin},
     model::{Network, weights},
@@ -40,7 +41,6 @@ pub struct Recorder {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
-    Start(&'a Facts),
     Step {
         step: u64,
         epoch: u64,
@@ -124,7 +124,7 @@ impl Recorder {
 
     /// What is known before the first step: the first line of metrics.jsonl.
     fn start(&mut self, facts: Option<&Facts>) -> Result<(), EventsError> {
-        facts.map_or(Ok(()), |facts| self.metrics.write(&Line::Start(facts)))
+        facts.map_or(Ok(()), |facts| write_facts(&mut self.metrics, facts))
     }
 
     /// The event files of earlier sessions.

@@ -62,8 +62,8 @@ impl LearningRate {
         let course = known.course;
         let base = course.first.max(known.guess());
         let is_beginning = self.readings <= BEGINNING;
-        // A loss that was not seen is NaN too.
-        let is_broken = seen.loss.is_nan() && seen.skipped_in_a_row > 0;
+        // A loss that was not seen is NaN too, and one that did not rise before comes of something else, such as the images.
+        let is_broken = seen.loss.is_nan() && seen.skipped_in_a_row > 0 && self.leaps > 0;
         let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || is_broken);
         self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
         let ratio = self.ratio.unwrap_or(f64::NAN);

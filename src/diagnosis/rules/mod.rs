@@ -24,6 +24,7 @@ pub(super) mod starvation;
 pub(super) mod unchanged_parameter;
 pub(super) mod update_ratio;
 pub(super) mod vanishing;
+pub(super) mod wrong_loss;
 pub(super) mod zero_gradient;
 
 use std::fmt::Debug;
@@ -112,6 +113,7 @@ rules! {
     input_not_normalised: input_not_normalised::InputNotNormalised,
     label_imbalance: label_imbalance::LabelImbalance,
     batch_norm: batch_norm::BatchNorm,
+    wrong_loss: wrong_loss::WrongLoss,
     poor_initialization: poor_initialization::PoorInitialization,
     missing_gradient: missing_gradient::MissingGradient,
     unchanged_parameter: unchanged_parameter::UnchangedParameter,
@@ -139,7 +141,8 @@ rules! {
 pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
     use RuleName as R;
     /// What keeps a net from learning, so that its loss goes nowhere.
-    const OBSTACLES: [RuleName; 12] = [
+    const OBSTACLES: [RuleName; 13] = [
+        R::WrongLoss,
         R::InputNotNormalised,
         R::PoorInitialization,
         R::UnchangedParameter,
@@ -154,7 +157,8 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
         R::ZeroGradient,
     ];
     /// What makes steps too long, or gradients too large.
-    const DRIVES: [RuleName; 6] = [
+    const DRIVES: [RuleName; 7] = [
+        R::WrongLoss,
         R::InputNotNormalised,
         R::PoorInitialization,
         R::GradientAccumulation,
@@ -164,9 +168,12 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
     ];
     let among = |causes: &[RuleName]| causes.contains(&cause);
     match symptom {
-        R::InitialLoss => among(&[R::InputNotNormalised, R::PoorInitialization, R::Exploding]),
+        R::InitialLoss => among(&[R::WrongLoss, R::InputNotNormalised, R::PoorInitialization, R::Exploding]),
         R::PoorInitialization => among(&[R::InputNotNormalised]),
+        // What an optimizer does not have, its zero_grad does not clear.
+        R::GradientAccumulation => among(&[R::WrongLoss, R::UnchangedParameter]),
         R::LearningRate => among(&[
+            R::WrongLoss,
             R::InputNotNormalised,
             R::PoorInitialization,
             R::GradientAccumulation,
@@ -177,9 +184,11 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::Exploding,
         ]),
         R::UpdateRatio => among(&DRIVES) && cause != R::UpdateRatio,
-        R::Exploding => among(&DRIVES) && cause != R::Exploding,
+        // As below.
+        R::Exploding => cause == R::UnchangedParameter || among(&DRIVES) && cause != R::Exploding,
         R::NonFinite => among(&DRIVES),
         R::Vanishing => among(&[
+            R::WrongLoss,
             R::InputNotNormalised,
             R::PoorInitialization,
             R::DeadRelu,
@@ -189,6 +198,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::GradientAccumulation,
         ]),
         R::DeadRelu | R::Saturated => among(&[
+            R::WrongLoss,
             R::InputNotNormalised,
             R::PoorInitialization,
             R::LearningRate,
@@ -198,7 +208,10 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::LabelNoise,
         ]),
         R::ZeroGradient => among(&OBSTACLES) && cause != R::ZeroGradient || cause == R::UpdateRatio,
-        R::UnchangedParameter => (among(&OBSTACLES) || among(&DRIVES)) && cause != R::UnchangedParameter,
+        R::UnchangedParameter => {
+            let is_no_cause = among(&[R::UnchangedParameter, R::GradientAccumulation]);
+            (among(&OBSTACLES) || among(&DRIVES)) && !is_no_cause
+        }
         R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated, R::LearningRate]),
         R::LossDiverging | R::LossOscillating => among(&DRIVES) || cause == R::NonFinite,
         // Its own condition leaves out what keeps gradients from the layers.
@@ -207,7 +220,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             let is_earlier = among(&[R::LossDiverging, R::LossPlateau, R::LabelNoise]) && cause != symptom;
             among(&OBSTACLES) || among(&DRIVES) || is_earlier
         }
-        R::Overfitting => cause == R::LabelNoise,
+        R::Overfitting => among(&[R::WrongLoss, R::LabelNoise]),
         _ => false,
     }
 }

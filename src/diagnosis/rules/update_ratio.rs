@@ -44,9 +44,11 @@ impl Rule for UpdateRatio {
     }
 }
 
-/// The median update ratio of the weights. Biases and gains are small, and move by much of themselves.
+/// The median update ratio of the weights that move. Biases and gains are small, and move by much of themselves; what does not move
+/// at all says nothing of the learning rate.
 pub(super) fn median_of_weights(updates: &[ParameterUpdate]) -> Option<f64> {
     let weights = updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
+    let weights = weights.filter(|update| update.update_ratio > 0.0);
     let ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
     (!ratios.is_empty()).then(|| median(ratios))
 }
@@ -60,8 +62,10 @@ mod tests {
         let case = Case::new("");
         let mut rule = UpdateRatio::default();
         let judge = |ratio: &f64| {
-            // A bias that moves by all of itself, and a weight that is 0, say nothing.
+            // A bias that moves by all of itself, a weight that is 0, and those that stay, say nothing.
+            let still = ["c.weight", "d.weight"].map(|name| update(name, 0.0));
             let updates = [update("a.bias", 1.0), update("a.weight", *ratio), update("b.weight", f64::NAN)];
+            let updates = [&updates[..], &still].concat();
             let seen = Observation { updates: &updates, ..Observation::default() };
             rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
         };
