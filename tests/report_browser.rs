@@ -197,6 +197,10 @@ const PROBE: &str = "<script>addEventListener('load', () => setTimeout(() => {\
     parent.postMessage(JSON.stringify({ width: document.documentElement.scrollWidth, inner: innerWidth,\
         height: document.documentElement.scrollHeight, wide: wide.map(element => element.className || element.tagName),\
         fetched: performance.getEntriesByType('resource').length,\
+        plain: [...document.querySelectorAll('.legend li[class]')].filter(line => {\
+            const swatch = getComputedStyle(line, '::before');\
+            return [swatch.borderTopWidth == '0px' ? swatch.backgroundColor : swatch.borderTopColor].includes('rgba(0, 0, 0, 0)');\
+        }).map(line => line.textContent),\
         page: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,\
         titled: [...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label')) }), '*'); }, 50));</script>";
 
@@ -268,6 +272,7 @@ fn a_page_fits_any_width_fetches_nothing_and_is_dark_where_that_is_preferred() {
             let said = browser.look(&page, width, scheme, &name);
             assert_eq!((&said["inner"], &said["width"]), (&width.into(), &width.into()), "{name}: {said}");
             assert_eq!(said["wide"], serde_json::json!([]), "{name}: {said}");
+            assert_eq!(said["plain"], serde_json::json!([]), "{name}: lines of a legend without their color");
             assert_eq!((&said["fetched"], &said["titled"]), (&0.into(), &true.into()), "{name}: {said}");
             let (paper, ink) = (lightness(&said["page"]), lightness(&said["ink"]));
             assert!(if is_dark { paper < 40 && ink > 200 } else { paper > 240 && ink < 60 }, "{name}: {said}");

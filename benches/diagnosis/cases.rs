@@ -330,24 +330,22 @@ const MORE_HEALTHY: [(&str, Kind); 13] = [
     ("mlp-norm", ("layer norm", &["model.normalization=layer"], Variant::Clean, None)),
 ];
 
-const SEEDS: [u64; 2] = [1, 2];
-
-/// Every run.
-pub fn all() -> Vec<Case> {
+/// Every run, with each of the seeds.
+pub fn all(seeds: &[u64]) -> Vec<Case> {
     let mut cases = Vec::new();
     for architecture in &ARCHITECTURES {
         let own = |kinds: &'static [(&str, Kind)]| {
             kinds.iter().filter(|(of, _)| *of == architecture.name).map(|(_, kind)| kind)
         };
         for kind in FAULTS.iter().chain(&HEALTHY).chain(own(&DEEP_FAULTS)).chain(own(&MORE_HEALTHY)) {
-            cases.extend(SEEDS.map(|seed| case(architecture, kind, seed)));
+            cases.extend(seeds.iter().map(|&seed| case(architecture, kind, seed)));
         }
     }
     for architecture in own_loops::ARCHITECTURES {
         for (name, twist, fault) in own_loops::KINDS {
             let (images, recipe) = (Variant::Clean, Recipe::OwnLoop(twist));
             let case = Case { architecture, name, seed: 0, images, recipe, fault };
-            cases.extend(SEEDS.map(|seed| Case { seed, ..case.clone() }));
+            cases.extend(seeds.iter().map(|&seed| Case { seed, ..case.clone() }));
         }
     }
     cases

@@ -1,10 +1,14 @@
 //! What a judge says of each run, and how right it is.
 
-use std::{path::Path, thread};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    thread,
+};
 
 use gradwatch::{
     config::{Config, RuleName, RuleSetName, Severity},
-    diagnosis::{Alarm, Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
+    diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
     replay::{Moment, Replay},
 };
 
@@ -53,14 +57,12 @@ impl Trace {
             }
         }
         let is_alarm = |finding: &&Finding| finding.severity >= Severity::Warning;
-        let alarms = || diagnosis.findings().iter().filter(is_alarm);
-        let first = alarms().map(|finding| finding.first_step).min();
-        let named =
-            alarms().filter(|finding| self.case.is_named_by(finding.rule)).map(|finding| finding.first_step).min();
+        let alarms = diagnosis.findings().iter().filter(is_alarm);
+        let alarms = alarms.map(|finding| (finding.rule.to_string(), Some(finding.rule), finding.first_step)).collect();
         let symptoms = |finding: &Finding| finding.symptoms.iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
         let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
         let rules = spoke.map(|rule| rule.to_string()).collect();
-        Verdict { first, named, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
+        Verdict { alarms, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
     }
 
     /// What another tool says.
@@ -73,12 +75,14 @@ impl Trace {
                 Moment::Evaluation(evaluation) => alarms.extend(rules.judge_evaluation(evaluation, &subject)),
             }
         }
-        let first = alarms.first().map(|alarm| alarm.step);
-        let name_of = |alarm: &Alarm| names::of(&alarm.rule, self.case.fault);
-        let root_cause = alarms.first().and_then(name_of);
-        let is_right = |alarm: &&Alarm| name_of(alarm).is_some_and(|rule| self.case.is_named_by(rule));
-        let named = alarms.iter().find(is_right).map(|alarm| alarm.step);
-        Verdict { first, named, rules: alarms.into_iter().map(|alarm| alarm.rule).collect(), root_cause }
+        let alarms = alarms.into_iter().map(|alarm| {
+            let name = names::of(&alarm.rule, self.case.fault);
+            (alarm.rule, name, alarm.step)
+        });
+        let alarms: Vec<_> = alarms.collect();
+        let root_cause = alarms.first().and_then(|(_, name, _)| *name);
+        let rules = alarms.iter().map(|(rule, ..)| rule.clone()).collect();
+        Verdict { alarms, rules, root_cause }
     }
 }
 
@@ -95,14 +99,46 @@ pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> 
 /// What was said of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// The step of the first alarm, a finding from warnings on; `None` where there was none.
-    pub first: Option<u64>,
-    /// The step of the first one that names the fault.
-    pub named: Option<u64>,
-    /// Every rule that spoke.
+    /// Each alarm, a finding from warnings on: the rule, what that is in our names, and the step.
+    pub alarms: Vec<(String, Option<RuleName>, u64)>,
+    /// Every rule that spoke, also those whose findings are symptoms of others.
     pub rules: Vec<String>,
     /// What is to be mended, in our names of rules.
     pub root_cause: Option<RuleName>,
+}
+
+impl Verdict {
+    /// The step of the first alarm.
+    pub fn first(&self) -> Option<u64> {
+        self.alarms.iter().map(|(_, _, step)| *step).min()
+    }
+
+    /// The step of the first alarm that names the fault of a case.
+    pub fn first_that_names(&self, case: &Case) -> Option<u64> {
+        let names_it = |name: &Option<RuleName>| name.is_some_and(|name| case.is_named_by(name));
+        self.alarms.iter().filter(|(_, name, _)| names_it(name)).map(|(_, _, step)| *step).min()
+    }
+
+    /// The step of the first alarm by a rule other than these.
+    pub fn first_but_for(&self, rules: &HashSet<&str>) -> Option<u64> {
+        self.alarms.iter().filter(|(rule, ..)| !rules.contains(&**rule)).map(|(_, _, step)| *step).min()
+    }
+}
+
+/// The rules that raise an alarm on more than one in ten healthy runs, so that an alarm of theirs says nothing.
+pub fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a str> {
+    const MOST: f64 = 0.1;
+    let healthy: Vec<&Verdict> = traces
+        .iter()
+        .zip(verdicts)
+        .filter(|(trace, _)| trace.case.fault.is_none())
+        .map(|(_, verdict)| verdict)
+        .collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let rules = |verdict: &&'a Verdict| verdict.alarms.iter().map(|(rule, ..)| &**rule).collect::<HashSet<_>>();
+    healthy.iter().flat_map(rules).for_each(|rule| *counts.entry(rule).or_default() += 1);
+    counts.retain(|_, count| *count as f64 > MOST * healthy.len() as f64);
+    counts.into_keys().collect()
 }
 
 /// How right a judge was over some runs.
@@ -124,11 +160,11 @@ impl Score {
         for (trace, verdict) in verdicts {
             if trace.case.fault.is_none() {
                 score.healthy += 1;
-                score.false_alarms += usize::from(verdict.first.is_some());
+                score.false_alarms += usize::from(verdict.first().is_some());
                 continue;
             }
             score.faulty += 1;
-            firsts.extend(verdict.first);
+            firsts.extend(verdict.first());
             score.named += usize::from(verdict.root_cause.is_some_and(|rule| trace.case.is_named_by(rule)));
         }
         firsts.sort_unstable();

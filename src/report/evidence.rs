@@ -17,10 +17,15 @@ pub(super) fn evidence(finding: &Finding) -> Markup {
     };
     let name = finding.figures.first().map_or("", |figure| &figure.name);
     let (begin, end) = all.split_at(all.len() - after_gap(all));
-    let mut lines = vec![line(name, "train", begin)];
-    if let (Some(last), Some(first)) = (begin.last(), end.first()) {
-        lines.extend([line("", "link", &[*last, *first]), line("", "train", end)]);
-    }
+    let at_first = format!("{name}, at first");
+    let lines = match (begin.last(), end.first()) {
+        (Some(last), Some(first)) => vec![
+            line(&at_first, "train", begin),
+            line("", "link", &[*last, *first]),
+            line("and in the end", "train", end),
+        ],
+        _ => vec![line(name, "train", begin)],
+    };
     Chart { title: "Evidence", lines, scale: fitting, steps, marks: &[], class: "small" }.draw()
 }
 
@@ -68,6 +73,9 @@ mod tests {
     fn steps_that_were_left_out_are_bridged_by_a_line_of_its_own() {
         let svg = drawn(&[0, 1, 2, 98, 99, 100], |step| step as f64);
         assert!(svg.contains(r#"<g class="link"><path class="line" d="M20 392L980 8">"#), "{svg}");
+        for ends in [", at first <b>2</b>", "and in the end <b>100</b>"] {
+            assert!(svg.contains(ends), "{svg}");
+        }
         assert!(!drawn(&[0, 10, 20, 30], |step| step as f64).contains("link"));
     }
 

@@ -16,6 +16,8 @@ use crate::{
 const LOOKS: u32 = 2;
 /// Learning rate times gradient over the weight, below which f32 rounds a step away.
 const RESOLUTION: f64 = 1e-6;
+/// The same, above which no rounding keeps every element of a tensor in its place, so that one look is enough.
+const SURE: f64 = 1e-4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct UnchangedParameter {
@@ -35,15 +37,16 @@ impl Rule for UnchangedParameter {
         let gradient_of = |name: &Arc<str>| gradients.parameters.iter().find(|grad| grad.name == *name);
         let weight_of = |name: &Arc<str>| seen.weights.iter().find(|weight| weight.name == *name);
         // What is too small a step for the digits of the weight moves nothing, rightly.
+        let step_of = |name: &Arc<str>| seen.learning_rate * gradient_of(name).map_or(0.0, |grad| grad.norm);
         let is_to_move = |name: &Arc<str>| {
-            let norm = gradient_of(name).map_or(0.0, |grad| grad.norm);
-            let size = weight_of(name).map_or(0.0, |weight| weight.norm);
-            norm > 0.0 && norm * seen.learning_rate > RESOLUTION * size
+            step_of(name) > 0.0 && weight_of(name).is_none_or(|weight| step_of(name) > RESOLUTION * weight.norm)
         };
         let unmoved = seen.updates.iter().filter(|update| update.norm == 0.0 && is_to_move(&update.name));
         let layers: Vec<_> = unmoved.map(|update| update.name.clone()).collect();
         self.looks = if layers.is_empty() { 0 } else { self.looks + 1 };
-        if self.looks < LOOKS {
+        let is_sure =
+            layers.iter().any(|name| weight_of(name).is_some_and(|weight| step_of(name) > SURE * weight.norm));
+        if self.looks < LOOKS && !is_sure {
             return None;
         }
         let of = seen.updates.len();
@@ -99,5 +102,24 @@ mod tests {
         assert_eq!(judge(&mut rule, [0.0, 0.0, 0.0], 1), None);
         assert_eq!(judge(&mut rule, [1.0, 0.0, 0.0], 0), None);
         assert_eq!(judge(&mut rule, [1.0, 0.0, 0.0], 0), Some(vec!["b".into()]));
+    }
+
+    #[test]
+    fn one_look_is_enough_where_the_step_is_far_above_rounding() {
+        let (case, grads) = (Case::new(""), gradients(&[("a", 1.0)]));
+        let told = |learning_rate: f64| {
+            let (updates, weights) = ([update("a", 0.0)], gradients(&[("a", 100.0)]).parameters);
+            let seen = Observation {
+                learning_rate,
+                gradients: Some(&grads),
+                updates: &updates,
+                weights: &weights,
+                ..Observation::default()
+            };
+            let mut rule = UnchangedParameter::default();
+            [(); 2].map(|()| rule.judge(&seen, &case.known()).is_some())
+        };
+        // Steps of 2e-4, 5e-5 and 5e-7 of the weight.
+        assert_eq!([0.02, 0.005, 5e-5].map(told), [[true, true], [false, true], [false, false]]);
     }
 }
