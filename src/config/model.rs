@@ -45,8 +45,111 @@ named_enum! {
         Resnet101 = "resnet101",
         /// Bottleneck blocks.
         Resnet152 = "resnet152",
+        /// Sandler et al. 2018.
+        MobilenetV2 = "mobilenet_v2",
+        /// Howard et al. 2019, table 2.
+        MobilenetV3Small = "mobilenet_v3_small",
+        /// Table 1.
+        MobilenetV3Large = "mobilenet_v3_large",
+        /// Tan and Le 2019, the smallest.
+        EfficientnetB0 = "efficientnet_b0",
+        /// Scaled up.
+        EfficientnetB1 = "efficientnet_b1",
+        /// Scaled up.
+        EfficientnetB2 = "efficientnet_b2",
+        /// Scaled up.
+        EfficientnetB3 = "efficientnet_b3",
+        /// Scaled up.
+        EfficientnetB4 = "efficientnet_b4",
+        /// Scaled up.
+        EfficientnetB5 = "efficientnet_b5",
+        /// Scaled up.
+        EfficientnetB6 = "efficientnet_b6",
+        /// Scaled up.
+        EfficientnetB7 = "efficientnet_b7",
+        /// Huang et al. 2017, table 1.
+        Densenet121 = "densenet121",
+        /// The widest: 96 channels, 48 a layer.
+        Densenet161 = "densenet161",
+        /// Deeper.
+        Densenet169 = "densenet169",
+        /// Deeper still.
+        Densenet201 = "densenet201",
+        /// Liu et al. 2022.
+        ConvnextTiny = "convnext_tiny",
+        /// Deeper.
+        ConvnextSmall = "convnext_small",
+        /// Wider.
+        ConvnextBase = "convnext_base",
+        /// Wider still.
+        ConvnextLarge = "convnext_large",
+        /// Dosovitskiy et al. 2021, 192 numbers a token.
+        VitTiny = "vit_tiny",
+        /// 384 numbers a token.
+        VitSmall = "vit_small",
+        /// 768 numbers a token.
+        VitBase = "vit_base",
+        /// Touvron et al. 2021, with the token that learns from a teacher; 192 numbers a token.
+        DeitTiny = "deit_tiny",
+        /// 384 numbers a token.
+        DeitSmall = "deit_small",
+        /// 768 numbers a token.
+        DeitBase = "deit_base",
+        /// Brock et al. 2021, as timm has it.
+        NfnetF0 = "nfnet_f0",
+        /// Twice as deep.
+        NfnetF1 = "nfnet_f1",
+        /// Three times as deep.
+        NfnetF2 = "nfnet_f2",
+        /// As its authors wrote it.
+        DmNfnetF0 = "dm_nfnet_f0",
+        /// Twice as deep.
+        DmNfnetF1 = "dm_nfnet_f1",
+        /// Three times as deep.
+        DmNfnetF2 = "dm_nfnet_f2",
+        /// Zoph et al. 2018, 4 @ 1056.
+        NasnetMobile = "nasnet_mobile",
+        /// 6 @ 4032.
+        NasnetLarge = "nasnet_large",
+        /// 6 @ 768, for small images.
+        NasnetCifar = "nasnet_cifar",
+        /// Weights and inputs of one bit, in the CIFAR resnet of n = 3.
+        BinaryResnet20 = "binary_resnet20",
+        /// The same in the ImageNet resnet of basic blocks.
+        BinaryResnet18 = "binary_resnet18",
         /// Whatever a file holds.
         Torchscript = "torchscript",
+    }
+}
+
+/// What a config need not say because the architecture's authors did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    /// `model.activation`.
+    pub activation: Activation,
+    /// `model.normalization`.
+    pub normalization: Normalization,
+    /// `model.residual`.
+    pub residual: bool,
+}
+
+impl Architecture {
+    /// What its authors chose.
+    pub fn defaults(self) -> Defaults {
+        use Activation::{Gelu, Hardswish, Hardtanh, Relu, Relu6, Silu};
+        let of = |activation, normalization, residual| Defaults { activation, normalization, residual };
+        let (none, batch, layer) = (Normalization::None, Normalization::Batch, Normalization::Layer);
+        match self.name().split(['_', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).next() {
+            Some("resnet") => of(Relu, batch, true),
+            Some("mobilenet") if self == Self::MobilenetV2 => of(Relu6, batch, true),
+            Some("mobilenet") => of(Hardswish, batch, true),
+            Some("efficientnet") => of(Silu, batch, true),
+            Some("densenet" | "nasnet") => of(Relu, batch, false),
+            Some("convnext" | "vit" | "deit") => of(Gelu, layer, true),
+            Some("nfnet" | "dm") => of(Gelu, none, true),
+            Some("binary") => of(Hardtanh, batch, true),
+            _ => of(Relu, none, false),
+        }
     }
 }
 
@@ -55,6 +158,8 @@ named_enum! {
     pub enum Activation {
         /// max(x, 0).
         Relu = "relu",
+        /// min(max(x, 0), 6).
+        Relu6 = "relu6",
         /// Slope 0.01 below zero.
         LeakyRelu = "leaky_relu",
         /// Clevert et al. 2016, alpha 1.
@@ -125,8 +230,10 @@ named_enum! {
         Batch = "batch",
         /// Over groups of channels and space, per image.
         Group = "group",
-        /// Over all channels (and space), per image.
+        /// Over all channels (and space), per image; in ConvNeXt and transformers over the channels of each position.
         Layer = "layer",
+        /// `batch`, times sigmoid(w m + b) of each image's own mean m of the channel (Liang et al. 2020).
+        AttentionBatch = "attention_batch",
     }
 }
 
@@ -165,6 +272,12 @@ pub struct ModelConfig {
     pub groups: usize,
     /// Probability with which dropout zeroes a unit before the classifier (and between the layers of an MLP).
     pub dropout: f64,
+    /// Probability with which the branch of the last block is left out for an image; it rises in a straight line from 0 for the
+    /// first. In residual nets of blocks that end without an activation.
+    pub stochastic_depth: f64,
+    /// Side of a patch of a transformer; `None` is 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_size: Option<usize>,
     /// Whether blocks add their input to their output. For MLP and CNN: around every second layer of equal shape.
     pub residual: bool,
     /// Units of a hidden layer (MLP), channels of the first stage (others); `None` is the architecture's own.

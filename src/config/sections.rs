@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::{
-    Activation, Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig,
-    EvaluateConfig, Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig,
-    MonitorPreset, Normalization, Normalize, OnBadImage, OnError, Precision, RunConfig, Source, reader::Section,
+    Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig,
+    Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
+    Normalize, OnBadImage, OnError, Precision, RunConfig, Source, reader::Section,
 };
 
 pub(super) const ABOVE_ZERO: &str = "a number above 0";
@@ -115,8 +115,18 @@ fn augment(mut table: Section<'_>) -> Augment {
 }
 
 /// Keys of `[model]` that say how layers are made.
-const OF_OUR_LAYERS: [&str; 8] =
-    ["activation", "normalization", "groups", "dropout", "residual", "width", "depth", "initialization"];
+const OF_OUR_LAYERS: [&str; 10] = [
+    "activation",
+    "normalization",
+    "groups",
+    "dropout",
+    "stochastic_depth",
+    "patch_size",
+    "residual",
+    "width",
+    "depth",
+    "initialization",
+];
 
 pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     let name = table.required_choice::<Architecture>("name");
@@ -130,20 +140,21 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     if is_file && path.is_none() {
         table.missing("path", "the TorchScript file");
     }
-    let is_resnet = name.is_some_and(|name| name.name().starts_with("resnet"));
     let short = |value: &Value| {
         let method = Value::String(value.as_str()?.to_owned());
         Some(Table::from_iter([("method".to_owned(), method)]))
     };
-    let normalization = if is_resnet { Normalization::Batch } else { Normalization::None };
+    let own = name.unwrap_or(Architecture::Mlp).defaults();
     let config = ModelConfig {
         name: name.unwrap_or(Architecture::Mlp),
         path: path.map(PathBuf::from),
-        activation: table.choice("activation").unwrap_or(Activation::Relu),
-        normalization: table.choice("normalization").unwrap_or(normalization),
+        activation: table.choice("activation").unwrap_or(own.activation),
+        normalization: table.choice("normalization").unwrap_or(own.normalization),
         groups: table.get("groups", 8, |groups| *groups > 0, AT_LEAST_ONE),
         dropout: table.get("dropout", 0.0, below_one, "from 0, below 1"),
-        residual: table.any("residual", is_resnet),
+        stochastic_depth: table.get("stochastic_depth", 0.0, below_one, "from 0, below 1"),
+        patch_size: table.optional("patch_size", |side| (1..=1024).contains(side), "from 1 to 1024"),
+        residual: table.any("residual", own.residual),
         width: table.optional("width", |width| (1..=1 << 20).contains(width), "from 1 to 1048576"),
         depth: table.optional("depth", |depth| (1..=10_000).contains(depth), "from 1 to 10000"),
         initialization: initialization(table.section_or("initialization", short)),

@@ -122,7 +122,7 @@ fn factors(model: &ModelConfig, facts: &Facts, layers: &[Layer<'_>]) -> Vec<f64>
         let passed = signal.square_derivative(activation);
         let chi = match model.normalization {
             _ if !behind.is_normalized => behind.weight_variance * passed / behind.kept,
-            Normalization::Batch => passed / (square - behind.kept * mean.powi(2)),
+            Normalization::Batch | Normalization::AttentionBatch => passed / (square - behind.kept * mean.powi(2)),
             _ => passed / square,
         };
         signal = behind.signal(mean, square);

@@ -12,6 +12,7 @@ impl Activation {
     pub fn at(self, x: f64) -> f64 {
         match self {
             Self::Relu => x.max(0.0),
+            Self::Relu6 => x.clamp(0.0, 6.0),
             Self::LeakyRelu => x.max(0.01 * x),
             Self::Elu if x > 0.0 => x,
             Self::Elu => x.exp_m1(),
@@ -33,6 +34,7 @@ impl Activation {
         let is_above = |kink: f64| f64::from(u8::from(x > kink));
         match self {
             Self::Relu => is_above(0.0),
+            Self::Relu6 => is_above(0.0) - is_above(6.0),
             Self::LeakyRelu => 0.01 + 0.99 * is_above(0.0),
             Self::Elu => x.min(0.0).exp(),
             Self::Selu if x > 0.0 => SELU[0],
@@ -56,6 +58,7 @@ impl Activation {
     pub(super) fn kinks(self) -> &'static [f64] {
         match self {
             Self::Relu | Self::LeakyRelu | Self::Elu | Self::Selu => &[0.0],
+            Self::Relu6 => &[0.0, 6.0],
             Self::Hardswish => &[-3.0, 3.0],
             Self::Hardtanh => &[-1.0, 1.0],
             Self::Gelu | Self::Silu | Self::Mish | Self::Sigmoid | Self::Tanh | Self::Softplus => &[],

@@ -141,7 +141,7 @@ pub fn normalized_chi(activation: Activation, normalization: Normalization) -> O
     let square = normal.square_output(activation);
     let spread = match normalization {
         Normalization::None => return None,
-        Normalization::Batch => square - normal.mean_output(activation).powi(2),
+        Normalization::Batch | Normalization::AttentionBatch => square - normal.mean_output(activation).powi(2),
         Normalization::Group | Normalization::Layer => square,
     };
     Some(normal.square_derivative(activation) / spread)

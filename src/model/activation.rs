@@ -9,6 +9,7 @@ impl Activation {
     pub fn apply(self, images: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Relu => images.f_relu(),
+            Self::Relu6 => images.f_relu6(),
             Self::LeakyRelu => images.f_leaky_relu(),
             Self::Elu => images.f_elu(),
             Self::Selu => images.f_selu(),
@@ -32,6 +33,7 @@ impl Activation {
         const NONE: f64 = f64::INFINITY;
         match self {
             Self::Relu => [0.0, NONE],
+            Self::Relu6 => [0.0, 6.0],
             Self::LeakyRelu => [-NONE, NONE],
             Self::Elu | Self::Selu => [-4.605_170_186, NONE],
             Self::Gelu => [-3.021_662_634, NONE],
@@ -46,9 +48,9 @@ impl Activation {
     }
 
     /// Whether it is flat for inputs far from 0 of either sign. Functions that are flat on one side alone are meant to be there half
-    /// of the time.
+    /// of the time, and so is ReLU6, whose other side is far away.
     pub fn is_flat_on_both_sides(self) -> bool {
-        self.saturation().iter().all(|side| side.is_finite())
+        self != Self::Relu6 && self.saturation().iter().all(|side| side.is_finite())
     }
 
     /// The factor on the standard deviation of the weights before this function that keeps the signal's size.
@@ -57,7 +59,7 @@ impl Activation {
     /// 1 / sqrt(E\[f(z)^2\]) with z normal (He et al. 2015, section 2.2, for a general f).
     pub fn gain(self) -> f64 {
         match self {
-            Self::Relu => std::f64::consts::SQRT_2,
+            Self::Relu | Self::Relu6 => std::f64::consts::SQRT_2,
             Self::LeakyRelu => (2.0 / (1.0 + 0.01_f64.powi(2))).sqrt(),
             Self::Tanh => 5.0 / 3.0,
             Self::Sigmoid => 1.0,
@@ -139,9 +141,10 @@ mod tests {
     fn each_function_is_its_formula() {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let softplus = |x: f64| x.exp().ln_1p();
-        for x in [-4.0, -1.5, -0.25, 0.0, 0.5, 2.0, 3.5] {
+        for x in [-4.0, -1.5, -0.25, 0.0, 0.5, 2.0, 3.5, 7.5] {
             let want = |activation| match activation {
                 Activation::Relu => f64::max(x, 0.0),
+                Activation::Relu6 => x.clamp(0.0, 6.0),
                 Activation::LeakyRelu => f64::max(x, 0.01 * x),
                 Activation::Elu => f64::max(x, x.min(0.0).exp_m1()),
                 Activation::Selu if x > 0.0 => 1.050_700_987_355_480_5 * x,

@@ -2,15 +2,24 @@
 
 use super::{
     Model, ModelError,
+    binary::{self, BinaryResnet},
     cnn::{self, Cnn},
+    convnext::{self, ConvNext},
+    densenet::{self, DenseNet},
+    efficientnet::{self, EfficientNet},
     lenet::{self, Lenet5},
     mlp::{self, Mlp},
+    mobilenet_v2::{self, MobileNetV2},
+    mobilenet_v3::{self, MobileNetV3},
+    nasnet::{self, NasNet},
+    nfnet::{self, NfNet},
     parameter::Path,
     resnet::{self, BlockKind, Resnet},
     torchscript::Torchscript,
     vgg::{self, Vgg},
+    vit::{self, Vit},
 };
-use crate::config::{Architecture, ModelConfig};
+use crate::config::{Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 
 /// Far beyond what fits a machine, and small enough that products of four sizes stay within 64 bits.
@@ -33,6 +42,15 @@ enum Family {
     Cnn { depth: usize },
     Vgg { convolutions: [usize; 5] },
     Resnet(resnet::Plan),
+    MobileNetV2,
+    MobileNetV3(mobilenet_v3::Plan),
+    EfficientNet(efficientnet::Plan),
+    DenseNet(densenet::Plan),
+    ConvNext(convnext::Plan),
+    Vit(vit::Plan),
+    NfNet(nfnet::Plan),
+    NasNet(nasnet::Plan),
+    Binary(binary::Plan),
     Torchscript,
 }
 
@@ -61,8 +79,14 @@ impl Plan {
             return Err(ModelError::Dropout { got: config.dropout });
         }
         size("model.groups", config.groups, 1, usize::MAX)?;
+        family.check_knobs(config)?;
+        family.check_patches(config, input)?;
         let classes = size("classes", classes, 2, MOST)?;
         let width = config.width.map_or(Ok(family.default_width()), |width| size("model.width", width, 1, MOST))?;
+        let step = family.width_step();
+        if width % step != 0 {
+            return Err(ModelError::WidthStep { architecture, got: width, step });
+        }
         Ok(Self { family, input, width, classes })
     }
 
@@ -75,6 +99,18 @@ impl Plan {
             Family::Cnn { depth } => Box::new(Cnn::new(root, input, width, depth, classes)?),
             Family::Vgg { convolutions } => Box::new(Vgg::new(root, input, convolutions, width, classes)?),
             Family::Resnet(plan) => Box::new(Resnet::new(root, input, plan, width, classes)?),
+            Family::MobileNetV2 => Box::new(MobileNetV2::new(root, input, width, classes)?),
+            Family::MobileNetV3(plan) => Box::new(MobileNetV3::new(root, input, plan, width, classes)?),
+            Family::EfficientNet(plan) => Box::new(EfficientNet::new(root, input, plan, width, classes)?),
+            Family::DenseNet(plan) => Box::new(DenseNet::new(root, input, plan, width, classes)?),
+            Family::ConvNext(plan) => Box::new(ConvNext::new(root, input, plan, width, classes)?),
+            Family::Vit(plan) => {
+                let patch = size("model.patch_size", patch_size(root.config()), 1, MOST)?;
+                Box::new(Vit::new(root, input, plan, [patch, width, classes])?)
+            }
+            Family::NfNet(plan) => Box::new(NfNet::new(root, input, plan, width, classes)?),
+            Family::NasNet(plan) => Box::new(NasNet::new(root, input, plan, width, classes)?),
+            Family::Binary(plan) => Box::new(BinaryResnet::new(root, input, plan, width, classes)?),
             Family::Torchscript => {
                 let file = root.config().path.as_ref().ok_or(ModelError::NoFile)?;
                 Box::new(Torchscript::load(root, file, input, classes)?)
@@ -85,28 +121,70 @@ impl Plan {
 
 impl Family {
     fn new(architecture: Architecture, depth: usize) -> Self {
+        use Architecture as A;
         let cifar = |blocks| Self::Resnet(resnet::Plan::Cifar { blocks });
         let imagenet = |blocks, kind| Self::Resnet(resnet::Plan::Imagenet { blocks, kind });
+        let efficientnet = |number| Self::EfficientNet(efficientnet::Plan::b(number));
+        let densenet = |layers, width| Self::DenseNet(densenet::Plan { layers, width });
+        let convnext = |blocks, width| Self::ConvNext(convnext::Plan { blocks, width });
+        let vit = |width, is_distilled| Self::Vit(vit::Plan { width, is_distilled });
+        let nfnet = |times, is_original| Self::NfNet(nfnet::Plan { times, is_original });
         match architecture {
-            Architecture::Mlp => Self::Mlp { depth },
-            Architecture::Lenet5 => Self::Lenet5,
-            Architecture::Cnn => Self::Cnn { depth },
-            Architecture::Vgg11 => Self::Vgg { convolutions: [1, 1, 2, 2, 2] },
-            Architecture::Vgg13 => Self::Vgg { convolutions: [2, 2, 2, 2, 2] },
-            Architecture::Vgg16 => Self::Vgg { convolutions: [2, 2, 3, 3, 3] },
-            Architecture::Vgg19 => Self::Vgg { convolutions: [2, 2, 4, 4, 4] },
-            Architecture::Resnet8 => cifar(1),
-            Architecture::Resnet20 => cifar(3),
-            Architecture::Resnet32 => cifar(5),
-            Architecture::Resnet44 => cifar(7),
-            Architecture::Resnet56 => cifar(9),
-            Architecture::Resnet110 => cifar(18),
-            Architecture::Resnet18 => imagenet([2, 2, 2, 2], BlockKind::Basic),
-            Architecture::Resnet34 => imagenet([3, 4, 6, 3], BlockKind::Basic),
-            Architecture::Resnet50 => imagenet([3, 4, 6, 3], BlockKind::Bottleneck),
-            Architecture::Resnet101 => imagenet([3, 4, 23, 3], BlockKind::Bottleneck),
-            Architecture::Resnet152 => imagenet([3, 8, 36, 3], BlockKind::Bottleneck),
-            Architecture::Torchscript => Self::Torchscript,
+            A::Mlp => Self::Mlp { depth },
+            A::Lenet5 => Self::Lenet5,
+            A::Cnn => Self::Cnn { depth },
+            A::Vgg11 => Self::Vgg { convolutions: [1, 1, 2, 2, 2] },
+            A::Vgg13 => Self::Vgg { convolutions: [2, 2, 2, 2, 2] },
+            A::Vgg16 => Self::Vgg { convolutions: [2, 2, 3, 3, 3] },
+            A::Vgg19 => Self::Vgg { convolutions: [2, 2, 4, 4, 4] },
+            A::Resnet8 => cifar(1),
+            A::Resnet20 => cifar(3),
+            A::Resnet32 => cifar(5),
+            A::Resnet44 => cifar(7),
+            A::Resnet56 => cifar(9),
+            A::Resnet110 => cifar(18),
+            A::Resnet18 => imagenet([2, 2, 2, 2], BlockKind::Basic),
+            A::Resnet34 => imagenet([3, 4, 6, 3], BlockKind::Basic),
+            A::Resnet50 => imagenet([3, 4, 6, 3], BlockKind::Bottleneck),
+            A::Resnet101 => imagenet([3, 4, 23, 3], BlockKind::Bottleneck),
+            A::Resnet152 => imagenet([3, 8, 36, 3], BlockKind::Bottleneck),
+            A::MobilenetV2 => Self::MobileNetV2,
+            A::MobilenetV3Small => Self::MobileNetV3(mobilenet_v3::SMALL),
+            A::MobilenetV3Large => Self::MobileNetV3(mobilenet_v3::LARGE),
+            A::EfficientnetB0 => efficientnet(0),
+            A::EfficientnetB1 => efficientnet(1),
+            A::EfficientnetB2 => efficientnet(2),
+            A::EfficientnetB3 => efficientnet(3),
+            A::EfficientnetB4 => efficientnet(4),
+            A::EfficientnetB5 => efficientnet(5),
+            A::EfficientnetB6 => efficientnet(6),
+            A::EfficientnetB7 => efficientnet(7),
+            A::Densenet121 => densenet([6, 12, 24, 16], 64),
+            A::Densenet161 => densenet([6, 12, 36, 24], 96),
+            A::Densenet169 => densenet([6, 12, 32, 32], 64),
+            A::Densenet201 => densenet([6, 12, 48, 32], 64),
+            A::ConvnextTiny => convnext([3, 3, 9, 3], 96),
+            A::ConvnextSmall => convnext([3, 3, 27, 3], 96),
+            A::ConvnextBase => convnext([3, 3, 27, 3], 128),
+            A::ConvnextLarge => convnext([3, 3, 27, 3], 192),
+            A::VitTiny => vit(192, false),
+            A::VitSmall => vit(384, false),
+            A::VitBase => vit(768, false),
+            A::DeitTiny => vit(192, true),
+            A::DeitSmall => vit(384, true),
+            A::DeitBase => vit(768, true),
+            A::NfnetF0 => nfnet(1, false),
+            A::NfnetF1 => nfnet(2, false),
+            A::NfnetF2 => nfnet(3, false),
+            A::DmNfnetF0 => nfnet(1, true),
+            A::DmNfnetF1 => nfnet(2, true),
+            A::DmNfnetF2 => nfnet(3, true),
+            A::NasnetMobile => Self::NasNet(nasnet::Plan::Mobile),
+            A::NasnetLarge => Self::NasNet(nasnet::Plan::Large),
+            A::NasnetCifar => Self::NasNet(nasnet::Plan::Cifar),
+            A::BinaryResnet20 => Self::Binary(binary::Plan { blocks: &[3, 3, 3], is_cifar: true }),
+            A::BinaryResnet18 => Self::Binary(binary::Plan { blocks: &[2, 2, 2, 2], is_cifar: false }),
+            A::Torchscript => Self::Torchscript,
         }
     }
 
@@ -125,20 +203,89 @@ impl Family {
             Self::Cnn { .. } => cnn::DEFAULT_WIDTH,
             Self::Vgg { .. } => vgg::DEFAULT_WIDTH,
             Self::Resnet(plan) => plan.default_width(),
+            Self::MobileNetV2 => mobilenet_v2::DEFAULT_WIDTH,
+            Self::MobileNetV3(_) => mobilenet_v3::DEFAULT_WIDTH,
+            Self::EfficientNet(plan) => plan.default_width(),
+            Self::DenseNet(plan) => plan.width,
+            Self::ConvNext(plan) => plan.width,
+            Self::Vit(plan) => plan.width,
+            Self::NfNet(_) => nfnet::DEFAULT_WIDTH,
+            Self::NasNet(plan) => plan.default_width(),
+            Self::Binary(plan) => plan.default_width(),
             // The file has its own.
             Self::Torchscript => 1,
         }
     }
 
-    /// The smallest image side that leaves a pixel. The padded convolutions of a resnet always do; a file says so itself.
+    /// The smallest image side that leaves a pixel. Padded convolutions always do; a file says so itself.
     fn least_side(self) -> usize {
         match self {
-            Self::Mlp { .. } | Self::Resnet(_) | Self::Torchscript => 1,
             Self::Lenet5 => lenet::LEAST_SIDE,
             Self::Cnn { depth } => Cnn::least_side(depth),
             Self::Vgg { .. } => vgg::LEAST_SIDE,
+            Self::DenseNet(_) => densenet::LEAST_SIDE,
+            Self::ConvNext(_) => convnext::LEAST_SIDE,
+            Self::NasNet(plan) => plan.least_side(),
+            _ => 1,
         }
     }
+
+    /// What a width has to be a multiple of, so that every layer has its share.
+    fn width_step(self) -> i64 {
+        match self {
+            Self::NfNet(_) => 16,
+            Self::NasNet(nasnet::Plan::Mobile | nasnet::Plan::Large) => 4,
+            _ => 1,
+        }
+    }
+
+    /// Settings that the architecture has no place for.
+    fn check_knobs(self, config: &ModelConfig) -> Result<(), ModelError> {
+        let &ModelConfig { name: architecture, normalization, residual, stochastic_depth, patch_size, .. } = config;
+        let fixed = |key, got: String, want| Err(ModelError::Fixed { key, architecture, got, want });
+        let has_branches = matches!(
+            self,
+            Self::MobileNetV2
+                | Self::MobileNetV3(_)
+                | Self::EfficientNet(_)
+                | Self::ConvNext(_)
+                | Self::Vit(_)
+                | Self::NfNet(_)
+        );
+        if stochastic_depth > 0.0 && !(has_branches && residual) {
+            return fixed("stochastic_depth", stochastic_depth.to_string(), "0, as it has no branches to leave out");
+        }
+        if let Some(patch) = patch_size.filter(|_| !matches!(self, Self::Vit(_))) {
+            return fixed("patch_size", patch.to_string(), "none, as it has no patches");
+        }
+        match self {
+            Self::DenseNet(_) | Self::NasNet(_) if residual => {
+                fixed("residual", residual.to_string(), "false, as it puts maps side by side")
+            }
+            Self::NfNet(_) if normalization != Normalization::None => {
+                fixed("normalization", normalization.to_string(), "none, as its filters are standardised instead")
+            }
+            Self::NfNet(_) if !residual => fixed("residual", residual.to_string(), "true"),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_patches(self, config: &ModelConfig, input: ImageShape) -> Result<(), ModelError> {
+        let (patch, ImageShape { height, width, .. }) = (patch_size(config), input);
+        let fits = |patch: &usize| height % patch == 0 && width % patch == 0;
+        if !matches!(self, Self::Vit(_)) || fits(&patch) {
+            return Ok(());
+        }
+        let remedy = match (2..=patch).rev().find(fits) {
+            Some(smaller) => format!("{smaller} does"),
+            None => "scale the images to a multiple of it".into(),
+        };
+        Err(ModelError::Patches { patch, height, width, remedy })
+    }
+}
+
+fn patch_size(config: &ModelConfig) -> usize {
+    config.patch_size.unwrap_or(vit::DEFAULT_PATCH)
 }
 
 fn size(what: &'static str, got: usize, least: usize, most: usize) -> Result<i64, ModelError> {

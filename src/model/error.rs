@@ -60,6 +60,42 @@ pub enum ModelError {
         /// The architecture asked for.
         architecture: Architecture,
     },
+    /// The architecture stands or falls with a setting.
+    #[error("model.{key}: got {got}, but {architecture} wants {want}; leave the key out")]
+    Fixed {
+        /// The key in `[model]`.
+        key: &'static str,
+        /// The architecture asked for.
+        architecture: Architecture,
+        /// The value.
+        got: String,
+        /// What works.
+        want: &'static str,
+    },
+    /// Images that cannot be cut into patches.
+    #[error(
+        "model.patch_size: got {patch}, which does not divide images of {height}x{width} (height x width); {remedy}"
+    )]
+    Patches {
+        /// Side of a patch.
+        patch: usize,
+        /// Rows of an image.
+        height: usize,
+        /// Columns of an image.
+        width: usize,
+        /// What to do.
+        remedy: String,
+    },
+    /// A width that some layers cannot have a share of.
+    #[error("model.width: got {got}, but {architecture} wants a multiple of {step}")]
+    WidthStep {
+        /// The architecture asked for.
+        architecture: Architecture,
+        /// The value.
+        got: i64,
+        /// What it has to be a multiple of.
+        step: i64,
+    },
     /// Dropout is not a probability below one.
     #[error("model.dropout: got {got}, want from 0, below 1")]
     Dropout {

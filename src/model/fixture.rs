@@ -18,6 +18,8 @@ pub fn config(name: Architecture) -> ModelConfig {
         normalization: Normalization::None,
         groups: 4,
         dropout: 0.0,
+        stochastic_depth: 0.0,
+        patch_size: None,
         residual: false,
         width: None,
         depth: None,
@@ -30,6 +32,36 @@ pub fn config(name: Architecture) -> ModelConfig {
             value: 0.0,
         },
     }
+}
+
+/// One or two architectures of each family that its authors laid out, with blocks of its own.
+pub const FAMILIES: [Architecture; 13] = [
+    Architecture::MobilenetV2,
+    Architecture::MobilenetV3Small,
+    Architecture::EfficientnetB0,
+    Architecture::Densenet121,
+    Architecture::ConvnextTiny,
+    Architecture::VitTiny,
+    Architecture::DeitTiny,
+    Architecture::NfnetF0,
+    Architecture::DmNfnetF0,
+    Architecture::NasnetMobile,
+    Architecture::NasnetCifar,
+    Architecture::BinaryResnet20,
+    Architecture::BinaryResnet18,
+];
+
+/// As its authors made it, and as narrow as it can be, so that all architectures run in seconds.
+pub fn thin(name: Architecture) -> ModelConfig {
+    let own = name.defaults();
+    let width = if name.name().contains("nfnet") { 16 } else { 4 };
+    let (activation, normalization) = (own.activation, own.normalization);
+    ModelConfig { width: Some(width), activation, normalization, residual: has_shortcuts(name), ..config(name) }
+}
+
+/// Whether `model.residual` can be true.
+pub fn has_shortcuts(name: Architecture) -> bool {
+    name != Architecture::Lenet5 && !["densenet", "nasnet"].iter().any(|family| name.name().starts_with(family))
 }
 
 /// The architectures that are ours.

@@ -5,7 +5,7 @@ use tch::{TchError, Tensor};
 use super::{ModelError, Pass, parameter::Path};
 use crate::config::Activation;
 
-/// A fully connected layer `[batch, inputs] -> [batch, outputs]`.
+/// A fully connected layer `[.., inputs] -> [.., outputs]`.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
@@ -16,6 +16,11 @@ impl Linear {
     /// A layer that the model's activation follows.
     pub fn hidden(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, outputs, Some(path.config().activation))
+    }
+
+    /// A layer that no activation follows.
+    pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+        Self::new(path, inputs, outputs, None)
     }
 
     /// The last layer: its outputs are the logits.
@@ -47,21 +52,38 @@ pub struct Window {
     pub stride: i64,
     /// Zeros added above and below, and left and right.
     pub padding: [i64; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: i64,
 }
 
 impl Window {
+    /// A kernel of odd side whose output at stride 1 is as large as its input.
+    pub const fn new(side: i64, stride: i64) -> Self {
+        Self { side, stride, padding: [side / 2, side / 2], groups: 1 }
+    }
+
     /// A 3x3 kernel whose output at stride 1 is as large as its input.
     pub const fn three(stride: i64) -> Self {
-        Self { side: 3, stride, padding: [1, 1] }
+        Self::new(3, stride)
     }
 
     /// A 1x1 kernel.
     pub const fn one(stride: i64) -> Self {
-        Self { side: 1, stride, padding: [0, 0] }
+        Self::new(1, stride)
+    }
+
+    /// Windows side by side, without zeros around the image.
+    pub const fn patches(side: i64) -> Self {
+        Self { side, stride: side, padding: [0, 0], groups: 1 }
+    }
+
+    /// The same for groups of channels; as many groups as channels are a depthwise convolution.
+    pub const fn grouped(self, groups: i64) -> Self {
+        Self { groups, ..self }
     }
 }
 
-/// A convolution `[batch, inputs, height, width] -> [batch, outputs, ..]` that the model's activation follows.
+/// A convolution `[batch, inputs, height, width] -> [batch, outputs, ..]`.
 #[derive(Debug)]
 pub struct Conv2d {
     weight: Tensor,
@@ -70,37 +92,60 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// A convolution with a bias.
+    /// A convolution with a bias that the model's activation follows.
     pub fn with_bias(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
-        Self::new(path, inputs, outputs, window, true)
+        Self::new(path, [inputs, outputs], window, Some(path.config().activation), true)
     }
 
-    /// A convolution whose bias is left to the normalization after it, if the config has one.
+    /// A convolution that the model's activation follows, and whose bias is left to the normalization after it, if the config has
+    /// one.
     pub fn before_normalization(
         path: &Path<'_>,
         inputs: i64,
         outputs: i64,
         window: Window,
     ) -> Result<Self, ModelError> {
-        let has_bias = path.config().normalization == crate::config::Normalization::None;
-        Self::new(path, inputs, outputs, window, has_bias)
+        Self::new(path, [inputs, outputs], window, Some(path.config().activation), lacks_normalization(path))
     }
 
-    fn new(path: &Path<'_>, inputs: i64, outputs: i64, window: Window, has_bias: bool) -> Result<Self, ModelError> {
-        let config = path.config();
-        let shape = [outputs, inputs, window.side, window.side];
-        let gain = config.initialization.gain_before(Some(config.activation));
-        let weight = path.parameter("weight", &config.initialization.draw_weight(&shape, gain)?)?;
-        let bias =
-            if has_bias { Some(path.parameter("bias", &config.initialization.draw_bias(&shape)?)?) } else { None };
+    /// The same where no activation follows.
+    pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
+        Self::new(path, [inputs, outputs], window, None, lacks_normalization(path))
+    }
+
+    /// `channels` are those of the input and of the output.
+    pub fn new(
+        path: &Path<'_>,
+        channels: [i64; 2],
+        window: Window,
+        activation: Option<Activation>,
+        has_bias: bool,
+    ) -> Result<Self, ModelError> {
+        let initialization = &path.config().initialization;
+        let [inputs, outputs] = channels;
+        let shape = [outputs, inputs / window.groups, window.side, window.side];
+        let gain = initialization.gain_before(activation);
+        let weight = path.parameter("weight", &initialization.draw_weight(&shape, gain)?)?;
+        let bias = if has_bias { Some(path.parameter("bias", &initialization.draw_bias(&shape)?)?) } else { None };
         Ok(Self { weight, bias, window })
     }
 
     /// Convolves.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
-        let Window { stride, padding, .. } = self.window;
-        images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], 1)
+        let Window { stride, padding, groups, .. } = self.window;
+        images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], groups)
     }
+}
+
+/// Whether a convolution has to have a bias of its own.
+fn lacks_normalization(path: &Path<'_>) -> bool {
+    path.config().normalization == crate::config::Normalization::None
+}
+
+/// The multiple of 8 next to a number of channels, and not below 9/10 of it (Howard et al. 2017, as in torchvision).
+pub fn round_channels(channels: f64) -> i64 {
+    let nearest = (((channels + 4.0) / 8.0).floor() as i64 * 8).max(8);
+    if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
 }
 
 /// Zeroes units in training and scales the others up (Srivastava et al. 2014).

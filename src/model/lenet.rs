@@ -37,7 +37,7 @@ impl Lenet5 {
         let [channels, height, image_width] = input.sizes();
         let padding = [height, image_width].map(|side| if side < PAPER_SIDE { PADDING } else { 0 });
         let conv = |index: usize, inputs, outputs, padding| {
-            let window = Window { side: KERNEL, stride: 1, padding };
+            let window = Window { side: KERNEL, stride: 1, padding, groups: 1 };
             let path = root / format!("conv{index}");
             let conv = Conv2d::before_normalization(&path, inputs, outputs, window)?;
             let norm = Normalization::of_maps(&(root / format!("norm{index}")), outputs)?;

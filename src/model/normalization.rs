@@ -10,9 +10,16 @@ const EPS: f64 = 1e-5;
 /// Share of a batch's statistics in the running ones, as in torch's BatchNorm.
 const MOMENTUM: f64 = 0.1;
 
-/// A normalization over `[batch, channels]` or `[batch, channels, height, width]`, with weight and bias per channel.
+/// A normalization over `[batch, channels, ..]` or `[.., channels]`, with weight and bias per channel.
 #[derive(Debug)]
-pub enum Normalization {
+pub struct Normalization {
+    form: Form,
+    eps: f64,
+    momentum: f64,
+}
+
+#[derive(Debug)]
+enum Form {
     /// No layer: the identity.
     Absent,
     /// Over batch and space, per channel (Ioffe and Szegedy 2015).
@@ -22,12 +29,27 @@ pub enum Normalization {
         /// What evaluation uses: exponential means of the batches' mean and unbiased variance.
         running: Running,
     },
+    /// The same, times sigmoid(w m + b) of each image's own mean m of the channel (Liang et al. 2020, arXiv:1908.04008; Gu et al. 2025
+    /// put attention there in binary nets).
+    AttentionBatch {
+        /// Scale and shift.
+        affine: Affine,
+        /// w and b.
+        attention: Affine,
+        /// As above.
+        running: Running,
+    },
     /// Over space and a group of channels, per image (Wu and He 2018). One group is layer normalization.
     Group {
         /// Scale and shift.
         affine: Affine,
         /// Number of groups; divides the channels.
         groups: i64,
+    },
+    /// Over the channels, per image and position (Ba et al. 2016 on tokens; Liu et al. 2022 on maps).
+    Position {
+        /// Scale and shift.
+        affine: Affine,
     },
 }
 
@@ -50,27 +72,59 @@ impl Normalization {
     /// The layer that the config asks for, for feature maps of `channels` channels. Groups: the largest divisor of
     /// `channels` up to `model.groups`.
     pub fn of_maps(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
-        Self::new(path, channels, channels)
+        Self::new(path, channels, channels, false)
     }
 
     /// The same for vectors of `channels` numbers. A group holds two of them at least: one alone has no variance.
     pub fn of_vectors(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
-        Self::new(path, channels, channels / 2)
+        Self::new(path, channels, channels / 2, false)
     }
 
-    fn new(path: &Path<'_>, channels: i64, most_groups: i64) -> Result<Self, ModelError> {
+    /// The same for maps whose positions layer normalization treats one by one.
+    pub fn of_positions(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        Self::new(path, channels, channels, true)
+    }
+
+    /// The same for maps of one pixel.
+    pub fn of_pooled(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        Self::new(path, channels, channels / 2, true)
+    }
+
+    /// The same for tokens; see [`Normalization::forward_last`].
+    pub fn of_tokens(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        Self::of_positions(path, channels)
+    }
+
+    fn new(path: &Path<'_>, channels: i64, most_groups: i64, by_position: bool) -> Result<Self, ModelError> {
         let wanted = i64::try_from(path.config().groups).unwrap_or(i64::MAX);
-        Ok(match path.config().normalization {
-            config::Normalization::None => Self::Absent,
+        let form = match path.config().normalization {
+            config::Normalization::None => Form::Absent,
             config::Normalization::Batch => {
-                Self::Batch { affine: Affine::new(path, channels)?, running: Running::new(path, channels)? }
+                Form::Batch { affine: Affine::new(path, channels)?, running: Running::new(path, channels)? }
             }
-            config::Normalization::Group => Self::Group {
+            config::Normalization::AttentionBatch => Form::AttentionBatch {
+                affine: Affine::new(path, channels)?,
+                attention: Affine::of_attention(path, channels)?,
+                running: Running::new(path, channels)?,
+            },
+            config::Normalization::Group => Form::Group {
                 affine: Affine::new(path, channels)?,
                 groups: largest_divisor(channels, wanted.min(most_groups)),
             },
-            config::Normalization::Layer => Self::Group { affine: Affine::new(path, channels)?, groups: 1 },
-        })
+            config::Normalization::Layer if by_position => Form::Position { affine: Affine::new(path, channels)? },
+            config::Normalization::Layer => Form::Group { affine: Affine::new(path, channels)?, groups: 1 },
+        };
+        Ok(Self { form, eps: EPS, momentum: MOMENTUM })
+    }
+
+    /// The same with another number added to the variance.
+    pub fn with_eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// The same with another share of a batch's statistics in the running ones.
+    pub fn with_momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
     }
 
     /// Normalises; under batch normalization a training pass also moves the running statistics.
@@ -78,25 +132,57 @@ impl Normalization {
     /// Refuses a training pass in which each mean is over a single number: the result would be the bias alone, and no
     /// gradient would pass.
     pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        match self {
-            Self::Absent => Ok(images.shallow_clone()),
-            Self::Batch { affine: Affine { weight, bias }, running } => {
-                if pass.train {
-                    refuse_single_values(images, weight.numel(), "a larger batch")?;
-                    let _ = running.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
-                }
-                let (weight, bias) = (Some(weight), Some(bias));
-                let (mean, var) = (Some(&running.mean), Some(&running.var));
-                images.f_batch_norm(weight, bias, mean, var, pass.train, MOMENTUM, EPS, true)
+        match &self.form {
+            Form::Absent => Ok(images.shallow_clone()),
+            Form::Batch { affine: Affine { weight, bias }, running } => {
+                self.by_batch(images, [Some(weight), Some(bias)], running, pass)
             }
-            Self::Group { affine: Affine { weight, bias }, groups } => {
+            Form::AttentionBatch { affine: Affine { weight, bias }, attention, running } => {
+                let standard = self.by_batch(images, [Some(weight), None], running, pass)?;
+                let mut per_channel = vec![1; images.dim()];
+                per_channel[1] = bias.size()[0];
+                let mut per_image = per_channel.clone();
+                per_image[0] = images.size()[0];
+                let means = images.f_reshape([per_image[0], per_image[1], -1])?.f_mean_dim(-1, false, images.kind())?;
+                let seen = means.f_mul(&attention.weight)?.f_add(&attention.bias)?.f_sigmoid()?;
+                standard.f_mul(&seen.f_view(&*per_image)?)?.f_add(&bias.f_view(&*per_channel)?)
+            }
+            Form::Group { affine: Affine { weight, bias }, groups } => {
                 if pass.train {
                     let batch = images.size().first().copied().unwrap_or(0);
                     let means = usize::try_from(groups * batch).unwrap_or(usize::MAX);
                     refuse_single_values(images, means, "fewer model.groups")?;
                 }
-                images.f_group_norm(*groups, Some(weight), Some(bias), EPS, true)
+                images.f_group_norm(*groups, Some(weight), Some(bias), self.eps, true)
             }
+            Form::Position { .. } => self.forward_last(&images.f_movedim_int(1, -1)?, pass)?.f_movedim_int(-1, 1),
+        }
+    }
+
+    /// By the statistics of the batch in a training pass, which move the running ones; by these in evaluation.
+    fn by_batch(
+        &self,
+        images: &Tensor,
+        [weight, bias]: [Option<&Tensor>; 2],
+        running: &Running,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor, TchError> {
+        if pass.train {
+            refuse_single_values(images, running.mean.numel(), "a larger batch")?;
+            let _ = running.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
+        }
+        let (mean, var) = (Some(&running.mean), Some(&running.var));
+        images.f_batch_norm(weight, bias, mean, var, pass.train, self.momentum, self.eps, true)
+    }
+
+    /// The same where the channels are the last dimension.
+    pub fn forward_last(&self, tokens: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        match &self.form {
+            Form::Absent => Ok(tokens.shallow_clone()),
+            Form::Position { affine: Affine { weight, bias } } => {
+                tokens.f_layer_norm(weight.size(), Some(weight), Some(bias), self.eps, true)
+            }
+            _ => self.forward(&tokens.f_movedim_int(-1, 1)?, pass)?.f_movedim_int(1, -1),
         }
     }
 }
@@ -105,6 +191,13 @@ impl Affine {
     fn new(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         let weight = path.parameter("weight", &ones(channels)?)?;
         let bias = path.parameter("bias", &zeros(channels)?)?;
+        Ok(Self { weight, bias })
+    }
+
+    /// Those of the attention: sigmoid(-1) for every image at the start.
+    fn of_attention(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+        let weight = path.parameter("attention_weight", &zeros(channels)?)?;
+        let bias = path.parameter("attention_bias", &ones(channels)?.f_neg()?)?;
         Ok(Self { weight, bias })
     }
 }
@@ -177,7 +270,9 @@ mod tests {
         for kind in [Kinds::Group, Kinds::Layer] {
             assert_eq!(build(kind, 8, 4).1, ["bn1.weight", "bn1.bias"]);
         }
-        assert!(matches!(build(Kinds::None, 8, 4), (Normalization::Absent, names) if names.is_empty()));
+        assert!(
+            matches!(build(Kinds::None, 8, 4), (Normalization { form: Form::Absent, .. }, names) if names.is_empty())
+        );
     }
 
     #[test]
@@ -187,7 +282,7 @@ mod tests {
         let images = ramp(&[4, 1, 1, 1]);
         let trained = values(&layer.forward(&images, &Pass::training()).unwrap());
         assert!((f64::from(trained[0]) - (-1.5 / (1.25_f64 + 1e-5).sqrt())).abs() < 1e-6);
-        let Normalization::Batch { running: Running { mean, var, num_batches_tracked }, .. } = &layer else {
+        let Form::Batch { running: Running { mean, var, num_batches_tracked }, .. } = &layer.form else {
             panic!("not a batch normalization: {layer:?}")
         };
         assert!((mean.double_value(&[0]) - 0.25).abs() < 1e-7);

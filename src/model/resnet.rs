@@ -76,7 +76,7 @@ impl Resnet {
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let has_pooling = matches!(plan, Plan::Imagenet { .. });
-        let stem = if has_pooling { Window { side: 7, stride: 2, padding: [3, 3] } } else { Window::three(1) };
+        let stem = if has_pooling { Window::new(7, 2) } else { Window::three(1) };
         let conv1 = Conv2d::before_normalization(&(root / "conv1"), channels, width, stem)?;
         let bn1 = Normalization::of_maps(&(root / "bn1"), width)?;
         let activate = Activate::behind(&(root / "conv1"))?;

@@ -25,7 +25,9 @@ impl Rule for BatchNorm {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let images = known.facts.batch_size;
-        let is_batch = known.model().is_some_and(|model| model.normalization == Normalization::Batch);
+        let is_batch = known
+            .model()
+            .is_some_and(|model| matches!(model.normalization, Normalization::Batch | Normalization::AttentionBatch));
         if seen.step > 0 || !is_batch || images == 0 || images > TOO_FEW {
             return None;
         }

@@ -1,0 +1,33 @@
+//! Tokens that look at one another (Vaswani et al. 2017).
+
+use tch::{TchError, Tensor};
+
+use crate::model::{ModelError, layer::Linear, parameter::Path};
+
+/// Multi-head self-attention over `[batch, tokens, width]`: `qkv`, the heads, `proj`.
+#[derive(Debug)]
+pub struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: i64,
+}
+
+impl Attention {
+    /// `heads` divides `width`.
+    pub fn new(path: &Path<'_>, width: i64, heads: i64) -> Result<Self, ModelError> {
+        let qkv = Linear::projection(&(path / "qkv"), width, 3 * width)?;
+        Ok(Self { qkv, proj: Linear::projection(&(path / "proj"), width, width)?, heads })
+    }
+
+    /// The mean of the tokens' values, weighed by the softmax of query times key over the root of a head's width.
+    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor, TchError> {
+        let (batch, count, width) = tokens.size3()?;
+        let split = [batch, count, 3, self.heads, width / self.heads];
+        let parts = self.qkv.forward(tokens)?.f_view(split)?.f_permute([2, 0, 3, 1, 4])?;
+        let [query, key, value] = [0, 1, 2].map(|part| parts.f_select(0, part));
+        let (query, key, value) = (query?, key?, value?);
+        let seen =
+            Tensor::f_scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, 0.0, false, None, false)?;
+        self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([batch, count, width])?)
+    }
+}

@@ -1,0 +1,17 @@
+//! What the layers of several architectures are put together from.
+
+mod attention;
+mod conv_norm;
+mod inverted_residual;
+mod same;
+mod scaled_conv;
+mod squeeze_excitation;
+mod stochastic_depth;
+
+pub use attention::Attention;
+pub use conv_norm::{ConvNorm, ConvNormActivation};
+pub use inverted_residual::{InvertedResidual, Layout, Squeeze};
+pub use same::pad_same;
+pub use scaled_conv::ScaledConv2d;
+pub use squeeze_excitation::{Gate, SqueezeExcitation};
+pub use stochastic_depth::StochasticDepth;

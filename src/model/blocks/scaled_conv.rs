@@ -1,0 +1,57 @@
+//! Convolutions with scaled weight standardization, which need no normalization (Brock et al. 2021, arXiv:2101.08692).
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::pad_same;
+use crate::model::{ModelError, layer::Window, parameter::Path};
+
+/// Added to the variance of a filter.
+const EPS: f64 = 1e-5;
+
+/// A convolution whose filters have mean 0 and variance 1 / fan_in, times a learned `gain` and a constant `scale`.
+#[derive(Debug)]
+pub struct ScaledConv2d {
+    weight: Tensor,
+    bias: Tensor,
+    gain: Tensor,
+    window: Window,
+    scale: f64,
+    is_same: bool,
+}
+
+impl ScaledConv2d {
+    /// `channels` are those of the input and of the output; `scale` makes up for the activation; where `is_same`, strided
+    /// windows are placed as in TensorFlow.
+    pub fn new(
+        path: &Path<'_>,
+        channels: [i64; 2],
+        window: Window,
+        scale: f64,
+        is_same: bool,
+    ) -> Result<Self, ModelError> {
+        let initialization = &path.config().initialization;
+        let [inputs, outputs] = channels;
+        let shape = [outputs, inputs / window.groups, window.side, window.side];
+        let drawn = initialization.draw_weight(&shape, initialization.gain_before(None))?;
+        let weight = path.parameter("weight", &drawn)?;
+        let bias = path.parameter("bias", &initialization.draw_bias(&shape)?)?;
+        let gain = path.parameter("gain", &Tensor::f_ones([outputs, 1, 1, 1], (Kind::Float, Device::Cpu))?)?;
+        let fan_in = shape[1..].iter().product::<i64>() as f64;
+        let is_same = is_same && window.stride > 1;
+        let window = if is_same { Window { padding: [0, 0], ..window } } else { window };
+        Ok(Self { weight, bias, gain, window, scale: scale / fan_in.sqrt(), is_same })
+    }
+
+    /// Convolves.
+    pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
+        let Window { side, stride, padding, groups } = self.window;
+        let filters = self.weight.f_reshape([1, self.weight.size()[0], -1])?;
+        let gain = self.gain.f_mul_scalar(self.scale)?.f_flatten(0, -1)?;
+        // The statistics of each filter, as batch normalization takes them of a batch of one.
+        let standard = filters
+            .f_batch_norm::<&Tensor>(Some(&gain), None, None, None, true, 0.0, EPS, true)?
+            .f_view_as(&self.weight)?;
+        let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
+        maps.f_conv2d(&standard, Some(&self.bias), [stride, stride], padding, [1, 1], groups)
+    }
+}

@@ -1,0 +1,58 @@
+//! Channels that are weighed by what the whole image shows (Hu et al. 2018).
+
+use tch::{TchError, Tensor};
+
+use crate::{
+    config::Activation,
+    model::{
+        ModelError,
+        layer::{Conv2d, Window},
+        parameter::Path,
+    },
+};
+
+/// The function that turns the last sums into weights from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// The logistic function.
+    Sigmoid,
+    /// relu6(x + 3) / 6.
+    Hardsigmoid,
+}
+
+/// The mean over space, a 1x1 convolution to `squeezed` channels (`fc1`), an activation, one back (`fc2`), and the gate.
+///
+/// Its activations are no layers of the way back from the loss, and taps do not see them.
+#[derive(Debug)]
+pub struct SqueezeExcitation {
+    fc1: Conv2d,
+    fc2: Conv2d,
+    activation: Activation,
+    gate: Gate,
+}
+
+impl SqueezeExcitation {
+    /// For maps of `channels` channels.
+    pub fn new(
+        path: &Path<'_>,
+        channels: i64,
+        squeezed: i64,
+        activation: Activation,
+        gate: Gate,
+    ) -> Result<Self, ModelError> {
+        let fc1 = Conv2d::new(&(path / "fc1"), [channels, squeezed], Window::one(1), Some(activation), true)?;
+        let fc2 = Conv2d::new(&(path / "fc2"), [squeezed, channels], Window::one(1), Some(Activation::Sigmoid), true)?;
+        Ok(Self { fc1, fc2, activation, gate })
+    }
+
+    /// The maps, weighed.
+    pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
+        let means = maps.f_adaptive_avg_pool2d([1, 1])?;
+        let sums = self.fc2.forward(&self.activation.apply(&self.fc1.forward(&means)?)?)?;
+        let weights = match self.gate {
+            Gate::Sigmoid => sums.f_sigmoid()?,
+            Gate::Hardsigmoid => sums.f_hardsigmoid()?,
+        };
+        weights.f_mul(maps)
+    }
+}

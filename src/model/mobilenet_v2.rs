@@ -1,0 +1,76 @@
+//! MobileNetV2 (Sandler et al. 2018), laid out and named as in torchvision.
+
+use tch::{TchError, Tensor};
+
+use super::{
+    Model, ModelError, Pass,
+    blocks::{ConvNormActivation, InvertedResidual, Layout, StochasticDepth},
+    layer::{Dropout, Linear, Window, average, round_channels},
+    parameter::Path,
+};
+use crate::data::ImageShape;
+
+/// Channels of the first convolution in the paper.
+pub const DEFAULT_WIDTH: i64 = 32;
+/// The paper's table 2: how much a block widens, channels, blocks, stride of the first.
+const STAGES: [(i64, i64, usize, i64); 7] =
+    [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+/// Channels of the last convolution, never fewer.
+const LAST: i64 = 1280;
+
+/// `features.0` is the stem, `features.1` to `.17` are blocks (`conv`), `features.18` is the last convolution; then the mean over
+/// space and `classifier.1`. All channels but the last ones scale with the width.
+#[derive(Debug)]
+pub struct MobileNetV2 {
+    stem: ConvNormActivation,
+    blocks: Vec<InvertedResidual>,
+    last: ConvNormActivation,
+    classifier: Linear,
+    dropout: Dropout,
+}
+
+impl MobileNetV2 {
+    /// `width` channels in the stem, which is rounded to a multiple of 8 as all others are.
+    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
+        let factor = width as f64 / DEFAULT_WIDTH as f64;
+        let scaled = |channels: i64| round_channels(channels as f64 * factor);
+        let (features, activation) = (root / "features", root.config().activation);
+        let [channels, ..] = input.sizes();
+        let mut inputs = scaled(DEFAULT_WIDTH);
+        let window = Window::three(2);
+        let stem = ConvNormActivation::new(&(&features / 0), [channels, inputs], window, activation, |norm| norm)?;
+        let count = STAGES.iter().map(|(_, _, count, _)| count).sum();
+        let mut blocks = Vec::new();
+        for (widening, outputs, repeats, stride) in STAGES {
+            for repeat in 0..repeats {
+                let (outputs, stride) = (scaled(outputs), if repeat == 0 { stride } else { 1 });
+                let channels = [inputs, widening * inputs, outputs];
+                let layout = Layout { channels, side: 3, stride, squeeze: None, activation };
+                let drop = StochasticDepth::of_block(root, blocks.len(), count);
+                let path = &features / (blocks.len() + 1) / "conv";
+                blocks.push(InvertedResidual::new(&path, &layout, true, |norm| norm, drop)?);
+                inputs = outputs;
+            }
+        }
+        let outputs = round_channels(LAST as f64 * factor.max(1.0));
+        let path = &features / (count + 1);
+        let last = ConvNormActivation::new(&path, [inputs, outputs], Window::one(1), activation, |norm| norm)?;
+        let classifier = Linear::classifier(&(root / "classifier" / 1), outputs, classes)?;
+        Ok(Self { stem, blocks, last, classifier, dropout: Dropout::new(root) })
+    }
+}
+
+impl Model for MobileNetV2 {
+    fn head(&self) -> &str {
+        "classifier.1"
+    }
+
+    fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        let mut maps = self.stem.forward(images, pass)?;
+        for block in &self.blocks {
+            maps = block.forward(&maps, pass)?;
+        }
+        let features = average(&self.last.forward(&maps, pass)?)?;
+        self.classifier.forward(&self.dropout.forward(&features, pass)?)
+    }
+}

@@ -1,0 +1,150 @@
+//! Models against what `golden/model.py` and `golden/families.py` wrote down: the same weights, made of the same numbers.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use std::sync::Mutex;
+
+use gradwatch::{
+    config::{Fan, Initialization, InitializationMethod, ModelConfig},
+    data::ImageShape,
+    model::{self, Network, Parameter, Pass},
+};
+use serde_json::Value;
+use tch::{Device, Kind, Reduction, Tensor};
+
+pub const CLASSES: usize = 10;
+const IMAGES: u64 = 1 << 20;
+
+/// Relative. What is seen, whatever the instruction set and the number of threads, is the rounding in the JSON: 5e-11.
+const TOLERANCE: f64 = 1e-9;
+
+/// libtorch's generator is one for the process, and two VGGs at once need 4 GB.
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+pub fn build(config: &ModelConfig, shape: &[i64]) -> Network {
+    let side = |dim: usize| usize::try_from(shape[dim]).unwrap();
+    let input = ImageShape { channels: side(1), height: side(2), width: side(3) };
+    model::build(config, input, CLASSES, Device::Cpu).unwrap()
+}
+
+/// `uniform` of `model.py`.
+pub fn uniform(tensor: u64, element: u64) -> f64 {
+    let mut z = (tensor << 32).wrapping_add(element).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    (z >> 11) as f64 * (0.5_f64).powi(53) - 0.5
+}
+
+pub fn tensor_of(shape: &[i64], value: impl Fn(u64) -> f64) -> Tensor {
+    let count = shape.iter().product::<i64>() as u64;
+    Tensor::from_slice(&(0..count).map(value).collect::<Vec<_>>()).reshape(shape)
+}
+
+/// `fill` of `model.py`.
+pub fn fill(network: &Network) {
+    for (index, Parameter { name, tensor, .. }) in (0..).zip(&network.parameters) {
+        if tensor.kind() == Kind::Int64 {
+            continue;
+        }
+        let shape = tensor.size();
+        let (scale, shift) = match name.as_str() {
+            _ if shape.len() > 1 => ((24.0 / shape[1..].iter().product::<i64>() as f64).sqrt(), 0.0),
+            name if name.ends_with("weight") || name.ends_with("running_var") => (0.4, 1.0),
+            _ => (0.2, 0.0),
+        };
+        let values = tensor_of(&shape, |element| shift + scale * uniform(index, element));
+        // The layers share the tensor, so they turn to float64 with it.
+        tensor.shallow_clone().set_data(&values);
+    }
+}
+
+pub fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
+}
+
+/// The largest error over the largest value that was wanted.
+pub fn error(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |a: f64, b| a.max(b.abs()));
+    let off = largest(&mut got.iter().zip(want).map(|(got, want)| got - want));
+    off / largest(&mut want.iter().copied()).max(f64::MIN_POSITIVE)
+}
+
+/// One training pass, its gradients, and an evaluation with the statistics that the pass left, all in float64.
+///
+/// A single gradient value is the end of a long sum in which large terms cancel: its error is taken relative to the
+/// gradient's norm.
+pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let golden = &golden["cases"][case];
+    let shape: Vec<i64> = floats(&golden["images"]).into_iter().map(|side| side as i64).collect();
+    let network = build(config, &shape);
+    fill(&network);
+    let images = tensor_of(&shape, |element| 2.0 * uniform(IMAGES, element));
+    let labels = Tensor::arange(shape[0], (Kind::Int64, Device::Cpu));
+    let logits = network.forward(&images, &Pass::training()).unwrap();
+    let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0);
+    loss.backward();
+    let close = |what: &str, off: f64| assert!(off <= TOLERANCE, "{case}: {what} is off by {off:e}");
+    close("logits", error(&values(&logits), &floats(&golden["logits"])));
+    close("loss", error(&values(&loss), &[golden["loss"].as_f64().unwrap()]));
+    let listed = golden["grads"].as_object().unwrap();
+    assert!(listed.len() >= 7, "{case} lists {} gradients", listed.len());
+    for (name, want) in listed {
+        let grad = network.parameters.get(name).unwrap_or_else(|| panic!("{case} has no {name}")).tensor.grad();
+        let want = floats(want);
+        let norm = grad.norm().double_value(&[]);
+        close(name, error(&[norm], &want[..1]));
+        let first = values(&grad.flatten(0, -1).narrow(0, 0, 3.min(grad.numel() as i64)));
+        for (got, value) in first.iter().zip(&want[1..]) {
+            close(name, (got - value).abs() / want[0]);
+        }
+    }
+    let squares = |parameter: &Parameter| parameter.tensor.grad().square().sum(Kind::Double);
+    let total: f64 = network.parameters.trainable().map(|parameter| squares(parameter).double_value(&[])).sum();
+    close("total norm", error(&[total.sqrt()], &[golden["total_norm"].as_f64().unwrap()]));
+    let evaluated = tch::no_grad(|| network.forward(&images, &Pass::evaluation()).unwrap());
+    close("evaluation", error(&values(&evaluated), &floats(&golden["evaluated"])));
+}
+
+/// Names and shapes of a model of a thousand classes, one to a line; constant weights, as their drawing is not what is tested.
+pub fn state(config: &ModelConfig) -> Vec<String> {
+    let input = ImageShape { channels: 3, height: 224, width: 224 };
+    let initialization = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };
+    let network = model::build(&ModelConfig { initialization, ..config.clone() }, input, 1000, Device::Cpu).unwrap();
+    let line = |row: &model::SummaryRow| {
+        let sides: Vec<_> = row.shape.iter().map(i64::to_string).collect();
+        format!("{} {}", row.name, sides.join("x")).trim_end().to_owned()
+    };
+    network.summary().rows.iter().map(line).collect()
+}
+
+/// torch's initialization, and what the architecture's authors chose.
+pub fn as_published(name: gradwatch::config::Architecture) -> ModelConfig {
+    let own = name.defaults();
+    ModelConfig {
+        name,
+        path: None,
+        activation: own.activation,
+        normalization: own.normalization,
+        groups: 8,
+        dropout: 0.0,
+        stochastic_depth: 0.0,
+        patch_size: None,
+        residual: own.residual,
+        width: None,
+        depth: None,
+        initialization: Initialization {
+            method: InitializationMethod::Default,
+            gain: None,
+            fan: Fan::FanIn,
+            mean: 0.0,
+            std: 0.01,
+            value: 0.0,
+        },
+    }
+}
