@@ -3,7 +3,7 @@
 #[path = "harness/golden_model.rs"]
 mod golden_model;
 
-use golden_model::{ONE_AT_A_TIME, as_published, assert_equals_golden, state};
+use golden_model::{ONE_AT_A_TIME, assert_equals_golden, state};
 use gradwatch::config::{Architecture, ModelConfig, Normalization};
 use serde_json::Value;
 
@@ -16,21 +16,21 @@ fn assert_equals_theirs(case: &str, config: &ModelConfig) {
 }
 
 fn narrow(name: Architecture, width: usize) -> ModelConfig {
-    ModelConfig { width: Some(width), ..as_published(name) }
+    ModelConfig { width: Some(width), ..ModelConfig::as_published(name) }
 }
 
 #[test]
 fn mobilenets_are_torchvisions() {
-    assert_equals_theirs("mobilenet_v2", &as_published(Architecture::MobilenetV2));
+    assert_equals_theirs("mobilenet_v2", &ModelConfig::as_published(Architecture::MobilenetV2));
     let grouped = ModelConfig { normalization: Normalization::Group, ..narrow(Architecture::MobilenetV2, 8) };
     assert_equals_theirs("mobilenet_v2_narrow_group", &grouped);
-    assert_equals_theirs("mobilenet_v3_small", &as_published(Architecture::MobilenetV3Small));
+    assert_equals_theirs("mobilenet_v3_small", &ModelConfig::as_published(Architecture::MobilenetV3Small));
     assert_equals_theirs("mobilenet_v3_large_narrow", &narrow(Architecture::MobilenetV3Large, 8));
 }
 
 #[test]
 fn an_efficientnet_is_torchvisions() {
-    assert_equals_theirs("efficientnet_b0", &as_published(Architecture::EfficientnetB0));
+    assert_equals_theirs("efficientnet_b0", &ModelConfig::as_published(Architecture::EfficientnetB0));
 }
 
 #[test]
@@ -65,9 +65,9 @@ fn nasnets_are_timms_and_made_of_timms_cells() {
 
 #[test]
 fn binary_nets_and_attention_in_batch_normalization_are_as_written_out() {
-    assert_equals_theirs("binary_resnet20", &as_published(Architecture::BinaryResnet20));
+    assert_equals_theirs("binary_resnet20", &ModelConfig::as_published(Architecture::BinaryResnet20));
     let normalization = Normalization::AttentionBatch;
-    let config = ModelConfig { normalization, ..as_published(Architecture::Resnet8) };
+    let config = ModelConfig { normalization, ..ModelConfig::as_published(Architecture::Resnet8) };
     assert_equals_theirs("resnet8_attention_batch", &config);
 }
 
@@ -78,7 +78,7 @@ fn names_shapes_and_order_are_theirs() {
     let cases = golden["state_dicts"].as_object().unwrap();
     assert_eq!(cases.len(), 15);
     for (case, want) in cases {
-        let got = state(&as_published(case.parse().unwrap()));
+        let got = state(&ModelConfig::as_published(case.parse().unwrap()));
         let some: Vec<&str> = want["some"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
         let ours: Vec<&str> = got.iter().step_by(29).map(String::as_str).collect();
         assert_eq!(ours, some, "{case}");

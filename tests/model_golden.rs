@@ -3,9 +3,7 @@
 #[path = "harness/golden_model.rs"]
 mod golden_model;
 
-use golden_model::{
-    CLASSES, ONE_AT_A_TIME, as_published as plain, assert_equals_golden, build, error, floats, state, values,
-};
+use golden_model::{CLASSES, ONE_AT_A_TIME, assert_equals_golden, build, error, floats, state, values};
 use gradwatch::{
     config::{Activation, Architecture, ModelConfig, Normalization},
     model::{self, Network, Parameter, Pass},
@@ -15,6 +13,10 @@ use tch::{Device, Kind, Tensor};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("golden/model.json")).unwrap()
+}
+
+fn plain(name: Architecture) -> ModelConfig {
+    ModelConfig::as_published(name)
 }
 
 fn assert_equals_torch(case: &str, config: &ModelConfig) {

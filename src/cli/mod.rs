@@ -7,6 +7,7 @@ mod diagnose;
 pub mod exit;
 mod inspect;
 mod log;
+mod models;
 mod report;
 mod resume;
 mod session;
@@ -25,6 +26,7 @@ use clap::{
 use exit::Code;
 use gradwatch::{
     config::{Config, RuleSetName, Severity},
+    data::ImageShape,
     replay::{ReplayError, TagPatterns},
 };
 
@@ -59,6 +61,11 @@ enum Command {
     ///
     /// A few batches go through the model as it was drawn; nothing is trained and nothing is written.
     Inspect(InspectArguments),
+    /// List the models with their parameters and multiplications, or show the layers of one.
+    ///
+    /// Multiplications (MACs) are those of convolutions, linear layers and attention for one image; one of them is two FLOPs.
+    /// No weights are drawn and nothing is multiplied.
+    Models(ModelsArguments),
     /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
     Completions {
         /// The shell.
@@ -211,6 +218,24 @@ struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+struct ModelsArguments {
+    /// Show the layers of this one.
+    name: Option<String>,
+    /// Classes.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    classes: usize,
+    /// Channels, height and width of an image; each model has its own otherwise.
+    #[arg(long, value_name = "CxHxW", value_parser = models::shape)]
+    input: Option<ImageShape>,
+    /// Set a key of the model: --set model.width=64. Can be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "name")]
+    overrides: Vec<String>,
+    /// How it is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    format: String,
+}
+
+#[derive(Debug, Args)]
 struct InspectArguments {
     #[command(flatten)]
     config: ConfigArguments,
@@ -274,6 +299,7 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Diagnose(arguments) => diagnose::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Models(arguments) => models::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

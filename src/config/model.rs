@@ -134,6 +134,29 @@ pub struct Defaults {
 }
 
 impl Architecture {
+    /// Channels, height and width of the images that it was made for.
+    pub fn default_input(self) -> [usize; 3] {
+        let square = |side| [3, side, side];
+        match self {
+            Self::Mlp | Self::Lenet5 => [1, 28, 28],
+            Self::Cnn | Self::NasnetCifar | Self::BinaryResnet20 => square(32),
+            Self::Resnet8 | Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56 | Self::Resnet110 => {
+                square(32)
+            }
+            Self::EfficientnetB1 => square(240),
+            Self::EfficientnetB2 => square(288),
+            Self::EfficientnetB3 => square(300),
+            Self::EfficientnetB4 => square(380),
+            Self::EfficientnetB5 => square(456),
+            Self::EfficientnetB6 => square(528),
+            Self::EfficientnetB7 => square(600),
+            Self::NfnetF0 | Self::DmNfnetF0 => square(192),
+            Self::NfnetF2 | Self::DmNfnetF2 => square(256),
+            Self::NasnetLarge => square(331),
+            _ => square(224),
+        }
+    }
+
     /// What its authors chose.
     pub fn defaults(self) -> Defaults {
         use Activation::{Gelu, Hardswish, Hardtanh, Relu, Relu6, Silu};
@@ -291,6 +314,32 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// What a config says that has nothing but a name.
+    pub fn as_published(name: Architecture) -> Self {
+        let Defaults { activation, normalization, residual } = name.defaults();
+        Self {
+            name,
+            path: None,
+            activation,
+            normalization,
+            groups: 8,
+            dropout: 0.0,
+            stochastic_depth: 0.0,
+            patch_size: None,
+            residual,
+            width: None,
+            depth: None,
+            initialization: Initialization {
+                method: InitializationMethod::Default,
+                gain: None,
+                fan: Fan::FanIn,
+                mean: 0.0,
+                std: 0.01,
+                value: 0.0,
+            },
+        }
+    }
+
     /// Itself where the layers are our own; `None` where a file has them, of which nothing is known before it runs.
     pub fn known(&self) -> Option<&Self> {
         (self.name != Architecture::Torchscript).then_some(self)

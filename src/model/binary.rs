@@ -4,8 +4,9 @@
 use tch::{TchError, Tensor};
 
 use super::{
-    Model, ModelError, Pass,
+    Model, ModelError, ParameterName, Pass,
     blocks::ConvNorm,
+    cost,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
@@ -135,6 +136,7 @@ impl Layer {
 /// in the gradient.
 #[derive(Debug)]
 struct BinaryConv2d {
+    name: ParameterName,
     weight: Tensor,
     window: Window,
 }
@@ -144,15 +146,18 @@ impl BinaryConv2d {
         let initialization = &path.config().initialization;
         let gain = initialization.gain_before(Some(path.config().activation));
         let drawn = initialization.draw_weight(&[outputs, inputs, window.side, window.side], gain)?;
-        Ok(Self { weight: path.parameter("weight", &drawn)?, window })
+        Ok(Self { name: path.name()?, weight: path.parameter("weight", &drawn)?, window })
     }
 
     fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
-        let kind = self.weight.kind();
-        let scale = self.weight.f_detach()?.f_abs()?.f_mean_dim([1i64, 2, 3].as_slice(), true, kind)?;
-        let filters = sign(&self.weight)?.f_mul(&scale)?;
-        let Window { stride, padding, .. } = self.window;
-        sign(maps)?.f_conv2d::<Tensor>(&filters, None, [stride; 2], padding, [1, 1], 1)
+        let signs = || {
+            let kind = self.weight.kind();
+            let scale = self.weight.f_detach()?.f_abs()?.f_mean_dim([1i64, 2, 3].as_slice(), true, kind)?;
+            let filters = sign(&self.weight)?.f_mul(&scale)?;
+            let Window { stride, padding, .. } = self.window;
+            sign(maps)?.f_conv2d::<Tensor>(&filters, None, [stride; 2], padding, [1, 1], 1)
+        };
+        cost::look_at(&self.name, &self.weight, || self.window.outputs(maps, &self.weight)).unwrap_or_else(signs)
     }
 }
 

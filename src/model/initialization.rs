@@ -43,7 +43,8 @@ impl Initialization {
             Method::LecunNormal => normal(shape, 0.0, lecun_std),
             Method::Orthogonal => orthogonal(shape, gain),
             Method::Normal => normal(shape, self.mean, self.std),
-            Method::Constant => Tensor::f_full(shape, self.value, DRAW),
+            // One number, of which the parameter makes as many as it needs.
+            Method::Constant => Tensor::f_full([1], self.value, DRAW)?.f_expand(shape, false),
         }
     }
 

@@ -2,12 +2,13 @@
 
 use tch::{TchError, Tensor};
 
-use super::{ModelError, Pass, parameter::Path};
+use super::{ModelError, ParameterName, Pass, cost, parameter::Path};
 use crate::config::Activation;
 
 /// A fully connected layer `[.., inputs] -> [.., outputs]`.
 #[derive(Debug)]
 pub struct Linear {
+    name: ParameterName,
     weight: Tensor,
     bias: Tensor,
 }
@@ -34,12 +35,19 @@ impl Linear {
         let weight = initialization.draw_weight(&shape, initialization.gain_before(activation))?;
         let weight = path.parameter("weight", &weight)?;
         let bias = path.parameter("bias", &initialization.draw_bias(&shape)?)?;
-        Ok(Self { weight, bias })
+        Ok(Self { name: path.name()?, weight, bias })
     }
 
     /// `images` times the weight's transpose, plus the bias.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
-        images.f_linear(&self.weight, Some(&self.bias))
+        let shape = |images: &Tensor| {
+            let mut shape = images.size();
+            shape.pop();
+            shape.extend(self.weight.size().first());
+            shape
+        };
+        cost::look_at(&self.name, &self.weight, || shape(images))
+            .unwrap_or_else(|| images.f_linear(&self.weight, Some(&self.bias)))
     }
 }
 
@@ -77,6 +85,18 @@ impl Window {
         Self { side, stride: side, padding: [0, 0], groups: 1 }
     }
 
+    /// The shape of what such a convolution makes of `images` by `weight`.
+    pub fn outputs(self, images: &Tensor, weight: &Tensor) -> Vec<i64> {
+        let side = |length: &i64, zeros: i64| (length + 2 * zeros - self.side) / self.stride + 1;
+        match images.size()[..] {
+            [batch, _, rows, columns] => {
+                let outputs = weight.size().first().copied().unwrap_or(0);
+                vec![batch, outputs, side(&rows, self.padding[0]), side(&columns, self.padding[1])]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The same for groups of channels; as many groups as channels are a depthwise convolution.
     pub const fn grouped(self, groups: i64) -> Self {
         Self { groups, ..self }
@@ -86,6 +106,7 @@ impl Window {
 /// A convolution `[batch, inputs, height, width] -> [batch, outputs, ..]`.
 #[derive(Debug)]
 pub struct Conv2d {
+    name: ParameterName,
     weight: Tensor,
     bias: Option<Tensor>,
     window: Window,
@@ -127,13 +148,15 @@ impl Conv2d {
         let gain = initialization.gain_before(activation);
         let weight = path.parameter("weight", &initialization.draw_weight(&shape, gain)?)?;
         let bias = if has_bias { Some(path.parameter("bias", &initialization.draw_bias(&shape)?)?) } else { None };
-        Ok(Self { weight, bias, window })
+        Ok(Self { name: path.name()?, weight, bias, window })
     }
 
     /// Convolves.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let Window { stride, padding, groups, .. } = self.window;
-        images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], groups)
+        cost::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight)).unwrap_or_else(|| {
+            images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], groups)
+        })
     }
 }
 
@@ -215,7 +238,7 @@ mod tests {
         {
             let config = ModelConfig { normalization, ..fixture::config(Architecture::Cnn) };
             let builder = Builder::new(&config, Device::Cpu);
-            Conv2d::before_normalization(&builder.root(), 3, 4, Window::three(1)).unwrap();
+            Conv2d::before_normalization(&(builder.root() / "conv"), 3, 4, Window::three(1)).unwrap();
             assert_eq!(builder.finish().len(), count);
         }
     }

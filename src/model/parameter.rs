@@ -117,13 +117,19 @@ impl<'a> IntoIterator for &'a Parameters {
 pub struct Builder<'a> {
     config: &'a ModelConfig,
     device: Device,
+    has_values: bool,
     parameters: RefCell<Parameters>,
 }
 
 impl<'a> Builder<'a> {
     /// Starts with no parameters; layers take their options from `config`.
     pub fn new(config: &'a ModelConfig, device: Device) -> Self {
-        Self { config, device, parameters: RefCell::default() }
+        Self { config, device, has_values: true, parameters: RefCell::default() }
+    }
+
+    /// The same for a look at the shapes: constant values take no memory, and nothing is trained.
+    pub fn of_shapes(config: &'a ModelConfig) -> Self {
+        Self { has_values: false, ..Self::new(config, Device::Cpu) }
     }
 
     /// The path of the model itself, from which `root / "layer1" / 0` leads to its layers.
@@ -171,7 +177,10 @@ impl<'a> Path<'a> {
     }
 
     fn register(&self, name: &str, values: &Tensor, is_trainable: bool) -> Result<Tensor, ModelError> {
-        let tensor = values.f_to_device(self.builder.device)?.f_set_requires_grad(is_trainable)?;
+        let tensor = values.f_to_device(self.builder.device)?;
+        // Initial values may be one number that stands for all.
+        let tensor = if self.builder.has_values { tensor.f_contiguous()? } else { tensor };
+        let tensor = tensor.f_set_requires_grad(is_trainable && self.builder.has_values)?;
         let shared = tensor.shallow_clone();
         self.adopt(name, tensor, is_trainable)?;
         Ok(shared)

@@ -122,29 +122,3 @@ pub fn state(config: &ModelConfig) -> Vec<String> {
     };
     network.summary().rows.iter().map(line).collect()
 }
-
-/// torch's initialization, and what the architecture's authors chose.
-pub fn as_published(name: gradwatch::config::Architecture) -> ModelConfig {
-    let own = name.defaults();
-    ModelConfig {
-        name,
-        path: None,
-        activation: own.activation,
-        normalization: own.normalization,
-        groups: 8,
-        dropout: 0.0,
-        stochastic_depth: 0.0,
-        patch_size: None,
-        residual: own.residual,
-        width: None,
-        depth: None,
-        initialization: Initialization {
-            method: InitializationMethod::Default,
-            gain: None,
-            fan: Fan::FanIn,
-            mean: 0.0,
-            std: 0.01,
-            value: 0.0,
-        },
-    }
-}

@@ -2,11 +2,12 @@
 
 use tch::{TchError, Tensor};
 
-use crate::model::{ModelError, layer::Linear, parameter::Path};
+use crate::model::{ModelError, ParameterName, cost, layer::Linear, parameter::Path};
 
 /// Multi-head self-attention over `[batch, tokens, width]`: `qkv`, the heads, `proj`.
 #[derive(Debug)]
 pub struct Attention {
+    name: ParameterName,
     qkv: Linear,
     proj: Linear,
     heads: i64,
@@ -16,7 +17,7 @@ impl Attention {
     /// `heads` divides `width`.
     pub fn new(path: &Path<'_>, width: i64, heads: i64) -> Result<Self, ModelError> {
         let qkv = Linear::projection(&(path / "qkv"), width, 3 * width)?;
-        Ok(Self { qkv, proj: Linear::projection(&(path / "proj"), width, width)?, heads })
+        Ok(Self { name: path.name()?, qkv, proj: Linear::projection(&(path / "proj"), width, width)?, heads })
     }
 
     /// The mean of the tokens' values, weighed by the softmax of query times key over the root of a head's width.
@@ -28,6 +29,8 @@ impl Attention {
         let (query, key, value) = (query?, key?, value?);
         let seen =
             Tensor::f_scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, 0.0, false, None, false)?;
+        // Of queries with keys, and of their softmax with values.
+        cost::note(&self.name, &[batch, count, width], 2 * (count * count * width));
         self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([batch, count, width])?)
     }
 }

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::pad_same;
-use crate::model::{ModelError, layer::Window, parameter::Path};
+use crate::model::{ModelError, ParameterName, cost, layer::Window, parameter::Path};
 
 /// Added to the variance of a filter.
 const EPS: f64 = 1e-5;
@@ -11,6 +11,7 @@ const EPS: f64 = 1e-5;
 /// A convolution whose filters have mean 0 and variance 1 / fan_in, times a learned `gain` and a constant `scale`.
 #[derive(Debug)]
 pub struct ScaledConv2d {
+    name: ParameterName,
     weight: Tensor,
     bias: Tensor,
     gain: Tensor,
@@ -39,19 +40,22 @@ impl ScaledConv2d {
         let fan_in = shape[1..].iter().product::<i64>() as f64;
         let is_same = is_same && window.stride > 1;
         let window = if is_same { Window { padding: [0, 0], ..window } } else { window };
-        Ok(Self { weight, bias, gain, window, scale: scale / fan_in.sqrt(), is_same })
+        Ok(Self { name: path.name()?, weight, bias, gain, window, scale: scale / fan_in.sqrt(), is_same })
     }
 
     /// Convolves.
     pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let Window { side, stride, padding, groups } = self.window;
+        let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
+        cost::look_at(&self.name, &self.weight, || self.window.outputs(&maps, &self.weight)).unwrap_or_else(|| {
+            maps.f_conv2d(&self.standardised()?, Some(&self.bias), [stride, stride], padding, [1, 1], groups)
+        })
+    }
+
+    /// The filters, with the statistics of each as batch normalization takes them of a batch of one.
+    fn standardised(&self) -> Result<Tensor, TchError> {
         let filters = self.weight.f_reshape([1, self.weight.size()[0], -1])?;
         let gain = self.gain.f_mul_scalar(self.scale)?.f_flatten(0, -1)?;
-        // The statistics of each filter, as batch normalization takes them of a batch of one.
-        let standard = filters
-            .f_batch_norm::<&Tensor>(Some(&gain), None, None, None, true, 0.0, EPS, true)?
-            .f_view_as(&self.weight)?;
-        let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
-        maps.f_conv2d(&standard, Some(&self.bias), [stride, stride], padding, [1, 1], groups)
+        filters.f_batch_norm::<&Tensor>(Some(&gain), None, None, None, true, 0.0, EPS, true)?.f_view_as(&self.weight)
     }
 }
