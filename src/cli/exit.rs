@@ -25,7 +25,7 @@ pub enum Code {
     Config,
     /// The data cannot be used.
     Data,
-    /// The model cannot be built, or its weights not be written.
+    /// The model cannot be built, or its weights not be loaded or written.
     Model,
     /// The run's folder or files cannot be made.
     Run,
@@ -53,7 +53,7 @@ Exit codes:
     2  wrong command line
     3  config: unknown, missing or wrong keys
     4  data: missing, damaged or unusable files
-    5  model: it cannot be built, or its weights cannot be written
+    5  model: it cannot be built, or its weights cannot be loaded or written
     6  run folder: in use, or not writable
     7  device: no such device, no CUDA
     8  training could not go on: gradients that are not finite, too little memory
@@ -107,7 +107,9 @@ pub fn code_of(error: &Error) -> Code {
             | TrainError::ClassWeights { .. }
             | TrainError::SingleImage { .. }
             | TrainError::NoSuchParameters { .. }
-            | TrainError::NothingToTrain,
+            | TrainError::NoSuchStatistics { .. }
+            | TrainError::NothingToTrain
+            | TrainError::NoHead,
         ) => Code::Config,
         Some(TrainError::Data(DataError::Worker { .. })) => Code::Internal,
         Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,

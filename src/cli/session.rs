@@ -9,7 +9,7 @@ use gradwatch::{
     events::{EventsError, RunFolder},
     libtorch::keep_freed_memory,
     report::{Report, terminal},
-    train::{Ending, Prepared, Resume, State, StopSignal, Summary, prepare, train},
+    train::{Ending, Prepared, Resume, State, StopSignal, Summary, prepare, prepare_to_resume, train},
 };
 use indicatif::MultiProgress;
 
@@ -54,7 +54,7 @@ impl Session {
         self.open_log(&folder)?;
         let path = loaded.path.clone();
         let from = Resume::new(loaded, &config, allowed)?;
-        let prepared = prepare(config)?;
+        let prepared = prepare_to_resume(config)?;
         if let Some(signal) = self.stop.signal() {
             return Ok(Code::Signal(signal));
         }

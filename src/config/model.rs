@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::names::named_enum;
+use super::{matches, names::named_enum};
 
 named_enum! {
     /// The architectures that can be named in a config.
@@ -311,6 +311,14 @@ pub struct ModelConfig {
     pub depth: Option<usize>,
     /// How weights are drawn.
     pub initialization: Initialization,
+    /// The file of weights to start from, in place of those that were drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Whether every tensor of `weights` has to fit, but for a head of another number of classes.
+    pub weights_strict: bool,
+    /// Patterns of names: batch normalization that has one uses its running statistics in training too, and keeps them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze_batch_norm_statistics: Vec<String>,
 }
 
 impl ModelConfig {
@@ -337,12 +345,22 @@ impl ModelConfig {
                 std: 0.01,
                 value: 0.0,
             },
+            weights: None,
+            weights_strict: true,
+            freeze_batch_norm_statistics: Vec::new(),
         }
     }
 
     /// Itself where the layers are our own; `None` where a file has them, of which nothing is known before it runs.
     pub fn known(&self) -> Option<&Self> {
         (self.name != Architecture::Torchscript).then_some(self)
+    }
+
+    /// Whether the batch normalization of this name keeps its running statistics. A pattern may name the layer (`bn1`) or what it
+    /// holds (`bn1.*`), so that the patterns of a frozen group do here too.
+    pub fn keeps_statistics(&self, layer: &str) -> bool {
+        let is_meant = |pattern: &String| matches(pattern, layer) || matches(pattern, &format!("{layer}.running_mean"));
+        self.freeze_batch_norm_statistics.iter().any(is_meant)
     }
 }
 
@@ -362,10 +380,15 @@ impl Serialize for ModelConfig {
 
 impl fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, path, activation, normalization, initialization, .. } = self;
-        match path {
-            Some(path) => write!(f, "{name} ({})", path.display()),
-            None => write!(
+        let Self { name, path, activation, normalization, initialization, weights, .. } = self;
+        match (path, weights) {
+            (Some(path), _) => write!(f, "{name} ({})", path.display()),
+            (None, Some(weights)) => write!(
+                f,
+                "{name} ({activation} activation, {normalization} normalization, weights of {})",
+                weights.display()
+            ),
+            (None, None) => write!(
                 f,
                 "{name} ({activation} activation, {normalization} normalization, {} initialization)",
                 initialization.method

@@ -85,6 +85,8 @@ pub struct OptimizerConfig {
     pub non_finite: NonFinite,
     /// Steps in a row that may have a gradient that is not finite before the run ends.
     pub max_skipped_steps: u64,
+    /// Epochs, from the first on, in which the model's last linear layer alone is trained.
+    pub head_only_epochs: u64,
     /// Parameters with figures of their own: the first group that fits a name counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupConfig>,
@@ -202,6 +204,7 @@ impl OptimizerConfig {
             accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
             non_finite: table.choice("non_finite").unwrap_or(NonFinite::Skip),
             max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
+            head_only_epochs: table.any("head_only_epochs", 0),
             groups: table.sections("groups").into_iter().map(GroupConfig::read).collect(),
         };
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {

@@ -71,6 +71,22 @@ impl FromToml for Vec<String> {
     }
 }
 
+/// Patterns of names: `true` is that of every name, `false` is none.
+#[derive(Default)]
+pub(super) struct Patterns(pub Vec<String>);
+
+impl FromToml for Patterns {
+    const WANT: &'static str = "true, false or a list of patterns";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Boolean(true) => Some(Self(vec!["*".to_owned()])),
+            Value::Boolean(false) => Some(Self::default()),
+            value => Vec::from_toml(value).map(Self),
+        }
+    }
+}
+
 impl FromToml for [f64; 2] {
     const WANT: &'static str = "a list of two numbers";
 

@@ -7,7 +7,8 @@ use toml::{Table, Value};
 use super::{
     Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig,
     Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
-    Normalize, OnBadImage, OnError, Precision, RunConfig, Source, reader::Section,
+    Normalize, OnBadImage, OnError, Precision, RunConfig, Source,
+    reader::{Patterns, Section},
 };
 
 pub(super) const ABOVE_ZERO: &str = "a number above 0";
@@ -115,7 +116,7 @@ fn augment(mut table: Section<'_>) -> Augment {
 }
 
 /// Keys of `[model]` that say how layers are made.
-const OF_OUR_LAYERS: [&str; 10] = [
+const OF_OUR_LAYERS: [&str; 13] = [
     "activation",
     "normalization",
     "groups",
@@ -126,6 +127,9 @@ const OF_OUR_LAYERS: [&str; 10] = [
     "width",
     "depth",
     "initialization",
+    "weights",
+    "weights_strict",
+    "freeze_batch_norm_statistics",
 ];
 
 pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
@@ -145,6 +149,8 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
         Some(Table::from_iter([("method".to_owned(), method)]))
     };
     let own = name.unwrap_or(Architecture::Mlp).defaults();
+    let weights = table.optional::<String>("weights", |path| !path.is_empty(), "a path");
+    let Patterns(frozen) = table.any("freeze_batch_norm_statistics", Patterns::default());
     let config = ModelConfig {
         name: name.unwrap_or(Architecture::Mlp),
         path: path.map(PathBuf::from),
@@ -158,6 +164,9 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
         width: table.optional("width", |width| (1..=1 << 20).contains(width), "from 1 to 1048576"),
         depth: table.optional("depth", |depth| (1..=10_000).contains(depth), "from 1 to 10000"),
         initialization: initialization(table.section_or("initialization", short)),
+        weights: weights.map(PathBuf::from),
+        weights_strict: table.any("weights_strict", true),
+        freeze_batch_norm_statistics: frozen,
     };
     table.finish();
     name.map(|_| config)

@@ -73,8 +73,8 @@ impl Diagnosis {
         let Self { rules, course, findings, thresholds } = self;
         let known = Known { config, facts, course, thresholds };
         let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
-        // The layers of a file are not ours to change.
-        let has_file = config.is_some_and(|config| config.model.known().is_none());
+        // The layers of a file are not ours to change, nor those that the weights of a file fit.
+        let has_file = config.is_some_and(|config| config.model.known().is_none() || config.model.weights.is_some());
         let mut news = Vec::new();
         for rule in rules.in_order() {
             let name = rule.name();

@@ -14,6 +14,7 @@ use std::{
 
 pub(crate) use fault::point;
 pub(crate) use json::{exact_rows, nan_from_null};
+pub(crate) use tensor_file::list;
 pub use tensor_file::{NamedTensors, TensorFile, TensorFileError, copy_named, read_tensors, write_into};
 
 /// Bytes of one write.

@@ -44,7 +44,8 @@ impl From<TchError> for TensorFileError {
     }
 }
 
-fn list(names: &[String]) -> String {
+/// Names with commas between them, from the fifth on their number alone.
+pub(crate) fn list(names: &[String]) -> String {
     match names.split_at_checked(LISTED) {
         _ if names.is_empty() => "none".to_owned(),
         Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),

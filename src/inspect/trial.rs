@@ -1,6 +1,7 @@
 //! Recommended changes, each made in turn and looked at as the model was.
 
 use serde::Serialize;
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::{Inspection, inspect};
 use crate::{config::Config, diagnosis::Remedy, train::TrainError};
@@ -24,8 +25,10 @@ pub fn try_remedies(config: &Config, remedies: &[Remedy], batches: usize) -> Vec
         |remedy: &Remedy| Config::parse_with(&toml, "with the change", std::slice::from_ref(&remedy.change)).ok();
     let shows = |other: &Config| other.model != config.model || other.data != config.data || other.loss != config.loss;
     let candidates = remedies.iter().filter_map(|remedy| Some((remedy, changed(remedy).filter(shows)?)));
+    // What is said of the model was said when it was looked at as it is.
+    let quietly = |config| with_default(NoSubscriber::new(), || inspect(config, batches));
     let mut trials: Vec<Trial> =
-        candidates.map(|(remedy, config)| Trial::of(&remedy.change, inspect(config, batches))).collect();
+        candidates.map(|(remedy, config)| Trial::of(&remedy.change, quietly(config))).collect();
     trials.sort_by(|one, other| one.badness().total_cmp(&other.badness()));
     trials
 }

@@ -31,6 +31,9 @@ pub fn config(name: Architecture) -> ModelConfig {
             std: 0.01,
             value: 0.0,
         },
+        weights: None,
+        weights_strict: true,
+        freeze_batch_norm_statistics: Vec::new(),
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Running {
     mean: Tensor,
     var: Tensor,
     num_batches_tracked: Tensor,
+    /// Whether training passes go by them too, and leave them as they are.
+    is_kept: bool,
 }
 
 impl Normalization {
@@ -167,12 +169,13 @@ impl Normalization {
         running: &Running,
         pass: &Pass<'_>,
     ) -> Result<Tensor, TchError> {
-        if pass.train {
+        let goes_by_batch = pass.train && !running.is_kept;
+        if goes_by_batch {
             refuse_single_values(images, running.mean.numel(), "a larger batch")?;
             let _ = running.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
         }
         let (mean, var) = (Some(&running.mean), Some(&running.var));
-        images.f_batch_norm(weight, bias, mean, var, pass.train, self.momentum, self.eps, true)
+        images.f_batch_norm(weight, bias, mean, var, goes_by_batch, self.momentum, self.eps, true)
     }
 
     /// The same where the channels are the last dimension.
@@ -208,7 +211,8 @@ impl Running {
         let var = path.buffer("running_var", &ones(channels)?)?;
         let num_batches_tracked =
             path.buffer("num_batches_tracked", &Tensor::f_zeros([0_i64; 0], (Kind::Int64, Device::Cpu))?)?;
-        Ok(Self { mean, var, num_batches_tracked })
+        let is_kept = path.config().keeps_statistics(path.name()?.as_str());
+        Ok(Self { mean, var, num_batches_tracked, is_kept })
     }
 }
 
@@ -282,7 +286,7 @@ mod tests {
         let images = ramp(&[4, 1, 1, 1]);
         let trained = values(&layer.forward(&images, &Pass::training()).unwrap());
         assert!((f64::from(trained[0]) - (-1.5 / (1.25_f64 + 1e-5).sqrt())).abs() < 1e-6);
-        let Form::Batch { running: Running { mean, var, num_batches_tracked }, .. } = &layer.form else {
+        let Form::Batch { running: Running { mean, var, num_batches_tracked, .. }, .. } = &layer.form else {
             panic!("not a batch normalization: {layer:?}")
         };
         assert!((mean.double_value(&[0]) - 0.25).abs() < 1e-7);
@@ -292,6 +296,26 @@ mod tests {
         let evaluated = values(&layer.forward(&images, &Pass::evaluation()).unwrap());
         assert!((f64::from(evaluated[0]) - 0.75 / (running + 1e-5).sqrt()).abs() < 1e-6);
         assert_eq!(num_batches_tracked.int64_value(&[]), 1);
+    }
+
+    #[test]
+    fn kept_statistics_are_what_training_uses_and_stay() {
+        let config = config::ModelConfig {
+            normalization: Kinds::Batch,
+            freeze_batch_norm_statistics: vec!["bn1.*".to_owned()],
+            ..fixture::config(Architecture::Cnn)
+        };
+        let builder = Builder::new(&config, Device::Cpu);
+        let [kept, moved] = ["bn1", "bn2"].map(|name| Normalization::of_maps(&(builder.root() / name), 1).unwrap());
+        let parameters = builder.finish();
+        let images = ramp(&[4, 1, 1, 1]);
+        let passes = [Pass::training(), Pass::evaluation()].map(|pass| values(&kept.forward(&images, &pass).unwrap()));
+        assert_eq!(passes[0], passes[1]);
+        assert!(kept.forward(&ramp(&[1, 1, 1, 1]), &Pass::training()).is_ok(), "no mean is taken");
+        let _ = moved.forward(&images, &Pass::training()).unwrap();
+        let values = |name: &str| values(&parameters.get(name).unwrap().tensor.to_kind(Kind::Float));
+        assert_eq!((values("bn1.running_mean"), values("bn1.num_batches_tracked")), (vec![0.0], vec![0.0]));
+        assert_eq!((values("bn2.running_mean"), values("bn2.num_batches_tracked")), (vec![0.25], vec![1.0]));
     }
 
     #[test]

@@ -75,11 +75,13 @@ impl State {
         HostState {
             data: self.data.clone(),
             model: self.network.model.digest().map(str::to_owned),
+            weights: self.weights.clone(),
             epoch: self.epoch,
             step: self.step,
             step_at_epoch_start: self.step_at_epoch_start,
             next_batch: self.next_batch,
             taken_steps: self.taken_steps,
+            taken_before: self.taken_before,
             skipped_steps: self.skipped_steps,
             images: self.images,
             evaluated_at: self.evaluated_at,
@@ -106,11 +108,12 @@ impl State {
         (self.epoch, self.step) = (epoch, step);
         (self.step_at_epoch_start, self.next_batch) = (host.step_at_epoch_start, host.next_batch);
         (self.taken_steps, self.skipped_steps) = (host.taken_steps, host.skipped_steps);
+        self.taken_before = host.taken_before;
         (self.images, self.evaluated_at) = (host.images, host.evaluated_at);
         (self.last_validation, self.best_figures) = (host.last_validation, host.best_figures);
         (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
         (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
-        self.facts = host.facts;
+        (self.facts, self.weights) = (host.facts, host.weights);
         // A set that was not asked before begins here.
         for earlier in host.rule_sets {
             if let Some(rules) = self.rule_sets.iter_mut().find(|rules| rules.name() == earlier.name()) {

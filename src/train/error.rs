@@ -23,7 +23,7 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Saving weights.
+    /// Saving weights, or loading those to start from.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Reading gradients.
@@ -109,9 +109,23 @@ pub enum TrainError {
         /// The group's patterns.
         patterns: String,
     },
+    /// A pattern of batch normalization that fits none.
+    #[error(
+        "model.freeze_batch_norm_statistics: no batch normalization is named {pattern}; gradwatch check CONFIG prints all names, \
+         those with a running_mean are meant"
+    )]
+    NoSuchStatistics {
+        /// The pattern.
+        pattern: String,
+    },
     /// Every parameter is frozen.
     #[error("optimizer.groups: every parameter is frozen; leave freeze out of a group")]
     NothingToTrain,
+    /// The head alone is to be trained, and there is none.
+    #[error(
+        "optimizer.head_only_epochs: the model has no head that takes a gradient; leave it out of frozen groups, or remove the key"
+    )]
+    NoHead,
     /// No step can be taken any more.
     #[error(
         "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \

@@ -99,6 +99,13 @@ impl Gradients {
         })
     }
 
+    /// Goes on with the loss scale and the counts of those before it, which watched other parameters.
+    pub(super) fn take_over(&mut self, before: &mut Self) {
+        self.scaler = before.scaler.take();
+        self.skipped_steps = before.skipped_steps.shallow_clone();
+        self.skipped_in_a_row = before.skipped_in_a_row.shallow_clone();
+    }
+
     /// Every trained parameter.
     pub fn params(&self) -> &[Tensor] {
         &self.params

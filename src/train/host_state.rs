@@ -17,11 +17,15 @@ pub struct HostState {
     /// See [`Model::digest`](crate::model::Model::digest).
     #[serde(default)]
     pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) weights: Option<String>,
     pub(super) epoch: u64,
     pub(super) step: u64,
     pub(super) step_at_epoch_start: u64,
     pub(super) next_batch: usize,
     pub(super) taken_steps: u64,
+    #[serde(default)]
+    pub(super) taken_before: u64,
     pub(super) skipped_steps: u64,
     pub(super) images: u64,
     pub(super) evaluated_at: Option<u64>,

@@ -10,6 +10,7 @@ mod early_stopping;
 mod error;
 mod evaluate;
 mod facts;
+mod frozen;
 mod gradients;
 mod host_state;
 mod look;
@@ -28,6 +29,7 @@ mod state;
 mod stop;
 mod summary;
 mod tally;
+mod trained;
 
 pub use buffers::Buffers;
 pub use checkpoints::Resume;
@@ -45,7 +47,7 @@ pub use progress::Progress;
 pub use reading::Reading;
 pub use recent::RecentSteps;
 pub use recorder::Recorder;
-pub use setup::{Prepared, prepare};
+pub use setup::{Prepared, prepare, prepare_to_resume};
 pub use state::{Ending, State};
 pub use stop::{PREEMPTED, StopSignal};
 pub use summary::Summary;
@@ -99,7 +101,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 grad_scale: grad_scale.as_ref(),
                 found_inf: Some(&clip.found_inf),
                 measures_updates: due.weights,
-                is_first_step: state.taken_steps == 0,
+                is_first_step: state.taken_steps == state.taken_before,
             };
             let update = state.optimizer.step(rates, &control)?;
             state.finish_update(&clip.found_inf)?;

@@ -6,20 +6,25 @@ use indicatif::MultiProgress;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Numerics, Progress, RecentSteps, Recorder, Resume,
-    State, Tally, TrainError, checkpoints::Parts, facts::facts, host_state::DataIdentity, run_clock::RunClock,
+    Buffers, EarlyStopping, HostState, Loss, Messenger, Numerics, Progress, RecentSteps, Recorder, Resume, State,
+    Tally, TrainError,
+    checkpoints::Parts,
+    facts::facts,
+    frozen::{HeldBack, check_kept_statistics, is_head_alone},
+    host_state::DataIdentity,
+    run_clock::RunClock,
+    trained::Trained,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
-    clipping::{Clipping, ClippingScope},
-    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, Precision, ScheduleName},
+    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     diagnosis::{Diagnosis, RuleSet},
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
-    model::{self, Network, Parameter, Pass},
-    optim::{Ema, GradScaler, Optimizer, Plateau, Schedule, Span, parameter_groups},
+    model::{self, Network, Pass, weights},
+    optim::{Ema, Plateau, Schedule, Span},
 };
 
 /// A checked experiment: data opened, model built, nothing written.
@@ -39,13 +44,31 @@ pub struct Prepared {
     pub(super) numerics: Numerics,
     pub(super) loss: Loss,
     tally: Tally,
+    /// BLAKE3 of the weights that it starts from.
+    weights: Option<String>,
+    held_back: HeldBack,
 }
 
-/// Checks an experiment as far as can be done without training: device, data, model, loss.
+/// Checks an experiment as far as can be done without training: device, data, model, the weights it starts from, loss.
 ///
 /// # Errors
 /// The first of them that cannot be had.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
+    let mut prepared = prepare_to_resume(config)?;
+    let Prepared { config, network, .. } = &prepared;
+    if let Some(path) = &config.model.weights {
+        let report = weights::load_into(network, path, config.model.weights_strict)?;
+        report.tell();
+        prepared.weights = Some(report.digest);
+    }
+    Ok(prepared)
+}
+
+/// The same for a run that a checkpoint has the weights of: the file that it started from is not asked for.
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn prepare_to_resume(config: Config) -> Result<Prepared, TrainError> {
     if config.run.threads > 0 {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }
@@ -63,38 +86,21 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
     let loss = Loss::new(&config.loss, &class_counts, device)?;
     let tally = Tally::new(train.classes().len(), device)?;
-    let network = build(&config, &train, device)?;
+    let (network, held_back) = build(&config, &train, device)?;
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
     probe_single_image(&config, &network, &train, device)?;
-    Ok(Prepared { config, device, network, training, validation, scale, numerics, loss, tally })
+    let weights = None;
+    Ok(Prepared { config, device, network, training, validation, scale, numerics, loss, tally, weights, held_back })
 }
 
-fn build(config: &Config, images: &Dataset, device: Device) -> Result<Network, TrainError> {
+fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, HeldBack), TrainError> {
     // The seed is set here, right before the only draws that depend on it until training starts.
     tch::manual_seed(config.run.seed as i64);
     let network = model::build(&config.model, images.shape(), images.classes().len(), device)?;
-    freeze(config, &network)?;
-    Ok(network)
-}
-
-/// Takes the gradient from parameters of frozen groups.
-fn freeze(config: &Config, network: &Network) -> Result<(), TrainError> {
-    for group in &config.optimizer.groups {
-        let fits = |name: &str| group.has(name);
-        let mut found = false;
-        for parameter in network.parameters.trainable().filter(|parameter| fits(parameter.name.as_str())) {
-            found = true;
-            if group.freeze {
-                let _ = parameter.tensor.set_requires_grad(false);
-            }
-        }
-        if !found {
-            return Err(TrainError::NoSuchParameters { patterns: group.parameters.join(", ") });
-        }
-    }
-    let is_trained = |parameter: &Parameter| parameter.tensor.requires_grad();
-    if network.parameters.trainable().any(is_trained) { Ok(()) } else { Err(TrainError::NothingToTrain) }
+    check_kept_statistics(config, &network)?;
+    let held_back = HeldBack::freeze(config, &network)?;
+    Ok((network, held_back))
 }
 
 /// Which training passes have one image, and what changes that; `None` where all have more.
@@ -150,15 +156,12 @@ impl Prepared {
         terminal: Option<MultiProgress>,
         mut from: Option<Resume>,
     ) -> Result<State, TrainError> {
-        let Self { config, device, network, training, validation, scale: _, numerics, loss, tally } = self;
-        let mut gradients = Gradients::new(&network, &config.monitor, &config.optimizer, device)?;
-        if config.run.precision == Precision::Fp16 {
-            gradients.scaler = Some(GradScaler::new(device)?);
+        let Self { config, device, network, training, validation, numerics, loss, tally, weights, .. } = self;
+        let mut held_back = self.held_back;
+        if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.epoch)) {
+            held_back.release()?;
         }
-        let named = gradients.names.iter().map(|name| &**name).zip(gradients.params());
-        let groups = parameter_groups(named, &config.optimizer);
-        let optimizer = Optimizer::new(&config.optimizer, groups)?;
-        let clipping = clipping(&config, &network, &gradients)?;
+        let Trained { mut gradients, optimizer, clipping } = Trained::new(&config, &network, device)?;
         let EmaConfig { decay, warmup } = config.ema;
         let ema = (decay > 0.0).then(|| Ema::new(network.parameters.named(), decay, warmup)).transpose()?;
         let data = DataIdentity::of(training.dataset(), validation.dataset());
@@ -204,6 +207,9 @@ impl Prepared {
             is_checkpoint_asked_for: false,
             is_dump_asked_for: false,
             data,
+            weights,
+            held_back,
+            taken_before: 0,
             step_at_epoch_start: 0,
             next_batch: 0,
             best_figures: Vec::new(),
@@ -231,15 +237,6 @@ impl Prepared {
 fn checkpoints(config: &CheckpointConfig, run: &Path) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {
     let start = || CheckpointWriter::start(&run.join(FOLDER), Retention::from(config));
     Ok(config.is_on().then(start).transpose()?)
-}
-
-fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result<Clipping, TrainError> {
-    let names: Vec<&str> = gradients.names.iter().map(|name| &**name).collect();
-    let groups: Vec<usize> = names.iter().map(|name| config.optimizer.group_of(name)).collect();
-    let group_norms: Vec<Option<f64>> = config.optimizer.groups.iter().map(|group| group.max_norm).collect();
-    let head = network.model.head();
-    let scope = ClippingScope { names: &names, head, groups: &groups, group_norms: &group_norms };
-    Ok(Clipping::new(&config.clipping, &scope, gradients.loss.device())?)
 }
 
 fn rule_sets(config: &DiagnosisConfig) -> Vec<RuleSet> {

@@ -6,7 +6,8 @@ use tch::{Device, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Metrics, Numerics, Progress, Reading, RecentSteps,
-    Recorder, Tally, TrainError, evaluate::to_device, host_state::DataIdentity, reading::Seen, run_clock::RunClock,
+    Recorder, Tally, TrainError, evaluate::to_device, frozen::HeldBack, host_state::DataIdentity, reading::Seen,
+    run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
@@ -112,6 +113,12 @@ pub struct State {
     pub(super) is_dump_asked_for: bool,
     /// Which images the run is about.
     pub(super) data: DataIdentity,
+    /// BLAKE3, in hexadecimal digits, of the weights that the run started from.
+    pub(super) weights: Option<String>,
+    /// Parameters that are not trained yet.
+    pub(super) held_back: HeldBack,
+    /// Steps that were taken before the optimizer began.
+    pub(super) taken_before: u64,
     pub(super) step_at_epoch_start: u64,
     /// Batches of the running epoch that were trained on, skipped ones included.
     pub(super) next_batch: usize,
@@ -309,6 +316,6 @@ impl State {
         self.epoch += 1;
         self.next_batch = 0;
         self.step_at_epoch_start = self.step;
-        Ok(())
+        self.release_if_due()
     }
 }

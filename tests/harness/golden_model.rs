@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use gradwatch::{
-    config::{Fan, Initialization, InitializationMethod, ModelConfig},
+    config::{Initialization, InitializationMethod, ModelConfig},
     data::ImageShape,
     model::{self, Network, Parameter, Pass},
 };

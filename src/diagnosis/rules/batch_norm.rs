@@ -25,9 +25,10 @@ impl Rule for BatchNorm {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let images = known.facts.batch_size;
-        let is_batch = known
-            .model()
-            .is_some_and(|model| matches!(model.normalization, Normalization::Batch | Normalization::AttentionBatch));
+        let is_batch = known.model().is_some_and(|model| {
+            matches!(model.normalization, Normalization::Batch | Normalization::AttentionBatch)
+                && model.freeze_batch_norm_statistics.is_empty()
+        });
         if seen.step > 0 || !is_batch || images == 0 || images > TOO_FEW {
             return None;
         }
@@ -58,6 +59,7 @@ mod tests {
             BatchNorm::default().judge(&Observation::default(), &case.known()).is_some()
         };
         assert!(is_told("batch", 2) && is_told("batch", 4));
+        assert!(!is_told("batch\"\nmodel.freeze_batch_norm_statistics = true # \"", 2), "it takes none");
         assert!(!is_told("batch", 16) && !is_told("group", 2) && !is_told("none", 1) && !is_told("batch", 0));
     }
 }

@@ -31,6 +31,8 @@ impl Rule for InitialLoss {
         if known.facts.classes < 2 {
             return None;
         }
+        // Weights of a file may well know the labels.
+        let is_drawn = known.model().is_none_or(|model| model.weights.is_none());
         let ratio = seen.loss / guess;
         let loss = seen.loss;
         let (cause, remedies) = if ratio > known.thresholds.initial_loss {
@@ -41,7 +43,7 @@ impl Rule for InitialLoss {
             let images = Remedy::new("data.normalize = \"computed\"", "images of mean 0 and standard deviation 1");
             let weights = Remedy::new("model.initialization = \"default\"", "a last layer with small weights");
             (cause, vec![images, weights])
-        } else if ratio < TOO_SMALL {
+        } else if ratio < TOO_SMALL && is_drawn {
             let cause = format!(
                 "the first loss is {loss:.2}, and a guess at random costs {guess:.2}: the weights know the labels already, or \
                  the images give them away"
@@ -76,5 +78,6 @@ mod tests {
         assert!(is_told(0, 9.3, "") && is_told(0, 1.0, ""));
         assert!(!is_told(1, 9.3, "") && !is_told(0, f64::NAN, ""));
         assert!(!is_told(0, 9.3, "loss.class_balance = \"balanced\""));
+        assert!(!is_told(0, 1.0, "model.weights = \"a.pth\"") && is_told(0, 9.3, "model.weights = \"a.pth\""));
     }
 }

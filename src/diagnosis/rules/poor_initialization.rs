@@ -33,7 +33,10 @@ impl Rule for PoorInitialization {
         if seen.step > 0 || known.facts.parameters.is_empty() {
             return None;
         }
-        equal(known).or_else(|| shifted(known)).or_else(|| off_scale(known))
+        // What training made of weights has any mean and variance.
+        let is_drawn = known.model().is_none_or(|model| model.weights.is_none());
+        let drawn = || shifted(known).or_else(|| off_scale(known));
+        equal(known).or_else(|| drawn().filter(|_| is_drawn))
     }
 }
 
@@ -158,6 +161,8 @@ mod tests {
         assert_eq!(told("", 0.0, 1e-3), Some((Severity::Critical, 2)));
         assert_eq!(told("", 0.0, 0.5), Some((Severity::Warning, 2)));
         assert_eq!(told("model.normalization = \"batch\"", 0.0, 0.5), None);
+        assert_eq!(told("model.weights = \"net.pth\"", 0.0, 1e-3), None);
+        assert_eq!(told("model.weights = \"net.pth\"", 0.1, 0.0), Some((Severity::Critical, 2)));
     }
 
     #[test]

@@ -1,11 +1,41 @@
-//! Weights as a safetensors file with the names and shapes of torch's `state_dict`.
+//! Weights of a model: saved as a safetensors file with the names and shapes of torch's `state_dict`, and loaded from such a
+//! file or from what others wrote.
+//!
+//! [`load`] takes back what [`save`] wrote, and nothing else. [`load_into`] takes any file of PyTorch or safetensors for a model
+//! that is to start from it, without running anything that is in it.
+
+mod archive;
+mod bytes;
+mod fit;
+mod format;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod hostile;
+mod names;
+#[cfg(test)]
+mod peers;
+mod pickle;
+mod refusal;
+mod report;
+mod safetensors_file;
+mod state_dict;
+mod stored;
+mod torch_file;
 
 use std::{fs, io, path::Path, path::PathBuf};
 
+use tch::TchError;
 use thiserror::Error;
 
-use super::Parameters;
-use crate::disk::{self, NamedTensors, TensorFile, TensorFileError, write_into};
+use self::{fit::Fit, refusal::Refusal};
+use super::{Network, Parameters};
+use crate::{
+    disk::{self, NamedTensors, TensorFile, TensorFileError, write_into},
+    libtorch::first_line,
+};
+pub use format::Format;
+pub use report::{HeadLeft, LoadReport};
 
 /// Why weights could not be saved or loaded. The model is as it was; so is the file, unless it was [`WeightsError::Io`]
 /// while its folder was synced.
@@ -29,6 +59,38 @@ pub enum WeightsError {
         /// What is wrong with it.
         cause: TensorFileError,
     },
+    /// The file holds no weights that can be read.
+    #[error("model.weights: {}: got {got}, want {want}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        got: String,
+        /// What it has to be.
+        want: String,
+    },
+    /// The weights are of another model.
+    #[error(
+        "model.weights: {}: these are weights of another model: {cause}; check model.name and the keys beside it, or set \
+         model.weights_strict = false to load what fits",
+        path.display()
+    )]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        cause: TensorFileError,
+    },
+    /// libtorch failed, most often for want of memory. The model has a part of the weights.
+    #[error("model.weights: libtorch could not take them: got {}", first_line(.0))]
+    Torch(TchError),
+}
+
+// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+impl From<TchError> for WeightsError {
+    fn from(error: TchError) -> Self {
+        Self::Torch(error)
+    }
 }
 
 impl Parameters {
@@ -49,6 +111,54 @@ pub fn save(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
 pub fn load(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
     let bytes = fs::read(path).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })?;
     write_into(&parameters.named(), &bytes).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })
+}
+
+/// Loads a file of safetensors or of torch.save, by its content, into a model with the names of torchvision. Half and double
+/// numbers become the model's; the head stays as it was drawn where it has another number of classes; a first filter for images
+/// of three channels is summed for images of one, as in timm. Whatever else does not fit is an error where `is_strict`, and
+/// else left as it is; in the report either way.
+///
+/// # Errors
+/// Where the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
+pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<LoadReport, WeightsError> {
+    let bytes = fs::read(path).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })?;
+    let refuse = |Refusal { got, want }| WeightsError::File { path: path.to_owned(), got, want };
+    let format = Format::of(&bytes).map_err(refuse)?;
+    let mut tensors = format.read(&bytes).map_err(refuse)?;
+    let is_own = |prefix: &str| network.parameters.iter().any(|own| own.name.as_str().starts_with(prefix));
+    let prefix = names::unwrap(&mut tensors, is_own).map_err(refuse)?;
+    let fit = Fit::new(network, &tensors);
+    if let Some(cause) = fit.mismatch().filter(|_| is_strict || fit.copies.is_empty()) {
+        return Err(WeightsError::Mismatch { path: path.to_owned(), cause });
+    }
+    let (mut converted, mut non_finite, mut summed) = (Vec::new(), Vec::new(), None);
+    for copy in &fit.copies {
+        let (name, kind) = (&copy.into.name, copy.from.kind);
+        if !copy.make()? {
+            non_finite.push(name.to_string());
+        }
+        if copy.is_summed {
+            summed = Some(name.to_string());
+        }
+        if kind != copy.into.tensor.kind() && copy.into.tensor.is_floating_point() && !converted.contains(&kind) {
+            converted.push(kind);
+        }
+    }
+    Ok(LoadReport {
+        path: path.to_owned(),
+        digest: blake3::hash(&bytes).to_hex().to_string(),
+        format,
+        prefix,
+        loaded: [fit.copies.len(), network.parameters.len()],
+        converted,
+        summed,
+        head: fit.head,
+        uncounted: fit.uncounted,
+        missing: fit.missing,
+        unexpected: fit.unexpected,
+        different: fit.different,
+        non_finite,
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,112 @@
+//! Which tensor of a file goes where in a model, found before any is copied.
+
+use std::collections::HashMap;
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{refusal::shown, report::HeadLeft, stored::StoredTensor};
+use crate::{
+    disk::TensorFileError,
+    model::{Network, Parameter},
+};
+
+/// Channels of the images that most weights are for.
+const RGB: i64 = 3;
+/// Torch before 0.4.1 did not count; only a momentum that is none asks for the number.
+const COUNTER: &str = ".num_batches_tracked";
+
+/// A copy that can be made.
+pub struct Copy<'f> {
+    /// From the file.
+    pub from: &'f StoredTensor<'f>,
+    /// Into the model.
+    pub into: &'f Parameter,
+    /// Whether the filter is summed over its channels first.
+    pub is_summed: bool,
+}
+
+/// What goes where, and what goes nowhere.
+#[derive(Default)]
+pub struct Fit<'f> {
+    pub copies: Vec<Copy<'f>>,
+    pub head: Option<HeadLeft>,
+    /// Counters of batches that the file lacks.
+    pub uncounted: usize,
+    pub missing: Vec<String>,
+    pub unexpected: Vec<String>,
+    pub different: Vec<String>,
+}
+
+impl<'f> Fit<'f> {
+    pub fn new(network: &'f Network, tensors: &'f [(String, StoredTensor<'f>)]) -> Self {
+        let mut fit = Self::default();
+        let mut named: HashMap<&str, &StoredTensor<'_>> =
+            tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let mut filters = network.parameters.trainable().filter(|parameter| parameter.tensor.dim() == 4);
+        let first_filter = filters.next().map(|parameter| &parameter.name);
+        for into in &network.parameters {
+            match named.remove(into.name.as_str()) {
+                Some(from) => fit.place(network.model.head(), from, into, Some(&into.name) == first_filter),
+                None if into.name.as_str().ends_with(COUNTER) => fit.uncounted += 1,
+                None => fit.missing.push(into.name.to_string()),
+            }
+        }
+        let left = tensors.iter().filter(|(name, _)| named.contains_key(name.as_str()));
+        fit.unexpected = left.map(|(name, _)| shown(name)).collect();
+        fit
+    }
+
+    fn place(&mut self, head: &str, from: &'f StoredTensor<'f>, into: &'f Parameter, is_first_filter: bool) {
+        let (got, want) = (&from.size[..], &into.tensor.size()[..]);
+        let is_of_head = into.name.as_str().rsplit_once('.').is_some_and(|(layer, _)| layer == head);
+        let is_convertible = is_convertible(from.kind, into.tensor.kind());
+        match (got, want) {
+            _ if is_convertible && got == want => self.copies.push(Copy { from, into, is_summed: false }),
+            ([outputs, RGB, sides @ ..], [own_outputs, 1, own_sides @ ..])
+                if is_convertible && is_first_filter && outputs == own_outputs && sides == own_sides =>
+            {
+                self.copies.push(Copy { from, into, is_summed: true });
+            }
+            ([classes, inputs @ ..], [own_classes, own_inputs @ ..])
+                if is_convertible && is_of_head && inputs == own_inputs =>
+            {
+                self.head = Some(HeadLeft { name: head.to_owned(), got: *classes, want: *own_classes });
+            }
+            _ => {
+                let (kind, own_kind) = (from.kind, into.tensor.kind());
+                self.different.push(format!("{} (got {kind:?} {got:?}, want {own_kind:?} {want:?})", into.name));
+            }
+        }
+    }
+
+    /// What a model of the same kind has not; `None` where everything but its head has a place.
+    pub fn mismatch(&self) -> Option<TensorFileError> {
+        let Self { missing, unexpected, different, .. } = self;
+        let is_whole = [missing, unexpected, different].iter().all(|names| names.is_empty());
+        let (missing, unexpected, different) = (missing.clone(), unexpected.clone(), different.clone());
+        (!is_whole).then_some(TensorFileError::Mismatch { missing, unexpected, different })
+    }
+}
+
+/// Whether numbers of one type stand for those of the other: fractions for fractions, counts for counts.
+fn is_convertible(from: Kind, into: Kind) -> bool {
+    let is_float = |kind| matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
+    let is_count = |kind| matches!(kind, Kind::Int64 | Kind::Int | Kind::Int16 | Kind::Int8 | Kind::Uint8);
+    (is_float(from) && is_float(into)) || (is_count(from) && into == Kind::Int64) || from == into
+}
+
+impl Copy<'_> {
+    /// Makes it, on the model's device and in its type. Device sync here. Returns whether all numbers are finite there.
+    pub fn make(&self) -> Result<bool, TchError> {
+        let _no_grad = tch::no_grad_guard();
+        let into: &Tensor = &self.into.tensor;
+        let mut from = self.from.read()?;
+        if self.is_summed {
+            // In float32 at least: half numbers lose their digits in a sum.
+            let kind = if from.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+            from = from.f_sum_dim_intlist([1i64].as_slice(), true, kind)?;
+        }
+        into.shallow_clone().f_copy_(&from)?;
+        Ok(into.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+    }
+}

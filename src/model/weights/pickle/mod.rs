@@ -1,0 +1,169 @@
+//! Python pickles, read without running anything.
+//!
+//! A pickle is a program for a small stack machine that may call any function there is. This machine knows the opcodes that
+//! make dicts, lists and numbers, and of functions those that a state dict needs; anything else ends it.
+//! All objects lie in one list and name each other by position: no recursion, however deep they nest.
+
+mod global;
+mod machine;
+
+use super::Refusal;
+pub use global::Global;
+
+/// Where an object stands in [`Objects`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id(u32);
+
+/// What a pickle can make.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Object<'a> {
+    /// Something that says nothing of weights: None, a device, a type of numbers.
+    Other,
+    /// `int` of at most 64 bits, `bool` too.
+    Int(i64),
+    /// `int` of more bits, little-endian.
+    Long(&'a [u8]),
+    /// `float`; no weights go by it.
+    Float,
+    /// `str`.
+    Text(&'a str),
+    /// `tuple`.
+    Tuple(Vec<Id>),
+    /// `list`.
+    List(Vec<Id>),
+    /// `dict`, and whatever is derived from it, in the order of its entries.
+    Dict(Vec<(Id, Id)>),
+    /// A class or a function that is known.
+    Global(Global),
+    /// Numbers outside the pickle.
+    Storage(Storage<'a>),
+    /// A view of them.
+    Tensor(View),
+}
+
+/// Numbers that lie elsewhere in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage<'a> {
+    /// Their type.
+    pub kind: tch::Kind,
+    /// The name of the bytes.
+    pub key: &'a str,
+    /// How many numbers those are.
+    pub numel: usize,
+    /// The first of those that belong to it, and how many do.
+    pub part: (usize, usize),
+}
+
+/// Arguments of `torch._utils._rebuild_tensor_v2`, as the pickle has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// A [`Storage`].
+    pub storage: Id,
+    /// The first number.
+    pub offset: i64,
+    /// A tuple of integers.
+    pub size: Id,
+    /// A tuple of integers.
+    pub stride: Id,
+}
+
+/// Everything that one pickle made.
+#[derive(Debug)]
+pub struct Objects<'a> {
+    all: Vec<Object<'a>>,
+    root: Id,
+}
+
+impl<'a> Objects<'a> {
+    /// Reads the pickle at the front of `bytes`. Also returns how many bytes it has.
+    pub fn read(bytes: &'a [u8]) -> Result<(Self, usize), Refusal> {
+        machine::run(bytes)
+    }
+
+    /// What the pickle stands for.
+    pub fn root(&self) -> &Object<'a> {
+        self.get(self.root)
+    }
+
+    /// The object of this position, which is one of this list.
+    pub fn get(&self, id: Id) -> &Object<'a> {
+        &self.all[id.0 as usize]
+    }
+
+    /// Every object, in the order in which they were made.
+    pub fn iter(&self) -> impl Iterator<Item = &Object<'a>> {
+        self.all.iter()
+    }
+
+    /// The integers of a tuple, where it is one of at most `most`.
+    pub fn integers(&self, id: Id, most: usize) -> Option<Vec<i64>> {
+        let Object::Tuple(items) = self.get(id) else { return None };
+        let integer = |id: &Id| if let Object::Int(integer) = self.get(*id) { Some(*integer) } else { None };
+        if items.len() > most { None } else { items.iter().map(integer).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Object<'_>, Refusal> {
+        Objects::read(bytes).map(|(objects, _)| objects.root().clone())
+    }
+
+    #[test]
+    fn numbers_texts_and_dicts_are_what_python_makes_of_them() {
+        // pickletools: PROTO 2, BININT1 7, STOP; BININT -2; LONG1 of 2^40; LONG1 of nine bytes.
+        assert_eq!(read(b"\x80\x02K\x07.").unwrap(), Object::Int(7));
+        assert_eq!(read(b"\x80\x02J\xfe\xff\xff\xff.").unwrap(), Object::Int(-2));
+        assert_eq!(read(b"\x80\x02\x8a\x06\0\0\0\0\0\x01.").unwrap(), Object::Int(1 << 40));
+        assert_eq!(read(b"\x80\x02\x8a\x01\xff.").unwrap(), Object::Int(-1));
+        assert_eq!(read(b"\x80\x02\x8a\x09\0\0\0\0\0\0\0\0\x01.").unwrap(), Object::Long(&[0, 0, 0, 0, 0, 0, 0, 0, 1]));
+        // {"a": (True, 1.0)}
+        let bytes = b"\x80\x02}q\0X\x01\0\0\0aq\x01\x88G?\xf0\0\0\0\0\0\0\x86q\x02s.";
+        let (objects, length) = Objects::read(bytes).unwrap();
+        assert_eq!(length, bytes.len());
+        let Object::Dict(entries) = objects.root() else { panic!("{objects:?}") };
+        assert_eq!(objects.get(entries[0].0), &Object::Text("a"));
+        let Object::Tuple(items) = objects.get(entries[0].1) else { panic!("{objects:?}") };
+        assert_eq!((objects.get(items[0]), objects.get(items[1])), (&Object::Int(1), &Object::Float));
+    }
+
+    #[test]
+    fn what_is_put_into_a_dict_after_it_was_named_is_in_it() {
+        // d = {}; memo 0; pop it into a list; then get it again and set 1: 2.
+        let bytes = b"\x80\x02]}q\0ah\0K\x01K\x02s\x86.";
+        let (objects, _) = Objects::read(bytes).unwrap();
+        let Object::Tuple(items) = objects.root() else { panic!("{objects:?}") };
+        let Object::List(list) = objects.get(items[0]) else { panic!("{objects:?}") };
+        assert_eq!(list[0], items[1]);
+        assert!(matches!(objects.get(list[0]), Object::Dict(entries) if entries.len() == 1));
+    }
+
+    #[test]
+    fn a_pickle_that_would_run_something_is_refused_by_the_name_of_it() {
+        for bytes in [
+            &b"cos\nsystem\n(X\x0b\0\0\0touch /tmp/xtR."[..],
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x08touch /x\x85R.",
+            b"\x80\x02cos\nsystem\nq\0.",
+        ] {
+            assert_eq!(read(bytes).unwrap_err().got, "a pickle that asks for os.system", "{bytes:?}");
+        }
+        // INST, OBJ, NEWOBJ_EX, EXT1, REDUCE of what is no function: opcodes that call.
+        for bytes in [&b"(ios\nsystem\n."[..], b"(o.", b"\x80\x04))}\x92.", b"\x82\x01.", b"K\x01)R.", b"]N\x81."] {
+            assert!(read(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_million_tuples_in_each_other_and_a_list_that_grows_by_itself_are_no_danger() {
+        let deep = [&b"\x80\x02)"[..], &vec![0x85; 1 << 20], b"."].concat();
+        assert!(matches!(read(&deep), Ok(Object::Tuple(_))));
+        // args = ([pairs],) of 1000 pairs; then OrderedDict(*args) a thousand times.
+        let pairs = [&b"]("[..], &b"K\0K\0\x86".repeat(1000), b"e\x85q\0"].concat();
+        let call = b"ccollections\nOrderedDict\nh\0R".repeat(1000);
+        let bytes = [b"\x80\x02", &pairs[..], &call, b"."].concat();
+        assert!(read(&bytes).unwrap_err().got.contains("more objects"), "a million entries in 32 KB");
+        assert!(read(&[&b"\x80\x02"[..], &b")".repeat(1 << 23), b"."].concat()).is_err());
+    }
+}

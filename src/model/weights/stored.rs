@@ -1,0 +1,131 @@
+//! A tensor as it lies in a file: it takes no memory until it is read.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::Refusal;
+
+/// Sides of a tensor; those of weights have four.
+pub const MOST_SIDES: usize = 8;
+
+/// A view of a part of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTensor<'a> {
+    /// From its first number to its last.
+    bytes: &'a [u8],
+    /// The type of its numbers, little-endian.
+    pub kind: Kind,
+    /// Its shape.
+    pub size: Vec<i64>,
+    stride: Vec<i64>,
+}
+
+impl<'a> StoredTensor<'a> {
+    /// Numbers `offset + index . stride` of a storage. Fails where one of them lies outside.
+    pub fn new(storage: &'a [u8], kind: Kind, offset: i64, size: Vec<i64>, stride: Vec<i64>) -> Result<Self, Refusal> {
+        let span = span(&size, &stride);
+        let width = kind.elt_size_in_bytes();
+        let range = || {
+            let first = usize::try_from(offset).ok()?.checked_mul(width)?;
+            let length = usize::try_from(span?).ok()?.checked_mul(width)?;
+            storage.get(first..first.checked_add(length)?)
+        };
+        match range() {
+            Some(bytes) => Ok(Self { bytes, kind, size, stride }),
+            None => {
+                let numbers = storage.len() / width;
+                let got = format!("a tensor of size {size:?}, stride {stride:?} from number {offset} on of {numbers}");
+                Err(Refusal::damaged(got))
+            }
+        }
+    }
+
+    /// The same, of numbers next to each other.
+    pub fn dense(bytes: &'a [u8], kind: Kind, size: Vec<i64>) -> Result<Self, Refusal> {
+        let mut stride = vec![1; size.len()];
+        for side in (1..size.len()).rev() {
+            let inner: i64 = stride[side];
+            stride[side - 1] = inner.saturating_mul(size[side].max(1));
+        }
+        Self::new(bytes, kind, 0, size, stride)
+    }
+
+    /// A copy on the CPU. Its memory goes by [`size`](Self::size), which may be far more than the file has (a stride may be 0):
+    /// look at it first.
+    pub fn read(&self) -> Result<Tensor, TchError> {
+        let Self { bytes, kind, size, stride } = self;
+        if size.contains(&0) {
+            return Tensor::f_zeros(size, (*kind, Device::Cpu));
+        }
+        let numbers = (bytes.len() / kind.elt_size_in_bytes()) as i64;
+        Tensor::f_from_data_size(bytes, &[numbers], *kind)?.f_as_strided(size, stride, 0)
+    }
+}
+
+/// How many numbers there are from the first to the last; `None` where a side is negative or 64 bits do not hold it.
+fn span(size: &[i64], stride: &[i64]) -> Option<i64> {
+    if size.len() != stride.len() || size.iter().chain(stride).any(|side| *side < 0) {
+        return None;
+    }
+    // What libtorch multiplies.
+    let _ = size.iter().try_fold(1i64, |product, side| product.checked_mul(*side))?;
+    if size.contains(&0) {
+        return Some(0);
+    }
+    let last =
+        size.iter().zip(stride).try_fold(0i64, |last, (side, step)| last.checked_add((side - 1).checked_mul(*step)?));
+    last?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0, 1, .. 11 as float32.
+    fn numbers() -> Vec<u8> {
+        (0..12u8).flat_map(|number| f32::from(number).to_le_bytes()).collect()
+    }
+
+    fn read(offset: i64, size: &[i64], stride: &[i64]) -> Option<Vec<f32>> {
+        let bytes = numbers();
+        let stored = StoredTensor::new(&bytes, Kind::Float, offset, size.to_vec(), stride.to_vec()).ok()?;
+        let tensor = stored.read().unwrap();
+        assert_eq!(tensor.size(), size);
+        Some(Vec::try_from(tensor.contiguous().view(-1)).unwrap())
+    }
+
+    #[test]
+    fn strides_and_offsets_are_those_of_torch() {
+        assert_eq!(read(0, &[3, 4], &[4, 1]).unwrap(), (0..12).map(|number| number as f32).collect::<Vec<_>>());
+        // Transposed, from the second column on.
+        assert_eq!(read(1, &[3, 3], &[1, 4]).unwrap(), [1.0, 5.0, 9.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0]);
+        assert_eq!(read(11, &[2, 2], &[0, 0]).unwrap(), [11.0; 4]);
+        assert_eq!(read(3, &[], &[]).unwrap(), [3.0]);
+        assert_eq!(read(12, &[0, 5], &[5, 1]).unwrap(), [0.0; 0]);
+        let bytes = numbers();
+        let dense = StoredTensor::dense(&bytes, Kind::Float, vec![2, 3, 2]).unwrap();
+        assert_eq!(dense.stride, [6, 2, 1]);
+    }
+
+    #[test]
+    fn what_reaches_out_of_the_storage_or_of_64_bits_is_refused() {
+        for (offset, size, stride) in [
+            (0, &[13][..], &[1][..]),
+            (1, &[12], &[1]),
+            (0, &[3, 4], &[5, 1]),
+            (-1, &[1], &[1]),
+            (0, &[-1], &[1]),
+            (0, &[2], &[-1]),
+            (0, &[2], &[]),
+            (0, &[1 << 40, 1 << 40], &[0, 0]),
+            (0, &[2, 2], &[i64::MAX, i64::MAX]),
+            (i64::MAX, &[1], &[1]),
+            (0, &[1 << 62], &[1]),
+            (13, &[0], &[1]),
+        ] {
+            assert_eq!(read(offset, size, stride), None, "{offset} {size:?} {stride:?}");
+        }
+        let bytes = numbers();
+        assert!(StoredTensor::dense(&bytes, Kind::Float, vec![i64::MAX, i64::MAX]).is_err());
+        assert!(StoredTensor::dense(&bytes, Kind::Float, vec![3, 5]).is_err());
+    }
+}

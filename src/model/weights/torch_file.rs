@@ -1,0 +1,128 @@
+//! State dicts as torch.save writes them: in a zip archive, or before torch 1.6 as pickles with the numbers behind.
+
+use std::collections::HashMap;
+
+use super::{
+    Refusal,
+    archive::{self, Entry},
+    bytes::Bytes,
+    pickle::{Object, Objects},
+    refusal::{STATE_DICT, shown},
+    state_dict::{self, Storages},
+    stored::StoredTensor,
+};
+
+/// What the first two pickles of the old format stand for: `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c, and
+/// `PROTOCOL_VERSION`.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const PROTOCOL: i64 = 1001;
+
+/// The tensors of a file of torch 1.6 or newer.
+pub fn read_zipped(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+    let entries = archive::entries(file)?;
+    let named: HashMap<&str, &Entry<'_>> = entries.iter().map(|entry| (entry.name, entry)).collect();
+    if named.len() != entries.len() {
+        return Err(Refusal::damaged("a zip archive with two entries of one name"));
+    }
+    let root = root(&entries)?;
+    let entry = |name: &str| named.get(&*format!("{root}/{name}")).copied();
+    if entry("byteorder").is_some_and(|order| order.data().is_ok_and(|order| order != b"little")) {
+        return Err(big_endian());
+    }
+    let Some(pickle) = entry("data.pkl") else { return Err(no_weights(&entries)) };
+    let (objects, _) = Objects::read(pickle.data()?)?;
+    let mut storages = Storages::new();
+    for object in objects.iter() {
+        let Object::Storage(storage) = object else { continue };
+        if let Some(entry) = entry(&format!("data/{}", storage.key))
+            && !storages.contains_key(storage.key)
+        {
+            storages.insert(storage.key, entry.data()?);
+        }
+    }
+    state_dict::tensors(&objects, &storages)
+}
+
+/// The folder that all entries lie in.
+fn root<'a>(entries: &[Entry<'a>]) -> Result<&'a str, Refusal> {
+    let is_program = |entry: &Entry<'_>| entry.name.ends_with("/constants.pkl") || entry.name.contains("/code/");
+    if entries.iter().any(is_program) {
+        let want =
+            "a state dict; or model.name = \"torchscript\" with model.path = this file, which has layers of its own";
+        return Err(Refusal::new("a TorchScript file, which is a program", want));
+    }
+    let pickle = entries.iter().find_map(|entry| entry.name.strip_suffix("/data.pkl"));
+    pickle.ok_or_else(|| no_weights(entries))
+}
+
+fn no_weights(entries: &[Entry<'_>]) -> Refusal {
+    if entries.iter().any(|entry| entry.name.ends_with(".weights.h5")) {
+        return super::format::keras("a Keras archive");
+    }
+    let first = entries.first().map_or("nothing".into(), |entry| shown(entry.name));
+    Refusal::new(format!("a zip archive of no weights (first in it: {first})"), STATE_DICT)
+}
+
+fn big_endian() -> Refusal {
+    Refusal::new("numbers of a big-endian machine", "little-endian ones: load and save it again on a common machine")
+}
+
+/// The tensors of a file from before torch 1.6, or saved with `_use_new_zipfile_serialization=False`.
+pub fn read_legacy(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+    let mut bytes = Bytes::new(file);
+    let mut next = || {
+        let (objects, length) = Objects::read(bytes.rest())?;
+        let _ = bytes.take(length);
+        Ok::<_, Refusal>(objects)
+    };
+    if *next()?.root() != Object::Long(&MAGIC) {
+        return Err(Refusal::new("a pickle that torch.save did not write", STATE_DICT));
+    }
+    let protocol = next()?;
+    if *protocol.root() != Object::Int(PROTOCOL) {
+        return Err(Refusal::new("a file of another protocol than 1001 of torch.save", STATE_DICT));
+    }
+    if is_big_endian(&next()?) {
+        return Err(big_endian());
+    }
+    let (objects, keys) = (next()?, next()?);
+    let storages = storages(&objects, &keys, bytes)?;
+    state_dict::tensors(&objects, &storages)
+}
+
+/// `{"protocol_version": 1001, "little_endian": True, "type_sizes": {..}}`.
+fn is_big_endian(system: &Objects<'_>) -> bool {
+    let Object::Dict(entries) = system.root() else { return false };
+    let is_order = |(key, value): &(_, _)| {
+        *system.get(*key) == Object::Text("little_endian") && *system.get(*value) == Object::Int(0)
+    };
+    entries.iter().any(is_order)
+}
+
+/// Behind the pickles: for each key a count of numbers in 64 bits, and the numbers.
+fn storages<'a>(objects: &Objects<'a>, keys: &Objects<'a>, mut bytes: Bytes<'a>) -> Result<Storages<'a>, Refusal> {
+    let total = bytes.rest().len();
+    let mut widths: HashMap<&str, usize> = HashMap::new();
+    for object in objects.iter() {
+        let Object::Storage(storage) = object else { continue };
+        let width = storage.kind.elt_size_in_bytes();
+        if *widths.entry(storage.key).or_insert(width) != width {
+            return Err(Refusal::damaged(format!("storage {} with numbers of two sizes", shown(storage.key))));
+        }
+    }
+    let Object::List(list) = keys.root() else { return Err(Refusal::damaged("no list of storages behind the pickle")) };
+    let mut storages = Storages::new();
+    for key in list {
+        let Object::Text(key) = keys.get(*key) else { return Err(Refusal::damaged("a storage without a name")) };
+        let Some(width) = widths.get(key) else {
+            return Err(Refusal::damaged(format!("storage {} of an unknown type", shown(key))));
+        };
+        let mut numbers = || {
+            let count = usize::try_from(bytes.u64()?).ok()?;
+            bytes.take(count.checked_mul(*width)?)
+        };
+        let numbers = numbers().ok_or_else(|| Refusal::cut("a file of torch", total))?;
+        storages.insert(key, numbers);
+    }
+    Ok(storages)
+}
