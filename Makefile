@@ -79,6 +79,10 @@ bench: setup ## Measure the event writer and reader, the loader, checkpoints, cl
 bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and healthy runs; those in target/diagnosis-traces are not trained again
 	@cargo bench --locked --bench diagnosis
 
+.PHONY: bench-logistic
+bench-logistic: setup-libtorch setup-data ## Train nets of 10 and 15 sigmoid layers with five initializations; runs in target/logistic are kept
+	@cargo bench --locked --bench logistic
+
 .PHONY: bench-peers
 bench-peers: build setup-data ## Time the demo, clipping, and looking at gradients beside PyTorch and timm here (TURNS=5)
 	@setup/setup.sh peers

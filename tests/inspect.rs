@@ -33,6 +33,9 @@ fn theory_and_measurement_agree_layer_by_layer() {
         "activation = \"tanh\", initialization = { method = \"xavier_normal\", gain = 1.0 }",
         "activation = \"sigmoid\", initialization = \"xavier_normal\"",
         "activation = \"gelu\", initialization = \"kaiming_normal\"",
+        "activation = \"sigmoid\", initialization = \"centred_logistic\"",
+        "activation = \"tanh\", initialization = \"lsuv\"",
+        "initialization = \"orthogonal\"",
         "normalization = \"batch\"",
         "normalization = \"layer\", activation = \"silu\"",
     ] {
@@ -55,6 +58,8 @@ fn relu_with_he_is_silent_and_ends_that_are_not_finite_are_told() {
     assert!(huge.loss.is_nan() && huge.ratio.is_none() && huge.slope.is_none());
     assert!(huge.layers.iter().all(|layer| layer.verdict == Verdict::NotFinite));
     assert_eq!(huge.findings[0].rule, RuleName::PoorInitialization);
+    let unpredicted = look("depth = 4, activation = \"sigmoid\", initialization = \"yilmaz_poli\"");
+    assert!(unpredicted.expected_slope.is_none() && unpredicted.layers[0].expected_factor.is_none());
     let one = look("depth = 1");
     assert_eq!((one.layers.len(), one.slope, one.ratio, one.findings.len()), (1, None, None, 0));
 }
@@ -77,6 +82,9 @@ fn a_logistic_net_of_six_layers_is_told_to_vanish_with_the_change_that_cures_it_
     let trial = |change: &str| trials.iter().position(|trial| trial["change"] == change).unwrap();
     let cured = trial("model.activation = \"relu\"");
     assert_eq!(trials[cured]["inspection"]["findings"].as_array().unwrap().len(), 0);
+    let centred = trial("model.initialization = \"centred_logistic\"");
+    assert_eq!(trials[centred]["inspection"]["findings"].as_array().unwrap().len(), 0);
+    assert_eq!(report["findings"][0]["remedies"][0]["change"], "model.initialization = \"centred_logistic\"");
     // The best first: He's gain for a sigmoid is Xavier's, which cures nothing.
     assert!(cured < trial("model.initialization = \"kaiming_normal\""), "{trials:#?}");
     let text = workplace.call(&["inspect", "small.toml", "--try"]).stdout;

@@ -209,7 +209,7 @@ named_enum! {
 }
 
 named_enum! {
-    /// How weights are drawn. Biases are zero except under `default`.
+    /// How weights are drawn. Biases are zero except under `default` and `centred_logistic`.
     pub enum InitializationMethod {
         /// What torch's own layers do: kaiming_uniform with a = sqrt(5), biases uniform in +-1/sqrt(fan_in).
         Default = "default",
@@ -227,6 +227,23 @@ named_enum! {
         LecunNormal = "lecun_normal",
         /// Saxe et al. 2014.
         Orthogonal = "orthogonal",
+        /// Xiao et al. 2018: of a kernel only the centre is not 0, and that is orthogonal; linear layers as `orthogonal`. A
+        /// convolution with fewer outputs than inputs, which the paper has none of, keeps no norm: its rows are orthogonal.
+        DeltaOrthogonal = "delta_orthogonal",
+        /// As torch's `eye_` and `dirac_`: output i is input i, and 0 where there is no such input.
+        Identity = "identity",
+        /// Yilmaz and Poli 2022, for sigmoid: normal with mean max(-1, -8 / fan_in) and standard deviation 0.1; the
+        /// classifier, which no sigmoid follows, as `lecun_normal`.
+        YilmazPoli = "yilmaz_poli",
+        /// For sigmoid: normal with variance 16 / fan_in, and biases that take away what the mean of the inputs adds, which
+        /// makes the net a tanh net at the edge of chaos. First layer and classifier have variance 4 / fan_in. The bias of the
+        /// first layer is from the first batches.
+        CentredLogistic = "centred_logistic",
+        /// Mishkin and Matas 2016: orthonormal, then scaled layer by layer to outputs of variance 1 on the first batches.
+        Lsuv = "lsuv",
+        /// Zhang et al. 2019, for residual nets without normalization, without the scalars: the last layer of each branch and
+        /// the classifier are 0, the others in branches kaiming_normal times L^(-1 / (2 m - 2)), for L branches of m layers.
+        Fixup = "fixup",
         /// Normal with `mean` and `std`.
         Normal = "normal",
         /// Every weight is `value`.
@@ -265,10 +282,11 @@ named_enum! {
 pub struct Initialization {
     /// How weights are drawn.
     pub method: InitializationMethod,
-    /// Factor on the standard deviation of xavier, kaiming, lecun and orthogonal; `None` is what fits the activation.
+    /// Factor on the standard deviation of xavier, kaiming, lecun, the orthogonal ones and fixup; `None` is what fits the
+    /// activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gain: Option<f64>,
-    /// Fan of kaiming.
+    /// Fan of kaiming and fixup.
     pub fan: Fan,
     /// Mean of `normal`.
     pub mean: f64,
@@ -276,6 +294,10 @@ pub struct Initialization {
     pub std: f64,
     /// Value of `constant`.
     pub value: f64,
+    /// Whether the gain of the last normalization of each residual branch begins at 0 (Goyal et al. 2017).
+    pub zero_residual: bool,
+    /// Whether each residual branch ends with a factor that is learned and begins at 0, `skip_gain` (De and Smith 2020).
+    pub skip_init: bool,
 }
 
 /// The `[model]` table, validated. Of `torchscript`, name and path are all that counts, and all that is serialised.
@@ -344,6 +366,8 @@ impl ModelConfig {
                 mean: 0.0,
                 std: 0.01,
                 value: 0.0,
+                zero_residual: false,
+                skip_init: false,
             },
             weights: None,
             weights_strict: true,

@@ -180,6 +180,8 @@ fn initialization(mut table: Section<'_>) -> Initialization {
         mean: table.get("mean", 0.0, finite, "a finite number"),
         std: table.get("std", 0.01, from_zero, FROM_ZERO),
         value: table.get("value", 0.0, finite, "a finite number"),
+        zero_residual: table.any("zero_residual", false),
+        skip_init: table.any("skip_init", false),
     };
     table.finish();
     config

@@ -84,6 +84,11 @@ impl ParameterFacts {
         self.shape.len() >= 2
     }
 
+    /// Whether all of its elements are 0.
+    pub fn is_zero(&self) -> bool {
+        self.mean == 0.0 && self.std == 0.0
+    }
+
     /// Inputs of a unit.
     pub fn fan_in(&self) -> f64 {
         self.shape.iter().skip(1).product::<i64>() as f64

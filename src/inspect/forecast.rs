@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::mean_field::{DEPTH_SCALES, MeanField, Signal, depth_scale, normalized_chi};
 use crate::{
-    config::{Architecture, ModelConfig, Normalization},
+    config::{Architecture, InitializationMethod as Method, ModelConfig, Normalization},
     diagnosis::{Facts, ParameterFacts},
     gradient::{DepthProfile, ProfileSource},
     train::Look,
 };
 
-/// What theory expects. Shortcuts are beyond it: of models with them it says nothing.
+/// What theory expects. Shortcuts are beyond it, and so are weights whose gradient goes back along their mean, or that are not
+/// random: of models with them it says nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Forecast {
     /// Each layer's gradient RMS over that of the layer behind it; NaN where nothing is known.
@@ -27,6 +28,8 @@ struct Layer<'a> {
     /// sw2: mean square of the weights times the inputs that a unit really has. Of a mean that is not 0 the gradient sees
     /// only this, as its own elements have both signs.
     weight_variance: f64,
+    /// Mean and variance of the biases. A centred one takes away what the mean of the inputs adds, and with it a part of the sums'
+    /// variance: that is negative.
     bias: [f64; 2],
     is_normalized: bool,
     /// Share of its inputs that dropout leaves.
@@ -43,7 +46,8 @@ impl Forecast {
             .enumerate()
             .map(|(index, (layer, shape))| Layer::new(model, &look.facts, index, &layer.layer, shape))
             .collect();
-        match layers.filter(|layers| !model.residual && !layers.is_empty()) {
+        let is_beyond = matches!(model.initialization.method, Method::YilmazPoli | Method::Identity) || model.residual;
+        match layers.filter(|layers| !is_beyond && !layers.is_empty()) {
             Some(layers) => Self { factors: factors(model, &look.facts, &layers), chi: chi(model, &layers) },
             None => Self { factors: vec![f64::NAN; look.layers.len()], chi: None },
         }
@@ -78,12 +82,22 @@ impl<'a> Layer<'a> {
         let weight = parameter("weight")?;
         let is_vgg = name.starts_with("classifier.");
         let is_dropped = model.name == Architecture::Mlp && index > 0 || name == "classifier.3";
-        let covered = coverage(weight, shape).powi(2);
+        let method = model.initialization.method;
+        // Of a kernel that has its middle alone, padding meets nothing.
+        let covered = if method == Method::DeltaOrthogonal { 1.0 } else { coverage(weight, shape).powi(2) };
+        let [bias_mean, bias_variance] = parameter("bias").map_or([0.0; 2], |bias| [bias.mean, bias.std.powi(2)]);
+        let bias_variance = match method {
+            // E[(h - 1/2)^2] is E[h^2] - 1/4, and so it is with the images about their mean m: the biases -W m have the variance
+            // of the weights times the mean square of m.
+            Method::CentredLogistic if index > 0 => -weight.scale() / 4.0,
+            Method::CentredLogistic => -bias_variance,
+            _ => bias_variance,
+        };
         Some(Self {
             weight,
             weight_mean: weight.mean * weight.fan_in() * covered,
             weight_variance: weight.scale() * covered,
-            bias: parameter("bias").map_or([0.0; 2], |bias| [bias.mean, bias.std.powi(2)]),
+            bias: [bias_mean, bias_variance],
             // The linear layers of a VGG have none.
             is_normalized: model.normalization != Normalization::None && !is_vgg,
             kept: if is_dropped { 1.0 - model.dropout } else { 1.0 },
@@ -136,12 +150,11 @@ fn factors(model: &ModelConfig, facts: &Facts, layers: &[Layer<'_>]) -> Vec<f64>
 fn chi(model: &ModelConfig, layers: &[Layer<'_>]) -> Option<f64> {
     let hidden = if layers.len() > 1 { &layers[1..] } else { layers };
     let mean = |of: fn(&Layer<'_>) -> f64| hidden.iter().map(of).sum::<f64>() / hidden.len() as f64;
-    let field = MeanField {
-        activation: model.activation,
-        // Of maps so large that padding does not count.
-        weight_variance: mean(|layer| (layer.weight.scale() / layer.kept).ln()).exp(),
-        bias_variance: mean(|layer| layer.bias[1]),
-    };
+    // Of maps so large that padding does not count.
+    let weight_variance = mean(|layer| (layer.weight.scale() / layer.kept).ln()).exp();
+    let is_centred = model.initialization.method == Method::CentredLogistic;
+    let bias_variance = if is_centred { -weight_variance / 4.0 } else { mean(|layer| layer.bias[1]) };
+    let field = MeanField { activation: model.activation, weight_variance, bias_variance };
     let normalized = normalized_chi(model.activation, model.normalization);
     Some(normalized.unwrap_or_else(|| field.chi(field.fixed_point()))).filter(|chi| chi.is_finite() && *chi > 0.0)
 }

@@ -48,7 +48,7 @@ pub struct LayerReport {
 
 /// Every layer in the order of the forward pass.
 pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<LayerReport> {
-    let (bounds, rows) = (Bounds::of(look), look.rows());
+    let (bounds, rows) = (Bounds::of(config, look), look.rows());
     let behind = rows.iter().skip(1).map(Some).chain([None]);
     let expected = forecast.factors.iter().copied().chain(std::iter::repeat(f64::NAN));
     let layers = rows.iter().zip(behind).zip(expected);
@@ -68,6 +68,11 @@ pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<
     layers.map(report).collect()
 }
 
+/// Whether no gradient reaches what is inside residual branches yet, as they begin at 0.
+fn is_silent(config: &Config) -> bool {
+    config.model.known().is_some_and(|model| model.initialization.has_silent_branches())
+}
+
 /// Where a layer stops being ok. Factors count where the gradient of some layer is off for good, and then those whose like at
 /// every layer would bring it there.
 struct Bounds {
@@ -77,9 +82,12 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(look: &Look) -> Self {
+    fn of(config: &Config, look: &Look) -> Self {
         let thresholds = Thresholds::default();
-        let profile = look.depth_profile().layers;
+        let mut profile = look.depth_profile().layers;
+        if is_silent(config) {
+            profile.retain(|(_, size)| *size != 0.0);
+        }
         let last = profile.last().map_or(f64::NAN, |(_, size)| *size);
         let steps = profile.len().saturating_sub(1).max(1) as f64;
         let smallest = profile.iter().map(|(_, size)| size / last).fold(f64::INFINITY, f64::min);
@@ -106,13 +114,16 @@ impl Bounds {
         let is_off = is_relu && layer.nonpositive_fraction > thresholds.dead_relu;
         let is_flat = model.is_some_and(|model| model.activation.is_flat_on_both_sides());
         let is_without_norm = model.is_some_and(|model| model.normalization == Normalization::None);
+        let is_silent = is_silent(config);
         let is_off_scale = |weight: &ParameterFacts| {
-            let scale = weight.scale();
-            weight.std == 0.0 || is_without_norm && scale.max(scale.recip()) > thresholds.poor_initialization
+            let expected = model.and_then(|model| model.initialization.expected_scale(weight.fan_in()));
+            let off = expected.map_or(1.0, |expected| weight.scale() / expected);
+            let is_meant = is_silent && weight.is_zero();
+            weight.std == 0.0 && !is_meant || is_without_norm && off.max(off.recip()) > thresholds.poor_initialization
         };
         match factor.unwrap_or(1.0) {
             _ if !is_finite => Verdict::NotFinite,
-            _ if is_off || layer.gradient_rms == Some(0.0) => Verdict::Dead,
+            _ if is_off || layer.gradient_rms == Some(0.0) && !is_silent => Verdict::Dead,
             _ if is_flat && layer.saturated_fraction > thresholds.saturated => Verdict::Saturated,
             _ if weight.is_some_and(is_off_scale) => Verdict::OffScale,
             factor if shrinks.is_some_and(|bound| factor < bound) => Verdict::Shrinks,

@@ -87,7 +87,7 @@ pub struct MeanField {
     pub activation: Activation,
     /// sw2: variance of a weight times `fan_in`.
     pub weight_variance: f64,
-    /// sb2: variance of a bias.
+    /// sb2: variance of a bias; minus a quarter of sw2 where biases centre what sigmoids put out.
     pub bias_variance: f64,
 }
 

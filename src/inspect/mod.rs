@@ -69,6 +69,7 @@ pub struct Inspection {
 /// As for [`prepare`]; and where images cannot be read, or libtorch refuses.
 pub fn inspect(config: Config, batches: usize) -> Result<Inspection, TrainError> {
     let prepared = prepare(config)?;
+    prepared.fit_to_data()?;
     let look = prepared.look(batches)?;
     Ok(Inspection::of(&prepared.config, &look))
 }

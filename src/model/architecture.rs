@@ -78,6 +78,7 @@ impl Plan {
         if !(0.0..1.0).contains(&config.dropout) {
             return Err(ModelError::Dropout { got: config.dropout });
         }
+        config.initialization.check(config)?;
         size("model.groups", config.groups, 1, usize::MAX)?;
         family.check_knobs(config)?;
         family.check_patches(config, input)?;
@@ -257,6 +258,10 @@ impl Family {
         }
         if let Some(patch) = patch_size.filter(|_| !matches!(self, Self::Vit(_))) {
             return fixed("patch_size", patch.to_string(), "none, as it has no patches");
+        }
+        let ends_branches = matches!(self, Self::Mlp { .. } | Self::Cnn { .. } | Self::Vgg { .. } | Self::Resnet(_));
+        if let (Some((key, got)), false) = (config.initialization.silencer(), ends_branches) {
+            return fixed(key, got, "another: of an mlp, cnn, vgg or resnet the branches can begin at 0");
         }
         match self {
             Self::DenseNet(_) | Self::NasNet(_) if residual => {

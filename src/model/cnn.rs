@@ -7,7 +7,7 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, average, halve},
     normalization::Normalization,
     parameter::Path,
-    residual::Shortcut,
+    residual::{Branch, Shortcut, SkipGain},
     tap::Activate,
 };
 use crate::data::ImageShape;
@@ -36,6 +36,7 @@ pub struct Cnn {
 struct Layer {
     conv: Conv2d,
     norm: Normalization,
+    skip_gain: SkipGain,
     shortcut: Shortcut,
     activate: Activate,
     is_pooled: bool,
@@ -50,16 +51,21 @@ impl Cnn {
         let inputs_of = |layer: usize| layer.checked_sub(1).map_or(input_channels, outputs_of);
         let keeps_shape = |layer| config.residual && inputs_of(layer) == outputs_of(layer);
         let shortcuts = Shortcut::place(&(0..depth).map(keeps_shape).collect::<Vec<_>>());
-        let layer = |(index, shortcut)| {
-            let (path, channels) = (root / "layers" / index, outputs_of(index));
+        let layer = |(index, (&shortcut, branch)): (usize, (&Shortcut, Option<Branch>))| {
+            let (path, channels) = ((root / "layers" / index).in_branch(branch), outputs_of(index));
             let (window, activate) = (Window::three(1), Activate::behind(&(&path / "conv"))?);
             let conv = Conv2d::before_normalization(&(&path / "conv"), inputs_of(index), channels, window)?;
-            let norm = Normalization::of_maps(&(path / "norm"), channels)?;
+            let norm = Normalization::of_maps(&(&path / "norm"), channels)?;
             let is_pooled = index + 1 < depth && poolings(index + 1) > poolings(index);
-            Ok(Layer { conv, norm, shortcut, activate, is_pooled })
+            Ok(Layer { conv, norm, skip_gain: SkipGain::new(&path)?, shortcut, activate, is_pooled })
         };
         Ok(Self {
-            layers: shortcuts.into_iter().enumerate().map(layer).collect::<Result<_, ModelError>>()?,
+            layers: shortcuts
+                .iter()
+                .zip(Branch::places(&shortcuts))
+                .enumerate()
+                .map(layer)
+                .collect::<Result<_, ModelError>>()?,
             classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
             dropout: Dropout::new(root),
         })
@@ -84,11 +90,11 @@ impl Model for Cnn {
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         let mut kept = None;
-        for Layer { conv, norm, shortcut, activate, is_pooled } in &self.layers {
+        for Layer { conv, norm, skip_gain, shortcut, activate, is_pooled } in &self.layers {
             let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
             kept = if shortcut.opens { Some(maps) } else { kept };
             if let (true, Some(input)) = (shortcut.closes, &kept) {
-                sums = sums.f_add(input)?;
+                sums = skip_gain.forward(sums)?.f_add(input)?;
             }
             let active = activate.forward(&sums, pass)?;
             maps = if *is_pooled { halve(&active)? } else { active };

@@ -60,6 +60,20 @@ pub enum ModelError {
         /// The architecture asked for.
         architecture: Architecture,
     },
+    /// An initialization does not go with the rest of the model.
+    #[error("model.initialization.{key}: got {got} with {beside}, want {want}; {remedy}")]
+    Initialization {
+        /// The key of `[model.initialization]`.
+        key: &'static str,
+        /// Its value.
+        got: String,
+        /// What it does not go with.
+        beside: String,
+        /// What it goes with.
+        want: &'static str,
+        /// What to change.
+        remedy: &'static str,
+    },
     /// The architecture stands or falls with a setting.
     #[error("model.{key}: got {got}, but {architecture} wants {want}; leave the key out")]
     Fixed {

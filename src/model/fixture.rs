@@ -30,6 +30,8 @@ pub fn config(name: Architecture) -> ModelConfig {
             mean: 0.0,
             std: 0.01,
             value: 0.0,
+            zero_residual: false,
+            skip_init: false,
         },
         weights: None,
         weights_strict: true,

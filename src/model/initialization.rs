@@ -1,29 +1,41 @@
 //! Initial values of weights and biases.
 //!
 //! Every draw comes from libtorch's default CPU generator, so `tch::manual_seed` makes a model's weights reproducible
-//! and a run on another device starts from the same ones.
+//! and a run on another device starts from the same ones. What depends on images is left to [`fit_to_data`](super::fit_to_data).
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::config::{Activation, Fan, Initialization, InitializationMethod as Method};
+use super::ModelError;
+use crate::config::{Activation, Fan, Initialization, InitializationMethod as Method, ModelConfig, Normalization};
 
 /// Where the initial values are drawn, whatever device they move to.
-const DRAW: (Kind, Device) = (Kind::Float, Device::Cpu);
+pub(super) const DRAW: (Kind, Device) = (Kind::Float, Device::Cpu);
+/// Standard deviation of `yilmaz_poli`, and its mean times `fan_in`, which is not below [`LEAST_MEAN`].
+const YILMAZ_POLI: (f64, f64) = (0.1, -8.0);
+const LEAST_MEAN: f64 = -1.0;
+/// Standard deviation times the root of `fan_in` under `centred_logistic`. sigmoid(z) = (1 + tanh(z / 2)) / 2, so that with
+/// centred biases a tanh net of weights W / 4 computes the same, and W / 2 in its first and last layer: all of them of variance
+/// 1 / fan_in, which is critical for tanh.
+const CENTRED_HIDDEN: f64 = 4.0;
+pub(super) const CENTRED_ENDS: f64 = 2.0;
 
 impl Initialization {
     /// The gain of a layer before `activation`; `None` stands for the classifier, whose output goes to the loss.
     ///
     /// A gain in the config holds for every layer. Without one it is the activation's, 1 for the classifier, and 1 for
-    /// the lecun methods, which are defined by variance 1 / fan_in.
+    /// the lecun methods, which are defined by variance 1 / fan_in. The methods that have no gain take none from the config.
     pub fn gain_before(&self, activation: Option<Activation>) -> f64 {
         let fitting = match self.method {
             Method::LecunUniform | Method::LecunNormal => 1.0,
+            Method::Lsuv => return 1.0,
+            Method::CentredLogistic => return if activation.is_some() { CENTRED_HIDDEN } else { CENTRED_ENDS },
             _ => activation.map_or(1.0, Activation::gain),
         };
         self.gain.unwrap_or(fitting)
     }
 
-    /// Draws the weight of a linear layer `[outputs, inputs]` or a convolution `[outputs, inputs, height, width]`.
+    /// Draws the weight of a linear layer `[outputs, inputs]` or a convolution `[outputs, inputs, height, width]`, whatever its
+    /// place in the model.
     pub fn draw_weight(&self, shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
         let fans = Fans::of(shape);
         let kaiming_std = match self.fan {
@@ -38,10 +50,13 @@ impl Initialization {
             Method::XavierUniform => uniform(shape, xavier_std),
             Method::XavierNormal => normal(shape, 0.0, xavier_std),
             Method::KaimingUniform => uniform(shape, kaiming_std),
-            Method::KaimingNormal => normal(shape, 0.0, kaiming_std),
+            Method::KaimingNormal | Method::Fixup => normal(shape, 0.0, kaiming_std),
             Method::LecunUniform => uniform(shape, lecun_std),
-            Method::LecunNormal => normal(shape, 0.0, lecun_std),
-            Method::Orthogonal => orthogonal(shape, gain),
+            Method::LecunNormal | Method::CentredLogistic => normal(shape, 0.0, lecun_std),
+            Method::Orthogonal | Method::Lsuv => orthogonal(shape, gain),
+            Method::DeltaOrthogonal => delta_orthogonal(shape, gain),
+            Method::Identity => identity(shape),
+            Method::YilmazPoli => normal(shape, yilmaz_poli_mean(fans.fan_in), YILMAZ_POLI.0),
             Method::Normal => normal(shape, self.mean, self.std),
             // One number, of which the parameter makes as many as it needs.
             Method::Constant => Tensor::f_full([1], self.value, DRAW)?.f_expand(shape, false),
@@ -58,16 +73,99 @@ impl Initialization {
         }
         Ok(bias)
     }
+
+    /// Mean square of a hidden layer's weights times `fan_in`, within a factor of a few, as this method has it; `None` where that
+    /// says nothing: it is fitted to data, or shortcuts carry the signal, or most weights are 0.
+    pub fn expected_scale(&self, fan_in: f64) -> Option<f64> {
+        match self.method {
+            Method::YilmazPoli => Some(fan_in * (yilmaz_poli_mean(fan_in).powi(2) + YILMAZ_POLI.0.powi(2))),
+            Method::CentredLogistic => Some(CENTRED_HIDDEN.powi(2)),
+            Method::Lsuv | Method::Fixup | Method::DeltaOrthogonal | Method::Identity => None,
+            _ => Some(1.0),
+        }
+    }
+
+    /// Refuses what cannot be in the model of `config`, or would keep it from learning.
+    pub(super) fn check(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        let ModelConfig { residual, normalization, activation, .. } = config;
+        let Self { method, zero_residual, skip_init, .. } = self;
+        let (is_fixup, is_centred) = (*method == Method::Fixup, *method == Method::CentredLogistic);
+        let is_normalized = *normalization != Normalization::None;
+        let without_shortcuts = || "model.residual = false".to_owned();
+        let around = "set model.residual = true";
+        let (key, got, beside, want, remedy) = match () {
+            () if is_fixup && !residual => ("method", method.to_string(), without_shortcuts(), "shortcuts", around),
+            () if (is_fixup || is_centred) && is_normalized => {
+                let beside = format!("model.normalization = \"{normalization}\"");
+                ("method", method.to_string(), beside, "none", "set model.normalization = \"none\"")
+            }
+            () if is_centred && *activation != Activation::Sigmoid => {
+                let beside = format!("model.activation = \"{activation}\"");
+                ("method", method.to_string(), beside, "sigmoid", "set model.activation = \"sigmoid\"")
+            }
+            () if *zero_residual && !residual => {
+                ("zero_residual", "true".into(), without_shortcuts(), "shortcuts", around)
+            }
+            () if *skip_init && !residual => ("skip_init", "true".into(), without_shortcuts(), "shortcuts", around),
+            () if *zero_residual && !is_normalized => {
+                let beside = "model.normalization = \"none\"".into();
+                (
+                    "zero_residual",
+                    "true".into(),
+                    beside,
+                    "a normalization",
+                    "set model.normalization, or skip_init instead",
+                )
+            }
+            // The gradient of each zero would be a product with the other.
+            () if *skip_init && (*zero_residual || is_fixup) => {
+                let beside = if is_fixup { "method = \"fixup\"" } else { "zero_residual = true" };
+                (
+                    "skip_init",
+                    "true".into(),
+                    beside.into(),
+                    "one of them",
+                    "two zeros in a row never learn: leave one out",
+                )
+            }
+            () => return Ok(()),
+        };
+        Err(ModelError::Initialization { key, got, beside, want, remedy })
+    }
+
+    /// Whether [`fit_to_data`](super::fit_to_data) has something to do.
+    pub fn depends_on_data(&self) -> bool {
+        matches!(self.method, Method::Lsuv | Method::CentredLogistic)
+    }
+
+    /// The key below `model`, and its value, by which residual branches add nothing at first.
+    pub(super) fn silencer(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self { zero_residual: true, .. } => Some(("initialization.zero_residual", true.to_string())),
+            Self { skip_init: true, .. } => Some(("initialization.skip_init", true.to_string())),
+            Self { method: Method::Fixup, .. } => Some(("initialization.method", Method::Fixup.to_string())),
+            _ => None,
+        }
+    }
+
+    /// Whether residual branches add nothing at first, so that hardly a gradient reaches what is inside them.
+    pub fn has_silent_branches(&self) -> bool {
+        self.silencer().is_some()
+    }
+}
+
+fn yilmaz_poli_mean(fan_in: f64) -> f64 {
+    (YILMAZ_POLI.1 / fan_in).max(LEAST_MEAN)
 }
 
 /// How many inputs a unit has, and how many units an input reaches.
-struct Fans {
-    fan_in: f64,
+pub(super) struct Fans {
+    pub(super) fan_in: f64,
     fan_out: f64,
 }
 
 impl Fans {
-    fn of(shape: &[i64]) -> Self {
+    pub(super) fn of(shape: &[i64]) -> Self {
         let size = |dim: usize| shape.get(dim).copied().unwrap_or(1) as f64;
         let kernel: f64 = shape.iter().skip(2).map(|&side| side as f64).product();
         Self { fan_in: size(1) * kernel, fan_out: size(0) * kernel }
@@ -79,7 +177,7 @@ fn uniform(shape: &[i64], std: f64) -> Result<Tensor, TchError> {
     Tensor::f_empty(shape, DRAW)?.f_uniform_(-bound, bound)
 }
 
-fn normal(shape: &[i64], mean: f64, std: f64) -> Result<Tensor, TchError> {
+pub(super) fn normal(shape: &[i64], mean: f64, std: f64) -> Result<Tensor, TchError> {
     Tensor::f_empty(shape, DRAW)?.f_normal_(mean, std)
 }
 
@@ -97,6 +195,26 @@ fn orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
     fitting.f_contiguous()?.f_view(shape)?.f_mul_scalar(gain)
 }
 
+/// Xiao et al. 2018, algorithm 1 with the kernel's middle as the only tap: what goes through keeps its norm wherever there are as
+/// many outputs as inputs. With fewer, the rows are orthogonal instead.
+fn delta_orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
+    let &[outputs, inputs, height, width] = shape else { return orthogonal(shape, gain) };
+    let kernel = Tensor::f_zeros(shape, DRAW)?;
+    let middle = kernel.f_select(3, (width - 1) / 2)?.f_select(2, (height - 1) / 2)?;
+    middle.shallow_clone().f_copy_(&orthogonal(&[outputs, inputs], gain)?)?;
+    Ok(kernel)
+}
+
+/// `torch.nn.init.eye_`, and `dirac_` for a convolution, whose tap is at half its side.
+fn identity(shape: &[i64]) -> Result<Tensor, TchError> {
+    let size = |dim: usize| shape.get(dim).copied().unwrap_or(1);
+    let eye = Tensor::f_eye_m(size(0), size(1), DRAW)?;
+    let &[_, _, height, width] = shape else { return Ok(eye) };
+    let kernel = Tensor::f_zeros(shape, DRAW)?;
+    kernel.f_select(3, width / 2)?.f_select(2, height / 2)?.f_copy_(&eye)?;
+    Ok(kernel)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +224,16 @@ mod tests {
     const FAN_OUT: f64 = 256.0 * 9.0;
 
     fn initialization(method: Method, fan: Fan) -> Initialization {
-        Initialization { method, gain: None, fan, mean: 0.25, std: 0.5, value: -0.75 }
+        Initialization {
+            method,
+            gain: None,
+            fan,
+            mean: 0.25,
+            std: 0.5,
+            value: -0.75,
+            zero_residual: false,
+            skip_init: false,
+        }
     }
 
     /// Mean, variance and largest magnitude in float64.
@@ -140,6 +267,8 @@ mod tests {
             (Method::KaimingNormal, Fan::FanOut, gain * gain / FAN_OUT, false),
             (Method::LecunUniform, Fan::FanOut, gain * gain / FAN_IN, true),
             (Method::LecunNormal, Fan::FanOut, gain * gain / FAN_IN, false),
+            (Method::CentredLogistic, Fan::FanOut, gain * gain / FAN_IN, false),
+            (Method::Fixup, Fan::FanOut, gain * gain / FAN_OUT, false),
         ];
         for (method, fan, variance, is_uniform) in cases {
             let weight = initialization(method, fan).draw_weight(&SHAPE, gain).unwrap();
@@ -152,6 +281,10 @@ mod tests {
         }
         let normal = initialization(Method::Normal, Fan::FanIn).draw_weight(&SHAPE, gain).unwrap();
         assert_distributed(&normal, 0.25, 0.25, 3.0);
+        let negative = initialization(Method::YilmazPoli, Fan::FanIn).draw_weight(&SHAPE, gain).unwrap();
+        assert_distributed(&negative, -8.0 / FAN_IN, 0.01, 3.0);
+        let few = initialization(Method::YilmazPoli, Fan::FanIn).draw_weight(&[1000, 4], gain).unwrap();
+        assert_distributed(&few, -1.0, 0.01, 3.0);
         let constant = initialization(Method::Constant, Fan::FanIn).draw_weight(&[3, 2], gain).unwrap();
         assert_eq!(Vec::<f32>::try_from(constant.flatten(0, -1)).unwrap(), [-0.75; 6]);
     }
@@ -169,6 +302,41 @@ mod tests {
             let error = (gram - want).abs().max().double_value(&[]);
             assert!(error < 1e-5, "{shape:?}: off by {error}");
         }
+    }
+
+    #[test]
+    fn the_middle_of_a_delta_orthogonal_kernel_keeps_norms_and_with_few_outputs_its_rows_are_orthogonal() {
+        let initialization = initialization(Method::DeltaOrthogonal, Fan::FanIn);
+        for shape in [[48, 16, 3, 3], [16, 48, 5, 5], [16, 16, 7, 3], [8, 8, 2, 2]] {
+            let kernel = initialization.draw_weight(&shape, 1.7).unwrap().to_kind(Kind::Double);
+            let middle = kernel.select(3, (shape[3] - 1) / 2).select(2, (shape[2] - 1) / 2);
+            let elsewhere = kernel.square().sum(Kind::Double) - middle.square().sum(Kind::Double);
+            assert_eq!(elsewhere.double_value(&[]), 0.0);
+            let images = Tensor::randn([2, shape[1], 9, 9], (Kind::Double, Device::Cpu));
+            let maps = images.conv2d::<Tensor>(&kernel, None, [1, 1], [shape[2] / 2, shape[3] / 2], [1, 1], 1);
+            let maps = maps.narrow(2, (shape[2] + 1) % 2, 9).narrow(3, (shape[3] + 1) % 2, 9);
+            let gain = (maps.square().sum(Kind::Double) / images.square().sum(Kind::Double)).sqrt().double_value(&[]);
+            if shape[0] >= shape[1] {
+                assert!((gain - 1.7).abs() < 1e-6, "{shape:?}: {gain}");
+            } else {
+                let gram = middle.matmul(&middle.tr()) / (1.7 * 1.7);
+                let error = (gram - Tensor::eye(shape[0], (Kind::Double, Device::Cpu))).abs().max();
+                assert!(error.double_value(&[]) < 1e-6, "{shape:?}");
+            }
+        }
+        let linear = initialization.draw_weight(&[20, 20], 1.0).unwrap();
+        assert!((linear.square().sum(Kind::Double).double_value(&[]) - 20.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_scale_that_is_expected_of_weights_is_that_of_the_formula() {
+        let scale = |method, fan_in| initialization(method, Fan::FanIn).expected_scale(fan_in);
+        assert_eq!(scale(Method::KaimingNormal, 64.0), Some(1.0));
+        assert_eq!(scale(Method::CentredLogistic, 64.0), Some(16.0));
+        // 64 (1 / 64 + 1 / 100); 4 (1 + 1 / 100).
+        assert!((scale(Method::YilmazPoli, 64.0).unwrap() - 1.64).abs() < 1e-12);
+        assert!((scale(Method::YilmazPoli, 4.0).unwrap() - 4.04).abs() < 1e-12);
+        assert_eq!(scale(Method::Lsuv, 64.0), None);
     }
 
     #[test]
@@ -194,5 +362,8 @@ mod tests {
         assert_eq!(kaiming.gain_before(Some(Activation::Tanh)), 0.1);
         assert_eq!(kaiming.gain_before(None), 0.1);
         assert_eq!(initialization(Method::LecunNormal, Fan::FanIn).gain_before(Some(Activation::Relu)), 1.0);
+        let centred = Initialization { gain: Some(0.1), ..initialization(Method::CentredLogistic, Fan::FanIn) };
+        assert_eq!(centred.gain_before(Some(Activation::Sigmoid)), 4.0);
+        assert_eq!(centred.gain_before(None), 2.0);
     }
 }

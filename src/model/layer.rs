@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{ModelError, ParameterName, Pass, cost, parameter::Path};
+use super::{ModelError, ParameterName, Pass, cost, fit, parameter::Path};
 use crate::config::Activation;
 
 /// A fully connected layer `[.., inputs] -> [.., outputs]`.
@@ -10,7 +10,7 @@ use crate::config::Activation;
 pub struct Linear {
     name: ParameterName,
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -30,11 +30,7 @@ impl Linear {
     }
 
     fn new(path: &Path<'_>, inputs: i64, outputs: i64, activation: Option<Activation>) -> Result<Self, ModelError> {
-        let initialization = &path.config().initialization;
-        let shape = [outputs, inputs];
-        let weight = initialization.draw_weight(&shape, initialization.gain_before(activation))?;
-        let weight = path.parameter("weight", &weight)?;
-        let bias = path.parameter("bias", &initialization.draw_bias(&shape)?)?;
+        let (weight, bias) = path.draw_layer(&[outputs, inputs], 1, activation, true)?;
         Ok(Self { name: path.name()?, weight, bias })
     }
 
@@ -46,8 +42,9 @@ impl Linear {
             shape.extend(self.weight.size().first());
             shape
         };
-        cost::look_at(&self.name, &self.weight, || shape(images))
-            .unwrap_or_else(|| images.f_linear(&self.weight, Some(&self.bias)))
+        let forward = || images.f_linear(&self.weight, self.bias.as_ref());
+        fit::meet(&self.weight, self.bias.as_ref(), images, &forward)?;
+        cost::look_at(&self.name, &self.weight, || shape(images)).unwrap_or_else(forward)
     }
 }
 
@@ -142,21 +139,19 @@ impl Conv2d {
         activation: Option<Activation>,
         has_bias: bool,
     ) -> Result<Self, ModelError> {
-        let initialization = &path.config().initialization;
         let [inputs, outputs] = channels;
         let shape = [outputs, inputs / window.groups, window.side, window.side];
-        let gain = initialization.gain_before(activation);
-        let weight = path.parameter("weight", &initialization.draw_weight(&shape, gain)?)?;
-        let bias = if has_bias { Some(path.parameter("bias", &initialization.draw_bias(&shape)?)?) } else { None };
+        let (weight, bias) = path.draw_layer(&shape, window.groups, activation, has_bias)?;
         Ok(Self { name: path.name()?, weight, bias, window })
     }
 
     /// Convolves.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let Window { stride, padding, groups, .. } = self.window;
-        cost::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight)).unwrap_or_else(|| {
-            images.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], groups)
-        })
+        let bias = self.bias.as_ref();
+        let forward = || images.f_conv2d(&self.weight, bias, [stride, stride], padding, [1, 1], groups);
+        fit::meet(&self.weight, bias, images, &forward)?;
+        cost::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight)).unwrap_or_else(forward)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     layer::{Dropout, Linear},
     normalization::Normalization,
     parameter::Path,
-    residual::Shortcut,
+    residual::{Branch, Shortcut, SkipGain},
     tap::Activate,
 };
 
@@ -30,6 +30,7 @@ pub struct Mlp {
 struct Layer {
     linear: Linear,
     norm: Normalization,
+    skip_gain: SkipGain,
     shortcut: Shortcut,
     activate: Activate,
 }
@@ -40,15 +41,18 @@ impl Mlp {
         let config = root.config();
         let inputs_of = |layer| if layer == 0 { inputs } else { width };
         let keeps_shape: Vec<_> = (0..depth).map(|layer| config.residual && inputs_of(layer) == width).collect();
-        let layer = |(index, shortcut)| {
-            let path = root / "layers" / index;
+        let shortcuts = Shortcut::place(&keeps_shape);
+        let layer = |(index, (&shortcut, branch)): (usize, (&Shortcut, Option<Branch>))| {
+            let path = (root / "layers" / index).in_branch(branch);
             let linear = Linear::hidden(&(&path / "linear"), inputs_of(index), width)?;
+            let norm = Normalization::of_vectors(&(&path / "norm"), width)?;
             let activate = Activate::behind(&(&path / "linear"))?;
-            Ok(Layer { linear, norm: Normalization::of_vectors(&(path / "norm"), width)?, shortcut, activate })
+            Ok(Layer { linear, norm, skip_gain: SkipGain::new(&path)?, shortcut, activate })
         };
         Ok(Self {
-            layers: Shortcut::place(&keeps_shape)
-                .into_iter()
+            layers: shortcuts
+                .iter()
+                .zip(Branch::places(&shortcuts))
                 .enumerate()
                 .map(layer)
                 .collect::<Result<_, ModelError>>()?,
@@ -66,11 +70,11 @@ impl Model for Mlp {
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut hidden = images.f_flatten(1, -1)?;
         let mut kept = None;
-        for Layer { linear, norm, shortcut, activate } in &self.layers {
+        for Layer { linear, norm, skip_gain, shortcut, activate } in &self.layers {
             let mut sums = norm.forward(&linear.forward(&hidden)?, pass)?;
             kept = if shortcut.opens { Some(hidden) } else { kept };
             if let (true, Some(input)) = (shortcut.closes, &kept) {
-                sums = sums.f_add(input)?;
+                sums = skip_gain.forward(sums)?.f_add(input)?;
             }
             hidden = self.dropout.forward(&activate.forward(&sums, pass)?, pass)?;
         }

@@ -31,6 +31,7 @@ mod cost;
 mod densenet;
 mod efficientnet;
 mod error;
+mod fit;
 #[cfg(test)]
 mod fixture;
 mod initialization;
@@ -43,6 +44,7 @@ mod nasnet;
 mod nfnet;
 mod normalization;
 mod parameter;
+mod place;
 mod residual;
 mod resnet;
 mod summary;
@@ -58,11 +60,15 @@ use tch::{Device, TchError, Tensor};
 
 pub use cost::{Cost, LayerCost, cost};
 pub use error::ModelError;
+pub use fit::fit_to_data;
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
 pub use tap::{Tap, TapFn};
 
-use crate::{config::ModelConfig, data::ImageShape};
+use crate::{
+    config::{InitializationMethod, ModelConfig},
+    data::ImageShape,
+};
 
 /// What one run through a model is for.
 #[derive(Clone, Copy)]
@@ -115,6 +121,8 @@ pub struct Network {
     pub input: ImageShape,
     /// The number of logits.
     pub classes: usize,
+    /// How its weights were drawn; of it depends what images do to them.
+    method: InitializationMethod,
 }
 
 impl Network {
@@ -137,7 +145,8 @@ pub fn build(config: &ModelConfig, input: ImageShape, classes: usize, device: De
     let plan = architecture::Plan::new(config, input, classes)?;
     let builder = parameter::Builder::new(config, device);
     let model = plan.build(&builder.root())?;
-    Ok(Network { model, parameters: builder.finish(), input, classes })
+    let method = config.initialization.method;
+    Ok(Network { model, parameters: builder.finish(), input, classes, method })
 }
 
 #[cfg(test)]

@@ -192,7 +192,9 @@ impl Normalization {
 
 impl Affine {
     fn new(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
-        let weight = path.parameter("weight", &ones(channels)?)?;
+        let ends_branch = path.branch().is_some_and(|branch| branch.is_last);
+        let is_silent = ends_branch && path.config().initialization.zero_residual;
+        let weight = path.parameter("weight", &if is_silent { zeros(channels)? } else { ones(channels)? })?;
         let bias = path.parameter("bias", &zeros(channels)?)?;
         Ok(Self { weight, bias })
     }

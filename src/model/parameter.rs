@@ -7,7 +7,7 @@ use std::{borrow::Borrow, cell::RefCell, fmt, ops::Div};
 
 use tch::{Device, Tensor};
 
-use super::ModelError;
+use super::{ModelError, residual::Branch};
 use crate::config::ModelConfig;
 
 /// A name in torch's `state_dict`, such as `layer1.0.conv1.weight`: non-empty segments with dots between them.
@@ -134,7 +134,7 @@ impl<'a> Builder<'a> {
 
     /// The path of the model itself, from which `root / "layer1" / 0` leads to its layers.
     pub fn root(&self) -> Path<'_> {
-        Path { builder: self, prefix: String::new() }
+        Path { builder: self, prefix: String::new(), branch: None }
     }
 
     /// What was registered.
@@ -148,6 +148,7 @@ impl<'a> Builder<'a> {
 pub struct Path<'a> {
     builder: &'a Builder<'a>,
     prefix: String,
+    branch: Option<Branch>,
 }
 
 impl<'a> Path<'a> {
@@ -159,6 +160,21 @@ impl<'a> Path<'a> {
     /// Where the tensors of the model live.
     pub fn device(&self) -> Device {
         self.builder.device
+    }
+
+    /// The same path, for a layer of a residual branch; `None` is one outside of all.
+    pub fn in_branch(self, branch: Option<Branch>) -> Self {
+        Self { branch, ..self }
+    }
+
+    /// The layer's place in a residual branch.
+    pub fn branch(&self) -> Option<Branch> {
+        self.branch
+    }
+
+    /// Whether some layer has its weight already.
+    pub fn has_weights(&self) -> bool {
+        self.builder.parameters.borrow().trainable().any(|parameter| parameter.tensor.dim() > 1)
     }
 
     /// The path as a name.
@@ -198,7 +214,7 @@ impl<'a, S: fmt::Display> Div<S> for &Path<'a> {
 
     fn div(self, segment: S) -> Path<'a> {
         let separator = if self.prefix.is_empty() { "" } else { "." };
-        Path { builder: self.builder, prefix: format!("{}{separator}{segment}", self.prefix) }
+        Path { prefix: format!("{}{separator}{segment}", self.prefix), ..self.clone() }
     }
 }
 

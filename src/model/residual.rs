@@ -1,4 +1,8 @@
-//! Where the shortcuts of a plain stack of layers begin and end.
+//! Where the shortcuts of a plain stack of layers begin and end, and what a branch between the ends begins with.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::{ModelError, parameter::Path};
 
 /// What a layer does with the shortcut around it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +28,66 @@ impl Shortcut {
             shortcuts.push(Self { opens, closes });
         }
         shortcuts
+    }
+}
+
+/// Where in a residual branch, the layers that a shortcut leads around, a layer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Branch {
+    /// Weight layers of the branch: m of Zhang et al. 2019.
+    pub layers: usize,
+    /// Branches of the model: L.
+    pub count: usize,
+    /// Whether the branch ends with this layer.
+    pub is_last: bool,
+    /// Whether its input goes around the branch as it is, through no layer of its own.
+    pub is_around_identity: bool,
+}
+
+impl Branch {
+    /// Around a single layer and its input; how many more there are only matters to longer ones.
+    pub const OF_ONE_LAYER: Self = Self { layers: 1, count: 1, is_last: true, is_around_identity: true };
+
+    /// The place of each layer of a stack with these shortcuts.
+    pub fn places(shortcuts: &[Shortcut]) -> Vec<Option<Self>> {
+        let count = shortcuts.iter().filter(|shortcut| shortcut.closes).count();
+        let mut places = vec![None; shortcuts.len()];
+        let mut start = None;
+        for (layer, shortcut) in shortcuts.iter().enumerate() {
+            start = if shortcut.opens { Some(layer) } else { start };
+            if let (true, Some(start)) = (shortcut.closes, start) {
+                let layers = layer + 1 - start;
+                let place = |index| Self { layers, count, is_last: index == layer, is_around_identity: true };
+                (start..=layer).for_each(|index| places[index] = Some(place(index)));
+            }
+        }
+        places
+    }
+
+    /// What Fixup multiplies the weights of a branch by, but for the last: L^(-1 / (2 m - 2)).
+    pub fn fixup_factor(self) -> f64 {
+        let layers = self.layers.max(2) as f64;
+        (self.count as f64).powf(-1.0 / (2.0 * layers - 2.0))
+    }
+}
+
+/// A learned factor on what a branch adds, 0 at the start (De and Smith 2020); absent unless asked for.
+#[derive(Debug)]
+pub struct SkipGain(Option<Tensor>);
+
+impl SkipGain {
+    /// `skip_gain` of shape `[1]` at a path whose layer ends a branch.
+    pub fn new(path: &Path<'_>) -> Result<Self, ModelError> {
+        let ends_branch = path.branch().is_some_and(|branch| branch.is_last);
+        if !(ends_branch && path.config().initialization.skip_init) {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some(path.parameter("skip_gain", &Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?)?)))
+    }
+
+    /// The branch's sums times the factor.
+    pub fn forward(&self, sums: Tensor) -> Result<Tensor, TchError> {
+        self.0.as_ref().map_or(Ok(sums.shallow_clone()), |gain| sums.f_mul(gain))
     }
 }
 

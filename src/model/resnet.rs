@@ -7,6 +7,7 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
+    residual::{Branch, SkipGain},
     tap::Activate,
 };
 use crate::data::ImageShape;
@@ -82,12 +83,13 @@ impl Resnet {
         let activate = Activate::behind(&(root / "conv1"))?;
         let (stages, kind) = plan.stages();
         let mut blocks = Vec::new();
+        let all_blocks = stages.iter().sum();
         let mut inputs = width;
         for (stage, count) in stages.into_iter().enumerate() {
             for index in 0..count {
                 let path = root / format!("layer{}", stage + 1) / index;
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let block = Block::new(&path, kind, inputs, width << stage, stride)?;
+                let block = Block::new(&path, kind, [inputs, width << stage], stride, all_blocks)?;
                 inputs = block.outputs;
                 blocks.push(block);
             }
@@ -118,6 +120,7 @@ impl Model for Resnet {
 #[derive(Debug)]
 struct Block {
     layers: Vec<(Conv2d, Normalization, Activate)>,
+    skip_gain: SkipGain,
     shortcut: Shortcut,
     outputs: i64,
 }
@@ -130,23 +133,36 @@ enum Shortcut {
 }
 
 impl Block {
-    fn new(path: &Path<'_>, kind: BlockKind, inputs: i64, width: i64, stride: i64) -> Result<Self, ModelError> {
+    /// One of `all_blocks` of a model, from `inputs` channels to those that its kind makes of `width`.
+    fn new(
+        path: &Path<'_>,
+        kind: BlockKind,
+        [inputs, width]: [i64; 2],
+        stride: i64,
+        all_blocks: usize,
+    ) -> Result<Self, ModelError> {
         let plan = match kind {
             BlockKind::Basic => vec![(width, Window::three(stride)), (width, Window::three(1))],
             BlockKind::Bottleneck => {
                 vec![(width, Window::one(1)), (width, Window::three(stride)), (4 * width, Window::one(1))]
             }
         };
+        let (depth, outputs_of_block) = (plan.len(), plan.last().map_or(inputs, |(outputs, _)| *outputs));
+        let is_around_identity = stride == 1 && inputs == outputs_of_block;
+        let place = |index| Branch { layers: depth, count: all_blocks, is_last: index == depth, is_around_identity };
+        let inside = |index| path.clone().in_branch(path.config().residual.then(|| place(index)));
         let mut layers = Vec::new();
         let mut channels = inputs;
         for (index, (outputs, window)) in (1..).zip(plan) {
-            let conv_path = path / format!("conv{index}");
+            let path = inside(index);
+            let conv_path = &path / format!("conv{index}");
             let conv = Conv2d::before_normalization(&conv_path, channels, outputs, window)?;
             let norm = Normalization::of_maps(&(path / format!("bn{index}")), outputs)?;
             layers.push((conv, norm, Activate::behind(&conv_path)?));
             channels = outputs;
         }
-        let shortcut = match (path.config().residual, stride == 1 && inputs == channels) {
+        let skip_gain = SkipGain::new(&inside(depth))?;
+        let shortcut = match (path.config().residual, is_around_identity) {
             (false, _) => Shortcut::Absent,
             (true, true) => Shortcut::Identity,
             (true, false) => {
@@ -155,7 +171,7 @@ impl Block {
                 Shortcut::Projection(conv, Normalization::of_maps(&(path / 1), channels)?)
             }
         };
-        Ok(Self { layers, shortcut, outputs: channels })
+        Ok(Self { layers, skip_gain, shortcut, outputs: channels })
     }
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
@@ -165,8 +181,11 @@ impl Block {
             if index + 1 == self.layers.len() {
                 sums = match &self.shortcut {
                     Shortcut::Absent => sums,
-                    Shortcut::Identity => sums.f_add(images)?,
-                    Shortcut::Projection(conv, norm) => sums.f_add(&norm.forward(&conv.forward(images)?, pass)?)?,
+                    Shortcut::Identity => self.skip_gain.forward(sums)?.f_add(images)?,
+                    Shortcut::Projection(conv, norm) => {
+                        let around = norm.forward(&conv.forward(images)?, pass)?;
+                        self.skip_gain.forward(sums)?.f_add(&around)?
+                    }
                 };
             }
             maps = activate.forward(&sums, pass)?;

@@ -7,6 +7,7 @@ use super::{
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
     parameter::Path,
+    residual::{Branch, SkipGain},
     tap::Activate,
 };
 use crate::data::ImageShape;
@@ -40,6 +41,7 @@ struct Layer {
     conv: Conv2d,
     norm: Normalization,
     activate: Activate,
+    skip_gain: SkipGain,
     is_residual: bool,
 }
 
@@ -61,11 +63,13 @@ impl Vgg {
             let outputs = multiple * width;
             let mut layers = Vec::new();
             for _ in 0..count {
-                let path = root / "features";
+                let is_residual = root.config().residual && inputs == outputs;
+                let path = (root / "features").in_branch(is_residual.then_some(Branch::OF_ONE_LAYER));
                 let conv = Conv2d::with_bias(&(&path / index), inputs, outputs, Window::three(1))?;
                 let norm = Normalization::of_maps(&(&path / (index + 1)), outputs)?;
-                let activate = Activate::behind(&(path / index))?;
-                layers.push(Layer { conv, norm, activate, is_residual: root.config().residual && inputs == outputs });
+                let activate = Activate::behind(&(&path / index))?;
+                let skip_gain = SkipGain::new(&(path / index))?;
+                layers.push(Layer { conv, norm, activate, skip_gain, is_residual });
                 index += if has_norm { 3 } else { 2 };
                 inputs = outputs;
             }
@@ -95,9 +99,12 @@ impl Model for Vgg {
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         for stage in &self.stages {
-            for Layer { conv, norm, activate, is_residual } in stage {
-                let sums = norm.forward(&conv.forward(&maps)?, pass)?;
-                maps = activate.forward(&if *is_residual { sums.f_add(&maps)? } else { sums }, pass)?;
+            for Layer { conv, norm, activate, skip_gain, is_residual } in stage {
+                let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
+                if *is_residual {
+                    sums = skip_gain.forward(sums)?.f_add(&maps)?;
+                }
+                maps = activate.forward(&sums, pass)?;
             }
             maps = halve(&maps)?;
         }

@@ -10,6 +10,7 @@ mod early_stopping;
 mod error;
 mod evaluate;
 mod facts;
+mod fitting;
 mod frozen;
 mod gradients;
 mod host_state;

@@ -156,6 +156,9 @@ impl Prepared {
         terminal: Option<MultiProgress>,
         mut from: Option<Resume>,
     ) -> Result<State, TrainError> {
+        if from.is_none() {
+            self.fit_to_data()?;
+        }
         let Self { config, device, network, training, validation, numerics, loss, tally, weights, .. } = self;
         let mut held_back = self.held_back;
         if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.epoch)) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Known;
 use crate::{diagnosis::Figure, gradient::DepthProfile};
 
 pub(super) struct DepthEnds {
@@ -16,10 +17,12 @@ pub(super) struct DepthEnds {
 }
 
 impl DepthEnds {
-    /// `None` where either end says nothing.
-    pub(super) fn of(profile: &DepthProfile) -> Option<Self> {
-        let (first, last) = (profile.layers.first()?, profile.layers.last()?);
-        let (ratio, count) = (first.1 / last.1, profile.layers.len());
+    /// `None` where either end says nothing. Layers that no gradient has reached yet are no ends.
+    pub(super) fn of(profile: &DepthProfile, known: &Known<'_>) -> Option<Self> {
+        let is_silent = known.has_silent_branches();
+        let layers: Vec<_> = profile.layers.iter().filter(|(_, size)| !is_silent || *size != 0.0).collect();
+        let (first, last) = (layers.first()?, layers.last()?);
+        let (ratio, count) = (first.1 / last.1, layers.len());
         let per_layer = ratio.powf(1.0 / (count - 1).max(1) as f64);
         let layers = vec![first.0.clone(), last.0.clone()];
         ratio.is_finite().then_some(Self { ratio, per_layer, count, layers })

@@ -118,7 +118,7 @@ fn middle(values: &VecDeque<f64>) -> f64 {
 
 fn over_depth(seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
     let profile = seen.depth_profile.as_ref()?;
-    let ends = DepthEnds::of(profile).filter(|ends| ends.ratio > known.thresholds.exploding)?;
+    let ends = DepthEnds::of(profile, known).filter(|ends| ends.ratio > known.thresholds.exploding)?;
     let figures = ends.figures("100 or less");
     let DepthEnds { ratio, per_layer, count, layers } = ends;
     let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };

@@ -37,8 +37,13 @@ impl Rule for LabelNoise {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
-        self.reach = seen.depth_profile.as_ref().and_then(DepthEnds::of).map(|ends| ends.ratio).or(self.reach);
-        self.ratio = median_of_weights(seen.updates).or(self.ratio);
+        self.reach = seen
+            .depth_profile
+            .as_ref()
+            .and_then(|profile| DepthEnds::of(profile, known))
+            .map(|ends| ends.ratio)
+            .or(self.reach);
+        self.ratio = median_of_weights(seen.updates, known).or(self.ratio);
         let level = loss_plateau::level(known)?;
         let (reach, ratio) = (self.reach?, self.ratio?);
         if !REACHES.contains(&reach) || ratio < MOVES {

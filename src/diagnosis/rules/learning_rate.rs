@@ -51,7 +51,7 @@ impl Rule for LearningRate {
         self.readings += 1;
         let peak = known.config.map_or(0.0, |config| config.optimizer.learning_rate);
         self.highest = self.highest.max(seen.learning_rate).max(peak);
-        let ratio = median_of_weights(seen.updates);
+        let ratio = median_of_weights(seen.updates, known);
         self.ratio = ratio.or(self.ratio);
         self.too_high(seen, known).or_else(|| self.too_low(seen, ratio?, known))
     }
@@ -101,7 +101,9 @@ impl LearningRate {
         // What has been learned leaves nothing to move for.
         let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * known.guess();
         let is_small = ratio < known.thresholds.learning_rate && is_unlearned && seen.skipped_in_a_row == 0;
-        self.small = if is_small && is_full { self.small + 1 } else { 0 };
+        // Into branches that begin at 0 the gradient comes little by little.
+        let is_silent = self.readings <= BEGINNING && known.has_silent_branches();
+        self.small = if is_small && is_full && !is_silent { self.small + 1 } else { 0 };
         if self.small < LOOKS {
             return None;
         }
@@ -144,6 +146,18 @@ mod tests {
         assert_eq!(told(&leap), [None, None, Some(Severity::Critical)]);
         assert_eq!(told(&leap.map(|(loss, _, rate)| (loss, 1e-3, rate))), [None; 3]);
         assert_eq!(told(&[(2.3, 0.1, 1.0), (9.0, 0.1, 1.0), (2.0, 0.1, 1.0)]), [None; 3]);
+    }
+
+    #[test]
+    fn a_gradient_that_has_still_to_come_into_branches_that_begin_at_0_is_no_low_rate() {
+        let mut case =
+            Case::new("model = { residual = true, initialization = \"fixup\" }\noptimizer.learning_rate = 0.1");
+        case.course.add(2.3);
+        let mut rule = LearningRate::default();
+        let updates = [update("a.weight", 1e-6)];
+        let seen = Observation { loss: 2.3, learning_rate: 0.1, updates: &updates, ..Observation::default() };
+        let told_at = (1..100).find(|_| rule.judge(&seen, &case.known()).is_some());
+        assert_eq!(told_at, Some(BEGINNING + u64::from(LOOKS)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use super::{Evaluation, Facts, Observation, Symptom, Thresholds, course::LossCourse};
-use crate::config::{Activation, Config, ModelConfig, Normalization, RuleName};
+use crate::config::{Activation, Config, Initialization, ModelConfig, Normalization, RuleName};
 
 /// What a rule knows beside the reading.
 #[derive(Clone, Copy)]
@@ -51,6 +51,16 @@ impl<'a> Known<'a> {
 
     pub fn activation(&self) -> Option<Activation> {
         self.model().map(|model| model.activation)
+    }
+
+    pub fn initialization(&self) -> Option<&'a Initialization> {
+        self.model().map(|model| &model.initialization)
+    }
+
+    /// Whether residual branches are known to begin at 0: until the first steps have moved what ends them, no gradient reaches
+    /// what is inside them, rightly.
+    pub fn has_silent_branches(&self) -> bool {
+        self.initialization().is_some_and(Initialization::has_silent_branches)
     }
 
     /// See [`Facts::guess`]. Where nothing is known of the classes, what the run began with, and that of ten classes at least: a

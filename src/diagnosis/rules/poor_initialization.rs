@@ -1,14 +1,14 @@
 //! Weights that were drawn wrongly: all equal, or far from the variance that keeps a signal's size.
 //!
 //! With variance 1 / fan_in a layer keeps the size of what goes through it (LeCun 1998); what activations ask for lies within a
-//! factor of 3 of that (torch's own 1/3, He's 2). Normalization makes up for any variance, but not for weights that are equal:
+//! factor of 3 of that (torch's own 1/3, He's 2). What an initialization has otherwise by design counts as that 1. Normalization makes up for any variance, but not for weights that are equal:
 //! then every unit of a layer computes the same, and gets the same gradient, for ever.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Known, Rule};
 use crate::{
-    config::RuleName,
+    config::{InitializationMethod as Method, RuleName},
     diagnosis::{Figure, Observation, ParameterFacts, Remedy, Severity, Symptom, number::two_digits},
 };
 
@@ -54,8 +54,12 @@ fn remedies(known: &Known<'_>) -> Vec<Remedy> {
 }
 
 fn equal(known: &Known<'_>) -> Option<Symptom> {
-    let is_equal =
-        |weight: &&ParameterFacts| weight.shape.iter().product::<i64>() > 1 && weight.std <= EQUAL * weight.mean.abs();
+    let is_fixup = known.initialization().is_some_and(|initialization| initialization.method == Method::Fixup);
+    let is_equal = |weight: &&ParameterFacts| {
+        // What ends a branch at 0 gets as many gradients as it has inputs.
+        let is_meant = is_fixup && weight.is_zero();
+        weight.shape.iter().product::<i64>() > 1 && weight.std <= EQUAL * weight.mean.abs() && !is_meant
+    };
     let equal: Vec<_> = known.facts.hidden_weights().filter(is_equal).collect();
     let first = equal.first()?;
     let figures = vec![Figure {
@@ -109,7 +113,10 @@ fn off_scale(known: &Known<'_>) -> Option<Symptom> {
         return None;
     }
     let hidden: Vec<_> = known.facts.hidden_weights().collect();
-    let mean = (hidden.iter().map(|weight| weight.scale().ln()).sum::<f64>() / hidden.len() as f64).exp();
+    let over_expected =
+        |weight: &&ParameterFacts| Some(weight.scale() / known.initialization()?.expected_scale(weight.fan_in())?);
+    let logarithms = hidden.iter().map(over_expected).map(|scale| scale.map(f64::ln)).sum::<Option<f64>>()?;
+    let mean = (logarithms / hidden.len() as f64).exp();
     let off = mean.max(1.0 / mean);
     if !off.is_finite() || off <= known.thresholds.poor_initialization {
         return None;

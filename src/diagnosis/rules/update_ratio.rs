@@ -28,7 +28,7 @@ impl Rule for UpdateRatio {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
-        let median = median_of_weights(seen.updates)?;
+        let median = median_of_weights(seen.updates, known)?;
         self.looks = if median > known.thresholds.update_ratio { self.looks + 1 } else { 0 };
         if self.looks < LOOKS {
             return None;
@@ -44,11 +44,15 @@ impl Rule for UpdateRatio {
     }
 }
 
-/// The median update ratio of the weights that move. Biases and gains are small, and move by much of themselves; what does not move
-/// at all says nothing of the learning rate.
-pub(super) fn median_of_weights(updates: &[ParameterUpdate]) -> Option<f64> {
+/// The median update ratio of the weights that move. Biases and gains are small, and move by much of themselves, as weights do that
+/// began at 0; what does not move at all says nothing of the learning rate.
+pub(super) fn median_of_weights(updates: &[ParameterUpdate], known: &Known<'_>) -> Option<f64> {
+    let began_at_zero = |update: &ParameterUpdate| {
+        let mut zeros = known.facts.parameters.iter().filter(|parameter| parameter.is_zero());
+        known.has_silent_branches() && zeros.any(|parameter| parameter.name == update.name)
+    };
     let weights = updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
-    let weights = weights.filter(|update| update.update_ratio > 0.0);
+    let weights = weights.filter(|update| update.update_ratio > 0.0 && !began_at_zero(update));
     let ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
     (!ratios.is_empty()).then(|| median(ratios))
 }

@@ -34,7 +34,7 @@ impl Rule for Vanishing {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let profile = seen.depth_profile.as_ref().filter(|profile| profile.layers.len() >= LEAST_LAYERS)?;
-        let ends = DepthEnds::of(profile)?;
+        let ends = DepthEnds::of(profile, known)?;
         let figures = ends.figures("0.005 or more");
         let DepthEnds { ratio, per_layer, count, layers } = ends;
         self.looks = if ratio < CRITICAL { self.looks + 1 } else { 0 };
@@ -66,6 +66,13 @@ fn why(known: &Known<'_>) -> String {
 fn remedies(known: &Known<'_>) -> Vec<Remedy> {
     let Some(model) = known.model() else { return Vec::new() };
     let mut remedies = Vec::new();
+    let is_centred = model.initialization.method == InitializationMethod::CentredLogistic;
+    if model.activation == Activation::Sigmoid && model.normalization == Normalization::None && !is_centred {
+        remedies.push(Remedy::new(
+            "model.initialization = \"centred_logistic\"",
+            "the sigmoids stay: with these weights and biases they compute what a tanh net at the edge of chaos does",
+        ));
+    }
     if model.activation.is_flat_on_both_sides() {
         remedies.push(Remedy::new("model.activation = \"relu\"", "its derivative is 1 wherever it is on"));
     }
@@ -128,12 +135,15 @@ mod tests {
             remedies.into_iter().map(|remedy| remedy.change).collect::<Vec<_>>()
         };
         let all = [
+            "model.initialization = \"centred_logistic\"",
             "model.activation = \"relu\"",
             "model.initialization = \"kaiming_normal\"",
             "model.normalization = \"batch\"",
             "model.residual = true",
         ];
         assert_eq!(changes("model.activation = \"sigmoid\""), all);
-        assert_eq!(changes("model.normalization = \"batch\"\nmodel.residual = true"), all[1..2]);
+        let is_centred = "model = { activation = \"sigmoid\", initialization = \"centred_logistic\" }";
+        assert_eq!(changes(is_centred), all[1..]);
+        assert_eq!(changes("model.normalization = \"batch\"\nmodel.residual = true"), all[2..3]);
     }
 }

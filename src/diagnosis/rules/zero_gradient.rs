@@ -11,6 +11,9 @@ use crate::{
 
 /// So many looks in a row: a batch may leave a layer out.
 const LOOKS: u32 = 2;
+/// Steps that residual branches which begin at 0 may take to let a gradient through: one for what ends them, one more where the
+/// classifier is 0 too, and some that are skipped or of a warm-up.
+const SILENT_STEPS: u64 = 10;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct ZeroGradient {
@@ -23,7 +26,7 @@ impl Rule for ZeroGradient {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
-        let gradients = seen.gradients?;
+        let gradients = seen.gradients.filter(|_| seen.step >= SILENT_STEPS || !known.has_silent_branches())?;
         // A bias before a normalization has no gradient, and needs none; whether it is one, its shape tells.
         let is_weight = |grad: &&TensorStatistics| known.facts.is_weight(&grad.name);
         let is_zero = |grad: &&TensorStatistics| grad.norm == 0.0 && grad.elements > 0;

@@ -1,0 +1,144 @@
+//! What an initialization takes from images: the variance that `lsuv` gives each layer's output, and the centre of the inputs
+//! under `centred_logistic`.
+//!
+//! A layer is fitted when the pass comes to it, so that it sees what the fitted layers before it put out. That a pass fits is a
+//! mode of its thread, as libtorch's `no_grad` is: the layers of an architecture need not hand it on.
+
+use std::cell::Cell;
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{ModelError, Network, Pass};
+use crate::{
+    config::InitializationMethod,
+    libtorch::{generator_state, set_generator_state},
+};
+
+/// Mishkin and Matas 2016, algorithm 1: how far a variance may be from 1, and how often a layer is scaled at most.
+const TOLERANCE: f64 = 0.1;
+const MOST_ROUNDS: usize = 10;
+
+/// What a pass does to the layers that it comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Forward,
+    /// Gives the next layer, and none after it, the bias that centres its sums.
+    CentreNext,
+    /// Gives the output of each layer variance 1.
+    UnitVariance,
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Forward) };
+}
+
+/// Until it is dropped, passes of this thread fit.
+struct Fitting;
+
+impl Fitting {
+    fn begin(mode: Mode) -> Self {
+        MODE.set(mode);
+        Self
+    }
+}
+
+impl Drop for Fitting {
+    fn drop(&mut self) {
+        MODE.set(Mode::Forward);
+    }
+}
+
+/// Finishes an initialization that depends on images: of `lsuv` and `centred_logistic`. The weights of any other stay as they
+/// are, to the last bit.
+///
+/// `images` `[batch, channels, height, width]` are on the network's device, and scaled as in training: its first batches, say. They
+/// go through the network once, as in training; random generator and running statistics are afterwards what they were.
+///
+/// ```
+/// use gradwatch::{
+///     config::Config,
+///     data::ImageShape,
+///     model::{self, Pass, Tap},
+/// };
+/// use tch::{Device, Kind, Tensor};
+///
+/// let toml = "[run]\nmax_epochs = 1\n[data]\nsource = \"synthetic\"\n\
+///             [model]\nname = \"mlp\"\ndepth = 20\ninitialization = \"lsuv\"";
+/// let config = Config::parse(toml, "demo.toml")?;
+/// let network = model::build(&config.model, ImageShape { channels: 1, height: 28, width: 28 }, 10, Device::Cpu)?;
+/// let images = Tensor::f_randn([64, 1, 28, 28], (Kind::Float, Device::Cpu))?;
+/// model::fit_to_data(&network, &images)?;
+///
+/// let see = |tap: &Tap<'_>| {
+///     let variance = tap.pre_activation.f_var(false)?.double_value(&[]);
+///     assert!((variance - 1.0).abs() < 0.1);
+///     Ok(())
+/// };
+/// network.forward(&images, &Pass::evaluation().with_tap(&see))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As for [`Model::forward`](super::Model::forward).
+pub fn fit_to_data(network: &Network, images: &Tensor) -> Result<(), ModelError> {
+    let mode = match network.method {
+        InitializationMethod::Lsuv => Mode::UnitVariance,
+        InitializationMethod::CentredLogistic => Mode::CentreNext,
+        _ => return Ok(()),
+    };
+    let _no_grad = tch::no_grad_guard();
+    let buffers = network.parameters.buffers().map(|buffer| &buffer.tensor);
+    let before: Vec<(&Tensor, Tensor)> =
+        buffers.map(|live| Ok((live, live.f_detach_copy()?))).collect::<Result<_, TchError>>()?;
+    let random = generator_state(images.device())?;
+    let outcome = {
+        let _fitting = Fitting::begin(mode);
+        network.forward(images, &Pass::training())
+    };
+    set_generator_state(images.device(), &random)?;
+    for (live, before) in before {
+        live.shallow_clone().f_copy_(&before)?;
+    }
+    Ok(outcome.map(drop)?)
+}
+
+/// A pass comes to a layer: with `inputs` its output will be what `forward` returns.
+pub(super) fn meet(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    inputs: &Tensor,
+    forward: &dyn Fn() -> Result<Tensor, TchError>,
+) -> Result<(), TchError> {
+    match MODE.get() {
+        Mode::Forward => Ok(()),
+        Mode::CentreNext => {
+            MODE.set(Mode::Forward);
+            bias.map_or(Ok(()), |bias| centre(weight, bias, inputs))
+        }
+        Mode::UnitVariance => scale(weight, forward),
+    }
+}
+
+/// b = -W mean(x), the mean of each input over the images; of a convolution, over the pixels too.
+fn centre(weight: &Tensor, bias: &Tensor, inputs: &Tensor) -> Result<(), TchError> {
+    let channel = if weight.dim() > 2 { 1 } else { inputs.dim() - 1 };
+    let dims: Vec<i64> = (0..inputs.dim()).filter(|dim| *dim != channel).map(|dim| dim as i64).collect();
+    let mean = inputs.f_mean_dim(dims.as_slice(), false, Kind::Float)?;
+    let [outputs, inputs] = [0, 1].map(|dim| weight.size()[dim]);
+    let kernel_sums =
+        weight.f_reshape([outputs, inputs, -1])?.f_sum_dim_intlist([2_i64].as_slice(), false, Kind::Float)?;
+    bias.shallow_clone().f_copy_(&kernel_sums.f_mv(&mean)?.f_neg()?)
+}
+
+/// W / sqrt(Var(output)), over images, units and pixels. An output that is the same everywhere, or not finite, has no scale.
+fn scale(weight: &Tensor, forward: &dyn Fn() -> Result<Tensor, TchError>) -> Result<(), TchError> {
+    for _ in 0..MOST_ROUNDS {
+        // Device sync here, once per round.
+        let variance = forward()?.f_var(false)?.f_double_value(&[])?;
+        if !variance.is_finite() || variance <= 0.0 || (variance - 1.0).abs() < TOLERANCE {
+            break;
+        }
+        let _ = weight.shallow_clone().f_div_scalar_(variance.sqrt())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What an initialization makes of a layer's place in its model: first or last, or in a residual branch.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{
+    ModelError,
+    initialization::{CENTRED_ENDS, DRAW, Fans, normal},
+    parameter::Path,
+};
+use crate::config::{Activation, InitializationMethod as Method};
+
+/// What a sigmoid puts out where its input is 0.
+const CENTRE: f64 = 0.5;
+
+impl Path<'_> {
+    /// Draws and registers the weight and the bias, if it has one, of the layer at this path, which `activation` follows, if any.
+    /// `groups` of its channels do not see each other.
+    pub fn draw_layer(
+        &self,
+        shape: &[i64],
+        groups: i64,
+        activation: Option<Activation>,
+        has_bias: bool,
+    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
+        let initialization = &self.config().initialization;
+        // What comes to the first layer are no activations.
+        let is_first = !self.has_weights();
+        let weight = self.draw_weight(shape, groups, activation, is_first)?;
+        let bias = match initialization.method {
+            _ if !has_bias => None,
+            Method::CentredLogistic if !is_first => Some(self.centred_bias(&weight)?),
+            _ => Some(initialization.draw_bias(shape)?),
+        };
+        let weight = self.parameter("weight", &weight)?;
+        Ok((weight, bias.map(|bias| self.parameter("bias", &bias)).transpose()?))
+    }
+
+    fn draw_weight(
+        &self,
+        shape: &[i64],
+        groups: i64,
+        activation: Option<Activation>,
+        is_first: bool,
+    ) -> Result<Tensor, TchError> {
+        let initialization = &self.config().initialization;
+        let gain = initialization.gain_before(activation);
+        match (initialization.method, activation, self.branch()) {
+            // Of the models that have such branches, the classifier alone is a layer that no activation follows.
+            (Method::Fixup, None, _) => Tensor::f_zeros(shape, DRAW),
+            (Method::Fixup, _, Some(branch)) if branch.is_last => Tensor::f_zeros(shape, DRAW),
+            (Method::Fixup, _, Some(branch)) => initialization.draw_weight(shape, gain * branch.fixup_factor()),
+            (Method::YilmazPoli, None, _) => normal(shape, 0.0, Fans::of(shape).fan_in.sqrt().recip()),
+            (Method::CentredLogistic, ..) if is_first => initialization.draw_weight(shape, CENTRED_ENDS),
+            // Each group is a convolution of its own, as for torch's dirac_.
+            (Method::DeltaOrthogonal | Method::Identity, ..) if groups > 1 => {
+                let mut of_one = shape.to_vec();
+                of_one[0] /= groups;
+                let drawn = (0..groups).map(|_| initialization.draw_weight(&of_one, gain));
+                Tensor::f_cat(&drawn.collect::<Result<Vec<_>, _>>()?, 0)
+            }
+            _ => initialization.draw_weight(shape, gain),
+        }
+    }
+
+    /// Takes away what inputs add whose mean is 1/2, and what comes past the layer with them.
+    fn centred_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
+        let shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
+        let sums = weight.f_flatten(1, -1)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
+        sums.f_mul_scalar(-CENTRE)?.f_sub_scalar(if shortcut { CENTRE } else { 0.0 })
+    }
+}
