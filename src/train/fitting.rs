@@ -17,7 +17,7 @@ impl Prepared {
     /// # Errors
     /// Where images cannot be read, or libtorch refuses.
     pub fn fit_to_data(&self) -> Result<(), TrainError> {
-        if !self.config.model.initialization.depends_on_data() || self.weights.is_some() {
+        if !self.config.model.initialization.depends_on_data() || self.config.model.weights.is_some() {
             return Ok(());
         }
         let (mut batches, mut count, mut values) = (Vec::new(), 0, 0);
