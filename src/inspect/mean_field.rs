@@ -214,6 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn centred_sigmoids_are_a_tanh_net_of_quartered_weights() {
+        // sigmoid(z) = (1 + tanh(z / 2)) / 2: what a net of halved sums says of its own is a quarter of q.
+        for scale in [8.0, 16.0, 64.0] {
+            let biases = -scale / 4.0;
+            let sigmoid = MeanField { activation: Activation::Sigmoid, weight_variance: scale, bias_variance: biases };
+            let tanh = field(Activation::Tanh, scale / 16.0);
+            for q in [1e-3, 0.5, 4.0] {
+                assert_close(sigmoid.next(4.0 * q), 4.0 * tanh.next(q), 1e-9);
+                assert_close(sigmoid.chi(4.0 * q), tanh.chi(q), 1e-9);
+            }
+        }
+        assert_close(depth_scale(field(Activation::Tanh, 1.0).chi(1e-4)), 5000.0, 1.0);
+    }
+
+    #[test]
     fn tanh_is_critical_at_a_weight_variance_of_1_and_small_signals() {
         // tanh' = 1 - z^2 + ..: chi = sw2 (1 - 2 q + ..).
         assert_close(field(Activation::Tanh, 1.0).chi(1e-4), 1.0 - 2e-4, 1e-6);

@@ -310,18 +310,18 @@ mod tests {
         for shape in [[48, 16, 3, 3], [16, 48, 5, 5], [16, 16, 7, 3], [8, 8, 2, 2]] {
             let kernel = initialization.draw_weight(&shape, 1.7).unwrap().to_kind(Kind::Double);
             let middle = kernel.select(3, (shape[3] - 1) / 2).select(2, (shape[2] - 1) / 2);
-            let elsewhere = kernel.square().sum(Kind::Double) - middle.square().sum(Kind::Double);
-            assert_eq!(elsewhere.double_value(&[]), 0.0);
+            let weights = |tensor: &Tensor| tensor.ne(0.0).sum(Kind::Int64).int64_value(&[]);
+            assert_eq!((weights(&kernel), weights(&middle)), (shape[0] * shape[1], shape[0] * shape[1]));
             let images = Tensor::randn([2, shape[1], 9, 9], (Kind::Double, Device::Cpu));
             let maps = images.conv2d::<Tensor>(&kernel, None, [1, 1], [shape[2] / 2, shape[3] / 2], [1, 1], 1);
             let maps = maps.narrow(2, (shape[2] + 1) % 2, 9).narrow(3, (shape[3] + 1) % 2, 9);
             let gain = (maps.square().sum(Kind::Double) / images.square().sum(Kind::Double)).sqrt().double_value(&[]);
             if shape[0] >= shape[1] {
-                assert!((gain - 1.7).abs() < 1e-6, "{shape:?}: {gain}");
+                assert!((gain - 1.7).abs() < 1e-5, "{shape:?}: {gain}");
             } else {
                 let gram = middle.matmul(&middle.tr()) / (1.7 * 1.7);
                 let error = (gram - Tensor::eye(shape[0], (Kind::Double, Device::Cpu))).abs().max();
-                assert!(error.double_value(&[]) < 1e-6, "{shape:?}");
+                assert!(error.double_value(&[]) < 1e-5, "{shape:?}");
             }
         }
         let linear = initialization.draw_weight(&[20, 20], 1.0).unwrap();

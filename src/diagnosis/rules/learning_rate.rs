@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_gradient_that_has_still_to_come_into_branches_that_begin_at_0_is_no_low_rate() {
         let mut case =
-            Case::new("model = { residual = true, initialization = \"fixup\" }\noptimizer.learning_rate = 0.1");
+            Case::new("model.residual = true\nmodel.initialization = \"fixup\"\noptimizer.learning_rate = 0.1");
         case.course.add(2.3);
         let mut rule = LearningRate::default();
         let updates = [update("a.weight", 1e-6)];

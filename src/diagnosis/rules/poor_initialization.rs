@@ -173,6 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn what_an_initialization_has_by_design_is_no_fault_and_its_opposite_is() {
+        let sigmoid = |method: &str| format!("model.activation = \"sigmoid\"\nmodel.initialization = \"{method}\"");
+        let residual = "model.residual = true\nmodel.initialization = \"fixup\"";
+        // 16 / fan_in, ten times too much of it, and what He's weights have, which is as far off.
+        let centred = |std| told(&sigmoid("centred_logistic"), 0.0, std);
+        assert_eq!([0.4, 1.3, 4.0].map(centred), [None, None, Some((Severity::Warning, 2))]);
+        assert_eq!(centred(0.05), Some((Severity::Warning, 2)));
+        // 100 (0.08^2 + 0.1^2) = 1.64.
+        assert_eq!(told(&sigmoid("yilmaz_poli"), -0.08, 0.1), None);
+        assert_eq!(told(&sigmoid("lsuv"), 0.0, 0.6), None);
+        assert_eq!(told(residual, 0.0, 0.0), None);
+        assert_eq!(told(residual, 0.1, 0.0), Some((Severity::Critical, 2)));
+        assert_eq!(told("model.initialization = \"constant\"", 0.0, 0.0), Some((Severity::Critical, 2)));
+    }
+
+    #[test]
     fn a_mean_that_turns_every_unit_off_is_told_where_being_off_is_flat() {
         // The second layer's sums lie at -0.1 * 100 / (0.1 * 10) = -10 deviations.
         assert_eq!(told("model.activation = \"relu\"", -0.1, 0.1), Some((Severity::Critical, 1)));

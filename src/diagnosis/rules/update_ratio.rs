@@ -60,7 +60,10 @@ pub(super) fn median_of_weights(updates: &[ParameterUpdate], known: &Known<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::fixture::{Case, update};
+    use crate::diagnosis::{
+        ParameterFacts,
+        fixture::{Case, update},
+    };
 
     fn told(ratios: &[f64]) -> Vec<Option<Severity>> {
         let case = Case::new("");
@@ -74,6 +77,18 @@ mod tests {
             rule.judge(&seen, &case.known()).map(|symptom| symptom.severity)
         };
         ratios.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn weights_that_began_at_0_on_purpose_move_by_much_of_themselves() {
+        let judge = |method: &str| {
+            let mut case = Case::new(&format!("model.residual = true\nmodel.initialization = \"{method}\""));
+            let zero = |name: &str| ParameterFacts { name: name.into(), shape: vec![4, 4], mean: 0.0, std: 0.0 };
+            case.facts.parameters = vec![zero("a.weight"), zero("b.weight")];
+            let updates = [update("a.weight", 1.0), update("b.weight", 0.5), update("c.weight", 1e-3)];
+            median_of_weights(&updates, &case.known())
+        };
+        assert_eq!((judge("fixup"), judge("default")), (Some(1e-3), Some(0.5)));
     }
 
     #[test]

@@ -114,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn layers_inside_branches_that_begin_at_0_are_no_ends() {
+        let told = |more: &str| {
+            let case = Case::new(&format!("model.residual = true\n{more}"));
+            let seen = Observation { depth_profile: Some(profile(&[0.0, 1.0, 1.0, 1.0])), ..Observation::default() };
+            Vanishing::default().judge(&seen, &case.known()).is_some()
+        };
+        assert!(told("") && !told("model.initialization.skip_init = true"));
+    }
+
+    #[test]
     fn two_layers_and_ends_that_are_not_finite_say_nothing() {
         assert_eq!(severity(0, &[1e-9, 1.0], 1), None);
         assert_eq!(severity(0, &[f64::NAN, 1.0, 1.0], 1), None);
@@ -142,7 +152,7 @@ mod tests {
             "model.residual = true",
         ];
         assert_eq!(changes("model.activation = \"sigmoid\""), all);
-        let is_centred = "model = { activation = \"sigmoid\", initialization = \"centred_logistic\" }";
+        let is_centred = "model.activation = \"sigmoid\"\nmodel.initialization = \"centred_logistic\"";
         assert_eq!(changes(is_centred), all[1..]);
         assert_eq!(changes("model.normalization = \"batch\"\nmodel.residual = true"), all[2..3]);
     }

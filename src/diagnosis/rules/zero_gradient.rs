@@ -56,6 +56,18 @@ mod tests {
     use crate::diagnosis::fixture::{Case, gradients};
 
     #[test]
+    fn branches_that_begin_at_0_have_some_steps_to_let_a_gradient_through() {
+        let case = Case::new("model.residual = true\nmodel.initialization.skip_init = true");
+        let gradients = gradients(&[("a.weight", 0.0)]);
+        let mut rule = ZeroGradient::default();
+        let mut judge = |step| {
+            let seen = Observation { step, gradients: Some(&gradients), ..Observation::default() };
+            rule.judge(&seen, &case.known()).is_some()
+        };
+        assert_eq!((0..20).find(|step| judge(*step)), Some(SILENT_STEPS + 1));
+    }
+
+    #[test]
     fn a_weight_without_any_gradient_at_two_looks_is_told_and_a_bias_is_not() {
         let (case, mut rule) = (Case::new(""), ZeroGradient::default());
         let mut judge = |norms: &[(&str, f64)]| {
