@@ -89,14 +89,14 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
     assert!(outcome.stderr.contains(said), "{outcome:#?}");
     let verdict = "the gradient vanishes on its way to the input in layers.0.linear to layers.9.linear, since step 0";
     assert!(outcome.stdout.contains(verdict), "{outcome:#?}");
-    assert!(outcome.stdout.contains("\ntry         model.activation = \"relu\": "), "{outcome:#?}");
+    assert!(outcome.stdout.contains("\ntry         model.initialization = \"centred_logistic\": "), "{outcome:#?}");
     let run = workplace.run_folder("run");
     let lines = lines(&run);
     assert_eq!(
         (&lines[0]["step"], &lines[0]["rule"], &lines[0]["severity"]),
         (&0.into(), &"vanishing".into(), &"critical".into())
     );
-    assert_eq!(lines[0]["remedies"][0]["change"], "model.activation = \"relu\"");
+    assert_eq!(lines[0]["remedies"][0]["change"], "model.initialization = \"centred_logistic\"");
     // What it says helps: the change is a line of the config.
     let change = lines[0]["remedies"][0]["change"].as_str().unwrap().replace(" = ", "=");
     let cured = workplace.train("cured", &[&change, "model.initialization=kaiming_normal"]);
