@@ -14,6 +14,7 @@
 //! ```
 
 mod action;
+mod architecture;
 mod clipping;
 mod data;
 mod diagnosis;
@@ -37,6 +38,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 pub use action::{Action, Severity};
+pub use architecture::{Architecture, Defaults};
 pub use clipping::{
     AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
     ZclipOption,
@@ -44,7 +46,7 @@ pub use clipping::{
 pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
 pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
-pub use model::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
+pub use model::{Activation, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
 pub(crate) use names::named_enum;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
