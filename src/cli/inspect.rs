@@ -9,7 +9,7 @@ use gradwatch::{
 };
 use serde::Serialize;
 
-use super::{InspectArguments, InspectFormat, exit::Code, log, print};
+use super::{InspectArguments, TextOrJson, exit::Code, log, print};
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
@@ -29,8 +29,8 @@ pub fn run(arguments: &InspectArguments) -> Result<Code> {
     let tries = arguments.try_changes.then(|| try_remedies(&config, &inspection.remedies, arguments.batches));
     let report = Report { inspection, trials: tries };
     let text = match arguments.format {
-        InspectFormat::Text => report.text(),
-        InspectFormat::Json => serde_json::to_string_pretty(&report).context("the report is no JSON")?,
+        TextOrJson::Text => report.text(),
+        TextOrJson::Json => serde_json::to_string_pretty(&report).context("the report is no JSON")?,
     };
     print(&format!("{}\n", text.trim_end()))?;
     Ok(Code::Success)

@@ -231,8 +231,8 @@ struct ModelsArguments {
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "name")]
     overrides: Vec<String>,
     /// How it is written.
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
-    format: String,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: TextOrJson,
 }
 
 #[derive(Debug, Args)]
@@ -247,11 +247,11 @@ struct InspectArguments {
     try_changes: bool,
     /// How the report is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: InspectFormat,
+    format: TextOrJson,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum InspectFormat {
+enum TextOrJson {
     Text,
     Json,
 }

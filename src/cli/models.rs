@@ -10,10 +10,10 @@ use gradwatch::{
 };
 use serde_json::{Value, json};
 
-use super::{ModelsArguments, exit::Code, print};
+use super::{ModelsArguments, TextOrJson, exit::Code, print};
 
 pub fn run(arguments: &ModelsArguments) -> Result<Code> {
-    let is_json = arguments.format == "json";
+    let is_json = arguments.format == TextOrJson::Json;
     let text = match &arguments.name {
         None => list(arguments, is_json)?,
         Some(name) => {

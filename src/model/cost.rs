@@ -102,8 +102,7 @@ pub fn cost(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<C
 /// Gives each layer its parameters, and those that are of no layer that multiplies a place at the end.
 fn with_parameters(mut layers: Vec<LayerCost>, parameters: &Parameters) -> Vec<LayerCost> {
     for parameter in parameters.trainable() {
-        let name = parameter.name.as_str();
-        let layer = name.rsplit_once('.').map_or(name, |(layer, _)| layer);
+        let layer = parameter.name.layer();
         let found = layers.iter().position(|seen| seen.name == layer);
         let place = found.unwrap_or_else(|| {
             layers.push(LayerCost { name: layer.to_owned(), output: Vec::new(), parameters: 0, macs: 0 });

@@ -4,8 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::{
     Model, ModelError, Pass,
-    blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth},
-    layer::{Dropout, Linear, Window, average, round_channels},
+    blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth, Trunk},
+    layer::{Dropout, Linear, Window, round_channels},
     normalization::Normalization,
     parameter::Path,
 };
@@ -56,15 +56,13 @@ impl Plan {
 /// over space and `classifier.1`. All channels scale with the width.
 #[derive(Debug)]
 pub struct EfficientNet {
-    stem: ConvNormActivation,
-    blocks: Vec<InvertedResidual>,
-    last: ConvNormActivation,
+    trunk: Trunk,
     classifier: Linear,
     dropout: Dropout,
 }
 
 impl EfficientNet {
-    /// `width` channels in the stem, `None` for the plan's own, rounded to a multiple of 8 as all others are.
+    /// `width` channels in the stem, which is rounded to a multiple of 8 as all others are.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let factor = if width == plan.default_width() { plan.width } else { width as f64 / STEM as f64 };
         let scaled = |channels: i64| round_channels(channels as f64 * factor);
@@ -80,7 +78,7 @@ impl EfficientNet {
             for repeat in 0..repeats(depth) {
                 let (outputs, stride) = (scaled(outputs), if repeat == 0 { stride } else { 1 });
                 let squeeze = Squeeze { channels: (inputs / 4).max(1), activation, gate: Gate::Sigmoid };
-                let channels = [inputs, round_widened(inputs, widening), outputs];
+                let channels = [inputs, round_channels((inputs * widening) as f64), outputs];
                 let layout = Layout { channels, side, stride, squeeze: Some(squeeze), activation };
                 let drop = StochasticDepth::of_block(root, blocks.len(), count);
                 let path = &features / stage / repeat / "block";
@@ -91,12 +89,8 @@ impl EfficientNet {
         let path = &features / (STAGES.len() + 1);
         let last = ConvNormActivation::new(&path, [inputs, 4 * inputs], Window::one(1), activation, plan.make())?;
         let classifier = Linear::classifier(&(root / "classifier" / 1), 4 * inputs, classes)?;
-        Ok(Self { stem, blocks, last, classifier, dropout: Dropout::new(root) })
+        Ok(Self { trunk: Trunk { stem, blocks, last }, classifier, dropout: Dropout::new(root) })
     }
-}
-
-fn round_widened(channels: i64, widening: i64) -> i64 {
-    round_channels((channels * widening) as f64)
 }
 
 impl Model for EfficientNet {
@@ -105,11 +99,7 @@ impl Model for EfficientNet {
     }
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        let mut maps = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            maps = block.forward(&maps, pass)?;
-        }
-        let features = average(&self.last.forward(&maps, pass)?)?;
+        let features = self.trunk.forward(images, pass)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Network, build};
-use crate::config::{Activation, Architecture, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
+use crate::config::{Activation, Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 
 /// The side of [`images`].
@@ -11,32 +11,8 @@ const SIDE: usize = 32;
 
 /// ReLU, no normalization, no dropout, no residual, torch's initialization.
 pub fn config(name: Architecture) -> ModelConfig {
-    ModelConfig {
-        name,
-        path: None,
-        activation: Activation::Relu,
-        normalization: Normalization::None,
-        groups: 4,
-        dropout: 0.0,
-        stochastic_depth: 0.0,
-        patch_size: None,
-        residual: false,
-        width: None,
-        depth: None,
-        initialization: Initialization {
-            method: InitializationMethod::Default,
-            gain: None,
-            fan: Fan::FanIn,
-            mean: 0.0,
-            std: 0.01,
-            value: 0.0,
-            zero_residual: false,
-            skip_init: false,
-        },
-        weights: None,
-        weights_strict: true,
-        freeze_batch_norm_statistics: Vec::new(),
-    }
+    let (activation, normalization) = (Activation::Relu, Normalization::None);
+    ModelConfig { activation, normalization, groups: 4, residual: false, ..ModelConfig::as_published(name) }
 }
 
 /// One or two architectures of each family that its authors laid out, with blocks of its own.

@@ -156,7 +156,7 @@ impl Conv2d {
 }
 
 /// Whether a convolution has to have a bias of its own.
-fn lacks_normalization(path: &Path<'_>) -> bool {
+pub fn lacks_normalization(path: &Path<'_>) -> bool {
     path.config().normalization == crate::config::Normalization::None
 }
 

@@ -4,8 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::{
     Model, ModelError, Pass,
-    blocks::{ConvNormActivation, InvertedResidual, Layout, StochasticDepth},
-    layer::{Dropout, Linear, Window, average, round_channels},
+    blocks::{ConvNormActivation, InvertedResidual, Layout, StochasticDepth, Trunk},
+    layer::{Dropout, Linear, Window, round_channels},
     parameter::Path,
 };
 use crate::data::ImageShape;
@@ -22,9 +22,7 @@ const LAST: i64 = 1280;
 /// space and `classifier.1`. All channels but the last ones scale with the width.
 #[derive(Debug)]
 pub struct MobileNetV2 {
-    stem: ConvNormActivation,
-    blocks: Vec<InvertedResidual>,
-    last: ConvNormActivation,
+    trunk: Trunk,
     classifier: Linear,
     dropout: Dropout,
 }
@@ -56,7 +54,7 @@ impl MobileNetV2 {
         let path = &features / (count + 1);
         let last = ConvNormActivation::new(&path, [inputs, outputs], Window::one(1), activation, |norm| norm)?;
         let classifier = Linear::classifier(&(root / "classifier" / 1), outputs, classes)?;
-        Ok(Self { stem, blocks, last, classifier, dropout: Dropout::new(root) })
+        Ok(Self { trunk: Trunk { stem, blocks, last }, classifier, dropout: Dropout::new(root) })
     }
 }
 
@@ -66,11 +64,7 @@ impl Model for MobileNetV2 {
     }
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        let mut maps = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            maps = block.forward(&maps, pass)?;
-        }
-        let features = average(&self.last.forward(&maps, pass)?)?;
+        let features = self.trunk.forward(images, pass)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }

@@ -4,8 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::{
     Model, ModelError, Pass,
-    blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth},
-    layer::{Dropout, Linear, Window, average, round_channels},
+    blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth, Trunk},
+    layer::{Dropout, Linear, Window, round_channels},
     normalization::Normalization,
     parameter::Path,
     tap::Activate,
@@ -71,9 +71,7 @@ pub struct Plan {
 /// Where the activation is hardswish the first blocks have ReLU, as in the paper; any other is everywhere.
 #[derive(Debug)]
 pub struct MobileNetV3 {
-    stem: ConvNormActivation,
-    blocks: Vec<InvertedResidual>,
-    last: ConvNormActivation,
+    trunk: Trunk,
     hidden: Linear,
     activate: Activate,
     classifier: Linear,
@@ -114,7 +112,7 @@ impl MobileNetV3 {
         let hidden = Linear::hidden(&(&path / 0), 6 * inputs, units)?;
         let activate = Activate::behind(&(&path / 0))?;
         let classifier = Linear::classifier(&(&path / 3), units, classes)?;
-        Ok(Self { stem, blocks, last, hidden, activate, classifier, dropout: Dropout::new(root) })
+        Ok(Self { trunk: Trunk { stem, blocks, last }, hidden, activate, classifier, dropout: Dropout::new(root) })
     }
 }
 
@@ -124,11 +122,7 @@ impl Model for MobileNetV3 {
     }
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        let mut maps = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            maps = block.forward(&maps, pass)?;
-        }
-        let features = average(&self.last.forward(&maps, pass)?)?;
+        let features = self.trunk.forward(images, pass)?;
         let hidden = self.activate.forward(&self.hidden.forward(&features)?, pass)?;
         self.classifier.forward(&self.dropout.forward(&hidden, pass)?)
     }

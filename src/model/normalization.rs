@@ -82,7 +82,7 @@ impl Normalization {
         Self::new(path, channels, channels / 2, false)
     }
 
-    /// The same for maps whose positions layer normalization treats one by one.
+    /// The same for maps or tokens, whose positions layer normalization treats one by one; see [`Normalization::forward_last`].
     pub fn of_positions(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels, true)
     }
@@ -90,11 +90,6 @@ impl Normalization {
     /// The same for maps of one pixel.
     pub fn of_pooled(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels / 2, true)
-    }
-
-    /// The same for tokens; see [`Normalization::forward_last`].
-    pub fn of_tokens(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
-        Self::of_positions(path, channels)
     }
 
     fn new(path: &Path<'_>, channels: i64, most_groups: i64, by_position: bool) -> Result<Self, ModelError> {

@@ -24,6 +24,11 @@ impl ParameterName {
         if name.split('.').all(is_word) { Ok(Self(name)) } else { Err(ModelError::Name { got: name }) }
     }
 
+    /// The layer whose parameter it is: the name without its last segment.
+    pub fn layer(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(layer, _)| layer)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -71,7 +71,7 @@ impl Vit {
             Block::new(&(root / "blocks" / index), width, drop)
         };
         let blocks = (0..DEPTH).map(block).collect::<Result<_, _>>()?;
-        let norm = Normalization::of_tokens(&(root / "norm"), width)?.with_eps(EPS);
+        let norm = Normalization::of_positions(&(root / "norm"), width)?.with_eps(EPS);
         let mut heads = vec![Linear::classifier(&(root / "head"), width, classes)?];
         for (_, head) in readouts {
             heads.push(Linear::classifier(&(root / head), width, classes)?);
@@ -126,9 +126,9 @@ struct Block {
 impl Block {
     fn new(path: &Path<'_>, width: i64, drop: StochasticDepth) -> Result<Self, ModelError> {
         let heads = (1..=(width / HEAD).max(1)).rev().find(|heads| width % heads == 0).unwrap_or(1);
-        let norm1 = Normalization::of_tokens(&(path / "norm1"), width)?.with_eps(EPS);
+        let norm1 = Normalization::of_positions(&(path / "norm1"), width)?.with_eps(EPS);
         let attention = Attention::new(&(path / "attn"), width, heads)?;
-        let norm2 = Normalization::of_tokens(&(path / "norm2"), width)?.with_eps(EPS);
+        let norm2 = Normalization::of_positions(&(path / "norm2"), width)?.with_eps(EPS);
         let path_of = |name: &str| path / "mlp" / name;
         let widen = Linear::hidden(&path_of("fc1"), width, WIDENING * width)?;
         let narrow = Linear::projection(&path_of("fc2"), WIDENING * width, width)?;

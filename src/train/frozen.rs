@@ -55,8 +55,7 @@ impl HeldBack {
             return Ok(Self::default());
         }
         let head = network.model.head();
-        let is_of_head =
-            |parameter: &Parameter| parameter.name.as_str().rsplit_once('.').is_some_and(|(layer, _)| layer == head);
+        let is_of_head = |parameter: &Parameter| parameter.name.layer() == head;
         if !trained().any(is_of_head) {
             return Err(TrainError::NoHead);
         }

@@ -6,7 +6,7 @@ use crate::{
     config::Activation,
     model::{
         ModelError, Pass,
-        layer::{Conv2d, Window},
+        layer::{Conv2d, Window, lacks_normalization},
         normalization::Normalization,
         parameter::Path,
         tap::Activate,
@@ -54,8 +54,7 @@ impl ConvNormActivation {
         activation: Activation,
         make: impl Fn(Normalization) -> Normalization,
     ) -> Result<Self, ModelError> {
-        let has_bias = path.config().normalization == crate::config::Normalization::None;
-        let conv = Conv2d::new(&(path / 0), channels, window, Some(activation), has_bias)?;
+        let conv = Conv2d::new(&(path / 0), channels, window, Some(activation), lacks_normalization(path))?;
         let norm = make(Normalization::of_maps(&(path / 1), channels[1])?);
         Ok(Self { inner: ConvNorm { conv, norm }, activate: Activate::with(&(path / 0), activation)? })
     }

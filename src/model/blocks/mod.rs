@@ -7,6 +7,7 @@ mod same;
 mod scaled_conv;
 mod squeeze_excitation;
 mod stochastic_depth;
+mod trunk;
 
 pub use attention::Attention;
 pub use conv_norm::{ConvNorm, ConvNormActivation};
@@ -15,3 +16,4 @@ pub use same::pad_same;
 pub use scaled_conv::ScaledConv2d;
 pub use squeeze_excitation::{Gate, SqueezeExcitation};
 pub use stochastic_depth::StochasticDepth;
+pub use trunk::Trunk;

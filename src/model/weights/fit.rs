@@ -58,7 +58,7 @@ impl<'f> Fit<'f> {
 
     fn place(&mut self, head: &str, from: &'f StoredTensor<'f>, into: &'f Parameter, is_first_filter: bool) {
         let (got, want) = (&from.size[..], &into.tensor.size()[..]);
-        let is_of_head = into.name.as_str().rsplit_once('.').is_some_and(|(layer, _)| layer == head);
+        let is_of_head = into.name.layer() == head;
         let is_convertible = is_convertible(from.kind, into.tensor.kind());
         match (got, want) {
             _ if is_convertible && got == want => self.copies.push(Copy { from, into, is_summed: false }),

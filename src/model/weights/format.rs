@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use super::{Refusal, refusal::STATE_DICT, safetensors_file, stored::StoredTensor, torch_file};
+use super::{
+    Refusal,
+    refusal::{STATE_DICT, keras},
+    safetensors_file,
+    stored::StoredTensor,
+    torch_file,
+};
 
 /// What weights are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +29,6 @@ impl fmt::Display for Format {
             Self::LegacyTorch => "PyTorch's format from before 1.6",
         })
     }
-}
-
-/// What a file of Keras is.
-pub fn keras(what: &str) -> Refusal {
-    Refusal::new(
-        format!("{what}, as Keras and TensorFlow write them"),
-        "weights of PyTorch in .safetensors or .pth; the layers of Keras have other names and orders of their sides",
-    )
 }
 
 const WANT: &str = "a .safetensors file, or a .pth, .pt or .bin file of torch.save(model.state_dict(), FILE)";

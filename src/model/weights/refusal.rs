@@ -33,6 +33,14 @@ impl Refusal {
     }
 }
 
+/// What a file of Keras is.
+pub fn keras(what: &str) -> Refusal {
+    Refusal::new(
+        format!("{what}, as Keras and TensorFlow write them"),
+        "weights of PyTorch in .safetensors or .pth; the layers of Keras have other names and orders of their sides",
+    )
+}
+
 /// A name from a file on one line, with no more letters than a message bears.
 pub fn shown(name: &str) -> String {
     let mut shown: String = name.escape_debug().take(SHOWN).collect();

@@ -57,7 +57,7 @@ fn root<'a>(entries: &[Entry<'a>]) -> Result<&'a str, Refusal> {
 
 fn no_weights(entries: &[Entry<'_>]) -> Refusal {
     if entries.iter().any(|entry| entry.name.ends_with(".weights.h5")) {
-        return super::format::keras("a Keras archive");
+        return super::refusal::keras("a Keras archive");
     }
     let first = entries.first().map_or("nothing".into(), |entry| shown(entry.name));
     Refusal::new(format!("a zip archive of no weights (first in it: {first})"), STATE_DICT)
