@@ -35,6 +35,7 @@ fn main() {
         .file("src/libtorch/shim/precision.cpp")
         .file("src/libtorch/shim/runtime.cpp")
         .file("src/libtorch/shim/script.cpp")
+        .file("src/libtorch/shim/trace.cpp")
         .file("src/libtorch/shim/units.cpp")
         .compile("gradwatch_shim");
     link_openmp(&lib);

@@ -63,6 +63,8 @@ pub mod events;
 
 pub mod checkpoint;
 
+pub mod inference;
+
 pub mod replay;
 pub mod report;
 

@@ -81,6 +81,8 @@ pub struct DataConfig {
     pub image_size: usize,
     /// 1 (grey) or 3 (RGB), for `folder`, `csv` and `synthetic`.
     pub channels: usize,
+    /// Share of each side of an image file that is kept, around its middle; 0.875 is what most ImageNet weights are evaluated with.
+    pub crop_fraction: f64,
     /// Number of classes of `synthetic`.
     pub classes: usize,
     /// Number of images of `synthetic`, training and validation together.

@@ -74,6 +74,7 @@ pub(super) fn data(mut table: Section<'_>) -> DataConfig {
         validation_fraction: table.get("validation_fraction", 0.1, |x| *x > 0.0 && *x < 1.0, "above 0 and below 1"),
         image_size: table.get("image_size", 32, |size| (1..=8192).contains(size), "from 1 to 8192 pixels"),
         channels: table.get("channels", 3, |channels| matches!(channels, 1 | 3), channel_count),
+        crop_fraction: table.get("crop_fraction", 1.0, |share| *share > 0.0 && *share <= 1.0, "above 0, at most 1"),
         classes: table.get("classes", 10, |classes| (2..=100_000).contains(classes), "from 2 to 100000"),
         samples: table.get("samples", 10_000, |samples| *samples >= 2, "at least 2"),
         normalize: table.choice("normalize").unwrap_or(Normalize::Computed),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{DataError, decode};
-use crate::config::OnBadImage;
+use crate::config::{DataConfig, OnBadImage};
 
 /// The size of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +56,15 @@ impl Splits {
     /// The splits of a data set whose images are files, each given as path and class index.
     pub(super) fn from_files(
         origin: &Path,
-        shape: ImageShape,
+        config: &DataConfig,
         classes: Vec<String>,
         train: Vec<(PathBuf, u32)>,
         validation: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
         check_not_empty(origin, train.len(), validation.len())?;
         Ok(Self {
-            train: Arc::new(Dataset::from_files(origin, shape, classes.clone(), train)?),
-            validation: Arc::new(Dataset::from_files(origin, shape, classes, validation)?),
+            train: Arc::new(Dataset::of_config(origin, config, classes.clone(), train)?),
+            validation: Arc::new(Dataset::of_config(origin, config, classes, validation)?),
         })
     }
 }
@@ -85,7 +85,11 @@ enum Pixels {
     /// All images one after the other, each channels x height x width.
     Memory(Vec<u8>),
     /// One file per image.
-    Files(Vec<PathBuf>),
+    Files {
+        paths: Vec<PathBuf>,
+        /// See [`DataConfig::crop_fraction`].
+        crop_fraction: f64,
+    },
 }
 
 impl Dataset {
@@ -127,7 +131,21 @@ impl Dataset {
             return Err(DataError::Channels { got: shape.channels });
         }
         let (paths, labels) = files.into_iter().unzip();
-        Self::new(origin, shape, classes, labels, Pixels::Files(paths))
+        Self::new(origin, shape, classes, labels, Pixels::Files { paths, crop_fraction: 1.0 })
+    }
+
+    /// The same with the shape and the crop that `config` wants.
+    pub(super) fn of_config(
+        origin: &Path,
+        config: &DataConfig,
+        classes: Vec<String>,
+        files: Vec<(PathBuf, u32)>,
+    ) -> Result<Self, DataError> {
+        let mut dataset = Self::from_files(origin, super::configured_shape(config), classes, files)?;
+        if let Pixels::Files { crop_fraction, .. } = &mut dataset.pixels {
+            *crop_fraction = config.crop_fraction;
+        }
+        Ok(dataset)
     }
 
     fn new(
@@ -188,13 +206,13 @@ impl Dataset {
     pub fn file(&self, index: u32) -> Option<&Path> {
         match &self.pixels {
             Pixels::Memory(_) => None,
-            Pixels::Files(paths) => paths.get(index as usize).map(PathBuf::as_path),
+            Pixels::Files { paths, .. } => paths.get(index as usize).map(PathBuf::as_path),
         }
     }
 
     /// Whether asking for an image reads and decodes a file.
     pub fn is_decoded_on_demand(&self) -> bool {
-        matches!(self.pixels, Pixels::Files(_))
+        matches!(self.pixels, Pixels::Files { .. })
     }
 
     /// The pixels of image `index`, channels x height x width.
@@ -208,7 +226,10 @@ impl Dataset {
             Pixels::Memory(pixels) => {
                 pixels.chunks_exact(self.shape.values()).nth(at).map(Cow::Borrowed).ok_or(missing)
             }
-            Pixels::Files(paths) => Ok(Cow::Owned(decode::decode(paths.get(at).ok_or(missing)?, self.shape)?)),
+            Pixels::Files { paths, crop_fraction } => {
+                let path = paths.get(at).ok_or(missing)?;
+                Ok(Cow::Owned(decode::decode(path, self.shape, *crop_fraction)?))
+            }
         }
     }
 

@@ -9,12 +9,12 @@ use image::ImageReader;
 use super::{DataError, ImageShape};
 
 /// Decodes a file to `shape.channels` (1: grey by ITU-R BT.709 luma, else RGB; an alpha channel is dropped), resizes it
-/// so that it just covers height x width, and cuts what stands over equally on both sides. Result: channels x height x
-/// width.
+/// so that the middle of it, `crop_fraction` of each side, just covers height x width, and cuts what stands over equally on both
+/// sides. Result: channels x height x width.
 ///
 /// The file's content says its format, not its name. Downscaling averages (an antialiased bilinear filter, as
 /// Pillow's); an EXIF rotation is not applied. An image of more than 512 MiB is refused by the decoder.
-pub(super) fn decode(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+pub(super) fn decode(path: &Path, shape: ImageShape, crop_fraction: f64) -> Result<Vec<u8>, DataError> {
     let bad = |cause: String| DataError::BadImage { path: path.to_owned(), cause };
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     let image = reader.map_err(|e| bad(e.to_string()))?.decode().map_err(|e| bad(e.to_string()))?;
@@ -24,7 +24,13 @@ pub(super) fn decode(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataErro
         _ => (image.into_rgb8().into_raw(), PixelType::U8x3),
     };
     let source = ImageRef::new(width, height, &interleaved, kind).map_err(|e| bad(e.to_string()))?;
-    let resized = resize(&source, shape, ResizeOptions::new().fit_into_destination(None)).map_err(bad)?;
+    // The largest box of the wanted aspect ratio, made smaller around the middle. What surrounds it shines in at its borders, as
+    // where the whole image is resized first and cropped then.
+    let sides = [(width, shape.width), (height, shape.height)];
+    let scale = sides.map(|(got, want)| f64::from(got) / want as f64).into_iter().fold(f64::INFINITY, f64::min);
+    let [wide, high] = sides.map(|(got, want)| (scale * crop_fraction * want as f64).min(f64::from(got)));
+    let [left, top] = [f64::from(width) - wide, f64::from(height) - high].map(|rest| rest / 2.0);
+    let resized = resize(&source, shape, ResizeOptions::new().crop(left, top, wide, high)).map_err(bad)?;
     Ok(planar(&resized, shape.channels))
 }
 
@@ -59,7 +65,7 @@ mod tests {
         for (name, tolerance) in [("a.png", 0), ("a.bmp", 0), ("a.webp", 0), ("a.jpg", 40)] {
             let path = folder.path().join(name);
             image.save(&path).unwrap();
-            let pixels = decode(&path, RGB).unwrap();
+            let pixels = decode(&path, RGB, 1.0).unwrap();
             assert_eq!(pixels.len(), planes.len());
             let worst = pixels.iter().zip(&planes).map(|(&a, &b): (&u8, &u8)| a.abs_diff(b)).max();
             assert!(worst <= Some(tolerance), "{name}: {pixels:?}");
@@ -71,7 +77,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wide.png");
         GrayImage::from_raw(4, 2, vec![9, 1, 2, 9, 9, 3, 4, 9]).unwrap().save(&path).unwrap();
-        assert_eq!(decode(&path, GREY).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(decode(&path, GREY, 1.0).unwrap(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_crop_keeps_the_middle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rings.png");
+        GrayImage::from_fn(6, 6, |x, y| image::Luma([if (1..5).contains(&x) && (1..5).contains(&y) { 200 } else { 0 }]))
+            .save(&path)
+            .unwrap();
+        // The four pixels of each quarter, and the ring around them by its share of the filter, which is two pixels wide on each side.
+        assert_eq!(decode(&path, GREY, 4.0 / 6.0).unwrap(), [153; 4]);
+        assert_eq!(decode(&path, GREY, 2.0 / 6.0).unwrap(), [200; 4]);
     }
 
     #[test]
@@ -79,7 +97,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stripes.png");
         GrayImage::from_fn(64, 64, |x, _| image::Luma([if x % 2 == 0 { 0 } else { 200 }])).save(&path).unwrap();
-        for pixel in decode(&path, GREY).unwrap() {
+        for pixel in decode(&path, GREY, 1.0).unwrap() {
             assert!(pixel.abs_diff(100) <= 2, "{pixel}");
         }
     }
@@ -90,9 +108,9 @@ mod tests {
         let path = folder.path().join("green.png");
         RgbImage::from_pixel(2, 2, Rgb([0, 255, 0])).save(&path).unwrap();
         // 0.7152 * 255 = 182.4
-        assert_eq!(decode(&path, GREY).unwrap(), [182; 4]);
+        assert_eq!(decode(&path, GREY, 1.0).unwrap(), [182; 4]);
         GrayImage::from_raw(2, 2, vec![1, 2, 3, 4]).unwrap().save(&path).unwrap();
-        assert_eq!(decode(&path, RGB).unwrap(), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]);
+        assert_eq!(decode(&path, RGB, 1.0).unwrap(), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]);
     }
 
     #[test]
@@ -100,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broken.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\nrubbish").unwrap();
-        let message = decode(&path, RGB).unwrap_err().to_string();
+        let message = decode(&path, RGB, 1.0).unwrap_err().to_string();
         assert!(message.starts_with(path.to_str().unwrap()) && !message.contains('\n'), "{message}");
     }
 }

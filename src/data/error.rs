@@ -151,6 +151,30 @@ pub enum DataError {
         /// The decoder's reason.
         cause: String,
     },
+    /// A file or folder that was named to be looked at is not there.
+    #[error("{path} cannot be read: {cause}: name image files, or folders that hold some")]
+    NoImageFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A folder that was named to be looked at holds no image.
+    #[error("{path} holds no png, jpeg, bmp or webp image: name image files, or folders that hold some")]
+    NoImageFiles {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The classes are not those of a model.
+    #[error("{path} has {got} classes, which are not the {want} of the model: give images of the same classes")]
+    OtherClasses {
+        /// The folder or file.
+        path: PathBuf,
+        /// Classes of the data.
+        got: usize,
+        /// Classes of the model.
+        want: usize,
+    },
     /// An image was asked for that the data set does not have.
     #[error("image {index} was asked for, but the data set has {len}")]
     NoSuchImage {

@@ -49,6 +49,7 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
         validation_fraction: 0.2,
         image_size: 8,
         channels: 1,
+        crop_fraction: 1.0,
         classes: 3,
         samples: 30,
         normalize: Normalize::None,

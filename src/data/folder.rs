@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::dataset::Splits;
+use super::dataset::{Dataset, Splits};
 use super::{DataError, split};
 use crate::config::DataConfig;
 
@@ -32,7 +32,16 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
             (classes, train, validation)
         }
     };
-    Splits::from_files(root, super::configured_shape(config), classes, train, validation)
+    Splits::from_files(root, config, classes, train, validation)
+}
+
+/// The images of `config.path` that are not in a sub-folder `train`: of `test`, `val` or `validation` beside it, or all.
+pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dataset, DataError> {
+    let root = config.path.as_path();
+    let apart = || VALIDATION_FOLDERS.iter().rev().map(|name| root.join(name)).find(|folder| folder.is_dir());
+    let folder = Some(root.join("train")).filter(|train| train.is_dir()).and_then(|_| apart());
+    let folder = folder.as_deref().unwrap_or(root);
+    Dataset::of_config(folder, config, classes.to_vec(), relabel(folder, list(folder)?, classes)?)
 }
 
 /// The class names of a folder, and its images with their class index, sorted by path.
@@ -66,7 +75,7 @@ fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Vec<(Pat
     Ok(files)
 }
 
-fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
     let mut paths: Vec<PathBuf> = entries.map_err(|e| DataError::io(folder, e))?;
     paths.retain(|path| !file_name(path).starts_with('.'));
@@ -78,7 +87,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     EXTENSIONS.contains(&extension.as_str()) && path.is_file()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::dataset::Splits;
+use super::dataset::{Dataset, Splits};
 use super::{DataError, split};
 use crate::config::DataConfig;
 
@@ -31,7 +31,19 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
         Ok(rows.into_iter().map(|row| row.path).zip(labels).collect())
     };
     let (train, validation) = (files(train)?, files(validation)?);
-    Splits::from_files(manifest, super::configured_shape(config), classes, train, validation)
+    Splits::from_files(manifest, config, classes, train, validation)
+}
+
+/// The rows of the manifest for tests, else for validation, or all where it has no column `split`.
+pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dataset, DataError> {
+    let manifest = config.path.as_path();
+    let mut rows = read(manifest)?;
+    if let Some(split) = [Split::Test, Split::Validation].into_iter().find(|&split| rows.iter().any(|row| row.split == Some(split))) {
+        rows.retain(|row| row.split == Some(split));
+    }
+    let labels = class_indices(manifest, &rows, classes)?;
+    let files = rows.into_iter().map(|row| row.path).zip(labels).collect();
+    Dataset::of_config(manifest, config, classes.to_vec(), files)
 }
 
 #[derive(Debug)]

@@ -18,6 +18,7 @@
 //!     validation_fraction: 0.2,
 //!     image_size: 16,
 //!     channels: 3,
+//!     crop_fraction: 1.0,
 //!     classes: 4,
 //!     samples: 200,
 //!     normalize: Normalize::Computed,
@@ -65,6 +66,7 @@ mod idx;
 mod loader;
 mod manifest;
 mod prefetch;
+mod preprocessing;
 mod random;
 mod scale;
 mod split;
@@ -73,7 +75,10 @@ mod synthetic;
 pub use dataset::{Dataset, ImageShape, Splits};
 pub use error::DataError;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use preprocessing::{Preprocessing, image_files};
 pub use scale::PixelScale;
+
+use std::sync::Arc;
 
 use crate::config::{DataConfig, Source};
 
@@ -90,6 +95,23 @@ pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
         Source::Folder => folder::load(config, seed),
         Source::Csv => manifest::load(config, seed),
         Source::Synthetic => synthetic::load(config, seed),
+    }
+}
+
+/// The images of `config` that nobody has trained on: those of a split of their own, for tests where there is one and else for
+/// validation; all of them where none is shipped. `classes` are those of the model, among which each image's class has to be.
+///
+/// # Errors
+/// As for [`load`]; [`DataError::UnknownClass`].
+pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result<Arc<Dataset>, DataError> {
+    let dataset = match config.source {
+        Source::Folder => Arc::new(folder::load_unseen(config, classes)?),
+        Source::Csv => Arc::new(manifest::load_unseen(config, classes)?),
+        Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
+    };
+    match dataset.classes() == classes {
+        true => Ok(dataset),
+        false => Err(DataError::OtherClasses { path: config.path.clone(), got: dataset.classes().len(), want: classes.len() }),
     }
 }
 

@@ -84,11 +84,19 @@ extern "C" fn run_callback(
         }
     }));
     let Err(payload) = outcome else { return 0 };
-    let text = panic_text(&*payload);
-    let length = text.len().min(capacity.saturating_sub(1));
-    // SAFETY: the shim passes a zeroed buffer of `capacity` bytes; at least one stays zero.
-    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), message.cast(), length) };
+    // SAFETY: the shim passes a zeroed buffer of `capacity` bytes.
+    unsafe { tell(panic_text(&*payload), message, capacity) };
     1
+}
+
+/// Leaves a text for the shim.
+///
+/// # Safety
+/// `message` is a zeroed buffer of `capacity` bytes, of which at least one stays zero.
+unsafe fn tell(text: &str, message: *mut c_char, capacity: usize) {
+    let length = text.len().min(capacity.saturating_sub(1));
+    // SAFETY: no more is copied than there is room for.
+    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), message.cast(), length) };
 }
 
 extern "C" fn release_context(context: *mut c_void) {

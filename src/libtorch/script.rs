@@ -1,8 +1,13 @@
 //! TorchScript modules with their parameters and buffers, by the names that they have in Python.
 
-use tch::{Device, Tensor};
+use std::ffi::{CStr, CString};
+
+use tch::{Device, TchError, Tensor};
 
 use super::{LibtorchError, ffi, generator};
+
+/// Files beside the program in an archive: a list of the classes' names, and what is done to an image first.
+const EXTRAS: [&CStr; 2] = [c"classes.json", c"preprocessing.json"];
 
 /// A module from a file that `torch.jit.save` wrote. It is a program: running it does whatever its author wanted.
 #[derive(Debug)]
@@ -25,7 +30,40 @@ impl ScriptModule {
     /// # Errors
     /// Where they are no TorchScript, or the device does not exist.
     pub fn load(bytes: &[u8], device: Device) -> Result<Self, LibtorchError> {
-        ffi::Script::load(bytes, generator::index(device)?, cause).map(Self)
+        ffi::Script::load(bytes, generator::index(device)?, &EXTRAS, cause).map(Self)
+    }
+
+    /// The module whose forward pass does to images what `forward` does to `images`, with `tensors` under their names. Whatever
+    /// does not depend on the values of images or tensors is as it was in this pass.
+    ///
+    /// # Errors
+    /// Where `forward` fails, or a name is no name in TorchScript.
+    pub fn trace(
+        tensors: &[ScriptTensor],
+        images: &Tensor,
+        mut forward: impl FnMut(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Self, LibtorchError> {
+        let named = tensors.iter().map(|ScriptTensor { name, tensor, is_parameter }| {
+            Ok((c_string("torch::jit::trace", name)?, tensor, *is_parameter))
+        });
+        ffi::Script::trace(&named.collect::<Result<Vec<_>, LibtorchError>>()?, images, &mut forward).map(Self)
+    }
+
+    /// The text of `classes.json` or `preprocessing.json` beside the program; `None` where there is none.
+    pub fn extra(&self, name: &str) -> Option<String> {
+        let name = EXTRAS.into_iter().find(|extra| extra.to_bytes() == name.as_bytes())?;
+        self.0.extra(name).and_then(|bytes| String::from_utf8(bytes).ok())
+    }
+
+    /// The module as the bytes of a file that `torch.jit.load` takes, with such texts beside it.
+    ///
+    /// # Errors
+    /// Where it cannot be written down.
+    pub fn save(&self, extras: &[(&str, String)]) -> Result<Vec<u8>, LibtorchError> {
+        let strings = extras
+            .iter()
+            .map(|(name, text)| Ok((c_string("torch::jit::save", name)?, c_string("torch::jit::save", text)?)));
+        self.0.save(&strings.collect::<Result<Vec<_>, LibtorchError>>()?)
     }
 
     /// Parameters and buffers in the order of torch's `state_dict`. Of tensors that are one (tied weights) only the first is named.
@@ -44,6 +82,10 @@ impl ScriptModule {
     pub fn forward(&self, images: &Tensor, train: bool) -> Result<Tensor, LibtorchError> {
         self.0.forward(images, train, cause)
     }
+}
+
+fn c_string(operation: &'static str, text: &str) -> Result<CString, LibtorchError> {
+    CString::new(text).map_err(|_| LibtorchError::Operation { operation, message: format!("{text:?} has a NUL in it") })
 }
 
 /// What went wrong, in one line: it stands behind the traceback of a program, and at the top elsewhere.
@@ -65,6 +107,39 @@ mod tests {
         assert_eq!(cause(traceback), "expected input[2, 3, 8, 8] to have 1 channels");
         assert_eq!(cause("no zip archive\nframe #0: c10"), "no zip archive");
         assert_eq!(cause(""), "");
+    }
+
+    #[test]
+    fn a_trace_has_the_names_takes_any_batch_and_keeps_its_texts() {
+        let weight = Tensor::from_slice(&[2.0f32, 3.0]).set_requires_grad(true);
+        let shift = Tensor::from_slice(&[1.0f32]);
+        let named = |name: &str, tensor: &Tensor, is_parameter| ScriptTensor {
+            name: name.into(),
+            tensor: tensor.shallow_clone(),
+            is_parameter,
+        };
+        let tensors = [named("layers.0.weight", &weight, true), named("layers.0.shift", &shift, false)];
+        let images = Tensor::from_slice(&[1.0f32, 10.0]).reshape([1, 2]);
+        let traced =
+            ScriptModule::trace(&tensors, &images, |images| images.f_mul(&weight)?.f_add(&shift)).unwrap();
+        let texts = [("classes.json", "[\"ä\"]".to_owned())];
+        let loaded = ScriptModule::load(&traced.save(&texts).unwrap(), Device::Cpu).unwrap();
+        let names: Vec<_> = loaded.tensors().unwrap().into_iter().map(|tensor| (tensor.name, tensor.is_parameter)).collect();
+        assert_eq!(names, [("layers.0.weight".to_owned(), true), ("layers.0.shift".to_owned(), false)]);
+        let other = Tensor::from_slice(&[1.0f32, 1.0, 0.0, 2.0]).reshape([2, 2]);
+        let logits = loaded.forward(&other, false).unwrap();
+        assert_eq!(Vec::<f32>::try_from(logits.view(-1)).unwrap(), [3.0, 4.0, 1.0, 7.0]);
+        assert_eq!((loaded.extra("classes.json").as_deref(), loaded.extra("preprocessing.json")), (Some("[\"ä\"]"), None));
+    }
+
+    #[test]
+    fn a_pass_that_fails_or_panics_ends_the_trace_with_its_words_and_the_next_one_works() {
+        let images = Tensor::from_slice(&[1.0f32]);
+        let fails = ScriptModule::trace(&[], &images, |_| Err(TchError::Torch("no more".into()))).unwrap_err();
+        assert!(fails.to_string().contains("no more"), "{fails}");
+        let panics = ScriptModule::trace(&[], &images, |_| panic!("on purpose")).unwrap_err();
+        assert!(panics.to_string().contains("on purpose"), "{panics}");
+        assert!(ScriptModule::trace(&[], &images, |images| images.f_neg()).is_ok());
     }
 
     #[test]

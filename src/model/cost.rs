@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{ModelError, ParameterName, Parameters, Pass, architecture::Plan, parameter::Builder};
+use super::{ModelError, ParameterName, Parameters, Pass, architectures::Plan, parameter::Builder};
 use crate::{
     config::{Initialization, InitializationMethod, ModelConfig},
     data::ImageShape,

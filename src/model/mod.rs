@@ -22,44 +22,32 @@
 //! ```
 
 mod activation;
-mod architecture;
-mod binary;
+mod architectures;
 mod blocks;
-mod cnn;
-mod convnext;
 mod cost;
-mod densenet;
-mod efficientnet;
 mod error;
+mod feature_maps;
 mod fit;
 #[cfg(test)]
 mod fixture;
 mod initialization;
 mod layer;
-mod lenet;
-mod mlp;
-mod mobilenet_v2;
-mod mobilenet_v3;
-mod nasnet;
-mod nfnet;
 mod normalization;
 mod parameter;
 mod place;
 mod residual;
-mod resnet;
 mod summary;
 mod tap;
-mod torchscript;
-mod vgg;
-mod vit;
 pub mod weights;
 
 use std::fmt::Debug;
 
 use tch::{Device, TchError, Tensor};
 
+pub use architectures::torchscript_texts;
 pub use cost::{Cost, LayerCost, cost};
 pub use error::ModelError;
+pub use feature_maps::FeatureMapFn;
 pub use fit::fit_to_data;
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
@@ -68,6 +56,7 @@ pub use tap::{Tap, TapFn};
 use crate::{
     config::{InitializationMethod, ModelConfig},
     data::ImageShape,
+    libtorch::ScriptModule,
 };
 
 /// What one run through a model is for.
@@ -76,17 +65,18 @@ pub struct Pass<'a> {
     /// Whether dropout drops and batch normalization uses, and updates by, the batch's own statistics.
     pub train: bool,
     tap: Option<&'a TapFn<'a>>,
+    see_feature_maps: Option<&'a FeatureMapFn<'a>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass whose loss is propagated back.
     pub fn training() -> Self {
-        Self { train: true, tap: None }
+        Self { train: true, tap: None, see_feature_maps: None }
     }
 
     /// A pass for the sake of its output.
     pub fn evaluation() -> Self {
-        Self { train: false, tap: None }
+        Self { train: false, tap: None, see_feature_maps: None }
     }
 
     /// The same pass, which shows each activation to `tap`.
@@ -103,6 +93,11 @@ pub trait Model: Debug + Send {
 
     /// The name of the last linear layer, whose outputs are the logits.
     fn head(&self) -> &str;
+
+    /// The program whose layers it has; `None` where they are our own.
+    fn torchscript(&self) -> Option<&ScriptModule> {
+        None
+    }
 
     /// BLAKE3, in hexadecimal digits, of the file that the layers are from; `None` where they are our own.
     fn digest(&self) -> Option<&str> {
@@ -142,7 +137,7 @@ impl Network {
 ///
 /// What cannot be built is refused before any memory is allocated; see [`ModelError`].
 pub fn build(config: &ModelConfig, input: ImageShape, classes: usize, device: Device) -> Result<Network, ModelError> {
-    let plan = architecture::Plan::new(config, input, classes)?;
+    let plan = architectures::Plan::new(config, input, classes)?;
     let builder = parameter::Builder::new(config, device);
     let model = plan.build(&builder.root())?;
     let method = config.initialization.method;

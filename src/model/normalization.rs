@@ -139,8 +139,10 @@ impl Normalization {
                 let mut per_channel = vec![1; images.dim()];
                 per_channel[1] = bias.size()[0];
                 let mut per_image = per_channel.clone();
-                per_image[0] = images.size()[0];
-                let means = images.f_reshape([per_image[0], per_image[1], -1])?.f_mean_dim(-1, false, images.kind())?;
+                // Not by its size, so that a trace of the pass takes batches of any size.
+                per_image[0] = -1;
+                let positions = images.f_unsqueeze(-1)?.f_flatten(2, -1)?;
+                let means = positions.f_mean_dim(-1, false, images.kind())?;
                 let seen = means.f_mul(&attention.weight)?.f_add(&attention.bias)?.f_sigmoid()?;
                 standard.f_mul(&seen.f_view(&*per_image)?)?.f_add(&bias.f_view(&*per_channel)?)
             }

@@ -19,6 +19,10 @@ pub(super) struct RawScript {
     _private: [u8; 0],
 }
 
+/// gw_trace_callback of shim.h.
+pub(super) type TraceCallback =
+    extern "C" fn(*mut c_void, *const C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
+
 /// GwLists of shim.h.
 #[repr(C)]
 pub(super) struct RawLists {
@@ -140,6 +144,32 @@ unsafe extern "C" {
         bytes: *const c_void,
         size: usize,
         device: c_int,
+        extra_names: *const *const c_char,
+        extra_count: usize,
+        out: *mut *mut RawScript,
+    ) -> *mut c_char;
+    pub(super) fn gw_script_extra(
+        script: *const RawScript,
+        name: *const c_char,
+        content: *mut *const c_char,
+        size: *mut usize,
+    );
+    pub(super) fn gw_script_save(
+        script: *const RawScript,
+        extra_names: *const *const c_char,
+        extra_contents: *const *const c_char,
+        extra_count: usize,
+        bytes: *mut *mut c_char,
+        size: *mut usize,
+    ) -> *mut c_char;
+    pub(super) fn gw_trace(
+        names: *const *const c_char,
+        tensors: *const *const C_tensor,
+        are_parameters: *const c_int,
+        count: usize,
+        images: *const C_tensor,
+        forward: TraceCallback,
+        context: *mut c_void,
         out: *mut *mut RawScript,
     ) -> *mut c_char;
     pub(super) fn gw_script_free(script: *mut RawScript);

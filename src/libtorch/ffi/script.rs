@@ -1,13 +1,17 @@
 //! TorchScript modules at the boundary; apart from the rest for its size.
 
 use std::{
-    ffi::{CStr, c_char, c_int},
-    ptr,
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    mem::ManuallyDrop,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr, slice,
 };
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
 
-use super::{LibtorchError, raw::*, take_message};
+use super::{LibtorchError, panic_text, pointers, raw::*, take_message, tell};
+use crate::libtorch::first_line;
 
 /// A module of the shim's, freed on drop.
 #[derive(Debug)]
@@ -39,11 +43,15 @@ impl Script {
     pub(in crate::libtorch) fn load(
         bytes: &[u8],
         device: c_int,
+        extras: &[&CStr],
         cause: impl FnOnce(&str) -> String,
     ) -> Result<Self, LibtorchError> {
         let mut out = ptr::null_mut();
-        // SAFETY: the bytes live for the call and are copied; on success the shim stored a pointer that is ours.
-        let message = unsafe { gw_script_load(bytes.as_ptr().cast(), bytes.len(), device, &mut out) };
+        let names: Vec<*const c_char> = extras.iter().map(|name| name.as_ptr()).collect();
+        // SAFETY: bytes and names live for the call and are copied; on success the shim stored a pointer that is ours.
+        let message = unsafe {
+            gw_script_load(bytes.as_ptr().cast(), bytes.len(), device, names.as_ptr(), names.len(), &mut out)
+        };
         check("torch::jit::load", message, cause)?;
         Ok(Self(out))
     }
@@ -77,4 +85,94 @@ impl Script {
         // SAFETY: on success the shim stored a pointer to a tensor made with new, which now belongs to the Tensor.
         Ok(unsafe { Tensor::from_ptr(out) })
     }
+
+    /// A file of the archive that was asked for; `None` where it is not there.
+    pub(in crate::libtorch) fn extra(&self, name: &CStr) -> Option<Vec<u8>> {
+        let (mut content, mut size) = (ptr::null(), 0);
+        // SAFETY: module and name are alive for the call.
+        unsafe { gw_script_extra(self.0, name.as_ptr(), &mut content, &mut size) };
+        if content.is_null() || size == 0 {
+            return None;
+        }
+        // SAFETY: the shim stored a pointer to that many bytes, which live as long as the module.
+        Some(unsafe { slice::from_raw_parts(content.cast::<u8>(), size) }.to_vec())
+    }
+
+    /// The bytes of a file, with further files in it: names and contents.
+    pub(in crate::libtorch) fn save(&self, extras: &[(CString, CString)]) -> Result<Vec<u8>, LibtorchError> {
+        let (names, contents): (Vec<_>, Vec<_>) =
+            extras.iter().map(|(name, content)| (name.as_ptr(), content.as_ptr())).unzip();
+        let (mut bytes, mut size) = (ptr::null_mut(), 0);
+        // SAFETY: module and strings are alive for the call.
+        let message = unsafe {
+            gw_script_save(self.0, names.as_ptr(), contents.as_ptr(), names.len(), &mut bytes, &mut size)
+        };
+        check("torch::jit::save", message, str::to_owned)?;
+        // SAFETY: on success the shim stored a pointer to that many bytes from malloc that is ours to free, once.
+        let copy = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), size) }.to_vec();
+        unsafe { gw_message_free(bytes) };
+        Ok(copy)
+    }
+
+    /// The module of what `forward` does to `images`; name, tensor, and whether it is a parameter.
+    pub(in crate::libtorch) fn trace(
+        tensors: &[(CString, &Tensor, bool)],
+        images: &Tensor,
+        forward: &mut Forward<'_>,
+    ) -> Result<Self, LibtorchError> {
+        let names: Vec<*const c_char> = tensors.iter().map(|(name, ..)| name.as_ptr()).collect();
+        let are_parameters: Vec<c_int> = tensors.iter().map(|(.., is_parameter)| (*is_parameter).into()).collect();
+        let pointers = pointers(tensors.iter().map(|(_, tensor, _)| *tensor));
+        let mut context = forward;
+        let context: *mut &mut Forward<'_> = &mut context;
+        let mut out = ptr::null_mut();
+        // SAFETY: the lists have one entry for each tensor, and all of them live for the call, as does the context, which the shim
+        // gives to run_forward and to nobody else; on success it stored a pointer that is ours.
+        let message = unsafe {
+            gw_trace(
+                names.as_ptr(),
+                pointers.as_ptr(),
+                are_parameters.as_ptr(),
+                tensors.len(),
+                images.as_ptr(),
+                run_forward,
+                context.cast(),
+                &mut out,
+            )
+        };
+        check("torch::jit::trace", message, |message| message.lines().next().unwrap_or_default().to_owned())?;
+        Ok(Self(out))
+    }
+}
+
+/// A pass that is traced.
+type Forward<'a> = dyn FnMut(&Tensor) -> Result<Tensor, TchError> + 'a;
+
+extern "C" fn run_forward(
+    context: *mut c_void,
+    images: *const C_tensor,
+    logits: *mut *mut C_tensor,
+    message: *mut c_char,
+    capacity: usize,
+) -> c_int {
+    // A panic must not unwind into C++; the nonzero status makes the shim throw, which ends the trace with an error.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the shim passes the context of `trace`, which is alive and used by nobody else, and a pointer to a tensor that
+        // lives for the call; the clone shares its storage and is freed by Rust.
+        let (forward, images) =
+            unsafe { (&mut *context.cast::<&mut Forward<'_>>(), Tensor::clone_from_ptr(images.cast_mut())) };
+        forward(&images).map_err(|error| first_line(&error))
+    }));
+    let text = match outcome {
+        Ok(Ok(tensor)) => {
+            // SAFETY: the shim owns the tensor object from here, so Rust must not free it.
+            unsafe { *logits = ManuallyDrop::new(tensor).as_mut_ptr() };
+            return 0;
+        }
+        Ok(Err(text)) => text,
+        Err(payload) => panic_text(&*payload).to_owned(),
+    };
+    // SAFETY: the shim passes a zeroed buffer of `capacity` bytes.
+    unsafe { tell(&text, message, capacity) };
+    1
 }

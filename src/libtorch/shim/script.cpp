@@ -1,30 +1,21 @@
 // TorchScript modules. tch has them too, but for their buffers, and with parameters whose names have lost their dots.
 
-#include "shim.h"
+#include "script.h"
 
 #include <caffe2/serialize/in_memory_adapter.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
-#include <torch/script.h>
+#include <torch/csrc/jit/serialization/import.h>
 
 #include <memory>
+#include <new>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <unordered_set>
 
 using gradwatch::guarded;
 
-struct GwScript {
-    struct Named {
-        std::string name;
-        at::Tensor tensor;
-        bool is_parameter;
-    };
-    torch::jit::Module module;
-    std::vector<Named> tensors;
-    bool is_training;
-};
-
-namespace {
+namespace gradwatch {
 
 // Parameters before buffers, module by module from the root on: the order of torch's state_dict.
 std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root) {
@@ -46,19 +37,45 @@ std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root) {
     return tensors;
 }
 
-} // namespace
+} // namespace gradwatch
 
 extern "C" {
 
-char* gw_script_load(const void* bytes, size_t size, int device, GwScript** out) {
+char* gw_script_load(const void* bytes, size_t size, int device, const char* const* extra_names, size_t extra_count,
+    GwScript** out) {
     return guarded([&] {
         const auto place =
             device < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
         auto reader = std::make_shared<caffe2::serialize::MemoryReadAdapter>(bytes, static_cast<off_t>(size));
-        auto module = torch::jit::load(reader, place, /*load_debug_files=*/false);
+        // Each name is given the file's content, or stays empty where there is none.
+        torch::jit::ExtraFilesMap extra;
+        for (size_t i = 0; i < extra_count; ++i) extra[extra_names[i]] = "";
+        auto module = torch::jit::load(reader, place, extra, /*load_debug_files=*/false);
         module.train(true);
-        auto tensors = tensors_of(module);
-        *out = new GwScript{std::move(module), std::move(tensors), true};
+        auto tensors = gradwatch::tensors_of(module);
+        *out = new GwScript{std::move(module), std::move(tensors), true, std::move(extra)};
+    });
+}
+
+void gw_script_extra(const GwScript* script, const char* name, const char** content, size_t* size) {
+    const auto found = script->extra.find(name);
+    const bool is_there = found != script->extra.end();
+    *content = is_there ? found->second.data() : nullptr;
+    *size = is_there ? found->second.size() : 0;
+}
+
+char* gw_script_save(const GwScript* script, const char* const* extra_names, const char* const* extra_contents, size_t extra_count,
+    char** bytes, size_t* size) {
+    return guarded([&] {
+        torch::jit::ExtraFilesMap extra;
+        for (size_t i = 0; i < extra_count; ++i) extra[extra_names[i]] = extra_contents[i];
+        std::ostringstream stream;
+        script->module.save(stream, extra);
+        const auto written = stream.view();
+        *bytes = static_cast<char*>(std::malloc(written.size()));
+        if (*bytes == nullptr) throw std::bad_alloc();
+        std::memcpy(*bytes, written.data(), written.size());
+        *size = written.size();
     });
 }
 

@@ -92,12 +92,26 @@ void gw_backend(int tf32, int benchmark, int deterministic);
 // A TorchScript module with its tensors, each once, in the order of torch's state_dict; see script.cpp. A name lives as long as
 // the module.
 struct GwScript;
-char* gw_script_load(const void* bytes, size_t size, int device, GwScript** out);
+// The names are those of further files in the archive that are wanted.
+char* gw_script_load(const void* bytes, size_t size, int device, const char* const* extra_names, size_t extra_count,
+    GwScript** out);
+// The content of such a file, as long as the module; null where it was not asked for, empty where it is not there.
+void gw_script_extra(const GwScript* script, const char* name, const char** content, size_t* size);
+// The bytes of the module as a file, which the caller frees with gw_message_free; the contents are C strings.
+char* gw_script_save(const GwScript* script, const char* const* extra_names, const char* const* extra_contents, size_t extra_count,
+    char** bytes, size_t* size);
 void gw_script_free(GwScript* script);
 size_t gw_script_count(const GwScript* script);
 char* gw_script_tensor(
     const GwScript* script, size_t index, const char** name, int* is_parameter, at::Tensor** out);
 char* gw_script_forward(GwScript* script, at::Tensor* images, int train, at::Tensor** out);
+
+// Puts a new tensor into `*logits`, or returns nonzero with a text in `message` (zeroed, `capacity` bytes).
+typedef int (*gw_trace_callback)(
+    void* context, at::Tensor* images, at::Tensor** logits, char* message, size_t capacity);
+// The module whose forward does what `forward` did to `images`, which it runs once; see trace.cpp.
+char* gw_trace(const char* const* names, at::Tensor** tensors, const int* are_parameters, size_t count, at::Tensor* images,
+    gw_trace_callback forward, void* context, GwScript** out);
 
 // `device` is -1 for the CPU, else the index of a CUDA device.
 char* gw_generator_state(int device, at::Tensor** out);

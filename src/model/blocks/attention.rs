@@ -23,7 +23,8 @@ impl Attention {
     /// The mean of the tokens' values, weighed by the softmax of query times key over the root of a head's width.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor, TchError> {
         let (batch, count, width) = tokens.size3()?;
-        let split = [batch, count, 3, self.heads, width / self.heads];
+        // The batch by -1: a trace of the pass then takes batches of any size.
+        let split = [-1, count, 3, self.heads, width / self.heads];
         let parts = self.qkv.forward(tokens)?.f_view(split)?.f_permute([2, 0, 3, 1, 4])?;
         let [query, key, value] = [0, 1, 2].map(|part| parts.f_select(0, part));
         let (query, key, value) = (query?, key?, value?);
@@ -31,6 +32,6 @@ impl Attention {
             Tensor::f_scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, 0.0, false, None, false)?;
         // Of queries with keys, and of their softmax with values.
         cost::note(&self.name, &[batch, count, width], 2 * (count * count * width));
-        self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([batch, count, width])?)
+        self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([-1, count, width])?)
     }
 }

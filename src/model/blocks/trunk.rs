@@ -23,6 +23,6 @@ impl Trunk {
         for block in &self.blocks {
             maps = block.forward(&maps, pass)?;
         }
-        average(&self.last.forward(&maps, pass)?)
+        average(&pass.show_feature_maps(self.last.forward(&maps, pass)?)?)
     }
 }

@@ -5,7 +5,7 @@ mod separable;
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
@@ -148,7 +148,7 @@ impl Model for NasNet {
             }
             last = maps;
         }
-        let features = average(&self.activate.forward(&last, pass)?)?;
+        let features = average(&pass.show_feature_maps(self.activate.forward(&last, pass)?)?)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }

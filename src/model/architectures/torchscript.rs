@@ -4,7 +4,7 @@ use std::{fs, path};
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{Model, ModelError, Pass, parameter::Path};
+use crate::model::{Model, ModelError, Pass, parameter::Path};
 use crate::{
     data::ImageShape,
     libtorch::{LibtorchError, ScriptModule, ScriptTensor, generator_state, set_generator_state},
@@ -24,10 +24,8 @@ pub struct Torchscript {
 impl Torchscript {
     /// Reads a file, registers its tensors, and runs it once in each mode; that leaves no trace.
     pub fn load(root: &Path<'_>, file: &path::Path, input: ImageShape, classes: i64) -> Result<Self, ModelError> {
-        let bytes = fs::read(file).map_err(|cause| ModelError::Unreadable { path: file.to_owned(), cause })?;
+        let (module, digest) = read(file, root.device())?;
         let file = File(file);
-        file.check_archive(&bytes)?;
-        let module = ScriptModule::load(&bytes, root.device()).map_err(|error| file.no_module(&error, bytes.len()))?;
         let tensors = module.tensors()?;
         file.check_parameters(&tensors)?;
         file.check_passes(&module, &tensors, input, classes, root.device())?;
@@ -35,13 +33,31 @@ impl Torchscript {
         for ScriptTensor { name, tensor, is_parameter } in tensors {
             root.adopt(&name, tensor, is_parameter)?;
         }
-        Ok(Self { module, head, digest: blake3::hash(&bytes).to_hex().to_string() })
+        Ok(Self { module, head, digest })
     }
+}
+
+fn read(path: &path::Path, device: Device) -> Result<(ScriptModule, String), ModelError> {
+    let bytes = fs::read(path).map_err(|cause| ModelError::Unreadable { path: path.to_owned(), cause })?;
+    let file = File(path);
+    file.check_archive(&bytes)?;
+    let module = ScriptModule::load(&bytes, device).map_err(|error| file.no_module(&error, bytes.len()))?;
+    Ok((module, blake3::hash(&bytes).to_hex().to_string()))
+}
+
+/// The texts of these names beside the program of a TorchScript file, which is not run; `None` for those that are not there.
+pub fn texts<const N: usize>(path: &path::Path, names: [&str; N]) -> Result<[Option<String>; N], ModelError> {
+    let (module, _) = read(path, Device::Cpu)?;
+    Ok(names.map(|name| module.extra(name)))
 }
 
 impl Model for Torchscript {
     fn head(&self) -> &str {
         &self.head
+    }
+
+    fn torchscript(&self) -> Option<&ScriptModule> {
+        Some(&self.module)
     }
 
     fn digest(&self) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
@@ -89,7 +89,8 @@ impl Model for DenseNet {
                 maps = transition.forward(&maps, pass)?;
             }
         }
-        let features = average(&self.activate5.forward(&self.norm5.forward(&maps, pass)?, pass)?)?;
+        let maps = self.activate5.forward(&self.norm5.forward(&maps, pass)?, pass)?;
+        let features = average(&pass.show_feature_maps(maps)?)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }

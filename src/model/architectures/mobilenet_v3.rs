@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth, Trunk},
     layer::{Dropout, Linear, Window, round_channels},

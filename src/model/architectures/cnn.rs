@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average, halve},
     normalization::Normalization,
@@ -99,7 +99,7 @@ impl Model for Cnn {
             let active = activate.forward(&sums, pass)?;
             maps = if *is_pooled { halve(&active)? } else { active };
         }
-        self.classifier.forward(&self.dropout.forward(&average(&maps)?, pass)?)
+        self.classifier.forward(&self.dropout.forward(&average(&pass.show_feature_maps(maps)?)?, pass)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
@@ -98,13 +98,16 @@ impl Model for Vgg {
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
-        for stage in &self.stages {
+        for (number, stage) in self.stages.iter().enumerate() {
             for Layer { conv, norm, activate, skip_gain, is_residual } in stage {
                 let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
                 if *is_residual {
                     sums = skip_gain.forward(sums)?.f_add(&maps)?;
                 }
                 maps = activate.forward(&sums, pass)?;
+            }
+            if number + 1 == self.stages.len() {
+                maps = pass.show_feature_maps(maps)?;
             }
             maps = halve(&maps)?;
         }

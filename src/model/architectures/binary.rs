@@ -3,7 +3,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, ParameterName, Pass,
     blocks::ConvNorm,
     cost,
@@ -80,7 +80,7 @@ impl Model for BinaryResnet {
         for layer in &self.layers {
             maps = layer.forward(&maps, pass)?;
         }
-        self.fc.forward(&self.dropout.forward(&average(&maps)?, pass)?)
+        self.fc.forward(&self.dropout.forward(&average(&pass.show_feature_maps(maps)?)?, pass)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Dropout, Linear},
     normalization::Normalization,

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     blocks::{Gate, ScaledConv2d, SqueezeExcitation, StochasticDepth},
     layer::{Dropout, Linear, Window, average},
@@ -121,7 +121,8 @@ impl Model for NfNet {
         for block in &self.blocks {
             maps = block.forward(&maps, pass)?;
         }
-        let features = average(&self.constants.activate(&self.activate, &self.last.forward(&maps)?, pass)?)?;
+        let maps = self.constants.activate(&self.activate, &self.last.forward(&maps)?, pass)?;
+        let features = average(&pass.show_feature_maps(maps)?)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }
@@ -174,7 +175,7 @@ impl Block {
             layers.push((conv(name, channels, window)?, Activate::behind(&(path / name))?));
         }
         let last = conv("conv3", [middle, outputs], Window::one(1))?;
-        let squeezed = super::layer::round_channels(outputs as f64 / 2.0);
+        let squeezed = crate::model::layer::round_channels(outputs as f64 / 2.0);
         let squeeze =
             SqueezeExcitation::new(&(path / "attn_last"), outputs, squeezed, Activation::Relu, Gate::Sigmoid)?;
         let activate = Activate::behind(before)?;

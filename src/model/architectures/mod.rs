@@ -1,7 +1,22 @@
 //! What the name of an architecture stands for, checked against the images before anything is allocated.
 
-use super::{
-    Model, ModelError,
+mod binary;
+mod cnn;
+mod convnext;
+mod densenet;
+mod efficientnet;
+mod lenet;
+mod mlp;
+mod mobilenet_v2;
+mod mobilenet_v3;
+mod nasnet;
+mod nfnet;
+mod resnet;
+mod torchscript;
+mod vgg;
+mod vit;
+
+use self::{
     binary::{self, BinaryResnet},
     cnn::{self, Cnn},
     convnext::{self, ConvNext},
@@ -13,12 +28,13 @@ use super::{
     mobilenet_v3::{self, MobileNetV3},
     nasnet::{self, NasNet},
     nfnet::{self, NfNet},
-    parameter::Path,
     resnet::{self, BlockKind, Resnet},
     torchscript::Torchscript,
     vgg::{self, Vgg},
     vit::{self, Vit},
 };
+pub use self::torchscript::texts as torchscript_texts;
+use super::{Model, ModelError, parameter::Path};
 use crate::config::{Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 

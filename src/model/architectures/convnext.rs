@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     blocks::StochasticDepth,
     layer::{Conv2d, Dropout, Linear, Window},
@@ -76,7 +76,8 @@ impl Model for ConvNext {
                 maps = block.forward(&maps, pass)?;
             }
         }
-        let features = self.norm.forward(&maps.f_adaptive_avg_pool2d([1, 1])?, pass)?.f_flatten(1, -1)?;
+        let means = pass.show_feature_maps(maps)?.f_adaptive_avg_pool2d([1, 1])?;
+        let features = self.norm.forward(&means, pass)?.f_flatten(1, -1)?;
         self.classifier.forward(&self.dropout.forward(&features, pass)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     blocks::{Attention, StochasticDepth},
     layer::{Conv2d, Dropout, Linear, Window},
@@ -68,7 +68,8 @@ impl Vit {
         let patches = Conv2d::new(&path, [channels, width], Window::patches(patch), None, true)?;
         let block = |index: usize| {
             let drop = StochasticDepth::of_block(root, index, DEPTH);
-            Block::new(&(root / "blocks" / index), width, drop)
+            let shown = (index + 1 == DEPTH).then_some(Grid { others: 1 + readouts.len() as i64, sides: [rows / patch, columns / patch] });
+            Block::new(&(root / "blocks" / index), width, drop, shown)
         };
         let blocks = (0..DEPTH).map(block).collect::<Result<_, _>>()?;
         let norm = Normalization::of_positions(&(root / "norm"), width)?.with_eps(EPS);
@@ -87,10 +88,10 @@ impl Model for Vit {
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let patches = self.patches.forward(images)?.f_flatten(2, -1)?.f_transpose(1, 2)?;
-        let (batch, _, width) = patches.size3()?;
+        let one = patches.f_narrow(1, 0, 1)?;
         let mut all = Vec::new();
         for token in &self.tokens {
-            all.push(token.f_expand([batch, 1, width], false)?);
+            all.push(token.f_expand_as(&one)?);
         }
         all.push(patches);
         let mut tokens = Tensor::f_cat(&all, 1)?.f_add(&self.positions)?;
@@ -121,10 +122,21 @@ struct Block {
     narrow: Linear,
     is_residual: bool,
     drop: StochasticDepth,
+    /// Of the last block, whose tokens are shown.
+    shown: Option<Grid>,
+}
+
+/// Where the tokens of patches stand.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    /// Tokens before them.
+    others: i64,
+    /// Rows and columns of patches.
+    sides: [i64; 2],
 }
 
 impl Block {
-    fn new(path: &Path<'_>, width: i64, drop: StochasticDepth) -> Result<Self, ModelError> {
+    fn new(path: &Path<'_>, width: i64, drop: StochasticDepth, shown: Option<Grid>) -> Result<Self, ModelError> {
         let heads = (1..=(width / HEAD).max(1)).rev().find(|heads| width % heads == 0).unwrap_or(1);
         let norm1 = Normalization::of_positions(&(path / "norm1"), width)?.with_eps(EPS);
         let attention = Attention::new(&(path / "attn"), width, heads)?;
@@ -133,11 +145,15 @@ impl Block {
         let widen = Linear::hidden(&path_of("fc1"), width, WIDENING * width)?;
         let narrow = Linear::projection(&path_of("fc2"), WIDENING * width, width)?;
         let (activate, is_residual) = (Activate::behind(&path_of("fc1"))?, path.config().residual);
-        Ok(Self { norm1, attention, norm2, widen, activate, narrow, is_residual, drop })
+        Ok(Self { norm1, attention, norm2, widen, activate, narrow, is_residual, drop, shown })
     }
 
     fn forward(&self, tokens: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        let seen = self.attention.forward(&self.norm1.forward_last(tokens, pass)?)?;
+        let mut normal = self.norm1.forward_last(tokens, pass)?;
+        if let Some(Grid { others, sides }) = self.shown {
+            normal = pass.show_tokens(normal, others, sides)?;
+        }
+        let seen = self.attention.forward(&normal)?;
         let tokens = self.on_top(seen, tokens, pass)?;
         let hidden = self.widen.forward(&self.norm2.forward_last(&tokens, pass)?)?;
         self.on_top(self.narrow.forward(&self.activate.forward(&hidden, pass)?)?, &tokens, pass)

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, halve},
     normalization::Normalization,
@@ -72,8 +72,12 @@ impl Model for Lenet5 {
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
-        for (conv, norm, activate) in &self.convolutions {
-            maps = halve(&activate.forward(&norm.forward(&conv.forward(&maps)?, pass)?, pass)?)?;
+        for (index, (conv, norm, activate)) in self.convolutions.iter().enumerate() {
+            maps = activate.forward(&norm.forward(&conv.forward(&maps)?, pass)?, pass)?;
+            if index + 1 == self.convolutions.len() {
+                maps = pass.show_feature_maps(maps)?;
+            }
+            maps = halve(&maps)?;
         }
         let mut hidden = maps.f_flatten(1, -1)?;
         for (linear, norm, activate) in &self.hidden {

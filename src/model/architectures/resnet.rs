@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{
+use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
@@ -112,7 +112,7 @@ impl Model for Resnet {
         for block in &self.blocks {
             maps = block.forward(&maps, pass)?;
         }
-        self.fc.forward(&self.dropout.forward(&average(&maps)?, pass)?)
+        self.fc.forward(&self.dropout.forward(&average(&pass.show_feature_maps(maps)?)?, pass)?)
     }
 }
 

@@ -1,0 +1,167 @@
+//! What is done to an image file before a model sees it, as a trained model takes it along.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DataError, Dataset, ImageShape, PixelScale, decode,
+    folder::{is_image, sorted_entries},
+};
+use crate::config::DataConfig;
+
+/// From an image file to a model's input: cut to the middle, resized, and normalised as `(pixel / 255 - mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// 1 (grey) or 3 (RGB); any number for images that are no files.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Mean of each channel, for pixels in 0..=1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+    /// Share of each side that is kept; see [`DataConfig::crop_fraction`].
+    #[serde(default = "whole")]
+    pub crop_fraction: f64,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+impl Preprocessing {
+    /// That of the images of a run.
+    pub fn new(shape: ImageShape, scale: &PixelScale, config: &DataConfig) -> Self {
+        let ImageShape { channels, height, width } = shape;
+        let (mean, std) = (scale.mean().to_vec(), scale.std().to_vec());
+        Self { channels, height, width, mean, std, crop_fraction: config.crop_fraction }
+    }
+
+    /// The shape that a model wants.
+    pub fn shape(&self) -> ImageShape {
+        ImageShape { channels: self.channels, height: self.height, width: self.width }
+    }
+
+    /// How pixels are shifted and scaled.
+    ///
+    /// # Errors
+    /// Where the numbers are not one finite mean and one standard deviation above 0 for each channel.
+    pub fn scale(&self) -> Result<PixelScale, DataError> {
+        let scale = PixelScale::new(self.mean.clone(), self.std.clone())?;
+        match self.mean.len() == self.channels {
+            true => Ok(scale),
+            false => Err(DataError::PixelScaleChannels {
+                mean: self.mean.len(),
+                std: self.std.len(),
+                channels: self.channels,
+            }),
+        }
+    }
+
+    /// The pixels that the model sees of a file, channels x height x width.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`], and [`DataError::Channels`] for a model of neither grey nor RGB images.
+    pub fn decode(&self, path: &Path) -> Result<Vec<u8>, DataError> {
+        match self.channels {
+            1 | 3 => decode::decode(path, self.shape(), self.crop_fraction),
+            got => Err(DataError::Channels { got }),
+        }
+    }
+
+    /// What becomes of such pixels: the model's input.
+    ///
+    /// # Errors
+    /// As for [`scale`](Self::scale).
+    pub fn normalise(&self, pixels: &[u8]) -> Result<Vec<f32>, DataError> {
+        let tables = self.scale()?.tables();
+        let planes = pixels.chunks_exact(self.shape().plane().max(1)).zip(&tables);
+        Ok(planes.flat_map(|(plane, table)| plane.iter().map(|&pixel| table[usize::from(pixel)])).collect())
+    }
+}
+
+/// The files among `paths`, and the images in the folders among them and below, sorted by path. A file counts whatever its name.
+///
+/// # Errors
+/// Where a folder cannot be read or holds no image.
+pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let before = files.len();
+        look_into(path, &mut files)?;
+        if files.len() == before {
+            return Err(DataError::NoImageFiles { path: path.clone() });
+        }
+    }
+    Ok(files)
+}
+
+fn look_into(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    if !fs::metadata(path).map_err(|cause| DataError::NoImageFile { path: path.to_owned(), cause })?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for inner in sorted_entries(path)? {
+        if is_image(&inner) || (inner.is_dir() && !inner.is_symlink()) {
+            look_into(&inner, files)?;
+        }
+    }
+    Ok(())
+}
+
+impl Dataset {
+    /// What is done to the files of this data set.
+    pub fn preprocessing(&self, scale: &PixelScale, config: &DataConfig) -> Preprocessing {
+        Preprocessing::new(self.shape(), scale, config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::write_image;
+    use super::*;
+
+    const GREY: Preprocessing =
+        Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), crop_fraction: 1.0 };
+
+    #[test]
+    fn pixels_are_normalised_channel_by_channel() {
+        let rgb = Preprocessing { channels: 3, width: 1, height: 1, mean: vec![0.0, 0.5, 1.0], std: vec![1.0, 0.5, 2.0], ..GREY };
+        assert_eq!(rgb.normalise(&[255, 255, 0]).unwrap(), [1.0, 1.0, -0.5]);
+        let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GREY };
+        assert!(matches!(two.normalise(&[0; 4]), Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })));
+        let flat = Preprocessing { mean: vec![0.5], std: vec![0.0], ..GREY };
+        assert!(matches!(flat.scale(), Err(DataError::PixelScale { .. })));
+    }
+
+    #[test]
+    fn it_comes_back_from_json_to_the_last_bit() {
+        let scale = Preprocessing { mean: vec![0.1, 1.0 / 3.0], std: vec![f32::MIN_POSITIVE, 0.3], channels: 2, crop_fraction: 0.875, ..GREY };
+        let json = serde_json::to_string(&scale).unwrap();
+        assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), scale);
+        let older = r#"{"channels":1,"height":2,"width":2,"mean":[],"std":[]}"#;
+        assert_eq!(serde_json::from_str::<Preprocessing>(older).unwrap(), GREY);
+    }
+
+    #[test]
+    fn folders_give_their_images_and_files_count_whatever_their_name() {
+        let root = tempfile::tempdir().unwrap();
+        let [b, a, odd] = ["in/deep/b.png", "in/a.JPEG", "upload"].map(|name| root.path().join(name));
+        write_image(&b, 1);
+        write_image(&a, 1);
+        fs::write(&odd, "any").unwrap();
+        fs::write(root.path().join("in/notes.txt"), "no image").unwrap();
+        let folder = root.path().join("in");
+        assert_eq!(image_files(&[odd.clone(), folder]).unwrap(), [odd, a, b]);
+        let empty = root.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        assert!(matches!(image_files(&[empty]), Err(DataError::NoImageFiles { .. })));
+        assert!(matches!(image_files(&[root.path().join("absent")]), Err(DataError::NoImageFile { .. })));
+    }
+}

@@ -1,0 +1,26 @@
+// A TorchScript module of the shim's: loaded in script.cpp, traced in trace.cpp.
+#pragma once
+
+#include "shim.h"
+
+#include <torch/script.h>
+
+#include <string>
+#include <vector>
+
+struct GwScript {
+    struct Named {
+        std::string name;
+        at::Tensor tensor;
+        bool is_parameter;
+    };
+    torch::jit::Module module;
+    std::vector<Named> tensors;
+    bool is_training;
+    // Further files of its archive.
+    torch::jit::ExtraFilesMap extra;
+};
+
+namespace gradwatch {
+std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root);
+}
