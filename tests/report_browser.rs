@@ -13,7 +13,8 @@ use gradwatch::{
         DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, ProfileSource,
         TensorStatistics,
     },
-    report::{Course, Report, html},
+    picture::Explanation,
+    report::{ClassRow, Course, Illustration, Report, html},
 };
 
 const STEPS: u64 = 4000;
@@ -184,8 +185,34 @@ fn sample() -> Report {
         course,
         notes: vec!["699 steps were skipped because a gradient was not finite.".into()],
         not_judged: vec!["Starvation: a run of another program does not say how long it waits for images.".into()],
+        classes: classes(),
+        illustrations: illustrations(),
         steps: STEPS,
     }
+}
+
+fn classes() -> Vec<ClassRow> {
+    let row = |class: &str, precision, recall| ClassRow {
+        class: class.into(),
+        images: 1000,
+        precision,
+        recall,
+        f1: 2.0 * precision * recall / (precision + recall),
+    };
+    vec![
+        row("T-shirt/top", 0.81, 0.86),
+        row("Trouser", 0.99, 0.97),
+        row("a-class-with-a-name-that-is-very-long", 0.78, 0.64),
+    ]
+}
+
+fn illustrations() -> Vec<Illustration> {
+    let pixels: Vec<u8> = (0..28 * 28).map(|pixel| (pixel % 28 * 9) as u8).collect();
+    let captions = ["Trouser: taken for Trouser (97 %)".to_owned()];
+    let heat = [0.1, 1.0, 0.4, 0.0];
+    let picture = Explanation { captions: &captions, pixels: &pixels, shape: [1, 28, 28], heat: &heat, grid: [2, 2] };
+    let png = picture.draw().unwrap().png;
+    (0..3).map(|number| Illustration { name: format!("0{number}-Trouser"), png: png.clone() }).collect()
 }
 
 /// Tells the page that shows it how wide it is, what sticks out, how dark it is, and what it fetched.
@@ -196,7 +223,7 @@ const PROBE: &str = "<script>addEventListener('load', () => setTimeout(() => {\
         && element.getBoundingClientRect().right > innerWidth + 1);\
     parent.postMessage(JSON.stringify({ width: document.documentElement.scrollWidth, inner: innerWidth,\
         height: document.documentElement.scrollHeight, wide: wide.map(element => element.className || element.tagName),\
-        fetched: performance.getEntriesByType('resource').length,\
+        fetched: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:')).length,\
         plain: [...document.querySelectorAll('.legend li[class]')].filter(line => {\
             const swatch = getComputedStyle(line, '::before');\
             return [swatch.borderTopWidth == '0px' ? swatch.backgroundColor : swatch.borderTopColor].includes('rgba(0, 0, 0, 0)');\

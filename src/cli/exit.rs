@@ -8,6 +8,7 @@ use gradwatch::{
     config::ConfigError,
     data::DataError,
     events::EventsError,
+    inference::InferenceError,
     libtorch::LibtorchError,
     replay::ReplayError,
     train::{PREEMPTED, TrainError},
@@ -51,13 +52,13 @@ Exit codes:
     0  success
     1  internal error
     2  wrong command line
-    3  config: unknown, missing or wrong keys
+    3  config: unknown, missing or wrong keys; a class that there is not
     4  data: missing, damaged or unusable files
     5  model: it cannot be built, or its weights cannot be loaded or written
-    6  run folder: in use, or not writable
+    6  run folder: in use, no run's, or not writable
     7  device: no such device, no CUDA
-    8  training could not go on: gradients that are not finite, too little memory
-    9  training ended, but bad images were skipped or a log is incomplete; diagnose: a file is damaged, and the rest was judged
+    8  training or a pass could not go on: gradients that are not finite, too little memory
+    9  done, but something was left out: bad images, entries of a log, a damaged file that diagnose met
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
    11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
    12  diagnose: nothing to read, or nothing of it is known, in one run at least
@@ -100,6 +101,15 @@ pub fn code_of(error: &Error) -> Code {
     if error.is::<CheckpointError>() {
         return Code::Checkpoint;
     }
+    if let Some(error) = error.downcast_ref::<InferenceError>() {
+        return code_of_inference(error);
+    }
+    if let Some(error) = error.downcast_ref::<DataError>() {
+        return code_of_data(error);
+    }
+    if let Some(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) = error.downcast_ref() {
+        return Code::Device;
+    }
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,
         Some(
@@ -109,10 +119,13 @@ pub fn code_of(error: &Error) -> Code {
             | TrainError::NoSuchParameters { .. }
             | TrainError::NoSuchStatistics { .. }
             | TrainError::NothingToTrain
+            | TrainError::NoSuchClass { .. }
+            | TrainError::NoFeatureMaps { .. }
             | TrainError::NoHead,
         ) => Code::Config,
-        Some(TrainError::Data(DataError::Worker { .. })) => Code::Internal,
-        Some(TrainError::Data(_) | TrainError::NoImages { .. }) => Code::Data,
+        Some(TrainError::Data(error)) => code_of_data(error),
+        Some(TrainError::Inference(error)) => code_of_inference(error),
+        Some(TrainError::NoImages { .. }) => Code::Data,
         Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,
         Some(TrainError::Events(_)) => Code::Run,
         Some(
@@ -123,5 +136,24 @@ pub fn code_of(error: &Error) -> Code {
         ) => Code::Checkpoint,
         Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
         Some(_) => Code::Training,
+    }
+}
+
+fn code_of_data(error: &DataError) -> Code {
+    if matches!(error, DataError::Worker { .. }) { Code::Internal } else { Code::Data }
+}
+
+fn code_of_inference(error: &InferenceError) -> Code {
+    match error {
+        InferenceError::NoRun { .. } | InferenceError::Unreadable { .. } | InferenceError::Write { .. } => Code::Run,
+        InferenceError::Config(_) | InferenceError::UnknownClass { .. } => Code::Config,
+        InferenceError::Data(error) => code_of_data(error),
+        InferenceError::NoWeights { .. }
+        | InferenceError::NoExtra { .. }
+        | InferenceError::NoFeatureMaps { .. }
+        | InferenceError::Model(_)
+        | InferenceError::Weights(_) => Code::Model,
+        InferenceError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) => Code::Device,
+        InferenceError::Libtorch(_) | InferenceError::Torch(_) => Code::Training,
     }
 }

@@ -4,14 +4,19 @@ mod check;
 mod checkpoints;
 mod completions;
 mod diagnose;
+mod evaluate;
 pub mod exit;
+mod explain;
+mod export;
 mod inspect;
 mod log;
 mod models;
+mod predict;
 mod report;
 mod resume;
 mod session;
 mod train;
+mod trained;
 
 use std::{
     io::{self, Write},
@@ -66,6 +71,16 @@ enum Command {
     /// Multiplications (MACs) are those of convolutions, linear layers and attention for one image; one of them is two FLOPs.
     /// No weights are drawn and nothing is multiplied.
     Models(ModelsArguments),
+    /// Measure a trained model: loss, accuracy, precision, recall, F1, confusion matrix, curves of precision and recall.
+    ///
+    /// On the validation images of the run, or on others; the results lie in the run's folder, where TensorBoard finds them.
+    Evaluate(evaluate::EvaluateArguments),
+    /// Say what a trained model takes images for.
+    Predict(predict::PredictArguments),
+    /// Draw which places of an image speak for a class (Grad-CAM).
+    Explain(explain::ExplainArguments),
+    /// Write a trained model as a file for Python and C++.
+    Export(export::ExportArguments),
     /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
     Completions {
         /// The shell.
@@ -300,6 +315,10 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

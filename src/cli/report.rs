@@ -1,6 +1,10 @@
 //! From the files of a run to its report: what `diagnose` prints and what the end of a run leaves behind.
 
-use std::path::Path;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use gradwatch::{
@@ -8,8 +12,10 @@ use gradwatch::{
     diagnosis::{Alarm, Diagnosis, Evaluation, Observation, RuleSet, Subject},
     disk,
     replay::{Moment, Replay, Role},
-    report::{self, Course, Report},
+    report::{self, ClassRow, Course, Illustration, Report},
+    train::{ClassMetrics, EXPLANATIONS, Metrics},
 };
+use serde::Deserialize;
 
 /// What the files of a run say, judged.
 pub struct Judged {
@@ -80,6 +86,8 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
         config: config.map(|config| config.to_toml()),
         course,
         notes: std::mem::take(&mut replay.notes),
+        classes: classes(folder),
+        illustrations: illustrations(folder),
         steps,
         ..Report::default()
     };
@@ -94,6 +102,39 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
         }
     };
     Ok(Judged { report, is_damaged })
+}
+
+/// Each class in the last evaluation that metrics.jsonl has; none where it has none.
+fn classes(folder: &Path) -> Vec<ClassRow> {
+    #[derive(Deserialize)]
+    struct Line {
+        validation: Metrics,
+    }
+    let Ok(file) = fs::File::open(folder.join("metrics.jsonl")) else { return Vec::new() };
+    // Line by line: of a long run, few of very many are evaluations.
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let last = lines.filter(|line| line.starts_with("{\"kind\":\"evaluation\"")).last();
+    let last = last.and_then(|line| serde_json::from_str::<Line>(&line).ok());
+    let row = |ClassMetrics { class, support, precision, recall, f1 }| ClassRow {
+        class,
+        images: support,
+        precision,
+        recall,
+        f1,
+    };
+    last.into_iter().flat_map(|line| line.validation.per_class).map(row).collect()
+}
+
+/// The explained images of the last evaluation, by name.
+fn illustrations(folder: &Path) -> Vec<Illustration> {
+    let paths = fs::read_dir(folder.join(EXPLANATIONS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "png")).collect();
+    paths.sort_unstable();
+    let read = |path: PathBuf| {
+        let name = path.file_stem()?.to_string_lossy().into_owned();
+        Some(Illustration { name, png: fs::read(&path).ok()? })
+    };
+    paths.into_iter().filter_map(read).collect()
 }
 
 /// Leaves the report of a run in its folder, with the findings of the run itself. A run is not the worse for a report that cannot

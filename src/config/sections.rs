@@ -231,6 +231,8 @@ pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
         every_steps: table.any("every_steps", 0),
         batch_size: table.any("batch_size", 0),
         metric: table.choice("metric").unwrap_or(Metric::Accuracy),
+        explain_images: table.get("explain_images", 0, |images| *images <= 256, "at most 256"),
+        explain_classes: table.any("explain_classes", Vec::new()),
     };
     table.finish();
     config

@@ -148,6 +148,10 @@ pub struct EvaluateConfig {
     pub batch_size: usize,
     /// The validation figure that tells the best weights and when to stop early.
     pub metric: Metric,
+    /// Validation images of which Grad-CAM shows at each evaluation what speaks for the model's guess.
+    pub explain_images: usize,
+    /// Classes that they are of; all where there are none.
+    pub explain_classes: Vec<String>,
 }
 
 named_enum! {

@@ -84,9 +84,11 @@ mod tests {
     fn a_crop_keeps_the_middle() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rings.png");
-        GrayImage::from_fn(6, 6, |x, y| image::Luma([if (1..5).contains(&x) && (1..5).contains(&y) { 200 } else { 0 }]))
-            .save(&path)
-            .unwrap();
+        GrayImage::from_fn(6, 6, |x, y| {
+            image::Luma([if (1..5).contains(&x) && (1..5).contains(&y) { 200 } else { 0 }])
+        })
+        .save(&path)
+        .unwrap();
         // The four pixels of each quarter, and the ring around them by its share of the filter, which is two pixels wide on each side.
         assert_eq!(decode(&path, GREY, 4.0 / 6.0).unwrap(), [153; 4]);
         assert_eq!(decode(&path, GREY, 2.0 / 6.0).unwrap(), [200; 4]);

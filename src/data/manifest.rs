@@ -38,7 +38,9 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
 pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dataset, DataError> {
     let manifest = config.path.as_path();
     let mut rows = read(manifest)?;
-    if let Some(split) = [Split::Test, Split::Validation].into_iter().find(|&split| rows.iter().any(|row| row.split == Some(split))) {
+    if let Some(split) =
+        [Split::Test, Split::Validation].into_iter().find(|&split| rows.iter().any(|row| row.split == Some(split)))
+    {
         rows.retain(|row| row.split == Some(split));
     }
     let labels = class_indices(manifest, &rows, classes)?;

@@ -111,7 +111,11 @@ pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result
     };
     match dataset.classes() == classes {
         true => Ok(dataset),
-        false => Err(DataError::OtherClasses { path: config.path.clone(), got: dataset.classes().len(), want: classes.len() }),
+        false => Err(DataError::OtherClasses {
+            path: config.path.clone(),
+            got: dataset.classes().len(),
+            want: classes.len(),
+        }),
     }
 }
 

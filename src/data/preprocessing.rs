@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    num::NonZero,
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,19 @@ impl Preprocessing {
         }
     }
 
+    /// The same of several files, on as many threads as there are cores.
+    pub fn decode_all(&self, paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = paths.len().div_ceil(threads).max(1);
+        let decode = |paths: &[PathBuf]| paths.iter().map(|path| self.decode(path)).collect::<Vec<_>>();
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                paths.chunks(share).map(|paths| (paths, scope.spawn(move || decode(paths)))).collect();
+            // A decoder that panics says so of each image of its share, on this thread.
+            workers.into_iter().flat_map(|(paths, worker)| worker.join().unwrap_or_else(|_| crashed(paths))).collect()
+        })
+    }
+
     /// What becomes of such pixels: the model's input.
     ///
     /// # Errors
@@ -84,6 +99,14 @@ impl Preprocessing {
         let planes = pixels.chunks_exact(self.shape().plane().max(1)).zip(&tables);
         Ok(planes.flat_map(|(plane, table)| plane.iter().map(|&pixel| table[usize::from(pixel)])).collect())
     }
+}
+
+fn crashed(paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
+    let bad = |path: &PathBuf| DataError::BadImage {
+        path: path.clone(),
+        cause: "the decoder crashed on it or its neighbours".into(),
+    };
+    paths.iter().map(|path| Err(bad(path))).collect()
 }
 
 /// The files among `paths`, and the images in the folders among them and below, sorted by path. A file counts whatever its name.
@@ -132,7 +155,14 @@ mod tests {
 
     #[test]
     fn pixels_are_normalised_channel_by_channel() {
-        let rgb = Preprocessing { channels: 3, width: 1, height: 1, mean: vec![0.0, 0.5, 1.0], std: vec![1.0, 0.5, 2.0], ..GREY };
+        let rgb = Preprocessing {
+            channels: 3,
+            width: 1,
+            height: 1,
+            mean: vec![0.0, 0.5, 1.0],
+            std: vec![1.0, 0.5, 2.0],
+            ..GREY
+        };
         assert_eq!(rgb.normalise(&[255, 255, 0]).unwrap(), [1.0, 1.0, -0.5]);
         let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GREY };
         assert!(matches!(two.normalise(&[0; 4]), Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })));
@@ -142,7 +172,13 @@ mod tests {
 
     #[test]
     fn it_comes_back_from_json_to_the_last_bit() {
-        let scale = Preprocessing { mean: vec![0.1, 1.0 / 3.0], std: vec![f32::MIN_POSITIVE, 0.3], channels: 2, crop_fraction: 0.875, ..GREY };
+        let scale = Preprocessing {
+            mean: vec![0.1, 1.0 / 3.0],
+            std: vec![f32::MIN_POSITIVE, 0.3],
+            channels: 2,
+            crop_fraction: 0.875,
+            ..GREY
+        };
         let json = serde_json::to_string(&scale).unwrap();
         assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), scale);
         let older = r#"{"channels":1,"height":2,"width":2,"mean":[],"std":[]}"#;

@@ -160,6 +160,17 @@ pub struct Image {
     pub encoded_image_string: Vec<u8>,
 }
 
+/// What the PR Curves page wants to know of a curve: `PrCurvePluginData` in tensorboard/plugins/pr_curve/plugin_data.proto.
+#[derive(Clone, PartialEq, Message)]
+pub struct PrCurveData {
+    /// 0 so far.
+    #[prost(int32, tag = "1")]
+    pub version: i32,
+    /// Columns of the tensor.
+    #[prost(uint32, tag = "2")]
+    pub num_thresholds: u32,
+}
+
 /// A tensor of strings or of numbers.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {

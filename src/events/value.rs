@@ -1,7 +1,7 @@
 //! What a tag can hold at one step.
 
 use super::{
-    Histogram, Layout,
+    Histogram, Layout, PrecisionRecall,
     proto::{Content, DT_STRING, Image, PluginData, SummaryMetadata, SummaryValue, TensorProto, TensorShape},
 };
 
@@ -25,6 +25,8 @@ pub enum Value {
     },
     /// The charts of the Custom Scalars page, which TensorBoard looks for under [`Layout::TAG`].
     Layout(Layout),
+    /// The curve of a class, for the PR Curves page.
+    PrecisionRecall(PrecisionRecall),
 }
 
 impl Value {
@@ -51,6 +53,11 @@ impl Value {
             Self::Layout(layout) => {
                 let (layout_metadata, tensor) = layout.into_tensor();
                 metadata = Some(layout_metadata);
+                Content::Tensor(tensor)
+            }
+            Self::PrecisionRecall(curve) => {
+                let (curve_metadata, tensor) = curve.into_tensor();
+                metadata = Some(curve_metadata);
                 Content::Tensor(tensor)
             }
             Self::Image { png, width, height } => {

@@ -51,7 +51,9 @@ pub enum InferenceError {
         missing: &'static str,
     },
     /// The model has no feature maps, by which Grad-CAM tells places apart.
-    #[error("{name} has no feature maps that tell where in an image something is; explain takes a model with convolutions or patches of our own")]
+    #[error(
+        "{name} has no feature maps that tell where in an image something is; explain takes a model with convolutions or patches of our own"
+    )]
     NoFeatureMaps {
         /// The model.
         name: Architecture,

@@ -29,7 +29,11 @@ pub struct GradCam {
 ///
 /// # Errors
 /// Where libtorch refuses.
-pub fn grad_cam(network: &Network, images: &Tensor, class: Option<usize>) -> Result<Option<Vec<GradCam>>, InferenceError> {
+pub fn grad_cam(
+    network: &Network,
+    images: &Tensor,
+    class: Option<usize>,
+) -> Result<Option<Vec<GradCam>>, InferenceError> {
     let seen = RefCell::new(None);
     let see = |maps: &Tensor| {
         // A leaf of its own: the way back ends here, whatever of the model is frozen.

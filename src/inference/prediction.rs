@@ -31,7 +31,8 @@ impl TrainedModel {
         let shares = logits.f_softmax(-1, Kind::Double)?;
         let (shares, classes) = shares.f_topk(count as i64, -1, true, true)?;
         let (shares, classes) = (host_copy(&shares)?, host_copy(&classes.f_to_kind(Kind::Double)?)?);
-        let guesses = classes.iter().zip(shares).map(|(&class, probability)| Prediction { class: class as usize, probability });
+        let guesses =
+            classes.iter().zip(shares).map(|(&class, probability)| Prediction { class: class as usize, probability });
         let guesses: Vec<Prediction> = guesses.collect();
         Ok(guesses.chunks(count.max(1)).map(<[_]>::to_vec).collect())
     }

@@ -48,8 +48,12 @@ impl WeightsOf {
 
     fn why_missing(&self) -> &'static str {
         match self {
-            Self::Best => "the run has not been evaluated yet; take --weights last, or a checkpoint's by gradwatch checkpoints --export",
-            Self::Last => "the run has not ended yet, or was killed; take --weights best, or a checkpoint's by gradwatch checkpoints --export",
+            Self::Best => {
+                "the run has not been evaluated yet; take --weights last, or a checkpoint's by gradwatch checkpoints --export"
+            }
+            Self::Last => {
+                "the run has not ended yet, or was killed; take --weights best, or a checkpoint's by gradwatch checkpoints --export"
+            }
             Self::Average => "the run keeps no average of its weights (ema.decay is 0), or has not ended yet",
             Self::File(_) => "check the path",
         }
@@ -88,7 +92,12 @@ impl TrainedModel {
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn of_run(folder: &Path, config: &ModelConfig, weights: &WeightsOf, device: Device) -> Result<Self, InferenceError> {
+    pub fn of_run(
+        folder: &Path,
+        config: &ModelConfig,
+        weights: &WeightsOf,
+        device: Device,
+    ) -> Result<Self, InferenceError> {
         let path = weights.path(folder);
         if !path.is_file() {
             return Err(InferenceError::NoWeights { path, reason: weights.why_missing().into() });
@@ -109,12 +118,14 @@ impl TrainedModel {
 
     fn of_torchscript(path: &Path, device: Device) -> Result<Self, InferenceError> {
         let [classes, preprocessing] = model::torchscript_texts(path, [CLASSES, PREPROCESSING])?;
-        let text = |text: Option<String>, missing| {
-            Ok((text.ok_or_else(|| InferenceError::NoExtra { path: path.to_owned(), missing })?, path.join(missing)))
+        let text = |text: Option<String>, missing| match text {
+            Some(text) => Ok((text, path.join(missing))),
+            None => Err(InferenceError::NoExtra { path: path.to_owned(), missing }),
         };
         let classes = parse(text(classes, CLASSES)?)?;
         let preprocessing = parse(text(preprocessing, PREPROCESSING)?)?;
-        let config = ModelConfig { path: Some(path.to_owned()), ..ModelConfig::as_published(Architecture::Torchscript) };
+        let config =
+            ModelConfig { path: Some(path.to_owned()), ..ModelConfig::as_published(Architecture::Torchscript) };
         Self::build(config, classes, preprocessing, device)
     }
 

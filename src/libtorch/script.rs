@@ -120,16 +120,19 @@ mod tests {
         };
         let tensors = [named("layers.0.weight", &weight, true), named("layers.0.shift", &shift, false)];
         let images = Tensor::from_slice(&[1.0f32, 10.0]).reshape([1, 2]);
-        let traced =
-            ScriptModule::trace(&tensors, &images, |images| images.f_mul(&weight)?.f_add(&shift)).unwrap();
+        let traced = ScriptModule::trace(&tensors, &images, |images| images.f_mul(&weight)?.f_add(&shift)).unwrap();
         let texts = [("classes.json", "[\"ä\"]".to_owned())];
         let loaded = ScriptModule::load(&traced.save(&texts).unwrap(), Device::Cpu).unwrap();
-        let names: Vec<_> = loaded.tensors().unwrap().into_iter().map(|tensor| (tensor.name, tensor.is_parameter)).collect();
+        let names: Vec<_> =
+            loaded.tensors().unwrap().into_iter().map(|tensor| (tensor.name, tensor.is_parameter)).collect();
         assert_eq!(names, [("layers.0.weight".to_owned(), true), ("layers.0.shift".to_owned(), false)]);
         let other = Tensor::from_slice(&[1.0f32, 1.0, 0.0, 2.0]).reshape([2, 2]);
         let logits = loaded.forward(&other, false).unwrap();
         assert_eq!(Vec::<f32>::try_from(logits.view(-1)).unwrap(), [3.0, 4.0, 1.0, 7.0]);
-        assert_eq!((loaded.extra("classes.json").as_deref(), loaded.extra("preprocessing.json")), (Some("[\"ä\"]"), None));
+        assert_eq!(
+            (loaded.extra("classes.json").as_deref(), loaded.extra("preprocessing.json")),
+            (Some("[\"ä\"]"), None)
+        );
     }
 
     #[test]

@@ -21,7 +21,12 @@ impl<'a> Pass<'a> {
     }
 
     /// The same of tokens `[batch, tokens, width]`, which are `others` and then the patches of a grid, row by row.
-    pub(super) fn show_tokens(&self, tokens: Tensor, others: i64, [rows, columns]: [i64; 2]) -> Result<Tensor, TchError> {
+    pub(super) fn show_tokens(
+        &self,
+        tokens: Tensor,
+        others: i64,
+        [rows, columns]: [i64; 2],
+    ) -> Result<Tensor, TchError> {
         let Some(see) = self.see_feature_maps else { return Ok(tokens) };
         let patches = tokens.f_narrow(1, others, rows * columns)?;
         let maps = see(&patches.f_transpose(1, 2)?.f_unflatten(2, [rows, columns])?)?;
@@ -54,9 +59,10 @@ mod tests {
             assert_eq!(plain, shown, "{name}");
             let seen = seen.into_inner();
             if name == Architecture::Mlp {
-                assert!(seen.is_empty());
+                assert!(seen.is_empty() && !network.model.has_feature_maps());
                 continue;
             }
+            assert!(network.model.has_feature_maps());
             assert!(seen.len() == 1 && seen[0].len() == 4 && seen[0][0] == 2, "{name}: {seen:?}");
             let nothing = |maps: &Tensor| maps.f_zeros_like();
             let blind = network.forward(&images, &Pass::evaluation().with_feature_maps(&nothing)).unwrap();

@@ -29,7 +29,7 @@ mod error;
 mod feature_maps;
 mod fit;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod initialization;
 mod layer;
 mod normalization;
@@ -93,6 +93,11 @@ pub trait Model: Debug + Send {
 
     /// The name of the last linear layer, whose outputs are the logits.
     fn head(&self) -> &str;
+
+    /// Whether a pass shows feature maps; see [`Pass::with_feature_maps`].
+    fn has_feature_maps(&self) -> bool {
+        true
+    }
 
     /// The program whose layers it has; `None` where they are our own.
     fn torchscript(&self) -> Option<&ScriptModule> {

@@ -1,6 +1,7 @@
-//! Pictures of tables for TensorBoard's Images page: a heat map and a bar chart, from values to a PNG file.
+//! Pictures for TensorBoard's Images page, from values to a PNG file: a heat map, a bar chart, a confusion matrix, and an image with
+//! what speaks for a class laid over it.
 //!
-//! Any value can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one
+//! Any value of the first two can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one
 //! that is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
 //! there are such values. Names too long for their place are shortened in the middle, and where there is no room for
 //! every label only each 2nd, 5th, 10th, ... is written. Text keeps to a size that is read when TensorBoard shows the
@@ -28,9 +29,13 @@ pub(crate) mod axis;
 mod bar_chart;
 mod canvas;
 pub(crate) mod colour;
+mod confusion_matrix;
+mod explanation;
 mod heat_map;
 
 pub use bar_chart::BarChart;
+pub use confusion_matrix::ConfusionMatrix;
+pub use explanation::Explanation;
 pub use heat_map::HeatMap;
 
 /// A drawn picture.
@@ -38,9 +43,9 @@ pub use heat_map::HeatMap;
 pub struct Picture {
     /// The PNG file.
     pub png: Vec<u8>,
-    /// In pixels. 900, or more where there are more columns or bars than that has room for.
+    /// In pixels. Of maps and charts 900, or more where there are more columns or bars than that has room for.
     pub width: u32,
-    /// In pixels. 560, or more where there are more rows than that has room for.
+    /// In pixels. Of maps and charts 560, or more where there are more rows than that has room for.
     pub height: u32,
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Report, Verdict,
+    ClassRow, Report, Verdict,
     course::Course,
     layer_table::{Row, rows},
     profiles::Profile,
@@ -24,6 +24,7 @@ struct Document<'a> {
     notes: &'a [String],
     facts: &'a [(String, String)],
     curves: Curves<'a>,
+    classes: &'a [ClassRow],
     depth_profiles: Vec<&'a Profile>,
     layers: Vec<Row<'a>>,
     config: Option<&'a str>,
@@ -42,7 +43,21 @@ struct Curves<'a> {
 
 /// The report as one JSON object. A number that is not finite is null.
 pub fn json(report: &Report) -> String {
-    let Report { title, run, config, facts, findings, root_cause, alarms, course, notes, not_judged, steps } = report;
+    let Report {
+        title,
+        run,
+        config,
+        facts,
+        findings,
+        root_cause,
+        alarms,
+        course,
+        classes,
+        notes,
+        not_judged,
+        steps,
+        ..
+    } = report;
     let document = Document {
         title,
         run,
@@ -54,6 +69,7 @@ pub fn json(report: &Report) -> String {
         not_judged,
         notes,
         facts,
+        classes,
         curves: Curves::of(course),
         depth_profiles: course.profiles.three(),
         layers: rows(course),

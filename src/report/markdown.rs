@@ -3,7 +3,7 @@
 use std::fmt::{Error, Write};
 
 use super::{
-    Report,
+    ClassRow, Report,
     layer_table::rows,
     number::{number, number_or_dash, percent},
     verdict::phrase,
@@ -37,7 +37,18 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         }
         items.iter().try_for_each(|item| writeln!(text, "- {}", plain(item)))?;
     }
+    write_classes(text, report)?;
     write_layers(text, report)
+}
+
+fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {
+    if !report.classes.is_empty() {
+        writeln!(text, "\n## Classes\n\n| class | images | precision | recall | F1 |\n|---|---:|---:|---:|---:|")?;
+    }
+    report.classes.iter().try_for_each(|ClassRow { class, images, precision, recall, f1 }| {
+        let shares = [precision, recall, f1].map(|share| percent(*share)).join(" | ");
+        writeln!(text, "| {} | {images} | {shares} |", plain(class))
+    })
 }
 
 fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(), Error> {

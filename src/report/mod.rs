@@ -17,6 +17,7 @@
 //! ```
 
 mod chart;
+mod classes;
 mod course;
 mod curves;
 mod depth;
@@ -36,6 +37,7 @@ mod series;
 mod terminal;
 mod verdict;
 
+pub use classes::{ClassRow, Illustration};
 pub use course::Course;
 pub use json::json;
 pub use markdown::markdown;
@@ -64,6 +66,10 @@ pub struct Report {
     pub alarms: Vec<Alarm>,
     /// What it did.
     pub course: Course,
+    /// What the last evaluation says of each class.
+    pub classes: Vec<ClassRow>,
+    /// Pictures of what speaks for the model's guesses.
+    pub illustrations: Vec<Illustration>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
     /// What could not be judged, and why.

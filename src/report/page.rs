@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     Report,
+    classes::classes,
     curves::curves,
     depth::depth_chart,
     finding::findings,
@@ -16,8 +17,8 @@ const STYLE: &str = include_str!("style.css");
 const COPY: &str = include_str!("copy.js");
 /// Rows of the table of parameters; the rest is in the JSON.
 const MOST_ROWS: usize = 400;
-/// Nothing may be fetched; what is inline may run.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+/// Nothing may be fetched; what is inline may run and be seen.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// The report as one HTML file that needs no other, for any width and for light and dark.
 pub fn html(report: &Report) -> String {
@@ -38,6 +39,7 @@ pub fn html(report: &Report) -> String {
                     (head(report))
                     (findings(report))
                     (curves(report))
+                    (classes(report))
                     (layers(report))
                     (table(&rows))
                     (list("alarms", "What other tools say", &report.alarm_lines()))

@@ -82,6 +82,13 @@ impl State {
         if let Some(plateau) = &mut self.plateau {
             plateau.add(validation.of(self.config.evaluate.metric));
         }
+        if !self.explained.is_empty() {
+            // A run is not the worse for an image that cannot be explained.
+            match self.explain() {
+                Ok(pictures) => self.recorder.explanations(self.step, pictures),
+                Err(error) => self.recorder.failed(&error),
+            }
+        }
         self.recorder.evaluation(self.step, self.epoch, self.elapsed(), &training, &validation, of_ema.as_ref());
         self.progress.evaluation(self.step, &training, &validation, of_ema.as_ref(), is_best);
         self.diagnose_evaluation(&training, &validation);

@@ -72,7 +72,14 @@ mod tests {
     use super::*;
 
     fn watch(metric: Metric, patience: u64, min_delta: f64, values: &[f64]) -> (Option<Best>, Vec<bool>) {
-        let evaluate = EvaluateConfig { every_epochs: 1, every_steps: 0, batch_size: 0, metric };
+        let evaluate = EvaluateConfig {
+            every_epochs: 1,
+            every_steps: 0,
+            batch_size: 0,
+            metric,
+            explain_images: 0,
+            explain_classes: Vec::new(),
+        };
         let mut early = EarlyStopping::new(&evaluate, &EarlyStoppingConfig { patience, min_delta });
         let stops = values.iter().enumerate().map(|(step, &value)| {
             let mut metrics = Metrics::new(value, 0, vec![vec![1, 0], vec![0, 0]], &["a".into(), "b".into()]);

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use crate::{
     checkpoint::CheckpointError,
-    config::{ConfigError, Difference},
+    config::{Architecture, ConfigError, Difference},
     data::DataError,
     events::EventsError,
     gradient::GradientError,
+    inference::InferenceError,
     libtorch::LibtorchError,
     model::{ModelError, weights::WeightsError},
     optim::OptimError,
+    picture::PictureError,
 };
 
 /// Why a run could not start or go on. What was queued for the event file is on
@@ -118,6 +120,28 @@ pub enum TrainError {
         /// The pattern.
         pattern: String,
     },
+    /// Images are to be explained whose class there is not.
+    #[error("evaluate.explain_classes: got {got:?}, want classes of the data: {want}")]
+    NoSuchClass {
+        /// The class.
+        got: String,
+        /// Those there are.
+        want: String,
+    },
+    /// Images are to be explained by a model that cannot say where in an image something is.
+    #[error(
+        "evaluate.explain_images: {name} has no feature maps for Grad-CAM; set it to 0, or take a model with convolutions or patches"
+    )]
+    NoFeatureMaps {
+        /// The model.
+        name: Architecture,
+    },
+    /// An explanation cannot be computed.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// Every parameter is frozen.
     #[error("optimizer.groups: every parameter is frozen; leave freeze out of a group")]
     NothingToTrain,

@@ -2,9 +2,10 @@
 
 use tch::{Device, Tensor};
 
-use super::{Loss, Metrics, Numerics, StopSignal, Tally, TrainError};
+use super::{Loss, Metrics, Numerics, StopSignal, Tally, ThresholdCounts, TrainError};
 use crate::{
     data::{Batch, Loader},
+    events::PrecisionRecall,
     model::{Network, Pass},
 };
 
@@ -20,12 +21,62 @@ pub fn evaluate(
     numerics: Numerics,
     stop: &StopSignal,
 ) -> Result<Option<Metrics>, TrainError> {
+    let mut tally = Tally::new(classes.len(), numerics.device())?;
+    let is_whole = pass_over(network, loader, loss, numerics, stop, |seen| seen.count_into(&mut tally))?;
+    // Device sync here, once per evaluation.
+    Ok(if is_whole { Some(tally.read(classes)?) } else { None })
+}
+
+/// The same with the curve of precision and recall of each class.
+///
+/// # Errors
+/// As for [`evaluate`].
+pub fn evaluate_with_curves(
+    network: &Network,
+    loader: &Loader,
+    classes: &[String],
+    numerics: Numerics,
+    stop: &StopSignal,
+) -> Result<Option<(Metrics, Vec<PrecisionRecall>)>, TrainError> {
+    let mut tally = Tally::new(classes.len(), numerics.device())?;
+    let mut counts = ThresholdCounts::new(classes.len(), numerics.device())?;
+    let is_whole = pass_over(network, loader, &Loss::plain(), numerics, stop, |seen| {
+        counts.add(&seen.logits, &seen.labels)?;
+        seen.count_into(&mut tally)
+    })?;
+    // Device syncs here, once per evaluation.
+    Ok(if is_whole { Some((tally.read(classes)?, counts.read()?)) } else { None })
+}
+
+/// What a batch gave.
+struct Seen {
+    logits: Tensor,
+    labels: Tensor,
+    loss_sum: Tensor,
+    weight: f64,
+}
+
+impl Seen {
+    fn count_into(&self, tally: &mut Tally) -> Result<(), TrainError> {
+        tally.add(&self.logits, &self.labels, &self.loss_sum, self.weight)
+    }
+}
+
+/// Shows every image of `loader` to `network`, and what came of it to `see`; whether all were, or `stop` came first.
+fn pass_over(
+    network: &Network,
+    loader: &Loader,
+    loss: &Loss,
+    numerics: Numerics,
+    stop: &StopSignal,
+    mut see: impl FnMut(&Seen) -> Result<(), TrainError>,
+) -> Result<bool, TrainError> {
     let _no_grad = tch::no_grad_guard();
     let device = numerics.device();
-    let mut tally = Tally::new(classes.len(), device)?;
+    let mut images_seen = 0;
     for batch in loader.epoch(0, 0) {
         if stop.signal().is_some() {
-            return Ok(None);
+            return Ok(false);
         }
         let batch = batch?;
         let (images, labels) = to_device(&batch, device)?;
@@ -36,13 +87,13 @@ pub fn evaluate(
             let loss_sum = loss.sum(&logits, &labels)?;
             (logits, loss_sum)
         };
-        tally.add(&logits, &labels, &loss_sum, loss.weight_of(&batch.labels))?;
+        images_seen += batch.labels.len();
+        see(&Seen { logits, labels, loss_sum, weight: loss.weight_of(&batch.labels) })?;
     }
-    if tally.images() == 0 {
+    if images_seen == 0 {
         return Err(TrainError::NoImages { split: "validation" });
     }
-    // Device sync here, once per evaluation.
-    Ok(Some(tally.read(classes)?))
+    Ok(true)
 }
 
 /// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64.

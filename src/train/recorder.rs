@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Metrics, Reading, Resume, TrainError, dashboard, pictures::Pictures};
+use super::{
+    Metrics, Reading, Resume, TrainError, confusion_table::confusion_table, dashboard, explanations::NamedPicture,
+    pictures::Pictures,
+};
 use crate::{
     config::{ClippingMode, Config},
     diagnosis::{Alarm, Facts, Finding},
@@ -19,6 +22,9 @@ use crate::{
     optim::Rates,
     picture::Picture,
 };
+
+/// Folder of a run with the images of its last evaluation, and what speaks for the model's guesses.
+pub const EXPLANATIONS: &str = "explanations";
 
 /// Writes what a run says of itself.
 ///
@@ -140,6 +146,22 @@ impl Recorder {
     /// What the pictures are drawn from, where they are.
     pub(super) fn pictures(&self) -> Option<&Pictures> {
         self.pictures.as_ref()
+    }
+
+    /// Explained images, for TensorBoard and as files, of which those of the last evaluation stay.
+    pub(super) fn explanations(&mut self, step: u64, pictures: Vec<NamedPicture>) {
+        let folder = self.folder.path().join(EXPLANATIONS);
+        if let Err(cause) = std::fs::create_dir_all(&folder) {
+            return self.failed(&EventsError::Create { path: folder, cause });
+        }
+        for (name, Picture { png, width, height }) in pictures {
+            let path = folder.join(format!("{name}.png"));
+            if let Err(cause) = disk::replace(&path, &png) {
+                self.failed(&EventsError::Create { path, cause });
+            }
+            let written = self.events.image(format!("explanations/{name}"), step, png, width, height);
+            self.note(written);
+        }
     }
 
     /// Whether anything of the run could not be written so far.
@@ -368,32 +390,5 @@ impl Recorder {
         if self.failed_files.insert(path) {
             tracing::error!("{error}");
         }
-    }
-}
-
-/// The confusion matrix as a Markdown table. Up to 50 classes; more are unreadable and their counts in metrics.jsonl.
-fn confusion_table(metrics: &Metrics) -> String {
-    let names: Vec<&str> = metrics.per_class.iter().map(|class| class.class.as_str()).collect();
-    if names.len() > 50 {
-        return format!("{} classes: see metrics.jsonl", names.len());
-    }
-    let mut table = format!("| label \\ prediction | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
-    for (name, row) in names.iter().zip(&metrics.confusion) {
-        let counts: Vec<String> = row.iter().map(u64::to_string).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(table, "| **{name}** | {} |", counts.join(" | "));
-    }
-    table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_confusion_matrix_is_a_table_with_labels_down_and_predictions_across() {
-        let metrics = Metrics::new(0.0, 3, vec![vec![1, 2], vec![0, 4]], &["cat".into(), "dog".into()]);
-        let want = "| label \\ prediction | cat | dog |\n|---|---|---|\n| **cat** | 1 | 2 |\n| **dog** | 0 | 4 |\n";
-        assert_eq!(confusion_table(&metrics), want);
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Buffers, EarlyStopping, HostState, Loss, Messenger, Numerics, Progress, RecentSteps, Recorder, Resume, State,
     Tally, TrainError,
     checkpoints::Parts,
+    explanations,
     facts::facts,
     frozen::{HeldBack, check_kept_statistics, is_head_alone},
     host_state::DataIdentity,
@@ -20,8 +21,9 @@ use crate::{
     config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     diagnosis::{Diagnosis, RuleSet},
-    events::RunFolder,
+    events::{EventsError, RunFolder},
     gradient::GradientHistory,
+    inference::write_interface,
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass, weights},
     optim::{Ema, Plateau, Schedule, Span},
@@ -47,6 +49,8 @@ pub struct Prepared {
     /// BLAKE3 of the weights that it starts from.
     weights: Option<String>,
     held_back: HeldBack,
+    /// Validation images that are explained at evaluations.
+    explained: Vec<u32>,
 }
 
 /// Checks an experiment as far as can be done without training: device, data, model, the weights it starts from, loss.
@@ -87,11 +91,28 @@ pub fn prepare_to_resume(config: Config) -> Result<Prepared, TrainError> {
     let loss = Loss::new(&config.loss, &class_counts, device)?;
     let tally = Tally::new(train.classes().len(), device)?;
     let (network, held_back) = build(&config, &train, device)?;
+    let explained = explanations::choose(&config.evaluate, validation.dataset())?;
+    if config.evaluate.explain_images > 0 && !network.model.has_feature_maps() {
+        return Err(TrainError::NoFeatureMaps { name: config.model.name });
+    }
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
     probe_single_image(&config, &network, &train, device)?;
     let weights = None;
-    Ok(Prepared { config, device, network, training, validation, scale, numerics, loss, tally, weights, held_back })
+    Ok(Prepared {
+        config,
+        device,
+        network,
+        training,
+        validation,
+        scale,
+        numerics,
+        loss,
+        tally,
+        weights,
+        held_back,
+        explained,
+    })
 }
 
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, HeldBack), TrainError> {
@@ -159,7 +180,20 @@ impl Prepared {
         if from.is_none() {
             self.fit_to_data()?;
         }
-        let Self { config, device, network, training, validation, numerics, loss, tally, weights, .. } = self;
+        let Self {
+            config,
+            device,
+            network,
+            training,
+            validation,
+            numerics,
+            loss,
+            tally,
+            weights,
+            scale,
+            explained,
+            ..
+        } = self;
         let mut held_back = self.held_back;
         if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.epoch)) {
             held_back.release()?;
@@ -181,6 +215,11 @@ impl Prepared {
             Some(from) => Recorder::resume(folder, &config, from)?,
             None => Recorder::create(folder, &config, facts.as_ref())?,
         };
+        let classes = training.dataset().classes().to_vec();
+        let preprocessing = training.dataset().preprocessing(&scale, &config.data);
+        let path = recorder.folder().path();
+        write_interface(path, &classes, &preprocessing)
+            .map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let mut state = State {
             numerics,
             clipping,
@@ -222,7 +261,9 @@ impl Prepared {
             clock: RunClock::start(),
             config,
             device,
-            classes: training.dataset().classes().to_vec(),
+            classes,
+            scale,
+            explained,
             network,
             loss,
             optimizer,

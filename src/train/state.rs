@@ -13,7 +13,7 @@ use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
     clipping::{ClipOutcome, Clipping},
     config::{Config, NonFinite, RuleName},
-    data::{Batch, Epoch, Loader},
+    data::{Batch, Epoch, Loader, PixelScale},
     diagnosis::{Diagnosis, Facts, RuleSet},
     disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
@@ -45,6 +45,10 @@ pub struct State {
     pub config: Config,
     /// Where tensors live.
     pub device: Device,
+    /// How pixels are shifted and scaled.
+    pub(super) scale: PixelScale,
+    /// Validation images that are explained at evaluations.
+    pub(super) explained: Vec<u32>,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// The model with its parameters.

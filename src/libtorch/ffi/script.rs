@@ -104,9 +104,8 @@ impl Script {
             extras.iter().map(|(name, content)| (name.as_ptr(), content.as_ptr())).unzip();
         let (mut bytes, mut size) = (ptr::null_mut(), 0);
         // SAFETY: module and strings are alive for the call.
-        let message = unsafe {
-            gw_script_save(self.0, names.as_ptr(), contents.as_ptr(), names.len(), &mut bytes, &mut size)
-        };
+        let message =
+            unsafe { gw_script_save(self.0, names.as_ptr(), contents.as_ptr(), names.len(), &mut bytes, &mut size) };
         check("torch::jit::save", message, str::to_owned)?;
         // SAFETY: on success the shim stored a pointer to that many bytes from malloc that is ours to free, once.
         let copy = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), size) }.to_vec();

@@ -3,6 +3,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, ParameterName, Pass,
     blocks::ConvNorm,
@@ -12,7 +13,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// Blocks of each stage, and whether images are small.
 #[derive(Debug, Clone, Copy)]

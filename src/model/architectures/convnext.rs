@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     blocks::StochasticDepth,
@@ -10,7 +11,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// The smallest side of an image that patches of 4 and three halvings leave a pixel of.
 pub const LEAST_SIDE: usize = 32;

@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
@@ -9,7 +10,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// The smallest side of an image that five halvings leave a pixel of.
 pub const LEAST_SIDE: usize = 29;

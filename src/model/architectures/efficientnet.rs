@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     blocks::{ConvNormActivation, Gate, InvertedResidual, Layout, Squeeze, StochasticDepth, Trunk},
@@ -9,7 +10,6 @@ use crate::model::{
     normalization::Normalization,
     parameter::Path,
 };
-use crate::data::ImageShape;
 
 /// Channels of the first convolution of B0.
 const STEM: i64 = 32;

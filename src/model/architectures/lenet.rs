@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, halve},
@@ -9,7 +10,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// Channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 6;

@@ -67,6 +67,10 @@ impl Model for Mlp {
         "classifier"
     }
 
+    fn has_feature_maps(&self) -> bool {
+        false
+    }
+
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut hidden = images.f_flatten(1, -1)?;
         let mut kept = None;

@@ -2,13 +2,13 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     blocks::{ConvNormActivation, InvertedResidual, Layout, StochasticDepth, Trunk},
     layer::{Dropout, Linear, Window, round_channels},
     parameter::Path,
 };
-use crate::data::ImageShape;
 
 /// Channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 32;

@@ -16,24 +16,24 @@ mod torchscript;
 mod vgg;
 mod vit;
 
-use self::{
-    binary::{self, BinaryResnet},
-    cnn::{self, Cnn},
-    convnext::{self, ConvNext},
-    densenet::{self, DenseNet},
-    efficientnet::{self, EfficientNet},
-    lenet::{self, Lenet5},
-    mlp::{self, Mlp},
-    mobilenet_v2::{self, MobileNetV2},
-    mobilenet_v3::{self, MobileNetV3},
-    nasnet::{self, NasNet},
-    nfnet::{self, NfNet},
-    resnet::{self, BlockKind, Resnet},
-    torchscript::Torchscript,
-    vgg::{self, Vgg},
-    vit::{self, Vit},
-};
 pub use self::torchscript::texts as torchscript_texts;
+use self::{
+    binary::BinaryResnet,
+    cnn::Cnn,
+    convnext::ConvNext,
+    densenet::DenseNet,
+    efficientnet::EfficientNet,
+    lenet::Lenet5,
+    mlp::Mlp,
+    mobilenet_v2::MobileNetV2,
+    mobilenet_v3::MobileNetV3,
+    nasnet::NasNet,
+    nfnet::NfNet,
+    resnet::{BlockKind, Resnet},
+    torchscript::Torchscript,
+    vgg::Vgg,
+    vit::Vit,
+};
 use super::{Model, ModelError, parameter::Path};
 use crate::config::{Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;

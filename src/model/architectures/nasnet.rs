@@ -5,6 +5,7 @@ mod separable;
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
@@ -12,7 +13,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 use cell::{Cell, Entry};
 
 /// Added to the variance.

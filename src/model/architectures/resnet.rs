@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, average},
@@ -10,7 +11,6 @@ use crate::model::{
     residual::{Branch, SkipGain},
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// Which of the paper's two families, and how many blocks each stage has.
 #[derive(Debug, Clone, Copy)]

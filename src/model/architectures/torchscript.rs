@@ -56,6 +56,10 @@ impl Model for Torchscript {
         &self.head
     }
 
+    fn has_feature_maps(&self) -> bool {
+        false
+    }
+
     fn torchscript(&self) -> Option<&ScriptModule> {
         Some(&self.module)
     }

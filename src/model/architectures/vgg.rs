@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     layer::{Conv2d, Dropout, Linear, Window, halve},
@@ -10,7 +11,6 @@ use crate::model::{
     residual::{Branch, SkipGain},
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// Channels of the first stage in the paper.
 pub const DEFAULT_WIDTH: i64 = 64;

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
     blocks::{Attention, StochasticDepth},
@@ -10,7 +11,6 @@ use crate::model::{
     parameter::Path,
     tap::Activate,
 };
-use crate::data::ImageShape;
 
 /// Side of a patch, if the config does not say.
 pub const DEFAULT_PATCH: usize = 16;
@@ -68,7 +68,8 @@ impl Vit {
         let patches = Conv2d::new(&path, [channels, width], Window::patches(patch), None, true)?;
         let block = |index: usize| {
             let drop = StochasticDepth::of_block(root, index, DEPTH);
-            let shown = (index + 1 == DEPTH).then_some(Grid { others: 1 + readouts.len() as i64, sides: [rows / patch, columns / patch] });
+            let shown = (index + 1 == DEPTH)
+                .then_some(Grid { others: 1 + readouts.len() as i64, sides: [rows / patch, columns / patch] });
             Block::new(&(root / "blocks" / index), width, drop, shown)
         };
         let blocks = (0..DEPTH).map(block).collect::<Result<_, _>>()?;

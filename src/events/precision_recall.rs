@@ -1,0 +1,92 @@
+//! Precision and recall at each threshold, for TensorBoard's PR Curves page.
+
+use prost::Message;
+
+use super::proto::{DT_FLOAT, Dimension, PluginData, PrCurveData, SummaryMetadata, TensorProto, TensorShape};
+
+/// Thresholds from 0 to 1, both included: TensorBoard's own default.
+pub const THRESHOLDS: usize = 201;
+/// Below it a number of predictions is none, as in TensorBoard's own writer.
+const LEAST: f64 = 1e-7;
+
+/// The curve of one class against all others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrecisionRecall {
+    positives: Box<[u64; THRESHOLDS]>,
+    negatives: Box<[u64; THRESHOLDS]>,
+}
+
+impl PrecisionRecall {
+    /// From how many images of the class (`positives`) and of others (`negatives`) have a probability `p` of the class with
+    /// `floor(200 p)` = 0, 1, ..., 200.
+    pub fn new(positives: Box<[u64; THRESHOLDS]>, negatives: Box<[u64; THRESHOLDS]>) -> Self {
+        Self { positives, negatives }
+    }
+
+    /// For each threshold, those at or above it being taken for the class: true positives, false positives, true negatives, false
+    /// negatives, precision, recall.
+    fn rows(&self) -> [Vec<f64>; 6] {
+        let at_or_above = |counts: &[u64]| {
+            let mut sum = 0;
+            let mut sums: Vec<f64> = counts
+                .iter()
+                .rev()
+                .map(|count| {
+                    sum += count;
+                    sum as f64
+                })
+                .collect();
+            sums.reverse();
+            sums
+        };
+        let (hits, alarms) = (at_or_above(&self.positives[..]), at_or_above(&self.negatives[..]));
+        let rest = |above: &[f64]| above.iter().map(|count| above[0] - count).collect::<Vec<f64>>();
+        let (rejections, misses) = (rest(&alarms), rest(&hits));
+        let share =
+            |others: &[f64]| hits.iter().zip(others).map(|(hits, others)| hits / (hits + others).max(LEAST)).collect();
+        let (precision, recall) = (share(&alarms), share(&misses));
+        [hits, alarms, rejections, misses, precision, recall]
+    }
+
+    /// The metadata and the tensor that hold the curve, as the plugin wants them: version 0, six rows.
+    pub(super) fn into_tensor(self) -> (SummaryMetadata, TensorProto) {
+        let content = PrCurveData { version: 0, num_thresholds: THRESHOLDS as u32 }.encode_to_vec();
+        let plugin_data = PluginData { plugin_name: "pr_curves".into(), content };
+        let dim = [6, THRESHOLDS as i64].map(|size| Dimension { size }).to_vec();
+        let float_val = self.rows().into_iter().flatten().map(|value| value as f32).collect();
+        (
+            SummaryMetadata { plugin_data: Some(plugin_data) },
+            TensorProto {
+                dtype: DT_FLOAT,
+                tensor_shape: Some(TensorShape { dim }),
+                float_val,
+                ..TensorProto::default()
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bins(at: &[(usize, u64)]) -> Box<[u64; THRESHOLDS]> {
+        let mut bins = Box::new([0; THRESHOLDS]);
+        at.iter().for_each(|&(bin, count)| bins[bin] = count);
+        bins
+    }
+
+    #[test]
+    fn counts_are_those_at_or_above_each_threshold() {
+        // Three of the class at 1.0, 0.5 and 0.1; two others at 0.5 and 0.
+        let curve = PrecisionRecall::new(bins(&[(200, 1), (100, 1), (20, 1)]), bins(&[(100, 1), (0, 1)]));
+        let rows = curve.rows();
+        let at = |bin: usize| [0, 1, 2, 3, 4, 5].map(|row| rows[row][bin]);
+        assert_eq!(at(0), [3.0, 2.0, 0.0, 0.0, 0.6, 1.0]);
+        assert_eq!(at(20), [3.0, 1.0, 1.0, 0.0, 0.75, 1.0]);
+        assert_eq!(at(100), [2.0, 1.0, 1.0, 1.0, 2.0 / 3.0, 2.0 / 3.0]);
+        assert_eq!(at(101), [1.0, 0.0, 2.0, 2.0, 1.0, 1.0 / 3.0]);
+        let nothing = PrecisionRecall::new(bins(&[]), bins(&[]));
+        assert!(nothing.rows().iter().flatten().all(|value| *value == 0.0));
+    }
+}

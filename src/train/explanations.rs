@@ -1,0 +1,116 @@
+//! Which validation images a run explains at its evaluations, and their pictures.
+
+use tch::Tensor;
+
+use super::{State, TrainError};
+use crate::{
+    config::EvaluateConfig,
+    data::{Dataset, Preprocessing},
+    inference::{GradCam, grad_cam},
+    picture::{Explanation, Picture},
+};
+
+/// A picture with the name that it has in TensorBoard and as a file.
+pub(super) type NamedPicture = (String, Picture);
+
+/// The images to explain: one of each class in turn, in the order of the data set.
+///
+/// # Errors
+/// Where `evaluate.explain_classes` names a class that there is not.
+pub(super) fn choose(config: &EvaluateConfig, dataset: &Dataset) -> Result<Vec<u32>, TrainError> {
+    let classes = dataset.classes();
+    let unknown = |name: &&String| !classes.contains(name);
+    if let Some(got) = config.explain_classes.iter().find(unknown) {
+        return Err(TrainError::NoSuchClass { got: got.clone(), want: crate::disk::list(classes) });
+    }
+    let is_wanted = |class: &String| config.explain_classes.is_empty() || config.explain_classes.contains(class);
+    let mut of_classes: Vec<Vec<u32>> = vec![Vec::new(); classes.len()];
+    for (index, &label) in (0..).zip(dataset.labels()) {
+        // More than all of them is never asked for.
+        if of_classes[label as usize].len() < config.explain_images && is_wanted(&classes[label as usize]) {
+            of_classes[label as usize].push(index);
+        }
+    }
+    let rounds =
+        (0..config.explain_images).flat_map(|round| of_classes.iter().filter_map(move |images| images.get(round)));
+    Ok(rounds.copied().take(config.explain_images).collect())
+}
+
+impl State {
+    /// Draws what speaks for the model's guesses. Nothing of it touches the run: no gradient, no statistic, no random number.
+    pub(super) fn explain(&self) -> Result<Vec<NamedPicture>, TrainError> {
+        let dataset = self.validation.dataset();
+        let preprocessing = dataset.preprocessing(&self.scale, &self.config.data);
+        let mut pictures = Vec::new();
+        for (number, &index) in self.explained.iter().enumerate() {
+            let Some(pixels) = dataset.image_unless_bad(index, self.config.data.on_bad_image)? else { continue };
+            let [channels, height, width] = preprocessing.shape().sizes();
+            let image = Tensor::f_from_slice(&preprocessing.normalise(&pixels)?)?;
+            let image = image.f_reshape([1, channels, height, width])?.f_to_device(self.device)?;
+            let Some(seen) = grad_cam(&self.network, &image, None)?.and_then(|seen| seen.into_iter().next()) else {
+                continue;
+            };
+            let class = &self.classes[dataset.labels()[index as usize] as usize];
+            let caption = caption(class, &self.classes, &seen);
+            pictures
+                .push((format!("{number:02}-{}", file_name(class)), draw(&preprocessing, &pixels, &seen, &[caption])?));
+        }
+        Ok(pictures)
+    }
+}
+
+fn caption(class: &str, classes: &[String], seen: &GradCam) -> String {
+    format!("{class}: taken for {} ({:.0} %)", classes[seen.guess.class], 100.0 * seen.guess.probability)
+}
+
+/// The image as the model sees it, and the same with the heat over it.
+fn draw(
+    preprocessing: &Preprocessing,
+    pixels: &[u8],
+    seen: &GradCam,
+    captions: &[String],
+) -> Result<Picture, TrainError> {
+    let Preprocessing { channels, height, width, .. } = *preprocessing;
+    let GradCam { heat, grid, .. } = seen;
+    Ok(Explanation { captions, pixels, shape: [channels, height, width], heat, grid: *grid }.draw()?)
+}
+
+/// A class's name as part of a file's.
+fn file_name(class: &str) -> String {
+    let letter = |letter: char| if letter.is_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
+    class.chars().map(letter).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::Config, data::ImageShape};
+
+    fn chosen(images: usize, classes: &[&str]) -> Result<Vec<u32>, TrainError> {
+        let config =
+            Config::parse("run.max_steps = 1\ndata.source = \"synthetic\"\nmodel.name = \"cnn\"", "test").unwrap();
+        let explain_classes = classes.iter().map(|class| (*class).to_owned()).collect();
+        let config = EvaluateConfig { explain_images: images, explain_classes, ..config.evaluate };
+        let names = ["ant", "bee", "cat"].map(String::from).to_vec();
+        let shape = ImageShape { channels: 1, height: 1, width: 1 };
+        let dataset = Dataset::in_memory(Path::new("here"), shape, names, vec![1, 1, 0, 1, 0], vec![0; 5]).unwrap();
+        choose(&config, &dataset)
+    }
+
+    #[test]
+    fn classes_take_turns_and_those_that_are_named_are_alone() {
+        assert_eq!(chosen(3, &[]).unwrap(), [2, 0, 4]);
+        assert_eq!(chosen(9, &[]).unwrap(), [2, 0, 4, 1, 3]);
+        assert_eq!(chosen(2, &["bee"]).unwrap(), [0, 1]);
+        assert!(chosen(2, &["cat"]).unwrap().is_empty() && chosen(0, &[]).unwrap().is_empty());
+        let error = chosen(1, &["dog"]).unwrap_err().to_string();
+        assert_eq!(error, "evaluate.explain_classes: got \"dog\", want classes of the data: ant, bee, cat");
+    }
+
+    #[test]
+    fn a_class_is_a_file_name_whatever_it_is_called() {
+        assert_eq!(file_name("T-shirt/top ü"), "T-shirt_top_ü");
+    }
+}

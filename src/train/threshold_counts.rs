@@ -1,0 +1,79 @@
+//! How probable each image's classes were, counted on the device: what precision and recall at each threshold follow from.
+
+use tch::{Device, Kind, Tensor};
+
+use super::TrainError;
+use crate::{
+    events::{PrecisionRecall, THRESHOLDS},
+    libtorch::host_copy,
+};
+
+const BINS: i64 = THRESHOLDS as i64;
+
+/// Counts over one pass. Adding a batch costs no device sync; reading costs one.
+pub struct ThresholdCounts {
+    classes: i64,
+    /// `[2 * classes * BINS]`, i64: images of other classes, then of the class, by class and probability.
+    counts: Tensor,
+}
+
+impl ThresholdCounts {
+    /// No counts yet, on `device`.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn new(classes: usize, device: Device) -> Result<Self, TrainError> {
+        let classes = classes as i64;
+        Ok(Self { classes, counts: Tensor::f_zeros([2 * classes * BINS], (Kind::Int64, device))? })
+    }
+
+    /// Adds a batch: `logits` `[n, classes]`, `labels` `[n]`.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), TrainError> {
+        let shares = logits.f_detach()?.f_softmax(1, Kind::Double)?;
+        // NaN, of which no threshold has more, counts as 0.
+        let bins = shares.f_mul_scalar(BINS - 1)?.f_floor()?.f_nan_to_num(0.0, None, None)?.f_to_kind(Kind::Int64)?;
+        let classes = Tensor::f_arange(self.classes, (Kind::Int64, logits.device()))?.f_unsqueeze(0)?;
+        let is_label = labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?.f_to_kind(Kind::Int64)?;
+        let rows = is_label.f_mul_scalar(self.classes)?.f_add(&classes)?;
+        let cells = rows.f_mul_scalar(BINS)?.f_add(&bins.f_clamp(0, BINS - 1)?)?.f_flatten(0, -1)?;
+        self.counts = self.counts.f_index_add(0, &cells, &cells.f_ones_like()?)?;
+        Ok(())
+    }
+
+    /// The curve of each class. Device sync here.
+    ///
+    /// # Errors
+    /// Where libtorch refuses.
+    pub fn read(&self) -> Result<Vec<PrecisionRecall>, TrainError> {
+        let counts = host_copy(&self.counts)?;
+        let mut rows = counts.as_chunks::<THRESHOLDS>().0.iter().map(|row| Box::new(row.map(|count| count as u64)));
+        let negatives: Vec<_> = rows.by_ref().take(self.classes as usize).collect();
+        Ok(rows.zip(negatives).map(|(positives, negatives)| PrecisionRecall::new(positives, negatives)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_image_is_counted_once_for_each_class_at_its_probability() {
+        let mut counts = ThresholdCounts::new(2, Device::Cpu).unwrap();
+        // Softmax of (ln 3, 0) is (3/4, 1/4); of equal logits one half each; NaN is neither.
+        let logits = Tensor::from_slice(&[3.0f64.ln() + 1e-9, 0.0, 1.0, 1.0, f64::NAN, 0.0]).reshape([3, 2]);
+        counts.add(&logits, &Tensor::from_slice(&[0i64, 1, 1])).unwrap();
+        let mut want = [[[0u64; THRESHOLDS]; 2]; 2];
+        let mut count = |class: usize, is_label: usize, bin: usize| want[class][is_label][bin] += 1;
+        count(0, 1, 150);
+        count(1, 0, 49);
+        count(0, 0, 100);
+        count(1, 1, 100);
+        count(0, 0, 0);
+        count(1, 1, 0);
+        let want = want.map(|[negatives, positives]| PrecisionRecall::new(Box::new(positives), Box::new(negatives)));
+        assert_eq!(counts.read().unwrap(), want);
+    }
+}

@@ -1,0 +1,58 @@
+"""Writes grad_cam.json: Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) by hooks on nets of torchvision and timm.
+
+Run with torch 2.13, torchvision 0.28 and timm 1.0.31: python tests/golden/grad_cam.py
+
+Weights and images are those of model.py; the class is the first guess. The heat is divided by its largest value.
+"""
+
+import json
+import math
+import pathlib
+
+import torch
+from families import CASES
+from model import IMAGES, fill, numbers, uniform
+from torch.nn import functional as F
+
+# The layer whose output is looked at, and the grid of its tokens, where it puts out tokens after one for the class.
+TARGETS = {
+    "mobilenet_v2": (lambda model: model.features, None),
+    "convnext_tiny_narrow": (lambda model: model.features, None),
+    "efficientnet_b0": (lambda model: model.features, None),
+    "vit_tiny_narrow": (lambda model: model.blocks[-1].norm1, (4, 4)),
+}
+SIDES = {"vit_tiny_narrow": 32}
+
+
+def explain(name, make):
+    side = SIDES.get(name, 96)
+    shape = (2, 3, side, side)
+    model = make()
+    fill(model)
+    model.eval()
+    layer, grid = TARGETS[name]
+    seen = []
+    layer(model).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    images = torch.from_numpy(2.0 * uniform(IMAGES, math.prod(shape))).reshape(shape)
+    logits = model(images)
+    classes = logits.argmax(1)
+    maps = seen[0]
+    grads, = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+    if grid:
+        maps, grads = (tokens[:, 1:].transpose(1, 2).unflatten(2, grid) for tokens in (maps, grads))
+    heat = F.relu((grads.mean((2, 3), keepdim=True) * maps).sum(1))
+    heat = heat / heat.amax((1, 2), keepdim=True)
+    shares = logits.softmax(1).gather(1, classes[:, None])
+    return {"images": shape, "classes": classes.tolist(), "shares": numbers(shares), "grid": list(heat.shape[1:]),
+            "heat": numbers(heat)}
+
+
+def main():
+    cases = {name: make for name, _, make in CASES if name in TARGETS}
+    result = {name: explain(name, cases[name]) for name in TARGETS}
+    path = pathlib.Path(__file__).parent / "grad_cam.json"
+    path.write_text(json.dumps(result, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
