@@ -76,7 +76,7 @@ fn why(kept: Kept) -> String {
     reasons.iter().filter(|(is_it, _)| *is_it).map(|(_, reason)| *reason).collect::<Vec<_>>().join(", ")
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes as f64 / 1e6 {
         mb if mb < 0.1 => format!("{:.1} kB", mb * 1e3),
         mb if mb < 1e3 => format!("{mb:.1} MB"),

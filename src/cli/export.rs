@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{exit::Code, log, print, trained::TrainedArguments};
+use super::{checkpoints::size, exit::Code, log, print, trained::TrainedArguments};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
@@ -36,6 +36,6 @@ pub fn run(arguments: &ExportArguments) -> Result<Code> {
     }
     let bytes = std::fs::metadata(path).with_context(|| format!("{} cannot be looked at", path.display()))?.len();
     let tensors = model.network.parameters.len();
-    print(&format!("{}: {tensors} tensors, {:.1} MB\n", path.display(), bytes as f64 / 1e6))?;
+    print(&format!("{}: {tensors} tensors, {}\n", path.display(), size(bytes)))?;
     Ok(Code::Success)
 }
