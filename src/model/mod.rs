@@ -29,7 +29,7 @@ mod error;
 mod feature_maps;
 mod fit;
 #[cfg(test)]
-pub(crate) mod fixture;
+mod fixture;
 mod initialization;
 mod layer;
 mod normalization;

@@ -1,0 +1,39 @@
+"""What torchvision's MobileNetV2 computes of the pixels of twenty photos, against logits that were computed elsewhere.
+
+    python tests/golden/photos.py mobilenet_v2-b0353104.pth photos.safetensors [photos.json]
+
+tests/photos.rs runs it. The second file has the images [20, 3, 224, 224] as the net wants them, and logits [20, 1000]. The exit status is zero where they
+agree. The third file, if it is named, is written: class, logit and norm of all logits of each photo.
+"""
+
+import json
+import pathlib
+import sys
+
+import safetensors.torch
+import torch
+import torchvision
+
+# Relative to the largest logit: sums in float32 differ by their order.
+TOLERANCE = 1e-5
+
+
+def main():
+    weights, photos, *golden = sys.argv[1:]
+    given = safetensors.torch.load_file(photos)
+    net = torchvision.models.mobilenet_v2().eval()
+    net.load_state_dict(torch.load(weights, weights_only=True), strict=True)
+    with torch.no_grad():
+        logits = net(given["images"])
+    off = ((logits - given["logits"]).abs().max() / logits.abs().max()).item()
+    print(f"{logits.numel()} logits are off by {off:.1e} of the largest at most")
+    if golden:
+        best = logits.double().max(1)
+        rows = zip(best.indices.tolist(), best.values.tolist(), logits.double().norm(dim=1).tolist())
+        result = [{"class": label, "logit": logit, "norm": norm} for label, logit, norm in rows]
+        pathlib.Path(golden[0]).write_text("[" + ",\n".join(json.dumps(row) for row in result) + "]\n")
+    sys.exit(off > TOLERANCE)
+
+
+if __name__ == "__main__":
+    main()
