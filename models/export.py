@@ -4,7 +4,8 @@
     python models/export.py vit_tiny_patch16_224 --classes 10 --image-size 28 --channels 1 --out models/vit.pt
 
 Needs torch, and torchvision or timm: `setup/setup.sh peers` fetches them, .deps/peers/bin/python has them. --pretrained downloads
-weights. Names of the classes and the preprocessing lie in the file too, as classes.json and preprocessing.json.
+weights; with --classes of their number they keep their head. Names of the classes and the preprocessing lie in the file too, as
+classes.json and preprocessing.json: `gradwatch predict` and `explain` go by them.
 """
 
 import argparse
@@ -23,18 +24,26 @@ def of_timm(timm, name, arguments):
     except TypeError:  # Only nets with positions ask for the size.
         model = timm.create_model(name, scriptable=True, **options)
     config = model.pretrained_cfg
-    return model, {"mean": list(config["mean"]), "std": list(config["std"])}
+    # Weights that are not asked for want no crop either.
+    crop = config["crop_pct"] if arguments.pretrained else 1.0
+    return model, {"mean": list(config["mean"]), "std": list(config["std"]), "crop_fraction": crop}, None
 
 
 def of_torchvision(torchvision, name, arguments):
     model = torchvision.models.get_model(name, weights="DEFAULT" if arguments.pretrained else None)
     # The last linear layer puts out the classes; the first convolution takes the channels.
-    replace(model, torch.nn.Linear, -1, lambda old: torch.nn.Linear(old.in_features, arguments.classes))
+    replace(model, torch.nn.Linear, -1, lambda old: old if arguments.pretrained and old.out_features == arguments.classes
+            else torch.nn.Linear(old.in_features, arguments.classes))
     if arguments.channels != 3:
         options = ("out_channels", "kernel_size", "stride", "padding", "dilation")
         replace(model, torch.nn.Conv2d, 0, lambda old: torch.nn.Conv2d(
             arguments.channels, *(getattr(old, option) for option in options), bias=old.bias is not None))
-    return model, dict(IMAGENET)
+    if not arguments.pretrained:
+        return model, IMAGENET | {"crop_fraction": 1.0}, None
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    transforms = weights.transforms()
+    crop = transforms.crop_size[0] / transforms.resize_size[0]
+    return model, {"mean": transforms.mean, "std": transforms.std, "crop_fraction": crop}, weights.meta["categories"]
 
 
 def replace(model, kind, place, make):
@@ -77,18 +86,24 @@ def main():
         "normalization by the statistics of the file",
     )
     arguments = parser.parse_args()
-    names = arguments.class_names or [str(index) for index in range(arguments.classes)]
-    if len(names) != arguments.classes:
-        parser.error(f"--class-names: got {len(names)}, want {arguments.classes}")
+    if arguments.class_names and len(arguments.class_names) != arguments.classes:
+        parser.error(f"--class-names: got {len(arguments.class_names)}, want {arguments.classes}")
 
-    model, preprocessing = create(arguments.name, arguments)
+    model, preprocessing, categories = create(arguments.name, arguments)
+    # The weights' own names, where all of their classes are kept.
+    known = categories if categories and len(categories) == arguments.classes else None
+    names = arguments.class_names or known or [str(index) for index in range(arguments.classes)]
     images = torch.zeros(2, arguments.channels, arguments.image_size, arguments.image_size)
     module = torch.jit.script(model.train()) if arguments.method == "script" else torch.jit.trace(model.eval(), images)
     logits = module.eval()(images)
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, arguments.classes):
         raise SystemExit(f"export: {arguments.name} puts out {getattr(logits, 'shape', type(logits))}, "
                          f"want [2, {arguments.classes}]; choose another net")
-    preprocessing |= {"channels": arguments.channels, "image_size": arguments.image_size}
+    side = arguments.image_size
+    if arguments.channels != 3:  # Of colours there is one mean and one deviation for all.
+        for key in ("mean", "std"):
+            preprocessing[key] = [sum(preprocessing[key]) / 3] * arguments.channels
+    preprocessing |= {"channels": arguments.channels, "height": side, "width": side}
     extra = {"classes.json": json.dumps(names), "preprocessing.json": json.dumps(preprocessing)}
     torch.jit.save(module, str(arguments.out), _extra_files=extra)
     print(f"{arguments.out}: {sum(param.numel() for param in module.parameters())} trainable numbers, {preprocessing}")

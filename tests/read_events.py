@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from tensorboard.backend.event_processing import event_accumulator, event_file_loader
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalar
+from tensorboard.plugins.pr_curve import metadata as pr_curve
 from tensorboard.util import tensor_util
 
 logdir = sys.argv[1]
@@ -56,6 +57,10 @@ for tag in tags["tensors"]:
             layout = layout_pb2.Layout.FromString(array.item())
             show("layout", tag, event, layout=json_format.MessageToDict(layout),
                  plugin_tag=custom_scalar.CONFIG_SUMMARY_TAG)
+            continue
+        if plugin == pr_curve.PLUGIN_NAME:
+            data = pr_curve.parse_plugin_metadata(accumulator.SummaryMetadata(tag).plugin_data.content)
+            show("curve", tag, event, rows=array.astype(float).tolist(), thresholds=data.num_thresholds)
             continue
         show("text", tag, event, text=array.item().decode(), shape=list(array.shape),
              plugin=plugin)

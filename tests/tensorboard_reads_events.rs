@@ -4,7 +4,10 @@ mod harness;
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use gradwatch::events::{Band, Category, Chart, Histogram, Layout, Step, SummaryWriter, Value, WallTime, exact_tag};
+use gradwatch::events::{
+    Band, Category, Chart, Histogram, Layout, PrecisionRecall, Step, SummaryWriter, THRESHOLDS, Value, WallTime,
+    exact_tag,
+};
 use harness::{SMALL, Workplace};
 use serde_json::{Value as Json, json};
 
@@ -48,6 +51,21 @@ fn numbers(seen: &Json) -> Vec<f64> {
 fn assert_key(seen: &Json, kind: &str, tag: &str, step: u64, index: usize) {
     assert_eq!((&seen["kind"], &seen["tag"], &seen["step"]), (&kind.into(), &tag.into(), &step.into()));
     assert_eq!(number(&seen["wall_time"]), wall_time(index).as_secs(), "{seen}");
+}
+
+#[test]
+fn a_curve_of_precision_and_recall_is_one_of_the_plugin_s_own() {
+    let mut counts = [0u64; THRESHOLDS];
+    counts[THRESHOLDS - 1] = 3;
+    let curve = PrecisionRecall::new(Box::new(counts), Box::new([1; THRESHOLDS]));
+    let (stored, _) = written_and_read(&[("precision_recall/cat", 5, Value::PrecisionRecall(curve))]);
+    assert_key(&stored[0], "curve", "precision_recall/cat", 5, 0);
+    assert_eq!(stored[0]["thresholds"], THRESHOLDS);
+    let rows: Vec<Vec<f64>> = stored[0]["rows"].as_array().unwrap().iter().map(numbers).collect();
+    assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [THRESHOLDS; 6]);
+    // At the last threshold three of the class and one other are taken for it, and 200 others are not.
+    let last: Vec<f64> = rows.iter().map(|row| row[THRESHOLDS - 1]).collect();
+    assert_eq!(last, [3.0, 1.0, 200.0, 0.0, 0.75, 1.0]);
 }
 
 #[test]

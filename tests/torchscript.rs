@@ -229,6 +229,24 @@ fn refuses(workplace: &Workplace, settings: &[&str], want: &str) {
     assert!(outcome.stderr.contains(&format!("model.path: net.pt: {want}")), "{want}: {outcome:#?}");
 }
 
+/// The same archive in a version of the format that is yet to come: its record `version`, and the sums that guard it.
+fn of_newer_torch(whole: &[u8]) -> Vec<u8> {
+    let (was, is) = (b"3\n", b"99");
+    let name = b"/version";
+    let at = |bytes: &[u8]| {
+        whole.windows(bytes.len()).enumerate().filter(|(_, seen)| *seen == bytes).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let mut newer = whole.to_vec();
+    for place in at(&crc32fast::hash(was).to_le_bytes()) {
+        newer[place..place + 4].copy_from_slice(&crc32fast::hash(is).to_le_bytes());
+    }
+    // Behind the name stands an extra field that pads the content to a multiple of 64 bytes.
+    let header = at(name)[0] + name.len();
+    let content = header + whole[header..].windows(2).position(|bytes| bytes == was).unwrap();
+    newer[content..content + 2].copy_from_slice(is);
+    newer
+}
+
 #[test]
 fn what_is_no_model_for_the_data_is_refused_in_one_line() {
     let workplace = workplace("cnn", "");
@@ -258,6 +276,7 @@ fn what_is_no_model_for_the_data_is_refused_in_one_line() {
     ] {
         as_file(&fs::read(golden(name)).unwrap(), want);
     }
+    as_file(&of_newer_torch(&whole), "got the format of a later torch, want a TorchScript file of torch 2.13");
     fs::remove_file(&file).unwrap();
     refuses(&workplace, &[], "No such file");
     fs::create_dir(&file).unwrap();

@@ -89,4 +89,28 @@ mod tests {
         let nothing = PrecisionRecall::new(bins(&[]), bins(&[]));
         assert!(nothing.rows().iter().flatten().all(|value| *value == 0.0));
     }
+
+    /// i = np.arange(97); p = i * 37 % 97 / 96.0; l = (i * 53 % 7 < 3).astype(int)
+    /// torch.utils.tensorboard.summary.compute_curve(l, p, num_thresholds=201)[:, k]
+    #[test]
+    fn rows_are_those_of_pytorchs_writer() {
+        let (mut positives, mut negatives) = (bins(&[]), bins(&[]));
+        for image in 0..97usize {
+            let bin = (image * 37 % 97) * 200 / 96;
+            let counts = if image * 53 % 7 < 3 { &mut positives } else { &mut negatives };
+            counts[bin] += 1;
+        }
+        let rows = PrecisionRecall::new(positives, negatives).rows();
+        let want = [
+            (0, [42.0, 55.0, 0.0, 0.0, 0.4329896907216495, 1.0]),
+            (1, [41.0, 55.0, 0.0, 1.0, 0.4270833333333333, 0.9761904761904762]),
+            (57, [28.0, 41.0, 14.0, 14.0, 0.4057971014492754, 0.6666666666666666]),
+            (100, [19.0, 30.0, 25.0, 23.0, 0.3877551020408163, 0.4523809523809524]),
+            (150, [9.0, 16.0, 39.0, 33.0, 0.36, 0.21428571428571427]),
+            (200, [0.0, 1.0, 54.0, 42.0, 0.0, 0.0]),
+        ];
+        for (bin, want) in want {
+            assert_eq!([0, 1, 2, 3, 4, 5].map(|row| rows[row][bin]), want, "{bin}");
+        }
+    }
 }

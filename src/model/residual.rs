@@ -1,8 +1,4 @@
-//! Where the shortcuts of a plain stack of layers begin and end, and what a branch between the ends begins with.
-
-use tch::{Device, Kind, TchError, Tensor};
-
-use super::{ModelError, parameter::Path};
+//! Where the shortcuts of a plain stack of layers begin and end, and what stands between the ends.
 
 /// What a layer does with the shortcut around it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,26 +64,6 @@ impl Branch {
     pub fn fixup_factor(self) -> f64 {
         let layers = self.layers.max(2) as f64;
         (self.count as f64).powf(-1.0 / (2.0 * layers - 2.0))
-    }
-}
-
-/// A learned factor on what a branch adds, 0 at the start (De and Smith 2020); absent unless asked for.
-#[derive(Debug)]
-pub struct SkipGain(Option<Tensor>);
-
-impl SkipGain {
-    /// `skip_gain` of shape `[1]` at a path whose layer ends a branch.
-    pub fn new(path: &Path<'_>) -> Result<Self, ModelError> {
-        let ends_branch = path.branch().is_some_and(|branch| branch.is_last);
-        if !(ends_branch && path.config().initialization.skip_init) {
-            return Ok(Self(None));
-        }
-        Ok(Self(Some(path.parameter("skip_gain", &Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?)?)))
-    }
-
-    /// The branch's sums times the factor.
-    pub fn forward(&self, sums: Tensor) -> Result<Tensor, TchError> {
-        self.0.as_ref().map_or(Ok(sums.shallow_clone()), |gain| sums.f_mul(gain))
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod evaluate;
 mod explanations;
 mod facts;
+mod file_interface;
 mod fitting;
 mod frozen;
 mod gradients;

@@ -11,6 +11,7 @@ use super::{
     checkpoints::Parts,
     explanations,
     facts::facts,
+    file_interface,
     frozen::{HeldBack, check_kept_statistics, is_head_alone},
     host_state::DataIdentity,
     run_clock::RunClock,
@@ -217,6 +218,9 @@ impl Prepared {
         };
         let classes = training.dataset().classes().to_vec();
         let preprocessing = training.dataset().preprocessing(&scale, &config.data);
+        file_interface::remarks(&network, &classes, &preprocessing)
+            .iter()
+            .for_each(|remark| tracing::warn!("{remark}"));
         let path = recorder.folder().path();
         write_interface(path, &classes, &preprocessing)
             .map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;

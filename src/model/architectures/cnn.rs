@@ -5,10 +5,11 @@ use tch::{TchError, Tensor};
 use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
+    blocks::SkipGain,
     layer::{Conv2d, Dropout, Linear, Window, average, halve},
     normalization::Normalization,
     parameter::Path,
-    residual::{Branch, Shortcut, SkipGain},
+    residual::{Branch, Shortcut},
     tap::Activate,
 };
 

@@ -4,10 +4,11 @@ use tch::{TchError, Tensor};
 
 use crate::model::{
     Model, ModelError, Pass,
+    blocks::SkipGain,
     layer::{Dropout, Linear},
     normalization::Normalization,
     parameter::Path,
-    residual::{Branch, Shortcut, SkipGain},
+    residual::{Branch, Shortcut},
     tap::Activate,
 };
 

@@ -5,10 +5,11 @@ use tch::{TchError, Tensor};
 use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, Pass,
+    blocks::SkipGain,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
-    residual::{Branch, SkipGain},
+    residual::Branch,
     tap::Activate,
 };
 

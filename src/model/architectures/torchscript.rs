@@ -108,6 +108,10 @@ impl File<'_> {
             let got = "weights without a program, as torch.save writes them";
             return self.refuse(got, "a TorchScript file; models/export.py makes one");
         }
+        let message = match message.contains("maximum supported version") {
+            true => "the format of a later torch".into(),
+            false => message,
+        };
         self.refuse(message, "a TorchScript file of torch 2.13 or older")
     }
 

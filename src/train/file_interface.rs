@@ -1,0 +1,62 @@
+//! What a TorchScript file says of its classes and images, beside those that it is trained on.
+
+use crate::{
+    data::Preprocessing,
+    disk::list,
+    inference::{CLASSES, PREPROCESSING},
+    model::Network,
+};
+
+/// What may not be as it was meant, a line each: classes or preprocessing that are others than the file's.
+pub(super) fn remarks(network: &Network, classes: &[String], images: &Preprocessing) -> Vec<String> {
+    let text = |name| network.model.torchscript().and_then(|module| module.extra(name));
+    let own_classes = text(CLASSES).and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
+    let own_images = text(PREPROCESSING).and_then(|text| serde_json::from_str::<Preprocessing>(&text).ok());
+    compared(own_classes.as_deref(), own_images.as_ref(), classes, images)
+}
+
+fn compared(
+    own_classes: Option<&[String]>,
+    own_images: Option<&Preprocessing>,
+    classes: &[String],
+    images: &Preprocessing,
+) -> Vec<String> {
+    // Mere numbers are no names.
+    let is_named = |classes: &[String]| classes.iter().any(|class| class.parse::<u64>().is_err());
+    let other_classes = own_classes.filter(|own| *own != classes && is_named(own));
+    let other_classes = other_classes.map(|own| {
+        format!("model.path: the file was made for the classes {}, and the data has {}", list(own), list(classes))
+    });
+    let is_near = |one: &[f32], other: &[f32]| {
+        one.len() == other.len() && one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-3)
+    };
+    let is_as_wanted = |own: &&Preprocessing| is_near(&own.mean, &images.mean) && is_near(&own.std, &images.std);
+    let other_images = own_images.filter(|own| !is_as_wanted(own)).map(|own| {
+        format!(
+            "model.path: the file wants images of mean {:?} and deviation {:?}, and they have {:?} and {:?}; where it comes with \
+             trained weights, set data.normalize = \"given\", data.mean and data.std",
+            own.mean, own.std, images.mean, images.std
+        )
+    });
+    other_classes.into_iter().chain(other_images).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_classes_and_another_scale_are_told_and_the_same_are_not() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (mean, std) = (vec![0.449], vec![0.226]);
+        let file = Preprocessing { channels: 1, height: 8, width: 8, mean, std, crop_fraction: 1.0 };
+        let data = Preprocessing { mean: vec![0.286], std: vec![0.353], ..file.clone() };
+        let (cats, dogs, numbers) = (names(&["cat", "dog"]), names(&["dog", "cat"]), names(&["0", "1"]));
+        assert!(compared(Some(&cats), Some(&file), &cats, &file).is_empty());
+        assert!(compared(Some(&numbers), None, &cats, &file).is_empty());
+        let told = compared(Some(&cats), Some(&file), &dogs, &data);
+        assert!(told[0].contains("the classes cat, dog, and the data has dog, cat"), "{told:?}");
+        assert!(told[1].contains("mean [0.449] and deviation [0.226], and they have [0.286] and [0.353]"), "{told:?}");
+        assert_eq!(told.len(), 2);
+    }
+}
