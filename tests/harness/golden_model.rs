@@ -15,7 +15,7 @@ pub const CLASSES: usize = 10;
 const IMAGES: u64 = 1 << 20;
 
 /// Relative. What is seen, whatever the instruction set and the number of threads, is the rounding in the JSON: 5e-11.
-const TOLERANCE: f64 = 1e-9;
+pub const TOLERANCE: f64 = 1e-9;
 
 /// libtorch's generator is one for the process, and two VGGs at once need 4 GB.
 pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -40,22 +40,29 @@ pub fn tensor_of(shape: &[i64], value: impl Fn(u64) -> f64) -> Tensor {
     Tensor::from_slice(&(0..count).map(value).collect::<Vec<_>>()).reshape(shape)
 }
 
+/// `values` of `model.py`.
+pub fn weights(tensor: u64, name: &str, shape: &[i64]) -> Tensor {
+    let (scale, shift) = match name {
+        _ if shape.len() > 1 => ((24.0 / shape[1..].iter().product::<i64>() as f64).sqrt(), 0.0),
+        name if name.ends_with("weight") || name.ends_with("running_var") => (0.4, 1.0),
+        _ => (0.2, 0.0),
+    };
+    tensor_of(shape, |element| shift + scale * uniform(tensor, element))
+}
+
 /// `fill` of `model.py`.
 pub fn fill(network: &Network) {
     for (index, Parameter { name, tensor, .. }) in (0..).zip(&network.parameters) {
-        if tensor.kind() == Kind::Int64 {
-            continue;
+        if tensor.kind() != Kind::Int64 {
+            // The layers share the tensor, so they turn to float64 with it.
+            tensor.shallow_clone().set_data(&weights(index, name.as_str(), &tensor.size()));
         }
-        let shape = tensor.size();
-        let (scale, shift) = match name.as_str() {
-            _ if shape.len() > 1 => ((24.0 / shape[1..].iter().product::<i64>() as f64).sqrt(), 0.0),
-            name if name.ends_with("weight") || name.ends_with("running_var") => (0.4, 1.0),
-            _ => (0.2, 0.0),
-        };
-        let values = tensor_of(&shape, |element| shift + scale * uniform(index, element));
-        // The layers share the tensor, so they turn to float64 with it.
-        tensor.shallow_clone().set_data(&values);
     }
+}
+
+/// Images of `model.py`.
+pub fn images(shape: &[i64]) -> Tensor {
+    tensor_of(shape, |element| 2.0 * uniform(IMAGES, element))
 }
 
 pub fn floats(value: &Value) -> Vec<f64> {
@@ -84,7 +91,7 @@ pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
     let shape: Vec<i64> = floats(&golden["images"]).into_iter().map(|side| side as i64).collect();
     let network = build(config, &shape);
     fill(&network);
-    let images = tensor_of(&shape, |element| 2.0 * uniform(IMAGES, element));
+    let images = images(&shape);
     let labels = Tensor::arange(shape[0], (Kind::Int64, Device::Cpu));
     let logits = network.forward(&images, &Pass::training()).unwrap();
     let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{refusal::shown, report::HeadLeft, stored::StoredTensor};
+use super::{refusal::shown, report::HeadLeft, source::Source};
 use crate::{
     disk::TensorFileError,
     model::{Network, Parameter},
@@ -18,7 +18,7 @@ const COUNTER: &str = ".num_batches_tracked";
 /// A copy that can be made.
 pub struct Copy<'f> {
     /// From the file.
-    pub from: &'f StoredTensor<'f>,
+    pub from: &'f Source<'f>,
     /// Into the model.
     pub into: &'f Parameter,
     /// Whether the filter is summed over its channels first.
@@ -38,10 +38,10 @@ pub struct Fit<'f> {
 }
 
 impl<'f> Fit<'f> {
-    pub fn new(network: &'f Network, tensors: &'f [(String, StoredTensor<'f>)]) -> Self {
+    pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)]) -> Self {
         let mut fit = Self::default();
-        let mut named: HashMap<&str, &StoredTensor<'_>> =
-            tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let mut named: HashMap<&str, &Source<'_>> =
+            tensors.iter().map(|(name, source)| (name.as_str(), source)).collect();
         let mut filters = network.parameters.trainable().filter(|parameter| parameter.tensor.dim() == 4);
         let first_filter = filters.next().map(|parameter| &parameter.name);
         for into in &network.parameters {
@@ -56,7 +56,7 @@ impl<'f> Fit<'f> {
         fit
     }
 
-    fn place(&mut self, head: &str, from: &'f StoredTensor<'f>, into: &'f Parameter, is_first_filter: bool) {
+    fn place(&mut self, head: &str, from: &'f Source<'f>, into: &'f Parameter, is_first_filter: bool) {
         let (got, want) = (&from.size[..], &into.tensor.size()[..]);
         let is_of_head = into.name.layer() == head;
         let is_convertible = is_convertible(from.kind, into.tensor.kind());

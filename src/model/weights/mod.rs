@@ -7,6 +7,7 @@
 mod archive;
 mod bytes;
 mod fit;
+mod foreign_names;
 mod format;
 #[cfg(test)]
 mod golden;
@@ -19,6 +20,7 @@ mod pickle;
 mod refusal;
 mod report;
 mod safetensors_file;
+mod source;
 mod state_dict;
 mod stored;
 mod torch_file;
@@ -34,6 +36,7 @@ use crate::{
     disk::{self, NamedTensors, TensorFile, TensorFileError, write_into},
     libtorch::first_line,
 };
+pub use foreign_names::Library;
 pub use format::Format;
 pub use report::{HeadLeft, LoadReport};
 
@@ -71,13 +74,16 @@ pub enum WeightsError {
     },
     /// The weights are of another model.
     #[error(
-        "model.weights: {}: these are weights of another model: {cause}; check model.name and the keys beside it, or set \
+        "model.weights: {}: these are weights of another model{}: {cause}; check model.name and the keys beside it, or set \
          model.weights_strict = false to load what fits",
-        path.display()
+        path.display(),
+        names.map_or_else(String::new, |library| format!(" (names of {library} translated)"))
     )]
     Mismatch {
         /// The file.
         path: PathBuf,
+        /// Whose names were translated to ours.
+        names: Option<Library>,
         /// What does not fit.
         cause: TensorFileError,
     },
@@ -113,10 +119,10 @@ pub fn load(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
     write_into(&parameters.named(), &bytes).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })
 }
 
-/// Loads a file of safetensors or of torch.save, by its content, into a model with the names of torchvision. Half and double
-/// numbers become the model's; the head stays as it was drawn where it has another number of classes; a first filter for images
-/// of three channels is summed for images of one, as in timm. Whatever else does not fit is an error where `is_strict`, and
-/// else left as it is; in the report either way.
+/// Loads a file of safetensors or of torch.save, by its content, into a model. Names of torchvision, timm and Hugging Face's
+/// transformers are translated where the model has others. Half and double numbers become the model's; the head stays as it was
+/// drawn where it has another number of classes; a first filter for images of three channels is summed for images of one, as in
+/// timm. Whatever else does not fit is an error where `is_strict`, and else left as it is; in the report either way.
 ///
 /// # Errors
 /// Where the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
@@ -127,9 +133,10 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
     let mut tensors = format.read(&bytes).map_err(refuse)?;
     let is_own = |prefix: &str| network.parameters.iter().any(|own| own.name.as_str().starts_with(prefix));
     let prefix = names::unwrap(&mut tensors, is_own).map_err(refuse)?;
-    let fit = Fit::new(network, &tensors);
+    let translated = foreign_names::translate(&tensors, &network.parameters);
+    let fit = Fit::new(network, &translated.tensors);
     if let Some(cause) = fit.mismatch().filter(|_| is_strict || fit.copies.is_empty()) {
-        return Err(WeightsError::Mismatch { path: path.to_owned(), cause });
+        return Err(WeightsError::Mismatch { path: path.to_owned(), names: translated.from, cause });
     }
     let (mut converted, mut non_finite, mut summed) = (Vec::new(), Vec::new(), None);
     for copy in &fit.copies {
@@ -149,6 +156,8 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
         digest: blake3::hash(&bytes).to_hex().to_string(),
         format,
         prefix,
+        names: translated.from,
+        rescaled: translated.rescaled,
         loaded: [fit.copies.len(), network.parameters.len()],
         converted,
         summed,

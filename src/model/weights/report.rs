@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use tch::Kind;
 
-use super::format::Format;
+use super::{foreign_names::Library, format::Format};
 use crate::disk::list;
 
 /// The last layer of a model, which is not the file's.
@@ -29,6 +29,10 @@ pub struct LoadReport {
     pub format: Format,
     /// What stood before every name, such as `module.`; empty where there was nothing.
     pub prefix: String,
+    /// Whose names were translated to ours; `None` where they were ours.
+    pub names: Option<Library>,
+    /// Gains of batch normalizations that were scaled, as that library adds another epsilon to a variance.
+    pub rescaled: usize,
     /// Parameters and buffers that were loaded, and how many the model has.
     pub loaded: [usize; 2],
     /// Types of fractional numbers in the file that are not the model's.
@@ -79,13 +83,19 @@ impl LoadReport {
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, format, prefix, loaded: [loaded, all], converted, uncounted, .. } = self;
+        let Self { path, format, prefix, names, rescaled, loaded: [loaded, all], converted, uncounted, .. } = self;
         write!(f, "model.weights: {}: {loaded} of {all} tensors loaded ({format}", path.display())?;
         for kind in converted {
             write!(f, "; {} made float32", name(*kind))?;
         }
         if !prefix.is_empty() {
             write!(f, "; without {prefix} before the names")?;
+        }
+        if let Some(library) = names {
+            write!(f, "; names of {library} translated")?;
+        }
+        if *rescaled > 0 {
+            write!(f, "; {rescaled} gains scaled for our epsilon")?;
         }
         if *uncounted > 0 {
             write!(f, "; {uncounted} counts of batches begin at 0")?;
