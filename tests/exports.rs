@@ -1,41 +1,23 @@
 //! Every family as a TorchScript file, read back, and by PyTorch.
 
+#[path = "harness/members.rs"]
+mod members;
+
 use std::{path::Path, process::Command, sync::Mutex};
 
 use gradwatch::{
-    config::{Architecture, ModelConfig},
+    config::ModelConfig,
     data::Preprocessing,
     inference::{TrainedModel, WeightsOf},
     libtorch::host_copy,
     model::{self, Pass},
 };
+use members::MEMBERS;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 const SIDE: i64 = 64;
 const CLASSES: usize = 10;
-
-/// One or two of each family, and the width that keeps it small.
-const MEMBERS: [(Architecture, usize); 18] = [
-    (Architecture::Mlp, 8),
-    (Architecture::Lenet5, 6),
-    (Architecture::Cnn, 4),
-    (Architecture::Vgg11, 4),
-    (Architecture::Resnet8, 4),
-    (Architecture::Resnet50, 4),
-    (Architecture::MobilenetV2, 4),
-    (Architecture::MobilenetV3Small, 4),
-    (Architecture::EfficientnetB0, 4),
-    (Architecture::Densenet121, 4),
-    (Architecture::ConvnextTiny, 4),
-    (Architecture::VitTiny, 8),
-    (Architecture::DeitTiny, 8),
-    (Architecture::NfnetF0, 16),
-    (Architecture::DmNfnetF0, 16),
-    (Architecture::NasnetMobile, 4),
-    (Architecture::NasnetCifar, 2),
-    (Architecture::BinaryResnet20, 4),
-];
 
 /// Loading a file looks at libtorch's generator, which is one for the process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

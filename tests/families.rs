@@ -2,11 +2,14 @@
 //! last bit.
 
 mod harness;
+#[path = "harness/members.rs"]
+mod members;
 
 use std::fs;
 
 use gradwatch::config::Architecture;
 use harness::{Outcome, Workplace, checkpoints::assert_same, scalars};
+use members::MEMBERS;
 
 const FAMILIES: &str = r#"
 run = { max_steps = 4, threads = 1, precision = "bf16" }
@@ -18,28 +21,6 @@ monitor = { parameters_every_steps = 1, histograms_every_steps = 1, layers_every
 checkpoint = { every_epochs = 0, every_steps = 1 }
 evaluate = { every_epochs = 1 }
 "#;
-
-/// One or two of each family, and the width that keeps it small.
-const MEMBERS: [(Architecture, usize); 18] = [
-    (Architecture::Mlp, 8),
-    (Architecture::Lenet5, 6),
-    (Architecture::Cnn, 4),
-    (Architecture::Vgg11, 4),
-    (Architecture::Resnet8, 4),
-    (Architecture::Resnet50, 4),
-    (Architecture::MobilenetV2, 4),
-    (Architecture::MobilenetV3Small, 4),
-    (Architecture::EfficientnetB0, 4),
-    (Architecture::Densenet121, 4),
-    (Architecture::ConvnextTiny, 4),
-    (Architecture::VitTiny, 8),
-    (Architecture::DeitTiny, 8),
-    (Architecture::NfnetF0, 16),
-    (Architecture::DmNfnetF0, 16),
-    (Architecture::NasnetMobile, 4),
-    (Architecture::NasnetCifar, 2),
-    (Architecture::BinaryResnet20, 4),
-];
 
 fn succeeds(outcome: &Outcome, what: &str) {
     assert_eq!(outcome.code, Some(0), "{what}: {outcome:#?}");

@@ -14,7 +14,7 @@ use gradwatch::{
     data::{self, Dataset, Loader, LoaderOptions},
     disk,
     events::{EventsError, PrecisionRecall, SummaryWriter, Value, WallTime},
-    inference::{InferenceError, TrainedModel},
+    inference::{TrainedModel, run_config},
     libtorch::resolve_device,
     picture::{ConfusionMatrix, Picture},
     train::{ClassMetrics, Metrics, Numerics, StopSignal, evaluate_with_curves},
@@ -76,23 +76,12 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     Ok(if dataset.bad_images().is_empty() { Code::Success } else { Code::Partial })
 }
 
-fn run_config(run: &Path) -> Result<Config> {
-    let path = run.join("config.toml");
-    match path.is_file() {
-        true => Ok(Config::load(&path, &[])?),
-        false => Err(InferenceError::NoRun { path: run.to_owned(), missing: "config.toml" }.into()),
-    }
-}
-
 fn dataset(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<Arc<Dataset>> {
-    let dataset = match path {
-        None => data::load(&config.data, config.run.seed)?.validation,
-        Some(path) => {
-            let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
-            data::load_unseen(&unseen, config.run.seed, &model.classes)?
-        }
+    let Some(path) = path else {
+        return Ok(data::load(&config.data, config.run.seed)?.validation);
     };
-    Ok(dataset)
+    let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
+    Ok(data::load_unseen(&unseen, config.run.seed, &model.classes)?)
 }
 
 fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Result<Loader> {

@@ -22,4 +22,4 @@ pub use error::InferenceError;
 pub use grad_cam::{GradCam, grad_cam};
 pub use prediction::Prediction;
 pub(crate) use trained_model::write_interface;
-pub use trained_model::{CLASSES, PREPROCESSING, TrainedModel, WeightsOf};
+pub use trained_model::{CLASSES, PREPROCESSING, TrainedModel, WeightsOf, run_config};

@@ -169,7 +169,10 @@ impl TrainedModel {
 }
 
 /// The config of a run's folder.
-pub(super) fn run_config(folder: &Path) -> Result<Config, InferenceError> {
+///
+/// # Errors
+/// Where there is none, or it does not read.
+pub fn run_config(folder: &Path) -> Result<Config, InferenceError> {
     let path = folder.join("config.toml");
     match path.is_file() {
         true => Ok(Config::load(&path, &[])?),

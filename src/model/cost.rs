@@ -10,12 +10,15 @@
 //! # Ok::<(), gradwatch::model::ModelError>(())
 //! ```
 
-use std::cell::RefCell;
-
 use serde::Serialize;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{ModelError, ParameterName, Parameters, Pass, architectures::Plan, parameter::Builder};
+use super::{
+    ModelError, Parameters, Pass,
+    architectures::Plan,
+    cost_counter::{LayerCost, count},
+    parameter::Builder,
+};
 use crate::{
     config::{Initialization, InitializationMethod, ModelConfig},
     data::ImageShape,
@@ -32,51 +35,6 @@ pub struct Cost {
     pub layers: Vec<LayerCost>,
 }
 
-/// What a layer costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LayerCost {
-    /// Its name, as of a module in torch.
-    pub name: String,
-    /// The shape of its output for one image; empty where it is not known.
-    pub output: Vec<i64>,
-    /// Numbers of its own that the optimizer trains.
-    pub parameters: usize,
-    /// Its multiply-accumulate operations for one image.
-    pub macs: u64,
-}
-
-thread_local! {
-    /// The layers of the pass that is being looked at on this thread.
-    static SEEN: RefCell<Option<Vec<LayerCost>>> = const { RefCell::new(None) };
-}
-
-/// What stands in for the output of a layer, zeros of this shape, if somebody looks; `None` where it is to be computed.
-///
-/// Each number of an output is a sum over all of a filter.
-pub(super) fn look_at(
-    layer: &ParameterName,
-    weight: &Tensor,
-    shape: impl FnOnce() -> Vec<i64>,
-) -> Option<Result<Tensor, TchError>> {
-    if SEEN.with_borrow(Option::is_none) {
-        return None;
-    }
-    let shape = shape();
-    let filter: i64 = weight.size().iter().skip(1).product();
-    note(layer, &shape, filter * shape.iter().skip(1).product::<i64>());
-    Some(Tensor::f_zeros(&*shape, (Kind::Float, Device::Cpu)))
-}
-
-/// Notes what a layer costs for a batch of one, if somebody looks.
-pub(super) fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
-    SEEN.with_borrow_mut(|seen| {
-        if let Some(seen) = seen {
-            let (name, output) = (layer.to_string(), shape.iter().skip(1).copied().collect());
-            seen.push(LayerCost { name, output, parameters: 0, macs: macs.unsigned_abs() });
-        }
-    });
-}
-
 /// Looks at a model without making it: its weights take no memory, and zeros stand in for the outputs of its layers. A TorchScript
 /// file cannot be looked at so.
 pub fn cost(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<Cost, ModelError> {
@@ -88,9 +46,7 @@ pub fn cost(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<C
     let parameters = builder.finish();
     let [channels, height, width] = input.sizes();
     let image = Tensor::f_zeros([1, channels, height, width], (Kind::Float, Device::Cpu))?;
-    SEEN.replace(Some(Vec::new()));
-    let passed = tch::no_grad(|| model.forward(&image, &Pass::evaluation()));
-    let seen = SEEN.take().unwrap_or_default();
+    let (passed, seen) = count(|| tch::no_grad(|| model.forward(&image, &Pass::evaluation())));
     let _logits = passed?;
     Ok(Cost {
         parameters: parameters.trainable_count(),
@@ -146,8 +102,6 @@ mod tests {
                 "{name}"
             );
         }
-        // Nobody looks any more.
-        assert!(SEEN.take().is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{ModelError, ParameterName, Pass, cost, fit, parameter::Path};
+use super::{ModelError, ParameterName, Pass, cost_counter, fit, parameter::Path};
 use crate::config::Activation;
 
 /// A fully connected layer `[.., inputs] -> [.., outputs]`.
@@ -44,7 +44,7 @@ impl Linear {
         };
         let forward = || images.f_linear(&self.weight, self.bias.as_ref());
         fit::meet(&self.weight, self.bias.as_ref(), images, &forward)?;
-        cost::look_at(&self.name, &self.weight, || shape(images)).unwrap_or_else(forward)
+        cost_counter::look_at(&self.name, &self.weight, || shape(images)).unwrap_or_else(forward)
     }
 }
 
@@ -151,7 +151,8 @@ impl Conv2d {
         let bias = self.bias.as_ref();
         let forward = || images.f_conv2d(&self.weight, bias, [stride, stride], padding, [1, 1], groups);
         fit::meet(&self.weight, bias, images, &forward)?;
-        cost::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight)).unwrap_or_else(forward)
+        cost_counter::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight))
+            .unwrap_or_else(forward)
     }
 }
 

@@ -25,6 +25,7 @@ mod activation;
 mod architectures;
 mod blocks;
 mod cost;
+mod cost_counter;
 mod error;
 mod feature_maps;
 mod fit;
@@ -45,7 +46,8 @@ use std::fmt::Debug;
 use tch::{Device, TchError, Tensor};
 
 pub use architectures::torchscript_texts;
-pub use cost::{Cost, LayerCost, cost};
+pub use cost::{Cost, cost};
+pub use cost_counter::LayerCost;
 pub use error::ModelError;
 pub use feature_maps::FeatureMapFn;
 pub use fit::fit_to_data;

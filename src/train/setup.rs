@@ -11,9 +11,9 @@ use super::{
     checkpoints::Parts,
     explanations,
     facts::facts,
-    file_interface,
     frozen::{HeldBack, check_kept_statistics, is_head_alone},
     host_state::DataIdentity,
+    model_interface,
     run_clock::RunClock,
     trained::Trained,
 };
@@ -22,9 +22,8 @@ use crate::{
     config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, ScheduleName},
     data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     diagnosis::{Diagnosis, RuleSet},
-    events::{EventsError, RunFolder},
+    events::RunFolder,
     gradient::GradientHistory,
-    inference::write_interface,
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass, weights},
     optim::{Ema, Plateau, Schedule, Span},
@@ -218,12 +217,7 @@ impl Prepared {
         };
         let classes = training.dataset().classes().to_vec();
         let preprocessing = training.dataset().preprocessing(&scale, &config.data);
-        file_interface::remarks(&network, &classes, &preprocessing)
-            .iter()
-            .for_each(|remark| tracing::warn!("{remark}"));
-        let path = recorder.folder().path();
-        write_interface(path, &classes, &preprocessing)
-            .map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
+        model_interface::leave(recorder.folder().path(), &network, &classes, &preprocessing)?;
         let mut state = State {
             numerics,
             clipping,

@@ -7,7 +7,7 @@ use crate::data::ImageShape;
 use crate::model::{
     Model, ModelError, ParameterName, Pass,
     blocks::ConvNorm,
-    cost,
+    cost_counter,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
@@ -157,7 +157,8 @@ impl BinaryConv2d {
             let Window { stride, padding, .. } = self.window;
             sign(maps)?.f_conv2d::<Tensor>(&filters, None, [stride; 2], padding, [1, 1], 1)
         };
-        cost::look_at(&self.name, &self.weight, || self.window.outputs(maps, &self.weight)).unwrap_or_else(signs)
+        cost_counter::look_at(&self.name, &self.weight, || self.window.outputs(maps, &self.weight))
+            .unwrap_or_else(signs)
     }
 }
 

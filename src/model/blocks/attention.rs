@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use crate::model::{ModelError, ParameterName, cost, layer::Linear, parameter::Path};
+use crate::model::{ModelError, ParameterName, cost_counter, layer::Linear, parameter::Path};
 
 /// Multi-head self-attention over `[batch, tokens, width]`: `qkv`, the heads, `proj`.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Attention {
         let seen =
             Tensor::f_scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, 0.0, false, None, false)?;
         // Of queries with keys, and of their softmax with values.
-        cost::note(&self.name, &[batch, count, width], 2 * (count * count * width));
+        cost_counter::note(&self.name, &[batch, count, width], 2 * (count * count * width));
         self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([-1, count, width])?)
     }
 }

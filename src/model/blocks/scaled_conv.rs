@@ -3,7 +3,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::pad_same;
-use crate::model::{ModelError, ParameterName, cost, layer::Window, parameter::Path};
+use crate::model::{ModelError, ParameterName, cost_counter, layer::Window, parameter::Path};
 
 /// Added to the variance of a filter.
 const EPS: f64 = 1e-5;
@@ -47,9 +47,9 @@ impl ScaledConv2d {
     pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let Window { side, stride, padding, groups } = self.window;
         let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
-        cost::look_at(&self.name, &self.weight, || self.window.outputs(&maps, &self.weight)).unwrap_or_else(|| {
-            maps.f_conv2d(&self.standardised()?, Some(&self.bias), [stride, stride], padding, [1, 1], groups)
-        })
+        cost_counter::look_at(&self.name, &self.weight, || self.window.outputs(&maps, &self.weight)).unwrap_or_else(
+            || maps.f_conv2d(&self.standardised()?, Some(&self.bias), [stride, stride], padding, [1, 1], groups),
+        )
     }
 
     /// The filters, with the statistics of each as batch normalization takes them of a batch of one.

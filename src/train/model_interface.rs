@@ -1,14 +1,33 @@
-//! What a TorchScript file says of its classes and images, beside those that it is trained on.
+//! What a model's classes and images are: left in the run for those who use it, and compared with what a TorchScript file says.
 
+use std::path::Path;
+
+use super::TrainError;
 use crate::{
     data::Preprocessing,
     disk::list,
-    inference::{CLASSES, PREPROCESSING},
+    events::EventsError,
+    inference::{CLASSES, PREPROCESSING, write_interface},
     model::Network,
 };
 
+/// Leaves them in the run's folder, and tells where the model's file says others.
+///
+/// # Errors
+/// Where they cannot be written.
+pub(super) fn leave(
+    folder: &Path,
+    network: &Network,
+    classes: &[String],
+    images: &Preprocessing,
+) -> Result<(), TrainError> {
+    remarks(network, classes, images).iter().for_each(|remark| tracing::warn!("{remark}"));
+    let refuse = |cause| EventsError::Create { path: folder.to_owned(), cause };
+    Ok(write_interface(folder, classes, images).map_err(refuse)?)
+}
+
 /// What may not be as it was meant, a line each: classes or preprocessing that are others than the file's.
-pub(super) fn remarks(network: &Network, classes: &[String], images: &Preprocessing) -> Vec<String> {
+fn remarks(network: &Network, classes: &[String], images: &Preprocessing) -> Vec<String> {
     let text = |name| network.model.torchscript().and_then(|module| module.extra(name));
     let own_classes = text(CLASSES).and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
     let own_images = text(PREPROCESSING).and_then(|text| serde_json::from_str::<Preprocessing>(&text).ok());
