@@ -12,6 +12,8 @@
 //!                      clipping -> ClipOutcome -> optim: one fused step, skipped where a gradient is not finite
 //!                                                  |
 //!                      picture -> events (TensorBoard), metrics.jsonl, weights -> checkpoint: all of it, whole or not there
+//!                                                                 |
+//!                                                                 +-> inference: classes, Grad-CAM, TorchScript
 //! ```
 //!
 //! The modules stand in the order of this flow, and each depends only on earlier ones. [`train`] is the trainer built

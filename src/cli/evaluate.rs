@@ -155,7 +155,7 @@ fn told(metrics: &Metrics) -> String {
     text.push('\n');
     for (images, label, prediction) in most_confused(metrics) {
         let names = [label, prediction].map(|class| metrics.per_class[class].class.as_str());
-        let _ = writeln!(text, "{images} of {} taken for {}", names[0], names[1]);
+        let _ = writeln!(text, "{images} images of {} taken for {}", names[0], names[1]);
     }
     text
 }

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::{Report, number::percent};
+use super::Report;
 
 /// Rows of the table; the rest is in the JSON.
 const MOST_ROWS: usize = 100;
@@ -73,7 +73,8 @@ fn table_row(row: &ClassRow) -> Markup {
         tr {
             th scope="row" { (row.class) }
             td { (row.images) }
-            @for share in [row.precision, row.recall, row.f1] { td { (percent(share)) } }
+            // Of one length, so that a column reads as one.
+            @for share in [row.precision, row.recall, row.f1] { td { (format!("{:.1} %", 100.0 * share)) } }
         }
     }
 }
@@ -88,7 +89,7 @@ mod tests {
         let row = ClassRow { class: "a < b".into(), images: 7, precision: 0.5, recall: 0.25, f1: 1.0 / 3.0 };
         let illustrations = vec![Illustration { name: "00-cat".into(), png: b"\x89PNG".to_vec() }];
         let page = classes(&Report { classes: vec![row], illustrations, ..Report::default() }).into_string();
-        assert!(page.contains("<th scope=\"row\">a &lt; b</th><td>7</td><td>50 %</td><td>25 %</td>"), "{page}");
+        assert!(page.contains("<th scope=\"row\">a &lt; b</th><td>7</td><td>50.0 %</td><td>25.0 %</td>"), "{page}");
         // Four bytes of a PNG file, in base64 by hand: 10001001 01010000 01001110 01000111.
         assert!(page.contains("<img src=\"data:image/png;base64,iVBORw==\" alt=\"00-cat\""), "{page}");
     }

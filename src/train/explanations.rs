@@ -1,5 +1,7 @@
 //! Which validation images a run explains at its evaluations, and their pictures.
 
+use std::{fs, path::Path};
+
 use tch::Tensor;
 
 use super::{State, TrainError};
@@ -59,6 +61,16 @@ impl State {
     }
 }
 
+/// Takes away the pictures in `folder` that are none of these: of images that an earlier session of the run explained. One that cannot
+/// be taken away stays.
+pub(super) fn keep_only(folder: &Path, pictures: &[NamedPicture]) {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_there =
+        |path: &Path| pictures.iter().any(|(name, _)| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+    let others = files.filter(|path| path.extension().is_some_and(|end| end == "png") && !is_there(path));
+    others.for_each(|path| drop(fs::remove_file(path)));
+}
+
 fn caption(class: &str, classes: &[String], seen: &GradCam) -> String {
     format!("{class}: taken for {} ({:.0} %)", classes[seen.guess.class], 100.0 * seen.guess.probability)
 }
@@ -83,8 +95,6 @@ fn file_name(class: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::{config::Config, data::ImageShape};
 
@@ -107,6 +117,19 @@ mod tests {
         assert!(chosen(2, &["cat"]).unwrap().is_empty() && chosen(0, &[]).unwrap().is_empty());
         let error = chosen(1, &["dog"]).unwrap_err().to_string();
         assert_eq!(error, "evaluate.explain_classes: got \"dog\", want classes of the data: ant, bee, cat");
+    }
+
+    #[test]
+    fn pictures_of_other_images_go_and_other_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["00-cat.png", "01.5-dog.png", "02-old.png", "notes.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let picture = Picture { png: Vec::new(), width: 0, height: 0 };
+        keep_only(folder.path(), &["00-cat", "01.5-dog"].map(|name| (name.to_owned(), picture.clone())));
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["00-cat.png", "01.5-dog.png", "notes.txt"]);
     }
 
     #[test]

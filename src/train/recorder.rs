@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 use serde::Serialize;
 
 use super::{
-    Metrics, Reading, Resume, TrainError, confusion_table::confusion_table, dashboard, explanations::NamedPicture,
+    Metrics, Reading, Resume, TrainError,
+    confusion_table::confusion_table,
+    dashboard,
+    explanations::{self, NamedPicture},
     pictures::Pictures,
 };
 use crate::{
@@ -154,6 +157,7 @@ impl Recorder {
         if let Err(cause) = std::fs::create_dir_all(&folder) {
             return self.failed(&EventsError::Create { path: folder, cause });
         }
+        explanations::keep_only(&folder, &pictures);
         for (name, Picture { png, width, height }) in pictures {
             let path = folder.join(format!("{name}.png"));
             if let Err(cause) = disk::replace(&path, &png) {
