@@ -138,7 +138,7 @@ pub enum TrainError {
     },
     /// An explanation cannot be computed.
     #[error(transparent)]
-    Inference(#[from] InferenceError),
+    Inference(Box<InferenceError>),
     /// A picture cannot be drawn.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -167,6 +167,13 @@ pub enum TrainError {
 
 fn list(differences: &[Difference], text: impl Fn(&Difference) -> String, between: &str) -> String {
     differences.iter().map(text).collect::<Vec<_>>().join(between)
+}
+
+// In a box: it is larger than all others.
+impl From<InferenceError> for TrainError {
+    fn from(error: InferenceError) -> Self {
+        Self::Inference(error.into())
+    }
 }
 
 impl From<tch::TchError> for TrainError {
