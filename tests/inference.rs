@@ -75,9 +75,10 @@ fn a_run_tells_squares_apart_points_at_them_and_goes_to_files_that_answer_alike(
     let explained: BTreeSet<_> =
         fs::read_dir(run.join("explanations")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(explained.into_iter().collect::<Vec<_>>(), ["00-red.png", "01-red.png", "02-red.png"]);
+    assert!(tags(&run).contains("explanations/00-red"));
     let report = fs::read_to_string(run.join("report.html")).unwrap();
     assert_eq!(report.matches("data:image/png;base64,").count(), 3);
-    assert!(report.contains("<td>red</td>") || report.contains(">red<"), "no figures of classes");
+    assert!(report.contains("<th scope=\"row\">red</th><td>10</td>"), "no figures of classes");
 
     let json = succeeds(
         &workplace,

@@ -106,6 +106,11 @@ pub trait Model: Debug + Send {
         None
     }
 
+    /// What whoever trains it should know: what of it cannot be trained.
+    fn remark(&self) -> Option<&str> {
+        None
+    }
+
     /// BLAKE3, in hexadecimal digits, of the file that the layers are from; `None` where they are our own.
     fn digest(&self) -> Option<&str> {
         None

@@ -119,6 +119,9 @@ fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, 
     // The seed is set here, right before the only draws that depend on it until training starts.
     tch::manual_seed(config.run.seed as i64);
     let network = model::build(&config.model, images.shape(), images.classes().len(), device)?;
+    if let Some(remark) = network.model.remark() {
+        tracing::warn!("{remark}");
+    }
     check_kept_statistics(config, &network)?;
     let held_back = HeldBack::freeze(config, &network)?;
     Ok((network, held_back))

@@ -19,6 +19,8 @@ pub struct Torchscript {
     module: ScriptModule,
     head: String,
     digest: String,
+    /// What of it cannot be trained.
+    remark: Option<String>,
 }
 
 impl Torchscript {
@@ -28,12 +30,12 @@ impl Torchscript {
         let file = File(file);
         let tensors = module.tensors()?;
         file.check_parameters(&tensors)?;
-        file.check_passes(&module, &tensors, input, classes, root.device())?;
+        let remark = file.check_passes(&module, &tensors, input, classes, root.device())?;
         let head = head(&tensors);
         for ScriptTensor { name, tensor, is_parameter } in tensors {
             root.adopt(&name, tensor, is_parameter)?;
         }
-        Ok(Self { module, head, digest })
+        Ok(Self { module, head, digest, remark })
     }
 }
 
@@ -62,6 +64,10 @@ impl Model for Torchscript {
 
     fn torchscript(&self) -> Option<&ScriptModule> {
         Some(&self.module)
+    }
+
+    fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
     }
 
     fn digest(&self) -> Option<&str> {
@@ -130,7 +136,8 @@ impl File<'_> {
         }
     }
 
-    /// Runs the module once in each mode, on images of zeros; buffers and generator stay as they were.
+    /// Runs the module once in each mode, on images of zeros; buffers and generator stay as they were. Returns what of it cannot be
+    /// trained.
     fn check_passes(
         &self,
         module: &ScriptModule,
@@ -138,7 +145,7 @@ impl File<'_> {
         input: ImageShape,
         classes: i64,
         device: Device,
-    ) -> Result<(), ModelError> {
+    ) -> Result<Option<String>, ModelError> {
         let _no_grad = tch::no_grad_guard();
         let [channels, height, width] = input.sizes();
         let images = Tensor::f_zeros([PROBE_IMAGES, channels, height, width], (Kind::Float, device))?;
@@ -159,14 +166,16 @@ impl File<'_> {
             return Err(self.refuse(got, "torch.jit.script, or torch.jit.trace after module.eval()"));
         }
         let _ = run(true)?;
-        if tensors.iter().any(|tensor| tensor.name.ends_with("running_var")) && !before.has_changed(tensors, device)? {
-            tracing::warn!(
+        let has_statistics = tensors.iter().any(|tensor| tensor.name.ends_with("running_var"));
+        let keeps_them = has_statistics && !before.has_changed(tensors, device)?;
+        before.restore(tensors, device)?;
+        Ok(keeps_them.then(|| {
+            format!(
                 "model.path: {}: batch normalization keeps the running statistics of the file, as in a trace from \
                  evaluation mode; torch.jit.script lets them be trained",
                 self.0.display()
-            );
-        }
-        Ok(before.restore(tensors, device)?)
+            )
+        }))
     }
 }
 
