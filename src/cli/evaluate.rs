@@ -97,7 +97,7 @@ fn write(folder: &Path, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Resu
     let writer = SummaryWriter::create(folder)?;
     let classes: Vec<String> = metrics.per_class.iter().map(|class| class.class.clone()).collect();
     let matrix = ConfusionMatrix { title: "Confusion matrix", classes: &classes, counts: &metrics.confusion }.draw()?;
-    let figures = figures(metrics).map(|(name, value)| (format!("{name}/evaluation"), value));
+    let figures = metrics.figures().map(|(name, value)| (format!("{name}/evaluation"), value));
     writer.scalars(0u64, figures)?;
     let Picture { png, width, height } = matrix.clone();
     writer.image("confusion_matrix", 0u64, png, width, height)?;
@@ -124,20 +124,9 @@ fn event_files(folder: &Path) -> Vec<PathBuf> {
     paths.filter(is_event_file).collect()
 }
 
-fn figures(metrics: &Metrics) -> [(&'static str, f64); 6] {
-    [
-        ("loss", metrics.loss),
-        ("accuracy", metrics.accuracy),
-        ("top5_accuracy", metrics.top5_accuracy),
-        ("precision", metrics.precision),
-        ("recall", metrics.recall),
-        ("f1", metrics.f1),
-    ]
-}
-
 fn told(metrics: &Metrics) -> String {
     let mut text = String::new();
-    for (name, value) in figures(metrics) {
+    for (name, value) in metrics.figures() {
         // Writing to a String cannot fail.
         let _ = match name {
             "loss" => writeln!(text, "{name:14}{value:.4}"),

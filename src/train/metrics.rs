@@ -54,6 +54,18 @@ impl Metrics {
         }
     }
 
+    /// Every figure of all images under its name.
+    pub fn figures(&self) -> [(&'static str, f64); 6] {
+        [
+            ("loss", self.loss),
+            ("accuracy", self.accuracy),
+            ("top5_accuracy", self.top5_accuracy),
+            ("precision", self.precision),
+            ("recall", self.recall),
+            ("f1", self.f1),
+        ]
+    }
+
     /// All figures from the mean loss, the number of top-5 hits and the confusion matrix, whose rows are labels.
     pub fn new(loss: f64, top5_hits: u64, confusion: Vec<Vec<u64>>, classes: &[String]) -> Self {
         let images: u64 = confusion.iter().flatten().sum();

@@ -334,15 +334,7 @@ impl Recorder {
     ) -> Result<(), EventsError> {
         let ema = ema.map(|metrics| ("ema", metrics));
         for (split, metrics) in [("train", train), ("validation", validation)].into_iter().chain(ema) {
-            let figures = [
-                ("loss", metrics.loss),
-                ("accuracy", metrics.accuracy),
-                ("top5_accuracy", metrics.top5_accuracy),
-                ("precision", metrics.precision),
-                ("recall", metrics.recall),
-                ("f1", metrics.f1),
-            ];
-            for (name, value) in figures {
+            for (name, value) in metrics.figures() {
                 self.events.scalar(format!("{name}/{split}"), step, value)?;
             }
         }
