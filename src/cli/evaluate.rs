@@ -86,9 +86,7 @@ fn dataset(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result
 
 fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Result<Loader> {
     let options = LoaderOptions::for_validation(&config.data, model.preprocessing.scale()?);
-    let batch_size =
-        if config.evaluate.batch_size == 0 { 2 * config.data.batch_size } else { config.evaluate.batch_size };
-    Ok(Loader::new(dataset, LoaderOptions { batch_size, ..options })?)
+    Ok(Loader::new(dataset, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?)
 }
 
 /// The results as files. Those of an earlier evaluation go when these are whole.

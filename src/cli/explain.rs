@@ -12,7 +12,6 @@ use gradwatch::{
     data::image_files,
     disk,
     inference::{GradCam, InferenceError, TrainedModel},
-    picture::Explanation,
 };
 
 use super::{
@@ -69,16 +68,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<Code> {
 }
 
 fn write(model: &TrainedModel, pixels: &[u8], seen: &GradCam, to: &Path) -> Result<()> {
-    let shape = model.preprocessing.shape();
-    let captions = [predict::told(model, &seen.guess)];
-    let explanation = Explanation {
-        captions: &captions,
-        pixels,
-        shape: [shape.channels, shape.height, shape.width],
-        heat: &seen.heat,
-        grid: seen.grid,
-    };
-    let picture = explanation.draw()?;
+    let picture = seen.draw(&model.preprocessing, pixels, &[predict::told(model, &seen.guess)])?;
     Ok(disk::replace(to, &picture.png).map_err(|cause| InferenceError::Write { path: to.to_owned(), cause })?)
 }
 

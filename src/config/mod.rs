@@ -212,6 +212,14 @@ impl Config {
         Self::from_table(table, name)
     }
 
+    /// Images per batch of an evaluation.
+    pub fn evaluation_batch_size(&self) -> usize {
+        match self.evaluate.batch_size {
+            0 => 2 * self.data.batch_size,
+            size => size,
+        }
+    }
+
     /// The whole experiment, defaults included, as TOML.
     pub fn to_toml(&self) -> String {
         // Serialisation of plain structs fails only for maps with keys that are no strings; there are none.

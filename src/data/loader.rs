@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::prefetch::Prefetch;
 use super::random::{Purpose, Stream};
+use super::scale::append_normalised;
 use super::{DataError, Dataset, PixelScale, augment};
 use crate::config::{Augment, DataConfig, OnBadImage};
 
@@ -181,9 +182,7 @@ impl Recipe {
             image = augment::change_pixels(image, shape, options, &mut stream);
         }
         let start = images.len();
-        for (plane, table) in image.chunks_exact(shape.plane()).zip(&self.tables) {
-            images.extend(plane.iter().map(|&pixel| table[usize::from(pixel)]));
-        }
+        append_normalised(&self.tables, &image, shape.plane(), images);
         if let (Some(Augment { cutout: side @ 1.., .. }), Some(image)) =
             (&self.options.augment, images.get_mut(start..))
         {

@@ -10,8 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataError, Dataset, ImageShape, PixelScale, decode,
+    DataError, ImageShape, PixelScale, decode,
     folder::{is_image, sorted_entries},
+    scale::append_normalised,
 };
 use crate::config::DataConfig;
 
@@ -90,14 +91,17 @@ impl Preprocessing {
         })
     }
 
-    /// What becomes of such pixels: the model's input.
+    /// What becomes of the pixels of images: the model's input, one image after the other.
     ///
     /// # Errors
     /// As for [`scale`](Self::scale).
-    pub fn normalise(&self, pixels: &[u8]) -> Result<Vec<f32>, DataError> {
+    pub fn normalise(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<f32>, DataError> {
         let tables = self.scale()?.tables();
-        let planes = pixels.chunks_exact(self.shape().plane().max(1)).zip(&tables);
-        Ok(planes.flat_map(|(plane, table)| plane.iter().map(|&pixel| table[usize::from(pixel)])).collect())
+        let mut values = Vec::new();
+        for image in images {
+            append_normalised(&tables, image.as_ref(), self.shape().plane().max(1), &mut values);
+        }
+        Ok(values)
     }
 }
 
@@ -138,13 +142,6 @@ fn look_into(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
     Ok(())
 }
 
-impl Dataset {
-    /// What is done to the files of this data set.
-    pub fn preprocessing(&self, scale: &PixelScale, config: &DataConfig) -> Preprocessing {
-        Preprocessing::new(self.shape(), scale, config)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::write_image;
@@ -163,9 +160,12 @@ mod tests {
             std: vec![1.0, 0.5, 2.0],
             ..GREY
         };
-        assert_eq!(rgb.normalise(&[255, 255, 0]).unwrap(), [1.0, 1.0, -0.5]);
+        assert_eq!(rgb.normalise(&[[255, 255, 0]]).unwrap(), [1.0, 1.0, -0.5]);
         let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GREY };
-        assert!(matches!(two.normalise(&[0; 4]), Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })));
+        assert!(matches!(
+            two.normalise(&[[0; 4]]),
+            Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })
+        ));
         let flat = Preprocessing { mean: vec![0.5], std: vec![0.0], ..GREY };
         assert!(matches!(flat.scale(), Err(DataError::PixelScale { .. })));
     }

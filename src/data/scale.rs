@@ -105,6 +105,13 @@ impl PixelScale {
     }
 }
 
+/// Appends the values that `tables`, one per channel, give to the pixels of an image of channels x plane bytes.
+pub(super) fn append_normalised(tables: &[[f32; 256]], image: &[u8], plane: usize, values: &mut Vec<f32>) {
+    for (plane, table) in image.chunks_exact(plane).zip(tables) {
+        values.extend(plane.iter().map(|&pixel| table[usize::from(pixel)]));
+    }
+}
+
 /// Sums over pixels in bytes: exact, so the order of the images does not matter.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {

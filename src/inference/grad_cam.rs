@@ -6,8 +6,10 @@ use tch::{Kind, Tensor};
 
 use super::{InferenceError, Prediction, TrainedModel};
 use crate::{
+    data::Preprocessing,
     libtorch::host_copy,
     model::{Network, Pass},
+    picture::{Explanation, Picture, PictureError},
 };
 
 /// What speaks for a class in one image.
@@ -69,6 +71,23 @@ pub fn grad_cam(
         })
         .collect(),
     ))
+}
+
+impl GradCam {
+    /// The image that it is of, in the pixels that the model sees, and the same with the heat over it; `captions` below, a line each.
+    ///
+    /// # Errors
+    /// Where the pixels are not those of such an image.
+    pub fn draw(
+        &self,
+        preprocessing: &Preprocessing,
+        pixels: &[u8],
+        captions: &[String],
+    ) -> Result<Picture, PictureError> {
+        let Preprocessing { channels, height, width, .. } = *preprocessing;
+        let (heat, grid) = (&self.heat[..], self.grid);
+        Explanation { captions, pixels, shape: [channels, height, width], heat, grid }.draw()
+    }
 }
 
 impl TrainedModel {

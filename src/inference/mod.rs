@@ -21,5 +21,5 @@ mod trained_model;
 pub use error::InferenceError;
 pub use grad_cam::{GradCam, grad_cam};
 pub use prediction::Prediction;
-pub(crate) use trained_model::write_interface;
 pub use trained_model::{CLASSES, PREPROCESSING, TrainedModel, WeightsOf, run_config};
+pub(crate) use trained_model::{to_tensor, write_interface};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::InferenceError;
 use crate::{
@@ -146,16 +146,7 @@ impl TrainedModel {
     /// # Errors
     /// Where libtorch has no memory left.
     pub fn to_tensor(&self, images: &[Vec<u8>]) -> Result<Tensor, InferenceError> {
-        let [channels, height, width] = self.preprocessing.shape().sizes();
-        if images.is_empty() {
-            return Ok(Tensor::f_zeros([0, channels, height, width], (Kind::Float, self.device))?);
-        }
-        let images = images.iter().map(|image| {
-            let values = self.preprocessing.normalise(image)?;
-            Ok(Tensor::f_from_slice(&values)?.f_reshape([channels, height, width])?)
-        });
-        let images = images.collect::<Result<Vec<_>, InferenceError>>()?;
-        Ok(Tensor::f_stack(&images, 0)?.f_to_device(self.device)?)
+        to_tensor(&self.preprocessing, images, self.device)
     }
 
     /// The index of a class.
@@ -166,6 +157,17 @@ impl TrainedModel {
         let unknown = || InferenceError::UnknownClass { got: name.to_owned(), want: disk::list(&self.classes) };
         self.classes.iter().position(|class| class == name).ok_or_else(unknown)
     }
+}
+
+/// Images `[n, channels, height, width]` on `device`, of their pixels.
+pub(crate) fn to_tensor(
+    preprocessing: &Preprocessing,
+    images: &[impl AsRef<[u8]>],
+    device: Device,
+) -> Result<Tensor, InferenceError> {
+    let [channels, height, width] = preprocessing.shape().sizes();
+    let values = Tensor::f_from_slice(&preprocessing.normalise(images)?)?;
+    Ok(values.f_reshape([images.len() as i64, channels, height, width])?.f_to_device(device)?)
 }
 
 /// The config of a run's folder.

@@ -2,14 +2,12 @@
 
 use std::{fs, path::Path};
 
-use tch::Tensor;
-
 use super::{State, TrainError};
 use crate::{
     config::EvaluateConfig,
     data::{Dataset, Preprocessing},
-    inference::{GradCam, grad_cam},
-    picture::{Explanation, Picture},
+    inference::{GradCam, grad_cam, to_tensor},
+    picture::Picture,
 };
 
 /// A picture with the name that it has in TensorBoard and as a file.
@@ -42,20 +40,18 @@ impl State {
     /// Draws what speaks for the model's guesses. Nothing of it touches the run: no gradient, no statistic, no random number.
     pub(super) fn explain(&self) -> Result<Vec<NamedPicture>, TrainError> {
         let dataset = self.validation.dataset();
-        let preprocessing = dataset.preprocessing(&self.scale, &self.config.data);
+        let preprocessing = Preprocessing::new(dataset.shape(), &self.scale, &self.config.data);
         let mut pictures = Vec::new();
         for (number, &index) in self.explained.iter().enumerate() {
             let Some(pixels) = dataset.image_unless_bad(index, self.config.data.on_bad_image)? else { continue };
-            let [channels, height, width] = preprocessing.shape().sizes();
-            let image = Tensor::f_from_slice(&preprocessing.normalise(&pixels)?)?;
-            let image = image.f_reshape([1, channels, height, width])?.f_to_device(self.device)?;
+            let image = to_tensor(&preprocessing, &[&pixels], self.device)?;
             let Some(seen) = grad_cam(&self.network, &image, None)?.and_then(|seen| seen.into_iter().next()) else {
                 continue;
             };
             let class = &self.classes[dataset.labels()[index as usize] as usize];
             let caption = caption(class, &self.classes, &seen);
             pictures
-                .push((format!("{number:02}-{}", file_name(class)), draw(&preprocessing, &pixels, &seen, &[caption])?));
+                .push((format!("{number:02}-{}", file_name(class)), seen.draw(&preprocessing, &pixels, &[caption])?));
         }
         Ok(pictures)
     }
@@ -73,18 +69,6 @@ pub(super) fn keep_only(folder: &Path, pictures: &[NamedPicture]) {
 
 fn caption(class: &str, classes: &[String], seen: &GradCam) -> String {
     format!("{class}: taken for {} ({:.0} %)", classes[seen.guess.class], 100.0 * seen.guess.probability)
-}
-
-/// The image as the model sees it, and the same with the heat over it.
-fn draw(
-    preprocessing: &Preprocessing,
-    pixels: &[u8],
-    seen: &GradCam,
-    captions: &[String],
-) -> Result<Picture, TrainError> {
-    let Preprocessing { channels, height, width, .. } = *preprocessing;
-    let GradCam { heat, grid, .. } = seen;
-    Ok(Explanation { captions, pixels, shape: [channels, height, width], heat, grid: *grid }.draw()?)
 }
 
 /// A class's name as part of a file's.

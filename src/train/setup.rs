@@ -20,7 +20,7 @@ use super::{
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
     config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, ScheduleName},
-    data::{self, Dataset, Loader, LoaderOptions, PixelScale, Splits},
+    data::{self, Dataset, Loader, LoaderOptions, PixelScale, Preprocessing, Splits},
     diagnosis::{Diagnosis, RuleSet},
     events::RunFolder,
     gradient::GradientHistory,
@@ -81,12 +81,8 @@ pub fn prepare_to_resume(config: Config) -> Result<Prepared, TrainError> {
     let scale = PixelScale::from_config(&config.data, &train)?;
     let training =
         Loader::new(Arc::clone(&train), LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()))?;
-    let evaluation_batch = match config.evaluate.batch_size {
-        0 => 2 * config.data.batch_size,
-        size => size,
-    };
     let options = LoaderOptions::for_validation(&config.data, scale.clone());
-    let validation = Loader::new(validation, LoaderOptions { batch_size: evaluation_batch, ..options })?;
+    let validation = Loader::new(validation, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?;
     let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
     let loss = Loss::new(&config.loss, &class_counts, device)?;
     let tally = Tally::new(train.classes().len(), device)?;
@@ -219,7 +215,7 @@ impl Prepared {
             None => Recorder::create(folder, &config, facts.as_ref())?,
         };
         let classes = training.dataset().classes().to_vec();
-        let preprocessing = training.dataset().preprocessing(&scale, &config.data);
+        let preprocessing = Preprocessing::new(training.dataset().shape(), &scale, &config.data);
         model_interface::leave(recorder.folder().path(), &network, &classes, &preprocessing)?;
         let mut state = State {
             numerics,
