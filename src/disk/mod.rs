@@ -2,6 +2,7 @@
 
 mod fault;
 mod json;
+mod regular_file;
 mod tensor_file;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 pub(crate) use fault::point;
 pub(crate) use json::{exact_rows, nan_from_null};
+pub use regular_file::{open_regular, read_regular, read_regular_text};
 pub(crate) use tensor_file::list;
 pub use tensor_file::{NamedTensors, TensorFile, TensorFileError, copy_named, read_tensors, write_into};
 

@@ -1,0 +1,103 @@
+//! Reading a file that a user names: a regular one, or an error, and never a wait for a pipe or a device.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// Opens a regular file for reading. Symbolic links are followed.
+///
+/// # Errors
+/// Whatever the system reports; [`io::ErrorKind::InvalidInput`] if the path leads to a pipe, a device, a socket or a folder. The
+/// file type is checked after opening, so a file that is exchanged in between cannot slip through.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Without it, opening a pipe waits for a writer.
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let got = match kind {
+        kind if kind.is_dir() => "folder",
+        kind if kind.is_fifo() => "pipe",
+        kind if kind.is_char_device() || kind.is_block_device() => "device",
+        kind if kind.is_socket() => "socket",
+        _ => "special file",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is a {got}, not a regular file")))
+}
+
+/// All bytes of a regular file.
+///
+/// # Errors
+/// As for [`open_regular`]; [`io::ErrorKind::FileTooLarge`] if the file has more than `most_bytes`.
+pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let too_large = |bytes: u64| {
+        io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, at most {most_bytes} are read"))
+    };
+    let length = file.metadata()?.len();
+    if length > most_bytes {
+        return Err(too_large(length));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    // A file that grows meanwhile, and those of /proc, are longer than their metadata says.
+    file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// The text of a regular file.
+///
+/// # Errors
+/// As for [`read_regular`]; [`io::ErrorKind::InvalidData`] if it is not UTF-8.
+pub fn read_regular_text(path: &Path, most_bytes: u64) -> io::Result<String> {
+    String::from_utf8(read_regular(path, most_bytes)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixListener, process::Command};
+
+    use super::*;
+
+    fn message(path: &Path) -> String {
+        open_regular(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_a_regular_file_opens_and_nothing_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        let _listener = UnixListener::bind(path("socket")).unwrap();
+        std::fs::write(path("file"), "text").unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("endless")).unwrap();
+        assert_eq!(message(&path("pipe")), "it is a pipe, not a regular file");
+        assert_eq!(message(&path("endless")), "it is a device, not a regular file");
+        assert_eq!(message(folder.path()), "it is a folder, not a regular file");
+        // The system itself refuses to open a socket.
+        assert!(open_regular(&path("socket")).is_err());
+        assert_eq!(open_regular(&path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read_regular(&path("link"), 4).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused_with_both_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_regular_text(&path, 5).unwrap(), "12345");
+        assert_eq!(read_regular(&path, 4).unwrap_err().to_string(), "it has 5 bytes, at most 4 are read");
+        std::fs::write(&path, b"\xff").unwrap();
+        assert_eq!(read_regular_text(&path, 5).unwrap_err().to_string(), "it is not UTF-8 text");
+    }
+}
