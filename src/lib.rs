@@ -46,6 +46,8 @@
 //! ```
 #![deny(missing_docs, unsafe_code)]
 
+pub mod printable;
+
 pub mod config;
 pub mod data;
 pub mod disk;

@@ -88,6 +88,49 @@ fn is_root() -> bool {
     output.stdout == b"0\n"
 }
 
+/// What can be read of a run needs no file to be written in it.
+#[test]
+fn a_run_on_a_read_only_disk_is_used_by_every_command_that_reads_it() {
+    let workplace = workplace();
+    let logs = workplace.path().join("logs");
+    let (frozen, is_mounted) = Frozen::prepare(&logs);
+    if !is_mounted && is_root() {
+        println!("not run: root that cannot mount a disk cannot be kept from writing");
+        return;
+    }
+    let run = workplace.train("run", &[]);
+    image::GrayImage::new(8, 8).save(workplace.path().join("image.png")).unwrap();
+    frozen.set(is_mounted, "ro", "a-w");
+    let lock = fs::metadata(run.join("run.lock")).unwrap().modified().unwrap();
+    let calls: [(&[&str], i32); 7] = [
+        (&["evaluate", "logs/run"], PARTIAL),
+        (&["diagnose", "logs/run"], 0),
+        (&["predict", "logs/run", "image.png"], 0),
+        (&["explain", "logs/run", "image.png"], 0),
+        (&["checkpoints", "logs/run", "--verify"], 0),
+        (&["checkpoints", "logs/run", "--export", "one.safetensors"], 0),
+        (&["export", "logs/run", "--format", "safetensors", "--output", "other.safetensors"], 0),
+    ];
+    let outcomes = calls.map(|(arguments, code)| (workplace.call(arguments), code));
+    let refused = workplace.call(&["evaluate", "logs/run", "--output", "logs/run/figures"]);
+    let is_untouched = lock == fs::metadata(run.join("run.lock")).unwrap().modified().unwrap();
+    frozen.set(is_mounted, "rw", "u+w");
+    if is_mounted {
+        assert!(Command::new("umount").arg(&logs).status().unwrap().success());
+    }
+    for (outcome, code) in &outcomes {
+        assert_eq!(outcome.code, Some(*code), "{outcome:#?}");
+    }
+    let (evaluated, _) = &outcomes[0];
+    assert!(
+        evaluated.stdout.contains("accuracy") && evaluated.stderr.contains("the results are printed"),
+        "{evaluated:#?}"
+    );
+    // Before an hour of evaluating, where the user says where the results go.
+    assert_eq!(refused.code, Some(RUN), "{refused:#?}");
+    assert!(refused.stdout.is_empty() && is_untouched, "{refused:#?}");
+}
+
 #[test]
 fn a_folder_that_becomes_read_only_costs_nothing_that_was_whole() {
     let workplace = workplace();

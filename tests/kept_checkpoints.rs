@@ -66,7 +66,7 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
     let run = workplace.train("run", &[]);
     let export = |more: &[&str]| {
         let file = workplace.path().join("out.safetensors");
-        let call = [&["checkpoints", "logs/run", "--export", "out.safetensors"], more].concat();
+        let call = [&["checkpoints", "logs/run", "--force", "--export", "out.safetensors"], more].concat();
         let outcome = workplace.call(&call);
         (outcome, fs::read(&file).unwrap_or_default())
     };

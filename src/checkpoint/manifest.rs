@@ -1,17 +1,12 @@
 //! The list of a checkpoint's files with their sizes and hashes, which tells a whole one from any other.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::CheckpointError;
-use crate::events::LogPosition;
+use crate::{disk::Folder, events::LogPosition};
 
 /// The format that is written; all up to it are read.
 pub(super) const FORMAT: u32 = 1;
@@ -108,27 +103,35 @@ impl Manifest {
     /// The manifest of the checkpoint at `path`; its files are not looked at.
     ///
     /// # Errors
-    /// Where it is damaged, of a later format, or cannot be read.
+    /// Where it is damaged, of a later format, or cannot be read. A symbolic link is not followed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let damaged = |what| CheckpointError::damaged(path, what);
-        let file = path.join(MANIFEST_FILE);
-        let mut text = Vec::new();
-        let read = fs::File::open(&file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut text));
-        match read {
-            Err(error) if is_damage(&error) => return Err(damaged(format!("{MANIFEST_FILE}: {error}"))),
-            Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
-            Ok(_) if text.len() as u64 > MOST_BYTES => {
-                return Err(damaged(format!("{MANIFEST_FILE}: got more than {MOST_BYTES} bytes")));
+        Self::read_in(&open(path)?)
+    }
+
+    /// The manifest of the checkpoint in an open folder.
+    pub(super) fn read_in(folder: &Folder) -> Result<Self, CheckpointError> {
+        let path = folder.path();
+        match folder.read(MANIFEST_FILE, MOST_BYTES) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if is_damage(&error) || error.kind() == io::ErrorKind::FileTooLarge => {
+                Err(CheckpointError::damaged(path, format!("{MANIFEST_FILE}: {error}")))
             }
-            Ok(_) => {}
+            Err(cause) => Err(CheckpointError::Read { path: path.join(MANIFEST_FILE), cause }),
         }
-        Self::parse(path, &text)
     }
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
+}
+
+/// Opens the folder of a checkpoint.
+pub(super) fn open(path: &Path) -> Result<Folder, CheckpointError> {
+    Folder::open_unlinked(path).map_err(|cause| match is_damage(&cause) {
+        true => CheckpointError::damaged(path, format!("{MANIFEST_FILE}: {cause}")),
+        false => CheckpointError::Read { path: path.to_owned(), cause },
+    })
 }
 
 /// The system's number for a block of a disk that does not read.
@@ -142,6 +145,8 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
 
     pub fn manifest(number: u64, step: u64, accuracy: Option<f64>) -> Manifest {

@@ -1,12 +1,13 @@
 //! The names of checkpoints, and which there are.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use super::CheckpointError;
+use crate::disk::Folder;
 
 /// Where in a run a checkpoint was taken. Later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -43,26 +44,24 @@ impl FromStr for CheckpointName {
 /// The checkpoints of a folder, the oldest first; none where the folder is missing. Whether they are whole is not looked at.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// Where the folder cannot be read, or is a symbolic link.
 pub fn list(folder: &Path) -> Result<Vec<(CheckpointName, PathBuf)>, CheckpointError> {
     let read = |cause| CheckpointError::Read { path: folder.to_owned(), cause };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries.collect::<Result<Vec<_>, _>>().map_err(read)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(read(error)),
+    let names = match Folder::open_unlinked(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.and_then(|folder| folder.names()).map_err(read)?,
     };
-    let named = |entry: fs::DirEntry| Some((entry.file_name().to_string_lossy().parse().ok()?, entry.path()));
-    let mut found: Vec<(CheckpointName, PathBuf)> = entries.into_iter().filter_map(named).collect();
+    let named = |name: &std::ffi::OsString| Some((name.to_str()?.parse().ok()?, folder.join(name)));
+    let mut found: Vec<(CheckpointName, PathBuf)> = names.iter().filter_map(named).collect();
     found.sort_unstable();
     Ok(found)
 }
 
 /// A name for a damaged checkpoint, out of the way of whole ones: `damaged-<name>`, numbered where that is taken.
-pub(super) fn aside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let first = path.with_file_name(format!("damaged-{name}"));
-    let mut numbered = (1..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}")));
-    if first.exists() { numbered.find(|path| !path.exists()).unwrap_or(first) } else { first }
+pub(super) fn aside(folder: &Folder, name: &str) -> String {
+    let first = format!("damaged-{name}");
+    let mut numbered = (1..u32::MAX).map(|number| format!("damaged-{name}-{number}"));
+    if folder.contains(&first) { numbered.find(|name| !folder.contains(name)).unwrap_or(first) } else { first }
 }
 
 #[cfg(test)]
@@ -87,10 +86,10 @@ mod tests {
 
     #[test]
     fn what_is_put_aside_has_a_name_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        assert_eq!(aside(&path), folder.path().join("damaged-a"));
-        fs::create_dir(folder.path().join("damaged-a")).unwrap();
-        assert_eq!(aside(&path), folder.path().join("damaged-a-1"));
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        assert_eq!(aside(&folder, "a"), "damaged-a");
+        folder.new_folder("damaged-a").unwrap();
+        assert_eq!(aside(&folder, "a"), "damaged-a-1");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -14,10 +13,10 @@ use super::{
     CheckpointError, FileEntry, Manifest,
     contents::{CONFIG_FILE, EMA_FILE, HOST_FILE, MODEL_FILE, OPTIMIZER_FILE, TENSOR_FILES, TRAINING_FILE},
     list,
-    manifest::is_damage,
+    manifest::{is_damage, open},
     name::aside,
 };
-use crate::disk::{NamedTensors, TensorFileError, read_tensors, write_into};
+use crate::disk::{Folder, NamedTensors, TensorFileError, read_tensors, write_into};
 
 /// A checkpoint in memory, every byte of which is as it was written.
 #[derive(Debug)]
@@ -33,12 +32,13 @@ impl Loaded {
     /// Reads the checkpoint at `path` and checks each file's size and hash. Memory is that of its files.
     ///
     /// # Errors
-    /// Where anything is not as it was written, or cannot be read.
+    /// Where anything is not as it was written, or cannot be read. A symbolic link is not followed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let manifest = Manifest::read(path)?;
+        let folder = open(path)?;
+        let manifest = Manifest::read_in(&folder)?;
         let mut files = BTreeMap::new();
         for entry in &manifest.files {
-            files.insert(entry.name.clone(), read_whole(path, entry)?);
+            files.insert(entry.name.clone(), read_whole(&folder, entry)?);
         }
         match TENSOR_FILES.iter().chain([&HOST_FILE, &CONFIG_FILE]).find(|name| !files.contains_key(**name)) {
             Some(missing) => Err(CheckpointError::damaged(path, format!("{missing}: not in the manifest"))),
@@ -130,13 +130,13 @@ impl Loaded {
     }
 }
 
-/// A file of the checkpoint at `path`, if it is what the manifest says.
-fn read_whole(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
+/// A file of the checkpoint in a folder, if it is what the manifest says.
+fn read_whole(folder: &Folder, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let FileEntry { name, bytes: want, blake3 } = entry;
-    let file = path.join(name);
-    let bytes = match read_file(&file, *want) {
+    let path = folder.path();
+    let bytes = match read_file(folder, name, *want) {
         Err(error) if is_damage(&error) => return Err(CheckpointError::damaged(path, format!("{name}: {error}"))),
-        Err(cause) => return Err(CheckpointError::Read { path: file, cause }),
+        Err(cause) => return Err(CheckpointError::Read { path: path.join(name), cause }),
         Ok(Err(got)) => return Err(CheckpointError::damaged(path, format!("{name}: got {got} bytes, want {want}"))),
         Ok(Ok(bytes)) => bytes,
     };
@@ -148,8 +148,8 @@ fn read_whole(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError
 }
 
 /// The bytes of a file, or its size where that is another than `want`: then it takes no memory.
-fn read_file(path: &Path, want: u64) -> io::Result<Result<Vec<u8>, u64>> {
-    let file = File::open(path)?;
+fn read_file(folder: &Folder, name: &str, want: u64) -> io::Result<Result<Vec<u8>, u64>> {
+    let file = folder.open_file(name)?;
     let there = file.metadata()?.len();
     if there != want {
         return Ok(Err(there));
@@ -170,13 +170,22 @@ fn read_file(path: &Path, want: u64) -> io::Result<Result<Vec<u8>, u64>> {
 /// Where there are checkpoints and none is whole, or one cannot be read for another reason.
 pub fn newest_whole(folder: &Path) -> Result<Option<Loaded>, CheckpointError> {
     let found = list(folder)?;
-    for (_, path) in found.iter().rev() {
+    for (name, path) in found.iter().rev() {
         match Loaded::read(path) {
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error @ CheckpointError::Damaged { .. }) => {
-                let aside = aside(path);
-                match fs::rename(path, &aside) {
-                    Ok(()) => tracing::error!("{error}; it is left as {}, the one before is tried", aside.display()),
+                let put_aside = || -> io::Result<String> {
+                    let folder = Folder::open_unlinked(folder)?;
+                    let name = name.to_string();
+                    let aside = aside(&folder, &name);
+                    folder.rename(name, &aside)?;
+                    Ok(aside)
+                };
+                match put_aside() {
+                    Ok(aside) => tracing::error!(
+                        "{error}; it is left as {}, the one before is tried",
+                        folder.join(aside).display()
+                    ),
                     Err(cause) => tracing::error!("{error}; the one before is tried (it cannot be renamed: {cause})"),
                 }
             }

@@ -1,9 +1,6 @@
 //! Writes one checkpoint: beside, synced, renamed, so that it is whole or not there.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::io;
 
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -14,7 +11,7 @@ use super::{
     manifest::{FORMAT, MANIFEST_FILE},
 };
 use crate::{
-    disk::{self, TensorFile},
+    disk::{self, Folder, TensorFile},
     events::{LogPosition, PendingPosition},
     libtorch::torch_version,
 };
@@ -33,39 +30,40 @@ pub(super) struct Snapshot<H> {
 }
 
 /// Writes a snapshot into `folder` and returns its manifest.
-pub(super) fn save<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> Result<Manifest, CheckpointError> {
-    let path = folder.join(snapshot.contents.name.to_string());
-    let partial = partial_name(&path);
-    let written = write_files(&partial, snapshot).and_then(|manifest| {
+pub(super) fn save<H: Serialize>(folder: &Folder, snapshot: &mut Snapshot<H>) -> Result<Manifest, CheckpointError> {
+    let name = snapshot.contents.name.to_string();
+    let partial = format!("{name}{PARTIAL}");
+    let written = write_files(folder, &partial, snapshot).and_then(|manifest| {
         disk::point("rename");
         // Where the run was at this place before: until the new one has the name, the next start takes the old one back.
-        let earlier = path.exists().then(|| earlier_name(&path));
+        let earlier = folder.contains(&name).then(|| format!("{EARLIER}{name}"));
         if let Some(earlier) = &earlier {
-            fs::rename(&path, earlier)?;
+            folder.rename(&name, earlier)?;
             disk::point("replaced");
         }
-        fs::rename(&partial, &path)?;
+        folder.rename(&partial, &name)?;
         disk::point("renamed");
-        disk::sync_folder(folder)?;
-        earlier.map_or(Ok(()), fs::remove_dir_all)?;
+        folder.sync()?;
+        earlier.map_or(Ok(()), |earlier| folder.remove_folder(earlier))?;
         Ok(manifest)
     });
     written.map_err(|cause| {
         // Its own failure says nothing that the first one does not; what stays is removed at the next start.
-        let _ = fs::remove_dir_all(&partial);
-        CheckpointError::Write { path, cause }
+        let _ = folder.remove_folder(&partial);
+        CheckpointError::Write { path: folder.path().join(&name), cause }
     })
 }
 
-fn write_files<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> io::Result<Manifest> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
+fn write_files<H: Serialize>(parent: &Folder, name: &str, snapshot: &mut Snapshot<H>) -> io::Result<Manifest> {
+    if parent.contains(name) {
+        parent.remove_folder(name)?;
     }
-    fs::create_dir_all(folder)?;
+    parent.new_folder(name)?;
+    let folder = parent.folder(name)?;
     let Snapshot { number, files, contents } = snapshot;
     let mut entries = Vec::new();
     let mut write = |name: &str, bytes: &[u8]| {
-        let hash = disk::write_hashed(&folder.join(name), bytes, "checkpoint")?;
+        let hash = disk::write_hashed(folder.create_new(name)?, bytes, "checkpoint")?;
         entries.push(FileEntry { name: name.to_owned(), bytes: bytes.len() as u64, blake3: hash.to_hex().to_string() });
         Ok::<_, io::Error>(())
     };
@@ -92,57 +90,42 @@ fn write_files<H: Serialize>(folder: &Path, snapshot: &mut Snapshot<H>) -> io::R
         logs,
         files: entries,
     };
-    disk::write_hashed(&folder.join(MANIFEST_FILE), &manifest.to_json()?, "manifest")?;
-    disk::sync_folder(folder)?;
+    disk::write_hashed(folder.create_new(MANIFEST_FILE)?, &manifest.to_json()?, "manifest")?;
+    folder.sync()?;
     Ok(manifest)
 }
 
-fn partial_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(PARTIAL);
-    path.with_file_name(name)
-}
-
-fn earlier_name(path: &Path) -> PathBuf {
-    path.with_file_name(format!("{EARLIER}{}", path.file_name().unwrap_or_default().to_string_lossy()))
-}
-
 /// Removes a checkpoint, unless something else was put into it. A crash on the way leaves a folder that is no checkpoint.
-pub(super) fn remove(path: &Path) -> Result<(), CheckpointError> {
-    let manifest = Manifest::read(path)?;
-    let doomed = partial_name(path);
+pub(super) fn remove(folder: &Folder, name: CheckpointName) -> Result<(), CheckpointError> {
+    let name = name.to_string();
+    let path = folder.path().join(&name);
+    let refuse = |cause| CheckpointError::Write { path: path.clone(), cause };
+    let inner = folder.folder(&name).map_err(refuse)?;
+    let manifest = Manifest::read_in(&inner)?;
+    let doomed = format!("{name}{PARTIAL}");
     let remove = || -> io::Result<()> {
-        for entry in fs::read_dir(path)? {
-            let name = entry?.file_name();
-            if name != *MANIFEST_FILE && !manifest.files.iter().any(|file| name == *file.name) {
-                return Err(io::Error::other(format!("{} in it is not of this program", name.to_string_lossy())));
+        for entry in inner.names()? {
+            if entry != *MANIFEST_FILE && !manifest.files.iter().any(|file| entry == *file.name) {
+                return Err(io::Error::other(format!("{} in it is not of this program", entry.to_string_lossy())));
             }
         }
-        fs::rename(path, &doomed)?;
+        folder.rename(&name, &doomed)?;
         disk::point("retention");
-        fs::remove_dir_all(&doomed)
+        folder.remove_folder(&doomed)
     };
-    remove().map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })
+    remove().map_err(refuse)
 }
 
 /// Removes what a process that died has left of checkpoints it was writing or removing, and takes back one that was to be
 /// replaced.
-pub(super) fn clear_partial(folder: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_partial = |name: &str| name.strip_suffix(PARTIAL).is_some_and(|n| n.parse::<CheckpointName>().is_ok());
-        if is_partial(&name.to_string_lossy()) {
-            fs::remove_dir_all(entry.path())?;
+pub(super) fn clear_partial(folder: &Folder) -> io::Result<()> {
+    let is_checkpoint = |name: &&str| name.parse::<CheckpointName>().is_ok();
+    for name in folder.names()?.iter().filter_map(|name| name.to_str()) {
+        if name.strip_suffix(PARTIAL).filter(is_checkpoint).is_some() {
+            folder.remove_folder(name)?;
         }
-        let name = name.to_string_lossy();
-        if let Some(replaced) = name.strip_prefix(EARLIER).filter(|name| name.parse::<CheckpointName>().is_ok()) {
-            let path = folder.join(replaced);
-            if path.exists() { fs::remove_dir_all(entry.path())? } else { fs::rename(entry.path(), path)? }
+        if let Some(replaced) = name.strip_prefix(EARLIER).filter(is_checkpoint) {
+            if folder.contains(replaced) { folder.remove_folder(name)? } else { folder.rename(name, replaced)? }
         }
     }
     Ok(())

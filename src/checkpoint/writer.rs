@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{self, Receiver, SyncSender},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -11,12 +11,12 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    CheckpointError, Contents, Manifest, Retention,
+    CheckpointError, CheckpointName, Contents, Manifest, Retention,
     contents::TENSOR_FILES,
     kept, list,
     save::{Snapshot, clear_partial, remove, save},
 };
-use crate::disk::TensorFile;
+use crate::disk::{Folder, TensorFile};
 
 /// A wait for the disk that is worth a word.
 const LONG_WAIT: Duration = Duration::from_secs(1);
@@ -45,26 +45,29 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
     /// Makes `folder` where it is missing, removes what a killed process has left half-written there, and starts the thread.
     ///
     /// # Errors
-    /// Where the folder cannot be made or read, or there is no thread.
+    /// Where the folder cannot be made or read, or is a symbolic link, or there is no thread.
     pub fn start(folder: &Path, retention: Retention) -> Result<Self, CheckpointError> {
         let refuse = |cause| CheckpointError::Write { path: folder.to_owned(), cause };
-        fs::create_dir_all(folder).map_err(refuse)?;
-        clear_partial(folder).map_err(refuse)?;
+        // Without this, a folder would be made where a link to nothing leads.
+        if !folder.is_symlink() {
+            fs::create_dir_all(folder).map_err(refuse)?;
+        }
+        let opened = Folder::open_unlinked(folder).map_err(refuse)?;
+        clear_partial(&opened).map_err(refuse)?;
         // A damaged one is told of when it is read; here it only does not count.
-        let whole = list(folder)?.into_iter().filter_map(|(_, path)| Some((Manifest::read(&path).ok()?, path)));
-        let mut known: Vec<(Manifest, PathBuf)> = whole.collect();
+        let whole = list(folder)?.into_iter().filter_map(|(name, path)| Some((Manifest::read(&path).ok()?, name)));
+        let mut known: Vec<(Manifest, CheckpointName)> = whole.collect();
         let number = known.iter().map(|(manifest, _)| manifest.number).max().unwrap_or(0);
         let (queue, snapshots) = mpsc::sync_channel::<Snapshot<H>>(1);
         let (tell, done) = mpsc::channel();
-        let folder = folder.to_owned();
         let run = move || {
             for mut snapshot in snapshots {
-                let outcome = save(&folder, &mut snapshot);
+                let outcome = save(&opened, &mut snapshot);
                 if let Ok(manifest) = &outcome {
-                    let path = folder.join(snapshot.contents.name.to_string());
-                    known.retain(|(_, earlier)| *earlier != path);
-                    known.push((manifest.clone(), path));
-                    retain(&mut known, &retention);
+                    let name = snapshot.contents.name;
+                    known.retain(|(_, earlier)| *earlier != name);
+                    known.push((manifest.clone(), name));
+                    retain(&opened, &mut known, &retention);
                 }
                 // Nobody listens any more only when the writer drops, which waits for this thread alone.
                 let _ = tell.send(Done { files: snapshot.files, outcome });
@@ -99,7 +102,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         for tensors in [&mut contents.model, &mut contents.ema, &mut contents.optimizer, &mut contents.training] {
             tensors.clear();
         }
-        self.number += 1;
+        self.number = self.number.saturating_add(1);
         let snapshot = Snapshot { number: self.number, files, contents };
         // The thread stays for as long as there is a sender, unless it panics.
         self.is_writing = self.queue.as_ref().is_some_and(|queue| queue.send(snapshot).is_ok());
@@ -164,12 +167,12 @@ fn died() -> CheckpointError {
 }
 
 /// Removes the checkpoints that need not stay. One that cannot be removed costs its space and is not tried again.
-fn retain(known: &mut Vec<(Manifest, PathBuf)>, retention: &Retention) {
+fn retain(folder: &Folder, known: &mut Vec<(Manifest, CheckpointName)>, retention: &Retention) {
     let manifests: Vec<Manifest> = known.iter().map(|(manifest, _)| manifest.clone()).collect();
     let mut stays = kept(&manifests, retention).into_iter();
-    known.retain(|(_, path)| {
+    known.retain(|(_, name)| {
         let stays = stays.next().is_none_or(|kept| kept.is_kept());
-        if !stays && let Err(error) = remove(path) {
+        if !stays && let Err(error) = remove(folder, *name) {
             tracing::warn!("an old checkpoint stays: {error}");
         }
         stays

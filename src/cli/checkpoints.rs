@@ -9,16 +9,17 @@ use std::{
 use anyhow::{Context, Result};
 use gradwatch::{
     checkpoint::{CheckpointError, CheckpointName, FOLDER, Kept, Loaded, Manifest, Retention, average, kept, list},
-    config::Config,
-    disk::{self, TensorFile},
+    disk::{Folder, Output, TensorFile},
     events::EventsError,
+    inference::run_config,
+    printable,
 };
 
-use super::{CheckpointsArguments, exit::Code, print};
+use super::{CheckpointsArguments, exit::Code, print, tell_written};
 
 pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
     let run = &arguments.run;
-    if !run.join("config.toml").exists() {
+    if !Folder::open(run).is_ok_and(|folder| folder.contains("config.toml")) {
         return Err(EventsError::NoRun { path: run.clone(), missing: "config.toml" }.into());
     }
     let found = list(&run.join(FOLDER))?;
@@ -26,7 +27,7 @@ pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
         return export(&found, path, arguments);
     }
     if found.is_empty() {
-        print(&format!("{} has no checkpoints\n", run.display()))?;
+        print(&format!("{} has no checkpoints\n", printable::path(run)))?;
         return Ok(Code::Success);
     }
     let (table, all_are_whole) = table(run, &found, arguments.verify);
@@ -37,7 +38,7 @@ pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
 /// One line a checkpoint, the oldest first, and whether all are what they were.
 fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (String, bool) {
     // A config that does not read leaves out why they stay, and nothing else.
-    let config = Config::load(&run.join("config.toml"), &[]).ok().map(|config| config.checkpoint);
+    let config = run_config(run).ok().map(|config| config.checkpoint);
     let read = |path: &Path| match verify {
         true => Loaded::read(path).map(|loaded| loaded.manifest),
         false => Manifest::read(path),
@@ -58,7 +59,10 @@ fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (Stri
                 let why = why(stays.next().unwrap_or_default());
                 writeln!(table, "{:>10}  {:>6}  {figure:>9}  {size:>9}  {saved:20}  {why}", name.step, name.epoch)
             }
-            Err(error) if path.exists() => writeln!(table, "{:>10}  {:>6}  {error}", name.step, name.epoch),
+            Err(error) if path.exists() => {
+                let error = error.to_string();
+                writeln!(table, "{:>10}  {:>6}  {}", name.step, name.epoch, printable::line(&error))
+            }
             // A run that goes on has removed it meanwhile.
             Err(_) => Ok(()),
         };
@@ -85,6 +89,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &CheckpointsArguments) -> Result<Code> {
+    let mut output = Output::choose(path, arguments.force)?;
     let end = match arguments.step {
         None => found.len(),
         Some(step) => {
@@ -108,9 +113,9 @@ fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &Checkpoi
     anyhow::ensure!(!tensors.is_empty(), "the run keeps no average of its weights: ema.decay is 0");
     let mut file = TensorFile::default();
     file.fill(&tensors)?;
-    disk::replace(path, file.bytes()).map_err(|cause| CheckpointError::Write { path: path.to_owned(), cause })?;
+    output.write(file.bytes())?;
     let steps: Vec<String> = chosen.iter().map(|(step, _)| step.to_string()).collect();
     let of = if arguments.ema { "averaged weights of the run" } else { "weights" };
-    print(&format!("{}: {} tensors, {of} at step {}\n", path.display(), tensors.len(), steps.join(", ")))?;
+    tell_written(&output, &format!("{} tensors, {of} at step {}", tensors.len(), steps.join(", ")))?;
     Ok(Code::Success)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,20 +12,25 @@ use clap::Args;
 use gradwatch::{
     config::{Config, DataConfig},
     data::{self, Dataset, Loader, LoaderOptions},
-    disk,
-    events::{EventsError, PrecisionRecall, SummaryWriter, Value, WallTime},
+    disk::{Folder, OutputError},
+    events::{PrecisionRecall, SummaryWriter, Value, WallTime, is_evaluation},
     inference::{TrainedModel, run_config},
     libtorch::resolve_device,
     picture::{ConfusionMatrix, Picture},
+    printable,
     train::{ClassMetrics, Metrics, Numerics, StopSignal, evaluate_with_curves},
 };
 
-use super::{TextOrJson, exit::Code, log, print, trained::TrainedArguments};
+use super::{TextOrJson, exit::Code, log, print, signal, trained::TrainedArguments};
 
 /// Curves and rows beyond these classes are left out of TensorBoard and the terminal; metrics.json has all figures.
 const MOST_CLASSES: usize = 100;
 /// Pairs of classes that are told.
 const MOST_CONFUSED: usize = 5;
+/// The folder of the results in the run's.
+const FOLDER: &str = "evaluation";
+const METRICS: &str = "metrics.json";
+const MATRIX: &str = "confusion_matrix.png";
 
 #[derive(Debug, Args)]
 pub struct EvaluateArguments {
@@ -38,6 +43,9 @@ pub struct EvaluateArguments {
     /// Folder of the results, in which TensorBoard looks too [default: evaluation in the run's folder].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Replace the results that are in that folder.
+    #[arg(long, requires = "output")]
+    force: bool,
     /// How the figures are written to the terminal.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
@@ -45,35 +53,58 @@ pub struct EvaluateArguments {
 
 pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let _log = log::start(None);
-    let stop = StopSignal::install()?;
+    // A signal ends the process wherever it waits: nothing of an evaluation is worth finishing first.
+    signal::exit_at_once()?;
     let run = &arguments.trained.run;
     let config = run_config(run)?;
+    let chosen = arguments.output.as_deref().map(|path| chosen_folder(path, arguments.force)).transpose()?;
     let device = resolve_device(&arguments.trained.device)?;
     let model = TrainedModel::of_run(run, &config.model, &arguments.trained.weights, device)?;
     let dataset = dataset(&config, arguments.data.as_deref(), &model)?;
     let loader = loader(&config, &model, Arc::clone(&dataset))?;
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&model.network)?;
-    let Some((metrics, curves)) = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, &stop)?
-    else {
-        return Ok(stop.signal().map_or(Code::Internal, Code::Signal));
-    };
-    let folder = arguments.output.clone().unwrap_or_else(|| run.join("evaluation"));
+    let never = StopSignal::default();
+    let evaluated = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, &never)?;
+    let (metrics, curves) = evaluated.context("the evaluation was stopped")?;
     let weights = arguments.trained.weights.path(run);
-    write(&folder, &metrics, curves)?;
+    let is_own = chosen.is_none();
+    // What was measured is told, whether or not it can be written too.
+    let folder = chosen.map_or_else(|| own_folder(run), Ok);
+    let written = folder.and_then(|folder| write(&folder, is_own, &metrics, curves).map(|()| folder));
+    if let Err(error) = &written {
+        tracing::warn!("the results are printed, and their files are missing or not whole: {error:#}");
+    }
     match arguments.format {
         TextOrJson::Json => print(&format!("{}\n", serde_json::to_string_pretty(&metrics)?))?,
         TextOrJson::Text => {
             let images = dataset.len() - dataset.bad_images().len();
-            print(&format!("{images} images of {}, weights {}\n\n", dataset.origin().display(), weights.display()))?;
+            let [origin, weights] = [dataset.origin(), &weights].map(printable::path);
+            print(&format!("{images} images of {origin}, weights {weights}\n\n"))?;
             print(&told(&metrics))?;
-            print(&format!(
-                "\n{}: metrics.json, confusion_matrix.png, and curves for TensorBoard\n",
-                folder.display()
-            ))?;
+            if let Ok(folder) = &written {
+                let folder = printable::path(folder.path());
+                print(&format!("\n{folder}: metrics.json, confusion_matrix.png, and curves for TensorBoard\n"))?;
+            }
         }
     }
-    Ok(if dataset.bad_images().is_empty() { Code::Success } else { Code::Partial })
+    Ok(if dataset.bad_images().is_empty() && written.is_ok() { Code::Success } else { Code::Partial })
+}
+
+/// The folder that the user names, before anything is measured: it has to be writable, and hold no results that are to stay.
+fn chosen_folder(path: &Path, may_replace: bool) -> Result<Folder, OutputError> {
+    let folder = Folder::make(path).and_then(|folder| folder.check_writable().map(|()| folder));
+    let folder = folder.map_err(|cause| OutputError::of(path, cause))?;
+    match [METRICS, MATRIX].into_iter().find(|name| !may_replace && folder.contains(name)) {
+        Some(name) => Err(OutputError::Exists { path: path.join(name) }),
+        None => Ok(folder),
+    }
+}
+
+/// The run's own, in which the results of the evaluation before are replaced.
+fn own_folder(run: &Path) -> Result<Folder> {
+    let folder = Folder::open(run).and_then(|run| run.make_folder(FOLDER));
+    Ok(folder.map_err(|cause| OutputError::of(&run.join(FOLDER), cause))?)
 }
 
 fn dataset(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<Arc<Dataset>> {
@@ -89,10 +120,13 @@ fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Resul
     Ok(Loader::new(dataset, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?)
 }
 
-/// The results as files. Those of an earlier evaluation go when these are whole.
-fn write(folder: &Path, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Result<()> {
-    let earlier = event_files(folder);
-    let writer = SummaryWriter::create(folder)?;
+/// The results as files. Those of an earlier evaluation go when these are whole; in the run's own folder, all event files are such.
+fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Result<()> {
+    let refuse = |name: &str, cause| OutputError::of(&folder.path().join(name), cause);
+    let names = folder.names().map_err(|cause| refuse("", cause))?;
+    let names = names.iter().filter_map(|name| name.to_str());
+    let earlier = names.filter(|name| is_evaluation(name) || (is_own && name.contains("tfevents")));
+    let writer = SummaryWriter::create_evaluation(folder)?;
     let classes: Vec<String> = metrics.per_class.iter().map(|class| class.class.clone()).collect();
     let matrix = ConfusionMatrix { title: "Confusion matrix", classes: &classes, counts: &metrics.confusion }.draw()?;
     let figures = metrics.figures().map(|(name, value)| (format!("{name}/evaluation"), value));
@@ -105,21 +139,17 @@ fn write(folder: &Path, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Resu
     }
     writer.close()?;
     let json = serde_json::to_vec_pretty(metrics)?;
-    for (name, bytes) in [("metrics.json", json), ("confusion_matrix.png", matrix.png)] {
-        let path = folder.join(name);
-        disk::replace(&path, &bytes).map_err(|cause| EventsError::Create { path, cause })?;
+    for (name, bytes) in [(METRICS, json), (MATRIX, matrix.png)] {
+        folder.replace(name, &bytes).map_err(|cause| refuse(name, cause))?;
     }
-    for path in earlier {
-        fs::remove_file(&path).with_context(|| format!("{} is of an earlier evaluation and stays", path.display()))?;
+    for name in earlier {
+        match folder.remove(name) {
+            // Another evaluation may have ended meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.with_context(|| format!("{name} is of an earlier evaluation and stays"))?,
+        }
     }
     Ok(())
-}
-
-fn event_files(folder: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_event_file =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"));
-    paths.filter(is_event_file).collect()
 }
 
 fn told(metrics: &Metrics) -> String {
@@ -131,9 +161,12 @@ fn told(metrics: &Metrics) -> String {
             _ => writeln!(text, "{name:14}{:.2} %", 100.0 * value),
         };
     }
-    let width = metrics.per_class.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max("class".len());
+    let name = |class: usize| printable::line(&metrics.per_class[class].class);
+    let width =
+        (0..metrics.per_class.len()).map(|class| name(class).chars().count()).max().unwrap_or(0).max("class".len());
     let _ = writeln!(text, "\n{:width$}  images  precision  recall      f1", "class");
     for ClassMetrics { class, support, precision, recall, f1 } in metrics.per_class.iter().take(MOST_CLASSES) {
+        let class = printable::line(class);
         let _ = writeln!(text, "{class:width$}  {support:>6}  {precision:>9.4}  {recall:>6.4}  {f1:.4}");
     }
     if metrics.per_class.len() > MOST_CLASSES {
@@ -141,7 +174,7 @@ fn told(metrics: &Metrics) -> String {
     }
     text.push('\n');
     for (images, label, prediction) in most_confused(metrics) {
-        let names = [label, prediction].map(|class| metrics.per_class[class].class.as_str());
+        let names = [label, prediction].map(name);
         let _ = writeln!(text, "{images} images of {} taken for {}", names[0], names[1]);
     }
     text

@@ -7,6 +7,7 @@ use gradwatch::{
     checkpoint::CheckpointError,
     config::ConfigError,
     data::DataError,
+    disk::OutputError,
     events::EventsError,
     inference::InferenceError,
     libtorch::LibtorchError,
@@ -28,7 +29,7 @@ pub enum Code {
     Data,
     /// The model cannot be built, or its weights not be loaded or written.
     Model,
-    /// The run's folder or files cannot be made.
+    /// The run's folder or files, or the file to write, cannot be made.
     Run,
     /// The device is not there.
     Device,
@@ -55,10 +56,11 @@ Exit codes:
     3  config: unknown, missing or wrong keys; a class that there is not
     4  data: missing, damaged or unusable files
     5  model: it cannot be built, or its weights cannot be loaded or written
-    6  run folder: in use, no run's, or not writable
+    6  run folder or output: in use, no run's, there already, or not writable
     7  device: no such device, no CUDA
     8  training or a pass could not go on: gradients that are not finite, too little memory
-    9  done, but something was left out: bad images, entries of a log, a damaged file that diagnose met
+    9  done, but something was left out: bad images, entries of a log, the last weights (a checkpoint has them), the files of an
+       evaluation that was printed, a damaged file that diagnose met
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
    11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
    12  diagnose: nothing to read, or nothing of it is known, in one run at least
@@ -92,7 +94,7 @@ pub fn code_of(error: &Error) -> Code {
     if error.is::<ConfigError>() {
         return Code::Config;
     }
-    if error.is::<EventsError>() {
+    if error.is::<EventsError>() || error.is::<OutputError>() {
         return Code::Run;
     }
     if error.is::<ReplayError>() {
@@ -145,7 +147,10 @@ fn code_of_data(error: &DataError) -> Code {
 
 fn code_of_inference(error: &InferenceError) -> Code {
     match error {
-        InferenceError::NoRun { .. } | InferenceError::Unreadable { .. } | InferenceError::Write { .. } => Code::Run,
+        InferenceError::NoRun { .. }
+        | InferenceError::Unreadable { .. }
+        | InferenceError::Elsewhere { .. }
+        | InferenceError::Write { .. } => Code::Run,
         InferenceError::Config(_) | InferenceError::UnknownClass { .. } => Code::Config,
         InferenceError::Data(error) => code_of_data(error),
         InferenceError::NoWeights { .. }

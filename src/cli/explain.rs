@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,8 +9,9 @@ use anyhow::Result;
 use clap::{Args, builder::RangedU64ValueParser};
 use gradwatch::{
     data::image_files,
-    disk,
-    inference::{GradCam, InferenceError, TrainedModel},
+    disk::{Folder, Output, OutputError},
+    inference::{GradCam, InferenceError},
+    printable,
 };
 
 use super::{
@@ -33,6 +33,9 @@ pub struct ExplainArguments {
     /// Folder of the pictures, one PNG for each image.
     #[arg(long, value_name = "FOLDER", default_value = "explanations")]
     output: PathBuf,
+    /// Replace pictures that are there.
+    #[arg(long)]
+    force: bool,
     /// Images that go through the model together.
     #[arg(long, value_name = "N", default_value = "16", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     batch_size: usize,
@@ -41,35 +44,44 @@ pub struct ExplainArguments {
 pub fn run(arguments: &ExplainArguments) -> Result<Code> {
     let _log = log::start(None);
     let files = image_files(&arguments.images)?;
+    let folder = &arguments.output;
+    Folder::make(folder).map_err(|cause| OutputError::of(folder, cause))?;
+    // Before anything is computed: a picture that is there already ends it.
+    let mut outputs = outputs(&files, folder, arguments.force)?.into_iter();
     let model = arguments.trained.open()?;
     if !model.network.model.has_feature_maps() {
         return Err(InferenceError::NoFeatureMaps { name: model.config.name }.into());
     }
     let class = arguments.class.as_deref().map(|name| model.class(name)).transpose()?;
-    let folder = &arguments.output;
-    fs::create_dir_all(folder).map_err(|cause| InferenceError::Write { path: folder.clone(), cause })?;
-    let (mut bad, mut taken) = (0, HashSet::new());
+    let (mut bad, mut is_first) = (0, true);
     for batch in files.chunks(arguments.batch_size) {
         let (paths, images) = decode(&model.preprocessing, batch, &mut bad)?;
         let seen = model.explain(&images, class)?;
-        if let (Some(GradCam { grid: [1, 1], .. }), true) = (seen.first(), taken.is_empty()) {
+        if let (Some(GradCam { grid: [1, 1], .. }), true) = (seen.first(), is_first) {
             tracing::warn!(
                 "the model's last maps are of 1 x 1: it has no places to tell apart in images of {}",
                 model.preprocessing.shape()
             );
         }
+        is_first &= seen.is_empty();
         for ((path, image), seen) in paths.iter().zip(&images).zip(&seen) {
-            let to = folder.join(free_name(path, &mut taken));
-            write(&model, image, seen, &to)?;
-            print(&format!("{}  {}  {}\n", to.display(), predict::told(&model, &seen.guess), path.display()))?;
+            // In the same order, without those that did not decode.
+            let Some((_, mut output)) = outputs.find(|(file, _)| file == path) else { continue };
+            let told = predict::told(&model, &seen.guess);
+            let picture = seen.draw(&model.preprocessing, image, std::slice::from_ref(&told))?;
+            output.write(&picture.png)?;
+            let (to, told) = (printable::path(output.path()), printable::line(&told));
+            print(&format!("{to}  {told}  {}\n", printable::path(path)))?;
         }
     }
     Ok(if bad > 0 { Code::Partial } else { Code::Success })
 }
 
-fn write(model: &TrainedModel, pixels: &[u8], seen: &GradCam, to: &Path) -> Result<()> {
-    let picture = seen.draw(&model.preprocessing, pixels, &[predict::told(model, &seen.guess)])?;
-    Ok(disk::replace(to, &picture.png).map_err(|cause| InferenceError::Write { path: to.to_owned(), cause })?)
+/// Each image with its picture to be.
+fn outputs(files: &[PathBuf], folder: &Path, force: bool) -> Result<Vec<(PathBuf, Output)>, OutputError> {
+    let mut taken = HashSet::new();
+    let output = |file: &PathBuf| Output::choose(&folder.join(free_name(file, &mut taken)), force);
+    files.iter().cloned().zip(files.iter().map(output)).map(|(file, output)| Ok((file, output?))).collect()
 }
 
 /// The image's name as that of a PNG file, with a number where another image had it already.

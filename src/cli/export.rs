@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
+use gradwatch::disk::Output;
 
-use super::{checkpoints::size, exit::Code, log, print, trained::TrainedArguments};
+use super::{checkpoints::size, exit::Code, log, tell_written, trained::TrainedArguments};
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
@@ -15,9 +16,12 @@ pub struct ExportArguments {
     /// classes and what it wants of an image; torch.jit.load takes it, in Python and C++.
     #[arg(long, value_name = "FORMAT")]
     format: ExportFormat,
-    /// The file to write; one that is there is replaced once the new one is whole.
+    /// The file to write; - is stdout.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Replace the file if it is there, once the new one is whole.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -28,14 +32,14 @@ enum ExportFormat {
 
 pub fn run(arguments: &ExportArguments) -> Result<Code> {
     let _log = log::start(None);
+    let mut output = Output::choose(&arguments.output, arguments.force)?;
     let model = arguments.trained.open()?;
-    let path = &arguments.output;
-    match arguments.format {
-        ExportFormat::Safetensors => model.export_safetensors(path)?,
-        ExportFormat::Torchscript => model.export_torchscript(path)?,
-    }
-    let bytes = std::fs::metadata(path).with_context(|| format!("{} cannot be looked at", path.display()))?.len();
+    let bytes = match arguments.format {
+        ExportFormat::Safetensors => model.to_safetensors()?,
+        ExportFormat::Torchscript => model.to_torchscript()?,
+    };
+    output.write(&bytes)?;
     let tensors = model.network.parameters.len();
-    print(&format!("{}: {tensors} tensors, {}\n", path.display(), size(bytes)))?;
+    tell_written(&output, &format!("{tensors} tensors, {}", size(bytes.len() as u64)))?;
     Ok(Code::Success)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use gradwatch::{
     gradient::ProfileSource,
     inspect::{Inspection, LayerReport, Reach, Trial, inspect, try_remedies},
+    printable,
 };
 use serde::Serialize;
 
@@ -66,7 +67,12 @@ fn headline(Inspection { layers, ratio, findings, .. }: &Inspection) -> String {
 /// One line a layer.
 fn table(Inspection { layers, source, .. }: &Inspection) -> String {
     let tapped = |figure: String| if *source == ProfileSource::PreActivations { figure } else { "-".into() };
-    let width = layers.iter().map(|layer| layer.seen.layer.len()).max().unwrap_or(0).max("layer".len());
+    let width = layers
+        .iter()
+        .map(|layer| printable::line(&layer.seen.layer).chars().count())
+        .max()
+        .unwrap_or(0)
+        .max("layer".len());
     let mut lines = format!(
         "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  verdict\n",
         "layer", "act rms", "act mean", "<= 0", "flat", "grad rms", "factor", "theory", "var x in"
@@ -76,7 +82,7 @@ fn table(Inspection { layers, source, .. }: &Inspection) -> String {
         let _ = writeln!(
             lines,
             "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  {verdict}",
-            seen.layer,
+            printable::line(&seen.layer),
             tapped(size(Some(seen.rms))),
             tapped(size(Some(seen.mean))),
             tapped(percent(seen.nonpositive_fraction)),
@@ -188,7 +194,7 @@ fn size(value: Option<f64>) -> String {
 fn wrap(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
-    for word in text.split(' ') {
+    for word in printable::line(text).split(' ') {
         if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
             lines += line.trim_end();
             lines.push('\n');

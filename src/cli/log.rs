@@ -1,14 +1,20 @@
 //! Where log lines go: above the progress bar, and into the run's train.log.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, IsTerminal, Write},
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use gradwatch::printable;
 use indicatif::MultiProgress;
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt,
+    fmt::{self, FormatFields, format::debug_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// The log file of a run. Lines from before the run has a folder are kept until it has.
 #[derive(Clone)]
@@ -21,8 +27,7 @@ enum Target {
 
 impl LogFile {
     /// Puts the lines so far, and all further ones, at the end of a file.
-    pub fn open(&self, path: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    pub fn open(&self, mut file: File) -> io::Result<()> {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Target::Waiting(lines) = &*target {
             file.write_all(lines)?;
@@ -62,6 +67,16 @@ impl Write for Terminal {
     }
 }
 
+/// The message and the values of an entry, in one line whatever names are in them.
+fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
+    let write = |writer: &mut fmt::format::Writer<'_>, field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+        let text = format!("{value:?}");
+        let text = printable::line(&text);
+        if field.name() == "message" { write!(writer, "{text}") } else { write!(writer, "{field}={text}") }
+    };
+    debug_fn(write).delimited(" ")
+}
+
 /// Sends log lines to stderr and to the returned file. `RUST_LOG` chooses them as usual; without it, from info on.
 pub fn start(bars: Option<MultiProgress>) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
@@ -71,8 +86,9 @@ pub fn start(bars: Option<MultiProgress>) -> LogFile {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time()
+        .fmt_fields(fields())
         .with_writer(move || terminal.clone());
-    let log = fmt::layer().with_ansi(false).with_writer(move || to_file.clone());
+    let log = fmt::layer().with_ansi(false).fmt_fields(fields()).with_writer(move || to_file.clone());
     // Fails only where a subscriber is installed already, which nothing else in this program does.
     let _ =
         tracing_subscriber::registry().with(stderr.with_filter(filter())).with(log.with_filter(filter())).try_init();

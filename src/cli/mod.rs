@@ -15,6 +15,7 @@ mod predict;
 mod report;
 mod resume;
 mod session;
+mod signal;
 mod train;
 mod trained;
 
@@ -32,6 +33,8 @@ use exit::Code;
 use gradwatch::{
     config::{Config, RuleSetName, Severity},
     data::ImageShape,
+    disk::Output,
+    printable,
     replay::{ReplayError, TagPatterns},
 };
 
@@ -160,9 +163,12 @@ struct CheckpointsArguments {
     /// Read every byte and say which checkpoints are whole.
     #[arg(long)]
     verify: bool,
-    /// Write the weights of the newest checkpoint as a safetensors file.
+    /// Write the weights of the newest checkpoint as a safetensors file; - is stdout.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "export")]
+    force: bool,
     /// Of the checkpoint at this step, instead of the newest.
     #[arg(long, value_name = "N", requires = "export")]
     step: Option<u64>,
@@ -191,6 +197,9 @@ struct DiagnoseArguments {
     /// Write it to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Exit with code 11 where a finding is so bad.
     #[arg(long, value_name = "SEVERITY")]
     fail_at: Option<FailAt>,
@@ -325,8 +334,19 @@ pub fn run(arguments: Arguments) -> Result<Code> {
 
 /// Writes to stdout. Who closes the other end (`gradwatch check ... | head`) has seen enough.
 fn print(text: &str) -> Result<()> {
+    let text = printable::lines(text);
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("stdout cannot be written"),
     }
+}
+
+/// Says what was written: on stdout, unless that is what was written to.
+fn tell_written(output: &Output, what: &str) -> Result<()> {
+    if output.is_stdout() {
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(io::stderr(), "stdout: {}", printable::line(what));
+        return Ok(());
+    }
+    print(&format!("{}: {}\n", printable::path(output.path()), printable::line(what)))
 }

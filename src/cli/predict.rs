@@ -1,12 +1,16 @@
 //! `gradwatch predict`: what a trained model takes images for.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use clap::{Args, builder::RangedU64ValueParser};
 use gradwatch::{
     data::image_files,
     inference::{Prediction, TrainedModel},
+    printable,
 };
 use serde_json::{Value, json};
 
@@ -30,7 +34,7 @@ pub struct PredictArguments {
     /// Images that go through the model together.
     #[arg(long, value_name = "N", default_value = "32", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     batch_size: usize,
-    /// How the guesses are written; json: the probabilities in full.
+    /// How the guesses are written; json: the probabilities in full, and image_percent_encoded beside a path that is not UTF-8.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
 }
@@ -39,7 +43,7 @@ pub fn run(arguments: &PredictArguments) -> Result<Code> {
     let _log = log::start(None);
     let files = image_files(&arguments.images)?;
     let model = arguments.trained.open()?;
-    let width = files.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or(0);
+    let width = files.iter().map(|path| printable::path(path).chars().count()).max().unwrap_or(0);
     let (mut objects, mut bad) = (Vec::new(), 0);
     for batch in files.chunks(arguments.batch_size) {
         let (paths, images) = decode(&model.preprocessing, batch, &mut bad)?;
@@ -64,7 +68,7 @@ fn lines(model: &TrainedModel, paths: &[PathBuf], guesses: &[Vec<Prediction>], w
     for (path, guesses) in paths.iter().zip(guesses) {
         let guesses: Vec<String> = guesses.iter().map(|guess| told(model, guess)).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:width$}  {}", path.display().to_string(), guesses.join("  "));
+        let _ = writeln!(text, "{:width$}  {}", printable::path(path), printable::line(&guesses.join("  ")));
     }
     text
 }
@@ -74,7 +78,15 @@ pub fn told(model: &TrainedModel, guess: &Prediction) -> String {
     format!("{} {:.1} %", model.classes[guess.class], 100.0 * guess.probability)
 }
 
-fn object(model: &TrainedModel, path: &PathBuf, guesses: &[Prediction]) -> Value {
+/// A path that is not UTF-8 stands in full beside its text.
+fn object(model: &TrainedModel, path: &Path, guesses: &[Prediction]) -> Value {
     let guess = |guess: &Prediction| json!({ "class": model.classes[guess.class], "index": guess.class, "probability": guess.probability });
-    json!({ "image": path, "predictions": guesses.iter().map(guess).collect::<Vec<_>>() })
+    let mut object = json!({
+        "image": path.to_string_lossy(),
+        "predictions": guesses.iter().map(guess).collect::<Vec<_>>(),
+    });
+    if path.to_str().is_none() {
+        object["image_percent_encoded"] = printable::percent_encoded(path).into();
+    }
+    object
 }

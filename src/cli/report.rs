@@ -1,21 +1,23 @@
 //! From the files of a run to its report: what `diagnose` prints and what the end of a run leaves behind.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, io::BufReader, path::Path};
 
 use anyhow::Result;
 use gradwatch::{
     config::{Config, RuleSetName},
     diagnosis::{Alarm, Diagnosis, Evaluation, Observation, RuleSet, Subject},
-    disk,
+    disk::{Folder, read_line},
+    printable,
     replay::{Moment, Replay, Role},
     report::{self, ClassRow, Course, Illustration, Report},
     train::{ClassMetrics, EXPLANATIONS, Metrics},
 };
 use serde::Deserialize;
+
+/// No line of metrics.jsonl comes near this: the matrix of thousands of classes has some 100 MB.
+const MOST_LINE_BYTES: u64 = 1 << 30;
+/// Nor does a picture of an explained image.
+const MOST_PICTURE_BYTES: u64 = 1 << 26;
 
 /// What the files of a run say, judged.
 pub struct Judged {
@@ -110,11 +112,15 @@ fn classes(folder: &Path) -> Vec<ClassRow> {
     struct Line {
         validation: Metrics,
     }
-    let Ok(file) = fs::File::open(folder.join("metrics.jsonl")) else { return Vec::new() };
+    let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else { return Vec::new() };
     // Line by line: of a long run, few of very many are evaluations.
-    let lines = BufReader::new(file).lines().map_while(Result::ok);
-    let last = lines.filter(|line| line.starts_with("{\"kind\":\"evaluation\"")).last();
-    let last = last.and_then(|line| serde_json::from_str::<Line>(&line).ok());
+    let (mut file, mut line, mut last) = (BufReader::new(file), Vec::new(), Vec::new());
+    while read_line(&mut file, &mut line, MOST_LINE_BYTES).unwrap_or(false) {
+        if line.starts_with(b"{\"kind\":\"evaluation\"") {
+            std::mem::swap(&mut line, &mut last);
+        }
+    }
+    let last = serde_json::from_slice::<Line>(&last).ok();
     let row = |ClassMetrics { class, support, precision, recall, f1 }| ClassRow {
         class,
         images: support,
@@ -127,14 +133,14 @@ fn classes(folder: &Path) -> Vec<ClassRow> {
 
 /// The explained images of the last evaluation, by name.
 fn illustrations(folder: &Path) -> Vec<Illustration> {
-    let paths = fs::read_dir(folder.join(EXPLANATIONS)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "png")).collect();
-    paths.sort_unstable();
-    let read = |path: PathBuf| {
-        let name = path.file_stem()?.to_string_lossy().into_owned();
-        Some(Illustration { name, png: fs::read(&path).ok()? })
+    let Ok(folder) = Folder::open(folder).and_then(|folder| folder.folder(EXPLANATIONS)) else { return Vec::new() };
+    let read = |file: OsString| {
+        let path = Path::new(&file);
+        let name = path.extension().filter(|end| *end == "png").and(path.file_stem())?;
+        let png = folder.read(&file, MOST_PICTURE_BYTES).ok()?;
+        Some(Illustration { name: name.to_string_lossy().into_owned(), png })
     };
-    paths.into_iter().filter_map(read).collect()
+    folder.names().unwrap_or_default().into_iter().filter_map(read).collect()
 }
 
 /// Leaves the report of a run in its folder, with the findings of the run itself. A run is not the worse for a report that cannot
@@ -143,7 +149,7 @@ pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     let path = folder.join("report.html");
     let write = || -> Result<()> {
         let Judged { report, .. } = gather(folder, &[], &[], Some(diagnosis))?;
-        Ok(disk::replace(&path, report::html(&report).as_bytes())?)
+        Ok(Folder::open(folder)?.replace("report.html", printable::lines(&report::html(&report)).as_bytes())?)
     };
     match write() {
         Ok(()) => tracing::info!("report {}", path.display()),

@@ -9,7 +9,7 @@ use gradwatch::{
     events::{EventsError, RunFolder},
     libtorch::keep_freed_memory,
     report::{Report, terminal},
-    train::{Ending, Prepared, Resume, State, StopSignal, Summary, prepare, prepare_to_resume, train},
+    train::{Ending, Prepared, Resume, State, StopSignal, Summary, TrainError, prepare, prepare_to_resume, train},
 };
 use indicatif::MultiProgress;
 
@@ -65,8 +65,8 @@ impl Session {
     }
 
     fn open_log(&self, folder: &RunFolder) -> Result<(), EventsError> {
-        let path = folder.path().join("train.log");
-        self.log.open(&path).map_err(|cause| EventsError::Create { path, cause })
+        let refuse = |cause| EventsError::Create { path: folder.path().join("train.log"), cause };
+        self.log.open(folder.log()?).map_err(refuse)
     }
 
     fn run(self, mut state: State) -> Result<Code> {
@@ -84,11 +84,7 @@ impl Session {
             unfinished.filter_map(Result::err).for_each(|error| tracing::error!("{error}"));
         }
         let ending = ending?;
-        match saved {
-            // The checkpoint has them, and who sent the signal goes by the exit code.
-            Err(error) if matches!(ending, Ending::Signal(_)) && state.is_saved() => state.recorder.failed(&error),
-            saved => saved?,
-        }
+        let lost = lost_weights(&mut state, saved);
         let summary = Summary::of(&state, ending);
         let (folder, diagnosis) = (state.recorder.folder().path().to_owned(), state.diagnosis.clone());
         let code = code_of(state, ending);
@@ -99,8 +95,21 @@ impl Session {
             // Once the files are whole.
             report::write(&folder, &diagnosis);
         }
-        Ok(code)
+        // Once all else is told and written.
+        lost.map_or(Ok(code), |error| Err(error.into()))
     }
+}
+
+/// Weights that could not be saved cost the run nothing where its checkpoint has them; else they are lost, which is its error.
+fn lost_weights(state: &mut State, saved: Result<(), TrainError>) -> Option<TrainError> {
+    let error = saved.err()?;
+    if !state.is_saved() {
+        return Some(error);
+    }
+    state.recorder.failed(&error);
+    let run = state.recorder.folder().path().display().to_string();
+    tracing::error!("the last checkpoint has the last weights: gradwatch checkpoints {run} --export FILE writes them");
+    None
 }
 
 /// What led to the end of a run that dies.

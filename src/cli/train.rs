@@ -25,7 +25,12 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let path = logdir.join(&name);
     let is_begun = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
     if arguments.resume == ResumeWhen::Never || !is_begun {
-        return session.begin(config, || RunFolder::create(&logdir, &name));
+        let is_named = arguments.run_name.is_some() || arguments.resume == ResumeWhen::Auto;
+        return session.begin(config, || match is_named {
+            true => RunFolder::create(&logdir, &name),
+            // Others may start within the same second.
+            false => RunFolder::create_unnamed(&logdir, &name),
+        });
     }
     let folder = RunFolder::open(&path)?;
     match newest_whole(&path.join(FOLDER))? {

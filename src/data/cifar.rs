@@ -2,12 +2,16 @@
 //!
 //! A file is a row of records without a header: the label bytes, then 3 x 32 x 32 bytes of pixels.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
 
 use super::dataset::{Splits, check_labels, numbered_classes};
 use super::{DataError, Dataset, ImageShape};
+use crate::disk::{read_regular, read_regular_text};
+
+/// A file of either set has less than 200 MB.
+const MOST_BYTES: u64 = 1 << 32;
 
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
@@ -59,7 +63,7 @@ pub(super) fn load(folder: &Path, format: &Format) -> Result<Splits, DataError> 
 }
 
 fn read_file(path: &Path, format: &Format, labels: &mut Vec<u32>, pixels: &mut Vec<u8>) -> Result<(), DataError> {
-    let bytes = fs::read(path).map_err(|e| DataError::io(path, e))?;
+    let bytes = read_regular(path, MOST_BYTES).map_err(|e| DataError::io(path, e))?;
     let record_bytes = format.label_bytes + SHAPE.values();
     let records = bytes.chunks_exact(record_bytes);
     if bytes.is_empty() || !records.remainder().is_empty() {
@@ -76,7 +80,7 @@ fn read_file(path: &Path, format: &Format, labels: &mut Vec<u32>, pixels: &mut V
 
 /// One name per line; without the file the classes are numbered.
 fn class_names(path: &Path, want: usize) -> Result<Vec<String>, DataError> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_regular_text(path, MOST_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbered_classes(want)),
         other => other.map_err(|e| DataError::io(path, e))?,
     };
@@ -90,6 +94,8 @@ fn class_names(path: &Path, want: usize) -> Result<Vec<String>, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Records whose pixels are all `10 * label` in the first channel, then `+ 1`, `+ 2`.

@@ -3,7 +3,6 @@
 //! A header of big-endian 32-bit numbers (magic number 0x08 for bytes and the rank, then one size per dimension), then
 //! one byte per value.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::dataset::{Splits, check_labels, numbered_classes};
 use super::{DataError, Dataset, ImageShape};
+use crate::disk::open_regular;
 
 /// The files do not name their classes and have ten.
 const CLASSES: usize = 10;
@@ -44,14 +44,14 @@ fn read_split(folder: &Path, prefix: &str) -> Result<Dataset, DataError> {
 fn find(folder: &Path, prefix: &str, content: &str, kind: &str) -> Result<PathBuf, DataError> {
     let path = |separator, suffix| folder.join(format!("{prefix}-{content}{separator}{kind}{suffix}"));
     let spellings = [path('-', ""), path('.', ""), path('-', ".gz"), path('.', ".gz")];
-    spellings.into_iter().find(|path| path.is_file()).ok_or_else(|| DataError::Missing { path: path('-', "") })
+    spellings.into_iter().find(|path| path.exists()).ok_or_else(|| DataError::Missing { path: path('-', "") })
 }
 
 /// Reads an IDX file of bytes with `RANK` dimensions: its sizes and its values.
 ///
 /// Memory grows with the bytes that are really there, never with what the header announces.
 fn read_idx<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>), DataError> {
-    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    let file = open_regular(path).map_err(|e| DataError::io(path, e))?;
     let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
     let mut reader: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut read = |limit: u64| {

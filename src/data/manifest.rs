@@ -1,14 +1,13 @@
 //! A CSV manifest with the columns `path`, `label` and optionally `split`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::dataset::{Dataset, Splits};
 use super::{DataError, split};
-use crate::config::DataConfig;
+use crate::{config::DataConfig, disk::open_regular};
 
 /// Reads the manifest `config.path`. Columns are found by name, in any order; others are passed over. Paths are
 /// relative to the manifest's folder.
@@ -64,7 +63,7 @@ enum Split {
 }
 
 fn read(manifest: &Path) -> Result<Vec<Row>, DataError> {
-    let file = File::open(manifest).map_err(|e| DataError::io(manifest, e))?;
+    let file = open_regular(manifest).map_err(|e| DataError::io(manifest, e))?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
     let bad_row = |line, cause| DataError::ManifestRow { path: manifest.to_owned(), line, cause };

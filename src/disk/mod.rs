@@ -1,21 +1,23 @@
 //! Files that are whole or not there at all, whatever happens while they are written.
 
 mod fault;
+mod folder;
 mod json;
+mod output;
 mod regular_file;
 mod tensor_file;
 
 use std::{
-    ffi::OsString,
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
     thread,
 };
 
 pub(crate) use fault::point;
+pub use folder::Folder;
 pub(crate) use json::{exact_rows, nan_from_null};
-pub use regular_file::{open_regular, read_regular, read_regular_text};
+pub use output::{Output, OutputError, replace};
+pub use regular_file::{open_regular, read_line, read_regular, read_regular_text};
 pub(crate) use tensor_file::list;
 pub use tensor_file::{NamedTensors, TensorFile, TensorFileError, copy_named, read_tensors, write_into};
 
@@ -33,27 +35,9 @@ pub(crate) fn write_all(file: &mut File, bytes: &[u8], name: &'static str) -> io
     }
 }
 
-/// Writes a file that takes the place of the one at `path` once it is whole and on the disk: a crash leaves the old one or the
-/// new one.
-///
-/// # Errors
-/// Where the system refuses. The old file is as it was, unless only the sync of its folder failed.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = beside(path);
-    let written = File::create(&beside)
-        .and_then(|mut file| write_all(&mut file, bytes, "replace").and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // Its own failure says nothing that the first one does not.
-        let _ = fs::remove_file(&beside);
-    }
-    written.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new(""))))
-}
-
-/// Writes a new file, syncs it, and returns the BLAKE3 hash of its bytes, which is taken meanwhile.
-pub(crate) fn write_hashed(path: &Path, bytes: &[u8], name: &'static str) -> io::Result<blake3::Hash> {
-    let write = || -> io::Result<()> {
-        let mut file = File::create(path)?;
+/// Writes a file that was just made, syncs it, and returns the BLAKE3 hash of its bytes, which is taken meanwhile.
+pub(crate) fn write_hashed(mut file: File, bytes: &[u8], name: &'static str) -> io::Result<blake3::Hash> {
+    let mut write = || -> io::Result<()> {
         bytes.chunks(CHUNK_BYTES).try_for_each(|chunk| write_all(&mut file, chunk, name))?;
         file.sync_all()
     };
@@ -64,23 +48,10 @@ pub(crate) fn write_hashed(path: &Path, bytes: &[u8], name: &'static str) -> io:
     })
 }
 
-/// Waits until what was made, renamed or removed in a folder is on the disk.
-///
-/// # Errors
-/// Where the system refuses.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(".partial");
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -108,7 +79,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let bytes: Vec<u8> = (0..CHUNK_BYTES + 7).map(|index| index as u8).collect();
-        assert_eq!(write_hashed(&path, &bytes, "test").unwrap(), blake3::hash(&bytes));
+        assert_eq!(write_hashed(File::create_new(&path).unwrap(), &bytes, "test").unwrap(), blake3::hash(&bytes));
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 }

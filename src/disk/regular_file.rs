@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read},
+    io::{self, BufRead, Read},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::Path,
 };
@@ -36,7 +36,11 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As for [`open_regular`]; [`io::ErrorKind::FileTooLarge`] if the file has more than `most_bytes`.
 pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
+    read_all(open_regular(path)?, most_bytes)
+}
+
+/// All bytes of an open file of at most so many; [`io::ErrorKind::OutOfMemory`] if they do not fit into memory.
+pub(super) fn read_all(file: File, most_bytes: u64) -> io::Result<Vec<u8>> {
     let too_large = |bytes: u64| {
         io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, at most {most_bytes} are read"))
     };
@@ -44,7 +48,9 @@ pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     if length > most_bytes {
         return Err(too_large(length));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let room = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.try_reserve_exact(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
     // A file that grows meanwhile, and those of /proc, are longer than their metadata says.
     file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most_bytes {
@@ -60,6 +66,17 @@ pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
 pub fn read_regular_text(path: &Path, most_bytes: u64) -> io::Result<String> {
     String::from_utf8(read_regular(path, most_bytes)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// The next line of a file, its break included, into `line`; whether it is whole and of at most `most_bytes`. A file without a
+/// line break costs no more memory than that.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn read_line(file: &mut impl BufRead, line: &mut Vec<u8>, most_bytes: u64) -> io::Result<bool> {
+    line.clear();
+    file.take(most_bytes).read_until(b'\n', line)?;
+    Ok(line.ends_with(b"\n"))
 }
 
 #[cfg(test)]
@@ -99,5 +116,14 @@ mod tests {
         assert_eq!(read_regular(&path, 4).unwrap_err().to_string(), "it has 5 bytes, at most 4 are read");
         std::fs::write(&path, b"\xff").unwrap();
         assert_eq!(read_regular_text(&path, 5).unwrap_err().to_string(), "it is not UTF-8 text");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_read_up_to_the_limit() {
+        let (mut file, mut line) = (&b"one\n12345678\nend"[..], Vec::new());
+        assert!(read_line(&mut file, &mut line, 4).unwrap() && line == b"one\n");
+        assert!(!read_line(&mut file, &mut line, 4).unwrap() && line == b"1234");
+        assert!(read_line(&mut file, &mut line, 9).unwrap() && line == b"5678\n");
+        assert!(!read_line(&mut file, &mut line, 9).unwrap() && line == b"end");
     }
 }

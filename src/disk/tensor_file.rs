@@ -98,6 +98,11 @@ impl TensorFile {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The bytes, without the file.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
 }
 
 /// Copies what a file holds into `tensors`, all or none: names, shapes and types must be theirs.

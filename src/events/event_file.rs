@@ -13,6 +13,7 @@ use super::{
     proto::Event,
     tf_record::{RecordError, RecordReader},
 };
+use crate::disk::open_regular;
 
 /// Reads the events of a file.
 ///
@@ -29,10 +30,10 @@ impl EventFile<BufReader<File>> {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// Where the system refuses, or the path leads to a pipe, a device or a folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EventsError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|cause| EventsError::Open { path: path.to_owned(), cause })?;
+        let file = open_regular(path).map_err(|cause| EventsError::Open { path: path.to_owned(), cause })?;
         Ok(Self::new(path, BufReader::new(file)))
     }
 }

@@ -1,7 +1,7 @@
 //! A log with one JSON value a line.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{EventsError, PendingPosition};
-use crate::disk;
+use crate::disk::{self, Folder};
 
 /// A file of whole lines: one that cannot be written to its end is taken back.
 pub struct JsonLines {
@@ -25,10 +25,12 @@ impl JsonLines {
     /// Appends to the file at `path`, which is made where it is missing.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// Where the system refuses, or the file is no regular one: a symbolic link is not followed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EventsError> {
         let path = path.as_ref().to_owned();
-        let opened = OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| {
+        let name = path.file_name().unwrap_or_default();
+        let folder = Folder::open(path.parent().unwrap_or(Path::new("")));
+        let opened = folder.and_then(|folder| folder.append(name)).and_then(|mut file| {
             let bytes = file.seek(SeekFrom::End(0))?;
             Ok((file, bytes))
         });

@@ -50,7 +50,7 @@ pub use numbers::Numbers;
 pub use position::{LogPosition, PendingPosition};
 pub use precision_recall::{PrecisionRecall, THRESHOLDS};
 pub use run::{RunFolder, run_name};
-pub use session::Session;
+pub use session::{Session, is_evaluation};
 pub use summary_writer::SummaryWriter;
 pub use telemetry::{
     write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates,
@@ -84,6 +84,14 @@ pub enum EventsError {
         path: PathBuf,
         /// What a run has.
         missing: &'static str,
+    },
+    /// A file of a run's folder is a link, a pipe or the like: writing to it would change something outside of the run.
+    #[error("{}: {what}", path.display())]
+    Elsewhere {
+        /// The entry of the folder.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: String,
     },
     /// A file or folder cannot be made.
     #[error("{} cannot be created: {cause}; check run.logdir and its permissions", path.display())]

@@ -1,7 +1,7 @@
 //! How far the logs of a run are on the disk: what a checkpoint keeps, and what a resumed run cuts them back to.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
     sync::mpsc::Receiver,
@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::tf_record::RecordReader;
-use crate::disk;
+use crate::disk::{self, Folder};
 
 /// A place in a log, at the end of a whole entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,15 +65,14 @@ impl PendingPosition {
     }
 }
 
-/// Cuts the log at `path` back to its first `bytes`, or to the whole entries before where it is shorter or torn. Returns where
-/// it ends now.
+/// Cuts a log back to its first `bytes`, or to the whole entries before where it is shorter or torn. Returns where it ends now.
 ///
 /// # Errors
 /// Where the system refuses.
-pub(super) fn cut(path: &Path, bytes: u64) -> io::Result<u64> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+pub(super) fn cut(folder: &Folder, name: &str, bytes: u64) -> io::Result<u64> {
+    let file = folder.change(name)?;
     let length = file.metadata()?.len();
-    let end = if length >= bytes { bytes } else { whole_entries(path, &file)? };
+    let end = if length >= bytes { bytes } else { whole_entries(name, &file)? };
     disk::point("cut");
     if end < length {
         file.set_len(end)?;
@@ -83,8 +82,8 @@ pub(super) fn cut(path: &Path, bytes: u64) -> io::Result<u64> {
 }
 
 /// Bytes up to the last whole entry.
-fn whole_entries(path: &Path, file: &File) -> io::Result<u64> {
-    if path.extension().is_some_and(|extension| extension == "jsonl") {
+fn whole_entries(name: &str, file: &File) -> io::Result<u64> {
+    if name.ends_with(".jsonl") {
         let mut lines = BufReader::new(file);
         let (mut end, mut line) = (0, Vec::new());
         while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
@@ -108,12 +107,13 @@ mod tests {
     #[test]
     fn a_log_is_cut_to_its_position_and_a_shorter_one_to_its_whole_entries() {
         let folder = tempfile::tempdir().unwrap();
+        let cut = |name: &str, bytes| cut(&Folder::open(folder.path()).unwrap(), name, bytes);
         let lines = folder.path().join("metrics.jsonl");
         fs::write(&lines, "1\n22\n333\n4").unwrap();
-        assert_eq!(cut(&lines, 5).unwrap(), 5);
+        assert_eq!(cut("metrics.jsonl", 5).unwrap(), 5);
         assert_eq!(fs::read_to_string(&lines).unwrap(), "1\n22\n");
         fs::write(&lines, "1\n22\n333\n4").unwrap();
-        assert_eq!(cut(&lines, 100).unwrap(), 9);
+        assert_eq!(cut("metrics.jsonl", 100).unwrap(), 9);
         assert_eq!(fs::read_to_string(&lines).unwrap(), "1\n22\n333\n");
 
         let events = folder.path().join("events.out.tfevents.1.host.1.0");
@@ -121,8 +121,7 @@ mod tests {
         append_record(&mut bytes, b"first");
         append_record(&mut bytes, b"second");
         fs::write(&events, &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(cut(&events, 100).unwrap(), 21);
+        assert_eq!(cut("events.out.tfevents.1.host.1.0", 100).unwrap(), 21);
         assert_eq!(fs::read(&events).unwrap(), bytes[..21]);
-        assert!(cut(&folder.path().join("none"), 0).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! The folder of one run.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    fs::{self, File, TryLockError},
+    io::{self, BufReader, Read, Write},
+    path::Path,
 };
 
 use time::OffsetDateTime;
@@ -13,18 +13,36 @@ use super::{
     position::cut,
     session::{host_name, session_of},
 };
-use crate::disk;
+use crate::disk::{Folder, read_line};
 
 /// The file that says which process works in the folder. It stays when the process is gone; its lock does not.
 const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
 /// The logs of JSON lines.
 const LINES: [&str; 2] = ["metrics.jsonl", "findings.jsonl"];
+/// What else is written at its end.
+const LOG: &str = "train.log";
+/// What else a run reads or writes there.
+const OTHERS: [&str; 9] = [
+    CONFIG,
+    "classes.json",
+    "preprocessing.json",
+    "recent_steps.jsonl",
+    "report.html",
+    "checkpoints",
+    "weights",
+    "explanations",
+    "evaluation",
+];
+/// No line of metrics.jsonl comes near this, nor does the text of a lock.
+const MOST_BYTES: u64 = 1 << 30;
+/// Names that are tried for a run without a name of its own.
+const MOST_NAMES: usize = 10_000;
 
 /// A run's folder, held by this process alone for as long as this lives.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    folder: Folder,
     /// The kernel gives the lock back when the process ends, however it ends.
     _lock: File,
 }
@@ -37,49 +55,73 @@ impl RunFolder {
     pub fn create(logdir: &Path, name: &str) -> Result<Self, EventsError> {
         let path = logdir.join(name);
         let refuse = |cause| EventsError::Create { path: path.clone(), cause };
-        match fs::read_dir(&path) {
-            Ok(entries) => {
-                if entries.count() > 0 {
+        let folder = match make(logdir, &path) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Folder::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                     return Err(EventsError::AlreadyUsed { path });
                 }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&path).and_then(|()| disk::sync_folder(logdir)).map_err(refuse)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(EventsError::AlreadyUsed { path });
-            }
+                opened => opened.map_err(refuse)?,
+            },
             Err(error) => return Err(refuse(error)),
+        };
+        if !folder.names().map_err(refuse)?.is_empty() {
+            return Err(EventsError::AlreadyUsed { path });
         }
-        Self::hold(path)
+        let held = Self::hold(folder)?;
+        // Another process may have had it in the meantime, and be gone.
+        let is_used = held.folder.names().map_err(refuse)?.iter().any(|name| name != LOCK);
+        if is_used { Err(EventsError::AlreadyUsed { path }) } else { Ok(held) }
+    }
+
+    /// Makes a new folder `logdir/name`, or `name-2`, `name-3` and so on where that is taken.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made or written.
+    pub fn create_unnamed(logdir: &Path, name: &str) -> Result<Self, EventsError> {
+        let numbered = (2..=MOST_NAMES).map(|number| format!("{name}-{number}"));
+        for name in std::iter::once(name.to_owned()).chain(numbered) {
+            let path = logdir.join(name);
+            // The system makes a folder for one process alone.
+            match make(logdir, &path) {
+                Ok(folder) => return Self::hold(folder),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(EventsError::Create { path, cause }),
+            }
+        }
+        Err(EventsError::AlreadyUsed { path: logdir.join(name) })
     }
 
     /// The folder of a run that was begun before.
     ///
     /// # Errors
-    /// Where it is no run's, or another process works in it.
+    /// Where it is no run's, another process works in it, or a file of it leads elsewhere.
     pub fn open(path: &Path) -> Result<Self, EventsError> {
+        let missing = |missing| EventsError::NoRun { path: path.to_owned(), missing };
         // Without this, the lock file would make a run of any folder.
         if !path.is_dir() {
-            return Err(EventsError::NoRun { path: path.to_owned(), missing: "the folder" });
+            return Err(missing("the folder"));
         }
-        if !path.join(LOCK).exists() && !path.join(CONFIG).exists() {
-            return Err(EventsError::NoRun { path: path.to_owned(), missing: CONFIG });
+        let folder = Folder::open(path).map_err(|cause| EventsError::Open { path: path.to_owned(), cause })?;
+        if !folder.contains(LOCK) && !folder.contains(CONFIG) {
+            return Err(missing(CONFIG));
         }
-        Self::hold(path.to_owned())
+        Self::hold(folder)
     }
 
-    fn hold(path: PathBuf) -> Result<Self, EventsError> {
-        let file = path.join(LOCK);
+    fn hold(folder: Folder) -> Result<Self, EventsError> {
+        check_own(&folder)?;
+        let file = folder.path().join(LOCK);
         let refuse = |cause| EventsError::Create { path: file.clone(), cause };
-        let mut lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&file).map_err(refuse)?;
+        let mut lock = folder.change(LOCK).map_err(refuse)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&file).unwrap_or_default();
+                let mut holder = String::new();
+                // What cannot be read names nobody.
+                let _ = lock.take(MOST_BYTES).read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
-                return Err(EventsError::InUse { path, holder: holder.to_owned() });
+                return Err(EventsError::InUse { path: folder.path().to_owned(), holder: holder.to_owned() });
             }
             Err(TryLockError::Error(cause)) => {
                 tracing::warn!(
@@ -90,12 +132,26 @@ impl RunFolder {
         }
         let holder = format!("process {} on {}\n", std::process::id(), host_name());
         lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes())).map_err(refuse)?;
-        Ok(Self { path, _lock: lock })
+        remove_partial(&folder).map_err(|cause| EventsError::Write { path: folder.path().to_owned(), cause })?;
+        Ok(Self { folder, _lock: lock })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
+    }
+
+    /// The folder, to open what is in it.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The log of what the program says, to write at its end.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn log(&self) -> Result<File, EventsError> {
+        self.folder.append(LOG).map_err(|cause| EventsError::Create { path: self.path().join(LOG), cause })
     }
 
     /// Writes a small file of the run; a crash leaves the old one or the new one.
@@ -103,8 +159,8 @@ impl RunFolder {
     /// # Errors
     /// Where the system refuses.
     pub fn write(&self, name: &str, content: &str) -> Result<(), EventsError> {
-        let path = self.path.join(name);
-        disk::replace(&path, content.as_bytes()).map_err(|cause| EventsError::Create { path, cause })
+        let refuse = |cause| EventsError::Create { path: self.path().join(name), cause };
+        self.folder.replace(name, content.as_bytes()).map_err(refuse)
     }
 
     /// A log of JSON lines in the run, which goes on where it is there already.
@@ -112,18 +168,16 @@ impl RunFolder {
     /// # Errors
     /// Where the file cannot be made.
     pub fn json_lines(&self, name: &str) -> Result<JsonLines, EventsError> {
-        JsonLines::open(self.path.join(name))
+        JsonLines::open(self.path().join(name))
     }
 
     /// The logs that a checkpoint keeps the positions of: the event files of sessions, and [`LINES`].
     fn logs(&self) -> Result<Vec<String>, EventsError> {
-        let read = |cause| EventsError::Open { path: self.path.clone(), cause };
-        let entries = fs::read_dir(&self.path).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
-        let names = entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let mut logs: Vec<String> =
-            names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect();
-        logs.sort_unstable();
-        Ok(logs)
+        let read = |cause| EventsError::Open { path: self.path().to_owned(), cause };
+        let names = self.folder.names().map_err(read)?.into_iter();
+        // The names of logs are ASCII.
+        let names = names.filter_map(|name| name.into_string().ok());
+        Ok(names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect())
     }
 
     /// Event files of earlier sessions, as long as they are.
@@ -133,8 +187,8 @@ impl RunFolder {
     pub fn earlier_sessions(&self) -> Result<Vec<LogPosition>, EventsError> {
         let logs = self.logs()?.into_iter().filter(|name| session_of(name).is_some());
         let position = |file: String| {
-            let path = self.path.join(&file);
-            let length = fs::metadata(&path).map_err(|cause| EventsError::Open { path, cause })?.len();
+            let metadata = self.folder.open_file(&file).and_then(|log| log.metadata());
+            let length = metadata.map_err(|cause| EventsError::Open { path: self.path().join(&file), cause })?.len();
             Ok(LogPosition { file, bytes: length, is_incomplete: false })
         };
         logs.map(position).collect()
@@ -142,9 +196,11 @@ impl RunFolder {
 
     /// Whether the run has recorded anything that a fresh start would lose.
     pub fn has_steps(&self) -> bool {
-        let lines = File::open(self.path.join("metrics.jsonl")).map(|file| BufReader::new(file).lines());
+        let Ok(file) = self.folder.open_file(LINES[0]) else { return false };
+        let (mut file, mut line) = (BufReader::new(file), Vec::new());
+        let mut next = || read_line(&mut file, &mut line, MOST_BYTES).map(|_| !line.is_empty()).unwrap_or(false);
         // The first line says what is known before the first step.
-        lines.is_ok_and(|mut lines| lines.nth(1).is_some())
+        next() && next()
     }
 
     /// The number of the session that begins now.
@@ -152,7 +208,7 @@ impl RunFolder {
     /// # Errors
     /// Where the folder cannot be read.
     pub fn next_session(&self) -> Result<u32, EventsError> {
-        Ok(self.logs()?.iter().filter_map(|name| session_of(name)).max().unwrap_or(0) + 1)
+        Ok(self.logs()?.iter().filter_map(|name| session_of(name)).max().unwrap_or(0).saturating_add(1))
     }
 
     /// Takes the logs back to `positions`. An event file that is not among them is of steps that will be taken once more, and
@@ -162,25 +218,53 @@ impl RunFolder {
     /// Where the system refuses.
     pub fn cut_back(&self, positions: &[LogPosition]) -> Result<(), EventsError> {
         for name in self.logs()? {
-            let path = self.path.join(&name);
+            let path = self.path().join(&name);
             let position = positions.iter().find(|position| position.file == name);
             let write = |cause| EventsError::Write { path: path.clone(), cause };
             match position {
-                None if session_of(&name).is_some() => fs::remove_file(&path).map_err(write)?,
+                None if session_of(&name).is_some() => self.folder.remove(&name).map_err(write)?,
                 _ => {
                     let want = position.map_or(0, |position| position.bytes);
-                    let end = cut(&path, want).map_err(write)?;
+                    let end = cut(&self.folder, &name, want).map_err(write)?;
                     if end < want {
                         tracing::warn!("{} ends at byte {end} instead of {want}: entries are lost", path.display());
                     }
                 }
             }
         }
-        for position in positions.iter().filter(|position| !self.path.join(&position.file).exists()) {
+        for position in positions.iter().filter(|position| !self.folder.contains(&position.file)) {
             tracing::warn!("{} is gone, with the entries of {} bytes", position.file, position.bytes);
         }
-        disk::sync_folder(&self.path).map_err(|cause| EventsError::Write { path: self.path.clone(), cause })
+        self.folder.sync().map_err(|cause| EventsError::Write { path: self.path().to_owned(), cause })
     }
+}
+
+/// Makes a folder that is not there yet, and the log folder where that is missing.
+fn make(logdir: &Path, path: &Path) -> io::Result<Folder> {
+    fs::create_dir_all(logdir)?;
+    fs::create_dir(path)?;
+    Folder::open(logdir)?.sync()?;
+    Folder::open(path)
+}
+
+/// Before anything is written: all that the run will read and write has to be its own.
+fn check_own(folder: &Folder) -> Result<(), EventsError> {
+    let read = |cause| EventsError::Open { path: folder.path().to_owned(), cause };
+    for name in folder.names().map_err(read)?.iter().filter_map(|name| name.to_str()) {
+        let is_written_over = name == LOCK || name == LOG || LINES.contains(&name) || session_of(name).is_some();
+        let is_own = is_written_over || OTHERS.contains(&name);
+        if let Some(objection) = folder.objection(name, is_written_over).filter(|_| is_own) {
+            return Err(EventsError::Elsewhere { path: folder.path().join(name), what: objection.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a process that died has left of small files that it was writing.
+fn remove_partial(folder: &Folder) -> io::Result<()> {
+    folder.remove_partial()?;
+    let mut inner = ["weights", "explanations"].into_iter().filter_map(|name| folder.folder(name).ok());
+    inner.try_for_each(|folder| folder.remove_partial())
 }
 
 /// A run's name where the user gives none: the config's file name and the time, `fashion-mnist-20260102-150405`.

@@ -1,21 +1,34 @@
 //! The names and first entries of event files, one file for each session of a run.
 
 use std::{
-    fs,
-    path::Path,
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use prost::Message;
 
 use super::{
-    Step, WallTime,
+    EventsError, Step, WallTime,
     proto::{Event, SessionLog, SessionStatus, What},
     tf_record::append_record,
 };
+use crate::disk::Folder;
 
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".session-";
+const EVALUATION: &str = ".evaluation";
+/// Names that are tried for a new file.
+const NAMES: usize = 1000;
+
+/// What an event file is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Session(Session),
+    Evaluation,
+    Other,
+}
 
 /// From a start of the program to its end. A run that was killed and resumed has several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,17 +44,51 @@ pub(super) fn session_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.rsplit_once(SUFFIX)?.1.parse().ok()
 }
 
+/// Whether a file's name is that of an event file of an evaluation.
+pub fn is_evaluation(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(EVALUATION)
+}
+
+/// The folder of event files, made where it is missing.
+pub(super) fn make_folder(logdir: &Path) -> Result<Folder, EventsError> {
+    Folder::make(logdir).map_err(|cause| EventsError::Create { path: logdir.to_owned(), cause })
+}
+
+/// Makes an event file in a folder, with its first records, and returns its path.
+pub(super) fn create_file(folder: &Folder, kind: Kind) -> Result<(PathBuf, File), EventsError> {
+    let now = WallTime::now();
+    let mut tries = 0..NAMES;
+    loop {
+        let name = file_name(folder, now, kind);
+        let made = folder.create_new(&name).and_then(|mut file| {
+            file.write_all(&first_records(now, kind))?;
+            Ok(file)
+        });
+        let path = folder.path().join(&name);
+        match made {
+            // A process of the same number on a host of the same name, as containers have them.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && tries.next().is_some() => {}
+            Ok(file) => return Ok((path, file)),
+            Err(cause) => return Err(EventsError::Create { path, cause }),
+        }
+    }
+}
+
 /// A name as TensorFlow gives it; the number keeps the writers of one process apart. TensorBoard reads a run's files in the order
 /// of their names, so that one made later gets a later time, whatever the clock says.
-pub(super) fn file_name(logdir: &Path, now: WallTime, session: Option<Session>) -> String {
+fn file_name(logdir: &Folder, now: WallTime, kind: Kind) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let host = host_name();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let secs = match session {
-        Some(_) => latest(logdir).map_or(0, |latest| latest + 1).max(now.as_secs() as u64),
-        None => now.as_secs() as u64,
+    let now = now.as_secs() as u64;
+    let (secs, suffix) = match kind {
+        Kind::Session(session) => (
+            latest(logdir).map_or(0, |latest| latest.saturating_add(1)).max(now),
+            format!("{SUFFIX}{:03}", session.number),
+        ),
+        Kind::Evaluation => (now, EVALUATION.to_owned()),
+        Kind::Other => (now, String::new()),
     };
-    let suffix = session.map(|session| format!("{SUFFIX}{:03}", session.number)).unwrap_or_default();
     format!("{PREFIX}{secs:010}.{host}.{}.{number}{suffix}", std::process::id())
 }
 
@@ -52,21 +99,20 @@ pub(super) fn host_name() -> String {
 }
 
 /// The latest time in the names of a folder's event files.
-fn latest(logdir: &Path) -> Option<u64> {
-    let entries = fs::read_dir(logdir).ok()?.filter_map(Result::ok);
+fn latest(logdir: &Folder) -> Option<u64> {
     let secs = |name: &str| name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok();
-    entries.filter_map(|entry| secs(&entry.file_name().to_string_lossy())).max()
+    logdir.names().ok()?.iter().filter_map(|name| secs(name.to_str()?)).max()
 }
 
 /// What a file begins with: its version, and where a run goes on, the mark that voids what was shown of later steps.
-pub(super) fn first_records(wall_time: WallTime, session: Option<Session>) -> Vec<u8> {
+fn first_records(wall_time: WallTime, kind: Kind) -> Vec<u8> {
     let mut records = Vec::new();
     let mut append = |step: i64, what: What| {
         let event = Event { wall_time: wall_time.as_secs(), step, what: Some(what) };
         append_record(&mut records, &event.encode_to_vec());
     };
     append(0, What::FileVersion("brain.Event:2".into()));
-    if let Some(Session { number: 2.., step }) = session {
+    if let Kind::Session(Session { number: 2.., step }) = kind {
         let log = SessionLog { status: SessionStatus::Start.into(), ..SessionLog::default() };
         append(step.to_stored(), What::SessionLog(log));
     }
@@ -82,9 +128,13 @@ mod tests {
     fn a_session_is_known_by_its_file_s_name() {
         let logdir = tempfile::tempdir().unwrap();
         let session = Session { number: 12, step: 7u64.into() };
-        let name = file_name(logdir.path(), WallTime::now(), Some(session));
-        assert_eq!(session_of(&name), Some(12));
-        assert_eq!(session_of(&file_name(logdir.path(), WallTime::now(), None)), None);
+        let name = |kind| file_name(&Folder::open(logdir.path()).unwrap(), WallTime::now(), kind);
+        let of_session = name(Kind::Session(session));
+        assert_eq!((session_of(&of_session), is_evaluation(&of_session)), (Some(12), false));
+        let of_evaluation = name(Kind::Evaluation);
+        assert_eq!((session_of(&of_evaluation), is_evaluation(&of_evaluation)), (None, true));
+        let other = name(Kind::Other);
+        assert_eq!((session_of(&other), is_evaluation(&other)), (None, false));
         assert_eq!(session_of("metrics.jsonl"), None);
     }
 
@@ -92,7 +142,8 @@ mod tests {
     fn a_later_session_has_the_later_name_though_the_clock_went_backwards() {
         let logdir = tempfile::tempdir().unwrap();
         fs::write(logdir.path().join("events.out.tfevents.4000000000.host.1.0.session-001"), "").unwrap();
-        let name = file_name(logdir.path(), WallTime::now(), Some(Session { number: 2, step: 0u64.into() }));
+        let second = Kind::Session(Session { number: 2, step: 0u64.into() });
+        let name = file_name(&Folder::open(logdir.path()).unwrap(), WallTime::now(), second);
         assert!(name.starts_with("events.out.tfevents.4000000001."), "{name}");
     }
 
@@ -100,7 +151,7 @@ mod tests {
     fn a_resumed_session_begins_with_its_mark() {
         let now = WallTime::now();
         let events = |number| {
-            let records = first_records(now, Some(Session { number, step: 7u64.into() }));
+            let records = first_records(now, Kind::Session(Session { number, step: 7u64.into() }));
             EventFile::new("file", &records[..]).map(Result::unwrap).collect::<Vec<_>>()
         };
         assert_eq!(events(1).len(), 1);

@@ -1,8 +1,7 @@
 //! The writing end of an event file.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,9 +12,10 @@ use std::{
 
 use super::{
     EventsError, Histogram, Layout, PendingPosition, Session, Step, Tag, Value, WallTime,
-    session::{file_name, first_records},
+    session::{Kind, create_file, make_folder},
     writer_thread::{self, Entry, Failure},
 };
+use crate::disk::Folder;
 
 /// Entries that wait before a caller does.
 const QUEUE_LENGTH: usize = 16_384;
@@ -45,7 +45,7 @@ impl SummaryWriter {
     /// # Errors
     /// Where the folder or the file cannot be made.
     pub fn create(logdir: impl AsRef<Path>) -> Result<Self, EventsError> {
-        Self::make(logdir.as_ref(), None)
+        Self::make(&make_folder(logdir.as_ref())?, Kind::Other)
     }
 
     /// The same for a run that may be killed and resumed: its first session makes the first file, each later one another that
@@ -54,18 +54,20 @@ impl SummaryWriter {
     /// # Errors
     /// As for [`create`](Self::create).
     pub fn create_session(logdir: impl AsRef<Path>, session: Session) -> Result<Self, EventsError> {
-        Self::make(logdir.as_ref(), Some(session))
+        Self::make(&make_folder(logdir.as_ref())?, Kind::Session(session))
     }
 
-    fn make(logdir: &Path, session: Option<Session>) -> Result<Self, EventsError> {
-        fs::create_dir_all(logdir).map_err(|cause| EventsError::Create { path: logdir.to_owned(), cause })?;
-        let now = WallTime::now();
-        let path = logdir.join(file_name(logdir, now, session));
-        let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
-            file.write_all(&first_records(now, session))?;
-            Self::over(path.clone(), file)
-        });
-        made.map_err(|cause| EventsError::Create { path, cause })
+    /// The same for the results of one evaluation, in a folder that is there. The name ends in `.evaluation`.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn create_evaluation(folder: &Folder) -> Result<Self, EventsError> {
+        Self::make(folder, Kind::Evaluation)
+    }
+
+    fn make(folder: &Folder, kind: Kind) -> Result<Self, EventsError> {
+        let (path, file) = create_file(folder, kind)?;
+        Self::over(path.clone(), file).map_err(|cause| EventsError::Create { path, cause })
     }
 
     fn over(path: PathBuf, file: File) -> std::io::Result<Self> {
@@ -265,7 +267,7 @@ mod tests {
     }
 
     fn full_disk() -> SummaryWriter {
-        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         SummaryWriter::over("/dev/full".into(), file).unwrap()
     }
 

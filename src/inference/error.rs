@@ -30,6 +30,14 @@ pub enum InferenceError {
         /// What is wrong with it.
         cause: String,
     },
+    /// A file of a run's folder is a link, a pipe or the like, or the folder cannot be read.
+    #[error("{} cannot be read: {cause}", path.display())]
+    Elsewhere {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it is, and what to do.
+        cause: io::Error,
+    },
     /// The run has not saved such weights.
     #[error("{} is not there: {reason}", path.display())]
     NoWeights {

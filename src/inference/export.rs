@@ -23,6 +23,14 @@ impl TrainedModel {
         Ok(weights::save(&self.network.parameters, path)?)
     }
 
+    /// The bytes that [`export_safetensors`](Self::export_safetensors) writes.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, InferenceError> {
+        Ok(weights::to_file(&self.network.parameters, Path::new("the exported model"))?.into_bytes())
+    }
+
     /// Saves the model in evaluation mode as a TorchScript file: a trace that takes batches of any size, of images of the shape that
     /// it was trained on, with parameters and buffers under their names, and classes and preprocessing beside it. `torch.jit.load`
     /// takes it, and so does [`open`](Self::open). A model that came from such a file stays the program that it was.
@@ -30,12 +38,20 @@ impl TrainedModel {
     /// # Errors
     /// Where libtorch refuses, or the file cannot be written; one that is there stays whole.
     pub fn export_torchscript(&self, path: &Path) -> Result<(), InferenceError> {
+        let bytes = self.to_torchscript()?;
+        disk::replace(path, &bytes).map_err(|cause| InferenceError::Write { path: path.to_owned(), cause })
+    }
+
+    /// The bytes that [`export_torchscript`](Self::export_torchscript) writes.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn to_torchscript(&self) -> Result<Vec<u8>, InferenceError> {
         let texts = interface(&self.classes, &self.preprocessing);
-        let bytes = match self.network.model.torchscript() {
+        Ok(match self.network.model.torchscript() {
             Some(module) => module.save(&texts)?,
             None => self.trace()?.save(&texts)?,
-        };
-        disk::replace(path, &bytes).map_err(|cause| InferenceError::Write { path: path.to_owned(), cause })
+        })
     }
 
     fn trace(&self) -> Result<ScriptModule, InferenceError> {

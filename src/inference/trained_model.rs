@@ -1,7 +1,7 @@
 //! A model with its weights, its classes and what it wants of an image.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use super::InferenceError;
 use crate::{
     config::{Architecture, Config, ModelConfig},
     data::Preprocessing,
-    disk,
+    disk::{self, Folder},
     model::{self, Network, weights},
 };
 
@@ -20,6 +20,10 @@ use crate::{
 pub const CLASSES: &str = "classes.json";
 /// What is done to an image first, as [`Preprocessing`]: likewise.
 pub const PREPROCESSING: &str = "preprocessing.json";
+const CONFIG: &str = "config.toml";
+const WEIGHTS: &str = "weights";
+/// No config and no list of classes comes near this.
+const MOST_BYTES: u64 = 1 << 26;
 
 /// Which weights of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl WeightsOf {
             Self::Average => "last_ema",
             Self::File(path) => return path.clone(),
         };
-        folder.join("weights").join(format!("{name}.safetensors"))
+        folder.join(WEIGHTS).join(format!("{name}.safetensors"))
     }
 
     fn why_missing(&self) -> &'static str {
@@ -98,14 +102,20 @@ impl TrainedModel {
         weights: &WeightsOf,
         device: Device,
     ) -> Result<Self, InferenceError> {
+        let run = Folder::open(folder).map_err(|cause| elsewhere(folder, cause))?;
         let path = weights.path(folder);
-        if !path.is_file() {
+        let is_there = match weights {
+            WeightsOf::File(path) => path.is_file(),
+            _ => is_in_run(&run, &path)?,
+        };
+        if !is_there {
             return Err(InferenceError::NoWeights { path, reason: weights.why_missing().into() });
         }
         let read = |name: &'static str| {
             let path = folder.join(name);
-            match fs::read_to_string(&path) {
+            match run.read_text(name, MOST_BYTES) {
                 Ok(text) => Ok((text, path)),
+                Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => Err(elsewhere(&path, cause)),
                 Err(cause) => Err(InferenceError::Unreadable { path, cause: cause.to_string() }),
             }
         };
@@ -175,10 +185,26 @@ pub(crate) fn to_tensor(
 /// # Errors
 /// Where there is none, or it does not read.
 pub fn run_config(folder: &Path) -> Result<Config, InferenceError> {
-    let path = folder.join("config.toml");
-    match path.is_file() {
-        true => Ok(Config::load(&path, &[])?),
-        false => Err(InferenceError::NoRun { path: folder.to_owned(), missing: "config.toml" }),
+    let path = folder.join(CONFIG);
+    match Folder::open(folder).and_then(|run| run.read_text(CONFIG, MOST_BYTES)) {
+        Ok(text) => Ok(Config::parse(&text, &path.display().to_string())?),
+        Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(InferenceError::NoRun { path: folder.to_owned(), missing: CONFIG })
+        }
+        Err(cause) => Err(elsewhere(&path, cause)),
+    }
+}
+
+fn elsewhere(path: &Path, cause: io::Error) -> InferenceError {
+    InferenceError::Elsewhere { path: path.to_owned(), cause }
+}
+
+/// Whether a run has saved the weights at `path`, as a file of its own.
+fn is_in_run(run: &Folder, path: &Path) -> Result<bool, InferenceError> {
+    match run.folder(WEIGHTS).and_then(|folder| folder.open_file(path.file_name().unwrap_or_default())) {
+        Ok(_) => Ok(true),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(elsewhere(path, cause)),
     }
 }
 
@@ -187,11 +213,9 @@ fn parse<T: DeserializeOwned>((text, path): (String, PathBuf)) -> Result<T, Infe
 }
 
 /// Leaves in a run's folder what a trained model needs beside its weights.
-pub(crate) fn write_interface(folder: &Path, classes: &[String], preprocessing: &Preprocessing) -> io::Result<()> {
-    for (name, text) in interface(classes, preprocessing) {
-        disk::replace(&folder.join(name), text.as_bytes())?;
-    }
-    Ok(())
+pub(crate) fn write_interface(folder: &Folder, classes: &[String], preprocessing: &Preprocessing) -> io::Result<()> {
+    let texts = interface(classes, preprocessing);
+    texts.into_iter().try_for_each(|(name, text)| folder.replace(name, text.as_bytes()))
 }
 
 /// The classes and the preprocessing as texts, each under its name.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Parameter, ParameterName, Parameters};
+use crate::printable;
 
 /// One parameter or buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +50,11 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = self.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max("parameter".len());
+        // Those of a TorchScript file may hold anything.
+        let names: Vec<_> = self.rows.iter().map(|row| printable::line(row.name.as_str())).collect();
+        let column = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("parameter".len());
         writeln!(f, "{:<column$}  {:>16}  {:>11}  trainable", "parameter", "shape", "count")?;
-        for SummaryRow { name, shape, count, is_trainable } in &self.rows {
+        for (name, SummaryRow { shape, count, is_trainable, .. }) in names.iter().zip(&self.rows) {
             let sides: Vec<_> = shape.iter().map(i64::to_string).collect();
             let trainable = if *is_trainable { "yes" } else { "no" };
             writeln!(f, "{name:<column$}  {:>16}  {count:>11}  {trainable}", sides.join("x"))?;

@@ -2,12 +2,21 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
 use super::ReplayError;
-use crate::{config::Config, diagnosis::Facts};
+use crate::{
+    config::Config,
+    diagnosis::Facts,
+    disk::{Folder, read_line},
+};
+
+/// No config comes near this.
+const MOST_CONFIG_BYTES: u64 = 1 << 26;
+/// Nor does a line about what is known before the first step.
+const MOST_LINE_BYTES: u64 = 1 << 28;
 
 /// An event file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +104,14 @@ pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
     Ok(sources)
 }
 
+/// Takes out what is a symbolic link in the folder of a run of this program, and returns what there is to say of it.
+pub(super) fn leave_links(sources: &mut Vec<Source>) -> Vec<String> {
+    let links = sources.extract_if(.., |source| source.path.is_symlink());
+    links
+        .map(|source| format!("{} is a symbolic link, which a run folder has none of: left out", source.name()))
+        .collect()
+}
+
 /// The folder of a run, which may have been given by one of its files.
 pub(super) fn folder(path: &Path) -> &Path {
     if path.is_file() { path.parent().unwrap_or(path) } else { path }
@@ -103,7 +120,14 @@ pub(super) fn folder(path: &Path) -> &Path {
 /// The run's config, where this program trained it.
 pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
     let path = folder.join("config.toml");
-    let text = fs::read_to_string(&path).ok()?;
+    let text = match Folder::open(folder).and_then(|folder| folder.read_text("config.toml", MOST_CONFIG_BYTES)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            notes.push(format!("config.toml is left out: {error}"));
+            return None;
+        }
+    };
     match Config::parse(&text, &path.display().to_string()) {
         Ok(config) => Some(config),
         Err(error) => {
@@ -115,12 +139,16 @@ pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
 
 /// The first line of metrics.jsonl.
 pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
-    let Ok(file) = fs::File::open(folder.join("metrics.jsonl")) else { return Facts::default() };
-    let mut line = String::new();
-    if BufReader::new(file).read_line(&mut line).is_err() {
-        notes.push("metrics.jsonl cannot be read: what was known before the first step is not".into());
-        return Facts::default();
+    let mut line = Vec::new();
+    let file = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl"));
+    match file.and_then(|file| read_line(&mut BufReader::new(file), &mut line, MOST_LINE_BYTES)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Facts::default(),
+        Err(error) => {
+            notes.push(format!("metrics.jsonl is left out, with what was known before the first step: {error}"));
+            return Facts::default();
+        }
     }
-    let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
     if value["kind"] == "start" { serde_json::from_value(value).unwrap_or_default() } else { Facts::default() }
 }

@@ -91,7 +91,7 @@ impl Replay {
     /// # Errors
     /// Where there is nothing to read, or a pattern is wrong.
     pub fn open(path: &Path, patterns: &[String]) -> Result<Self, ReplayError> {
-        let sources = files::sources(path)?;
+        let mut sources = files::sources(path)?;
         if sources.is_empty() {
             return Err(ReplayError::NoEvents { path: path.to_owned() });
         }
@@ -99,9 +99,13 @@ impl Replay {
         let folder = files::folder(path);
         let config = files::config(folder, &mut notes);
         let facts = files::facts(folder, &mut notes);
+        // Others may collect event files by links; a run of this program holds its files itself.
+        let links = if config.is_some() && folder == path { files::leave_links(&mut sources) } else { Vec::new() };
+        let damages = links.len();
+        notes.extend(links);
         let known = if config.is_some() { TagPatterns::own() } else { TagPatterns::foreign() };
         let (tags, roles) = (Tags::new(known.with(patterns)?), BTreeSet::new());
-        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, damages: 0 })
+        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, damages })
     }
 
     /// Hands out every step and evaluation.

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use super::Metrics;
+use super::{ClassMetrics, Metrics};
+use crate::printable;
 
 /// The confusion matrix as a Markdown table. Up to 50 classes; more are unreadable and their counts in metrics.jsonl.
 pub(super) fn confusion_table(metrics: &Metrics) -> String {
-    let names: Vec<&str> = metrics.per_class.iter().map(|class| class.class.as_str()).collect();
+    let cell = |class: &ClassMetrics| printable::line(&class.class).replace('|', "\\|");
+    let names: Vec<String> = metrics.per_class.iter().map(cell).collect();
     if names.len() > 50 {
         return format!("{} classes: see metrics.jsonl", names.len());
     }

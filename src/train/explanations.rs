@@ -1,11 +1,12 @@
 //! Which validation images a run explains at its evaluations, and their pictures.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use super::{State, TrainError};
 use crate::{
     config::EvaluateConfig,
     data::{Dataset, Preprocessing},
+    disk::Folder,
     inference::{GradCam, grad_cam, to_tensor},
     picture::Picture,
 };
@@ -59,12 +60,12 @@ impl State {
 
 /// Takes away the pictures in `folder` that are none of these: of images that an earlier session of the run explained. One that cannot
 /// be taken away stays.
-pub(super) fn keep_only(folder: &Path, pictures: &[NamedPicture]) {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+pub(super) fn keep_only(folder: &Folder, pictures: &[NamedPicture]) {
     let is_there =
         |path: &Path| pictures.iter().any(|(name, _)| path.file_stem().is_some_and(|stem| stem == name.as_str()));
-    let others = files.filter(|path| path.extension().is_some_and(|end| end == "png") && !is_there(path));
-    others.for_each(|path| drop(fs::remove_file(path)));
+    let is_other = |path: &Path| path.extension().is_some_and(|end| end == "png") && !is_there(path);
+    let names = folder.names().unwrap_or_default().into_iter();
+    names.filter(|name| is_other(Path::new(name))).for_each(|name| drop(folder.remove(name)));
 }
 
 fn caption(class: &str, classes: &[String], seen: &GradCam) -> String {
@@ -79,6 +80,8 @@ fn file_name(class: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::{config::Config, data::ImageShape};
 
@@ -110,7 +113,10 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let picture = Picture { png: Vec::new(), width: 0, height: 0 };
-        keep_only(folder.path(), &["00-cat", "01.5-dog"].map(|name| (name.to_owned(), picture.clone())));
+        keep_only(
+            &Folder::open(folder.path()).unwrap(),
+            &["00-cat", "01.5-dog"].map(|name| (name.to_owned(), picture.clone())),
+        );
         let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["00-cat.png", "01.5-dog.png", "notes.txt"]);

@@ -1,11 +1,9 @@
 //! What a model's classes and images are: left in the run for those who use it, and compared with what a TorchScript file says.
 
-use std::path::Path;
-
 use super::TrainError;
 use crate::{
     data::Preprocessing,
-    disk::list,
+    disk::{Folder, list},
     events::EventsError,
     inference::{CLASSES, PREPROCESSING, write_interface},
     model::Network,
@@ -16,13 +14,13 @@ use crate::{
 /// # Errors
 /// Where they cannot be written.
 pub(super) fn leave(
-    folder: &Path,
+    folder: &Folder,
     network: &Network,
     classes: &[String],
     images: &Preprocessing,
 ) -> Result<(), TrainError> {
     remarks(network, classes, images).iter().for_each(|remark| tracing::warn!("{remark}"));
-    let refuse = |cause| EventsError::Create { path: folder.to_owned(), cause };
+    let refuse = |cause| EventsError::Create { path: folder.path().to_owned(), cause };
     Ok(write_interface(folder, classes, images).map_err(refuse)?)
 }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::Reading;
-use crate::{disk, events::EventsError};
+use crate::{disk::Folder, events::EventsError};
+
+const NAME: &str = "recent_steps.jsonl";
 
 /// A ring of readings. It is written when somebody asks for it, and when a panic takes it down.
 pub struct RecentSteps {
@@ -18,7 +20,7 @@ pub struct RecentSteps {
 impl RecentSteps {
     /// Keeps the last `capacity` readings of a run, to be written as `recent_steps.jsonl` into its folder.
     pub fn new(capacity: usize, folder: &Path) -> Self {
-        Self { capacity, readings: VecDeque::with_capacity(capacity), path: folder.join("recent_steps.jsonl") }
+        Self { capacity, readings: VecDeque::with_capacity(capacity), path: folder.join(NAME) }
     }
 
     pub(super) fn push(&mut self, reading: Reading) {
@@ -47,7 +49,7 @@ impl RecentSteps {
                 serde_json::to_writer(&mut lines, reading)?;
                 lines.push(b'\n');
             }
-            disk::replace(&self.path, &lines)
+            Folder::open(self.path.parent().unwrap_or(Path::new("")))?.replace(NAME, &lines)
         };
         write().map_err(|cause| EventsError::Write { path: self.path.clone(), cause })?;
         Ok(&self.path)

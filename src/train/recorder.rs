@@ -14,7 +14,6 @@ use super::{
 use crate::{
     config::{ClippingMode, Config},
     diagnosis::{Alarm, Facts, Finding},
-    disk,
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_facts,
         write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
@@ -28,6 +27,8 @@ use crate::{
 
 /// Folder of a run with the images of its last evaluation, and what speaks for the model's guesses.
 pub const EXPLANATIONS: &str = "explanations";
+
+const WEIGHTS: &str = "weights";
 
 /// Writes what a run says of itself.
 ///
@@ -124,7 +125,7 @@ impl Recorder {
         let findings = folder.json_lines("findings.jsonl")?;
         // A checkpoint counts on these files.
         let path = folder.path();
-        disk::sync_folder(path).map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
+        folder.folder().sync().map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let clips = config.clipping.mode != ClippingMode::None;
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
         let failed_files = BTreeSet::new();
@@ -153,15 +154,18 @@ impl Recorder {
 
     /// Explained images, for TensorBoard and as files, of which those of the last evaluation stay.
     pub(super) fn explanations(&mut self, step: u64, pictures: Vec<NamedPicture>) {
-        let folder = self.folder.path().join(EXPLANATIONS);
-        if let Err(cause) = std::fs::create_dir_all(&folder) {
-            return self.failed(&EventsError::Create { path: folder, cause });
-        }
+        let folder = match self.folder.folder().make_folder(EXPLANATIONS) {
+            Ok(folder) => folder,
+            Err(cause) => {
+                let path = self.folder.path().join(EXPLANATIONS);
+                return self.failed(&EventsError::Create { path, cause });
+            }
+        };
         explanations::keep_only(&folder, &pictures);
         for (name, Picture { png, width, height }) in pictures {
-            let path = folder.join(format!("{name}.png"));
-            if let Err(cause) = disk::replace(&path, &png) {
-                self.failed(&EventsError::Create { path, cause });
+            let file = format!("{name}.png");
+            if let Err(cause) = folder.replace(&file, &png) {
+                self.failed(&EventsError::Create { path: folder.path().join(file), cause });
             }
             let written = self.events.image(format!("explanations/{name}"), step, png, width, height);
             self.note(written);
@@ -358,13 +362,9 @@ impl Recorder {
     /// # Errors
     /// Where they cannot be written.
     pub fn save(&self, network: &Network, name: &str) -> Result<(), TrainError> {
-        let folder = self.folder.path().join("weights");
-        if !folder.exists() {
-            std::fs::create_dir_all(&folder)
-                .and_then(|()| disk::sync_folder(self.folder.path()))
-                .map_err(|cause| EventsError::Create { path: folder.clone(), cause })?;
-        }
-        Ok(weights::save(&network.parameters, &folder.join(format!("{name}.safetensors")))?)
+        let refuse = |cause| EventsError::Create { path: self.folder.path().join(WEIGHTS), cause };
+        let folder = self.folder.folder().make_folder(WEIGHTS).map_err(refuse)?;
+        Ok(weights::save_in(&network.parameters, &folder, &format!("{name}.safetensors"))?)
     }
 
     /// Draws the whole run and waits until all events are on the disk. Whether anything of the run could not be written.

@@ -216,7 +216,7 @@ impl Prepared {
         };
         let classes = training.dataset().classes().to_vec();
         let preprocessing = Preprocessing::new(training.dataset().shape(), &scale, &config.data);
-        model_interface::leave(recorder.folder().path(), &network, &classes, &preprocessing)?;
+        model_interface::leave(recorder.folder().folder(), &network, &classes, &preprocessing)?;
         let mut state = State {
             numerics,
             clipping,

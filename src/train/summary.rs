@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::{Ending, Metrics, State};
-use crate::gradient::{GradientHistory, ParameterHistory};
+use crate::{
+    gradient::{GradientHistory, ParameterHistory},
+    printable,
+};
 
 /// A finished run in a few lines.
 #[derive(Debug, Clone)]
@@ -101,11 +104,12 @@ impl fmt::Display for Summary {
             None => {}
         }
         self.write_gradients(f)?;
-        writeln!(f, "run         {}", self.folder.display())?;
+        let folder = printable::path(&self.folder);
+        writeln!(f, "run         {folder}")?;
         if self.is_saved {
-            writeln!(f, "go on       gradwatch resume {}{}", self.folder.display(), self.more())?;
+            writeln!(f, "go on       gradwatch resume {folder}{}", self.more())?;
         }
-        write!(f, "open it     make tensorboard, or tensorboard --logdir {}", self.folder.display())
+        write!(f, "open it     make tensorboard, or tensorboard --logdir {folder}")
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 pub mod checkpoints;
+pub mod limited;
 pub mod networks;
 
 use std::{

@@ -1,12 +1,13 @@
 //! A model from a TorchScript file. Its layers are the file's own, so that no tap sees what goes through them.
 
-use std::{fs, path};
+use std::path;
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::model::{Model, ModelError, Pass, parameter::Path};
 use crate::{
     data::ImageShape,
+    disk::read_regular,
     libtorch::{LibtorchError, ScriptModule, ScriptTensor, generator_state, set_generator_state},
 };
 
@@ -40,7 +41,8 @@ impl Torchscript {
 }
 
 fn read(path: &path::Path, device: Device) -> Result<(ScriptModule, String), ModelError> {
-    let bytes = fs::read(path).map_err(|cause| ModelError::Unreadable { path: path.to_owned(), cause })?;
+    let bytes =
+        read_regular(path, u64::MAX).map_err(|cause| ModelError::Unreadable { path: path.to_owned(), cause })?;
     let file = File(path);
     file.check_archive(&bytes)?;
     let module = ScriptModule::load(&bytes, device).map_err(|error| file.no_module(&error, bytes.len()))?;

@@ -33,7 +33,7 @@ use thiserror::Error;
 use self::{fit::Fit, refusal::Refusal};
 use super::{Network, Parameters};
 use crate::{
-    disk::{self, NamedTensors, TensorFile, TensorFileError, write_into},
+    disk::{self, Folder, NamedTensors, TensorFile, TensorFileError, write_into},
     libtorch::first_line,
 };
 pub use foreign_names::Library;
@@ -106,11 +106,24 @@ impl Parameters {
     }
 }
 
-/// Saves parameters and buffers. A crash leaves the old file or the new one, never half of one.
+/// Saves parameters and buffers. A crash leaves the old file or the new one, never half of one. Symbolic links are followed.
 pub fn save(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
+    let file = to_file(parameters, path)?;
+    disk::replace(path, file.bytes()).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "write", cause })
+}
+
+/// The same in an open folder, in which no link is followed.
+pub fn save_in(parameters: &Parameters, folder: &Folder, name: &str) -> Result<(), WeightsError> {
+    let path = folder.path().join(name);
+    let file = to_file(parameters, &path)?;
+    folder.replace(name, file.bytes()).map_err(|cause| WeightsError::Io { path, doing: "write", cause })
+}
+
+/// The bytes that [`save`] writes; `path` stands for them in errors.
+pub fn to_file(parameters: &Parameters, path: &Path) -> Result<TensorFile, WeightsError> {
     let mut file = TensorFile::default();
     file.fill(&parameters.named()).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })?;
-    disk::replace(path, file.bytes()).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "write", cause })
+    Ok(file)
 }
 
 /// Loads parameters and buffers in place, all or none: names, shapes and types must be the model's.
