@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{refusal::shown, report::HeadLeft, source::Source};
+use super::{refusal::shown, report::HeadLeft, source::Source, state_dict::Unread};
 use crate::{
     disk::TensorFileError,
     model::{Network, Parameter},
@@ -38,21 +38,27 @@ pub struct Fit<'f> {
 }
 
 impl<'f> Fit<'f> {
-    pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)]) -> Self {
+    pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)], unread: &[Unread]) -> Self {
         let mut fit = Self::default();
         let mut named: HashMap<&str, &Source<'_>> =
             tensors.iter().map(|(name, source)| (name.as_str(), source)).collect();
+        let mut others: HashMap<&str, &Unread> = unread.iter().map(|unread| (unread.name.as_str(), unread)).collect();
         let mut filters = network.parameters.trainable().filter(|parameter| parameter.tensor.dim() == 4);
         let first_filter = filters.next().map(|parameter| &parameter.name);
         for into in &network.parameters {
-            match named.remove(into.name.as_str()) {
-                Some(from) => fit.place(network.model.head(), from, into, Some(&into.name) == first_filter),
-                None if into.name.as_str().ends_with(COUNTER) => fit.uncounted += 1,
-                None => fit.missing.push(into.name.to_string()),
+            let name = into.name.as_str();
+            match (named.remove(name), others.remove(name)) {
+                (Some(from), _) => fit.place(network.model.head(), from, into, Some(&into.name) == first_filter),
+                (None, Some(Unread { what, .. })) => {
+                    fit.different.push(format!("{name} (got {what}, want {})", kind_of(into)))
+                }
+                (None, None) if name.ends_with(COUNTER) => fit.uncounted += 1,
+                (None, None) => fit.missing.push(name.to_owned()),
             }
         }
-        let left = tensors.iter().filter(|(name, _)| named.contains_key(name.as_str()));
-        fit.unexpected = left.map(|(name, _)| shown(name)).collect();
+        let left = tensors.iter().map(|(name, _)| name.as_str()).filter(|name| named.contains_key(name));
+        let unread = unread.iter().filter(|unread| unread.is_tensor).map(|unread| unread.name.as_str());
+        fit.unexpected = left.chain(unread.filter(|name| others.contains_key(name))).map(shown).collect();
         fit
     }
 
@@ -73,8 +79,7 @@ impl<'f> Fit<'f> {
                 self.head = Some(HeadLeft { name: head.to_owned(), got: *classes, want: *own_classes });
             }
             _ => {
-                let (kind, own_kind) = (from.kind, into.tensor.kind());
-                self.different.push(format!("{} (got {kind:?} {got:?}, want {own_kind:?} {want:?})", into.name));
+                self.different.push(format!("{} (got {:?} {got:?}, want {})", into.name, from.kind, kind_of(into)));
             }
         }
     }
@@ -86,6 +91,11 @@ impl<'f> Fit<'f> {
         let (missing, unexpected, different) = (missing.clone(), unexpected.clone(), different.clone());
         (!is_whole).then_some(TensorFileError::Mismatch { missing, unexpected, different })
     }
+}
+
+/// Type and shape of a parameter.
+fn kind_of(parameter: &Parameter) -> String {
+    format!("{:?} {:?}", parameter.tensor.kind(), parameter.tensor.size())
 }
 
 /// Whether numbers of one type stand for those of the other: fractions for fractions, counts for counts.

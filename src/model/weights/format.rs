@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::{
     Refusal,
+    bytes::Bytes,
+    contents::Contents,
     refusal::{STATE_DICT, keras},
-    safetensors_file,
-    stored::StoredTensor,
-    torch_file,
+    safetensors_file::{self, MOST_HEADER_BYTES},
+    torch_file::{self, LEGACY_BEFORE_PROTOCOL_2},
 };
 
 /// What weights are read from.
@@ -35,13 +36,18 @@ const WANT: &str = "a .safetensors file, or a .pth, .pt or .bin file of torch.sa
 
 impl Format {
     /// By the first bytes, or what else they are.
+    ///
+    /// A safetensors file comes first: it begins with the length of its header, whose bytes may be those that pickles, archives or
+    /// pages begin with. Eight bytes behind its beginning, none of those has a brace after a length that headers may have.
     pub fn of(file: &[u8]) -> Result<Self, Refusal> {
         let refuse = |got: &str, want: &str| Err(Refusal::new(got, want));
         match file {
             [] => refuse("an empty file", WANT),
+            [_, _, _, _, _, _, _, _, b'{', ..] if header_bytes(file) <= MOST_HEADER_BYTES => Ok(Self::Safetensors),
             [b'P', b'K', 3, 4, ..] => Ok(Self::Torch),
             [0x80, ..] => Ok(Self::LegacyTorch),
-            // The letter behind eight bytes of length.
+            _ if file.starts_with(LEGACY_BEFORE_PROTOCOL_2) => Ok(Self::LegacyTorch),
+            // Damaged, or none at all.
             [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
             [0x89, b'H', b'D', b'F', ..] => Err(keras("an HDF5 file")),
             [0x1f, 0x8b, ..] => refuse("a gzip archive", "what is in it; unpack it"),
@@ -56,12 +62,59 @@ impl Format {
         }
     }
 
-    /// The tensors of a file by their names.
-    pub fn read(self, file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+    /// What a file holds.
+    pub(super) fn read(self, file: &[u8]) -> Result<Contents<'_>, Refusal> {
         match self {
-            Self::Safetensors => safetensors_file::read(file),
-            Self::Torch => torch_file::read_zipped(file),
-            Self::LegacyTorch => torch_file::read_legacy(file),
+            Self::Safetensors => safetensors_file::read(file).map(Contents::Flat),
+            Self::Torch => torch_file::read_zipped(file).map(Contents::Pickled),
+            Self::LegacyTorch => torch_file::read_legacy(file).map(Contents::Pickled),
         }
+    }
+}
+
+/// The first eight bytes, little-endian.
+fn header_bytes(file: &[u8]) -> u64 {
+    Bytes::new(file).u64().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{disk::read_tensors, model::weights::safetensors_file::tests::padded};
+
+    #[test]
+    fn a_safetensors_file_is_one_whatever_the_length_of_its_header_looks_like() {
+        for length in 8..=70_000 {
+            let (bytes, tensor) = padded(length);
+            assert_eq!(Format::of(&bytes), Ok(Format::Safetensors), "{length}");
+            // The pages and pickles among them are read to the end.
+            if length < 1500 || length % 256 == 0x80 || length % 997 == 0 {
+                let Ok(Contents::Flat(dict)) = Format::Safetensors.read(&bytes) else { panic!("{length}") };
+                let read = read_tensors(&bytes).unwrap();
+                assert_eq!((dict.tensors.len(), read.len()), (usize::from(tensor), usize::from(tensor)), "{length}");
+                if tensor {
+                    assert_eq!(dict.tensors[0].1.read().unwrap(), read[0].1);
+                    assert_eq!(read[0].1.double_value(&[0]), 1.5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_other_files_begin_with_may_be_a_length() {
+        for front in [&b"\x80\x02"[..], b"\x80\x04\x95", b"PK\x03", b"\x1f\x8b", b"<", b" <", b"L1"] {
+            let mut bytes = [front, &[0; 8]].concat();
+            bytes.truncate(8);
+            bytes.push(b'{');
+            assert_eq!(Format::of(&bytes), Ok(Format::Safetensors), "{front:?}");
+        }
+        // 67,324,752 bytes of header, which is below the limit of the format.
+        assert_eq!(Format::of(b"PK\x03\x04\0\0\0\0{}"), Ok(Format::Safetensors));
+        let mut ustar = padded(640).0;
+        ustar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(Format::of(&ustar), Ok(Format::Safetensors));
+        assert_eq!(Format::of(b"PK\x03\x04\x14\0\0\0\0\0"), Ok(Format::Torch));
+        assert_eq!(Format::of(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"), Ok(Format::LegacyTorch));
+        assert_eq!(Format::of(b"\x80\x02}q\0X\x01\0{"), Ok(Format::LegacyTorch), "longer than any header");
     }
 }

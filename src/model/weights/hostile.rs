@@ -62,6 +62,39 @@ fn a_pickle_that_calls_the_shell_is_refused_by_name_and_does_not_run() {
 }
 
 #[test]
+fn a_checkpoint_with_whole_weights_is_refused_if_it_asks_for_what_runs_code() {
+    let load = |pickle: &[u8]| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("w.pth");
+        fs::write(&file, zip(&[("a/data.pkl", pickle), ("a/data/0", &[0; 8])])).unwrap();
+        load_into(&net(3), &file, false).map_err(|error| error.to_string())
+    };
+    // {"x": OBJECT, "w": a tensor}
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89NtR";
+    let with = |object: &[u8]| {
+        load(&[b"\x80\x02}(X\x01\0\0\0x", object, b"X\x01\0\0\0w", tensor, b"u."].concat()).unwrap_err()
+    };
+    for (object, name) in [
+        (&b"cos\nsystem\nX\x01\0\0\0x\x85R"[..], "os.system"),
+        (b"\x8c\x02nt\x8c\x06system\x93", "nt.system"),
+        (b"c__builtin__\neval\n", "__builtin__.eval"),
+        (b"\x8c\x08builtins\x8c\x04exec\x93X\x01\0\0\0x\x85R", "builtins.exec"),
+        (b"(X\x01\0\0\0xisubprocess\nPopen\n", "subprocess.Popen"),
+        (b"(csubprocess\ncheck_output\nX\x01\0\0\0xo", "subprocess.check_output"),
+        (b"cimportlib\nimport_module\n", "importlib.import_module"),
+        (b"ctorch.hub\nload\n)\x81", "torch.hub.load"),
+    ] {
+        assert!(with(object).contains(&format!("got a pickle that asks for {name}, want")), "{}", with(object));
+    }
+    // An unknown function is a name, and the weights are another model's.
+    for object in
+        [&b"cproject\nrun\nX\x01\0\0\0x\x85R"[..], b"cbuiltins\ngetattr\ncproject\nNet\nX\x03\0\0\0run\x86R)R"]
+    {
+        assert!(with(object).contains("these are weights of another model"), "{}", with(object));
+    }
+}
+
+#[test]
 fn what_else_lies_under_such_names_is_told_for_what_it_is() {
     for (bytes, want) in [
         (&b""[..], "an empty file, want a .safetensors file"),

@@ -6,6 +6,12 @@
 
 mod archive;
 mod bytes;
+mod checkpoint;
+#[cfg(test)]
+mod checkpoints;
+mod choice;
+mod contents;
+mod error;
 mod fit;
 mod foreign_names;
 mod format;
@@ -25,79 +31,15 @@ mod state_dict;
 mod stored;
 mod torch_file;
 
-use std::{fs, io, path::Path, path::PathBuf};
+use std::{collections::HashSet, path::Path};
 
-use tch::TchError;
-use thiserror::Error;
-
-use self::{fit::Fit, refusal::Refusal};
+use self::{contents::Chosen, fit::Fit, names::Unwrapped, refusal::Refusal};
 use super::{Network, Parameters};
-use crate::{
-    disk::{self, Folder, NamedTensors, TensorFile, TensorFileError, write_into},
-    libtorch::first_line,
-};
+use crate::disk::{self, Folder, NamedTensors, TensorFile, read_regular, write_into};
+pub use error::WeightsError;
 pub use foreign_names::Library;
 pub use format::Format;
 pub use report::{HeadLeft, LoadReport};
-
-/// Why weights could not be saved or loaded. The model is as it was; so is the file, unless it was [`WeightsError::Io`]
-/// while its folder was synced.
-#[derive(Debug, Error)]
-pub enum WeightsError {
-    /// The file system refused.
-    #[error("{}: cannot {doing} the weights: got {cause}; check the path and the free space", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was being done to it.
-        doing: &'static str,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The file is no safetensors file, is cut short, or is of another model.
-    #[error("{}: these are no weights of this model: {cause}; check model.* and the classes, or save it again", path.display())]
-    Tensors {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: TensorFileError,
-    },
-    /// The file holds no weights that can be read.
-    #[error("model.weights: {}: got {got}, want {want}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        got: String,
-        /// What it has to be.
-        want: String,
-    },
-    /// The weights are of another model.
-    #[error(
-        "model.weights: {}: these are weights of another model{}: {cause}; check model.name and the keys beside it, or set \
-         model.weights_strict = false to load what fits",
-        path.display(),
-        names.map_or_else(String::new, |library| format!(" (names of {library} translated)"))
-    )]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// Whose names were translated to ours.
-        names: Option<Library>,
-        /// What does not fit.
-        cause: TensorFileError,
-    },
-    /// libtorch failed, most often for want of memory. The model has a part of the weights.
-    #[error("model.weights: libtorch could not take them: got {}", first_line(.0))]
-    Torch(TchError),
-}
-
-// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
-impl From<TchError> for WeightsError {
-    fn from(error: TchError) -> Self {
-        Self::Torch(error)
-    }
-}
 
 impl Parameters {
     /// Parameters and buffers by their names: the tensors themselves.
@@ -128,28 +70,66 @@ pub fn to_file(parameters: &Parameters, path: &Path) -> Result<TensorFile, Weigh
 
 /// Loads parameters and buffers in place, all or none: names, shapes and types must be the model's.
 pub fn load(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
-    let bytes = fs::read(path).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })?;
+    let bytes = read(path)?;
     write_into(&parameters.named(), &bytes).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })
 }
 
-/// Loads a file of safetensors or of torch.save, by its content, into a model. Names of torchvision, timm and Hugging Face's
-/// transformers are translated where the model has others. Half and double numbers become the model's; the head stays as it was
-/// drawn where it has another number of classes; a first filter for images of three channels is summed for images of one, as in
-/// timm. Whatever else does not fit is an error where `is_strict`, and else left as it is; in the report either way.
+fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    // Weights may be as large as memory is.
+    read_regular(path, u64::MAX).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })
+}
+
+/// Loads a file as [`load_state_dict`] does, with the state dict that is most likely meant.
 ///
 /// # Errors
-/// Where the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
+/// As for [`load_state_dict`].
 pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<LoadReport, WeightsError> {
-    let bytes = fs::read(path).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })?;
+    load_state_dict(network, path, None, is_strict)
+}
+
+/// Loads a file of safetensors or of torch.save, by its content, into a model. Of several state dicts in it `key` names one
+/// (`model_ema`, `ema.module`); without it the one is taken whose names are the model's, an average of weights last.
+///
+/// What wrappers put before the names goes. Names of torchvision, timm and Hugging Face's transformers are translated where the
+/// model has others. Half and double numbers become the model's; the head stays as it was drawn where it has another number of
+/// classes; a first filter for images of three channels is summed for images of one, as in timm. Whatever else does not fit is an
+/// error where `is_strict`, and else left as it is; in the report either way. What lies beside the model in the file, behind
+/// another prefix, is only in the report.
+///
+/// # Errors
+/// If the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
+pub fn load_state_dict(
+    network: &Network,
+    path: &Path,
+    key: Option<&str>,
+    is_strict: bool,
+) -> Result<LoadReport, WeightsError> {
+    let bytes = read(path)?;
     let refuse = |Refusal { got, want }| WeightsError::File { path: path.to_owned(), got, want };
     let format = Format::of(&bytes).map_err(refuse)?;
-    let mut tensors = format.read(&bytes).map_err(refuse)?;
-    let is_own = |prefix: &str| network.parameters.iter().any(|own| own.name.as_str().starts_with(prefix));
-    let prefix = names::unwrap(&mut tensors, is_own).map_err(refuse)?;
-    let translated = foreign_names::translate(&tensors, &network.parameters);
-    let fit = Fit::new(network, &translated.tensors);
+    let contents = format.read(&bytes).map_err(refuse)?;
+    let own: HashSet<&str> = network.parameters.iter().map(|own| own.name.as_str()).collect();
+    let Chosen { dict, key, others: other_keys } = match key {
+        None => contents.choose(&own).map_err(refuse)?,
+        Some(key) => {
+            let keys = contents.keys();
+            let missing = || WeightsError::NoKey { path: path.to_owned(), got: key.to_owned(), keys };
+            contents.at(key).map_err(refuse)?.ok_or_else(missing)?
+        }
+    };
+    let known = |tensors: &[_]| foreign_names::translate(tensors, &network.parameters).known;
+    let Unwrapped { prefix, dict, outside } = names::unwrap(dict, &own, known).map_err(refuse)?;
+    let translated = foreign_names::translate(&dict.tensors, &network.parameters);
+    let fit = Fit::new(network, &translated.tensors, &dict.unread);
     if let Some(cause) = fit.mismatch().filter(|_| is_strict || fit.copies.is_empty()) {
-        return Err(WeightsError::Mismatch { path: path.to_owned(), names: translated.from, cause });
+        let is_in_part = is_strict && !fit.copies.is_empty();
+        return Err(WeightsError::Mismatch {
+            path: path.to_owned(),
+            names: translated.from,
+            cause,
+            is_in_part,
+            other_keys,
+        });
     }
     let (mut converted, mut non_finite, mut summed) = (Vec::new(), Vec::new(), None);
     for copy in &fit.copies {
@@ -168,7 +148,10 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
         path: path.to_owned(),
         digest: blake3::hash(&bytes).to_hex().to_string(),
         format,
+        key,
+        other_keys,
         prefix,
+        outside,
         names: translated.from,
         rescaled: translated.rescaled,
         loaded: [fit.copies.len(), network.parameters.len()],
@@ -185,11 +168,14 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tch::{Kind, Tensor};
 
     use super::*;
     use crate::{
         config::{Architecture, ModelConfig, Normalization},
+        disk::TensorFileError,
         model::{Network, Pass, fixture},
     };
 

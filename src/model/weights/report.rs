@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use tch::Kind;
 
-use super::{foreign_names::Library, format::Format};
+use super::{foreign_names::Library, format::Format, refusal::shown};
 use crate::disk::list;
 
 /// The last layer of a model, which is not the file's.
@@ -27,8 +27,14 @@ pub struct LoadReport {
     pub digest: String,
     /// What it is.
     pub format: Format,
-    /// What stood before every name, such as `module.`; empty where there was nothing.
+    /// The keys that lead to the state dict; `None` if the file has a single one, and no average of weights.
+    pub key: Option<String>,
+    /// Keys of other state dicts in the file.
+    pub other_keys: Vec<String>,
+    /// What stood before the names, such as `module.`; empty where there was nothing.
     pub prefix: String,
+    /// Names without that prefix that are none of the model's.
+    pub outside: Vec<String>,
     /// Whose names were translated to ours; `None` where they were ours.
     pub names: Option<Library>,
     /// Gains of batch normalizations that were scaled, as that library adds another epsilon to a variance.
@@ -69,6 +75,9 @@ impl LoadReport {
         if let Some(name) = &self.summed {
             remarks.push(format!("{name} is summed over its 3 channels, for images of one"));
         }
+        if !self.outside.is_empty() {
+            remarks.push(format!("not behind {}, and left out: {}", shown(&self.prefix), list(&self.outside)));
+        }
         let lists = [
             ("not in the file, and left as drawn", &self.missing),
             ("not in the model, and left out", &self.unexpected),
@@ -83,13 +92,23 @@ impl LoadReport {
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, format, prefix, names, rescaled, loaded: [loaded, all], converted, uncounted, .. } = self;
+        let Self { path, format, key, other_keys, prefix, names, loaded: [loaded, all], converted, .. } = self;
+        let Self { rescaled, uncounted, .. } = self;
         write!(f, "model.weights: {}: {loaded} of {all} tensors loaded ({format}", path.display())?;
+        match (key, &other_keys[..]) {
+            (None, []) => {}
+            (Some(key), []) => write!(f, "; the state dict {}", shown(key))?,
+            (key, others) => {
+                let key = key.as_ref().map_or_else(|| "at its root".to_owned(), |key| shown(key));
+                let others: Vec<String> = others.iter().map(|key| shown(key)).collect();
+                write!(f, "; the state dict {key}, not {}, which model.weights_key would take", list(&others))?;
+            }
+        }
         for kind in converted {
             write!(f, "; {} made float32", name(*kind))?;
         }
         if !prefix.is_empty() {
-            write!(f, "; without {prefix} before the names")?;
+            write!(f, "; without {} before the names", shown(prefix))?;
         }
         if let Some(library) = names {
             write!(f, "; names of {library} translated")?;

@@ -10,14 +10,18 @@ use super::{
     Refusal,
     bytes::Bytes,
     refusal::shown,
+    state_dict::{StateDict, Unread},
     stored::{MOST_SIDES, StoredTensor},
 };
+
+/// The format's own limit.
+pub const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// The tensors of a file, in the order in which they lie there. Offsets, lengths and shapes are checked against each other and
 /// the file before anything is made of them.
 ///
 /// The crate's own reader adds the lengths up without a look at 64 bits, so that only its parser of the header is used.
-pub fn read(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+pub fn read(file: &[u8]) -> Result<StateDict<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let cut = || Refusal::cut("a safetensors file", file.len());
     let length = bytes.u64().ok_or_else(cut)?;
@@ -37,14 +41,25 @@ pub fn read(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
     }
     let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     infos.sort_by(|(one, at), (other, to)| (at.data_offsets, one).cmp(&(to.data_offsets, other)));
-    infos.into_iter().map(|(name, info)| tensor(name, info, bytes.rest())).collect()
+    let mut dict = StateDict::default();
+    for (name, info) in infos {
+        match kind(info.dtype) {
+            Some(kind) => dict.tensors.push(tensor(name, info, kind, bytes.rest())?),
+            None => {
+                let what = format!("a tensor of {:?}, which is not read", info.dtype);
+                dict.unread.push(Unread { name, what, is_tensor: true });
+            }
+        }
+    }
+    Ok(dict)
 }
 
-fn tensor<'a>(name: String, info: &TensorInfo, data: &'a [u8]) -> Result<(String, StoredTensor<'a>), Refusal> {
-    let Some(kind) = kind(info.dtype) else {
-        let got = format!("{} in {:?}", shown(&name), info.dtype);
-        return Err(Refusal::new(got, "numbers in F64, F32, F16, BF16 or integers; convert it"));
-    };
+fn tensor<'a>(
+    name: String,
+    info: &TensorInfo,
+    kind: Kind,
+    data: &'a [u8],
+) -> Result<(String, StoredTensor<'a>), Refusal> {
     let size: Result<Vec<i64>, _> = info.shape.iter().map(|&side| side.try_into()).collect();
     let size = size.ok().filter(|size: &Vec<i64>| size.len() <= MOST_SIDES);
     let (start, end) = info.data_offsets;
@@ -66,13 +81,25 @@ fn kind(dtype: Dtype) -> Option<Kind> {
         Dtype::I8 => Kind::Int8,
         Dtype::U8 => Kind::Uint8,
         Dtype::BOOL => Kind::Bool,
+        Dtype::F8_E5M2 => Kind::Float8e5m2,
+        Dtype::F8_E4M3 => Kind::Float8e4m3fn,
+        Dtype::C64 => Kind::ComplexFloat,
         _ => return None,
     })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A whole file whose header has so many bytes, most of them padding; with a tensor of the number 1.5 if it has the room.
+    pub fn padded(header_bytes: usize) -> (Vec<u8>, bool) {
+        let header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let has_tensor = header_bytes >= header.len();
+        let (header, data) = if has_tensor { (header, &1.5f32.to_le_bytes()[..]) } else { ("{}", &[][..]) };
+        let padding = " ".repeat(header_bytes - header.len());
+        (file(&[header, &padding].concat(), data), has_tensor)
+    }
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
         [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
@@ -86,11 +113,23 @@ mod tests {
     fn tensors_come_in_the_order_in_which_they_lie() {
         let header = r#"{"z":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}}"#;
         let bytes = file(header, &[0, 0, 0x80, 0x3f, 7, 8]);
-        let tensors = read(&bytes).unwrap();
+        let tensors = read(&bytes).unwrap().tensors;
         let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["z", "a"]);
         assert_eq!(tensors[0].1.read().unwrap().double_value(&[0]), 1.0);
         assert_eq!(tensors[1].1.read().unwrap().int64_value(&[1]), 8);
+    }
+
+    #[test]
+    fn what_stands_beside_the_tensors_and_types_that_are_not_known_take_nothing_from_them() {
+        let header = r#"{"__metadata__":{"format":"pt"},"n":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}"#;
+        let bytes = file(header, &[0, 0, 7]);
+        let dict = read(&bytes).unwrap();
+        assert_eq!((dict.tensors.len(), &*dict.tensors[0].0), (1, "a"));
+        assert_eq!(dict.tensors[0].1.read().unwrap().int64_value(&[0]), 7);
+        assert_eq!((&*dict.unread[0].name, &*dict.unread[0].what), ("n", "a tensor of U16, which is not read"));
+        let bytes = file(r#"{"__metadata__":{"format":"pt"}}"#, &[]);
+        assert!(read(&bytes).unwrap().tensors.is_empty());
     }
 
     #[test]

@@ -1,88 +1,113 @@
-//! The tensors among what a pickle stands for: a state dict, or one inside of a training checkpoint.
+//! A state dict as it lies in a file: its tensors by their names, and what else stands under a name.
 
 use std::collections::HashMap;
 
 use super::{
     Refusal,
-    pickle::{Id, Object, Objects, Storage, View},
-    refusal::{STATE_DICT, shown},
+    pickle::{Id, Object, Storage, View},
+    refusal::shown,
     stored::{MOST_SIDES, StoredTensor},
+    torch_file::TorchFile,
 };
 
-/// The bytes of each storage.
-pub type Storages<'a> = HashMap<&'a str, &'a [u8]>;
+/// The values of a state dict that may be weights.
+#[derive(Debug, Default)]
+pub struct StateDict<'a> {
+    /// In the order of the state dict.
+    pub tensors: Vec<(String, StoredTensor<'a>)>,
+    /// What is no tensor that can be read.
+    pub unread: Vec<Unread>,
+}
 
-/// Where training scripts keep the state dict among epoch, optimizer and the like.
-const NESTS: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
-/// How deep it may lie there.
-const MOST_NESTED: usize = 3;
-/// Keys that a message lists.
-const LISTED: usize = 6;
+/// A value that is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The name that it stands under.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+    /// Whether it is a tensor, of numbers that libtorch has no type for.
+    pub is_tensor: bool,
+}
 
-/// Every tensor with its name, in the order of the state dict.
-pub fn tensors<'a>(objects: &Objects<'a>, storages: &Storages<'a>) -> Result<Vec<(String, StoredTensor<'a>)>, Refusal> {
-    let mut object = objects.root();
-    for _ in 0..MOST_NESTED {
-        let Some(inner) = nested(objects, object) else { break };
-        object = inner;
-    }
-    let Object::Dict(entries) = object else {
-        return Err(Refusal::new("a pickle of something else than a dict", STATE_DICT));
-    };
-    let mut tensors = Vec::new();
-    for (key, value) in entries {
-        // Numbers and texts beside the tensors are no weights.
-        if let (Object::Text(name), Object::Tensor(view)) = (objects.get(*key), objects.get(*value)) {
-            let tensor = tensor(objects, storages, view)
-                .map_err(|refusal| Refusal { got: format!("{} as {}", shown(name), refusal.got), ..refusal })?;
-            tensors.push(((*name).to_owned(), tensor));
+impl<'a> StateDict<'a> {
+    /// Those of a pickle, from names and values. Only numbers that are needed are looked at.
+    ///
+    /// # Errors
+    /// If a tensor contradicts itself or the file.
+    pub fn of_pickle(file: &TorchFile<'a>, entries: &[(&'a str, Id)]) -> Result<Self, Refusal> {
+        let mut storages = HashMap::new();
+        let (mut tensors, mut unread) = (Vec::new(), Vec::new());
+        for &(name, value) in entries {
+            // Numbers and texts beside the tensors are no weights.
+            let (what, is_tensor) = match file.objects.get(value) {
+                Object::Foreign { class, .. } => (object_of(&class.shown()), false),
+                Object::Tensor(view) => match tensor(file, &mut storages, view) {
+                    Ok(Ok(tensor)) => {
+                        tensors.push((name.to_owned(), tensor));
+                        continue;
+                    }
+                    Ok(Err(what)) => (what, true),
+                    Err(refusal) => {
+                        return Err(Refusal { got: format!("{} as {}", shown(name), refusal.got), ..refusal });
+                    }
+                },
+                _ => continue,
+            };
+            unread.push(Unread { name: name.to_owned(), what, is_tensor });
         }
+        Ok(Self { tensors, unread })
     }
-    if tensors.is_empty() { Err(no_tensors(objects, entries)) } else { Ok(tensors) }
+
+    /// The part under names that begin so, without that; `None` if there are no such tensors.
+    pub fn under(self, prefix: &str) -> Option<Self> {
+        let inside = |name: String| name.strip_prefix(prefix).map(str::to_owned);
+        let tensors: Vec<_> =
+            self.tensors.into_iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
+        let unread = self.unread.into_iter().filter_map(|unread| Some(Unread { name: inside(unread.name)?, ..unread }));
+        (!tensors.is_empty()).then(|| Self { tensors, unread: unread.collect() })
+    }
 }
 
-/// The dict under one of [`NESTS`], where it has a tensor or goes on nesting.
-fn nested<'o, 'a>(objects: &'o Objects<'a>, outer: &Object<'a>) -> Option<&'o Object<'a>> {
-    let Object::Dict(entries) = outer else { return None };
-    let is_nest = |key: &Id| matches!(objects.get(*key), Object::Text(key) if NESTS.contains(key));
-    let leads_on = |(key, value): &(Id, Id)| is_nest(key) || matches!(objects.get(*value), Object::Tensor(_));
-    let inner = |nest: &&str| {
-        let found = entries.iter().find(|(key, _)| *objects.get(*key) == Object::Text(nest))?;
-        Some(objects.get(found.1))
-            .filter(|inner| matches!(inner, Object::Dict(entries) if entries.iter().any(leads_on)))
-    };
-    NESTS.iter().find_map(inner)
+/// How a message calls an object that was not built.
+pub fn object_of(class: &str) -> String {
+    format!("an object of {class}, which is not built")
 }
 
-fn no_tensors(objects: &Objects<'_>, entries: &[(Id, Id)]) -> Refusal {
-    let keys = entries.iter().filter_map(|(key, _)| match objects.get(*key) {
-        Object::Text(key) => Some(shown(key)),
-        _ => None,
-    });
-    let keys: Vec<String> = keys.take(LISTED).collect();
-    let keys = if keys.is_empty() { "none".into() } else { keys.join(", ") };
-    let want = format!("{STATE_DICT}, or one under {}", NESTS.join(", "));
-    Refusal::new(format!("a dict without tensors (its first keys: {keys})"), want)
-}
-
-fn tensor<'a>(objects: &Objects<'a>, storages: &Storages<'a>, view: &View) -> Result<StoredTensor<'a>, Refusal> {
-    let Object::Storage(storage) = objects.get(view.storage) else {
-        return Err(Refusal::damaged("a tensor without numbers"));
+/// A tensor, or what it is if it cannot be read.
+fn tensor<'a>(
+    file: &TorchFile<'a>,
+    storages: &mut HashMap<&'a str, &'a [u8]>,
+    view: &View,
+) -> Result<Result<StoredTensor<'a>, String>, Refusal> {
+    let storage = match file.objects.get(view.storage) {
+        Object::Storage(storage) => storage,
+        Object::Foreign { class, .. } => return Ok(Err(format!("a tensor over {}", object_of(&class.shown())))),
+        _ => return Err(Refusal::damaged("a tensor without numbers")),
     };
-    let Storage { kind, key, numel, part: (first, count) } = *storage;
-    let width = kind.elt_size_in_bytes();
-    let Some(bytes) = storages.get(key) else {
-        return Err(Refusal::damaged(format!("numbers {} that are not in the file", shown(key))));
+    let Storage { numbers, key, numel, part: (first, count) } = *storage;
+    let seen = view.numbers.unwrap_or(numbers);
+    let Some(kind) = seen.kind() else { return Ok(Err(format!("a tensor of {}", seen.name()))) };
+    let bytes = match storages.get(key) {
+        Some(bytes) => *bytes,
+        None => {
+            let bytes = file.storages.bytes(key)?;
+            let bytes =
+                bytes.ok_or_else(|| Refusal::damaged(format!("numbers {} that are not in the file", shown(key))))?;
+            storages.insert(key, bytes);
+            bytes
+        }
     };
+    let width = numbers.bytes();
     if bytes.len() / width != numel {
         let got = format!("{numel} numbers of {width} bytes in storage {} of {} bytes", shown(key), bytes.len());
         return Err(Refusal::damaged(got));
     }
     // Both lie within `numel`.
     let part = &bytes[first * width..(first + count) * width];
-    let sides = |id: Id| objects.integers(id, MOST_SIDES);
+    let sides = |id: Id| file.objects.integers(id, MOST_SIDES);
     match (sides(view.size), sides(view.stride)) {
-        (Some(size), Some(stride)) => StoredTensor::new(part, kind, view.offset, size, stride),
+        (Some(size), Some(stride)) => StoredTensor::new(part, kind, view.offset, size, stride).map(Ok),
         _ => Err(Refusal::damaged(format!("a tensor whose shape is not one of at most {MOST_SIDES} sides"))),
     }
 }

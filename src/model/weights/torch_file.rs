@@ -1,4 +1,4 @@
-//! State dicts as torch.save writes them: in a zip archive, or before torch 1.6 as pickles with the numbers behind.
+//! Files as torch.save writes them: a pickle and numbers in a zip archive, or before torch 1.6 pickles with the numbers behind.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,6 @@ use super::{
     bytes::Bytes,
     pickle::{Object, Objects},
     refusal::{STATE_DICT, shown},
-    state_dict::{self, Storages},
-    stored::StoredTensor,
 };
 
 /// What the first two pickles of the old format stand for: `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c, and
@@ -17,10 +15,39 @@ use super::{
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// The tensors of a file of torch 1.6 or newer.
-pub fn read_zipped(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+/// What a file begins with that was saved with `pickle_protocol=0` or 1, which have no opcode for the protocol.
+pub const LEGACY_BEFORE_PROTOCOL_2: &[u8] = b"L119547037146038801333356L\n";
+
+/// The objects of a file, and where their numbers lie.
+#[derive(Debug)]
+pub struct TorchFile<'a> {
+    pub objects: Objects<'a>,
+    pub storages: Storages<'a>,
+}
+
+/// The bytes of each storage.
+#[derive(Debug)]
+pub enum Storages<'a> {
+    /// Entries of an archive by their names, and the folder that they lie in.
+    Zipped { root: &'a str, entries: HashMap<&'a str, Entry<'a>> },
+    /// By their keys.
+    Legacy(HashMap<&'a str, &'a [u8]>),
+}
+
+impl<'a> Storages<'a> {
+    /// Those of one storage, once their sum is right if they have one; `None` if it is not in the file.
+    pub fn bytes(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+        match self {
+            Self::Zipped { root, entries } => entries.get(&*format!("{root}/data/{key}")).map(Entry::data).transpose(),
+            Self::Legacy(storages) => Ok(storages.get(key).copied()),
+        }
+    }
+}
+
+/// A file of torch 1.6 or newer.
+pub fn read_zipped(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let entries = archive::entries(file)?;
-    let named: HashMap<&str, &Entry<'_>> = entries.iter().map(|entry| (entry.name, entry)).collect();
+    let named: HashMap<&str, Entry<'_>> = entries.iter().map(|entry| (entry.name, *entry)).collect();
     if named.len() != entries.len() {
         return Err(Refusal::damaged("a zip archive with two entries of one name"));
     }
@@ -31,16 +58,7 @@ pub fn read_zipped(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refus
     }
     let Some(pickle) = entry("data.pkl") else { return Err(no_weights(&entries)) };
     let (objects, _) = Objects::read(pickle.data()?)?;
-    let mut storages = Storages::new();
-    for object in objects.iter() {
-        let Object::Storage(storage) = object else { continue };
-        if let Some(entry) = entry(&format!("data/{}", storage.key))
-            && !storages.contains_key(storage.key)
-        {
-            storages.insert(storage.key, entry.data()?);
-        }
-    }
-    state_dict::tensors(&objects, &storages)
+    Ok(TorchFile { objects, storages: Storages::Zipped { root, entries: named } })
 }
 
 /// The folder that all entries lie in.
@@ -67,15 +85,16 @@ fn big_endian() -> Refusal {
     Refusal::new("numbers of a big-endian machine", "little-endian ones: load and save it again on a common machine")
 }
 
-/// The tensors of a file from before torch 1.6, or saved with `_use_new_zipfile_serialization=False`.
-pub fn read_legacy(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refusal> {
+/// A file from before torch 1.6, or saved with `_use_new_zipfile_serialization=False`.
+pub fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let mut next = || {
         let (objects, length) = Objects::read(bytes.rest())?;
         let _ = bytes.take(length);
         Ok::<_, Refusal>(objects)
     };
-    if *next()?.root() != Object::Long(&MAGIC) {
+    if !matches!(next()?.root(), Object::Long(magic) if *magic == MAGIC) && !file.starts_with(LEGACY_BEFORE_PROTOCOL_2)
+    {
         return Err(Refusal::new("a pickle that torch.save did not write", STATE_DICT));
     }
     let protocol = next()?;
@@ -87,7 +106,7 @@ pub fn read_legacy(file: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>, Refus
     }
     let (objects, keys) = (next()?, next()?);
     let storages = storages(&objects, &keys, bytes)?;
-    state_dict::tensors(&objects, &storages)
+    Ok(TorchFile { objects, storages: Storages::Legacy(storages) })
 }
 
 /// `{"protocol_version": 1001, "little_endian": True, "type_sizes": {..}}`.
@@ -100,18 +119,22 @@ fn is_big_endian(system: &Objects<'_>) -> bool {
 }
 
 /// Behind the pickles: for each key a count of numbers in 64 bits, and the numbers.
-fn storages<'a>(objects: &Objects<'a>, keys: &Objects<'a>, mut bytes: Bytes<'a>) -> Result<Storages<'a>, Refusal> {
+fn storages<'a>(
+    objects: &Objects<'a>,
+    keys: &Objects<'a>,
+    mut bytes: Bytes<'a>,
+) -> Result<HashMap<&'a str, &'a [u8]>, Refusal> {
     let total = bytes.rest().len();
     let mut widths: HashMap<&str, usize> = HashMap::new();
     for object in objects.iter() {
         let Object::Storage(storage) = object else { continue };
-        let width = storage.kind.elt_size_in_bytes();
+        let width = storage.numbers.bytes();
         if *widths.entry(storage.key).or_insert(width) != width {
             return Err(Refusal::damaged(format!("storage {} with numbers of two sizes", shown(storage.key))));
         }
     }
     let Object::List(list) = keys.root() else { return Err(Refusal::damaged("no list of storages behind the pickle")) };
-    let mut storages = Storages::new();
+    let mut storages = HashMap::new();
     for key in list {
         let Object::Text(key) = keys.get(*key) else { return Err(Refusal::damaged("a storage without a name")) };
         let Some(width) = widths.get(key) else {
@@ -122,7 +145,7 @@ fn storages<'a>(objects: &Objects<'a>, keys: &Objects<'a>, mut bytes: Bytes<'a>)
             bytes.take(count.checked_mul(*width)?)
         };
         let numbers = numbers().ok_or_else(|| Refusal::cut("a file of torch", total))?;
-        storages.insert(key, numbers);
+        storages.insert(*key, numbers);
     }
     Ok(storages)
 }

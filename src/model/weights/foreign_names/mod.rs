@@ -121,6 +121,8 @@ pub struct Translated<'a> {
     pub tensors: Vec<(String, Source<'a>)>,
     /// Whose names they had, where those were not ours.
     pub from: Option<Library>,
+    /// How many names of the model there are.
+    pub known: usize,
     /// Gains that were scaled for another epsilon.
     pub rescaled: usize,
 }
@@ -130,16 +132,17 @@ pub fn translate<'a>(tensors: &[(String, StoredTensor<'a>)], own: &Parameters) -
     let sizes: HashMap<&str, Vec<i64>> = own.iter().map(|own| (own.name.as_str(), own.tensor.size())).collect();
     let known =
         |tensors: &[(String, Source<'_>)]| tensors.iter().filter(|(name, _)| sizes.contains_key(&**name)).count();
-    let as_it_is = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone().into())).collect();
-    let mut best = Translated { tensors: as_it_is, from: None, rescaled: 0 };
-    let (mut most, mut epsilons) = (known(&best.tensors), None);
+    let as_it_is: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone().into())).collect();
+    let known_before = known(&as_it_is);
+    let mut best = Translated { tensors: as_it_is, from: None, known: known_before, rescaled: 0 };
+    let mut epsilons = None;
     let mobile = Mobile::of(tensors.iter().map(|(name, _)| name.as_str()));
     for style in Style::all(mobile.as_ref()) {
         if let Some(tensors) = style.translate(tensors)
-            && known(&tensors) > most
+            && known(&tensors) > best.known
         {
-            (most, epsilons) = (known(&tensors), style.epsilons);
-            best = Translated { tensors, from: Some(style.library), rescaled: 0 };
+            epsilons = style.epsilons;
+            best = Translated { known: known(&tensors), tensors, from: Some(style.library), rescaled: 0 };
         }
     }
     if best.from.is_some() {

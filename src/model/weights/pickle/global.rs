@@ -1,89 +1,149 @@
-//! The classes and functions that a state dict needs: no others are known, and none is run.
-
-use tch::Kind;
+//! Classes and functions by their names: those that a state dict needs are interpreted, any other is no more than its name.
 
 use super::{
     super::{
         Refusal,
         refusal::{STATE_DICT, shown},
     },
-    Id, Object, View,
-    machine::Heap,
+    Id, NumberType, Object, View,
+    forbidden::is_forbidden,
+    heap::Heap,
 };
 
-/// A class or a function that is known by name.
+/// A class or a function that a pickle names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    /// `collections.OrderedDict`.
-    OrderedDict,
-    /// `torch._utils._rebuild_tensor`, and `_v2` of it, which also says whether a gradient is taken.
-    RebuildTensor,
-    /// `torch._utils._rebuild_parameter`.
-    RebuildParameter,
-    /// `torch.FloatStorage` and its like.
-    Storage(Kind),
-    /// `torch.Size`.
-    Size,
-    /// `torch.device`.
-    Device,
-    /// `torch.float32` and its like.
-    Dtype,
+pub struct Global<'a> {
+    module: &'a str,
+    name: &'a str,
+    /// What it stands for; `None` for those that state dicts can do without.
+    known: Option<Known>,
 }
 
-/// Storages by the types of their numbers.
-const STORAGES: [(&str, Kind); 10] = [
-    ("FloatStorage", Kind::Float),
-    ("DoubleStorage", Kind::Double),
-    ("HalfStorage", Kind::Half),
-    ("BFloat16Storage", Kind::BFloat16),
-    ("LongStorage", Kind::Int64),
-    ("IntStorage", Kind::Int),
-    ("ShortStorage", Kind::Int16),
-    ("CharStorage", Kind::Int8),
-    ("ByteStorage", Kind::Uint8),
-    ("BoolStorage", Kind::Bool),
-];
+/// What is interpreted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// `collections.OrderedDict`.
+    OrderedDict,
+    /// `collections.defaultdict`, whose argument makes the values that are missing.
+    DefaultDict,
+    /// `torch._utils._rebuild_tensor`, and `_v2` of it, which also says whether a gradient is taken.
+    RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v3`: with a dtype, over an untyped storage.
+    RebuildTensorV3,
+    /// `torch._utils._rebuild_parameter` and its like: a tensor and what it is for. Also `torch.Size`, of a tuple.
+    Itself,
+    /// `torch._tensor._rebuild_from_type_v2`: another function with its arguments, then a class for the result.
+    RebuildFromType,
+    /// `copyreg._reconstructor`: objects of protocols 0 and 1.
+    Reconstructor,
+    /// `torch.FloatStorage` and its like.
+    Storage(NumberType),
+    /// `torch.float32` and its like.
+    Dtype(NumberType),
+}
 
-const DTYPES: [&str; 10] =
-    ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"];
-
-impl Global {
-    /// What is known by this name.
-    pub fn of(module: &str, name: &str) -> Result<Self, Refusal> {
-        let storage = STORAGES.iter().find(|(known, _)| module == "torch" && *known == name);
-        if let Some((_, kind)) = storage {
-            return Ok(Self::Storage(*kind));
-        }
-        Ok(match (module, name) {
+impl Known {
+    fn of(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
             ("collections", "OrderedDict") => Self::OrderedDict,
+            ("collections", "defaultdict") => Self::DefaultDict,
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch", "Size") => Self::Size,
-            ("torch", "device") => Self::Device,
-            ("torch", name) if DTYPES.contains(&name) => Self::Dtype,
-            _ => {
-                let got = format!("a pickle that asks for {}", shown(&format!("{module}.{name}")));
-                return Err(Refusal::new(got, format!("{STATE_DICT}; nothing of this one was run")));
+            ("torch._utils", "_rebuild_tensor_v3") => Self::RebuildTensorV3,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
+            | ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor")
+            | ("torch", "Size") => Self::Itself,
+            ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => Self::RebuildFromType,
+            ("copyreg" | "copy_reg", "_reconstructor") => Self::Reconstructor,
+            ("torch" | "torch.cuda" | "torch.storage", class) if class.ends_with("Storage") => {
+                Self::Storage(NumberType::of_storage(class)?)
             }
+            ("torch", dtype) => Self::Dtype(NumberType::of_dtype(dtype)?),
+            _ => return None,
         })
     }
+}
 
-    /// What a call of it with these arguments stands for; `None` where it takes no such arguments.
-    pub fn call<'a>(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Option<Id>, Refusal> {
-        let Object::Tuple(items) = heap.get(arguments) else { return Ok(None) };
-        let object = match (self, &items[..]) {
-            (Self::OrderedDict, []) => Object::Dict(Vec::new()),
-            (Self::OrderedDict, &[pairs]) => match heap.pairs(pairs)? {
+impl<'a> Global<'a> {
+    /// By its name.
+    ///
+    /// # Errors
+    /// If it is known to run code.
+    pub fn of(module: &'a str, name: &'a str) -> Result<Self, Refusal> {
+        if is_forbidden(module, name) {
+            let got = format!("a pickle that asks for {}", shown(&format!("{module}.{name}")));
+            return Err(Refusal::new(got, format!("{STATE_DICT}; nothing of this one was run")));
+        }
+        Ok(Self { module, name, known: Known::of(module, name) })
+    }
+
+    /// Module and name on one line.
+    pub fn shown(self) -> String {
+        shown(&format!("{}.{}", self.module, self.name))
+    }
+
+    /// The type of a storage class.
+    pub fn storage(self) -> Option<NumberType> {
+        if let Some(Known::Storage(numbers)) = self.known { Some(numbers) } else { None }
+    }
+
+    /// What a call with these arguments, a tuple, stands for: an object that is nothing but its class and entries, if it is of
+    /// no use for a state dict.
+    ///
+    /// # Errors
+    /// If there are too many objects.
+    pub fn call(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Id, Refusal> {
+        let (mut called, mut arguments) = (self, arguments);
+        // A loop, not a recursion: the inner arguments are a tuple that was made before.
+        while called.known == Some(Known::RebuildFromType)
+            && let Object::Tuple(items) = heap.get(arguments)
+            && let &[function, _, inner, ..] = &items[..]
+            && let Object::Global(function) = *heap.get(function)
+        {
+            (called, arguments) = (function, inner);
+        }
+        match called.interpret(arguments, heap)? {
+            Some(id) => Ok(id),
+            None => heap.push(Object::Foreign { class: called, entries: Vec::new() }),
+        }
+    }
+
+    fn interpret(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Option<Id>, Refusal> {
+        let (Some(known), Object::Tuple(items)) = (self.known, heap.get(arguments)) else { return Ok(None) };
+        let object = match (known, &items[..]) {
+            (Known::OrderedDict, []) | (Known::DefaultDict, [] | [_]) => Object::Dict(Vec::new()),
+            (Known::OrderedDict, &[pairs]) => match heap.pairs(pairs)? {
                 Some(pairs) => Object::Dict(pairs),
                 None => return Ok(None),
             },
-            (Self::RebuildTensor, &[storage, offset, size, stride, ..]) => match heap.get(offset) {
-                Object::Int(offset) => Object::Tensor(View { storage, offset: *offset, size, stride }),
+            (Known::RebuildTensor, &[storage, offset, size, stride, ref more @ ..]) => {
+                // Torch says there that the numbers stand for their negatives or conjugates.
+                let is_changed = more.get(2).is_some_and(|metadata| matches!(heap.get(*metadata), Object::Dict(_)));
+                match heap.get(offset) {
+                    Object::Int(offset) if !is_changed => {
+                        Object::Tensor(View { storage, offset: *offset, size, stride, numbers: None })
+                    }
+                    _ => return Ok(None),
+                }
+            }
+            (Known::RebuildTensorV3, &[storage, offset, size, stride, _, _, dtype, ..]) => {
+                match (heap.get(offset), heap.get(dtype)) {
+                    (Object::Int(offset), Object::Global(Self { known: Some(Known::Dtype(numbers)), .. })) => {
+                        Object::Tensor(View { storage, offset: *offset, size, stride, numbers: Some(*numbers) })
+                    }
+                    _ => return Ok(None),
+                }
+            }
+            // A tensor that takes a gradient, and a tuple, are themselves.
+            (Known::Itself, &[itself, ..]) => return Ok(Some(itself)),
+            (Known::Reconstructor, &[class, _, state]) => match (heap.get(class), heap.get(state)) {
+                (&Object::Global(class), Object::Dict(entries)) => {
+                    let entries = entries.clone();
+                    heap.spend(entries.len())?;
+                    Object::Foreign { class, entries }
+                }
+                (&Object::Global(class), _) => Object::Foreign { class, entries: Vec::new() },
                 _ => return Ok(None),
             },
-            // A tensor that takes a gradient, and a tuple, are themselves.
-            (Self::RebuildParameter, &[itself, ..]) | (Self::Size, &[itself]) => return Ok(Some(itself)),
-            (Self::Device, _) => Object::Other,
             _ => return Ok(None),
         };
         heap.push(object).map(Some)

@@ -1,54 +1,13 @@
-//! The stack machine of pickles, protocols 0 to 5, as far as state dicts use it (CPython's `pickletools` lists its opcodes).
+//! The stack machine of pickles, protocols 0 to 5 (CPython's `pickletools` lists its opcodes). It calls nothing.
 
 use std::collections::HashMap;
 
 use super::{
     super::{Refusal, bytes::Bytes, refusal::STATE_DICT},
-    Global, Id, Object, Objects, Storage,
+    Global, Id, Object, Objects,
+    heap::Heap,
+    literal, persistent,
 };
-
-/// Opcodes, objects, and entries of lists and dicts together: a net of ten thousand tensors takes a million.
-const MOST: usize = 1 << 22;
-/// The same for each byte of the pickle: what is made of it goes with its length.
-const MOST_PER_BYTE: usize = 4;
-
-/// The objects so far, which may not be more than the pickle warrants.
-#[derive(Debug)]
-pub struct Heap<'a> {
-    all: Vec<Object<'a>>,
-    left: usize,
-}
-
-impl<'a> Heap<'a> {
-    fn spend(&mut self, count: usize) -> Result<(), Refusal> {
-        let left = self.left.checked_sub(count);
-        self.left = left.ok_or_else(|| Refusal::new("a pickle of more objects than any model has", STATE_DICT))?;
-        Ok(())
-    }
-
-    pub fn push(&mut self, object: Object<'a>) -> Result<Id, Refusal> {
-        self.spend(1)?;
-        self.all.push(object);
-        // There are at most `MOST`.
-        Ok(Id((self.all.len() - 1) as u32))
-    }
-
-    pub fn get(&self, id: Id) -> &Object<'a> {
-        &self.all[id.0 as usize]
-    }
-
-    /// A list of pairs as the entries of a dict.
-    pub fn pairs(&mut self, list: Id) -> Result<Option<Vec<(Id, Id)>>, Refusal> {
-        let Object::List(pairs) = self.get(list) else { return Ok(None) };
-        self.spend(pairs.len())?;
-        let Object::List(pairs) = self.get(list) else { return Ok(None) };
-        let pair = |pair: &Id| match self.get(*pair) {
-            Object::Tuple(items) | Object::List(items) => <[Id; 2]>::try_from(&items[..]).ok().map(Into::into),
-            _ => None,
-        };
-        Ok(pairs.iter().map(pair).collect())
-    }
-}
 
 struct Machine<'a> {
     bytes: Bytes<'a>,
@@ -62,9 +21,7 @@ struct Machine<'a> {
 
 /// Runs the pickle at the front of `bytes`.
 pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
-    let left = bytes.len().saturating_mul(MOST_PER_BYTE).min(MOST);
-    let heap = Heap { all: Vec::new(), left };
-    let (stack, marks) = (Vec::new(), Vec::new());
+    let (heap, stack, marks) = (Heap::new(bytes.len()), Vec::new(), Vec::new());
     let mut machine =
         Machine { bytes: Bytes::new(bytes), length: bytes.len(), heap, stack, marks, memo: HashMap::new() };
     loop {
@@ -74,7 +31,7 @@ pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
         if opcode == b'.' {
             let root = machine.pop().ok_or_else(|| machine.malformed(at, opcode))?;
             let length = machine.at();
-            return Ok((Objects { all: machine.heap.all, root }, length));
+            return Ok((Objects { all: machine.heap.into_objects(), root }, length));
         }
         // `None` is an opcode that finds no such operands, in the bytes or on the stack.
         if machine.step(opcode)?.is_none() {
@@ -123,43 +80,27 @@ impl<'a> Machine<'a> {
                 self.marks.push(self.stack.len());
                 Ok(Some(()))
             }
-            b'0' => Ok(self.pop().map(|_| ())),
-            b'N' => self.push(Object::Other),
-            b'\x88' | b'\x89' => self.push(Object::Int((opcode == b'\x88').into())),
-            b'K' | b'M' | b'J' | b'\x8a' | b'G' | b'X' | b'U' | b'T' | b'\x8c' => self.literal(opcode),
+            // On a mark it takes the mark.
+            b'0' => Ok(self.pop().map(|_| ()).or_else(|| self.marks.pop().map(|_| ()))),
+            b'1' => Ok(self.pop_to_mark().map(|_| ())),
+            b'2' => Ok(self.stack.last().copied().map(|top| self.stack.push(top))),
             b'}' => self.push(Object::Dict(Vec::new())),
             b']' => self.push(Object::List(Vec::new())),
             b')' => self.push(Object::Tuple(Vec::new())),
+            // Sets hold no tensors.
+            b'\x8f' => self.push(Object::Other),
             b't' | b'\x85' | b'\x86' | b'\x87' => self.tuple(opcode),
-            b'q' | b'r' | b'\x94' | b'h' | b'j' => Ok(self.remember(opcode)),
-            b'a' | b'e' | b's' | b'u' => self.extend(opcode),
+            b'l' | b'd' | b'\x91' => self.collect(opcode),
+            b'q' | b'r' | b'p' | b'\x94' | b'h' | b'j' | b'g' => Ok(self.remember(opcode)),
+            b'a' | b'e' | b's' | b'u' | b'\x90' => self.extend(opcode),
             b'c' | b'\x93' => self.global(opcode),
-            b'R' => self.reduce(),
+            b'R' | b'\x81' | b'\x92' | b'i' | b'o' => self.call(opcode),
             b'b' => Ok(self.build()),
-            b'Q' => self.persistent(),
-            _ => Err(self.malformed(self.at() - 1, opcode)),
-        }
-    }
-
-    fn literal(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
-        let bytes = &mut self.bytes;
-        let text = |length: Option<usize>, bytes: &mut Bytes<'a>| {
-            let text = bytes.take(length?)?;
-            std::str::from_utf8(text).ok().map(Object::Text)
-        };
-        let object = match opcode {
-            b'K' => bytes.u8().map(|value| Object::Int(value.into())),
-            b'M' => bytes.u16().map(|value| Object::Int(value.into())),
-            b'J' => bytes.u32().map(|value| Object::Int((value as i32).into())),
-            b'\x8a' => bytes.u8().and_then(|length| bytes.take(length.into())).map(integer),
-            b'G' => bytes.take(8).map(|_| Object::Float),
-            // Texts of 32 and 8 bits of length; U and T are Python 2's.
-            b'X' | b'T' => text(bytes.u32().and_then(|length| length.try_into().ok()), bytes),
-            _ => text(bytes.u8().map(usize::from), bytes),
-        };
-        match object {
-            Some(object) => self.push(object),
-            None => Ok(None),
+            b'P' | b'Q' => self.persistent(opcode),
+            _ => match literal::read(opcode, &mut self.bytes) {
+                Some(object) => self.push(object),
+                None => Ok(None),
+            },
         }
     }
 
@@ -181,14 +122,26 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// A list or a dict of protocol 0, or a frozen set.
+    fn collect(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
+        let Some(items) = self.pop_to_mark() else { return Ok(None) };
+        match opcode {
+            b'l' => self.push(Object::List(items)),
+            b'd' if items.len() % 2 == 0 => self.push(Object::Dict(pairs(&items))),
+            b'd' => Ok(None),
+            _ => self.push(Object::Other),
+        }
+    }
+
     /// Puts the top of the stack under a number, or gets what is under it.
     fn remember(&mut self, opcode: u8) -> Option<()> {
         let number = match opcode {
             b'q' | b'h' => self.bytes.u8()?.into(),
             b'r' | b'j' => self.bytes.u32()?,
+            b'p' | b'g' => self.line()?.parse().ok()?,
             _ => self.memo.len() as u32,
         };
-        if matches!(opcode, b'h' | b'j') {
+        if matches!(opcode, b'h' | b'j' | b'g') {
             self.stack.push(*self.memo.get(&number)?);
         } else {
             self.memo.insert(number, *self.stack.last()?);
@@ -196,7 +149,7 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    /// Adds to the list or the dict below.
+    /// Adds to the list, the dict, the set or the object below.
     fn extend(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
         let items = match opcode {
             b'a' => self.pop().map(|item| vec![item]),
@@ -205,26 +158,27 @@ impl<'a> Machine<'a> {
         };
         let (Some(items), Some(below)) = (items, self.stack.last()) else { return Ok(None) };
         self.heap.spend(items.len())?;
-        Ok(match (&mut self.heap.all[below.0 as usize], opcode) {
+        Ok(match (self.heap.get_mut(*below), opcode) {
             (Object::List(list), b'a' | b'e') => {
                 list.extend(items);
                 Some(())
             }
-            (Object::Dict(entries), b's' | b'u') if items.len() % 2 == 0 => {
-                entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+            (Object::Dict(entries) | Object::Foreign { entries, .. }, b's' | b'u') if items.len() % 2 == 0 => {
+                entries.extend(pairs(&items));
                 Some(())
             }
+            (Object::Foreign { .. }, b'a' | b'e' | b'\x90') | (Object::Other, b'\x90') => Some(()),
             _ => None,
         })
     }
 
     fn global(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
         let words = match opcode {
-            b'c' => [self.line(), self.line()],
-            _ => {
+            b'\x93' => {
                 let (name, module) = (self.pop_text(), self.pop_text());
                 [module, name]
             }
+            _ => [self.line(), self.line()],
         };
         match words {
             [Some(module), Some(name)] => self.push(Object::Global(Global::of(module, name)?)),
@@ -241,64 +195,61 @@ impl<'a> Machine<'a> {
         if let Object::Text(text) = self.heap.get(id) { Some(text) } else { None }
     }
 
-    fn reduce(&mut self) -> Result<Option<()>, Refusal> {
-        let (Some(arguments), Some(function)) = (self.pop(), self.pop()) else { return Ok(None) };
-        let Object::Global(global) = *self.heap.get(function) else { return Ok(None) };
-        let made = global.call(arguments, &mut self.heap)?;
-        Ok(made.map(|id| self.stack.push(id)))
+    /// What would be a call: of a function with arguments, of a class to make an object.
+    fn call(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
+        let (function, arguments) = match opcode {
+            b'i' => {
+                let Some(items) = self.pop_to_mark() else { return Ok(None) };
+                if self.global(b'c')?.is_none() {
+                    return Ok(None);
+                }
+                (self.pop(), Some(self.heap.push(Object::Tuple(items))?))
+            }
+            b'o' => {
+                let Some(mut items) = self.pop_to_mark().filter(|items| !items.is_empty()) else { return Ok(None) };
+                (Some(items.remove(0)), Some(self.heap.push(Object::Tuple(items))?))
+            }
+            _ => {
+                // Arguments by name stand above the others.
+                if opcode == b'\x92' && self.pop().is_none() {
+                    return Ok(None);
+                }
+                let arguments = self.pop();
+                (self.pop(), arguments)
+            }
+        };
+        let (Some(function), Some(arguments)) = (function, arguments) else { return Ok(None) };
+        let made = match (self.heap.get(function), self.heap.get(arguments)) {
+            (&Object::Global(global), Object::Tuple(_)) => global.call(arguments, &mut self.heap)?,
+            // The value of a function, such as a class inside of a class.
+            (&Object::Foreign { class, .. }, Object::Tuple(_)) => {
+                self.heap.push(Object::Foreign { class, entries: Vec::new() })?
+            }
+            _ => return Ok(None),
+        };
+        self.stack.push(made);
+        Ok(Some(()))
     }
 
-    /// Attributes of a dict, such as `_metadata` of a state dict, say nothing of its weights.
+    /// Attributes, such as `_metadata` of a state dict, say nothing of weights.
     fn build(&mut self) -> Option<()> {
         self.pop()?;
-        matches!(self.heap.get(*self.stack.last()?), Object::Dict(_)).then_some(())
+        let object = self.heap.get(*self.stack.last()?);
+        matches!(object, Object::Dict(_) | Object::Foreign { .. } | Object::Tensor(_) | Object::Tuple(_)).then_some(())
     }
 
-    /// `("storage", type, key, device, numel)`, in old files with `(key of the part, offset, numel)` or None behind.
-    fn persistent(&mut self) -> Result<Option<()>, Refusal> {
-        let storage = self.pop().and_then(|id| self.storage(id));
-        match storage {
-            Some(storage) => self.push(Object::Storage(storage)),
+    fn persistent(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
+        let object = match opcode {
+            b'P' => self.line().map(|_| Object::Other),
+            _ => self.pop().and_then(|id| persistent::resolve(id, &self.heap)),
+        };
+        match object {
+            Some(object) => self.push(object),
             None => Ok(None),
         }
     }
-
-    fn storage(&self, id: Id) -> Option<Storage<'a>> {
-        let Object::Tuple(items) = self.heap.get(id) else { return None };
-        let object = |index: usize| items.get(index).map(|id| self.heap.get(*id));
-        let size = |object: Option<&Object<'a>>| match object {
-            Some(Object::Int(size)) => usize::try_from(*size).ok(),
-            _ => None,
-        };
-        let (Some(Object::Text("storage")), Some(Object::Global(Global::Storage(kind)))) = (object(0), object(1))
-        else {
-            return None;
-        };
-        let Some(Object::Text(key)) = object(2) else { return None };
-        let numel = size(object(4))?;
-        let part = match object(5) {
-            Some(Object::Tuple(part)) => {
-                let part = |index: usize| size(part.get(index).map(|id| self.heap.get(*id)));
-                let (first, count) = (part(1)?, part(2)?);
-                if first.checked_add(count)? > numel {
-                    return None;
-                }
-                (first, count)
-            }
-            Some(Object::Other) | None => (0, numel),
-            Some(_) => return None,
-        };
-        Some(Storage { kind: *kind, key, numel, part })
-    }
 }
 
-/// Two's complement of any length, little-endian.
-fn integer(bytes: &[u8]) -> Object<'_> {
-    let Some(&last) = bytes.last() else { return Object::Int(0) };
-    if bytes.len() > 8 {
-        return Object::Long(bytes);
-    }
-    let mut wide = [if last & 0x80 == 0 { 0 } else { 0xff }; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    Object::Int(i64::from_le_bytes(wide))
+fn pairs(items: &[Id]) -> Vec<(Id, Id)> {
+    items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
 }

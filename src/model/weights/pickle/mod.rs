@@ -1,28 +1,44 @@
 //! Python pickles, read without running anything.
 //!
-//! A pickle is a program for a small stack machine that may call any function there is. This machine knows the opcodes that
-//! make dicts, lists and numbers, and of functions those that a state dict needs; anything else ends it.
+//! A pickle is a program for a small stack machine that may call any function there is. This machine calls none: it interprets
+//! those that a state dict needs, and keeps of any other object the name of what would have made it. A name that is known to run
+//! code ends it.
 //! All objects lie in one list and name each other by position: no recursion, however deep they nest.
 
+mod forbidden;
 mod global;
+mod heap;
+mod literal;
 mod machine;
+mod number_type;
+mod persistent;
 
 use super::Refusal;
 pub use global::Global;
+pub use number_type::NumberType;
 
 /// Where an object stands in [`Objects`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id(u32);
+
+impl Id {
+    /// As an index into a list of as many things as there are objects.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// What a pickle can make.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object<'a> {
-    /// Something that says nothing of weights: None, a device, a type of numbers.
+    /// Something that says nothing of weights: None, bytes, a set.
     Other,
     /// `int` of at most 64 bits, `bool` too.
     Int(i64),
     /// `int` of more bits, little-endian.
     Long(&'a [u8]),
+    /// The same in decimal digits, of protocols 0 and 1.
+    Decimal(&'a str),
     /// `float`; no weights go by it.
     Float,
     /// `str`.
@@ -33,8 +49,15 @@ pub enum Object<'a> {
     List(Vec<Id>),
     /// `dict`, and whatever is derived from it, in the order of its entries.
     Dict(Vec<(Id, Id)>),
-    /// A class or a function that is known.
-    Global(Global),
+    /// A class or a function.
+    Global(Global<'a>),
+    /// An object of a class that is not known, or the value of such a function. It was not built.
+    Foreign {
+        /// The class or the function.
+        class: Global<'a>,
+        /// What was put into it by key: it may be derived from a dict.
+        entries: Vec<(Id, Id)>,
+    },
     /// Numbers outside the pickle.
     Storage(Storage<'a>),
     /// A view of them.
@@ -45,7 +68,7 @@ pub enum Object<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storage<'a> {
     /// Their type.
-    pub kind: tch::Kind,
+    pub numbers: NumberType,
     /// The name of the bytes.
     pub key: &'a str,
     /// How many numbers those are.
@@ -65,6 +88,8 @@ pub struct View {
     pub size: Id,
     /// A tuple of integers.
     pub stride: Id,
+    /// The type of its numbers, if the storage does not say it.
+    pub numbers: Option<NumberType>,
 }
 
 /// Everything that one pickle made.
@@ -88,6 +113,16 @@ impl<'a> Objects<'a> {
     /// The object of this position, which is one of this list.
     pub fn get(&self, id: Id) -> &Object<'a> {
         &self.all[id.0 as usize]
+    }
+
+    /// The position of what the pickle stands for.
+    pub fn root_id(&self) -> Id {
+        self.root
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// Every object, in the order in which they were made.
@@ -153,6 +188,82 @@ mod tests {
         for bytes in [&b"(ios\nsystem\n."[..], b"(o.", b"\x80\x04))}\x92.", b"\x82\x01.", b"K\x01)R.", b"]N\x81."] {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }
+    }
+
+    /// The class of an object that was not built.
+    fn class(bytes: &[u8]) -> String {
+        match read(bytes).unwrap() {
+            Object::Foreign { class, .. } => class.shown(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_object_of_any_class_is_its_name_whichever_opcode_would_make_it() {
+        // pickle.dumps(argparse.Namespace(a=1)) of protocols 0, 2 and 4, without PUTs and FRAME.
+        let state = b"}X\x01\0\0\0aK\x01sb.";
+        let namespace = |front: &[u8]| class(&[front, state].concat());
+        let reconstructor = b"ccopy_reg\n_reconstructor\n(cargparse\nNamespace\nc__builtin__\nobject\nNtR";
+        assert_eq!(namespace(reconstructor), "argparse.Namespace");
+        assert_eq!(namespace(b"\x80\x02cargparse\nNamespace\n)\x81"), "argparse.Namespace");
+        assert_eq!(namespace(b"\x80\x04\x8c\x08argparse\x8c\x09Namespace\x93)\x81"), "argparse.Namespace");
+        assert_eq!(namespace(b"\x80\x04\x8c\x08argparse\x8c\x09Namespace\x93)}\x92"), "argparse.Namespace");
+        assert_eq!(namespace(b"(iargparse\nNamespace\n"), "argparse.Namespace");
+        assert_eq!(namespace(b"(cargparse\nNamespace\no"), "argparse.Namespace");
+        // A class inside of a class, in protocol 2: getattr(Outer, "Inner")().
+        assert_eq!(
+            class(b"\x80\x02c__builtin__\ngetattr\ncm\nOuter\nX\x05\0\0\0Inner\x86R)\x81."),
+            "__builtin__.getattr"
+        );
+        // deque([1]), a list derived from list, bytes of protocol 2, a function by its name.
+        assert_eq!(class(b"\x80\x02ccollections\ndeque\n]K\x03\x86R(K\x01e."), "collections.deque");
+        assert_eq!(class(b"\x80\x02cm\nMine\n)\x81K\x01a."), "m.Mine");
+        assert_eq!(class(b"\x80\x02c_codecs\nencode\nX\x01\0\0\0aX\x06\0\0\0latin1\x86R."), "_codecs.encode");
+        assert!(matches!(read(b"\x80\x02cm\nf\n."), Ok(Object::Global(global)) if global.shown() == "m.f"));
+        // {1, 2} and frozenset({1}) of protocol 4.
+        assert_eq!(read(b"\x80\x04\x8f(K\x01K\x02\x90.").unwrap(), Object::Other);
+        assert_eq!(read(b"\x80\x04(K\x01\x91.").unwrap(), Object::Other);
+    }
+
+    #[test]
+    fn what_is_derived_from_a_dict_has_its_entries() {
+        for (bytes, is_dict) in [
+            (&b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nint\n\x85RX\x01\0\0\0aK\x01s."[..], true),
+            (b"\x80\x02cm\nMine\n)\x81(X\x01\0\0\0aK\x01u.", false),
+            (b"ccopy_reg\n_reconstructor\n(cm\nMine\nc__builtin__\ndict\n(Va\nI1\ndtR.", false),
+        ] {
+            let (objects, _) = Objects::read(bytes).unwrap();
+            let (Object::Dict(entries) | Object::Foreign { entries, .. }) = objects.root() else {
+                panic!("{objects:?}")
+            };
+            assert_eq!(matches!(objects.root(), Object::Dict(_)), is_dict);
+            assert_eq!(objects.get(entries[0].0), &Object::Text("a"));
+            assert_eq!(objects.get(entries[0].1), &Object::Int(1));
+        }
+    }
+
+    #[test]
+    fn lists_and_dicts_of_protocol_0_and_what_is_taken_from_the_stack() {
+        // pickle.dumps([1, {"a": 2}], 0).
+        let (objects, _) = Objects::read(b"(lp0\nI1\na(dp1\nVa\np2\nI2\nsag2\na.").unwrap();
+        let Object::List(list) = objects.root() else { panic!("{objects:?}") };
+        assert_eq!((objects.get(list[0]), objects.get(list[2])), (&Object::Int(1), &Object::Text("a")));
+        assert!(matches!(objects.get(list[1]), Object::Dict(entries) if entries.len() == 1));
+        // DUP, POP, POP_MARK, and POP of a mark.
+        assert_eq!(read(b"K\x01K\x022(K\x03100.").unwrap(), Object::Int(1));
+        assert_eq!(read(b"K\x01(K\x0300.").unwrap(), Object::Int(1));
+        // A part that lies outside: NEXT_BUFFER.
+        assert!(read(b"\x80\x05\x97.").is_err());
+    }
+
+    #[test]
+    fn classes_that_nest_a_million_deep_are_no_danger() {
+        // args = (f, None, args) again and again, then f(*args).
+        let layer = b"q\x010h\0Nh\x01\x87";
+        let deep =
+            [&b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\nq\0)"[..], &layer.repeat(100_000), b"q\x010h\0h\x01R."]
+                .concat();
+        assert!(matches!(read(&deep), Ok(Object::Foreign { .. })));
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! Names that are known to run code or to reach out of the process: no checkpoint has a use for them.
+//!
+//! Nothing of a pickle is run in any case. A file that asks for one of these was made to harm whoever loads it with Python, so
+//! that it is refused as a whole and by name.
+
+/// Modules of which every name, and every name in a module inside, is one of these.
+const MODULES: [&str; 21] = [
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "_posixsubprocess",
+    "pty",
+    "shutil",
+    "sys",
+    "socket",
+    "importlib",
+    "runpy",
+    "ctypes",
+    "_ctypes",
+    "webbrowser",
+    "marshal",
+    "asyncio",
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "ensurepip",
+    "torch.utils.cpp_extension",
+];
+
+/// Other names by their modules; common words, which a project may have for modules of its own.
+const NAMES: [(&str, &[&str]); 21] = [
+    ("code", &["interact", "InteractiveInterpreter", "InteractiveConsole"]),
+    ("codeop", &["compile_command", "Compile", "CommandCompiler"]),
+    ("commands", &["getoutput", "getstatus", "getstatusoutput"]),
+    ("imp", &["load_source", "load_module", "load_dynamic", "load_compiled", "load_package"]),
+    ("pdb", &["run", "runeval", "runcall", "Pdb"]),
+    ("bdb", &["Bdb"]),
+    ("profile", &["run", "runctx", "Profile"]),
+    ("cProfile", &["run", "runctx", "Profile"]),
+    ("timeit", &["timeit", "repeat", "Timer"]),
+    ("types", &["CodeType", "FunctionType"]),
+    ("http.client", &["HTTPConnection", "HTTPSConnection"]),
+    ("urllib.request", &["urlopen", "urlretrieve"]),
+    ("requests.api", &["get", "post", "put", "delete", "request"]),
+    ("torch", &["load"]),
+    ("torch.serialization", &["load"]),
+    ("torch.hub", &["load", "load_state_dict_from_url", "download_url_to_file"]),
+    ("numpy.testing._private.utils", &["runstring"]),
+    ("dill", &["load", "loads"]),
+    ("dill._dill", &["load", "loads"]),
+    ("cloudpickle", &["load", "loads"]),
+    ("joblib", &["load"]),
+];
+
+/// Python's own functions, of both of its versions.
+const BUILTINS: [&str; 14] = [
+    "eval",
+    "exec",
+    "execfile",
+    "compile",
+    "open",
+    "file",
+    "apply",
+    "breakpoint",
+    "input",
+    "raw_input",
+    "__import__",
+    "globals",
+    "locals",
+    "reload",
+];
+
+/// Whether it is one of these. `name` may have dots in it: attributes of attributes.
+pub fn is_forbidden(module: &str, name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or(name);
+    let is_inside =
+        |outer: &&str| module.strip_prefix(*outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    match module {
+        "builtins" | "__builtin__" | "__builtins__" => BUILTINS.contains(&first),
+        _ if MODULES.iter().any(|outer| is_inside(&outer)) => true,
+        _ => NAMES.iter().any(|(known, names)| *known == module && names.contains(&first)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_code_is_forbidden_under_every_name_of_it_and_data_is_not() {
+        for (module, name) in [
+            ("os", "system"),
+            ("posix", "system"),
+            ("nt", "system"),
+            ("os.path", "join"),
+            ("subprocess", "Popen"),
+            ("builtins", "eval"),
+            ("__builtin__", "exec"),
+            ("builtins", "eval.__call__"),
+            ("importlib._bootstrap", "_call_with_frames_removed"),
+            ("torch", "load"),
+            ("code", "interact"),
+            ("pickle", "loads"),
+        ] {
+            assert!(is_forbidden(module, name), "{module}.{name}");
+        }
+        for (module, name) in [
+            ("builtins", "set"),
+            ("builtins", "getattr"),
+            ("oscar", "system"),
+            ("code.config", "Args"),
+            ("posixpath", "join"),
+            ("types", "SimpleNamespace"),
+            ("torch", "Size"),
+            ("argparse", "Namespace"),
+        ] {
+            assert!(!is_forbidden(module, name), "{module}.{name}");
+        }
+    }
+}

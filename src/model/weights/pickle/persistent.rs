@@ -1,0 +1,49 @@
+//! What a persistent id stands for: numbers that lie elsewhere in the file.
+
+use super::{Id, Object, Storage, heap::Heap};
+
+/// `None` if it contradicts itself.
+///
+/// - `("storage", class, key, device, numel)`, in old files with `(key of the part, offset, numel)` or None behind: a storage,
+///   or an object of that class if its numbers are of no known type.
+/// - `("module", class, file, text)`, in old files of whole modules: the class.
+pub fn resolve<'a>(id: Id, heap: &Heap<'a>) -> Option<Object<'a>> {
+    let items = match heap.get(id) {
+        Object::Tuple(items) => &items[..],
+        // Of a writer of its own; a text in protocol 0.
+        _ => return Some(Object::Other),
+    };
+    let object = |index: usize| items.get(index).map(|id| heap.get(*id));
+    match (object(0)?, object(1)) {
+        (Object::Text("storage"), Some(&Object::Global(class))) if class.storage().is_none() => {
+            Some(Object::Foreign { class, entries: Vec::new() })
+        }
+        (Object::Text("storage"), _) => storage(items, heap).map(Object::Storage),
+        (Object::Text("module"), Some(&Object::Global(class))) => Some(Object::Global(class)),
+        _ => Some(Object::Other),
+    }
+}
+
+fn storage<'a>(items: &[Id], heap: &Heap<'a>) -> Option<Storage<'a>> {
+    let object = |index: usize| items.get(index).map(|id| heap.get(*id));
+    let size = |object: Option<&Object<'a>>| match object {
+        Some(Object::Int(size)) => usize::try_from(*size).ok(),
+        _ => None,
+    };
+    let Some(Object::Global(class)) = object(1) else { return None };
+    let Some(Object::Text(key)) = object(2) else { return None };
+    let numel = size(object(4))?;
+    let part = match object(5) {
+        Some(Object::Tuple(part)) => {
+            let part = |index: usize| size(part.get(index).map(|id| heap.get(*id)));
+            let (first, count) = (part(1)?, part(2)?);
+            if first.checked_add(count)? > numel {
+                return None;
+            }
+            (first, count)
+        }
+        Some(Object::Other) | None => (0, numel),
+        Some(_) => return None,
+    };
+    Some(Storage { numbers: class.storage()?, key, numel, part })
+}
