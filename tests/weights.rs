@@ -79,6 +79,43 @@ fn a_run_starts_from_the_file_and_its_digest_is_on_record() {
 }
 
 #[test]
+fn a_key_takes_one_of_several_state_dicts_and_the_log_says_which() {
+    let workplace = Workplace::new(TOML);
+    fs::copy(golden("checkpoints/several.pth"), workplace.path().join("net.pth")).unwrap();
+    let expected: Value = serde_json::from_str(include_str!("golden/weights.json")).unwrap();
+    let still = ["optimizer.learning_rate=0.0", "run.max_steps=2", "ema.decay=0"];
+    for (key, file, told) in [
+        (None, "checkpoint.pth", "the state dict state_dict, not state_dict_ema, ema.module, nets.0, which"),
+        (
+            Some("ema.module"),
+            "compiled.pth",
+            "the state dict ema.module, not state_dict_ema, state_dict, nets.0, which",
+        ),
+    ] {
+        let setting = key.map(|key| format!("model.weights_key={key}"));
+        let settings: Vec<&str> = still.into_iter().chain(setting.as_deref()).collect();
+        let run = workplace.train(file.trim_end_matches(".pth"), &settings);
+        for (name, tensor) in oldest(&run).into_iter().filter(|(name, _)| !name.contains("norm.")) {
+            let got = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap();
+            let want = expected["files"][file][&name]["values"].as_array().unwrap();
+            assert_eq!(got, want.iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>(), "{name}");
+        }
+        let log = fs::read_to_string(run.join("train.log")).unwrap();
+        assert!(log.contains(told), "{log}");
+    }
+    let refuses = |settings: &[&str], code: i32, want: &str| {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let outcome = workplace.call(&["check", "small.toml"].into_iter().chain(settings).collect::<Vec<_>>());
+        assert_eq!(outcome.code, Some(code), "{outcome:#?}");
+        assert!(outcome.stderr.contains(want), "{outcome:#?}");
+    };
+    let want = "model.weights_key: net.pth: got model_ema, want one of state_dict_ema, state_dict, ema.module, nets.0";
+    refuses(&["model.weights_key=model_ema"], MODEL, want);
+    let alone = "model={name=\"cnn\", width=2, depth=1, weights_key=\"ema\"}";
+    refuses(&[alone], CONFIG, "model.weights_key: no file of model.weights to take it from; remove the key");
+}
+
+#[test]
 fn a_resumed_run_is_the_one_that_was_never_stopped_and_asks_for_no_file() {
     let workplace = workplace(TOML, "half.pth");
     let whole = workplace.train("whole", &[]);

@@ -166,6 +166,9 @@ pub struct ModelConfig {
     /// The file of weights to start from, in place of those that were drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
+    /// The keys, with dots between them, that lead to the state dict in `weights`; `None` is the one that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_key: Option<String>,
     /// Whether every tensor of `weights` has to fit, but for a head of another number of classes.
     pub weights_strict: bool,
     /// Patterns of names: batch normalization that has one uses its running statistics in training too, and keeps them.
@@ -200,6 +203,7 @@ impl ModelConfig {
                 skip_init: false,
             },
             weights: None,
+            weights_key: None,
             weights_strict: true,
             freeze_batch_norm_statistics: Vec::new(),
         }

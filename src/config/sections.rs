@@ -117,7 +117,7 @@ fn augment(mut table: Section<'_>) -> Augment {
 }
 
 /// Keys of `[model]` that say how layers are made.
-const OF_OUR_LAYERS: [&str; 13] = [
+const OF_OUR_LAYERS: [&str; 14] = [
     "activation",
     "normalization",
     "groups",
@@ -129,6 +129,7 @@ const OF_OUR_LAYERS: [&str; 13] = [
     "depth",
     "initialization",
     "weights",
+    "weights_key",
     "weights_strict",
     "freeze_batch_norm_statistics",
 ];
@@ -151,6 +152,9 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     };
     let own = name.unwrap_or(Architecture::Mlp).defaults();
     let weights = table.optional::<String>("weights", |path| !path.is_empty(), "a path");
+    if weights.is_none() && !is_file {
+        table.forbid(&["weights_key"], "no file of model.weights to take it from");
+    }
     let Patterns(frozen) = table.any("freeze_batch_norm_statistics", Patterns::default());
     let config = ModelConfig {
         name: name.unwrap_or(Architecture::Mlp),
@@ -166,6 +170,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
         depth: table.optional("depth", |depth| (1..=10_000).contains(depth), "from 1 to 10000"),
         initialization: initialization(table.section_or("initialization", short)),
         weights: weights.map(PathBuf::from),
+        weights_key: table.optional("weights_key", |key: &String| !key.is_empty(), "a key, such as model_ema"),
         weights_strict: table.any("weights_strict", true),
         freeze_batch_norm_statistics: frozen,
     };

@@ -61,7 +61,8 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let mut prepared = prepare_to_resume(config)?;
     let Prepared { config, network, .. } = &prepared;
     if let Some(path) = &config.model.weights {
-        let report = weights::load_into(network, path, config.model.weights_strict)?;
+        let key = config.model.weights_key.as_deref();
+        let report = weights::load_state_dict(network, path, key, config.model.weights_strict)?;
         report.tell();
         prepared.weights = Some(report.digest);
     }
