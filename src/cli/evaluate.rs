@@ -18,13 +18,17 @@ use gradwatch::{
     libtorch::resolve_device,
     picture::{ConfusionMatrix, Picture},
     printable,
-    train::{ClassMetrics, Metrics, Numerics, StopSignal, evaluate_with_curves},
+    train::{Cell, ClassMetrics, Confusion, Metrics, Numerics, StopSignal, evaluate_with_curves},
 };
 
 use super::{TextOrJson, exit::Code, log, print, signal, trained::TrainedArguments};
 
-/// Curves and rows beyond these classes are left out of TensorBoard and the terminal; metrics.json has all figures.
+/// Classes up to which the terminal has a row for each. metrics.json has all figures.
 const MOST_CLASSES: usize = 100;
+/// Rows of the worst classes where there are more.
+const WORST: usize = 20;
+/// Classes up to which the confusion matrix is drawn: in a picture of more, a cell would be a single pixel.
+const MOST_DRAWN: usize = 256;
 /// Pairs of classes that are told.
 const MOST_CONFUSED: usize = 5;
 /// The folder of the results in the run's.
@@ -84,7 +88,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
             print(&told(&metrics))?;
             if let Ok(folder) = &written {
                 let folder = printable::path(folder.path());
-                print(&format!("\n{folder}: metrics.json, confusion_matrix.png, and curves for TensorBoard\n"))?;
+                print(&format!("\n{folder}: {}\n", results(metrics.per_class.len())))?;
             }
         }
     }
@@ -120,6 +124,23 @@ fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Resul
     Ok(Loader::new(dataset, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?)
 }
 
+/// What an evaluation of so many classes leaves.
+fn results(classes: usize) -> String {
+    let picture = match classes {
+        ..=MOST_DRAWN => MATRIX.to_owned(),
+        _ => format!("no picture of a confusion matrix of {classes} classes, its cells are in metrics.json"),
+    };
+    let curves = if classes > MOST_CLASSES { format!("curves of {MOST_CLASSES} classes") } else { "curves".to_owned() };
+    format!("{METRICS}, {picture}, and {curves} for TensorBoard")
+}
+
+/// The picture of the confusion matrix, where a person can read it.
+fn matrix(metrics: &Metrics, classes: &[String]) -> Result<Option<Picture>> {
+    let confusion = metrics.confusion.as_ref().filter(|_| classes.len() <= MOST_DRAWN);
+    let draw = |counts: Vec<Vec<u64>>| ConfusionMatrix { title: "Confusion matrix", classes, counts: &counts }.draw();
+    Ok(confusion.map(Confusion::matrix).map(draw).transpose()?)
+}
+
 /// The results as files. Those of an earlier evaluation go when these are whole; in the run's own folder, all event files are such.
 fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Result<()> {
     let refuse = |name: &str, cause| OutputError::of(&folder.path().join(name), cause);
@@ -128,21 +149,25 @@ fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<Precision
     let earlier = names.filter(|name| is_evaluation(name) || (is_own && name.contains("tfevents")));
     let writer = SummaryWriter::create_evaluation(folder)?;
     let classes: Vec<String> = metrics.per_class.iter().map(|class| class.class.clone()).collect();
-    let matrix = ConfusionMatrix { title: "Confusion matrix", classes: &classes, counts: &metrics.confusion }.draw()?;
+    let matrix = matrix(metrics, &classes)?;
     let figures = metrics.figures().map(|(name, value)| (format!("{name}/evaluation"), value));
     writer.scalars(0u64, figures)?;
-    let Picture { png, width, height } = matrix.clone();
-    writer.image("confusion_matrix", 0u64, png, width, height)?;
-    for (class, curve) in classes.iter().zip(curves).take(MOST_CLASSES) {
+    if let Some(Picture { png, width, height }) = matrix.clone() {
+        writer.image("confusion_matrix", 0u64, png, width, height)?;
+    }
+    for (class, curve) in classes.iter().zip(curves) {
         let tag = format!("precision_recall/{class}");
         writer.value_at(WallTime::now(), tag, 0u64, Value::PrecisionRecall(curve))?;
     }
     writer.close()?;
     let json = serde_json::to_vec_pretty(metrics)?;
-    for (name, bytes) in [(METRICS, json), (MATRIX, matrix.png)] {
+    let picture = matrix.map(|picture| (MATRIX, picture.png));
+    // What an earlier evaluation drew is not of this one.
+    let is_stale = picture.is_none() && folder.contains(MATRIX);
+    for (name, bytes) in [(METRICS, json)].into_iter().chain(picture) {
         folder.replace(name, &bytes).map_err(|cause| refuse(name, cause))?;
     }
-    for name in earlier {
+    for name in earlier.chain(is_stale.then_some(MATRIX)) {
         match folder.remove(name) {
             // Another evaluation may have ended meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -161,35 +186,30 @@ fn told(metrics: &Metrics) -> String {
             _ => writeln!(text, "{name:14}{:.2} %", 100.0 * value),
         };
     }
-    let name = |class: usize| printable::line(&metrics.per_class[class].class);
+    let rows = match metrics.per_class.len() {
+        ..=MOST_CLASSES => metrics.per_class.iter().collect(),
+        classes => {
+            let rows = metrics.worst(WORST);
+            let _ = writeln!(
+                text,
+                "\nthe {} classes of {classes} with the lowest F1 (--format json prints all):",
+                rows.len()
+            );
+            rows
+        }
+    };
     let width =
-        (0..metrics.per_class.len()).map(|class| name(class).chars().count()).max().unwrap_or(0).max("class".len());
+        rows.iter().map(|class| printable::line(&class.class).chars().count()).max().unwrap_or(0).max("class".len());
     let _ = writeln!(text, "\n{:width$}  images  precision  recall      f1", "class");
-    for ClassMetrics { class, support, precision, recall, f1 } in metrics.per_class.iter().take(MOST_CLASSES) {
+    for ClassMetrics { class, support, precision, recall, f1 } in rows {
         let class = printable::line(class);
         let _ = writeln!(text, "{class:width$}  {support:>6}  {precision:>9.4}  {recall:>6.4}  {f1:.4}");
     }
-    if metrics.per_class.len() > MOST_CLASSES {
-        let _ = writeln!(text, "and {} more", metrics.per_class.len() - MOST_CLASSES);
-    }
     text.push('\n');
-    for (images, label, prediction) in most_confused(metrics) {
-        let names = [label, prediction].map(name);
+    let mistakes = metrics.confusion.as_ref().map(|confusion| confusion.most_confused(MOST_CONFUSED));
+    for Cell { label, prediction, images } in mistakes.into_iter().flatten() {
+        let names = [label, prediction].map(|class| printable::line(&metrics.per_class[class].class));
         let _ = writeln!(text, "{images} images of {} taken for {}", names[0], names[1]);
     }
     text
-}
-
-/// The most frequent mistakes: images, their class, and what they are taken for.
-fn most_confused(metrics: &Metrics) -> Vec<(u64, usize, usize)> {
-    let cells = metrics.confusion.iter().enumerate().flat_map(|(label, row)| {
-        row.iter()
-            .enumerate()
-            .filter(move |(prediction, images)| *prediction != label && **images > 0)
-            .map(move |(prediction, &images)| (images, label, prediction))
-    });
-    let mut cells: Vec<_> = cells.collect();
-    cells.sort_by_key(|&(images, label, prediction)| (std::cmp::Reverse(images), label, prediction));
-    cells.truncate(MOST_CONFUSED);
-    cells
 }

@@ -10,7 +10,7 @@ use gradwatch::{
     printable,
     replay::{Moment, Replay, Role},
     report::{self, ClassRow, Course, Illustration, Report},
-    train::{ClassMetrics, EXPLANATIONS, Metrics},
+    train::{ClassMetrics, EXPLANATIONS},
 };
 use serde::Deserialize;
 
@@ -82,13 +82,15 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
     let name =
         folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
     let is_damaged = replay.is_damaged();
+    let mut notes = std::mem::take(&mut replay.notes);
+    let classes = classes(folder, &mut notes);
     let report = Report {
         title: model.unwrap_or(name),
         run: folder.display().to_string(),
         config: config.map(|config| config.to_toml()),
         course,
-        notes: std::mem::take(&mut replay.notes),
-        classes: classes(folder),
+        notes,
+        classes,
         illustrations: illustrations(folder),
         steps,
         ..Report::default()
@@ -106,11 +108,16 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
     Ok(Judged { report, is_damaged })
 }
 
-/// Each class in the last evaluation that metrics.jsonl has; none where it has none.
-fn classes(folder: &Path) -> Vec<ClassRow> {
+/// Each class in the last evaluation that metrics.jsonl has, or of many the worst; none where it has none.
+fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
     #[derive(Deserialize)]
     struct Line {
-        validation: Metrics,
+        validation: Validation,
+    }
+    #[derive(Deserialize)]
+    struct Validation {
+        classes: Option<usize>,
+        per_class: Vec<ClassMetrics>,
     }
     let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else { return Vec::new() };
     // Line by line: of a long run, few of very many are evaluations.
@@ -120,7 +127,7 @@ fn classes(folder: &Path) -> Vec<ClassRow> {
             std::mem::swap(&mut line, &mut last);
         }
     }
-    let last = serde_json::from_slice::<Line>(&last).ok();
+    let Ok(Line { validation }) = serde_json::from_slice(&last) else { return Vec::new() };
     let row = |ClassMetrics { class, support, precision, recall, f1 }| ClassRow {
         class,
         images: support,
@@ -128,7 +135,14 @@ fn classes(folder: &Path) -> Vec<ClassRow> {
         recall,
         f1,
     };
-    last.into_iter().flat_map(|line| line.validation.per_class).map(row).collect()
+    let rows: Vec<ClassRow> = validation.per_class.into_iter().map(row).collect();
+    if let Some(count) = validation.classes {
+        let shown = rows.len();
+        notes.push(format!(
+            "of {count} classes the {shown} with the lowest F1 are shown; gradwatch evaluate writes all"
+        ));
+    }
+    rows
 }
 
 /// The explained images of the last evaluation, by name.

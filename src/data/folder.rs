@@ -1,5 +1,6 @@
 //! A folder of images with one sub-folder per class.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,9 +65,11 @@ fn list(root: &Path) -> Result<Listing, DataError> {
 /// The images of `listing` with class indices of `classes` in place of its own.
 fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Vec<(PathBuf, u32)>, DataError> {
     let (own_classes, mut files) = listing;
+    // Not looked for one by one, which takes the square of the classes.
+    let known: HashMap<&String, u32> = classes.iter().zip(0..).collect();
     let index_of = |class: &String| {
         let unknown = || DataError::UnknownClass { path: root.to_owned(), class: class.clone() };
-        classes.iter().position(|known| known == class).map(|index| index as u32).ok_or_else(unknown)
+        known.get(class).copied().ok_or_else(unknown)
     };
     let indices = own_classes.iter().map(index_of).collect::<Result<Vec<_>, _>>()?;
     for (_, label) in &mut files {

@@ -20,17 +20,25 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     if u32::try_from(samples).is_err() || samples.checked_mul(shape.values()).is_none() {
         return Err(too_large());
     }
-    let patterns: Vec<Vec<f32>> = (0..config.classes).map(|class| pattern(shape, seed, class as u64)).collect();
     let labels: Vec<u32> = (0..config.classes as u32).cycle().take(samples).collect();
     let held_back = split::held_back(&labels, config.validation_fraction, seed);
     let (train, validation) = split::deal((0..).zip(labels), &held_back);
     check_not_empty(origin, train.len(), validation.len())?;
 
     let draw = |images: Vec<(u64, u32)>| -> Result<Arc<Dataset>, DataError> {
+        let values = shape.values();
         let mut pixels = Vec::new();
-        pixels.try_reserve_exact(images.len() * shape.values()).map_err(|_| too_large())?;
-        for &(index, label) in &images {
-            pixels.extend(image(patterns.get(label as usize).map_or(&[], Vec::as_slice), seed, index));
+        pixels.try_reserve_exact(images.len() * values).map_err(|_| too_large())?;
+        pixels.resize(images.len() * values, 0);
+        // Class by class: one pattern at a time is enough, and those of thousands of classes are larger than their images.
+        let mut places: Vec<usize> = (0..images.len()).collect();
+        places.sort_by_key(|&place| images[place].1);
+        for of_class in places.chunk_by(|&one, &other| images[one].1 == images[other].1) {
+            let pattern = pattern(shape, seed, u64::from(images[of_class[0]].1));
+            for &place in of_class {
+                let into = &mut pixels[place * values..][..values];
+                into.iter_mut().zip(image(&pattern, seed, images[place].0)).for_each(|(into, pixel)| *into = pixel);
+            }
         }
         let labels = images.into_iter().map(|(_, label)| label).collect();
         Ok(Arc::new(Dataset::in_memory(origin, shape, numbered_classes(config.classes), labels, pixels)?))

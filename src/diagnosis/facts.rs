@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::class_counts;
 use crate::gradient::{GradientError, GradientMonitor, TensorStatistics};
 
 /// The data, and the weights as they were drawn. What is not known is empty or 0, and no rule judges by it.
@@ -12,7 +13,8 @@ use crate::gradient::{GradientError, GradientMonitor, TensorStatistics};
 pub struct Facts {
     /// How many classes there are; 0 where that is not known.
     pub classes: usize,
-    /// Training images of each class.
+    /// Training images of each class. Of more than 1,000 classes a file keeps the numbers, and not whose they are.
+    #[serde(with = "class_counts")]
     pub class_counts: Vec<u64>,
     /// Images of a micro-batch.
     pub batch_size: usize,

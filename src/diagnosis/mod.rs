@@ -15,6 +15,7 @@
 //! assert_eq!((found[0].rule, found[0].severity), (RuleName::InitialLoss, Severity::Warning));
 //! ```
 
+mod class_counts;
 mod course;
 mod facts;
 mod finding;
@@ -26,6 +27,7 @@ mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use class_counts::LISTED as LISTED_CLASSES;
 pub use facts::{ChannelFacts, Facts, ParameterFacts};
 pub use finding::{Evidence, Figure, Finding, Remedy, Severity, Symptom};
 pub use observation::{Evaluation, Observation, Subject};

@@ -96,7 +96,7 @@ impl State {
             self.recorder.save_best(&self.network);
         }
         let is_kept = self.enters_best(&validation);
-        self.last_validation = Some(validation);
+        self.last_validation = Some(validation.without_classes());
         // A checkpoint of this very place does not know it yet.
         self.saved_at = None;
         self.clock.evaluating += started.elapsed();

@@ -278,7 +278,10 @@ impl Resume {
         {
             ema.restart()?;
         }
-        self.fits("optimizer", loaded.optimizer_into(&parts.optimizer.state()))?;
+        let moments = loaded
+            .optimizer()
+            .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
+        self.fits("optimizer", moments)?;
         let training = loaded.training()?;
         let of_group = |group: &str| -> NamedTensors {
             let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
@@ -286,7 +289,11 @@ impl Resume {
             found.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
         };
         for (group, tensors) in parts.groups(gradients) {
-            let copied = copy_named(&of_group(group), &named(group, tensors).collect::<Vec<_>>());
+            let saved = match group {
+                "tally" => parts.tally.as_kept_now(of_group(group)),
+                _ => Ok(of_group(group)),
+            };
+            let copied = saved.and_then(|saved| copy_named(&saved, &named(group, tensors).collect::<Vec<_>>()));
             let copied = copied.map_err(|cause| loaded.refuse_training(cause));
             self.fits(if group == "grad_scaler" { "run" } else { group }, copied)?;
         }

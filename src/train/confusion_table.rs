@@ -1,21 +1,34 @@
-//! The confusion matrix of an evaluation as text.
+//! The mistakes of an evaluation as text.
 
 use std::fmt::Write;
 
-use super::{ClassMetrics, Metrics};
+use super::{Cell, ClassMetrics, Metrics, metrics_json::LISTED};
 use crate::printable;
 
-/// The confusion matrix as a Markdown table. Up to 50 classes; more are unreadable and their counts in metrics.jsonl.
+/// The confusion matrix as a Markdown table. Of more than 50 classes, whose matrix nobody can read, the most frequent mistakes and
+/// the worst classes.
 pub(super) fn confusion_table(metrics: &Metrics) -> String {
-    let cell = |class: &ClassMetrics| printable::line(&class.class).replace('|', "\\|");
-    let names: Vec<String> = metrics.per_class.iter().map(cell).collect();
-    if names.len() > 50 {
-        return format!("{} classes: see metrics.jsonl", names.len());
+    let plain = |class: &ClassMetrics| printable::line(&class.class).replace('|', "\\|");
+    let names: Vec<String> = metrics.per_class.iter().map(plain).collect();
+    let Some(confusion) = &metrics.confusion else { return String::new() };
+    // Writing to a String cannot fail.
+    let mut table = String::new();
+    if names.len() > LISTED {
+        table.push_str("| label | prediction | images |\n|---|---|---|\n");
+        for Cell { label, prediction, images } in confusion.most_confused(LISTED) {
+            let _ = writeln!(table, "| {} | {} | {images} |", names[label], names[prediction]);
+        }
+        let _ = write!(table, "\n| worst of {} classes | images | precision | recall | F1 |\n|---|", names.len());
+        let _ = writeln!(table, "{}", "---|".repeat(4));
+        for class in metrics.worst(LISTED) {
+            let (name, ClassMetrics { support, precision, recall, f1, .. }) = (plain(class), class);
+            let _ = writeln!(table, "| {name} | {support} | {precision:.4} | {recall:.4} | {f1:.4} |");
+        }
+        return table;
     }
-    let mut table = format!("| label \\ prediction | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
-    for (name, row) in names.iter().zip(&metrics.confusion) {
+    let _ = writeln!(table, "| label \\ prediction | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
+    for (name, row) in names.iter().zip(confusion.matrix()) {
         let counts: Vec<String> = row.iter().map(u64::to_string).collect();
-        // Writing to a String cannot fail.
         let _ = writeln!(table, "| **{name}** | {} |", counts.join(" | "));
     }
     table
@@ -23,12 +36,28 @@ pub(super) fn confusion_table(metrics: &Metrics) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::metrics::tests::of_matrix, *};
 
     #[test]
     fn a_confusion_matrix_is_a_table_with_labels_down_and_predictions_across() {
-        let metrics = Metrics::new(0.0, 3, vec![vec![1, 2], vec![0, 4]], &["cat".into(), "dog".into()]);
+        let mut metrics = of_matrix(0.0, 3, &[vec![1, 2], vec![0, 4]]);
+        for (class, name) in metrics.per_class.iter_mut().zip(["cat", "dog"]) {
+            class.class = name.into();
+        }
         let want = "| label \\ prediction | cat | dog |\n|---|---|---|\n| **cat** | 1 | 2 |\n| **dog** | 0 | 4 |\n";
         assert_eq!(confusion_table(&metrics), want);
+    }
+
+    #[test]
+    fn of_many_classes_the_mistakes_and_the_worst_are_told() {
+        let mut matrix = vec![vec![0; 900]; 900];
+        (0..900).for_each(|class| matrix[class][class] = 1);
+        (matrix[3][3], matrix[3][800]) = (0, 2);
+        let text = confusion_table(&of_matrix(0.0, 3, &matrix));
+        let want = "| label | prediction | images |\n|---|---|---|\n| 3 | 800 | 2 |\n\n\
+                    | worst of 900 classes | images | precision | recall | F1 |\n|---|---|---|---|---|\n\
+                    | 3 | 2 | 0.0000 | 0.0000 | 0.0000 |\n| 800 | 1 | 0.3333 | 1.0000 | 0.5000 |\n";
+        assert!(text.starts_with(want), "{text}");
+        assert_eq!(text.lines().count(), 3 + 1 + 2 + LISTED);
     }
 }

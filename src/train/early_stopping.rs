@@ -69,7 +69,7 @@ impl EarlyStopping {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::metrics::tests::of_matrix, *};
 
     fn watch(metric: Metric, patience: u64, min_delta: f64, values: &[f64]) -> (Option<Best>, Vec<bool>) {
         let evaluate = EvaluateConfig {
@@ -82,7 +82,7 @@ mod tests {
         };
         let mut early = EarlyStopping::new(&evaluate, &EarlyStoppingConfig { patience, min_delta });
         let stops = values.iter().enumerate().map(|(step, &value)| {
-            let mut metrics = Metrics::new(value, 0, vec![vec![1, 0], vec![0, 0]], &["a".into(), "b".into()]);
+            let mut metrics = of_matrix(value, 0, &[vec![1, 0], vec![0, 0]]);
             metrics.accuracy = value;
             early.add(step as u64, &metrics);
             early.should_stop()

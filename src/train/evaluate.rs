@@ -9,6 +9,9 @@ use crate::{
     model::{Network, Pass},
 };
 
+/// Classes whose curves are counted: 3,216 bytes each, and nobody looks at thousands.
+const MOST_CURVES: usize = 100;
+
 /// All figures of `network` in evaluation mode over every image of `loader`; `None` where `stop` came first.
 ///
 /// # Errors
@@ -21,13 +24,13 @@ pub fn evaluate(
     numerics: Numerics,
     stop: &StopSignal,
 ) -> Result<Option<Metrics>, TrainError> {
-    let mut tally = Tally::new(classes.len(), numerics.device())?;
+    let mut tally = Tally::with_confusion(classes.len(), numerics.device())?;
     let is_whole = pass_over(network, loader, loss, numerics, stop, |seen| seen.count_into(&mut tally))?;
     // Device sync here, once per evaluation.
     Ok(if is_whole { Some(tally.read(classes)?) } else { None })
 }
 
-/// The same with the curve of precision and recall of each class.
+/// The same with the curve of precision and recall of each of the first 100 classes.
 ///
 /// # Errors
 /// As for [`evaluate`].
@@ -38,8 +41,8 @@ pub fn evaluate_with_curves(
     numerics: Numerics,
     stop: &StopSignal,
 ) -> Result<Option<(Metrics, Vec<PrecisionRecall>)>, TrainError> {
-    let mut tally = Tally::new(classes.len(), numerics.device())?;
-    let mut counts = ThresholdCounts::new(classes.len(), numerics.device())?;
+    let mut tally = Tally::with_confusion(classes.len(), numerics.device())?;
+    let mut counts = ThresholdCounts::new(classes.len().min(MOST_CURVES), numerics.device())?;
     let is_whole = pass_over(network, loader, &Loss::plain(), numerics, stop, |seen| {
         counts.add(&seen.logits, &seen.labels)?;
         seen.count_into(&mut tally)

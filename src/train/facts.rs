@@ -4,7 +4,7 @@ use super::{Gradients, TrainError};
 use crate::{
     config::Config,
     data::Loader,
-    diagnosis::{ChannelFacts, Facts, ParameterFacts},
+    diagnosis::{ChannelFacts, Facts, LISTED_CLASSES, ParameterFacts},
 };
 
 /// Looks at the classes, the first batch and the weights as they were drawn. One device sync.
@@ -16,9 +16,14 @@ pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -
         |_| Vec::new(),
         |batch| ChannelFacts::of(&batch.images, channels as usize, (height * width) as usize),
     );
+    let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
+    if class_counts.len() > LISTED_CLASSES {
+        // In the order in which a checkpoint gives them back, so that sums over them are the same to the last bit.
+        class_counts.sort_unstable();
+    }
     Ok(Facts {
         classes: images.classes().len(),
-        class_counts: images.class_counts().into_iter().map(|count| count as u64).collect(),
+        class_counts,
         batch_size: config.data.batch_size,
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,

@@ -9,6 +9,7 @@ use super::{
     confusion_table::confusion_table,
     dashboard,
     explanations::{self, NamedPicture},
+    metrics_json::Abridged,
     pictures::Pictures,
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 pub const EXPLANATIONS: &str = "explanations";
 
 const WEIGHTS: &str = "weights";
+/// Classes up to which each has series of its own in TensorBoard.
+const MOST_SERIES: usize = 100;
 
 /// Writes what a run says of itself.
 ///
@@ -68,10 +71,10 @@ enum Line<'a> {
         step: u64,
         epoch: u64,
         elapsed_secs: f64,
-        train: &'a Metrics,
-        validation: &'a Metrics,
+        train: Abridged<'a>,
+        validation: Abridged<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        ema: Option<&'a Metrics>,
+        ema: Option<Abridged<'a>>,
     },
 }
 
@@ -325,6 +328,7 @@ impl Recorder {
         let events = self.write_evaluation(step, train, validation, ema);
         self.note(events);
         let elapsed_secs = elapsed.as_secs_f64();
+        let (train, validation, ema) = (Abridged(train), Abridged(validation), ema.map(Abridged));
         let line = self.metrics.write(&Line::Evaluation { step, epoch, elapsed_secs, train, validation, ema });
         self.note(line);
     }
@@ -342,7 +346,8 @@ impl Recorder {
                 self.events.scalar(format!("{name}/{split}"), step, value)?;
             }
         }
-        for class in &validation.per_class {
+        let classes = if validation.per_class.len() <= MOST_SERIES { &validation.per_class[..] } else { &[] };
+        for class in classes {
             for (name, value) in [("precision", class.precision), ("recall", class.recall), ("f1", class.f1)] {
                 self.events.scalar(format!("{name}_per_class/{}", class.class), step, value)?;
             }

@@ -107,7 +107,7 @@ pub struct State {
     pub skipped_steps: u64,
     /// Training images that were seen.
     pub images: u64,
-    /// The latest evaluation.
+    /// The latest evaluation, of all classes together.
     pub last_validation: Option<Metrics>,
     /// The rule whose finding ends the run.
     pub(super) stop_for: Option<RuleName>,

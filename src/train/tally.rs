@@ -1,23 +1,49 @@
-//! Sums over a pass that stay on the device until they are read: loss, top-5 hits, confusion matrix.
+//! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and which classes were guessed of which.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Metrics, TrainError};
-use crate::libtorch::host_copy;
+use super::{ClassCounts, Confusion, Metrics, TrainError};
+use crate::{
+    disk::{NamedTensors, TensorFileError},
+    libtorch::HostBlock,
+};
 
 /// Number of running sums.
 const SUMS: usize = 3;
+/// Classes up to which a whole confusion matrix is kept on the device: 80 kB.
+const MOST_IN_MATRIX: usize = 100;
+/// Images that a list of guesses has room for at first.
+const ROOM: i64 = 1024;
 
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
     /// `[SUMS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
     sums: Tensor,
-    /// `[classes * classes]`, i64: images per label and prediction.
-    confusion: Tensor,
+    guesses: Guesses,
     /// What a checkpoint keeps of it beside the tensors.
     pub(super) counts: TallyCounts,
+}
+
+/// Which classes were guessed of which.
+enum Guesses {
+    /// `[classes * classes]`, i64: images per label and prediction.
+    Matrix(Tensor),
+    /// Of many classes.
+    Classes {
+        /// `[3 * classes]`, i64: images of each class, then those that were taken for it, then those of both kinds.
+        counts: Tensor,
+        /// Each image, where the pairs of classes are wanted too.
+        places: Option<Places>,
+    },
+}
+
+/// Where in the confusion matrix each image belongs.
+struct Places {
+    /// `[room]`, i64: `label * classes + prediction` of as many images as are `used`.
+    list: Tensor,
+    used: i64,
 }
 
 /// What is added up on the host.
@@ -28,31 +54,49 @@ pub(super) struct TallyCounts {
 }
 
 impl Tally {
-    /// Empty sums for `classes` classes on `device`.
+    /// Empty sums for `classes` classes on `device`. Of more than 100 classes it counts each class's images, guesses and hits, and
+    /// not the pairs of classes: its size does not depend on the number of images, and grows with the classes alone.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(classes: usize, device: Device) -> Result<Self, TrainError> {
+        Self::start(classes, device, false)
+    }
+
+    /// The same with the pairs of classes, whatever the number of classes: of more than 100, eight bytes for each image.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn with_confusion(classes: usize, device: Device) -> Result<Self, TrainError> {
+        Self::start(classes, device, true)
+    }
+
+    fn start(classes: usize, device: Device, has_places: bool) -> Result<Self, TrainError> {
+        let integers = |count: i64| Tensor::f_zeros([count], (Kind::Int64, device));
+        let is_small = classes <= MOST_IN_MATRIX;
         let classes = classes as i64;
+        let guesses = if is_small {
+            Guesses::Matrix(integers(classes * classes)?)
+        } else {
+            let places = has_places.then(|| Ok::<_, TrainError>(Places { list: integers(ROOM)?, used: 0 }));
+            Guesses::Classes { counts: integers(3 * classes)?, places: places.transpose()? }
+        };
         let sums = Tensor::f_zeros([SUMS as i64], (Kind::Double, device))?;
-        let confusion = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
-        Ok(Self { classes, sums, confusion, counts: TallyCounts::default() })
+        Ok(Self { classes, sums, guesses, counts: TallyCounts::default() })
     }
 
     /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and what that
     /// sum is divided by to give their mean.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
+    /// If the shapes do not fit.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor, loss_sum: &Tensor, weight: f64) -> Result<(), TrainError> {
         let logits = logits.f_detach()?;
         let guesses = logits.f_topk(self.classes.min(5), 1, true, true)?.1;
         let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
-        let (top5_hits, top1_hits) = (hits.f_sum(Kind::Double)?, hits.f_select(1, 0)?.f_sum(Kind::Double)?);
-        let predictions = guesses.f_select(1, 0)?;
-        let cells = labels.f_mul_scalar(self.classes)?.f_add(&predictions)?;
-        // Not bincount, which asks the device for the largest cell first.
-        self.confusion = self.confusion.f_index_add(0, &cells, &cells.f_ones_like()?)?;
+        let top1 = hits.f_select(1, 0)?;
+        let (top5_hits, top1_hits) = (hits.f_sum(Kind::Double)?, top1.f_sum(Kind::Double)?);
+        self.guesses.add(self.classes, labels, &guesses.f_select(1, 0)?, &top1)?;
         let batch = Tensor::f_stack(&[loss_sum.f_detach()?.f_to_kind(Kind::Double)?, top5_hits, top1_hits], 0)?;
         self.sums = self.sums.f_add(&batch)?;
         self.counts.images += labels.size1()?;
@@ -65,15 +109,32 @@ impl Tally {
         self.counts.images
     }
 
-    /// The sums themselves, by name: copied into, they put them back.
+    /// The sums themselves, by name: copied into, they put them back. The pairs of many classes are not among them.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
-        vec![("sums", self.sums.shallow_clone()), ("confusion", self.confusion.shallow_clone())]
+        let (name, counts) = match &self.guesses {
+            Guesses::Matrix(matrix) => ("confusion", matrix),
+            Guesses::Classes { counts, .. } => ("classes", counts),
+        };
+        vec![("sums", self.sums.shallow_clone()), (name, counts.shallow_clone())]
+    }
+
+    /// The tensors of a checkpoint as [`state`](Self::state) names them, each behind the same prefix. Earlier versions kept the whole
+    /// matrix of many classes too.
+    pub(super) fn as_kept_now(&self, saved: NamedTensors) -> Result<NamedTensors, TensorFileError> {
+        let is_matrix = |tensor: &Tensor| tensor.size() == [self.classes * self.classes];
+        let upgrade = |(name, tensor): (String, Tensor)| match (&self.guesses, name.strip_suffix("confusion")) {
+            (Guesses::Classes { .. }, Some(prefix)) if is_matrix(&tensor) => {
+                Ok((format!("{prefix}classes"), counts_of_matrix(&tensor, self.classes)?))
+            }
+            _ => Ok((name, tensor)),
+        };
+        saved.into_iter().map(upgrade).collect()
     }
 
     /// Share of right first guesses so far: shape `[]`, still on the device.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn accuracy(&self) -> Result<Tensor, TrainError> {
         Ok(self.sums.f_select(0, 2)?.f_div_scalar(self.counts.images)?)
     }
@@ -81,20 +142,94 @@ impl Tally {
     /// All figures so far. Device sync here.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn read(&self, classes: &[String]) -> Result<Metrics, TrainError> {
         // Counts are exact in f64 up to 2^53.
-        let values = host_copy(&Tensor::f_cat(&[&self.sums, &self.confusion.f_to_kind(Kind::Double)?], 0)?)?;
-        let (sums, cells) = values.split_at(SUMS);
-        let rows = cells.chunks(self.classes as usize);
-        let confusion = rows.map(|row| row.iter().map(|&count| count as u64).collect()).collect();
-        Ok(Metrics::new(sums[0] / self.counts.weight, sums[1] as u64, confusion, classes))
+        let mut block = HostBlock::default();
+        let sums = block.add(&self.sums)?;
+        let (table, places) = match &self.guesses {
+            Guesses::Matrix(matrix) => (block.add(matrix)?, None),
+            Guesses::Classes { counts, places } => {
+                let places = places.as_ref().map(|places| block.add(&places.list.f_narrow(0, 0, places.used)?));
+                (block.add(counts)?, places.transpose()?)
+            }
+        };
+        let values = block.read()?;
+        let whole = |values: &[f64]| values.iter().map(|&value| value as u64).collect::<Vec<u64>>();
+        let rows: Vec<Vec<u64>> = values[&table].chunks(self.classes as usize).map(whole).collect();
+        let (counts, confusion) = match &self.guesses {
+            Guesses::Matrix(_) => {
+                let confusion = Confusion::of_matrix(&rows);
+                (confusion.counts(), Some(confusion))
+            }
+            Guesses::Classes { .. } => {
+                // Three rows, as they were made.
+                let [support, predicted, hits] = rows.try_into().unwrap_or_default();
+                let confusion = places.map(|part| Confusion::of_places(self.classes as usize, whole(&values[&part])));
+                (ClassCounts { support, predicted, hits }, confusion)
+            }
+        };
+        let (loss, top5_hits) = (values[&sums][0] / self.counts.weight, values[&sums][1] as u64);
+        Ok(Metrics::new(loss, top5_hits, &counts, confusion, classes))
     }
+}
+
+impl Guesses {
+    /// Adds `labels` and `predictions`, `[n]` each, with which of them are the same. No sync: not bincount, which asks the device
+    /// for the largest number first.
+    fn add(&mut self, classes: i64, labels: &Tensor, predictions: &Tensor, hits: &Tensor) -> Result<(), TrainError> {
+        let place = || labels.f_mul_scalar(classes)?.f_add(predictions);
+        match self {
+            Self::Matrix(matrix) => {
+                let places = place()?;
+                *matrix = matrix.f_index_add(0, &places, &places.f_ones_like()?)?;
+            }
+            Self::Classes { counts, places } => {
+                let [second, third] = [1, 2].map(|row| row * classes);
+                let index = [labels.shallow_clone(), predictions.f_add_scalar(second)?, labels.f_add_scalar(third)?];
+                let one = labels.f_ones_like()?;
+                let count = [one.shallow_clone(), one, hits.f_to_kind(Kind::Int64)?];
+                *counts = counts.f_index_add(0, &Tensor::f_cat(&index, 0)?, &Tensor::f_cat(&count, 0)?)?;
+                if let Some(places) = places {
+                    places.push(&place()?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Places {
+    fn push(&mut self, places: &Tensor) -> Result<(), TrainError> {
+        let (count, room) = (places.size1()?, self.list.size1()?);
+        let used = self.used + count;
+        if used > room {
+            // Twice the room, so that an image is copied about once however many there are.
+            let larger = Tensor::f_zeros([used.max(2 * room)], (Kind::Int64, self.list.device()))?;
+            larger.f_narrow(0, 0, self.used)?.f_copy_(&self.list.f_narrow(0, 0, self.used)?)?;
+            self.list = larger;
+        }
+        self.list.f_narrow(0, self.used, count)?.f_copy_(places)?;
+        self.used = used;
+        Ok(())
+    }
+}
+
+/// The sums of rows, the sums of columns and the diagonal of a matrix: `[3 * classes]`.
+fn counts_of_matrix(matrix: &Tensor, classes: i64) -> Result<Tensor, TensorFileError> {
+    let matrix = matrix.f_reshape([classes, classes])?;
+    let sum = |dim: i64| matrix.f_sum_dim_intlist([dim].as_slice(), false, Kind::Int64);
+    Ok(Tensor::f_cat(&[sum(1)?, sum(0)?, matrix.f_diagonal(0, 0, 1)?], 0)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::copy_named;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|class| class.to_string()).collect()
+    }
 
     #[test]
     fn two_batches_are_counted_into_one_matrix() {
@@ -103,7 +238,7 @@ mod tests {
         tally.add(&logits, &Tensor::from_slice(&[0i64, 2]), &Tensor::from(1.5f32), 2.0).unwrap();
         tally.add(&logits.narrow(0, 1, 1), &Tensor::from_slice(&[1i64]), &Tensor::from(0.5f32), 1.0).unwrap();
         let metrics = tally.read(&["a", "b", "c"].map(String::from)).unwrap();
-        assert_eq!(metrics.confusion, [[1, 0, 0], [0, 1, 0], [0, 1, 0]]);
+        assert_eq!(metrics.confusion.unwrap().matrix(), [[1, 0, 0], [0, 1, 0], [0, 1, 0]]);
         assert_eq!(metrics.loss, 2.0 / 3.0);
         assert_eq!(metrics.top5_accuracy, 1.0);
     }
@@ -115,8 +250,86 @@ mod tests {
         for label in 0..7i64 {
             tally.add(&logits, &Tensor::from_slice(&[label]), &Tensor::from(0.0f32), 1.0).unwrap();
         }
-        let names: Vec<String> = (0..7).map(|class| class.to_string()).collect();
-        let metrics = tally.read(&names).unwrap();
+        let metrics = tally.read(&names(7)).unwrap();
         assert_eq!((metrics.accuracy, metrics.top5_accuracy), (1.0 / 7.0, 5.0 / 7.0));
+    }
+
+    /// Batches of random labels and logits, some of which guess right, with the whole matrix counted image by image.
+    fn batches(classes: i64, images: i64) -> (Vec<(Tensor, Tensor)>, Vec<Vec<u64>>) {
+        tch::manual_seed(classes);
+        let mut matrix = vec![vec![0u64; classes as usize]; classes as usize];
+        let batches = (0..5).map(|_| {
+            let labels = Tensor::randint(classes, [images], (Kind::Int64, Device::Cpu));
+            let truth = labels.one_hot(classes).to_kind(Kind::Float) * 3.0;
+            let logits = Tensor::randn([images, classes], (Kind::Float, Device::Cpu)) + truth;
+            let guesses = Vec::<i64>::try_from(logits.argmax(1, false)).unwrap();
+            let of_batch = Vec::<i64>::try_from(&labels).unwrap();
+            of_batch.iter().zip(guesses).for_each(|(&label, guess)| matrix[label as usize][guess as usize] += 1);
+            (logits, labels)
+        });
+        (batches.collect(), matrix)
+    }
+
+    fn add_all(tally: &mut Tally, batches: &[(Tensor, Tensor)]) {
+        for (logits, labels) in batches {
+            tally.add(logits, labels, &Tensor::from(1.0f32), labels.numel() as f64).unwrap();
+        }
+    }
+
+    #[test]
+    fn few_classes_and_many_are_counted_as_the_whole_matrix_counts_them() {
+        // 1,500 images of five batches outgrow the first room of the list.
+        for classes in [1, 2, 100, 101, 700] {
+            let (batches, matrix) = batches(classes as i64, 300);
+            let want = Confusion::of_matrix(&matrix);
+            let (mut plain, mut whole) =
+                (Tally::new(classes, Device::Cpu).unwrap(), Tally::with_confusion(classes, Device::Cpu).unwrap());
+            add_all(&mut plain, &batches);
+            add_all(&mut whole, &batches);
+            let (plain, whole) = (plain.read(&names(classes)).unwrap(), whole.read(&names(classes)).unwrap());
+            assert_eq!(whole.confusion.as_ref(), Some(&want), "{classes}");
+            assert_eq!(plain.confusion.as_ref(), Some(&want).filter(|_| classes <= 100), "{classes}");
+            let twin = Metrics::new(plain.loss, 0, &want.counts(), None, &names(classes));
+            for metrics in [plain, whole] {
+                assert_eq!(metrics.per_class, twin.per_class, "{classes}");
+                assert_eq!(
+                    [metrics.accuracy, metrics.precision, metrics.recall, metrics.f1],
+                    [twin.accuracy, twin.precision, twin.recall, twin.f1]
+                );
+            }
+        }
+    }
+
+    fn state(tally: &Tally) -> NamedTensors {
+        tally.state().into_iter().map(|(name, sum)| (format!("tally.{name}"), sum)).collect()
+    }
+
+    #[test]
+    fn a_tally_goes_on_from_its_state_and_from_the_matrix_that_an_earlier_version_kept() {
+        for classes in [3, 120] {
+            let (batches, matrix) = batches(classes as i64, 40);
+            let mut first = Tally::new(classes, Device::Cpu).unwrap();
+            add_all(&mut first, &batches);
+            let cells: Vec<i64> = matrix.iter().flatten().map(|&images| images as i64).collect();
+            let earlier = ("tally.confusion".to_owned(), Tensor::from_slice(&cells));
+            for saved in [state(&first), vec![state(&first).swap_remove(0), earlier]] {
+                let mut second = Tally::new(classes, Device::Cpu).unwrap();
+                copy_named(&second.as_kept_now(saved).unwrap(), &state(&second)).unwrap();
+                second.counts = first.counts;
+                let (got, want) = (second.read(&names(classes)).unwrap(), first.read(&names(classes)).unwrap());
+                assert_eq!(got, want, "{classes}");
+            }
+            let other = Tally::new(classes + 1, Device::Cpu).unwrap();
+            assert!(copy_named(&other.as_kept_now(state(&first)).unwrap(), &state(&other)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_checkpoint_keeps_grows_with_the_classes_and_not_with_their_square() {
+        let numbers = |classes| {
+            let tally = Tally::with_confusion(classes, Device::Cpu).unwrap();
+            tally.state().iter().map(|(_, tensor)| tensor.numel()).sum::<usize>()
+        };
+        assert_eq!((numbers(100), numbers(101), numbers(60_000)), (10_003, 306, 180_003));
     }
 }

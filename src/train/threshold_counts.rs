@@ -10,29 +10,41 @@ use crate::{
 
 const BINS: i64 = THRESHOLDS as i64;
 
+/// Probabilities of one batch that are looked at together, so that their copies in f64 stay small: 1 MB each.
+const AT_ONCE: i64 = 1 << 17;
+
 /// Counts over one pass. Adding a batch costs no device sync; reading costs one.
 pub struct ThresholdCounts {
+    /// Classes that are counted: the first ones.
     classes: i64,
     /// `[2 * classes * BINS]`, i64: images of other classes, then of the class, by class and probability.
     counts: Tensor,
 }
 
 impl ThresholdCounts {
-    /// No counts yet, on `device`.
+    /// No counts yet of the first `classes` classes, on `device`.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(classes: usize, device: Device) -> Result<Self, TrainError> {
         let classes = classes as i64;
         Ok(Self { classes, counts: Tensor::f_zeros([2 * classes * BINS], (Kind::Int64, device))? })
     }
 
-    /// Adds a batch: `logits` `[n, classes]`, `labels` `[n]`.
+    /// Adds a batch: `logits` `[n, m]` of all `m` classes, `labels` `[n]`.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
+    /// If the shapes do not fit.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), TrainError> {
-        let shares = logits.f_detach()?.f_softmax(1, Kind::Double)?;
+        let images = (AT_ONCE / logits.size2()?.1.max(1)).max(1);
+        for (logits, labels) in logits.f_detach()?.f_split(images, 0)?.iter().zip(labels.f_split(images, 0)?) {
+            self.add_some(logits, &labels)?;
+        }
+        Ok(())
+    }
+
+    fn add_some(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), TrainError> {
+        let shares = logits.f_softmax(1, Kind::Double)?.f_narrow(1, 0, self.classes)?;
         // NaN, of which no threshold has more, counts as 0.
         let bins = shares.f_mul_scalar(BINS - 1)?.f_floor()?.f_nan_to_num(0.0, None, None)?.f_to_kind(Kind::Int64)?;
         let classes = Tensor::f_arange(self.classes, (Kind::Int64, logits.device()))?.f_unsqueeze(0)?;
@@ -43,10 +55,10 @@ impl ThresholdCounts {
         Ok(())
     }
 
-    /// The curve of each class. Device sync here.
+    /// The curve of each of its classes. Device sync here.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn read(&self) -> Result<Vec<PrecisionRecall>, TrainError> {
         let counts = host_copy(&self.counts)?;
         let mut rows = counts.as_chunks::<THRESHOLDS>().0.iter().map(|row| Box::new(row.map(|count| count as u64)));
@@ -75,5 +87,28 @@ mod tests {
         count(1, 1, 0);
         let want = want.map(|[negatives, positives]| PrecisionRecall::new(Box::new(positives), Box::new(negatives)));
         assert_eq!(counts.read().unwrap(), want);
+    }
+
+    #[test]
+    fn the_first_of_many_classes_are_counted_as_among_all_of_them() {
+        // 5,000 classes are looked at in rounds of 26 images.
+        let (images, classes) = (60, 5_000);
+        tch::manual_seed(1);
+        let logits = Tensor::randn([images, classes], (Kind::Float, Device::Cpu)) * 4.0;
+        let labels = Tensor::randint(8, [images], (Kind::Int64, Device::Cpu));
+        let mut counts = ThresholdCounts::new(7, Device::Cpu).unwrap();
+        counts.add(&logits, &labels).unwrap();
+        let shares = logits.softmax(1, Kind::Double);
+        let mut want = vec![[[0u64; THRESHOLDS]; 2]; 7];
+        for (image, label) in (0..images).zip(Vec::<i64>::try_from(&labels).unwrap()) {
+            for class in 0..7 {
+                let bin = (200.0 * shares.double_value(&[image, class])) as usize;
+                want[class as usize][usize::from(label == class)][bin] += 1;
+            }
+        }
+        let want = want
+            .into_iter()
+            .map(|[negatives, positives]| PrecisionRecall::new(Box::new(positives), Box::new(negatives)));
+        assert_eq!(counts.read().unwrap(), want.collect::<Vec<_>>());
     }
 }

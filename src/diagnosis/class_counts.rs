@@ -1,0 +1,79 @@
+//! How many images each class has, as JSON that stays short for tens of thousands of classes.
+//!
+//! Of many classes it is a list of `[images, classes]`, how many classes have so many images, the fewest images first: no rule asks
+//! which classes they are. Its length grows with the numbers that differ, and no faster than the root of the number of images.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// Classes up to which each has its number.
+pub(crate) const LISTED: usize = 1000;
+/// Classes that a file may speak of: 128 MB of numbers.
+const MOST: u64 = 1 << 24;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Counts {
+    OfEach(Vec<u64>),
+    HowMany(Vec<(u64, u64)>),
+}
+
+pub(super) fn serialize<S: Serializer>(counts: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+    if counts.len() <= LISTED {
+        return counts.serialize(serializer);
+    }
+    let mut how_many = BTreeMap::new();
+    counts.iter().for_each(|&images| *how_many.entry(images).or_insert(0u64) += 1);
+    serializer.collect_seq(how_many)
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    let how_many = match Counts::deserialize(deserializer)? {
+        Counts::OfEach(counts) => return Ok(counts),
+        Counts::HowMany(how_many) => how_many,
+    };
+    let classes = how_many.iter().try_fold(0u64, |sum, (_, classes)| sum.checked_add(*classes));
+    match classes.filter(|&classes| classes <= MOST) {
+        Some(_) => Ok(how_many.into_iter().flat_map(|(images, classes)| (0..classes).map(move |_| images)).collect()),
+        None => Err(D::Error::custom(format!("class_counts: want those of at most {MOST} classes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::Facts;
+
+    fn facts(class_counts: Vec<u64>) -> Facts {
+        Facts { classes: class_counts.len(), class_counts, ..Facts::default() }
+    }
+
+    fn text(facts: &Facts) -> String {
+        serde_json::to_string(facts).unwrap()
+    }
+
+    #[test]
+    fn few_classes_are_listed_and_of_many_it_is_told_how_many_have_how_many_images() {
+        assert!(text(&facts(vec![3, 1, 3])).contains("\"class_counts\":[3,1,3]"));
+        let many = facts((0..21_841).map(|class| 5 + class % 3).collect());
+        let want = "\"class_counts\":[[5,7281],[6,7280],[7,7280]]";
+        assert!(text(&many).contains(want), "{}", text(&many));
+        assert_eq!(serde_json::from_str::<Facts>(&text(&facts(vec![]))).unwrap().class_counts, []);
+        for facts in [facts(vec![3, 1, 3]), many] {
+            let back: Facts = serde_json::from_str(&text(&facts)).unwrap();
+            let mut sorted = facts.class_counts.clone();
+            if sorted.len() > super::LISTED {
+                sorted.sort_unstable();
+            }
+            assert_eq!(back.class_counts, sorted);
+            // The entropy is a sum in another order.
+            assert!((back.guess() - facts.guess()).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn more_classes_than_memory_holds_are_refused() {
+        let refused = serde_json::from_str::<Facts>("{\"class_counts\":[[1,9000000000],[2,1]]}").unwrap_err();
+        assert!(refused.to_string().contains("at most 16777216 classes"), "{refused}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Which classes are taken for which: the cells of a confusion matrix that are not 0.
+//!
+//! Of thousands of classes nearly all cells are 0, and the whole matrix grows with their square.
+
+use serde::Serialize;
+
+/// Images of one class of which one class was guessed. In JSON: `[label, prediction, images]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "(usize, usize, u64)")]
+pub struct Cell {
+    /// Index of the images' class.
+    pub label: usize,
+    /// Index of the class that was guessed.
+    pub prediction: usize,
+    /// How many images there are, from 1.
+    pub images: u64,
+}
+
+impl From<Cell> for (usize, usize, u64) {
+    fn from(Cell { label, prediction, images }: Cell) -> Self {
+        (label, prediction, images)
+    }
+}
+
+/// A confusion matrix as its cells that are not 0, by label, then by prediction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion {
+    classes: usize,
+    cells: Vec<Cell>,
+}
+
+/// What precision and recall follow from: of each class its images, the images that were taken for it, and the images of
+/// both kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassCounts {
+    /// Images of the class.
+    pub support: Vec<u64>,
+    /// Images that were taken for the class.
+    pub predicted: Vec<u64>,
+    /// Images of the class that were taken for it.
+    pub hits: Vec<u64>,
+}
+
+impl Confusion {
+    /// From `matrix[label][prediction]`, which has a row and a column for each class.
+    pub fn of_matrix(matrix: &[Vec<u64>]) -> Self {
+        let cell = |label, (prediction, &images): (usize, &u64)| Cell { label, prediction, images };
+        let row = |(label, row): (usize, &Vec<u64>)| {
+            row.iter().enumerate().map(|images| cell(label, images)).collect::<Vec<_>>()
+        };
+        let cells = matrix.iter().enumerate().flat_map(row).filter(|cell| cell.images > 0).collect();
+        Self { classes: matrix.len(), cells }
+    }
+
+    /// From the place of each image in the matrix of `classes` rows and columns: `label * classes + prediction`.
+    pub(super) fn of_places(classes: usize, mut places: Vec<u64>) -> Self {
+        places.sort_unstable();
+        let cell = |run: &[u64]| {
+            let (place, images) = (run[0] as usize, run.len() as u64);
+            Cell { label: place / classes, prediction: place % classes, images }
+        };
+        Self { classes, cells: places.chunk_by(|one, other| one == other).map(cell).collect() }
+    }
+
+    /// The cells that are not 0, by label, then by prediction.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// The whole matrix, `[label][prediction]`. It has the square of the classes as its size.
+    pub fn matrix(&self) -> Vec<Vec<u64>> {
+        let mut matrix = vec![vec![0; self.classes]; self.classes];
+        for &Cell { label, prediction, images } in &self.cells {
+            matrix[label][prediction] = images;
+        }
+        matrix
+    }
+
+    /// The sums of its rows and columns, and its diagonal.
+    pub fn counts(&self) -> ClassCounts {
+        let zeros = || vec![0; self.classes];
+        let mut counts = ClassCounts { support: zeros(), predicted: zeros(), hits: zeros() };
+        for &Cell { label, prediction, images } in &self.cells {
+            counts.support[label] += images;
+            counts.predicted[prediction] += images;
+            if label == prediction {
+                counts.hits[label] += images;
+            }
+        }
+        counts
+    }
+
+    /// The most frequent mistakes, at most so many, the most frequent first.
+    pub fn most_confused(&self, most: usize) -> Vec<Cell> {
+        let mut mistakes: Vec<Cell> = self.cells.iter().copied().filter(|cell| cell.label != cell.prediction).collect();
+        // Stable: of equals the first class comes first.
+        mistakes.sort_by_key(|cell| std::cmp::Reverse(cell.images));
+        mistakes.truncate(most);
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_most_frequent_mistakes_come_first_and_hits_are_none() {
+        let confusion = Confusion::of_matrix(&[vec![9, 2, 0], vec![5, 8, 2], vec![0, 0, 7]]);
+        let told: Vec<(usize, usize, u64)> = confusion.most_confused(2).into_iter().map(Cell::into).collect();
+        assert_eq!(told, [(1, 0, 5), (0, 1, 2)]);
+        assert_eq!(serde_json::to_string(&confusion.most_confused(9)).unwrap(), "[[1,0,5],[0,1,2],[1,2,2]]");
+    }
+
+    /// Random labels and guesses of up to 40 classes.
+    fn images() -> impl Strategy<Value = (usize, Vec<(usize, usize)>)> {
+        (1..40usize).prop_flat_map(|classes| (Just(classes), prop::collection::vec((0..classes, 0..classes), 0..300)))
+    }
+
+    proptest! {
+        #[test]
+        fn sparse_counts_are_those_of_the_whole_matrix((classes, images) in images()) {
+            let mut matrix = vec![vec![0u64; classes]; classes];
+            images.iter().for_each(|&(label, prediction)| matrix[label][prediction] += 1);
+            let places = images.iter().map(|&(label, prediction)| (label * classes + prediction) as u64).collect();
+            let confusion = Confusion::of_places(classes, places);
+            prop_assert_eq!(&confusion, &Confusion::of_matrix(&matrix));
+            prop_assert_eq!(confusion.matrix(), &matrix[..]);
+            let counts = confusion.counts();
+            for class in 0..classes {
+                prop_assert_eq!(counts.support[class], matrix[class].iter().sum::<u64>());
+                prop_assert_eq!(counts.predicted[class], matrix.iter().map(|row| row[class]).sum::<u64>());
+                prop_assert_eq!(counts.hits[class], matrix[class][class]);
+            }
+        }
+    }
+}
