@@ -121,6 +121,7 @@ fn measure(folder: &Path, turns: u64) -> Outcome<([Vec<f64>; 6], usize)> {
 fn main() -> Outcome<()> {
     keep_freed_memory();
     let turns: u64 = env::var("TURNS").ok().filter(|text| !text.is_empty()).map_or(Ok(9), |text| text.parse())?;
+    let turns = turns.max(1);
     let folder = env::var("FOLDER").map_or_else(|_| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let folder = folder.join("checkpoint-bench");
     let (secs, bytes) = measure(&folder, turns)?;
@@ -138,10 +139,14 @@ fn main() -> Outcome<()> {
         row(name, &secs[index], (index % 2 == 1).then(|| &secs[index - 1][..]));
     }
     if let Some(path) = env::var("PEERS").ok().filter(|path| !path.is_empty()) {
-        for line in fs::read_to_string(path)?.lines() {
+        let text = fs::read_to_string(&path).map_err(|cause| format!("{path}: {cause}"))?;
+        for line in text.lines() {
             let line: Value = serde_json::from_str(line)?;
             let secs: Vec<f64> =
                 line["seconds"].as_array().ok_or("no seconds")?.iter().filter_map(Value::as_f64).collect();
+            if secs.is_empty() {
+                return Err(format!("{path}: a row without seconds: {line}").into());
+            }
             row(&format!("PyTorch {}", line["what"].as_str().unwrap_or_default()), &secs, None);
         }
     }

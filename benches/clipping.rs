@@ -169,7 +169,9 @@ fn main() -> Outcome<()> {
     let number = |name: &str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse::<usize>());
     let turns = number("TURNS").transpose()?.unwrap_or(5).max(1);
     let peers = match env::var("PEERS") {
-        Ok(path) if !path.is_empty() => rows_of(&fs::read_to_string(path)?)?,
+        Ok(path) if !path.is_empty() => {
+            rows_of(&fs::read_to_string(&path).map_err(|cause| format!("{path}: {cause}"))?)?
+        }
         _ => Vec::new(),
     };
     println!("{threads} threads, medians of {turns} turns");
@@ -206,8 +208,10 @@ fn measure(
         let peer = peers.iter().find(|row| row["model"] == model && row["variant"] == *variant);
         let of_peer = peer.and_then(|row| Some((row["framework"].as_str()?, row["ms"].as_f64()?)));
         let beside = match of_peer {
-            Some((framework, theirs)) => format!("{theirs:>8.2} | {framework:<14} | {:>5.2}", ms / theirs),
-            None => format!("{:>8} | {:<14} | {:>5}", "", "", ""),
+            Some((framework, theirs)) if theirs > 0.0 => {
+                format!("{theirs:>8.2} | {framework:<14} | {:>5.2}", ms / theirs)
+            }
+            _ => format!("{:>8} | {:<14} | {:>5}", "", "", ""),
         };
         println!("| {model:<13} | {variant:<20} | {ms:>8.2} | {beside} |");
     }

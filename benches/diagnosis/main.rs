@@ -87,7 +87,7 @@ fn compare(name: &str, traces: &[Trace], ours: &[Verdict], theirs: &[Verdict]) -
 
 fn print_row(name: &str, traces: &[Trace], verdicts: &[Verdict]) {
     let score = Score::of(traces.iter().zip(verdicts));
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let percent = |share: Option<f64>| share.map_or_else(|| "none".into(), |share| format!("{:.1} %", 100.0 * share));
     println!(
         "| {name} | {} | {} ({} of {}) | {} | {} | {} |",
         percent(score.recall()),
@@ -111,11 +111,11 @@ fn print_errors(traces: &[Trace], verdicts: &[Verdict]) {
             _ => continue,
         };
         println!(
-            "{error}: {} {} seed {} (accuracy {:.2}): {} at step {:?}",
+            "{error}: {} {} seed {} (accuracy {}): {} at step {:?}",
             case.architecture,
             case.name,
             case.seed,
-            trace.accuracy(),
+            two_digits(trace.accuracy()),
             verdict.rules.join(", "),
             verdict.first()
         );
@@ -126,6 +126,11 @@ fn print_accuracies(traces: &[Trace]) {
     for trace in traces {
         let case = &trace.case;
         let kind = if case.fault.is_some() { "faulty" } else { "healthy" };
-        println!("{kind} {} {} seed {}: accuracy {:.3}", case.architecture, case.name, case.seed, trace.accuracy());
+        let accuracy = two_digits(trace.accuracy());
+        println!("{kind} {} {} seed {}: accuracy {accuracy}", case.architecture, case.name, case.seed);
     }
+}
+
+fn two_digits(accuracy: Option<f64>) -> String {
+    accuracy.map_or_else(|| "none".into(), |accuracy| format!("{accuracy:.2}"))
 }

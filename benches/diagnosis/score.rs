@@ -37,13 +37,13 @@ impl Trace {
         Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
-    /// The last validation accuracy.
-    pub fn accuracy(&self) -> f64 {
+    /// The last validation accuracy; `None` of a run that was never evaluated.
+    pub fn accuracy(&self) -> Option<f64> {
         let mut evaluations = self.moments.iter().filter_map(|moment| match moment {
             Moment::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
             _ => None,
         });
-        evaluations.next_back().unwrap_or(f64::NAN)
+        evaluations.next_back().filter(|accuracy| accuracy.is_finite())
     }
 
     /// What our rules say.
@@ -171,19 +171,24 @@ impl Score {
         Self { found: firsts.len(), median_first: firsts.get(firsts.len() / 2).copied(), ..score }
     }
 
-    pub fn recall(&self) -> f64 {
-        self.found as f64 / self.faulty as f64
+    pub fn recall(&self) -> Option<f64> {
+        share(self.found, self.faulty)
     }
 
-    pub fn false_alarm_rate(&self) -> f64 {
-        self.false_alarms as f64 / self.healthy as f64
+    pub fn false_alarm_rate(&self) -> Option<f64> {
+        share(self.false_alarms, self.healthy)
     }
 
-    pub fn balanced_accuracy(&self) -> f64 {
-        0.5 * (self.recall() + 1.0 - self.false_alarm_rate())
+    pub fn balanced_accuracy(&self) -> Option<f64> {
+        Some(0.5 * (self.recall()? + 1.0 - self.false_alarm_rate()?))
     }
 
-    pub fn top1(&self) -> f64 {
-        self.named as f64 / self.faulty as f64
+    pub fn top1(&self) -> Option<f64> {
+        share(self.named, self.faulty)
     }
+}
+
+/// `None` of nothing, of which `ONLY` may leave one kind.
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import torchvision
 from torch.utils import _pytree
 
-TURNS = int(os.environ.get("TURNS") or 5)
+TURNS = max(1, int(os.environ.get("TURNS") or 5))
 THREADS = os.cpu_count()
 
 

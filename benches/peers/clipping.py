@@ -23,7 +23,7 @@ from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
 ROUNDS = 10  # a turn's figure is the mean of as many calls
-TURNS = int(os.environ.get("TURNS") or 5)
+TURNS = max(1, int(os.environ.get("TURNS") or 5))
 THREADS = len(os.sched_getaffinity(0))
 PYTORCH = f"PyTorch {torch.__version__.split('+')[0]}"
 

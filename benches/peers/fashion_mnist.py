@@ -23,8 +23,8 @@ from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "data/fashion-mnist"
-STEPS = int(os.environ.get("STEPS") or 150)
-TURNS = int(os.environ.get("TURNS") or 5)
+STEPS = max(1, int(os.environ.get("STEPS") or 150))
+TURNS = max(1, int(os.environ.get("TURNS") or 5))
 THREADS = len(os.sched_getaffinity(0))
 BATCH = 128
 

@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 STEPS = int(os.environ.get("STEPS") or 0)  # 0: as many as fill a second
-TURNS = int(os.environ.get("TURNS") or 5)
+TURNS = max(1, int(os.environ.get("TURNS") or 5))
 THREADS = len(os.sched_getaffinity(0))
 FRAMEWORK = f"PyTorch {torch.__version__.split('+')[0]}"
 

@@ -33,9 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{threads} threads, medians of {turns} turns");
     print_header();
     let model = text("MODEL")?;
-    for subject in
-        SUBJECTS.iter().filter(|subject| model.as_deref().is_none_or(|model| subject.name.starts_with(model)))
-    {
+    let is_asked = |subject: &&Subject| model.as_deref().is_none_or(|model| subject.name.starts_with(model));
+    if !SUBJECTS.iter().any(|subject| is_asked(&subject)) {
+        return Err(format!("MODEL: got {model:?}, want the beginning of one of {:?}", SUBJECTS.map(|s| s.name)).into());
+    }
+    for subject in SUBJECTS.iter().filter(is_asked) {
         let (rows, judging) = rows_of(subject, turns)?;
         rows.iter().for_each(print_row);
         let [low, middle, high] = judging.map(|share| 100.0 * share);
@@ -98,7 +100,8 @@ fn steps_of_seconds(training: &mut Training, twin: &mut Training) -> Result<u32,
         let [plain, ..] = training.pair_secs(twin, &PLAIN, 3)?;
         fastest = fastest.min(plain);
     }
-    Ok(((2.0 / fastest) as u32).next_multiple_of(10))
+    // Ten of a step that takes longer: of none there is no mean.
+    Ok(((2.0 / fastest) as u32).max(1).next_multiple_of(10))
 }
 
 /// A positive number from the environment; unset and empty are the default, as `make` passes them on.
