@@ -17,6 +17,7 @@ use std::{
 use harness::{
     Workplace,
     checkpoints::{assert_same, images_by_epoch},
+    limit::{self, Running},
     write_images,
 };
 
@@ -135,7 +136,7 @@ impl Blow {
         if let Self::Place(name, pass) = self {
             session.env("GRADWATCH_FAULT", format!("kill {name} {pass}"));
         }
-        let mut child = session.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Running::start(session.stdout(Stdio::null()).stderr(Stdio::null()));
         match self {
             Self::Place(..) => {}
             Self::Time(time) => {
@@ -161,7 +162,7 @@ fn session(workplace: &Workplace, name: &str) -> Command {
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
     write_images(&workplace.path().join("images"), IMAGES);
-    let outcome = session(&workplace, "whole").output().unwrap();
+    let outcome = limit::output(&mut session(&workplace, "whole"));
     assert!(outcome.status.success(), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
     let whole = workplace.run_folder("whole");
     let (mut killed, mut runs) = (Vec::new(), 0);
@@ -170,6 +171,7 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
         let name = format!("run{runs}");
         let mut blows = Vec::new();
         loop {
+            assert!(blows.len() < 1000, "case {case}, {name}: no end after {blows:#?}");
             // The last session of the last run is left in peace.
             let blow = if (killed.len() as u64) < kills { Blow::any(dice) } else { Blow::Place("nowhere", 1) };
             let status = blow.fall(session(&workplace, &name));

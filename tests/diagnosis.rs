@@ -10,7 +10,7 @@ use gradwatch::{
     events::RunFolder,
     train::{StopSignal, prepare, train},
 };
-use harness::{Workplace, write_images};
+use harness::{Workplace, limit, write_images};
 
 /// An MLP of width 64 over Fashion-MNIST, trained by SGD with momentum as in the measurements the rules come from.
 fn findings(model: &str, steps: u64) -> Vec<Finding> {
@@ -176,7 +176,7 @@ fn a_run_that_was_killed_and_resumed_has_the_findings_of_the_evaluations_before_
     for kill in [first - 3, first, first + 1, first + 5] {
         let name = format!("killed-{kill}");
         let mut session = workplace.command(&["train", "small.toml", "--run-name", &name]);
-        let status = session.env("GRADWATCH_FAULT", format!("kill step {kill}")).output().unwrap().status;
+        let status = limit::output(session.env("GRADWATCH_FAULT", format!("kill step {kill}"))).status;
         assert_eq!(status.code(), None, "killed at step {kill}");
         let run = workplace.run_folder(&name);
         assert_eq!(workplace.call(&["resume", &format!("logs/{name}")]).code, Some(0));

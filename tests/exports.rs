@@ -1,5 +1,7 @@
 //! Every family as a TorchScript file, read back, and by PyTorch.
 
+#[path = "harness/limit.rs"]
+mod limit;
 #[path = "harness/members.rs"]
 mod members;
 
@@ -84,7 +86,7 @@ fn pytorch_loads_both_files_and_answers_alike() {
         std::fs::write(&expected, json.to_string()).unwrap();
         let mut python = Command::new(root.join(".deps/peers/bin/python"));
         let python = python.arg(root.join("tests/peers/load_export.py")).args([&script, &weights, &expected]);
-        let output = python.output().unwrap();
+        let output = limit::output(python);
         println!("{}", String::from_utf8_lossy(&output.stdout));
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }

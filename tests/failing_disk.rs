@@ -11,7 +11,7 @@ use std::{
 
 use harness::{
     checkpoints::{begin, resume, workplace},
-    event_files, last_weights,
+    event_files, last_weights, limit,
 };
 
 const RUN: i32 = 6;
@@ -41,7 +41,7 @@ fn a_disk_that_fills_up_costs_checkpoints_and_not_the_run_unless_it_is_to_stop()
     for (name, on_error, code) in [("goes_on", "continue", PARTIAL), ("stops", "stop", CHECKPOINT)] {
         let setting = format!("checkpoint.on_error={on_error}");
         let arguments = ["train", "small.toml", "--run-name", name, "--set", &setting];
-        let output = workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000").output().unwrap();
+        let output = limit::output(workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000"));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are whole"), "{stderr}");

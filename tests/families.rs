@@ -8,7 +8,7 @@ mod members;
 use std::fs;
 
 use gradwatch::config::Architecture;
-use harness::{Outcome, Workplace, checkpoints::assert_same, scalars};
+use harness::{Outcome, Workplace, checkpoints::assert_same, limit, scalars};
 use members::MEMBERS;
 
 const FAMILIES: &str = r#"
@@ -35,7 +35,7 @@ fn every_family_trains_watched_and_clipped_in_bf16_and_resumes_to_the_last_bit()
         let whole = workplace.train(&format!("{name}-whole"), &settings);
         let run = format!("{name}-resumed");
         let start = ["train", "small.toml", "--run-name", &run, "--set", settings[0], "--set", settings[1]];
-        let killed = workplace.command(&start).env("GRADWATCH_FAULT", "kill step 2").output().unwrap();
+        let killed = limit::output(workplace.command(&start).env("GRADWATCH_FAULT", "kill step 2"));
         assert_eq!(killed.status.code(), None, "{killed:#?}");
         succeeds(&workplace.call(&["resume", &format!("logs/{run}")]), &run);
         assert_same(&workplace.run_folder(&run), &whole, name.name());

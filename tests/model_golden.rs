@@ -2,6 +2,8 @@
 
 #[path = "harness/golden_model.rs"]
 mod golden_model;
+#[path = "harness/limit.rs"]
+mod limit;
 
 use golden_model::{CLASSES, ONE_AT_A_TIME, assert_equals_golden, build, error, floats, state, values};
 use gradwatch::{
@@ -150,7 +152,7 @@ fn torchvision_loads_a_file_of_weights_and_answers_alike() {
     std::fs::write(&expected, json.to_string()).unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut python = std::process::Command::new(root.join(".deps/peers/bin/python"));
-    let output = python.arg(root.join("tests/peers/load_weights.py")).args([&weights, &expected]).output().unwrap();
+    let output = limit::output(python.arg(root.join("tests/peers/load_weights.py")).args([&weights, &expected]));
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

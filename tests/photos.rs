@@ -1,6 +1,9 @@
 //! Real weights on real photos: torchvision's MobileNetV2 and twenty photos of ImageNet, whose classes are the last numbers of their
 //! names.
 
+#[path = "harness/limit.rs"]
+mod limit;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -100,7 +103,7 @@ fn every_logit_of_every_photo_is_torchvisions() {
     // GOLDEN=tests/golden/photos.json writes that file anew.
     let golden = std::env::var_os("GOLDEN").map(PathBuf::from);
     let files = [weights_file(), path].into_iter().chain(golden);
-    let output = python.arg(root().join("tests/golden/photos.py")).args(files).output().unwrap();
+    let output = limit::output(python.arg(root().join("tests/golden/photos.py")).args(files));
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,5 +1,8 @@
 //! The page of a made-up run in Chromium: what fits, what is fetched, and what is dark.
 
+#[path = "harness/limit.rs"]
+mod limit;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -238,7 +241,8 @@ struct Browser {
 impl Browser {
     fn run(&self, page: &Path, scheme: u8, window: (u64, u64), more: &str) -> String {
         let profile = tempfile::tempdir().unwrap();
-        let output = Command::new(env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into()))
+        let mut browser = Command::new(env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into()));
+        let browser = browser
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--hide-scrollbars", "--virtual-time-budget=5000"])
@@ -246,9 +250,8 @@ impl Browser {
             .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
             .arg(format!("--window-size={},{}", window.0, window.1))
             .arg(more)
-            .arg(page)
-            .output()
-            .unwrap();
+            .arg(page);
+        let output = limit::output(browser);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

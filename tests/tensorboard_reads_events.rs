@@ -8,7 +8,7 @@ use gradwatch::events::{
     Band, Category, Chart, Histogram, Layout, PrecisionRecall, Step, SummaryWriter, THRESHOLDS, Value, WallTime,
     exact_tag,
 };
-use harness::{SMALL, Workplace};
+use harness::{SMALL, Workplace, limit};
 use serde_json::{Value as Json, json};
 
 /// Every value that TensorBoard sees in a folder, as read_events.py prints it.
@@ -16,7 +16,7 @@ fn read(logdir: &Path) -> Vec<Json> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/tensorboard/bin/python");
     assert!(python.exists(), "{} is missing: run `make setup`", python.display());
-    let output = Command::new(python).arg(root.join("tests/read_events.py")).arg(logdir).output().unwrap();
+    let output = limit::output(Command::new(python).arg(root.join("tests/read_events.py")).arg(logdir));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -228,7 +228,7 @@ fn a_run_that_was_killed_and_resumed_shows_each_step_once_and_in_order() {
     for (name, faults, setting) in ways {
         for fault in faults {
             let arguments = ["train", "small.toml", "--run-name", name, "--resume", "auto", "--set", setting];
-            let output = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap();
+            let output = limit::output(workplace.command(&arguments).env("GRADWATCH_FAULT", fault));
             assert_eq!(
                 output.status.success(),
                 fault.is_empty(),

@@ -17,7 +17,7 @@ use gradwatch::{
 use harness::{
     Workplace,
     checkpoints::{assert_same, begin, checkpoints, resume},
-    last_weights,
+    last_weights, limit,
 };
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -274,7 +274,7 @@ fn weights_of_a_run_of_ours_are_a_start_too() {
 fn weights_of_torchvision_and_timm_give_their_logits() {
     let (folder, root) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")));
     let mut python = Command::new(root.join(".deps/peers/bin/python"));
-    let output = python.arg(root.join("tests/peers/write_weights.py")).arg(folder.path()).output().unwrap();
+    let output = limit::output(python.arg(root.join("tests/peers/write_weights.py")).arg(folder.path()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected = fs::read_to_string(folder.path().join("expected.json")).unwrap();
     let expected: Value = serde_json::from_str(&expected).unwrap();

@@ -131,10 +131,10 @@ mod tests {
 
     const MISSING: fn() -> DataError = || DataError::NoSuchImage { index: 0, len: 0 };
 
-    /// Waits until `condition` holds, or for ten seconds.
+    /// Waits until `condition` holds, or for two minutes.
     fn eventually(condition: impl Fn() -> bool) -> bool {
         let start = Instant::now();
-        while !condition() && start.elapsed() < Duration::from_secs(10) {
+        while !condition() && start.elapsed() < Duration::from_secs(120) {
             thread::sleep(Duration::from_millis(1));
         }
         condition()

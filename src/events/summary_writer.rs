@@ -242,8 +242,9 @@ impl Drop for SummaryWriter {
 mod tests {
     use std::{
         collections::HashMap,
+        os::unix::fs::FileTypeExt,
         panic::{self, AssertUnwindSafe},
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use super::*;
@@ -267,6 +268,9 @@ mod tests {
     }
 
     fn full_disk() -> SummaryWriter {
+        // A file of that name would take everything.
+        let is_device = std::fs::metadata("/dev/full").is_ok_and(|found| found.file_type().is_char_device());
+        assert!(is_device, "/dev/full is no device here, want the one that is always full (mknod /dev/full c 1 7)");
         let file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         SummaryWriter::over("/dev/full".into(), file).unwrap()
     }
@@ -274,13 +278,14 @@ mod tests {
     #[test]
     fn a_file_is_named_as_tensorboard_wants_it() {
         let logdir = tempfile::tempdir().unwrap();
+        let before = WallTime::now().as_secs() as u64;
         let first = SummaryWriter::create(logdir.path().join("a/b")).unwrap();
         let second = SummaryWriter::create(logdir.path().join("a/b")).unwrap();
         assert_ne!(first.path(), second.path());
         let name = first.path().file_name().unwrap().to_str().unwrap();
         let secs = name.strip_prefix("events.out.tfevents.").unwrap().split('.').next().unwrap();
         assert_eq!(secs.len(), 10);
-        assert!(WallTime::now().as_secs() - secs.parse::<f64>().unwrap() < 60.0);
+        assert!((before..=WallTime::now().as_secs() as u64).contains(&secs.parse().unwrap()));
         assert_eq!(name.rsplit('.').nth(1), Some(std::process::id().to_string().as_str()));
     }
 
@@ -306,7 +311,12 @@ mod tests {
         let logdir = tempfile::tempdir().unwrap();
         let writer = SummaryWriter::create(logdir.path()).unwrap();
         writer.scalar("a", 1, 1.0).unwrap();
-        thread::sleep(Duration::from_secs(1));
+        let deadline = Instant::now() + Duration::from_secs(120);
+        // The version comes first.
+        while EventFile::open(writer.path()).unwrap().map_while(Result::ok).count() < 2 {
+            assert!(Instant::now() < deadline, "the entry is not in the file after two minutes");
+            thread::sleep(Duration::from_millis(10));
+        }
         assert_eq!(scalars(writer.path()).len(), 1);
     }
 
@@ -387,10 +397,8 @@ mod tests {
     fn a_full_disk_is_told_by_the_next_call() {
         let writer = full_disk();
         writer.scalar("a", 1, 0.0).unwrap();
-        while writer.lost_entries() == 0 {
-            thread::yield_now();
-        }
-        thread::sleep(Duration::from_millis(10));
+        // The entry was tried when this returns, and nobody was told of it.
+        let _ = writer.position().wait();
         let error = writer.scalar("a", 2, 0.0).unwrap_err().to_string();
         assert!(error.starts_with("/dev/full cannot be written: No space left on device"), "{error}");
         assert!(writer.scalar("a", 3, 0.0).is_ok());

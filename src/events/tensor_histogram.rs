@@ -46,7 +46,7 @@ impl Histogram {
             }
             buckets.push(2.0 * power(index), count);
         }
-        let range = range(tensor, &distribution.histogram, distribution.zeros + distribution.denormals);
+        let range = range(tensor, &distribution.histogram, [distribution.zeros, distribution.denormals]);
         let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
         let (sum, squares) = (finite(distribution.mean * tensor.elements as f64), finite(tensor.norm.powi(2)));
         Ok(Some(Self::from_buckets(range, sum, squares, buckets.limits, buckets.counts)?))
@@ -60,18 +60,21 @@ fn inner_edge(power: f64, index: usize, tiny: f64) -> f64 {
 
 /// The smallest and the largest element, as closely as they are known: the end with the largest magnitude to the bit, the
 /// other to its power of two.
-fn range(tensor: &TensorStatistics, histogram: &LogHistogram, around_zero: u64) -> [f64; 2] {
+fn range(tensor: &TensorStatistics, histogram: &LogHistogram, [zeros, denormals]: [u64; 2]) -> [f64; 2] {
     let largest = if tensor.max_abs.is_finite() { tensor.max_abs } else { f64::from(f32::MAX) };
+    let tiny = 2f64.powi(FIRST_EXPONENT);
+    // Denormals have a sign that was not counted.
+    let around_zero = if denormals > 0 { tiny.min(largest) } else { 0.0 };
     let end = |counts: &[u64]| {
         let first = counts.iter().position(|&count| count > 0)?;
         Some((2.0 * 2f64.powi(histogram.top - first as i32)).min(largest))
     };
     // Without elements on one side, the range begins where the innermost bucket of the other does.
     let start = |counts: &[u64]| {
-        if around_zero > 0 || counts.is_empty() {
-            return 0.0;
+        if zeros + denormals > 0 || counts.is_empty() {
+            return 0.0 - around_zero;
         }
-        inner_edge(2f64.powi(histogram.top + 1 - counts.len() as i32), counts.len() - 1, 2f64.powi(FIRST_EXPONENT))
+        inner_edge(2f64.powi(histogram.top + 1 - counts.len() as i32), counts.len() - 1, tiny)
     };
     let (negative, positive) = (&histogram.negative, &histogram.positive);
     [end(negative).map_or_else(|| start(positive), |end| -end), end(positive).unwrap_or_else(|| -start(negative))]
@@ -107,6 +110,11 @@ mod tests {
         let negative = of(&Tensor::from_slice(&[-1.0f32, -1.5]));
         assert_eq!((negative.min, negative.max, negative.bucket), (-1.5, -1.0, vec![2.0]));
         assert_eq!(of(&Tensor::from_slice(&[0.0f32; 3])).bucket, [3.0]);
+        let denormal = of(&Tensor::from_slice(&[-1e-40f32]));
+        assert_eq!(
+            (denormal.min, denormal.max, denormal.bucket),
+            (f64::from(-1e-40f32), f64::from(1e-40f32), vec![1.0])
+        );
         assert_eq!(of(&Tensor::from_slice::<f32>(&[])), HistogramProto::default());
         assert_eq!(of(&Tensor::from_slice(&[f32::NAN, f32::INFINITY])), HistogramProto::default());
     }

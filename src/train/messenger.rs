@@ -142,7 +142,7 @@ mod tests {
     use std::{
         fs,
         io::{Read, Write},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -174,10 +174,12 @@ mod tests {
     fn sending_does_not_wait_for_a_command_that_takes_its_time() {
         let folder = tempfile::tempdir().unwrap();
         let mut messenger = Messenger::new(folder.path());
-        let started = Instant::now();
-        messenger.send(&action("sleep 1; touch done", ""), "{}");
-        assert!(started.elapsed() < Duration::from_millis(500));
+        // It waits for the word, for two minutes at most: who waited for it would find it done.
+        let waits =
+            "tries=0; until [ -e go ] || [ $tries -gt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done; touch done";
+        messenger.send(&action(waits, ""), "{}");
         assert!(!folder.path().join("done").exists());
+        fs::write(folder.path().join("go"), "").unwrap();
         messenger.finish();
         assert!(folder.path().join("done").exists());
     }
@@ -188,6 +190,23 @@ mod tests {
         assert!(failure.contains('3') && failure.contains("no such thing"), "{failure}");
     }
 
+    /// The next connection, within two minutes.
+    fn accept(listener: &TcpListener) -> TcpStream {
+        listener.set_nonblocking(true).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+                    return stream;
+                }
+                Err(error) => assert!(Instant::now() < deadline, "nobody connects: {error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[test]
     fn a_webhook_that_fails_is_tried_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -195,11 +214,12 @@ mod tests {
         let server = thread::spawn(move || {
             let mut bodies = Vec::new();
             for answer in ["503 Service Unavailable", "200 OK"] {
-                let (mut stream, _) = listener.accept().unwrap();
+                let mut stream = accept(&listener);
                 let mut request = Vec::new();
                 let mut buffer = [0; 4096];
                 while !request.ends_with(b"{\"rule\":1}") {
                     let count = stream.read(&mut buffer).unwrap();
+                    assert!(count > 0, "the connection ended after {:?}", String::from_utf8_lossy(&request));
                     request.extend_from_slice(&buffer[..count]);
                 }
                 bodies.push(String::from_utf8(request).unwrap());

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Outcome, SMALL, Workplace, last_weights, scalars_without_times};
+use super::{Outcome, SMALL, Workplace, last_weights, limit, scalars_without_times};
 
 /// The checkpoints of a run, the oldest first.
 pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
@@ -117,7 +117,7 @@ pub fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
     let arguments = ["train", "small.toml", "--run-name", name];
     // The step after the last is not finished.
     let fault = format!("kill step {}", steps + 1);
-    let status = workplace.command(&arguments).env("GRADWATCH_FAULT", fault).output().unwrap().status;
+    let status = limit::output(workplace.command(&arguments).env("GRADWATCH_FAULT", fault)).status;
     assert_eq!(status.code(), None, "killed");
     workplace.run_folder(name)
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 pub mod checkpoints;
+pub mod limit;
 pub mod limited;
 pub mod networks;
 
@@ -9,13 +10,14 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use gradwatch::events::{
     EventFile,
     proto::{Content, What},
 };
+use limit::Running;
 use tempfile::TempDir;
 
 /// A folder with one config, in which the program runs.
@@ -65,7 +67,7 @@ impl Workplace {
 
     /// Calls the program and waits for it.
     pub fn call(&self, arguments: &[&str]) -> Outcome {
-        let output = self.command(arguments).output().unwrap();
+        let output = limit::output(&mut self.command(arguments));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -80,8 +82,8 @@ impl Workplace {
     }
 
     /// Starts the program without waiting for it.
-    pub fn start(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 }
 
