@@ -59,6 +59,11 @@ impl Loaded {
         self.refuse(TRAINING_FILE)(cause)
     }
 
+    /// The same of [`optimizer`](Self::optimizer).
+    pub fn refuse_optimizer(&self, cause: TensorFileError) -> CheckpointError {
+        self.refuse(OPTIMIZER_FILE)(cause)
+    }
+
     fn refuse(&self, file: &'static str) -> impl Fn(TensorFileError) -> CheckpointError {
         move |cause| CheckpointError::Tensors { path: self.path.clone(), file, cause }
     }
@@ -101,6 +106,14 @@ impl Loaded {
     /// Where libtorch refuses.
     pub fn ema(&self) -> Result<NamedTensors, CheckpointError> {
         self.tensors(EMA_FILE)
+    }
+
+    /// Moments and step counts.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn optimizer(&self) -> Result<NamedTensors, CheckpointError> {
+        self.tensors(OPTIMIZER_FILE)
     }
 
     /// All other tensors.

@@ -5,8 +5,12 @@ use tch::{Kind, TchError, Tensor};
 use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome};
 use crate::{
     config::{OptimizerConfig, OptimizerName},
+    disk::{NamedTensors, TensorFileError, copy_named},
     libtorch::{Moments, OptimizerRule, StepOptions, foreach_add, optimizer_step},
 };
+
+/// The end of the names of what SGD and RMSprop remember only where momentum is above 0.
+const MOMENTUM: &str = ".momentum_buffer";
 
 /// Updates parameters by their gradients.
 #[derive(Debug)]
@@ -16,14 +20,14 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// The optimizer a config asks for, over `groups`.
+    /// The optimizer a config asks for, over `groups`. SGD and RMSprop keep nothing for a momentum of 0.
     ///
     /// # Errors
-    /// Where libtorch cannot allocate its state.
+    /// If libtorch cannot allocate its state.
     pub fn new(config: &OptimizerConfig, groups: Vec<ParameterGroup>) -> Result<Self, OptimError> {
         let &OptimizerConfig { dampening, nesterov, eps, alpha, centered, momentum_decay, .. } = config;
         let [_, beta2] = config.betas;
-        Self::with_rule(
+        Self::start(
             match config.name {
                 OptimizerName::Sgd => OptimizerRule::Sgd { dampening, nesterov },
                 OptimizerName::Adam => OptimizerRule::Adam { beta2, eps },
@@ -35,16 +39,21 @@ impl Optimizer {
                 OptimizerName::Lion => OptimizerRule::Lion { beta2 },
             },
             groups,
+            !config.name.has_momentum() || config.momentum != 0.0,
         )
     }
 
     /// An optimizer of this rule. Moments and step counts start at zero, which gives torch's first step too.
     ///
     /// # Errors
-    /// Where libtorch cannot allocate its state.
+    /// If libtorch cannot allocate its state.
     pub fn with_rule(rule: OptimizerRule, groups: Vec<ParameterGroup>) -> Result<Self, OptimError> {
+        Self::start(rule, groups, true)
+    }
+
+    fn start(rule: OptimizerRule, groups: Vec<ParameterGroup>, has_first: bool) -> Result<Self, OptimError> {
         let groups = groups.into_iter().map(|group| {
-            let moments = moments(&rule, &group.params)?;
+            let moments = moments(&rule, &group.params, has_first)?;
             Ok::<_, OptimError>((group, moments))
         });
         Ok(Self { rule, groups: groups.collect::<Result<_, _>>()? })
@@ -59,7 +68,11 @@ impl Optimizer {
             return Err(OptimError::Rates(rates));
         }
         let mut outcome = UpdateOutcome::default();
-        for (group, moments) in &self.groups {
+        for (group, moments) in &mut self.groups {
+            if rates.momentum != 0.0 && moments.first.is_empty() {
+                // Rates that the config does not know of.
+                moments.first = zeros(&group.params)?;
+            }
             let ready = group.ready()?;
             if ready.params.is_empty() {
                 continue;
@@ -106,6 +119,23 @@ impl Optimizer {
         }
         state
     }
+
+    /// Copies into the state what [`state`](Self::state) gave, all or none. Momentum that was kept and is not used any more, as
+    /// earlier versions kept it where it was 0, is passed over; momentum that was not kept stays 0.
+    ///
+    /// # Errors
+    /// If it is of another rule or other parameters.
+    pub fn restore(&self, saved: &[(String, Tensor)]) -> Result<(), TensorFileError> {
+        let is_momentum = |(name, _): &&(String, Tensor)| name.ends_with(MOMENTUM);
+        let state = self.state();
+        let has_both =
+            state.iter().any(|tensor| is_momentum(&tensor)) && saved.iter().any(|tensor| is_momentum(&tensor));
+        let of_both = |tensors: &[(String, Tensor)]| -> NamedTensors {
+            let used = tensors.iter().filter(|tensor| has_both || !is_momentum(tensor));
+            used.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+        };
+        copy_named(&of_both(saved), &of_both(&state))
+    }
 }
 
 fn first_name(rule: &OptimizerRule) -> &'static str {
@@ -125,16 +155,17 @@ fn count(steps: &[Tensor], found_inf: Option<&Tensor>) -> Result<(), OptimError>
     Ok(foreach_add(steps, &one)?)
 }
 
-fn moments(rule: &OptimizerRule, params: &[Tensor]) -> Result<Moments, TchError> {
+fn zeros(params: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
+    params.iter().map(Tensor::f_zeros_like).collect()
+}
+
+fn moments(rule: &OptimizerRule, params: &[Tensor], has_first: bool) -> Result<Moments, TchError> {
     let scalar = |param: &Tensor, value: f64| Tensor::f_full([] as [i64; 0], value, (Kind::Float, param.device()));
-    let zeros = |is_used: bool| match is_used {
-        true => params.iter().map(Tensor::f_zeros_like).collect::<Result<Vec<_>, _>>(),
-        false => Ok(Vec::new()),
-    };
+    let zeros = |is_used: bool| if is_used { zeros(params) } else { Ok(Vec::new()) };
     let [first, second, third, steps] = rule.moments();
     let is_nadam = matches!(rule, OptimizerRule::Nadam { .. });
     Ok(Moments {
-        first: zeros(first)?,
+        first: zeros(first && has_first)?,
         second: zeros(second)?,
         third: zeros(third)?,
         steps: if steps {
@@ -144,4 +175,88 @@ fn moments(rule: &OptimizerRule, params: &[Tensor]) -> Result<Moments, TchError>
         },
         product: params.first().filter(|_| is_nadam).map(|param| scalar(param, 1.0)).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn optimizer(toml: &str) -> (Optimizer, Vec<Tensor>) {
+        let head = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[optimizer]\n";
+        let config = Config::parse(&format!("{head}{toml}"), "optimizer").unwrap().optimizer;
+        let param = |size: i64| Tensor::ones([size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let params = vec![param(3), param(2)];
+        let named = [("a".to_owned(), params[0].shallow_clone()), ("b".to_owned(), params[1].shallow_clone())];
+        (Optimizer::new(&config, vec![ParameterGroup::new(named, 0.0)]).unwrap(), params)
+    }
+
+    fn names(optimizer: &Optimizer) -> Vec<String> {
+        optimizer.state().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn step(optimizer: &mut Optimizer, params: &[Tensor], momentum: f64) {
+        params.iter().for_each(|param| (param * 2.0).sum(Kind::Float).backward());
+        optimizer.step(Rates { learning_rate: 0.1, momentum }, &StepControl::default()).unwrap();
+        crate::libtorch::clear_grads(params).unwrap();
+    }
+
+    #[test]
+    fn what_a_rule_does_not_use_is_not_kept() {
+        let sgd = |momentum: f64| optimizer(&format!("momentum = {momentum}")).0;
+        assert_eq!(names(&sgd(0.9)), ["a.momentum_buffer", "b.momentum_buffer"]);
+        assert_eq!(names(&sgd(0.0)), [] as [String; 0]);
+        let rmsprop = |more: &str| optimizer(&format!("name = \"rmsprop\"\n{more}")).0;
+        assert_eq!(names(&rmsprop("")), ["a.square_avg", "b.square_avg", "a.step", "b.step"]);
+        assert_eq!(names(&rmsprop("momentum = 0.5\ncentered = true")).len(), 8);
+        // A first beta is used at 0 too.
+        assert_eq!(names(&optimizer("name = \"adamw\"\nbetas = [0.0, 0.9]").0).len(), 6);
+    }
+
+    #[test]
+    fn a_state_with_momentum_that_was_never_used_goes_into_one_without() {
+        let (mut plain, params) = optimizer("momentum = 0.0");
+        let kept = vec![("a.momentum_buffer".to_owned(), Tensor::zeros([3], (Kind::Float, Device::Cpu)))];
+        plain.restore(&kept).unwrap();
+        plain.restore(&[]).unwrap();
+        step(&mut plain, &params, 0.0);
+        assert_eq!(Vec::<f32>::try_from(params[1].detach()).unwrap(), [0.8, 0.8]);
+        // The squares of RMSprop come along, whether momentum was kept before or is now.
+        let ones = |name: &str, size: i64| (name.to_owned(), Tensor::ones([size], (Kind::Float, Device::Cpu)));
+        let four = |name: &str| (name.to_owned(), Tensor::from(4.0f32));
+        let mut squares = vec![ones("a.square_avg", 3), ones("b.square_avg", 2), four("a.step"), four("b.step")];
+        let (with, _) = optimizer("name = \"rmsprop\"\nmomentum = 0.5");
+        let (without, _) = optimizer("name = \"rmsprop\"");
+        with.restore(&squares).unwrap();
+        squares.extend(kept);
+        without.restore(&squares).unwrap();
+        for optimizer in [with, without] {
+            let state = optimizer.state();
+            let sum = |end: &str| -> f64 {
+                let of_end = state.iter().filter(|(name, _)| name.ends_with(end));
+                of_end.map(|(_, tensor)| tensor.sum(Kind::Double).double_value(&[])).sum()
+            };
+            assert_eq!((sum("square_avg"), sum("step"), sum("momentum_buffer")), (5.0, 8.0, 0.0));
+        }
+    }
+
+    #[test]
+    fn momentum_of_which_a_part_is_missing_is_refused() {
+        let (optimizer, _) = optimizer("momentum = 0.9");
+        let mut saved = optimizer.state();
+        saved.pop();
+        assert!(matches!(optimizer.restore(&saved), Err(TensorFileError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn rates_with_momentum_have_it_though_the_config_has_none() {
+        let [(mut plain, some), (mut with, others)] = [optimizer("momentum = 0.0"), optimizer("momentum = 0.9")];
+        for _ in 0..3 {
+            step(&mut plain, &some, 0.9);
+            step(&mut with, &others, 0.9);
+        }
+        assert_eq!(some, others);
+    }
 }
