@@ -17,6 +17,10 @@ const IMAGES: u64 = 1 << 20;
 /// Relative. What is seen, whatever the instruction set and the number of threads, is the rounding in the JSON: 5e-11.
 pub const TOLERANCE: f64 = 1e-9;
 
+/// Of the norm of all gradients. What is 0 in exact arithmetic, as the shift of a batch norm in front of a 1x1 convolution and the
+/// next batch norm, is rounding and differs by machine and threads; it was seen at 4e-17. All other gradients are beyond 1e-6.
+const ZERO: f64 = 1e-12;
+
 /// libtorch's generator is one for the process, and two VGGs at once need 4 GB.
 pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -99,12 +103,17 @@ pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
     let close = |what: &str, off: f64| assert!(off <= TOLERANCE, "{case}: {what} is off by {off:e}");
     close("logits", error(&values(&logits), &floats(&golden["logits"])));
     close("loss", error(&values(&loss), &[golden["loss"].as_f64().unwrap()]));
+    let total = golden["total_norm"].as_f64().unwrap();
     let listed = golden["grads"].as_object().unwrap();
     assert!(listed.len() >= 7, "{case} lists {} gradients", listed.len());
     for (name, want) in listed {
         let grad = network.parameters.get(name).unwrap_or_else(|| panic!("{case} has no {name}")).tensor.grad();
         let want = floats(want);
         let norm = grad.norm().double_value(&[]);
+        if want[0] <= ZERO * total {
+            assert!(norm <= ZERO * total, "{case}: {name} has a gradient of norm {norm:e}, want 0");
+            continue;
+        }
         close(name, error(&[norm], &want[..1]));
         let first = values(&grad.flatten(0, -1).narrow(0, 0, 3.min(grad.numel() as i64)));
         for (got, value) in first.iter().zip(&want[1..]) {
@@ -112,8 +121,8 @@ pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
         }
     }
     let squares = |parameter: &Parameter| parameter.tensor.grad().square().sum(Kind::Double);
-    let total: f64 = network.parameters.trainable().map(|parameter| squares(parameter).double_value(&[])).sum();
-    close("total norm", error(&[total.sqrt()], &[golden["total_norm"].as_f64().unwrap()]));
+    let square: f64 = network.parameters.trainable().map(|parameter| squares(parameter).double_value(&[])).sum();
+    close("total norm", error(&[square.sqrt()], &[total]));
     let evaluated = tch::no_grad(|| network.forward(&images, &Pass::evaluation()).unwrap());
     close("evaluation", error(&values(&evaluated), &floats(&golden["evaluated"])));
 }
