@@ -113,7 +113,7 @@ const PLACES: [(&str, u64); 11] = [
     ("events", 20),
     ("lines", 20),
     ("evaluate", 3),
-    ("replace", 5),
+    ("replace", 7),
     ("cut", 2),
 ];
 

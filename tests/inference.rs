@@ -31,7 +31,7 @@ const PARTIAL: i32 = 9;
 /// Squares of one colour somewhere on a grey ground: red ones, green ones.
 const TOML: &str = r#"
 run = { max_epochs = 12, threads = 1 }
-data = { source = "folder", path = "photos", image_size = 16, batch_size = 16, validation_fraction = 0.25 }
+data = { source = "folder", path = "photos", image_size = 16, batch_size = 16, validation_fraction = 0.25, split_by = "position" }
 model = { name = "cnn", width = 8, depth = 2, normalization = "batch" }
 optimizer = { learning_rate = 0.05 }
 evaluate = { explain_images = 3, explain_classes = ["red"] }

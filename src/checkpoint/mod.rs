@@ -103,12 +103,14 @@ pub enum CheckpointError {
     },
     /// A run has no checkpoint to go on from.
     #[error(
-        "{} has no checkpoint to go on from: its checkpoints are off, gone, or it was killed before its first step; start it \
-         under another --run-name, or with gradwatch train --resume auto where it holds no step yet", run.display()
+        "{} has no checkpoint to go on from: its checkpoints are off, gone, or it was killed before its first step; {remedy}",
+        run.display()
     )]
     Missing {
         /// The run's folder.
         run: PathBuf,
+        /// What to do instead.
+        remedy: &'static str,
     },
     /// It is of something else than what it is to be put into.
     #[error("checkpoint {} is of another run: {file}: {cause}", path.display())]

@@ -6,11 +6,12 @@ use gradwatch::{
     train::{Prepared, prepare},
 };
 
-use super::{CheckArguments, exit::Code, log, print};
+use super::{CheckArguments, exit::Code, log, print, session::known_bad};
 
 pub fn run(arguments: &CheckArguments) -> Result<Code> {
     let _log = log::start(None);
     let prepared = prepare(arguments.config.load(None)?)?;
+    prepared.tell_of_images();
     print(&format!("{}\n", report(&prepared)))?;
     Ok(Code::Success)
 }
@@ -43,5 +44,5 @@ fn report(prepared: &Prepared) -> String {
 fn counts(images: &Dataset) -> String {
     let counts = images.class_counts();
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
-    format!("{} images of {} classes, {least} to {most} each", images.len(), counts.len())
+    format!("{} images of {} classes, {least} to {most} each{}", images.len(), counts.len(), known_bad(&[images]))
 }

@@ -11,17 +11,18 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gradwatch::{
     config::{Config, DataConfig},
-    data::{self, Dataset, Loader, LoaderOptions},
+    data::{self, Dataset, Loader, LoaderOptions, Splits, check_place},
+    diagnosis::LostImages,
     disk::{Folder, OutputError},
     events::{PrecisionRecall, SummaryWriter, Value, WallTime, is_evaluation},
-    inference::{TrainedModel, run_config},
+    inference::TrainedModel,
     libtorch::resolve_device,
     picture::{ConfusionMatrix, Picture},
     printable,
     train::{Cell, ClassMetrics, Confusion, Metrics, Numerics, StopSignal, evaluate_with_curves},
 };
 
-use super::{TextOrJson, exit::Code, log, print, signal, trained::TrainedArguments};
+use super::{TextOrJson, exit::Code, log, print, seen_images, trained::TrainedArguments};
 
 /// Classes up to which the terminal has a row for each. metrics.json has all figures.
 const MOST_CLASSES: usize = 100;
@@ -58,19 +59,25 @@ pub struct EvaluateArguments {
 pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let _log = log::start(None);
     // A signal ends the process wherever it waits: nothing of an evaluation is worth finishing first.
-    signal::exit_at_once()?;
+    let _stop = StopSignal::install()?;
     let run = &arguments.trained.run;
-    let config = run_config(run)?;
+    let config = arguments.trained.config()?;
     let chosen = arguments.output.as_deref().map(|path| chosen_folder(path, arguments.force)).transpose()?;
     let device = resolve_device(&arguments.trained.device)?;
     let model = TrainedModel::of_run(run, &config.model, &arguments.trained.weights, device)?;
-    let dataset = dataset(&config, arguments.data.as_deref(), &model)?;
+    let (dataset, training) = images(&config, arguments.data.as_deref(), &model)?;
+    seen_images::tell(run, &dataset, training.as_ref());
     let loader = loader(&config, &model, Arc::clone(&dataset))?;
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&model.network)?;
     let never = StopSignal::default();
     let evaluated = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, &never)?;
     let (metrics, curves) = evaluated.context("the evaluation was stopped")?;
+    let bad = dataset.bad_images();
+    for lost in LostImages::of("evaluated", &model.classes, dataset.labels(), &bad).iter().filter(|lost| lost.is_all())
+    {
+        tracing::warn!("{lost}: none decodes, and the figures leave it out");
+    }
     let weights = arguments.trained.weights.path(run);
     let is_own = chosen.is_none();
     // What was measured is told, whether or not it can be written too.
@@ -82,9 +89,13 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     match arguments.format {
         TextOrJson::Json => print(&format!("{}\n", serde_json::to_string_pretty(&metrics)?))?,
         TextOrJson::Text => {
-            let images = dataset.len() - dataset.bad_images().len();
+            let images = dataset.len() - bad.len();
+            let left_out = match bad.len() {
+                0 => String::new(),
+                bad => format!(" ({bad} more do not decode and are left out)"),
+            };
             let [origin, weights] = [dataset.origin(), &weights].map(printable::path);
-            print(&format!("{images} images of {origin}, weights {weights}\n\n"))?;
+            print(&format!("{images} images of {origin}{left_out}, weights {weights}\n\n"))?;
             print(&told(&metrics))?;
             if let Ok(folder) = &written {
                 let folder = printable::path(folder.path());
@@ -92,7 +103,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
             }
         }
     }
-    Ok(if dataset.bad_images().is_empty() && written.is_ok() { Code::Success } else { Code::Partial })
+    Ok(if bad.is_empty() && written.is_ok() { Code::Success } else { Code::Partial })
 }
 
 /// The folder that the user names, before anything is measured: it has to be writable, and hold no results that are to stay.
@@ -111,12 +122,19 @@ fn own_folder(run: &Path) -> Result<Folder> {
     Ok(folder.map_err(|cause| OutputError::of(&run.join(FOLDER), cause))?)
 }
 
-fn dataset(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<Arc<Dataset>> {
+/// The images to evaluate, and those that the run trains on if the images are its own.
+fn images(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
     let Some(path) = path else {
-        return Ok(data::load(&config.data, config.run.seed)?.validation);
+        check_place(
+            &config.data,
+            "the run had its images there; give their place with --set data.path=NEW, or other images with --data PATH",
+        )?;
+        let Splits { train, validation } = data::load_known(&config.data, config.run.seed, &model.classes)?;
+        return Ok((validation, Some(train)));
     };
     let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
-    Ok(data::load_unseen(&unseen, config.run.seed, &model.classes)?)
+    check_place(&unseen, "--data wants images in the form of the run's data.source")?;
+    Ok((data::load_unseen(&unseen, config.run.seed, &model.classes)?, None))
 }
 
 fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Result<Loader> {

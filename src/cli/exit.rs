@@ -16,6 +16,8 @@ use gradwatch::{
 };
 use signal_hook::consts::SIGUSR1;
 
+use super::StdoutError;
+
 /// What the process says when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -43,6 +45,8 @@ pub enum Code {
     Finding,
     /// A run's files cannot be judged.
     Unreadable,
+    /// stdout cannot be written.
+    Output,
     /// A signal ended the run.
     Signal(i32),
 }
@@ -64,9 +68,13 @@ Exit codes:
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
    11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
    12  diagnose: nothing to read, or nothing of it is known, in one run at least
+   13  stdout cannot be written, by a command whose result that is: the disk is full
    75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
+  129  ended by SIGHUP (the terminal was closed), likewise; nohup keeps it away
   130  ended by Ctrl-C (SIGINT), likewise
-  143  ended by SIGTERM, likewise";
+  131  ended by SIGQUIT, likewise
+  143  ended by SIGTERM, likewise
+A signal that comes before training begins, and a second one, end the process at once.";
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
@@ -83,6 +91,7 @@ impl From<Code> for ExitCode {
             Code::Checkpoint => 10,
             Code::Finding => 11,
             Code::Unreadable => 12,
+            Code::Output => 13,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })
@@ -96,6 +105,9 @@ pub fn code_of(error: &Error) -> Code {
     }
     if error.is::<EventsError>() || error.is::<OutputError>() {
         return Code::Run;
+    }
+    if error.is::<StdoutError>() {
+        return Code::Output;
     }
     if error.is::<ReplayError>() {
         return Code::Unreadable;
@@ -134,6 +146,7 @@ pub fn code_of(error: &Error) -> Code {
             TrainError::Checkpoint(_)
             | TrainError::Changed { .. }
             | TrainError::OtherData { .. }
+            | TrainError::OtherClasses(_)
             | TrainError::OtherModel { .. },
         ) => Code::Checkpoint,
         Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
@@ -151,7 +164,9 @@ fn code_of_inference(error: &InferenceError) -> Code {
         | InferenceError::Unreadable { .. }
         | InferenceError::Elsewhere { .. }
         | InferenceError::Write { .. } => Code::Run,
-        InferenceError::Config(_) | InferenceError::UnknownClass { .. } => Code::Config,
+        InferenceError::Config(_) | InferenceError::UnknownClass { .. } | InferenceError::TrainedWith { .. } => {
+            Code::Config
+        }
         InferenceError::Data(error) => code_of_data(error),
         InferenceError::NoWeights { .. }
         | InferenceError::NoExtra { .. }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::Args;
 use gradwatch::{
     data::image_files,
     disk::{Folder, Output, OutputError},
@@ -15,9 +15,10 @@ use gradwatch::{
 };
 
 use super::{
+    counted,
     exit::Code,
-    log, predict, print,
-    trained::{TrainedArguments, decode},
+    log, predict, tell,
+    trained::{TrainedArguments, decode, tell_bad},
 };
 
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ pub struct ExplainArguments {
     #[arg(long)]
     force: bool,
     /// Images that go through the model together.
-    #[arg(long, value_name = "N", default_value = "16", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = counted(65_536))]
     batch_size: usize,
 }
 
@@ -71,9 +72,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<Code> {
             let picture = seen.draw(&model.preprocessing, image, std::slice::from_ref(&told))?;
             output.write(&picture.png)?;
             let (to, told) = (printable::path(output.path()), printable::line(&told));
-            print(&format!("{to}  {told}  {}\n", printable::path(path)))?;
+            tell(&format!("{to}  {told}  {}\n", printable::path(path)));
         }
     }
+    tell_bad(bad, files.len());
     Ok(if bad > 0 { Code::Partial } else { Code::Success })
 }
 

@@ -40,6 +40,6 @@ pub fn run(arguments: &ExportArguments) -> Result<Code> {
     };
     output.write(&bytes)?;
     let tensors = model.network.parameters.len();
-    tell_written(&output, &format!("{tensors} tensors, {}", size(bytes.len() as u64)))?;
+    tell_written(&output, &format!("{tensors} tensors, {}", size(bytes.len() as u64)));
     Ok(Code::Success)
 }

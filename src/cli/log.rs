@@ -50,20 +50,24 @@ impl Write for LogFile {
     }
 }
 
-/// stderr, with the progress bar out of the way while a line is written.
+/// stderr, with lines above the progress bar. What it does not take is lost: a terminal may be closed while a run goes on, and a
+/// disk that stderr is sent to may be full.
 #[derive(Clone)]
 struct Terminal(Option<MultiProgress>);
 
 impl Write for Terminal {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.0 {
-            Some(bars) => bars.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
-        }
+        let _ = match &self.0 {
+            // Not `suspend`, which panics where the terminal is closed.
+            Some(bars) if !bars.is_hidden() => bars.println(String::from_utf8_lossy(bytes).trim_end_matches('\n')),
+            _ => io::stderr().write_all(bytes),
+        };
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 
@@ -87,8 +91,14 @@ pub fn start(bars: Option<MultiProgress>) -> LogFile {
         .with_target(false)
         .without_time()
         .fmt_fields(fields())
+        .log_internal_errors(false)
         .with_writer(move || terminal.clone());
-    let log = fmt::layer().with_ansi(false).fmt_fields(fields()).with_writer(move || to_file.clone());
+    // The layer's own words about a failure would go to stderr with a macro that panics where that is closed.
+    let log = fmt::layer()
+        .with_ansi(false)
+        .fmt_fields(fields())
+        .log_internal_errors(false)
+        .with_writer(move || to_file.clone());
     // Fails only where a subscriber is installed already, which nothing else in this program does.
     let _ =
         tracing_subscriber::registry().with(stderr.with_filter(filter())).with(log.with_filter(filter())).try_init();

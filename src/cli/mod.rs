@@ -14,8 +14,8 @@ mod models;
 mod predict;
 mod report;
 mod resume;
+mod seen_images;
 mod session;
-mod signal;
 mod train;
 mod trained;
 
@@ -24,16 +24,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{
     Args, Parser, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
 use exit::Code;
 use gradwatch::{
     config::{Config, RuleSetName, Severity},
     data::ImageShape,
     disk::Output,
+    inference::CLASSES,
     printable,
     replay::{ReplayError, TagPatterns},
 };
@@ -51,8 +52,9 @@ enum Command {
     /// Train the experiment of a config file; its run lies in logs/<run>/.
     ///
     /// The run folder holds config.toml (the resolved config), event files for TensorBoard, metrics.jsonl, train.log,
-    /// checkpoints, and the last and the best weights as safetensors. Ctrl-C, SIGTERM and SIGUSR1 (preemption) end the run
-    /// after the current step with a checkpoint; a second one ends it at once, with the checkpoint before intact.
+    /// checkpoints, and the last and the best weights as safetensors. Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1 (preemption) and
+    /// SIGHUP (a closed terminal) end the run after the current step with a checkpoint; a second one ends it at once, with the
+    /// checkpoint before intact, and so does the first while the data is still looked for and read. Under nohup a run outlives its terminal.
     Train(TrainArguments),
     /// Go on with a run that was stopped or killed, from its newest whole checkpoint, as if it had never stopped.
     Resume(ResumeArguments),
@@ -140,8 +142,8 @@ struct SessionArguments {
     /// End after this many optimizer steps (key run.max_steps).
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
-    /// A key of the config that may differ from the checkpoint's: optimizer.learning_rate, or optimizer.*. Keys that only say
-    /// how long, where and how closely watched the run trains always may. Can be given several times.
+    /// A key of the config that may differ from the checkpoint's: optimizer.learning_rate, or optimizer.*. data.files permits other
+    /// images. Keys that only say how long, where and how closely watched the run trains always may. Can be given several times.
     #[arg(long = "allow-change", value_name = "KEY")]
     allowed: Vec<String>,
 }
@@ -246,7 +248,7 @@ struct ModelsArguments {
     /// Show the layers of this one.
     name: Option<String>,
     /// Classes.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = counted(1_000_000))]
     classes: usize,
     /// Channels, height and width of an image; each model has its own otherwise.
     #[arg(long, value_name = "CxHxW", value_parser = models::shape)]
@@ -264,7 +266,7 @@ struct InspectArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// Batches that are looked at.
-    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = counted(1000))]
     batches: usize,
     /// Look at the model with each recommended change too, and show them side by side, the best first.
     #[arg(long = "try")]
@@ -278,6 +280,11 @@ struct InspectArguments {
 enum TextOrJson {
     Text,
     Json,
+}
+
+/// A whole number from 1 to `most`.
+fn counted(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
 }
 
 /// A run's name is one folder below `run.logdir`.
@@ -296,7 +303,18 @@ fn tag_pattern(text: &str) -> Result<String, ReplayError> {
 impl ConfigArguments {
     /// The config with every override in it, so that the run's own copy shows what was trained.
     fn load(&self, max_steps: Option<u64>) -> Result<Config> {
-        Ok(Config::load(&self.config, &self.overrides.assignments(max_steps))?)
+        let overrides = self.overrides.assignments(max_steps);
+        // The copy that a run keeps means the paths and the split of that run.
+        let run = self.config.parent().filter(|folder| folder.join(CLASSES).is_file());
+        Ok(match run {
+            Some(folder) => Config::load_saved(&self.config, &overrides, folder)?,
+            None => Config::load(&self.config, &overrides)?,
+        })
+    }
+
+    /// The same for a run that exists, whose config is `saved`.
+    fn load_for_run(&self, max_steps: Option<u64>, saved: &Config) -> Result<Config> {
+        Ok(Config::load_for_run(&self.config, &self.overrides.assignments(max_steps), saved)?)
     }
 }
 
@@ -332,21 +350,36 @@ pub fn run(arguments: Arguments) -> Result<Code> {
     }
 }
 
-/// Writes to stdout. Who closes the other end (`gradwatch check ... | head`) has seen enough.
-fn print(text: &str) -> Result<()> {
+/// What was asked for cannot be handed over.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout cannot be written: {0}; the output is not whole")]
+pub struct StdoutError(io::Error);
+
+/// Writes to stdout what was asked for. Whoever closes the other end (`gradwatch check ... | head`) has seen enough.
+fn print(text: &str) -> Result<(), StdoutError> {
     let text = printable::lines(text);
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("stdout cannot be written"),
+        written => written.map_err(StdoutError),
+    }
+}
+
+/// Says on stdout what became of work whose results are in files: it is none the worse if nobody can be told.
+fn tell(text: &str) {
+    let text = printable::lines(text);
+    if let Err(error) = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        tracing::warn!("stdout cannot be written: {error}; the results are in files");
     }
 }
 
 /// Says what was written: on stdout, unless that is what was written to.
-fn tell_written(output: &Output, what: &str) -> Result<()> {
+fn tell_written(output: &Output, what: &str) {
     if output.is_stdout() {
         // Where stderr is closed there is nobody to tell.
         let _ = writeln!(io::stderr(), "stdout: {}", printable::line(what));
-        return Ok(());
+        return;
     }
-    print(&format!("{}: {}\n", printable::path(output.path()), printable::line(what)))
+    tell(&format!("{}: {}\n", printable::path(output.path()), printable::line(what)));
 }

@@ -28,12 +28,17 @@ pub fn run(arguments: &ModelsArguments) -> Result<Code> {
     Ok(Code::Success)
 }
 
+/// As of `data.image_size`.
+const MOST_PIXELS: usize = 8192;
+
 /// Reads `3x224x224`.
 pub fn shape(text: &str) -> Result<ImageShape, String> {
-    let sides: Vec<usize> = text.split('x').filter_map(|side| side.parse().ok()).collect();
+    let sides: Vec<Option<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
     match sides[..] {
-        [channels, height, width] => Ok(ImageShape { channels, height, width }),
-        _ => Err("want channels, height and width, such as 3x224x224".into()),
+        [Some(channels @ 1..=1024), Some(height @ 1..=MOST_PIXELS), Some(width @ 1..=MOST_PIXELS)] => {
+            Ok(ImageShape { channels, height, width })
+        }
+        _ => Err(format!("want channels (to 1024), height and width (to {MOST_PIXELS}), such as 3x224x224")),
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
     #[test]
     fn a_shape_has_three_sides() {
         assert_eq!(shape("3x224x192"), Ok(ImageShape { channels: 3, height: 224, width: 192 }));
-        for wrong in ["224", "3x224", "3x224xa", "1x2x3x4", ""] {
+        for wrong in ["224", "3x224", "3x224xa", "1x2x3x4", "", "3x224xax224", "0x1x1", "3x0x8", "3x8x8193", "9x-1x8"] {
             assert!(shape(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::Args;
 use gradwatch::{
     data::image_files,
     inference::{Prediction, TrainedModel},
@@ -15,10 +15,10 @@ use gradwatch::{
 use serde_json::{Value, json};
 
 use super::{
-    TextOrJson,
+    TextOrJson, counted,
     exit::Code,
     log, print,
-    trained::{TrainedArguments, decode},
+    trained::{TrainedArguments, decode, tell_bad},
 };
 
 #[derive(Debug, Args)]
@@ -29,10 +29,10 @@ pub struct PredictArguments {
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Guesses for each image.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = counted(65_536))]
     top: usize,
     /// Images that go through the model together.
-    #[arg(long, value_name = "N", default_value = "32", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value = "32", value_parser = counted(65_536))]
     batch_size: usize,
     /// How the guesses are written; json: the probabilities in full, and image_percent_encoded beside a path that is not UTF-8.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -59,6 +59,7 @@ pub fn run(arguments: &PredictArguments) -> Result<Code> {
     if arguments.format == TextOrJson::Json {
         print(&format!("{}\n", serde_json::to_string_pretty(&objects)?))?;
     }
+    tell_bad(bad, files.len());
     Ok(if bad > 0 { Code::Partial } else { Code::Success })
 }
 

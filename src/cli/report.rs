@@ -212,7 +212,7 @@ fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
         ),
         (
             !replay.facts.parameters.is_empty(),
-            "input_not_normalised, label_imbalance, poor_initialization, batch_norm, missing_gradient",
+            "lost_images, input_not_normalised, label_imbalance, poor_initialization, batch_norm, missing_gradient",
             "data and weights before the first step",
         ),
     ];

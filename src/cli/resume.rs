@@ -3,8 +3,8 @@
 use anyhow::Result;
 use gradwatch::{
     checkpoint::{CheckpointError, FOLDER, newest_whole},
-    config::Config,
     events::RunFolder,
+    train::loaded_config,
 };
 
 use super::{ResumeArguments, exit::Code, session::Session};
@@ -13,10 +13,10 @@ pub fn run(arguments: &ResumeArguments) -> Result<Code> {
     let session = Session::start()?;
     let folder = RunFolder::open(&arguments.run)?;
     let Some(loaded) = newest_whole(&arguments.run.join(FOLDER))? else {
-        return Err(CheckpointError::Missing { run: arguments.run.clone() }.into());
+        let remedy =
+            "start it with gradwatch train under another --run-name, or, if it holds no step yet, with --resume auto";
+        return Err(CheckpointError::Missing { run: arguments.run.clone(), remedy }.into());
     };
-    let name = format!("{}/config.toml", loaded.path.display());
-    let config =
-        Config::parse_with(&loaded.config(), &name, &arguments.overrides.assignments(arguments.session.max_steps))?;
+    let config = loaded_config(&loaded, &arguments.overrides.assignments(arguments.session.max_steps))?;
     session.resume(config, folder, loaded, &arguments.session.allowed)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use gradwatch::{
     checkpoint::Loaded,
     config::Config,
+    data::{Dataset, check_place},
     events::{EventsError, RunFolder},
     libtorch::keep_freed_memory,
     report::{Report, terminal},
@@ -16,7 +17,7 @@ use indicatif::MultiProgress;
 use super::{
     exit::Code,
     log::{self, LogFile},
-    print, report,
+    report, tell,
 };
 
 /// What the process has one of.
@@ -38,9 +39,6 @@ impl Session {
     /// Trains a new run, whose folder is made once everything else is known to be right.
     pub fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
         let prepared = prepare(config)?;
-        if let Some(signal) = self.stop.signal() {
-            return Ok(Code::Signal(signal));
-        }
         announce(&prepared);
         // The first thing that is written, after everything has been checked.
         let folder = folder()?;
@@ -54,10 +52,8 @@ impl Session {
         self.open_log(&folder)?;
         let path = loaded.path.clone();
         let from = Resume::new(loaded, &config, allowed)?;
-        let prepared = prepare_to_resume(config)?;
-        if let Some(signal) = self.stop.signal() {
-            return Ok(Code::Signal(signal));
-        }
+        check_place(&config.data, "the run had its images there; give their place with --set data.path=NEW")?;
+        let prepared = prepare_to_resume(config, &from)?;
         announce(&prepared);
         let state = prepared.resume(folder, self.bars.clone(), from)?;
         tracing::info!("goes on from {} at step {}, epoch {}", path.display(), state.step, state.epoch + 1);
@@ -88,10 +84,10 @@ impl Session {
         let summary = Summary::of(&state, ending);
         let (folder, diagnosis) = (state.recorder.folder().path().to_owned(), state.diagnosis.clone());
         let code = code_of(state, ending);
-        print(&format!("{summary}\n"))?;
+        tell(&format!("{summary}\n"));
         if let Some(diagnosis) = diagnosis {
             let told = Report { steps: summary.steps, ..Report::default() }.with_findings(&diagnosis);
-            print(&format!("{}\n", terminal(&told)))?;
+            tell(&format!("{}\n", terminal(&told)));
             // Once the files are whole.
             report::write(&folder, &diagnosis);
         }
@@ -127,13 +123,22 @@ fn announce(prepared: &Prepared) {
     let Config { model, optimizer, .. } = config;
     tracing::info!("{model}: {} trainable numbers on {device:?}", network.summary().trainable_count());
     tracing::info!(
-        "{} training and {} validation images of {} classes; {} at learning rate {}",
+        "{} training and {} validation images of {} classes{}; {} at learning rate {}",
         training.dataset().len(),
         validation.dataset().len(),
         network.classes,
+        known_bad(&[training.dataset(), validation.dataset()]),
         optimizer.name,
         optimizer.learning_rate
     );
+}
+
+/// How many images are known not to decode, as an addition to their number.
+pub fn known_bad(datasets: &[&Dataset]) -> String {
+    match datasets.iter().map(|dataset| dataset.bad_images().len()).sum() {
+        0 => String::new(),
+        bad => format!(", {bad} of which are known not to decode"),
+    }
 }
 
 fn announce_hooks(state: &State) {

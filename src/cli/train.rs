@@ -4,6 +4,7 @@ use anyhow::Result;
 use gradwatch::{
     checkpoint::{CheckpointError, FOLDER, newest_whole},
     events::{RunFolder, run_name},
+    train::loaded_config,
 };
 use time::OffsetDateTime;
 
@@ -34,9 +35,12 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     }
     let folder = RunFolder::open(&path)?;
     match newest_whole(&path.join(FOLDER))? {
-        Some(loaded) => session.resume(config, folder, loaded, &arguments.session.allowed),
+        Some(loaded) => {
+            let config = arguments.config.load_for_run(arguments.session.max_steps, &loaded_config(&loaded, &[])?)?;
+            session.resume(config, folder, loaded, &arguments.session.allowed)
+        }
         // It died before its first checkpoint, and so before its first step.
         None if !folder.has_steps() => session.begin(config, || Ok(folder)),
-        None => Err(CheckpointError::Missing { run: path }.into()),
+        None => Err(CheckpointError::Missing { run: path, remedy: "start it under another --run-name" }.into()),
     }
 }

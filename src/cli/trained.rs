@@ -5,8 +5,9 @@ use std::{convert::Infallible, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 use gradwatch::{
+    config::Config,
     data::{DataError, Preprocessing},
-    inference::{TrainedModel, WeightsOf},
+    inference::{TrainedModel, WeightsOf, run_config},
     libtorch::resolve_device,
 };
 
@@ -21,6 +22,10 @@ pub struct TrainedArguments {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Set a key of the run's config that says where a file is now: --set data.path=NEW or --set model.path=NEW. Can be given several
+    /// times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 fn weights_of(text: &str) -> Result<WeightsOf, Infallible> {
@@ -34,7 +39,16 @@ fn weights_of(text: &str) -> Result<WeightsOf, Infallible> {
 
 impl TrainedArguments {
     pub fn open(&self) -> Result<TrainedModel> {
-        Ok(TrainedModel::open(&self.run, &self.weights, resolve_device(&self.device)?)?)
+        let device = resolve_device(&self.device)?;
+        if self.run.is_file() {
+            return Ok(TrainedModel::open(&self.run, &self.weights, device)?);
+        }
+        Ok(TrainedModel::of_run(&self.run, &self.config()?.model, &self.weights, device)?)
+    }
+
+    /// The config of the run.
+    pub fn config(&self) -> Result<Config> {
+        Ok(run_config(&self.run, &self.overrides)?)
     }
 }
 
@@ -59,4 +73,11 @@ pub fn decode(
         }
     }
     Ok((paths, images))
+}
+
+/// Says how many images were left out; nothing where none was.
+pub fn tell_bad(bad: usize, files: usize) {
+    if bad > 0 {
+        tracing::warn!("{bad} of {files} image(s) do not decode and were left out; they are named above");
+    }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{
     names::named_enum,
+    range::{BELOW_ONE, COUNT, EPS, FACTOR, FACTOR_FROM_ONE, FROM_ONE, GRADIENT, NORM_TYPE, PERCENT},
     reader::Section,
-    sections::{ABOVE_ZERO, AT_LEAST_ONE, above_zero, below_one},
 };
 
 named_enum! {
@@ -139,23 +139,14 @@ pub struct AdagcConfig {
     pub warmup_steps: u64,
 }
 
-/// p of a norm.
-fn norm_type(p: &f64) -> bool {
-    *p >= 1.0
-}
-
-fn above_zero_or_infinite(value: &f64) -> bool {
-    above_zero(value) || *value == f64::INFINITY
-}
-
 impl ClippingConfig {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         let config = Self {
             mode: table.choice("mode").unwrap_or(ClippingMode::None),
-            max_norm: table.get("max_norm", 1.0, above_zero, ABOVE_ZERO),
-            norm_type: table.get("norm_type", 2.0, norm_type, "a number from 1, or inf"),
+            max_norm: table.number("max_norm", 1.0, &GRADIENT),
+            norm_type: table.number("norm_type", 2.0, &NORM_TYPE),
             per_group: table.any("per_group", false),
-            clip_value: table.get("clip_value", 1.0, above_zero, ABOVE_ZERO),
+            clip_value: table.number("clip_value", 1.0, &GRADIENT),
             agc: AgcConfig::read(table.section("agc")),
             autoclip: AutoclipConfig::read(table.section("autoclip")),
             zclip: ZclipConfig::read(table.section("zclip")),
@@ -172,8 +163,8 @@ impl ClippingConfig {
 impl AgcConfig {
     fn read(mut table: Section<'_>) -> Self {
         let config = Self {
-            clip_factor: table.get("clip_factor", 0.01, above_zero, ABOVE_ZERO),
-            eps: table.get("eps", 1e-3, above_zero, ABOVE_ZERO),
+            clip_factor: table.number("clip_factor", 0.01, &FACTOR),
+            eps: table.number("eps", 1e-3, &EPS),
             exclude: table.optional("exclude", |_: &Vec<String>| true, ""),
             compat: table.choice("compat").unwrap_or(AgcCompat::Paper),
         };
@@ -185,8 +176,8 @@ impl AgcConfig {
 impl AutoclipConfig {
     fn read(mut table: Section<'_>) -> Self {
         let config = Self {
-            percentile: table.get("percentile", 10.0, |p| (0.0..=100.0).contains(p), "a number from 0 to 100"),
-            history: table.get("history", 1000, |steps| (1..=1 << 20).contains(steps), "from 1 to 1048576"),
+            percentile: table.number("percentile", 10.0, &PERCENT),
+            history: table.count("history", 1000, 1..=1 << 20),
         };
         table.finish();
         config
@@ -196,13 +187,13 @@ impl AutoclipConfig {
 impl ZclipConfig {
     fn read(mut table: Section<'_>) -> Self {
         let config = Self {
-            alpha: table.get("alpha", 0.97, below_one, "from 0, below 1"),
-            z_thresh: table.get("z_thresh", 2.5, above_zero, ABOVE_ZERO),
-            max_grad_norm: table.get("max_grad_norm", 1.0, above_zero_or_infinite, "a number above 0, or inf"),
-            warmup_steps: table.get("warmup_steps", 25, |steps| *steps > 0, AT_LEAST_ONE),
+            alpha: table.number("alpha", 0.97, &BELOW_ONE),
+            z_thresh: table.number("z_thresh", 2.5, &FACTOR),
+            max_grad_norm: table.number("max_grad_norm", 1.0, &GRADIENT.or_infinity()),
+            warmup_steps: table.count("warmup_steps", 25, FROM_ONE),
             mode: table.choice("mode").unwrap_or(ZclipMode::Zscore),
             clip_option: table.choice("clip_option").unwrap_or(ZclipOption::AdaptiveScaling),
-            clip_factor: table.get("clip_factor", 1.0, above_zero, ABOVE_ZERO),
+            clip_factor: table.number("clip_factor", 1.0, &FACTOR),
             skip_update_on_spike: table.any("skip_update_on_spike", false),
         };
         table.finish();
@@ -213,10 +204,10 @@ impl ZclipConfig {
 impl AdagcConfig {
     fn read(mut table: Section<'_>) -> Self {
         let config = Self {
-            beta: table.get("beta", 0.98, below_one, "from 0, below 1"),
-            lambda_abs: table.get("lambda_abs", 1.0, above_zero, ABOVE_ZERO),
-            lambda_rel: table.get("lambda_rel", 1.05, |x| above_zero(x) && *x >= 1.0, "a number from 1"),
-            warmup_steps: table.any("warmup_steps", 100),
+            beta: table.number("beta", 0.98, &BELOW_ONE),
+            lambda_abs: table.number("lambda_abs", 1.0, &GRADIENT),
+            lambda_rel: table.number("lambda_rel", 1.05, &FACTOR_FROM_ONE),
+            warmup_steps: table.count("warmup_steps", 100, COUNT),
         };
         table.finish();
         config

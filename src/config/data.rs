@@ -9,7 +9,7 @@ use super::names::named_enum;
 named_enum! {
     /// The format in which images and labels are stored.
     pub enum Source {
-        /// MNIST's IDX files, plain or gzipped, training and test.
+        /// The IDX files of MNIST, Fashion-MNIST and EMNIST, plain or gzipped, training and test.
         Idx = "idx",
         /// The binary version of CIFAR-10.
         Cifar10 = "cifar10",
@@ -21,6 +21,17 @@ named_enum! {
         Csv = "csv",
         /// Random images around one pattern per class: nothing to fetch.
         Synthetic = "synthetic",
+    }
+}
+
+named_enum! {
+    /// What decides whether an image is held back for validation where the source ships no split.
+    pub enum SplitBy {
+        /// The image's own path: other files come and go without moving it. Each class gets the share only on average.
+        Name = "name",
+        /// Its position in the sorted class, as in runs of earlier versions: the share is exact, and any new, removed or renamed
+        /// file moves others.
+        Position = "position",
     }
 }
 
@@ -70,13 +81,19 @@ pub struct Augment {
 pub struct DataConfig {
     /// Format of the data.
     pub source: Source,
+    /// How images are found and classes named. A run keeps the edition with which it was begun: 1 takes the images of a class
+    /// folder alone, knows the splits `train`, `val`, `validation` and `test` only, gives IDX files ten numbered classes, and decodes JPEGs that are
+    /// cut off as far as they go.
+    pub edition: usize,
     /// Folder of the data, or the manifest file of `csv`; empty for `synthetic`.
     #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
     /// Images per micro-batch.
     pub batch_size: usize,
-    /// Share of the training images held back for validation where the source ships no split, stratified by class.
+    /// Share of the training images held back for validation where the source ships no split.
     pub validation_fraction: f64,
+    /// What decides which images of `folder` and `csv` these are.
+    pub split_by: SplitBy,
     /// Side in pixels that images of `folder`, `csv` and `synthetic` get; the other sources have their own size.
     pub image_size: usize,
     /// 1 (grey) or 3 (RGB), for `folder`, `csv` and `synthetic`.
@@ -103,6 +120,16 @@ pub struct DataConfig {
     pub on_bad_image: OnBadImage,
     /// Random changes to training images.
     pub augment: Augment,
+}
+
+impl DataConfig {
+    /// The edition of data sets of a new run.
+    pub const EDITION: usize = 2;
+
+    /// Whether images are found and classes named as before there were editions.
+    pub fn is_first_edition(&self) -> bool {
+        self.edition < 2
+    }
 }
 
 fn is_empty(path: &std::path::Path) -> bool {

@@ -25,6 +25,8 @@ named_enum! {
         MissingGradient = "missing_gradient",
         /// Images come far from mean 0 and standard deviation 1.
         InputNotNormalised = "input_not_normalised",
+        /// Images do not decode, so that a class has fewer of them or none.
+        LostImages = "lost_images",
         /// Some classes are much more frequent than others.
         LabelImbalance = "label_imbalance",
         /// Labels do not go with the images.

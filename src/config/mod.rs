@@ -19,23 +19,25 @@ mod clipping;
 mod data;
 mod diagnosis;
 mod difference;
+mod error;
 mod model;
 mod names;
 mod nearest;
 mod optimizer;
 mod pattern;
+mod range;
 mod reader;
 mod sagemaker;
+mod saved;
 mod sections;
 mod train;
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use serde::Serialize;
 use toml::{Table, Value};
+
+use crate::disk;
 
 pub use action::{Action, Severity};
 pub use architecture::{Architecture, Defaults};
@@ -43,19 +45,27 @@ pub use clipping::{
     AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
     ZclipOption,
 };
-pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source};
+pub use data::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
 pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
+pub use error::{ConfigError, Problem};
+use error::{MOST_CHARACTERS, shortened};
 pub use model::{Activation, Fan, Initialization, InitializationMethod, ModelConfig, Normalization};
 pub use names::Named;
 pub(crate) use names::named_enum;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName};
 pub use pattern::matches;
 pub use sagemaker::{SagemakerRule, SagemakerRuleName};
+pub use saved::{PATHS, paths_json};
 pub use train::{
     CheckpointConfig, ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
     MonitorPreset, OnError, Precision, RunConfig,
 };
+
+/// Bytes of the largest config file that is read: with every key written out and explained they have a hundredth of that.
+const MOST_BYTES: u64 = 1 << 20;
+/// Tables in tables that `--set` may name.
+const DEEPEST_KEY: usize = 8;
 
 /// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,70 +98,13 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
 }
 
-/// One thing that is wrong with a config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, with its tables: `optimizer.learning_rate`.
-    pub key: String,
-    /// What was seen and what was wanted.
-    pub text: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.text)
-    }
-}
-
-/// Why a config could not be read. Nothing was changed by any of these.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be opened.
-    #[error("config {}: {source}; gradwatch train wants the path of a TOML file", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is no TOML.
-    #[error("config {name} is no TOML: {message}")]
-    Syntax {
-        /// The file.
-        name: String,
-        /// Where and why, on one line.
-        message: String,
-    },
-    /// A `--set` argument is no assignment.
-    #[error("--set {argument:?}: want key=value, e.g. --set optimizer.learning_rate=0.01")]
-    Override {
-        /// The argument.
-        argument: String,
-    },
-    /// Keys or values are wrong: all of them.
-    #[error("config {name}: {}", joined(problems))]
-    Invalid {
-        /// The file.
-        name: String,
-        /// Every problem, in the order of the keys.
-        problems: Vec<Problem>,
-    },
-}
-
-fn joined(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
-}
-
 impl Config {
     /// Reads a TOML file and applies `overrides` of the form `table.key=value` before anything is validated.
     ///
     /// # Errors
     /// Where the file cannot be read or anything in it is wrong.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let name = path.display().to_string();
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse_with(&text, &name, overrides)
+        Self::parse_with(&read(path)?, &path.display().to_string(), overrides)
     }
 
     /// Reads TOML text; `name` stands for it in errors.
@@ -179,6 +132,9 @@ impl Config {
         let diagnosis = DiagnosisConfig::read(root.section("diagnosis"));
         let checkpoint = sections::checkpoint(root.section("checkpoint"), evaluate.metric);
         root.finish();
+        if !evaluate.is_on() {
+            without_evaluations(&notes, &evaluate, &early_stopping, &schedule);
+        }
         let problems = notes.into_problems();
         match model {
             Some(model) if problems.is_empty() => Ok(Self {
@@ -205,11 +161,7 @@ impl Config {
     /// # Errors
     /// Where anything in it is wrong.
     pub fn parse_with(text: &str, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let mut table = parse_table(text, name)?;
-        for argument in overrides {
-            set(&mut table, argument)?;
-        }
-        Self::from_table(table, name)
+        Self::from_table(with_overrides(parse_table(text, name)?, overrides)?, name)
     }
 
     /// Images per batch of an evaluation.
@@ -227,18 +179,50 @@ impl Config {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    disk::read_regular_text(path, MOST_BYTES).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })
+}
+
+fn with_overrides(mut table: Table, overrides: &[String]) -> Result<Table, ConfigError> {
+    overrides.iter().try_for_each(|argument| set(&mut table, argument))?;
+    Ok(table)
+}
+
+/// Notes what goes by evaluations where there are none.
+fn without_evaluations(
+    notes: &reader::Notes,
+    evaluate: &EvaluateConfig,
+    early_stopping: &EarlyStoppingConfig,
+    schedule: &ScheduleConfig,
+) {
+    const WANT: &str = "want evaluate.every_epochs or evaluate.every_steps above 0";
+    if early_stopping.patience > 0 {
+        let got = early_stopping.patience;
+        notes.problem("early_stopping.patience", format!("got {got} evaluations without any, {WANT}"));
+    }
+    if schedule.name == ScheduleName::Plateau {
+        notes.problem("schedule.name", format!("got plateau, which goes by evaluations, without any, {WANT}"));
+    }
+    if evaluate.explain_images > 0 {
+        let got = evaluate.explain_images;
+        notes.problem("evaluate.explain_images", format!("got {got} at each evaluation without any, {WANT}"));
+    }
+}
+
 fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let before = |end: usize| text.as_bytes()[..end.min(text.len())].iter();
+        let line = error.span().map(|span| before(span.start).filter(|byte| **byte == b'\n').count() + 1);
         let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        let message = format!("{place}{}", error.message().replace('\n', " "));
+        let reason = error.message().replace('\n', " ");
+        let message = format!("{place}{}", shortened(&reason, MOST_CHARACTERS));
         ConfigError::Syntax { name: name.to_owned(), message }
     })
 }
 
 /// Applies one `table.key=value`. The value is TOML where it parses as such, else a string.
 fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
-    let refuse = || ConfigError::Override { argument: argument.to_owned() };
+    let refuse = || ConfigError::Override { argument: shortened(argument, MOST_CHARACTERS) };
     let (path, text) = argument.split_once('=').ok_or_else(refuse)?;
     let value = format!("value = {text}")
         .parse::<Table>()
@@ -246,6 +230,9 @@ fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
     let mut keys: Vec<&str> = path.trim().split('.').collect();
+    if keys.len() > DEEPEST_KEY {
+        return Err(refuse());
+    }
     let last = keys.pop().filter(|last| !last.is_empty()).ok_or_else(refuse)?;
     let mut inner = table;
     for key in keys {
@@ -262,6 +249,8 @@ fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SMALLEST: &str =
@@ -348,5 +337,15 @@ mod tests {
         let broken = Config::parse("[run]\nseed = = 3", "x.toml").unwrap_err().to_string();
         assert!(broken.starts_with("config x.toml is no TOML: line 2: "), "{broken}");
         assert_eq!(broken.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_saved_config_without_an_edition_is_of_the_first_and_one_of_a_user_of_the_newest() {
+        let edition = |config: Result<Config, ConfigError>| config.unwrap().data.edition;
+        assert_eq!(edition(Config::parse(SMALLEST, "a")), DataConfig::EDITION);
+        assert_eq!(edition(Config::parse_saved(SMALLEST, "a", &[], Path::new("none"))), 1);
+        let saved = Config::parse(SMALLEST, "a").unwrap().to_toml();
+        assert_eq!(edition(Config::parse_saved(&saved, "a", &[], Path::new("none"))), DataConfig::EDITION);
+        assert_eq!(edition(Config::parse_saved(SMALLEST, "a", &["data.edition=2".into()], Path::new("none"))), 2);
     }
 }

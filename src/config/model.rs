@@ -169,7 +169,7 @@ pub struct ModelConfig {
     /// The keys, with dots between them, that lead to the state dict in `weights`; `None` is the one that fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights_key: Option<String>,
-    /// Whether every tensor of `weights` has to fit, but for a head of another number of classes.
+    /// Whether `weights` must have all of the model and no more of its layers, but for a head of another number of classes.
     pub weights_strict: bool,
     /// Patterns of names: batch normalization that has one uses its running statistics in training too, and keeps them.
     #[serde(skip_serializing_if = "Vec::is_empty")]

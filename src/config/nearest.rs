@@ -25,9 +25,16 @@ const SYNONYMS: &[(&str, &str)] = &[
 /// How alike two names must be (Jaro-Winkler, 0 to 1) to be offered.
 const LIKENESS: f64 = 0.84;
 
+/// Bytes of the longest name that is compared: no right one is nearly so long, and comparing takes its time.
+const LONGEST: usize = 100;
+
 /// The name most like `wrong`, where one is like it at all.
 pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
-    let likeness = |name: &str| strsim::jaro_winkler(&wrong.to_lowercase(), name);
+    if wrong.len() > LONGEST {
+        return None;
+    }
+    let wrong = wrong.to_lowercase();
+    let likeness = |name: &str| strsim::jaro_winkler(&wrong, name);
     let best = names.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= LIKENESS).then_some(best)
 }

@@ -5,8 +5,11 @@ use serde::Serialize;
 use super::{
     RunConfig, matches,
     names::named_enum,
+    range::{
+        BELOW_ONE, COUNT, EPOCHS, EPOCHS_OR_NONE, EPS, FACTOR_FROM_ONE, GRADIENT, LEARNING_RATE, PART, POWER,
+        RATE_SCALE, RATE_SHARE, RESTART_EPOCHS, RESTART_FACTOR, WEIGHT_DECAY,
+    },
     reader::Section,
-    sections::{ABOVE_ZERO, AT_LEAST_ONE, FROM_ZERO, above_zero, below_one, from_zero},
 };
 
 named_enum! {
@@ -175,7 +178,7 @@ pub struct ScheduleConfig {
 impl OptimizerConfig {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         use OptimizerName::{Adam, Adamw, Lamb, Lion, Nadam, Radam, Rmsprop, Sgd};
-        const BETAS: &str = "[beta1, beta2], from 0, below 1";
+        const BETAS: &str = "[beta1, beta2], each from 0, below 1";
         let name = table.choice("name").unwrap_or(Sgd);
         let (learning_rate, weight_decay) = match name {
             Sgd => (0.1, 2e-5),
@@ -185,26 +188,26 @@ impl OptimizerConfig {
             Rmsprop => (1e-2, 0.0),
             Lion => (1e-4, 0.0),
         };
-        let betas = |[beta1, beta2]: &[f64; 2]| below_one(beta1) && below_one(beta2);
+        let betas = |betas: &[f64; 2]| betas.iter().all(|beta| BELOW_ONE.has(beta));
         let beta2 = if name == Lion { 0.99 } else { 0.999 };
         let config = Self {
             name,
-            learning_rate: table.get("learning_rate", learning_rate, from_zero, FROM_ZERO),
-            momentum: table.get("momentum", if name == Rmsprop { 0.0 } else { 0.9 }, below_one, "from 0, below 1"),
-            dampening: table.get("dampening", 0.0, below_one, "from 0, below 1"),
+            learning_rate: table.number("learning_rate", learning_rate, &LEARNING_RATE),
+            momentum: table.number("momentum", if name == Rmsprop { 0.0 } else { 0.9 }, &BELOW_ONE),
+            dampening: table.number("dampening", 0.0, &BELOW_ONE),
             nesterov: table.any("nesterov", false),
-            weight_decay: table.get("weight_decay", weight_decay, from_zero, FROM_ZERO),
+            weight_decay: table.number("weight_decay", weight_decay, &WEIGHT_DECAY),
             decay_norms_and_biases: table.any("decay_norms_and_biases", false),
             betas: table.get("betas", [0.9, beta2], betas, BETAS),
-            eps: table.get("eps", if name == Lamb { 1e-6 } else { 1e-8 }, above_zero, ABOVE_ZERO),
-            alpha: table.get("alpha", 0.99, below_one, "from 0, below 1"),
+            eps: table.number("eps", if name == Lamb { 1e-6 } else { 1e-8 }, &EPS),
+            alpha: table.number("alpha", 0.99, &BELOW_ONE),
             centered: table.any("centered", false),
-            momentum_decay: table.get("momentum_decay", 4e-3, from_zero, FROM_ZERO),
-            layer_decay: table.get("layer_decay", 1.0, |x| above_zero(x) && *x <= 1.0, "above 0, at most 1"),
-            accumulation_steps: table.get("accumulation_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+            momentum_decay: table.number("momentum_decay", 4e-3, &RATE_SCALE),
+            layer_decay: table.number("layer_decay", 1.0, &RATE_SHARE),
+            accumulation_steps: table.count("accumulation_steps", 1, 1..=1_000_000),
             non_finite: table.choice("non_finite").unwrap_or(NonFinite::Skip),
-            max_skipped_steps: table.get("max_skipped_steps", 10, |steps| *steps > 0, AT_LEAST_ONE),
-            head_only_epochs: table.any("head_only_epochs", 0),
+            max_skipped_steps: table.count("max_skipped_steps", 10, 1..=1_000_000),
+            head_only_epochs: table.count("head_only_epochs", 0, COUNT),
             groups: table.sections("groups").into_iter().map(GroupConfig::read).collect(),
         };
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
@@ -236,9 +239,9 @@ impl GroupConfig {
         }
         let config = Self {
             parameters: parameters.unwrap_or_default(),
-            learning_rate_scale: table.get("learning_rate_scale", 1.0, from_zero, FROM_ZERO),
-            weight_decay: table.optional("weight_decay", from_zero, FROM_ZERO),
-            max_norm: table.optional("max_norm", above_zero, ABOVE_ZERO),
+            learning_rate_scale: table.number("learning_rate_scale", 1.0, &RATE_SCALE),
+            weight_decay: table.optional_number("weight_decay", &WEIGHT_DECAY),
+            max_norm: table.optional_number("max_norm", &GRADIENT),
             freeze: table.any("freeze", false),
         };
         table.finish();
@@ -248,28 +251,28 @@ impl GroupConfig {
 
 impl ScheduleConfig {
     pub(super) fn read(mut table: Section<'_>, run: &RunConfig) -> Self {
-        let rising = |epochs: &Vec<f64>| epochs.iter().all(above_zero) && epochs.is_sorted();
-        let at_least_one = |x: &f64| above_zero(x) && *x >= 1.0;
+        let rising = |epochs: &Vec<f64>| epochs.iter().all(|epoch| EPOCHS.has(epoch)) && epochs.is_sorted();
+        let milestones = format!("epochs that rise, each {EPOCHS}");
         let config = Self {
             name: table.choice("name").unwrap_or(ScheduleName::Constant),
-            warmup_steps: table.any("warmup_steps", 0),
-            warmup_epochs: table.get("warmup_epochs", 0.0, from_zero, FROM_ZERO),
-            warmup_learning_rate: table.get("warmup_learning_rate", 1e-5, from_zero, FROM_ZERO),
-            min_learning_rate: table.get("min_learning_rate", 0.0, from_zero, FROM_ZERO),
-            decay_epochs: table.get("decay_epochs", 90.0, above_zero, ABOVE_ZERO),
-            decay_rate: table.get("decay_rate", 0.1, |rate| above_zero(rate) && *rate <= 1.0, "above 0, at most 1"),
-            milestones: table.get("milestones", vec![90.0, 180.0, 270.0], rising, "epochs above 0 that rise"),
-            restart_epochs: table.get("restart_epochs", 0.0, from_zero, FROM_ZERO),
-            restart_factor: table.get("restart_factor", 1.0, at_least_one, "a number from 1"),
-            power: table.get("power", 1.0, above_zero, ABOVE_ZERO),
-            patience: table.any("patience", 10),
-            threshold: table.get("threshold", 1e-4, below_one, "from 0, below 1"),
-            pct_start: table.get("pct_start", 0.3, |share| *share > 0.0 && *share < 1.0, "above 0 and below 1"),
-            div_factor: table.get("div_factor", 25.0, at_least_one, "a number from 1"),
-            final_div_factor: table.get("final_div_factor", 1e4, at_least_one, "a number from 1"),
+            warmup_steps: table.count("warmup_steps", 0, COUNT),
+            warmup_epochs: table.number("warmup_epochs", 0.0, &EPOCHS_OR_NONE),
+            warmup_learning_rate: table.number("warmup_learning_rate", 1e-5, &LEARNING_RATE),
+            min_learning_rate: table.number("min_learning_rate", 0.0, &LEARNING_RATE),
+            decay_epochs: table.number("decay_epochs", 90.0, &EPOCHS),
+            decay_rate: table.number("decay_rate", 0.1, &RATE_SHARE),
+            milestones: table.get("milestones", vec![90.0, 180.0, 270.0], rising, &milestones),
+            restart_epochs: table.number("restart_epochs", 0.0, &RESTART_EPOCHS),
+            restart_factor: table.number("restart_factor", 1.0, &RESTART_FACTOR),
+            power: table.number("power", 1.0, &POWER),
+            patience: table.count("patience", 10, COUNT),
+            threshold: table.number("threshold", 1e-4, &BELOW_ONE),
+            pct_start: table.number("pct_start", 0.3, &PART),
+            div_factor: table.number("div_factor", 25.0, &FACTOR_FROM_ONE),
+            final_div_factor: table.number("final_div_factor", 1e4, &FACTOR_FROM_ONE),
             cycle_momentum: table.any("cycle_momentum", true),
-            base_momentum: table.get("base_momentum", 0.85, below_one, "from 0, below 1"),
-            max_momentum: table.get("max_momentum", 0.95, below_one, "from 0, below 1"),
+            base_momentum: table.number("base_momentum", 0.85, &BELOW_ONE),
+            max_momentum: table.number("max_momentum", 0.95, &BELOW_ONE),
         };
         if config.goes_by_length() && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
             let got = format!("got {} for a run whose length in steps is unknown", config.name);

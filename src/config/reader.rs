@@ -1,10 +1,16 @@
 //! A reader of TOML tables that notes every problem instead of stopping at the first.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive};
 
 use toml::{Table, Value};
 
-use super::{Problem, names::Named, nearest};
+use super::{
+    Problem,
+    error::{MOST_PROBLEMS, shortened},
+    names::Named,
+    nearest,
+    range::{self, Numbers},
+};
 
 /// A type a config value can have.
 pub(super) trait FromToml: Sized {
@@ -108,14 +114,18 @@ impl Notes {
         self.problems.borrow_mut().push(Problem { key: key.into(), text: text.into() });
     }
 
-    /// All problems, in the order of their keys; unknown keys with the nearest right one.
+    /// All problems, in the order of their keys; unknown keys with the nearest right one, as many as a message has room for.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let known: Vec<String> = self.known.into_inner().iter().map(|(section, key)| join(section, key)).collect();
         let mut problems = self.problems.into_inner();
-        for (section, key) in self.unknown.into_inner() {
-            let text = match nearest::key(&section, &key, &known) {
+        let mut unknown = self.unknown.into_inner();
+        unknown.sort_unstable();
+        for (index, (section, key)) in unknown.into_iter().enumerate() {
+            // To look for the nearest name takes its time, and a file may have very many wrong ones.
+            let near = if index < MOST_PROBLEMS { nearest::key(&section, &key, &known) } else { None };
+            let text = match near {
                 Some(right) => format!("unknown key; did you mean {right}?"),
-                None => "unknown key; gradwatch check CONFIG prints all keys".into(),
+                None => "unknown key; the example configs explain all keys".into(),
             };
             problems.push(Problem { key: join(&section, &key), text });
         }
@@ -199,6 +209,48 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// The number of `key` in its bounds; `None` as for [`optional`](Self::optional).
+    pub(super) fn optional_number(&mut self, key: &'static str, range: &Numbers) -> Option<f64> {
+        self.optional(key, |number| range.has(number), &range.to_string())
+    }
+
+    /// The number of `key` in its bounds, or `default`.
+    pub(super) fn number(&mut self, key: &'static str, default: f64, range: &Numbers) -> f64 {
+        self.optional_number(key, range).unwrap_or(default)
+    }
+
+    /// The numbers of the list `key`, each in its bounds; empty where it is missing.
+    pub(super) fn numbers(&mut self, key: &'static str, range: &Numbers) -> Vec<f64> {
+        let are_valid = |list: &Vec<f64>| list.iter().all(|number| range.has(number));
+        self.get(key, Vec::new(), are_valid, &format!("a list, each {range}"))
+    }
+
+    /// The two numbers of `key`, each in its bounds and the first not above the second, or `default`.
+    pub(super) fn interval(&mut self, key: &'static str, default: [f64; 2], range: &Numbers) -> [f64; 2] {
+        let is_valid = |ends: &[f64; 2]| ends.iter().all(|number| range.has(number)) && ends[0] <= ends[1];
+        self.get(key, default, is_valid, &format!("[low, high], each {range}"))
+    }
+
+    /// The whole number of `key` in its bounds; `None` as for [`optional`](Self::optional).
+    pub(super) fn optional_count<T: FromToml + Copy + TryInto<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<T> {
+        let is_valid = |count: &T| (*count).try_into().is_ok_and(|count| range.contains(&count));
+        self.optional(key, is_valid, &range::whole(&range))
+    }
+
+    /// The whole number of `key` in its bounds, or `default`.
+    pub(super) fn count<T: FromToml + Copy + TryInto<u64>>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        range: RangeInclusive<u64>,
+    ) -> T {
+        self.optional_count(key, range).unwrap_or(default)
+    }
+
     /// The value of `key`, or `default`.
     pub(super) fn get<T: FromToml>(
         &mut self,
@@ -263,11 +315,25 @@ fn as_table(value: Value) -> Table {
     }
 }
 
+/// Characters of a value, and elements of a list, that a message has room for.
+const MOST_SHOWN: usize = 80;
+const MOST_ELEMENTS: usize = 8;
+
 /// A value as the user would write it, on one line.
 fn shown(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::Table(_) => "a table".into(),
-        Value::Float(number) if *number != 0.0 && !(1e-4..1e7).contains(&number.abs()) => format!("{number:e}"),
+        Value::Float(number) => range::shown(*number),
+        Value::Array(values) => {
+            let some: Vec<String> = values.iter().take(MOST_ELEMENTS).map(shown).collect();
+            let rest = if values.len() > MOST_ELEMENTS { ", ..." } else { "" };
+            format!("[{}{rest}]", some.join(", "))
+        }
+        // Quoting a text takes as long as the text is.
+        Value::String(text) if text.chars().nth(MOST_SHOWN).is_some() => {
+            format!("{}...", Value::String(text.chars().take(MOST_SHOWN).collect()))
+        }
         other => other.to_string().replace('\n', " "),
-    }
+    };
+    shortened(&text, 4 * MOST_SHOWN)
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     names::named_enum,
+    range::{MOST_COUNT, THRESHOLD},
     reader::Section,
-    sections::{AT_LEAST_ONE, FROM_ZERO, from_zero},
 };
 
 named_enum! {
@@ -206,17 +206,12 @@ impl SagemakerRule {
         for (key, kind) in rule.parameters() {
             let setting = match kind {
                 Kind::Flag(_) => table.optional(key, |_| true, "").map(Setting::Flag),
-                Kind::Count(_, least) => table
-                    .optional(
-                        key,
-                        |count| *count >= least,
-                        if least == 1 { AT_LEAST_ONE } else { "a whole number from 2" },
-                    )
-                    .map(Setting::Count),
-                Kind::Number(_) => table.optional(key, from_zero, FROM_ZERO).map(Setting::Number),
+                Kind::Count(_, least) => table.optional_count(key, least..=MOST_COUNT).map(Setting::Count),
+                Kind::Number(_) => table.optional_number(key, &THRESHOLD).map(Setting::Number),
                 Kind::Percent(_, most) => {
                     let want = format!("percent, from 0 to {most}");
-                    table.optional(key, |percent| (0.0..=most).contains(percent), &want).map(Setting::Number)
+                    let is_valid = |percent: &f64| THRESHOLD.has(percent) && *percent <= most;
+                    table.optional(key, is_valid, &want).map(Setting::Number)
                 }
             };
             read.parameters.extend(setting.map(|setting| (key.to_owned(), setting)));

@@ -7,51 +7,31 @@ use toml::{Table, Value};
 use super::{
     Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig,
     Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
-    Normalize, OnBadImage, OnError, Precision, RunConfig, Source,
+    Normalize, OnBadImage, OnError, Precision, RunConfig, Source, SplitBy,
+    range::{
+        AREA_SHARE, ASPECT_RATIO, BELOW_ONE, COUNT, FACTOR, FIGURE, FROM_ONE, MINUTES, MINUTES_OR_NONE, PART,
+        PIXEL_MEAN, PIXEL_STD, SHARE, SIDE_SHARE, SPREAD, WEIGHT,
+    },
     reader::{Patterns, Section},
 };
 
-pub(super) const ABOVE_ZERO: &str = "a number above 0";
-pub(super) const FROM_ZERO: &str = "a number from 0";
-pub(super) const AT_LEAST_ONE: &str = "a whole number from 1";
-pub(super) const SHARE: &str = "a number from 0 to 1";
-
-/// Numbers that end up in f32 arithmetic must stay numbers there, and not become 0.
-pub(super) fn above_zero(value: &f64) -> bool {
-    let value = *value as f32;
-    value > 0.0 && value.is_finite()
-}
-
-pub(super) fn from_zero(value: &f64) -> bool {
-    *value == 0.0 || above_zero(value)
-}
-
-pub(super) fn share(value: &f64) -> bool {
-    (0.0..=1.0).contains(value)
-}
-
-pub(super) fn below_one(value: &f64) -> bool {
-    (0.0..1.0).contains(value)
-}
-
-pub(super) fn finite(value: &f64) -> bool {
-    value.is_finite()
-}
+/// Images of a batch: more than any data set that is trained in one piece, and far from where sizes overflow.
+const MOST_IMAGES: u64 = 1 << 24;
 
 pub(super) fn run(mut table: Section<'_>) -> RunConfig {
     let config = RunConfig {
         logdir: PathBuf::from(table.get("logdir", "logs".to_owned(), |path| !path.is_empty(), "a folder")),
-        seed: table.any("seed", 42),
+        seed: table.count("seed", 42, 0..=i64::MAX as u64),
         device: table.any("device", "auto".to_owned()),
-        threads: table.get("threads", 0, |threads| *threads <= 1024, "at most 1024; 0 is one per core"),
+        threads: table.count("threads", 0, 0..=1024),
         precision: table.choice("precision").unwrap_or(Precision::Fp32),
         channels_last: table.any("channels_last", false),
         tf32: table.any("tf32", false),
         cudnn_benchmark: table.any("cudnn_benchmark", false),
         deterministic: table.any("deterministic", false),
-        max_epochs: table.optional("max_epochs", |epochs| *epochs > 0, AT_LEAST_ONE),
-        max_steps: table.optional("max_steps", |steps| *steps > 0, AT_LEAST_ONE),
-        max_minutes: table.optional("max_minutes", above_zero, ABOVE_ZERO),
+        max_epochs: table.optional_count("max_epochs", FROM_ONE),
+        max_steps: table.optional_count("max_steps", FROM_ONE),
+        max_minutes: table.optional_number("max_minutes", &MINUTES),
     };
     if config.max_epochs.is_none() && config.max_steps.is_none() && config.max_minutes.is_none() {
         table.missing("max_epochs", "max_epochs, max_steps or max_minutes, so that the run ends");
@@ -69,19 +49,21 @@ pub(super) fn data(mut table: Section<'_>) -> DataConfig {
     let channel_count = "1 (grey) or 3 (RGB)";
     let config = DataConfig {
         source: source.unwrap_or(Source::Synthetic),
+        edition: table.get("edition", DataConfig::EDITION, |edition| matches!(edition, 1 | 2), "1 or 2"),
         path: path.unwrap_or_default().into(),
-        batch_size: table.get("batch_size", 128, |size| *size > 0, AT_LEAST_ONE),
-        validation_fraction: table.get("validation_fraction", 0.1, |x| *x > 0.0 && *x < 1.0, "above 0 and below 1"),
-        image_size: table.get("image_size", 32, |size| (1..=8192).contains(size), "from 1 to 8192 pixels"),
+        batch_size: table.count("batch_size", 128, 1..=MOST_IMAGES),
+        validation_fraction: table.number("validation_fraction", 0.1, &PART),
+        split_by: table.choice("split_by").unwrap_or(SplitBy::Name),
+        image_size: table.count("image_size", 32, 1..=8192),
         channels: table.get("channels", 3, |channels| matches!(channels, 1 | 3), channel_count),
-        crop_fraction: table.get("crop_fraction", 1.0, |share| *share > 0.0 && *share <= 1.0, "above 0, at most 1"),
-        classes: table.get("classes", 10, |classes| (2..=100_000).contains(classes), "from 2 to 100000"),
-        samples: table.get("samples", 10_000, |samples| *samples >= 2, "at least 2"),
+        crop_fraction: table.number("crop_fraction", 1.0, &SIDE_SHARE),
+        classes: table.count("classes", 10, 2..=100_000),
+        samples: table.count("samples", 10_000, 2..=1_000_000_000),
         normalize: table.choice("normalize").unwrap_or(Normalize::Computed),
-        mean: table.any("mean", Vec::new()),
-        std: table.get("std", Vec::new(), |std: &Vec<f64>| std.iter().all(above_zero), "numbers above 0"),
-        workers: table.get("workers", 1, |workers| *workers <= 256, "at most 256; 0 loads in the training thread"),
-        prefetch: table.get("prefetch", 4, |batches| (1..=1024).contains(batches), "from 1 to 1024"),
+        mean: table.numbers("mean", &PIXEL_MEAN),
+        std: table.numbers("std", &PIXEL_STD),
+        workers: table.count("workers", 1, 0..=256),
+        prefetch: table.count("prefetch", 4, 1..=1024),
         drop_last: table.any("drop_last", false),
         on_bad_image: table.choice("on_bad_image").unwrap_or(OnBadImage::Stop),
         augment: augment(table.section("augment")),
@@ -99,15 +81,14 @@ pub(super) fn data(mut table: Section<'_>) -> DataConfig {
 }
 
 fn augment(mut table: Section<'_>) -> Augment {
-    let interval = |[low, high]: &[f64; 2]| *low > 0.0 && low <= high && high.is_finite();
     let config = Augment {
-        random_crop: table.get("random_crop", 0, |pixels| *pixels <= 1024, "at most 1024 pixels"),
+        random_crop: table.count("random_crop", 0, 0..=1024),
         random_resized_crop: table.any("random_resized_crop", false),
-        scale: table.get("scale", [0.08, 1.0], |s| interval(s) && s[1] <= 1.0, "[low, high], above 0, at most 1"),
-        ratio: table.get("ratio", [3.0 / 4.0, 4.0 / 3.0], interval, "[low, high], above 0"),
-        hflip: table.get("hflip", 0.0, share, SHARE),
-        vflip: table.get("vflip", 0.0, share, SHARE),
-        cutout: table.get("cutout", 0, |side| *side <= 8192, "at most 8192 pixels"),
+        scale: table.interval("scale", [0.08, 1.0], &AREA_SHARE),
+        ratio: table.interval("ratio", [3.0 / 4.0, 4.0 / 3.0], &ASPECT_RATIO),
+        hflip: table.number("hflip", 0.0, &SHARE),
+        vflip: table.number("vflip", 0.0, &SHARE),
+        cutout: table.count("cutout", 0, 0..=8192),
     };
     if config.random_crop > 0 && config.random_resized_crop {
         table.problem("random_crop", "both random_crop and random_resized_crop are on; want one of them");
@@ -161,13 +142,13 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
         path: path.map(PathBuf::from),
         activation: table.choice("activation").unwrap_or(own.activation),
         normalization: table.choice("normalization").unwrap_or(own.normalization),
-        groups: table.get("groups", 8, |groups| *groups > 0, AT_LEAST_ONE),
-        dropout: table.get("dropout", 0.0, below_one, "from 0, below 1"),
-        stochastic_depth: table.get("stochastic_depth", 0.0, below_one, "from 0, below 1"),
-        patch_size: table.optional("patch_size", |side| (1..=1024).contains(side), "from 1 to 1024"),
+        groups: table.count("groups", 8, 1..=1 << 20),
+        dropout: table.number("dropout", 0.0, &BELOW_ONE),
+        stochastic_depth: table.number("stochastic_depth", 0.0, &BELOW_ONE),
+        patch_size: table.optional_count("patch_size", 1..=1024),
         residual: table.any("residual", own.residual),
-        width: table.optional("width", |width| (1..=1 << 20).contains(width), "from 1 to 1048576"),
-        depth: table.optional("depth", |depth| (1..=10_000).contains(depth), "from 1 to 10000"),
+        width: table.optional_count("width", 1..=1 << 20),
+        depth: table.optional_count("depth", 1..=10_000),
         initialization: initialization(table.section_or("initialization", short)),
         weights: weights.map(PathBuf::from),
         weights_key: table.optional("weights_key", |key: &String| !key.is_empty(), "a key, such as model_ema"),
@@ -181,11 +162,11 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
 fn initialization(mut table: Section<'_>) -> Initialization {
     let config = Initialization {
         method: table.choice("method").unwrap_or(InitializationMethod::Default),
-        gain: table.optional("gain", above_zero, ABOVE_ZERO),
+        gain: table.optional_number("gain", &FACTOR),
         fan: table.choice("fan").unwrap_or(Fan::FanIn),
-        mean: table.get("mean", 0.0, finite, "a finite number"),
-        std: table.get("std", 0.01, from_zero, FROM_ZERO),
-        value: table.get("value", 0.0, finite, "a finite number"),
+        mean: table.number("mean", 0.0, &WEIGHT),
+        std: table.number("std", 0.01, &SPREAD),
+        value: table.number("value", 0.0, &WEIGHT),
         zero_residual: table.any("zero_residual", false),
         skip_init: table.any("skip_init", false),
     };
@@ -194,16 +175,17 @@ fn initialization(mut table: Section<'_>) -> Initialization {
 }
 
 pub(super) fn loss(mut table: Section<'_>) -> LossConfig {
-    let weights = |weights: &Vec<f64>| weights.iter().all(from_zero) && weights.iter().any(above_zero);
     let config = LossConfig {
-        label_smoothing: table.get("label_smoothing", 0.0, below_one, "from 0, below 1"),
+        label_smoothing: table.number("label_smoothing", 0.0, &BELOW_ONE),
         class_balance: table.choice("class_balance").unwrap_or(ClassBalance::None),
-        class_weights: table.get("class_weights", Vec::new(), |w| w.is_empty() || weights(w), "from 0, not all 0"),
+        class_weights: table.numbers("class_weights", &FIGURE),
     };
     let given = config.class_balance == ClassBalance::Given;
     if given == config.class_weights.is_empty() {
         let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
         table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
+    } else if given && config.class_weights.iter().all(|weight| *weight == 0.0) {
+        table.problem("class_weights", "got 0 for every class, want one above 0 at least");
     }
     table.finish();
     config
@@ -212,7 +194,7 @@ pub(super) fn loss(mut table: Section<'_>) -> LossConfig {
 pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
     let preset = table.choice("preset").unwrap_or(MonitorPreset::Full);
     let light = preset == MonitorPreset::Light;
-    let mut steps = |key, full: u64, at_light: u64| table.any(key, if light { at_light } else { full });
+    let mut steps = |key, full: u64, at_light: u64| table.count(key, if light { at_light } else { full }, COUNT);
     let config = MonitorConfig {
         preset,
         first_steps: steps("first_steps", 10, 3),
@@ -223,8 +205,8 @@ pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
         pictures_every_steps: steps("pictures_every_steps", 500, 1000),
         noise_scale_every_steps: steps("noise_scale_every_steps", 0, 0),
         previous_cosine: table.any("previous_cosine", false),
-        recent_steps: table.get("recent_steps", 32, |steps| *steps <= 1000, "at most 1000"),
-        every_steps: table.get("every_steps", 1, |steps| *steps > 0, AT_LEAST_ONE),
+        recent_steps: table.count("recent_steps", 32, 0..=1000),
+        every_steps: table.count("every_steps", 1, COUNT),
     };
     table.finish();
     config
@@ -232,11 +214,11 @@ pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
 
 pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
     let config = EvaluateConfig {
-        every_epochs: table.get("every_epochs", 1, |epochs| *epochs > 0, AT_LEAST_ONE),
-        every_steps: table.any("every_steps", 0),
-        batch_size: table.any("batch_size", 0),
+        every_epochs: table.count("every_epochs", 1, COUNT),
+        every_steps: table.count("every_steps", 0, COUNT),
+        batch_size: table.count("batch_size", 0, 0..=MOST_IMAGES),
         metric: table.choice("metric").unwrap_or(Metric::Accuracy),
-        explain_images: table.get("explain_images", 0, |images| *images <= 256, "at most 256"),
+        explain_images: table.count("explain_images", 0, 0..=256),
         explain_classes: table.any("explain_classes", Vec::new()),
     };
     table.finish();
@@ -245,13 +227,13 @@ pub(super) fn evaluate(mut table: Section<'_>) -> EvaluateConfig {
 
 pub(super) fn checkpoint(mut table: Section<'_>, metric: Metric) -> CheckpointConfig {
     let config = CheckpointConfig {
-        every_epochs: table.any("every_epochs", 1),
-        every_steps: table.any("every_steps", 0),
-        every_minutes: table.get("every_minutes", 0.0, from_zero, FROM_ZERO),
-        keep_last: table.get("keep_last", 2, |count| *count > 0, AT_LEAST_ONE),
-        keep_best: table.any("keep_best", 1),
+        every_epochs: table.count("every_epochs", 1, COUNT),
+        every_steps: table.count("every_steps", 0, COUNT),
+        every_minutes: table.number("every_minutes", 0.0, &MINUTES_OR_NONE),
+        keep_last: table.count("keep_last", 2, FROM_ONE),
+        keep_best: table.count("keep_best", 1, COUNT),
         metric: table.choice("metric").unwrap_or(metric),
-        keep_every: table.any("keep_every", 0),
+        keep_every: table.count("keep_every", 0, COUNT),
         on_error: table.choice("on_error").unwrap_or(OnError::Continue),
     };
     table.finish();
@@ -259,16 +241,15 @@ pub(super) fn checkpoint(mut table: Section<'_>, metric: Metric) -> CheckpointCo
 }
 
 pub(super) fn ema(mut table: Section<'_>) -> EmaConfig {
-    let config =
-        EmaConfig { decay: table.get("decay", 0.0, below_one, "from 0, below 1"), warmup: table.any("warmup", true) };
+    let config = EmaConfig { decay: table.number("decay", 0.0, &BELOW_ONE), warmup: table.any("warmup", true) };
     table.finish();
     config
 }
 
 pub(super) fn early_stopping(mut table: Section<'_>) -> EarlyStoppingConfig {
     let config = EarlyStoppingConfig {
-        patience: table.any("patience", 0),
-        min_delta: table.get("min_delta", 0.0, from_zero, FROM_ZERO),
+        patience: table.count("patience", 0, COUNT),
+        min_delta: table.number("min_delta", 0.0, &FIGURE),
     };
     table.finish();
     config

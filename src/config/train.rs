@@ -92,7 +92,8 @@ pub struct MonitorConfig {
     pub preset: MonitorPreset,
     /// Steps at the beginning that are looked at in everything.
     pub first_steps: u64,
-    /// Steps between two readings of loss and gradients; each costs one wait for the device.
+    /// Steps between two readings of loss and gradients, beside those that are due for what follows; each costs one wait for the
+    /// device.
     pub every_steps: u64,
     /// Steps between two sets of per-parameter scalars in TensorBoard.
     pub parameters_every_steps: u64,
@@ -137,10 +138,10 @@ impl Metric {
     }
 }
 
-/// The `[evaluate]` table, validated.
+/// The `[evaluate]` table, validated. Where both `every_*` are 0, a run evaluates nothing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluateConfig {
-    /// Epochs between two evaluations; the last step is always followed by one.
+    /// Epochs between two evaluations; 0 is off. Where either is on, the last step is followed by one too.
     pub every_epochs: u64,
     /// Steps between two evaluations, beside those of `every_epochs`; 0 is off.
     pub every_steps: u64,
@@ -152,6 +153,13 @@ pub struct EvaluateConfig {
     pub explain_images: usize,
     /// Classes that they are of; all where there are none.
     pub explain_classes: Vec<String>,
+}
+
+impl EvaluateConfig {
+    /// Whether the run looks at the validation images.
+    pub fn is_on(&self) -> bool {
+        self.every_epochs > 0 || self.every_steps > 0
+    }
 }
 
 named_enum! {

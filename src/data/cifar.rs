@@ -10,9 +10,8 @@ use super::dataset::{Splits, check_labels, numbered_classes};
 use super::{DataError, Dataset, ImageShape};
 use crate::disk::{read_regular, read_regular_text};
 
-/// A file of either set has less than 200 MB.
-const MOST_BYTES: u64 = 1 << 32;
-
+/// Bytes of a file: CIFAR-100 has 154 MB in one.
+const MOST_BYTES: u64 = 1 << 30;
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
 /// What tells the two data sets apart.
@@ -25,6 +24,11 @@ pub(super) struct Format {
     classes: usize,
     /// Bytes of label in front of the pixels. The last one counts: CIFAR-100 has the coarse label before the fine one.
     label_bytes: usize,
+    /// A file of the version for Python, and the sub-folder that it unpacks to.
+    pickle: &'static str,
+    pickle_folder: &'static str,
+    /// The archive of the binary version.
+    archive: &'static str,
 }
 
 /// CIFAR-10.
@@ -35,6 +39,9 @@ pub(super) const CIFAR10: Format = Format {
     names: "batches.meta.txt",
     classes: 10,
     label_bytes: 1,
+    pickle: "data_batch_1",
+    pickle_folder: "cifar-10-batches-py",
+    archive: "cifar-10-binary.tar.gz",
 };
 
 /// CIFAR-100 with its 100 fine labels.
@@ -45,12 +52,21 @@ pub(super) const CIFAR100: Format = Format {
     names: "fine_label_names.txt",
     classes: 100,
     label_bytes: 2,
+    pickle: "train",
+    pickle_folder: "cifar-100-python",
+    archive: "cifar-100-binary.tar.gz",
 };
 
 /// Reads the files in `folder`, or in the sub-folder that the archive unpacks to.
 pub(super) fn load(folder: &Path, format: &Format) -> Result<Splits, DataError> {
     let unpacked = folder.join(format.sub_folder);
+    let root = folder;
     let folder = if unpacked.is_dir() { &unpacked } else { folder };
+    let is_there = |name: &&&str| folder.join(name).exists();
+    let pickles = [root.to_owned(), root.join(format.pickle_folder)].map(|folder| folder.join(format.pickle));
+    if let (None, Some(path)) = (format.train.iter().find(is_there), pickles.into_iter().find(|path| path.is_file())) {
+        return Err(DataError::PythonVersion { path, archive: format.archive });
+    }
     let classes = class_names(&folder.join(format.names), format.classes)?;
     let read = |files: &[&str]| -> Result<Arc<Dataset>, DataError> {
         let (mut labels, mut pixels) = (Vec::new(), Vec::new());
@@ -165,5 +181,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let message = load(folder.path(), &CIFAR10).unwrap_err().to_string();
         assert!(message.contains("data_batch_1.bin does not exist"), "{message}");
+    }
+
+    #[test]
+    fn the_version_for_python_is_told_with_what_to_fetch_instead() {
+        for (path, format) in [("cifar-10-batches-py/data_batch_1", CIFAR10), ("train", CIFAR100)] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+            fs::write(folder.path().join(path), "a pickle").unwrap();
+            let message = load(folder.path(), &format).unwrap_err().to_string();
+            assert!(message.contains(path) && message.contains(format.archive), "{message}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::name::Base;
 use super::{DataError, decode};
 use crate::config::{DataConfig, OnBadImage};
 
@@ -76,19 +77,26 @@ pub struct Dataset {
     shape: ImageShape,
     classes: Vec<String>,
     labels: Vec<u32>,
-    pixels: Pixels,
+    pixels: Arc<Pixels>,
     bad: Mutex<BTreeSet<u32>>,
 }
 
 #[derive(Debug)]
 enum Pixels {
     /// All images one after the other, each channels x height x width.
-    Memory(Vec<u8>),
+    Memory {
+        pixels: Vec<u8>,
+        /// The number of each image where that is not its index.
+        numbers: Option<Vec<u64>>,
+    },
     /// One file per image.
     Files {
         paths: Vec<PathBuf>,
+        base: Base,
         /// See [`DataConfig::crop_fraction`].
         crop_fraction: f64,
+        /// Whether JPEGs that are cut off are decoded as far as they go.
+        is_lenient: bool,
     },
 }
 
@@ -113,7 +121,7 @@ impl Dataset {
         if pixels.len() as u128 != want {
             return Err(DataError::PixelCount { path: origin.to_owned(), got: pixels.len(), want });
         }
-        Self::new(origin, shape, classes, labels, Pixels::Memory(pixels))
+        Self::new(origin, shape, classes, labels, Pixels::Memory { pixels, numbers: None })
     }
 
     /// Images that are decoded from `files` (path, class index) each time they are asked for, and resized to `shape`.
@@ -127,11 +135,22 @@ impl Dataset {
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
+        Self::of_files(origin, shape, classes, files, Base::new(origin), 1.0)
+    }
+
+    fn of_files(
+        origin: &Path,
+        shape: ImageShape,
+        classes: Vec<String>,
+        files: Vec<(PathBuf, u32)>,
+        base: Base,
+        crop_fraction: f64,
+    ) -> Result<Self, DataError> {
         if !matches!(shape.channels, 1 | 3) {
             return Err(DataError::Channels { got: shape.channels });
         }
         let (paths, labels) = files.into_iter().unzip();
-        Self::new(origin, shape, classes, labels, Pixels::Files { paths, crop_fraction: 1.0 })
+        Self::new(origin, shape, classes, labels, Pixels::Files { paths, base, crop_fraction, is_lenient: false })
     }
 
     /// The same with the shape and the crop that `config` wants.
@@ -141,11 +160,34 @@ impl Dataset {
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
-        let mut dataset = Self::from_files(origin, super::configured_shape(config), classes, files)?;
-        if let Pixels::Files { crop_fraction, .. } = &mut dataset.pixels {
-            *crop_fraction = config.crop_fraction;
+        let shape = super::configured_shape(config);
+        let base = Base::of_config(config);
+        let mut dataset = Self::of_files(origin, shape, classes, files, base, config.crop_fraction)?;
+        if let Some(Pixels::Files { is_lenient, .. }) = Arc::get_mut(&mut dataset.pixels) {
+            *is_lenient = config.is_first_edition();
         }
         Ok(dataset)
+    }
+
+    /// The same images, of which image `i` has the number `of_images[i]` in a set that was divided.
+    pub(super) fn with_numbers(mut self, of_images: Vec<u64>) -> Self {
+        if let Some(Pixels::Memory { numbers, .. }) = Arc::get_mut(&mut self.pixels) {
+            *numbers = Some(of_images);
+        }
+        self
+    }
+
+    /// The same images with other class indices: `indices[label]` in place of `label`, among `classes`.
+    pub(super) fn with_classes(&self, indices: &[u32], classes: &[String]) -> Self {
+        let Self { origin, shape, labels, pixels, .. } = self;
+        Self {
+            origin: origin.clone(),
+            shape: *shape,
+            classes: classes.to_vec(),
+            labels: labels.iter().filter_map(|&label| indices.get(label as usize).copied()).collect(),
+            pixels: Arc::clone(pixels),
+            bad: Mutex::new(self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        }
     }
 
     fn new(
@@ -162,7 +204,7 @@ impl Dataset {
         if [labels.len(), shape.height, shape.width].into_iter().any(|size| u32::try_from(size).is_err()) {
             return Err(DataError::TooLarge { images: labels.len(), shape });
         }
-        Ok(Self { origin: origin.to_owned(), shape, classes, labels, pixels, bad: Mutex::default() })
+        Ok(Self { origin: origin.to_owned(), shape, classes, labels, pixels: Arc::new(pixels), bad: Mutex::default() })
     }
 
     /// Where the images come from, for messages.
@@ -204,15 +246,37 @@ impl Dataset {
 
     /// The file of image `index`, where it has one of its own.
     pub fn file(&self, index: u32) -> Option<&Path> {
-        match &self.pixels {
-            Pixels::Memory(_) => None,
+        match &*self.pixels {
+            Pixels::Memory { .. } => None,
             Pixels::Files { paths, .. } => paths.get(index as usize).map(PathBuf::as_path),
+        }
+    }
+
+    /// What image `index` is called in the data set, wherever the set lies: the path of its file below the folder of the set, or
+    /// its number.
+    pub fn name(&self, index: u32) -> String {
+        match &*self.pixels {
+            Pixels::Memory { numbers, .. } => {
+                let number = numbers.as_ref().and_then(|numbers| numbers.get(index as usize)).copied();
+                number.unwrap_or(u64::from(index)).to_string()
+            }
+            Pixels::Files { paths, base, .. } => {
+                paths.get(index as usize).map(|path| base.name_of(path)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The image called `name`, for messages: the path of its file, or `image 7`.
+    pub fn shown(&self, name: &str) -> String {
+        match &*self.pixels {
+            Pixels::Memory { .. } => format!("image {name}"),
+            Pixels::Files { base, .. } => base.shown(name),
         }
     }
 
     /// Whether asking for an image reads and decodes a file.
     pub fn is_decoded_on_demand(&self) -> bool {
-        matches!(self.pixels, Pixels::Files { .. })
+        matches!(*self.pixels, Pixels::Files { .. })
     }
 
     /// The pixels of image `index`, channels x height x width.
@@ -222,13 +286,13 @@ impl Dataset {
     pub fn image(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         let missing = DataError::NoSuchImage { index, len: self.len() };
         let at = index as usize;
-        match &self.pixels {
-            Pixels::Memory(pixels) => {
+        match &*self.pixels {
+            Pixels::Memory { pixels, .. } => {
                 pixels.chunks_exact(self.shape.values()).nth(at).map(Cow::Borrowed).ok_or(missing)
             }
-            Pixels::Files { paths, crop_fraction } => {
+            Pixels::Files { paths, crop_fraction, is_lenient, .. } => {
                 let path = paths.get(at).ok_or(missing)?;
-                Ok(Cow::Owned(decode::decode(path, self.shape, *crop_fraction)?))
+                Ok(Cow::Owned(decode::decode(path, self.shape, *crop_fraction, *is_lenient)?))
             }
         }
     }
@@ -240,14 +304,20 @@ impl Dataset {
     /// As [`image`](Self::image); with [`OnBadImage::Skip`] never [`DataError::BadImage`].
     pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Cow<'_, [u8]>>, DataError> {
         match self.image(index) {
-            Err(error @ DataError::BadImage { .. }) if on_bad == OnBadImage::Skip => {
+            Err(DataError::BadImage { path, cause }) if on_bad == OnBadImage::Skip => {
                 if self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
-                    tracing::warn!("image {index} is left out: {error}");
+                    tracing::warn!("{} does not decode and is left out: {cause}", path.display());
                 }
                 Ok(None)
             }
             other => other.map(Some),
         }
+    }
+
+    /// Counts images among those that do not decode, and names them no more.
+    pub fn mark_bad(&self, indices: impl IntoIterator<Item = u32>) {
+        let known = indices.into_iter().filter(|&index| (index as usize) < self.len());
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
     }
 
     /// The images that were left out so far because they do not decode, ascending.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder is not there.
-    #[error("{path} does not exist: check data.path, or fetch the data with `make setup-data`")]
+    #[error("{path} does not exist: check data.path (--set data.path=NEW){}", fetching(path))]
     Missing {
         /// The first spelling that was looked for.
         path: PathBuf,
@@ -100,10 +100,39 @@ pub enum DataError {
         split: &'static str,
     },
     /// A class folder holds nothing to decode.
-    #[error("class folder {path} holds no png, jpeg, bmp or webp image: fill it or remove it")]
+    #[error("class folder {path} holds no png, jpeg, bmp or webp image{left_out}: fill it or remove it")]
     ClassWithoutImages {
         /// The folder.
         path: PathBuf,
+        /// What it holds instead, as the end of a sentence.
+        left_out: String,
+    },
+    /// A class folder is a link whose target is not there.
+    #[error("class folder {path} is a link that leads nowhere: mount or restore what it leads to, or remove the link")]
+    ClassIsGone {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Images lie where folders of classes should.
+    #[error(
+        "{path} holds {images} image(s) and no class folders: make a folder for each class, or list the images in a CSV file \
+         (data.source = \"csv\")"
+    )]
+    NoClassFolders {
+        /// The folder.
+        path: PathBuf,
+        /// Images in it.
+        images: usize,
+    },
+    /// Folders look like the parts of a data set, and some part is missing.
+    #[error("{path} holds {got}: {want}")]
+    UnclearLayout {
+        /// The folder.
+        path: PathBuf,
+        /// The folders in it.
+        got: String,
+        /// What to rename.
+        want: &'static str,
     },
     /// Validation images are of a class that training never shows.
     #[error("{path}: class `{class}` has validation images but no training image")]
@@ -143,6 +172,42 @@ pub enum DataError {
         /// What is wrong with it.
         cause: String,
     },
+    /// Images that a manifest lists are not there, or are no files.
+    #[error(
+        "{path}: {count} of {of} images cannot be read, first {first}: {cause}; paths are relative to the folder of the CSV file: mend \
+         its rows, or set data.on_bad_image = \"skip\""
+    )]
+    MissingImages {
+        /// The manifest.
+        path: PathBuf,
+        /// Images that cannot be read.
+        count: usize,
+        /// All images.
+        of: usize,
+        /// The first that cannot be read.
+        first: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Several data sets lie in one folder.
+    #[error("{path} holds several data sets ({got}): put the files of one of them into a folder of their own")]
+    SeveralSets {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        got: String,
+    },
+    /// CIFAR for Python instead of its binary version.
+    #[error(
+        "{path} is the Python version of CIFAR, a pickle: fetch the binary version ({archive}) from \
+         https://www.cs.toronto.edu/~kriz/cifar.html"
+    )]
+    PythonVersion {
+        /// The pickle.
+        path: PathBuf,
+        /// The archive to fetch.
+        archive: &'static str,
+    },
     /// One image does not decode.
     #[error("{path} does not decode: {cause}: remove it, or set data.on_bad_image = \"skip\"")]
     BadImage {
@@ -160,20 +225,37 @@ pub enum DataError {
         cause: io::Error,
     },
     /// A folder that was named to be looked at holds no image.
-    #[error("{path} holds no png, jpeg, bmp or webp image: name image files, or folders that hold some")]
+    #[error("{path} holds no png, jpeg, bmp or webp image{left_out}: name image files, or folders that hold some")]
     NoImageFiles {
         /// The folder.
         path: PathBuf,
+        /// What it holds instead, as the end of a sentence.
+        left_out: String,
     },
-    /// The classes are not those of a model.
-    #[error("{path} has {got} classes, which are not the {want} of the model: give images of the same classes")]
+    /// The classes are not those of the run.
+    #[error(
+        "{path} has other classes than the run: got {got}, want {want}; unknown to the run: {unknown}; missing: {missing}; give \
+         the classes the names that they had, or choose other images"
+    )]
     OtherClasses {
         /// The folder or file.
         path: PathBuf,
         /// Classes of the data.
         got: usize,
-        /// Classes of the model.
+        /// Classes of the run.
         want: usize,
+        /// Those that the run does not have, the first few by name.
+        unknown: String,
+        /// Those of the run that the data does not have, likewise.
+        missing: String,
+    },
+    /// There is nothing where the images are said to be.
+    #[error("{path} does not exist: {remedy}")]
+    NotThere {
+        /// The folder or manifest.
+        path: PathBuf,
+        /// What to do, for the subcommand that asks.
+        remedy: &'static str,
     },
     /// An image was asked for that the data set does not have.
     #[error("image {index} was asked for, but the data set has {len}")]
@@ -206,6 +288,21 @@ pub enum DataError {
         images: usize,
         /// Shape of one image.
         shape: super::ImageShape,
+    },
+    /// The images take more memory than is free.
+    #[error(
+        "{images} images of {shape} take {} GB of memory, {} GB are free: lower data.samples, data.image_size or data.classes",
+        gigabytes(*want_bytes), gigabytes(*free_bytes)
+    )]
+    NoMemory {
+        /// Number of images.
+        images: usize,
+        /// Shape of one image.
+        shape: super::ImageShape,
+        /// Bytes that they take.
+        want_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
     },
     /// Normalisation would divide by zero or by a non-number.
     #[error("channel {channel} has mean {mean} and std {std}, want finite numbers and std > 0: set data.normalize")]
@@ -243,6 +340,19 @@ pub enum DataError {
     },
 }
 
+/// How to get a data set that this project has a way to fetch.
+fn fetching(path: &Path) -> &'static str {
+    match path.iter().any(|part| part == "fashion-mnist") {
+        true => ", or fetch Fashion-MNIST with `make setup-data`",
+        false => "",
+    }
+}
+
+/// Billions of bytes, to a tenth.
+pub(super) fn gigabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e9)
+}
+
 impl DataError {
     /// An input error of `path`; a file that is not there gets its own variant.
     pub(super) fn io(path: &Path, cause: io::Error) -> Self {
@@ -262,7 +372,12 @@ mod tests {
         let path = Path::new("data/x");
         assert_eq!(
             DataError::io(path, io::ErrorKind::NotFound.into()).to_string(),
-            "data/x does not exist: check data.path, or fetch the data with `make setup-data`"
+            "data/x does not exist: check data.path (--set data.path=NEW)"
+        );
+        let demo = DataError::io(Path::new("data/fashion-mnist/x"), io::ErrorKind::NotFound.into()).to_string();
+        assert!(
+            demo.ends_with("data.path (--set data.path=NEW), or fetch Fashion-MNIST with `make setup-data`"),
+            "{demo}"
         );
         assert!(matches!(DataError::io(path, io::ErrorKind::PermissionDenied.into()), DataError::Io { .. }));
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Augment, DataConfig, Normalize, OnBadImage, Source};
+use crate::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
 
 /// An IDX file of bytes.
 pub(super) fn idx_bytes(sizes: &[u32], values: &[u8]) -> Vec<u8> {
@@ -44,9 +44,11 @@ pub(super) fn write_image(path: impl AsRef<Path>, value: u8) {
 pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
     DataConfig {
         source,
+        edition: DataConfig::EDITION,
         path: path.into(),
         batch_size: 4,
         validation_fraction: 0.2,
+        split_by: SplitBy::Name,
         image_size: 8,
         channels: 1,
         crop_fraction: 1.0,

@@ -1,69 +1,138 @@
 //! A folder of images with one sub-folder per class.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::dataset::{Dataset, Splits};
+use super::layout::{self, Layout};
+use super::left_out::{LeftOut, Reason};
+use super::listing::{Entry, Kind, entries, file_name, images_in, is_hidden};
 use super::{DataError, split};
 use crate::config::DataConfig;
 
-const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
-const VALIDATION_FOLDERS: [&str; 3] = ["val", "validation", "test"];
-
-/// Lists the images of `config.path`. With the sub-folders `train` and one of `val`, `validation` or `test` (the first
-/// that is there counts) the split is theirs; else a stratified share of each class is held back by `seed`.
+/// Lists the images of `config.path`. With folders for training and for validation (or tests) the split is theirs; else a
+/// share of each class is held back, see [`split::of_files`].
 ///
-/// The classes are the sub-folders' names in byte order. Files with other extensions and names that start with a dot
-/// are passed over.
+/// The classes are the sub-folders' names in byte order. Their images may lie in folders of their own. What is passed over is
+/// told in one line.
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let root = config.path.as_path();
-    let train = root.join("train");
-    let validation = VALIDATION_FOLDERS.iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
-    let (classes, train, validation) = match validation {
-        Some(validation) if train.is_dir() => {
-            let (classes, train) = list(&train)?;
-            let validation = relabel(&validation, list(&validation)?, &classes)?;
-            (classes, train, validation)
+    let layout = if config.is_first_edition() { Layout::of_first_edition(root) } else { Layout::of(root)? };
+    let mut left_out = LeftOut::default();
+    let listing = match &layout {
+        Layout::Splits { train, validation, test } => {
+            look_beside(root, &layout, &mut left_out)?;
+            if let (None, Some(test)) = (validation, test) {
+                warn_of_test(root, &format!("{}/", file_name(test)));
+            }
+            let (classes, train) = list(train, config, &mut left_out)?;
+            match validation.as_ref().or(test.as_ref()) {
+                Some(folder) => {
+                    let validation = relabel(folder, list(folder, config, &mut left_out)?, &classes)?;
+                    (classes, train, validation)
+                }
+                None => divide((classes, train), config, seed),
+            }
         }
-        _ => {
-            let (classes, files) = list(root)?;
-            let labels: Vec<u32> = files.iter().map(|&(_, label)| label).collect();
-            let (train, validation) = split::deal(files, &split::held_back(&labels, config.validation_fraction, seed));
-            (classes, train, validation)
-        }
+        Layout::Classes => divide(list(root, config, &mut left_out)?, config, seed),
     };
+    left_out.tell(root);
+    let (classes, train, validation) = listing;
     Splits::from_files(root, config, classes, train, validation)
 }
 
-/// The images of `config.path` that are not in a sub-folder `train`: of `test`, `val` or `validation` beside it, or all.
-pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dataset, DataError> {
-    let root = config.path.as_path();
-    let apart = || VALIDATION_FOLDERS.iter().rev().map(|name| root.join(name)).find(|folder| folder.is_dir());
-    let folder = Some(root.join("train")).filter(|train| train.is_dir()).and_then(|_| apart());
-    let folder = folder.as_deref().unwrap_or(root);
-    Dataset::of_config(folder, config, classes.to_vec(), relabel(folder, list(folder)?, classes)?)
+/// Says that the images for tests choose the best weights.
+pub(super) fn warn_of_test(root: &Path, what: &str) {
+    tracing::warn!(
+        "{}: {what} validates, as there are no validation images: it chooses the best weights, so that its figures are not those \
+         of unseen images; hold some training images back as val",
+        root.display()
+    );
 }
 
-/// The class names of a folder, and its images with their class index, sorted by path.
-type Listing = (Vec<String>, Vec<(PathBuf, u32)>);
+/// The images of `config.path` for tests, else for validation, where the training images lie in a folder beside them; or all.
+pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
+    let root = config.path.as_path();
+    let folder = layout::unseen(root)?;
+    let mut left_out = LeftOut::default();
+    let (classes, files) = list(&folder, config, &mut left_out)?;
+    left_out.tell(&folder);
+    Dataset::of_config(&folder, config, classes, files)
+}
 
-fn list(root: &Path) -> Result<Listing, DataError> {
+/// Images with their class index.
+type Files = Vec<(PathBuf, u32)>;
+
+/// The class names of a folder, and its images with their class index, sorted by path.
+type Listing = (Vec<String>, Files);
+
+fn list(root: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<Listing, DataError> {
     let (mut classes, mut files) = (Vec::new(), Vec::new());
-    for folder in sorted_entries(root)?.into_iter().filter(|path| path.is_dir()) {
-        let label = classes.len() as u32;
-        let before = files.len();
-        files.extend(sorted_entries(&folder)?.into_iter().filter(|path| is_image(path)).map(|path| (path, label)));
-        if files.len() == before {
-            return Err(DataError::ClassWithoutImages { path: folder });
+    let mut lone_images = 0;
+    for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
+        match (Entry::at(&path)?, Kind::of(&path)) {
+            (Some(Entry::Folder(_)), _) => {
+                let label = classes.len() as u32;
+                let images = images_of_class(&path, config, left_out)?;
+                files.extend(images.into_iter().map(|path| (path, label)));
+                classes.push(file_name(&path));
+            }
+            (Some(Entry::Nowhere), Kind::NotImage) if path.extension().is_none() => {
+                return Err(DataError::ClassIsGone { path });
+            }
+            (Some(Entry::Nowhere), _) => left_out.add(Reason::Nowhere, path),
+            (Some(Entry::Special), _) => left_out.add(Reason::Special, path),
+            (Some(Entry::File), Kind::NotImage) => left_out.add(Reason::NotImage, path),
+            (Some(Entry::File), _) => {
+                lone_images += 1;
+                left_out.add(Reason::Beside, path);
+            }
+            (None, _) => {}
         }
-        classes.push(file_name(&folder));
     }
-    Ok((classes, files))
+    match (classes.is_empty(), lone_images) {
+        (true, images @ 1..) => Err(DataError::NoClassFolders { path: root.to_owned(), images }),
+        _ => Ok((classes, files)),
+    }
+}
+
+fn images_of_class(folder: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
+    let mut own = LeftOut::default();
+    let images = images_in(folder, !config.is_first_edition(), &mut own)?;
+    match images.is_empty() {
+        true => Err(DataError::ClassWithoutImages { path: folder.to_owned(), left_out: own.addition() }),
+        false => {
+            left_out.take_in(own);
+            left_out.count_within(folder, &images);
+            Ok(images)
+        }
+    }
+}
+
+/// Counts what lies beside the folders of the splits.
+fn look_beside(root: &Path, layout: &Layout, left_out: &mut LeftOut) -> Result<(), DataError> {
+    for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
+        match (Entry::at(&path)?, Kind::of(&path)) {
+            (Some(Entry::Folder(_)), _) if !layout.has(&path) => left_out.add(Reason::OtherFolder, path),
+            (Some(Entry::Nowhere), _) => left_out.add(Reason::Nowhere, path),
+            (Some(Entry::Special), _) => left_out.add(Reason::Special, path),
+            (Some(Entry::File), Kind::NotImage) => left_out.add(Reason::NotImage, path),
+            (Some(Entry::File), _) => left_out.add(Reason::Beside, path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Holds a share of each class back, see [`split::of_files`].
+fn divide((classes, files): Listing, config: &DataConfig, seed: u64) -> (Vec<String>, Files, Files) {
+    let is_held_back = split::of_files(config, files.iter().map(|(path, label)| (&**path, *label)), seed);
+    let (train, validation) = split::deal(files, &is_held_back);
+    (classes, train, validation)
 }
 
 /// The images of `listing` with class indices of `classes` in place of its own.
-fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Vec<(PathBuf, u32)>, DataError> {
+fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Files, DataError> {
     let (own_classes, mut files) = listing;
     // Not looked for one by one, which takes the square of the classes.
     let known: HashMap<&String, u32> = classes.iter().zip(0..).collect();
@@ -78,28 +147,13 @@ fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Vec<(Pat
     Ok(files)
 }
 
-pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
-    let mut paths: Vec<PathBuf> = entries.map_err(|e| DataError::io(folder, e))?;
-    paths.retain(|path| !file_name(path).starts_with('.'));
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    EXTENSIONS.contains(&extension.as_str()) && path.is_file()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use super::super::fixture::{config, write_image};
     use super::*;
-    use crate::config::Source;
+    use crate::config::{Source, SplitBy};
 
     fn load_folder(root: &Path) -> Result<Splits, DataError> {
         load(&config(Source::Folder, root), 1)
@@ -115,7 +169,8 @@ mod tests {
         fs::write(root.path().join("cat/notes.txt"), "not an image").unwrap();
         fs::write(root.path().join("labels.csv"), "not a class").unwrap();
         fs::create_dir(root.path().join(".thumbnails")).unwrap();
-        let splits = load_folder(root.path()).unwrap();
+        let by_position = DataConfig { split_by: SplitBy::Position, ..config(Source::Folder, root.path()) };
+        let splits = load(&by_position, 1).unwrap();
         assert_eq!(splits.train.classes(), ["ant", "cat"]);
         assert_eq!(splits.train.class_counts(), [8, 8]);
         assert_eq!(splits.validation.class_counts(), [2, 2]);
@@ -127,8 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_comes_leaves_every_other_in_its_split() {
+        let root = tempfile::tempdir().unwrap();
+        for image in 0..40 {
+            write_image(root.path().join(format!("cat/{image}.png")), 10);
+        }
+        let held = || {
+            let validation = load_folder(root.path()).unwrap().validation;
+            (0..validation.len() as u32).map(|index| validation.name(index)).collect::<Vec<_>>()
+        };
+        let before = held();
+        write_image(root.path().join("aardvark/1.png"), 1);
+        write_image(root.path().join("cat/.hidden.png"), 1);
+        write_image(root.path().join("cat/0-first.png"), 1);
+        let after = held();
+        assert!(before.len() > 1);
+        assert_eq!(after.into_iter().filter(|name| name != "cat/0-first.png").collect::<Vec<_>>(), before);
+    }
+
+    #[test]
     fn a_shipped_split_is_used_and_its_classes_are_those_of_training() {
-        for name in VALIDATION_FOLDERS {
+        for name in ["val", "validation", "test", "Valid", "dev"] {
             let root = tempfile::tempdir().unwrap();
             for path in ["train/a/1.png", "train/b/1.bmp", "train/c/1.webp"] {
                 write_image(root.path().join(path), 1);
@@ -158,5 +232,58 @@ mod tests {
         let message = load_folder(root.path()).unwrap_err().to_string();
         assert!(message.contains(root.path().join("b").to_str().unwrap()), "{message}");
         assert!(matches!(load_folder(&root.path().join("absent")), Err(DataError::Missing { .. })));
+    }
+
+    #[test]
+    fn images_in_folders_of_a_class_are_of_it_but_for_runs_of_the_first_edition() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["cat/day/1.png", "cat/2.png", "cat/3.png", "dog/1.png", "dog/day/am/2.png", "dog/3.png"] {
+            write_image(root.path().join(path), 1);
+        }
+        let splits = load_folder(root.path()).unwrap();
+        assert_eq!((splits.train.class_counts(), splits.validation.class_counts()), (vec![2, 2], vec![1, 1]));
+        let first =
+            load(&DataConfig { edition: 1, split_by: SplitBy::Position, ..config(Source::Folder, root.path()) }, 1)
+                .unwrap();
+        assert_eq!((first.train.class_counts(), first.validation.class_counts()), (vec![1, 1], vec![1, 1]));
+    }
+
+    #[test]
+    fn a_lone_training_folder_is_divided_and_its_classes_are_the_folders_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        for image in 0..10 {
+            write_image(root.path().join(format!("Train/cat/{image}.png")), 1);
+            write_image(root.path().join(format!("Train/dog/{image}.png")), 1);
+        }
+        let by_position = DataConfig { split_by: SplitBy::Position, ..config(Source::Folder, root.path()) };
+        let splits = load(&by_position, 1).unwrap();
+        assert_eq!(splits.train.classes(), ["cat", "dog"]);
+        assert_eq!((splits.train.class_counts(), splits.validation.class_counts()), (vec![8, 8], vec![2, 2]));
+        assert_eq!(load_unseen(&by_position).unwrap().len(), 20);
+        write_image(root.path().join("test/dog/1.png"), 1);
+        let unseen = load_unseen(&by_position).unwrap();
+        assert_eq!((unseen.classes(), unseen.labels()), (&["dog".to_owned()][..], &[0][..]));
+    }
+
+    #[test]
+    fn images_without_class_folders_a_class_of_other_formats_and_one_that_is_gone_say_what_was_seen() {
+        let message = |root: &Path| load_folder(root).unwrap_err().to_string();
+        let flat = tempfile::tempdir().unwrap();
+        write_image(flat.path().join("1.png"), 1);
+        fs::write(flat.path().join("2.tif"), "").unwrap();
+        assert!(message(flat.path()).contains("holds 2 image(s) and no class folders: "), "{}", message(flat.path()));
+        let root = tempfile::tempdir().unwrap();
+        write_image(root.path().join("cat/1.png"), 1);
+        fs::create_dir(root.path().join("dog")).unwrap();
+        fs::write(root.path().join("dog/1.tif"), "").unwrap();
+        let other = message(root.path());
+        assert!(
+            other.contains("holds no png, jpeg, bmp or webp image, only 1 entry: 1 of formats other than"),
+            "{other}"
+        );
+        fs::remove_dir_all(root.path().join("dog")).unwrap();
+        symlink("nowhere", root.path().join("dog")).unwrap();
+        let gone = message(root.path());
+        assert!(gone.contains("dog is a link that leads nowhere"), "{gone}");
     }
 }

@@ -9,35 +9,98 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::dataset::{Splits, check_labels, numbered_classes};
+use super::dataset::{Splits, check_labels};
+use super::idx_classes::IdxClasses;
+use super::listing::{entries, file_name};
 use super::{DataError, Dataset, ImageShape};
-use crate::disk::open_regular;
+use crate::{config::DataConfig, disk};
 
-/// The files do not name their classes and have ten.
-const CLASSES: usize = 10;
+const IMAGES: &str = "idx3-ubyte";
+const LABELS: &str = "idx1-ubyte";
 
-/// Reads the `train-*` files as training and the `t10k-*` files as validation images.
-pub(super) fn load(folder: &Path) -> Result<Splits, DataError> {
-    let (train, validation) = (read_split(folder, "train")?, read_split(folder, "t10k")?);
-    if train.shape() != validation.shape() {
-        let (train, validation) = (train.shape(), validation.shape());
+/// Reads the `train-*` files as training and the `t10k-*` files as validation images, or EMNIST's `emnist-*-train-*` and
+/// `emnist-*-test-*`.
+pub(super) fn load(config: &DataConfig) -> Result<Splits, DataError> {
+    let folder = config.path.as_path();
+    let Names { train, test, is_letters } = Names::find(folder)?;
+    let (train, test) = (Part::read(folder, &train)?, Part::read(folder, &test)?);
+    if train.shape != test.shape {
+        let (train, validation) = (train.shape, test.shape);
         return Err(DataError::ShapeMismatch { path: folder.to_owned(), train, validation });
     }
-    Ok(Splits { train: Arc::new(train), validation: Arc::new(validation) })
+    let classes = match config.is_first_edition() {
+        true => IdxClasses::usual(),
+        false => IdxClasses::of(&train.labels, &test.labels, is_letters),
+    };
+    Ok(Splits { train: Arc::new(train.dataset(&classes)?), validation: Arc::new(test.dataset(&classes)?) })
 }
 
-fn read_split(folder: &Path, prefix: &str) -> Result<Dataset, DataError> {
-    let images_path = find(folder, prefix, "images", "idx3-ubyte")?;
-    let labels_path = find(folder, prefix, "labels", "idx1-ubyte")?;
-    let ([image_count, height, width], pixels) = read_idx(&images_path)?;
-    let ([label_count], labels) = read_idx(&labels_path)?;
-    if image_count != label_count {
-        return Err(DataError::CountMismatch { images: images_path, image_count, labels: labels_path, label_count });
+/// What the names of a data set's files begin with.
+struct Names {
+    train: String,
+    test: String,
+    is_letters: bool,
+}
+
+impl Names {
+    /// MNIST's where they are there, or no others are.
+    fn find(folder: &Path) -> Result<Self, DataError> {
+        let mnist = Self { train: "train".into(), test: "t10k".into(), is_letters: false };
+        if !folder.is_dir() || find(folder, &mnist.train, "images", IMAGES).is_ok() {
+            return Ok(mnist);
+        }
+        let set = |path: &PathBuf| {
+            let name = file_name(path);
+            let (set, rest) = name.strip_prefix("emnist-")?.split_once("-train-images")?;
+            rest.contains(IMAGES).then(|| set.to_owned())
+        };
+        let mut sets: Vec<String> = entries(folder)?.iter().filter_map(set).collect();
+        sets.dedup();
+        match &sets[..] {
+            [] => Ok(mnist),
+            [set] => Ok(Self {
+                train: format!("emnist-{set}-train"),
+                test: format!("emnist-{set}-test"),
+                is_letters: set == "letters",
+            }),
+            _ => Err(DataError::SeveralSets { path: folder.to_owned(), got: disk::list(&sets) }),
+        }
     }
-    let shape = ImageShape { channels: 1, height, width };
-    let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
-    check_labels(&labels_path, &labels, CLASSES)?;
-    Dataset::in_memory(&images_path, shape, numbered_classes(CLASSES), labels, pixels)
+}
+
+/// The images of one split, and their labels as the files have them.
+struct Part {
+    images_path: PathBuf,
+    labels_path: PathBuf,
+    shape: ImageShape,
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+impl Part {
+    fn read(folder: &Path, prefix: &str) -> Result<Self, DataError> {
+        let images_path = find(folder, prefix, "images", IMAGES)?;
+        let labels_path = find(folder, prefix, "labels", LABELS)?;
+        let ([image_count, height, width], pixels) = read_idx(&images_path)?;
+        let ([label_count], labels) = read_idx(&labels_path)?;
+        if image_count != label_count {
+            return Err(DataError::CountMismatch {
+                images: images_path,
+                image_count,
+                labels: labels_path,
+                label_count,
+            });
+        }
+        Ok(Self { images_path, labels_path, shape: ImageShape { channels: 1, height, width }, pixels, labels })
+    }
+
+    fn dataset(self, classes: &IdxClasses) -> Result<Dataset, DataError> {
+        // A label below the first one wraps round and is refused.
+        let label = |label: u8| u32::from(label).wrapping_sub(classes.first_label);
+        let labels: Vec<u32> = self.labels.into_iter().map(label).collect();
+        check_labels(&self.labels_path, &labels, classes.names.len())?;
+        Dataset::in_memory(&self.images_path, self.shape, classes.names.clone(), labels, self.pixels)
+    }
 }
 
 /// The first that exists of the two spellings (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`), plain or gzipped.
@@ -51,7 +114,7 @@ fn find(folder: &Path, prefix: &str, content: &str, kind: &str) -> Result<PathBu
 ///
 /// Memory grows with the bytes that are really there, never with what the header announces.
 fn read_idx<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>), DataError> {
-    let file = open_regular(path).map_err(|e| DataError::io(path, e))?;
+    let file = disk::open_regular(path).map_err(|e| DataError::io(path, e))?;
     let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
     let mut reader: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut read = |limit: u64| {
@@ -89,8 +152,13 @@ fn read_idx<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>), 
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{gzip, idx_bytes, write_idx_set};
+    use super::super::fixture::{config, gzip, idx_bytes, write_idx_set};
     use super::*;
+    use crate::config::Source;
+
+    fn load(folder: &Path) -> Result<Splits, DataError> {
+        super::load(&config(Source::Idx, folder))
+    }
 
     /// Reads a file of labels with these bytes.
     fn read_labels(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
@@ -190,5 +258,39 @@ mod tests {
         std::fs::write(folder.path().join("t10k-images-idx3-ubyte"), idx_bytes(&[0, 2, 3], &[])).unwrap();
         std::fs::write(folder.path().join("t10k-labels-idx1-ubyte"), idx_bytes(&[0], &[])).unwrap();
         assert!(matches!(load(folder.path()), Err(DataError::Empty { .. })));
+    }
+
+    #[test]
+    fn letters_of_emnist_are_classes_by_name_and_two_sets_in_a_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+        let labels: Vec<u8> = (1..=26).collect();
+        write("emnist-letters-train-images-idx3-ubyte.gz", gzip(&idx_bytes(&[26, 1, 1], &labels)));
+        write("emnist-letters-train-labels-idx1-ubyte.gz", gzip(&idx_bytes(&[26], &labels)));
+        write("emnist-letters-test-images-idx3-ubyte", idx_bytes(&[2, 1, 1], &[7, 8]));
+        write("emnist-letters-test-labels-idx1-ubyte", idx_bytes(&[2], &[26, 2]));
+        let splits = load(folder.path()).unwrap();
+        assert_eq!((splits.train.classes().len(), splits.train.classes()[25].as_str()), (26, "z"));
+        assert_eq!((splits.train.labels()[0], splits.validation.labels()), (0, &[25, 1][..]));
+        // A run that was begun before has ten numbered classes.
+        let first = super::load(&DataConfig { edition: 1, ..config(Source::Idx, folder.path()) });
+        assert!(matches!(first, Err(DataError::LabelOutOfRange { label: 10, classes: 10, .. })));
+        write("emnist-digits-train-images-idx3-ubyte", vec![]);
+        let message = load(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("several data sets (digits, letters)"), "{message}");
+    }
+
+    #[test]
+    fn fashion_mnist_is_known_by_its_labels() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion-mnist");
+        let splits = load(&folder).unwrap();
+        assert_eq!(
+            (splits.train.classes()[0].as_str(), splits.validation.classes()[9].as_str()),
+            ("T-shirt/top", "Ankle boot")
+        );
+        // The first training image is an ankle boot.
+        assert_eq!(splits.train.labels()[0], 9);
+        let first = super::load(&DataConfig { edition: 1, ..config(Source::Idx, folder) }).unwrap();
+        assert_eq!(first.train.classes()[9], "9");
     }
 }

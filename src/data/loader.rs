@@ -129,11 +129,23 @@ impl Loader {
 #[derive(Debug)]
 pub struct Epoch(Prefetch<Batch>);
 
+impl Epoch {
+    /// The next batch; `None` at the end, and if `is_unwanted` turns true while it is waited for, which loses nothing.
+    pub fn next_unless(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<Batch, DataError>> {
+        loop {
+            match self.0.next_unless(&is_unwanted)? {
+                Ok(batch) if batch.labels.is_empty() => {}
+                batch => return Some(batch),
+            }
+        }
+    }
+}
+
 impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.by_ref().find(|batch| !batch.as_ref().is_ok_and(|batch| batch.labels.is_empty()))
+        self.next_unless(|| false)
     }
 }
 

@@ -1,28 +1,33 @@
 //! A CSV manifest with the columns `path`, `label` and optionally `split`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::dataset::{Dataset, Splits};
+use super::folder::warn_of_test;
+use super::layout::{Split, split_of};
 use super::{DataError, split};
-use crate::{config::DataConfig, disk::open_regular};
+use crate::{config::DataConfig, disk};
 
 /// Reads the manifest `config.path`. Columns are found by name, in any order; others are passed over. Paths are
 /// relative to the manifest's folder.
 ///
 /// Labels may be any strings; sorted (by value where all are integers, else by bytes) they are the classes. With a
-/// column `split` the rows are dealt by it (`train`; `val` or `validation`; `test`, which validates only where nothing
-/// else does); without it a stratified share of each class is held back by `seed`.
+/// column `split` the rows are dealt by it (`train`, `val`, `test` or one of their other names; tests validate only where
+/// nothing else does); without it a share of each class is held back, see [`split::of_files`].
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let manifest = config.path.as_path();
     let rows = read(manifest)?;
     let (train, validation) = if rows.iter().any(|row| row.split.is_some()) {
-        deal_by_split(rows)
+        deal_by_split(manifest, rows)
     } else {
         let labels = class_indices(manifest, &rows, &sorted_classes(&rows))?;
-        split::deal(rows, &split::held_back(&labels, config.validation_fraction, seed))
+        let files = rows.iter().map(|row| &*row.path).zip(labels);
+        let is_held_back = split::of_files(config, files, seed);
+        split::deal(rows, &is_held_back)
     };
     let classes = sorted_classes(&train);
     let files = |rows: Vec<Row>| -> Result<Vec<(PathBuf, u32)>, DataError> {
@@ -34,7 +39,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
 }
 
 /// The rows of the manifest for tests, else for validation, or all where it has no column `split`.
-pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dataset, DataError> {
+pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let manifest = config.path.as_path();
     let mut rows = read(manifest)?;
     if let Some(split) =
@@ -42,9 +47,10 @@ pub(super) fn load_unseen(config: &DataConfig, classes: &[String]) -> Result<Dat
     {
         rows.retain(|row| row.split == Some(split));
     }
-    let labels = class_indices(manifest, &rows, classes)?;
+    let classes = sorted_classes(&rows);
+    let labels = class_indices(manifest, &rows, &classes)?;
     let files = rows.into_iter().map(|row| row.path).zip(labels).collect();
-    Dataset::of_config(manifest, config, classes.to_vec(), files)
+    Dataset::of_config(manifest, config, classes, files)
 }
 
 #[derive(Debug)]
@@ -55,18 +61,19 @@ struct Row {
     split: Option<Split>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Split {
-    Train,
-    Validation,
-    Test,
-}
-
 fn read(manifest: &Path) -> Result<Vec<Row>, DataError> {
-    let file = open_regular(manifest).map_err(|e| DataError::io(manifest, e))?;
+    let file = disk::open_regular(manifest).map_err(|e| DataError::io(manifest, e))?;
+    let mut file = BufReader::new(file);
     let folder = manifest.parent().unwrap_or(Path::new(""));
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
     let bad_row = |line, cause| DataError::ManifestRow { path: manifest.to_owned(), line, cause };
+    // A line of a sparse file could be as long as the file.
+    if file.fill_buf().map_err(|e| DataError::io(manifest, e))?.contains(&0) {
+        return Err(bad_row(
+            1,
+            "it is no text; want a CSV file with the header `path,label` or `path,label,split`".into(),
+        ));
+    }
+    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
     let bad_csv = |error: csv::Error| bad_row(error.position().map_or(0, csv::Position::line), error.to_string());
 
     let header = reader.headers().map_err(bad_csv)?.clone();
@@ -94,11 +101,9 @@ fn parse_row(
         None | Some("") => Err(format!("the {name} is empty")),
         Some(value) => Ok(value),
     };
-    let split = split.map(|column| match record.get(column).unwrap_or_default() {
-        "train" => Ok(Split::Train),
-        "val" | "validation" => Ok(Split::Validation),
-        "test" => Ok(Split::Test),
-        other => Err(format!("split is `{other}`, want train, val, validation or test")),
+    let split = split.map(|column| {
+        let word = record.get(column).unwrap_or_default();
+        split_of(word).ok_or_else(|| format!("split is `{word}`, want train, val, validation or test"))
     });
     Ok(Row {
         path: folder.join(value(path, "path")?),
@@ -108,9 +113,12 @@ fn parse_row(
 }
 
 /// Training and validation rows by their column `split`.
-fn deal_by_split(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
-    let has_validation = rows.iter().any(|row| row.split == Some(Split::Validation));
-    let held_back = if has_validation { Split::Validation } else { Split::Test };
+fn deal_by_split(manifest: &Path, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+    let has = |split| rows.iter().any(|row| row.split == Some(split));
+    let held_back = if has(Split::Validation) { Split::Validation } else { Split::Test };
+    if held_back == Split::Test && has(Split::Test) {
+        warn_of_test(manifest, "split `test`");
+    }
     let (train, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.split == Some(Split::Train));
     (train, others.into_iter().filter(|row| row.split == Some(held_back)).collect())
 }
@@ -173,6 +181,8 @@ mod tests {
     fn test_rows_validate_only_where_nothing_else_does() {
         let both = "path,label,split\na,x,train\nb,x,val\nc,x,validation\nd,x,test\ne,new,test\n";
         assert_eq!(load_text(both).unwrap().validation.len(), 2);
+        let other_words = "path,label,split\na,x,Training\nb,x,dev\nc,x,VALID\nd,x,Testing\n";
+        assert_eq!(load_text(other_words).unwrap().validation.len(), 2);
         let test = "path,label,split\na,x,train\nd,x,test\n";
         assert!(load_text(test).unwrap().validation.file(0).unwrap().ends_with("d"));
     }
@@ -181,7 +191,7 @@ mod tests {
     fn a_bad_row_is_named_by_its_line() {
         assert!(message("path,label\na,x\n,x\n").contains("labels.csv, line 3: the path is empty"));
         assert!(message("path,label\na,\n").contains("labels.csv, line 2: the label is empty"));
-        assert!(message("path,label,split\na,x,dev\n").contains("line 2: split is `dev`, want train, val"));
+        assert!(message("path,label,split\na,x,holdout\n").contains("line 2: split is `holdout`, want train, val"));
         let ragged = message("path,label\na,x\nb\n");
         assert!(ragged.contains("labels.csv, line 3: ") && !ragged.contains('\n'), "{ragged}");
     }
@@ -190,6 +200,7 @@ mod tests {
     fn a_header_without_a_needed_column_shows_what_it_has() {
         assert!(message("file,label\na,x\n").contains("lacks the column `path`: got the header `file,label`"));
         assert!(message("").contains("lacks the column `path`"));
+        assert!(message("path,label\0\n").contains("line 1: it is no text"));
     }
 
     #[test]

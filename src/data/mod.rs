@@ -8,14 +8,16 @@
 //! have seen.
 //!
 //! ```
-//! use gradwatch::config::{Augment, DataConfig, Normalize, OnBadImage, Source};
+//! use gradwatch::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
 //! use gradwatch::data::{Loader, LoaderOptions, PixelScale, load};
 //!
 //! let config = DataConfig {
 //!     source: Source::Synthetic,
+//!     edition: DataConfig::EDITION,
 //!     path: "".into(),
 //!     batch_size: 32,
 //!     validation_fraction: 0.2,
+//!     split_by: SplitBy::Name,
 //!     image_size: 16,
 //!     channels: 3,
 //!     crop_fraction: 1.0,
@@ -54,7 +56,9 @@
 //! ```
 
 mod augment;
+mod changes;
 mod cifar;
+mod classes;
 mod crop;
 mod dataset;
 mod decode;
@@ -63,20 +67,35 @@ mod error;
 mod fixture;
 mod folder;
 mod idx;
+mod idx_classes;
+mod jpeg_end;
+mod layout;
+mod left_out;
+mod listing;
 mod loader;
 mod manifest;
+mod memory;
+mod missing;
+mod name;
 mod prefetch;
 mod preprocessing;
 mod random;
+mod record;
 mod scale;
 mod split;
+mod survey;
 mod synthetic;
+mod twins;
 
+pub use changes::{Overlap, changes, overlap};
 pub use dataset::{Dataset, ImageShape, Splits};
 pub use error::DataError;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 pub use preprocessing::{Preprocessing, image_files};
+pub use record::{RECORD, Recorded, record};
 pub use scale::PixelScale;
+pub use survey::{Fingerprint, Survey, survey, survey_names};
+pub use twins::remarks;
 
 use std::sync::Arc;
 
@@ -86,36 +105,67 @@ use crate::config::{DataConfig, Source};
 /// split, and what synthetic images look like.
 ///
 /// # Errors
-/// What is missing, damaged or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are not opened yet.
+/// What is missing, damaged or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are looked for, and not opened yet.
 pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     match config.source {
-        Source::Idx => idx::load(&config.path),
+        Source::Idx => idx::load(config),
         Source::Cifar10 => cifar::load(&config.path, &cifar::CIFAR10),
         Source::Cifar100 => cifar::load(&config.path, &cifar::CIFAR100),
         Source::Folder => folder::load(config, seed),
-        Source::Csv => manifest::load(config, seed),
+        Source::Csv => {
+            let splits = manifest::load(config, seed)?;
+            missing::check(config, &[&splits.train, &splits.validation])?;
+            Ok(splits)
+        }
         Source::Synthetic => synthetic::load(config, seed),
     }
 }
 
-/// The images of `config` that nobody has trained on: those of a split of their own, for tests where there is one and else for
-/// validation; all of them where none is shipped. `classes` are those of the model, among which each image's class has to be.
+/// The same for a model that knows `classes`: labels are their indices, matched by name.
 ///
 /// # Errors
-/// As for [`load`]; [`DataError::UnknownClass`].
+/// As for [`load`]; [`DataError::OtherClasses`].
+pub fn load_known(config: &DataConfig, seed: u64, classes: &[String]) -> Result<Splits, DataError> {
+    let Splits { train, validation } = load(config, seed)?;
+    let known = |dataset| with_known_classes(config, dataset, classes);
+    Ok(Splits { train: known(train)?, validation: known(validation)? })
+}
+
+/// The images of `config` that nobody has trained on: those of a split of their own, for tests where there is one and else for
+/// validation; all of them where none is shipped. Labels are indices of `classes`, those of the model, matched by name.
+///
+/// # Errors
+/// As for [`load_known`].
 pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result<Arc<Dataset>, DataError> {
     let dataset = match config.source {
-        Source::Folder => Arc::new(folder::load_unseen(config, classes)?),
-        Source::Csv => Arc::new(manifest::load_unseen(config, classes)?),
+        Source::Folder => Arc::new(folder::load_unseen(config)?),
+        Source::Csv => {
+            let dataset = Arc::new(manifest::load_unseen(config)?);
+            missing::check(config, &[&dataset])?;
+            dataset
+        }
         Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
     };
-    match dataset.classes() == classes {
-        true => Ok(dataset),
-        false => Err(DataError::OtherClasses {
-            path: config.path.clone(),
-            got: dataset.classes().len(),
-            want: classes.len(),
-        }),
+    with_known_classes(config, dataset, classes)
+}
+
+fn with_known_classes(
+    config: &DataConfig,
+    dataset: Arc<Dataset>,
+    classes: &[String],
+) -> Result<Arc<Dataset>, DataError> {
+    let indices = classes::indices(&config.path, config.source, dataset.classes(), classes)?;
+    Ok(if dataset.classes() == classes { dataset } else { Arc::new(dataset.with_classes(&indices, classes)) })
+}
+
+/// Says so if nothing is where the images of `config` are said to be. `remedy` is what to do then.
+///
+/// # Errors
+/// [`DataError::NotThere`].
+pub fn check_place(config: &DataConfig, remedy: &'static str) -> Result<(), DataError> {
+    match config.path.as_os_str().is_empty() || config.path.exists() {
+        true => Ok(()),
+        false => Err(DataError::NotThere { path: config.path.clone(), remedy }),
     }
 }
 

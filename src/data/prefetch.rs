@@ -8,15 +8,21 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::DataError;
+
+/// Time between two looks at whether the item is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long workers that nobody needs any more are waited for: one may hang in a file system that does not answer.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Yields `produce(i)` for each `i` of a range, in order, up to and including the first error.
 ///
 /// A panic in a worker is yielded as [`DataError::Worker`]. Dropping the sequence ends its threads, which takes at most
-/// as long as the items they are producing.
+/// as long as the items they are producing; those that take longer than two seconds end by themselves.
 pub(super) struct Prefetch<T> {
     rest: Range<usize>,
     produce: Arc<Produce<T>>,
@@ -69,13 +75,30 @@ impl<T: Send + 'static> Prefetch<T> {
         Lane { ready, worker: thread::Builder::new().name(format!("loader-{number}")).spawn(work) }
     }
 
-    fn receive(&mut self) -> Option<Result<T, DataError>> {
+    /// The next item; `None` at the end, and if `is_unwanted` turns true while it is waited for, which loses nothing.
+    pub(super) fn next_unless(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<T, DataError>> {
+        let item = self.rest.clone().next()?;
+        if is_unwanted() {
+            return None;
+        }
+        let result = if self.lanes.is_empty() { (self.produce)(item) } else { self.receive(is_unwanted)? };
+        self.rest = if result.is_ok() { item + 1..self.rest.end } else { 0..0 };
+        Some(result)
+    }
+
+    fn receive(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<T, DataError>> {
         let turn = self.turn;
-        self.turn = (turn + 1) % self.lanes.len();
         let lane = self.lanes.get(turn)?;
-        let disconnected = match lane.ready.recv() {
-            Ok(item) => return Some(item),
-            Err(disconnected) => disconnected.to_string(),
+        let disconnected = loop {
+            match lane.ready.recv_timeout(LOOK_EVERY) {
+                Ok(item) => {
+                    self.turn = (turn + 1) % self.lanes.len();
+                    return Some(item);
+                }
+                Err(RecvTimeoutError::Timeout) if is_unwanted() => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(disconnected) => break disconnected.to_string(),
+            }
         };
         let cause = match self.lanes.swap_remove(turn).worker {
             Ok(worker) => worker.join().err().map_or(disconnected, |panic| message(panic.as_ref())),
@@ -95,12 +118,7 @@ impl<T: Send + 'static> Iterator for Prefetch<T> {
     type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.rest.next()?;
-        let result = if self.lanes.is_empty() { Some((self.produce)(item)) } else { self.receive() };
-        if !matches!(result, Some(Ok(_))) {
-            self.rest = 0..0;
-        }
-        result
+        self.next_unless(|| false)
     }
 }
 
@@ -109,9 +127,15 @@ impl<T> Drop for Prefetch<T> {
         let (queues, workers): (Vec<_>, Vec<_>) = self.lanes.drain(..).map(|lane| (lane.ready, lane.worker)).unzip();
         // First no queue may take an item any more: a worker that waits for room would never end.
         drop(queues);
+        let deadline = Instant::now() + LAST_WAIT;
         for worker in workers.into_iter().flatten() {
-            // A panic that nobody asked for any more changes nothing.
-            let _ = worker.join();
+            while !worker.is_finished() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if worker.is_finished() {
+                // A panic that nobody asked for any more changes nothing.
+                let _ = worker.join();
+            }
         }
     }
 }
@@ -188,6 +212,39 @@ mod tests {
             items.next();
             assert!(eventually(|| produced.load(SeqCst) == workers + ahead + 1));
         }
+    }
+
+    #[test]
+    fn an_item_that_is_no_longer_wanted_is_not_waited_for_and_not_lost() {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let receiver = std::sync::Mutex::new(receiver);
+        let mut items = Prefetch::new(0..3, 1, 1, move |item| {
+            // Hangs until it is let go.
+            let _ = receiver.lock().unwrap().recv();
+            Ok(item)
+        });
+        let started = Instant::now();
+        let looks = AtomicUsize::new(0);
+        assert!(items.next_unless(|| looks.fetch_add(1, SeqCst) > 1).is_none());
+        assert!(items.next_unless(|| true).is_none());
+        assert!(started.elapsed() < Duration::from_secs(5));
+        drop(sender);
+        assert_eq!(items.by_ref().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(items.next_unless(|| false).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_hangs_is_left_behind() {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let receiver = std::sync::Mutex::new(receiver);
+        let items = Prefetch::new(0..3, 1, 1, move |item| {
+            let _ = receiver.lock().unwrap().recv();
+            Ok(item)
+        });
+        let started = Instant::now();
+        drop(items);
+        assert!(started.elapsed() < LAST_WAIT + Duration::from_secs(5));
+        drop(sender);
     }
 
     #[test]

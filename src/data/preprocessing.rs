@@ -10,9 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataError, ImageShape, PixelScale, decode,
-    folder::{is_image, sorted_entries},
-    scale::append_normalised,
+    DataError, ImageShape, PixelScale, decode, left_out::LeftOut, listing::images_in, scale::append_normalised,
 };
 use crate::config::DataConfig;
 
@@ -73,7 +71,7 @@ impl Preprocessing {
     /// [`DataError::BadImage`], and [`DataError::Channels`] for a model of neither grey nor RGB images.
     pub fn decode(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         match self.channels {
-            1 | 3 => decode::decode(path, self.shape(), self.crop_fraction),
+            1 | 3 => decode::decode(path, self.shape(), self.crop_fraction, false),
             got => Err(DataError::Channels { got }),
         }
     }
@@ -114,32 +112,27 @@ fn crashed(paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
 }
 
 /// The files among `paths`, and the images in the folders among them and below, sorted by path. A file counts whatever its name.
+/// What is passed over in a folder is told in one line.
 ///
 /// # Errors
 /// Where a folder cannot be read or holds no image.
 pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for path in paths {
-        let before = files.len();
-        look_into(path, &mut files)?;
-        if files.len() == before {
-            return Err(DataError::NoImageFiles { path: path.clone() });
+        let found = fs::metadata(path).map_err(|cause| DataError::NoImageFile { path: path.clone(), cause })?;
+        if !found.is_dir() {
+            files.push(path.clone());
+            continue;
         }
+        let mut left_out = LeftOut::default();
+        let images = images_in(path, true, &mut left_out)?;
+        if images.is_empty() {
+            return Err(DataError::NoImageFiles { path: path.clone(), left_out: left_out.addition() });
+        }
+        left_out.tell(path);
+        files.extend(images);
     }
     Ok(files)
-}
-
-fn look_into(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    if !fs::metadata(path).map_err(|cause| DataError::NoImageFile { path: path.to_owned(), cause })?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    for inner in sorted_entries(path)? {
-        if is_image(&inner) || (inner.is_dir() && !inner.is_symlink()) {
-            look_into(&inner, files)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,26 @@
-//! The stratified choice of validation images.
+//! The choice of validation images where a source ships none.
 
+use std::collections::HashMap;
+
+use super::name::Base;
 use super::random::{Purpose, Stream};
+use crate::config::{DataConfig, SplitBy};
 
-/// Says of each image whether it is held back for validation.
+/// Says of each file, given as path and class index, whether it is held back for validation.
+pub(super) fn of_files<'a>(
+    config: &DataConfig,
+    files: impl Iterator<Item = (&'a std::path::Path, u32)>,
+    seed: u64,
+) -> Vec<bool> {
+    let base = Base::of_config(config);
+    let (names, labels): (Vec<String>, Vec<u32>) = files.map(|(path, label)| (base.name_of(path), label)).unzip();
+    match config.split_by {
+        SplitBy::Name => held_back_by_name(&names, &labels, config.validation_fraction, seed),
+        SplitBy::Position => held_back(&labels, config.validation_fraction, seed),
+    }
+}
+
+/// Says of each image whether it is held back for validation, by its position in its class.
 ///
 /// From each class of `n` images `fraction * n`, rounded, are held back, but at least one and at most `n - 1`; a class
 /// of one image stays in training. The choice within a class depends on `seed`, its index and its images alone.
@@ -26,6 +44,64 @@ pub(super) fn held_back(labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
         }
     }
     is_held_back
+}
+
+/// An image as the split by name knows it.
+#[derive(Debug, Clone, Copy)]
+struct Drawn {
+    number: u64,
+    is_held_back: bool,
+    /// Whether it has several labels.
+    is_shared: bool,
+    label: u32,
+}
+
+/// Says of each image whether it is held back for validation, by its name.
+///
+/// An image is held back if its number, drawn from `seed` and its name alone, is below the share, so that other images do not
+/// matter. Only a class that would be all on one side gives up one image: the one of the lowest or the highest number. A class of
+/// one image stays in training. Images of the same name are always on one side.
+fn held_back_by_name(names: &[String], labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
+    let mut images: HashMap<&str, Drawn> = HashMap::new();
+    let mut members: Vec<Vec<&str>> = Vec::new();
+    for (name, &label) in names.iter().zip(labels) {
+        let drawn = images.entry(name).or_insert_with(|| {
+            let number = number_of(name, seed);
+            let is_held_back = (number as f64) < fraction * 2f64.powi(64);
+            Drawn { number, is_held_back, is_shared: false, label }
+        });
+        drawn.is_shared |= drawn.label != label;
+        if members.len() <= label as usize {
+            members.resize_with(label as usize + 1, Vec::new);
+        }
+        members[label as usize].push(name);
+    }
+    for mut class in members {
+        class.sort_unstable();
+        class.dedup();
+        let given_up = match class.iter().filter(|name| images[**name].is_held_back).count() {
+            _ if class.len() < 2 => class.first(),
+            // An image with several labels would move in its other classes too.
+            0 => class.iter().min_by_key(|name| (images[**name].is_shared, images[**name].number)),
+            held if held == class.len() => {
+                class.iter().max_by_key(|name| (!images[**name].is_shared, images[**name].number))
+            }
+            _ => None,
+        };
+        if let Some(image) = given_up.and_then(|name| images.get_mut(name)) {
+            image.is_held_back = !image.is_held_back && class.len() > 1;
+        }
+    }
+    names.iter().map(|name| images.get(name.as_str()).is_some_and(|image| image.is_held_back)).collect()
+}
+
+/// A number that is equally likely to be any of 64 bits.
+fn number_of(name: &str, seed: u64) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("gradwatch: which images are held back for validation");
+    hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// Deals `items` to (training, validation), keeping their order.
@@ -66,5 +142,56 @@ mod tests {
         let labels = vec![0; 200];
         assert_eq!(held_back(&labels, 0.5, 3), held_back(&labels, 0.5, 3));
         assert_ne!(held_back(&labels, 0.5, 3), held_back(&labels, 0.5, 4));
+    }
+
+    /// Names `0` to `n - 1` below a folder.
+    fn names(class: &str, n: usize) -> Vec<String> {
+        (0..n).map(|index| format!("{class}/{index}.png")).collect()
+    }
+
+    #[test]
+    fn an_image_that_comes_or_goes_moves_no_other() {
+        let whole = names("cat", 200);
+        let is_held = |names: &[String]| -> HashMap<String, bool> {
+            let flags = held_back_by_name(names, &vec![0; names.len()], 0.25, 3);
+            names.iter().cloned().zip(flags).collect()
+        };
+        let before = is_held(&whole);
+        let more = [names("aardvark", 7), whole[50..].to_vec()].concat();
+        let after = is_held(&more);
+        assert!(whole[50..].iter().all(|name| after[name] == before[name]));
+        // Binomial(200, 1/4): mean 50, standard deviation 6.1; four of those either way.
+        let held = before.values().filter(|held| **held).count();
+        assert!((26..=74).contains(&held), "{held}");
+        let other_seed = held_back_by_name(&whole, &[0; 200], 0.25, 4);
+        assert!(whole.iter().zip(other_seed).any(|(name, held)| before[name] != held));
+    }
+
+    #[test]
+    fn by_name_too_a_class_of_two_or_more_has_an_image_on_each_side() {
+        let all = [names("a", 1), names("b", 2), names("c", 3)].concat();
+        let labels = [0, 1, 1, 2, 2, 2];
+        for seed in 0..50 {
+            for (fraction, want) in [(1e-9, [0, 1, 1]), (1.0 - 1e-9, [0, 1, 2])] {
+                let flags = held_back_by_name(&all, &labels, fraction, seed);
+                let held: [usize; 3] = std::array::from_fn(|class| {
+                    labels.iter().zip(&flags).filter(|&(&label, &held)| held && label as usize == class).count()
+                });
+                assert_eq!(held, want);
+            }
+        }
+    }
+
+    #[test]
+    fn images_of_one_name_are_on_one_side_whatever_their_labels() {
+        let twice = [names("x", 40), names("x", 40)].concat();
+        for seed in 0..20 {
+            for labels in [vec![0; 80], [vec![0; 40], vec![1; 40]].concat()] {
+                let flags = held_back_by_name(&twice, &labels, 0.3, seed);
+                assert_eq!(flags[..40], flags[40..]);
+            }
+            // A class of one distinct image, however often it stands there, is trained on.
+            assert_eq!(held_back_by_name(&[names("y", 1), names("y", 1)].concat(), &[0, 0], 0.9, seed), [false; 2]);
+        }
     }
 }

@@ -4,21 +4,37 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dataset::{Splits, check_not_empty, numbered_classes};
+use super::error::gigabytes;
 use super::random::{Purpose, Stream};
-use super::{DataError, Dataset, ImageShape, split};
+use super::{DataError, Dataset, ImageShape, memory, split};
 use crate::config::DataConfig;
+
+/// From this size on, the drawing takes long enough to be announced.
+const LARGE_BYTES: u64 = 500_000_000;
+/// Index, label and place among the images of its class, as an image is dealt to a split.
+const BOOKKEEPING_BYTES: usize = 40;
 
 /// Knots of a pattern along each side; between them it is interpolated.
 const KNOTS: usize = 4;
 
 /// Draws `config.samples` images. Image `i` is of class `i % classes` and depends on `seed` and `i` alone; a
-/// stratified share is held back for validation by `seed`.
+/// stratified share is held back for validation by `seed` and `i`.
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let (origin, shape) = (Path::new("the synthetic data set"), super::configured_shape(config));
     let samples = if config.classes == 0 { 0 } else { config.samples };
     let too_large = || DataError::TooLarge { images: samples, shape };
     if u32::try_from(samples).is_err() || samples.checked_mul(shape.values()).is_none() {
         return Err(too_large());
+    }
+    let want_bytes = bytes(samples, shape);
+    match memory::free_bytes() {
+        Some(free_bytes) if want_bytes > free_bytes => {
+            return Err(DataError::NoMemory { images: samples, shape, want_bytes, free_bytes });
+        }
+        _ if want_bytes >= LARGE_BYTES => {
+            tracing::info!("draws {samples} synthetic images of {shape}: {} GB of memory", gigabytes(want_bytes));
+        }
+        _ => {}
     }
     let labels: Vec<u32> = (0..config.classes as u32).cycle().take(samples).collect();
     let held_back = split::held_back(&labels, config.validation_fraction, seed);
@@ -40,10 +56,16 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
                 into.iter_mut().zip(image(&pattern, seed, images[place].0)).for_each(|(into, pixel)| *into = pixel);
             }
         }
-        let labels = images.into_iter().map(|(_, label)| label).collect();
-        Ok(Arc::new(Dataset::in_memory(origin, shape, numbered_classes(config.classes), labels, pixels)?))
+        let (numbers, labels) = images.into_iter().unzip();
+        let dataset = Dataset::in_memory(origin, shape, numbered_classes(config.classes), labels, pixels)?;
+        Ok(Arc::new(dataset.with_numbers(numbers)))
     };
     Ok(Splits { train: draw(train)?, validation: draw(validation)? })
+}
+
+/// Bytes of all images, their order and labels.
+fn bytes(samples: usize, shape: ImageShape) -> u64 {
+    samples.saturating_mul(shape.values().saturating_add(BOOKKEEPING_BYTES)) as u64
 }
 
 /// The noiseless image of a class: knots drawn from 64..192, interpolated linearly along both sides.
@@ -139,6 +161,24 @@ mod tests {
         let std = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 1e4).sqrt();
         // Standard errors: 0.37 of the mean, 0.26 of the deviation; four of those either way.
         assert!((mean - 128.0).abs() < 1.5 && (std - 36.95).abs() < 1.05, "{mean} {std}");
+    }
+
+    #[test]
+    fn images_beyond_memory_are_refused_with_both_sizes() {
+        let shape = ImageShape { channels: 3, height: 2, width: 2 };
+        // Twelve bytes of pixels and 40 beside for each image, 48 for the pattern of each class.
+        assert_eq!(bytes(100, shape), 5_200);
+        let base = config(Source::Synthetic, "");
+        for config in [
+            DataConfig { samples: 1_000_000_000, image_size: 512, ..base.clone() },
+            DataConfig { classes: 100_000, samples: 200_000, image_size: 8192, ..base },
+        ] {
+            let message = load(&config, 1).unwrap_err().to_string();
+            assert!(
+                message.contains("GB of memory, ") && message.contains(" GB are free: lower data.samples"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ mod tests {
         let many = facts((0..21_841).map(|class| 5 + class % 3).collect());
         let want = "\"class_counts\":[[5,7281],[6,7280],[7,7280]]";
         assert!(text(&many).contains(want), "{}", text(&many));
-        assert_eq!(serde_json::from_str::<Facts>(&text(&facts(vec![]))).unwrap().class_counts, []);
+        assert_eq!(serde_json::from_str::<Facts>(&text(&facts(vec![]))).unwrap().class_counts, Vec::<u64>::new());
         for facts in [facts(vec![3, 1, 3]), many] {
             let back: Facts = serde_json::from_str(&text(&facts)).unwrap();
             let mut sorted = facts.class_counts.clone();

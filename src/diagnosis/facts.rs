@@ -1,6 +1,6 @@
 //! What is known of a run before its first step, as numbers.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,63 @@ pub struct Facts {
     pub channels: Vec<ChannelFacts>,
     /// Each parameter before the first step, in the order of the forward pass.
     pub parameters: Vec<ParameterFacts>,
+    /// The classes of which images do not decode, as far as images have been asked for. The one part that grows while a run trains.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_images: Vec<LostImages>,
+}
+
+/// Images of one class in one split that do not decode and are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostImages {
+    /// `training` or `validation`.
+    pub split: String,
+    /// The class.
+    pub class: String,
+    /// Its images in the split.
+    pub images: u64,
+    /// Those of them that do not decode.
+    pub lost: u64,
+}
+
+impl LostImages {
+    /// Each class of a split that has lost images: of `labels`, those at the places `bad`.
+    pub fn of(split: &str, classes: &[String], labels: &[u32], bad: &[u32]) -> Vec<Self> {
+        let count = |labels: &mut dyn Iterator<Item = u32>| {
+            let mut counts = vec![0u64; classes.len()];
+            labels.filter_map(|label| usize::try_from(label).ok()).for_each(|label| counts[label] += 1);
+            counts
+        };
+        let images = count(&mut labels.iter().copied());
+        let lost = count(&mut bad.iter().filter_map(|&index| labels.get(index as usize).copied()));
+        let of_class = |((class, images), lost): ((&String, u64), u64)| Self {
+            split: split.to_owned(),
+            class: class.clone(),
+            images,
+            lost,
+        };
+        let all = classes.iter().zip(images).zip(lost).map(of_class);
+        all.filter(|of_class| of_class.lost > 0).collect()
+    }
+
+    /// The part of the class's images that is lost.
+    pub fn share(&self) -> f64 {
+        self.lost as f64 / (self.images as f64).max(1.0)
+    }
+
+    /// Whether none is left.
+    pub fn is_all(&self) -> bool {
+        self.lost >= self.images
+    }
+}
+
+impl fmt::Display for LostImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { split, class, images, lost } = self;
+        match self.is_all() {
+            true => write!(f, "class {class} has lost all of its {images} {split} images"),
+            false => write!(f, "class {class} has lost {lost} of its {images} {split} images"),
+        }
+    }
 }
 
 /// One channel of the images.
@@ -140,6 +197,18 @@ mod tests {
         assert_eq!(channels[0], ChannelFacts { mean: 4.0, std: 5f64.sqrt() });
         assert_eq!(channels[1], ChannelFacts { mean: 20.0, std: 10.0 });
         assert_eq!(ChannelFacts::of(&[], 3, 0), []);
+    }
+
+    #[test]
+    fn lost_images_are_counted_by_class() {
+        let classes = ["ant", "bee", "cat"].map(String::from);
+        let lost = LostImages::of("training", &classes, &[2, 0, 2, 1, 0], &[0, 1, 2]);
+        let lines: Vec<String> = lost.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            ["class ant has lost 1 of its 2 training images", "class cat has lost all of its 2 training images"]
+        );
+        assert_eq!((lost[0].share(), lost[0].is_all(), lost[1].is_all()), (0.5, false, true));
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod thresholds;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use class_counts::LISTED as LISTED_CLASSES;
-pub use facts::{ChannelFacts, Facts, ParameterFacts};
+pub use facts::{ChannelFacts, Facts, LostImages, ParameterFacts};
 pub use finding::{Evidence, Figure, Finding, Remedy, Severity, Symptom};
 pub use observation::{Evaluation, Observation, Subject};
 pub use rule_sets::{Alarm, RuleSet};

@@ -33,7 +33,8 @@ pub struct Observation<'a> {
     pub learning_rate: f64,
     /// L2 norm of all gradients as backward left them; 0 where it was not seen.
     pub total_norm: f64,
-    /// Steps in a row, this one included, whose gradient was not finite.
+    /// Steps in a row, this one included, that could not be taken, since their gradient or update was not finite; those with which
+    /// a float16 loss scale looks for its size apart.
     pub skipped_in_a_row: u64,
     /// Each parameter's gradient.
     pub gradients: Option<&'a GradientStatistics>,
@@ -49,6 +50,18 @@ pub struct Observation<'a> {
     pub previous_cosine: Option<f64>,
     /// Share of the time since the last reading in which training waited for images.
     pub wait_fraction: Option<f64>,
+}
+
+impl Observation<'_> {
+    /// Whether loss and gradient were seen, and are what a step can be taken with.
+    pub fn has_finite_gradient(&self) -> bool {
+        self.loss.is_finite() && self.total_norm > 0.0 && (self.total_norm.powi(2) as f32).is_finite()
+    }
+
+    /// Whether the step moved the weights, as far as it was seen.
+    pub fn is_taken(&self) -> bool {
+        self.skipped_in_a_row == 0 && (self.total_norm.powi(2) as f32).is_finite()
+    }
 }
 
 /// What an evaluation says. What was not looked at is NaN.

@@ -23,8 +23,10 @@ const LINES: [&str; 2] = ["metrics.jsonl", "findings.jsonl"];
 /// What else is written at its end.
 const LOG: &str = "train.log";
 /// What else a run reads or writes there.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 11] = [
     CONFIG,
+    "paths.json",
+    "data.jsonl",
     "classes.json",
     "preprocessing.json",
     "recent_steps.jsonl",

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use tch::TchError;
 
 use crate::{
-    config::{Architecture, ConfigError},
+    config::{Architecture, ConfigError, Difference},
     data::DataError,
     libtorch::{LibtorchError, first_line},
     model::{ModelError, weights::WeightsError},
@@ -73,6 +73,14 @@ pub enum InferenceError {
         got: String,
         /// Those it has.
         want: String,
+    },
+    /// A key of what was trained is to be another.
+    #[error(
+        "--set {difference}: the model was trained with it; want a key that says where files are now, such as data.path or model.path"
+    )]
+    TrainedWith {
+        /// The key.
+        difference: Difference,
     },
     /// A file could not be written.
     #[error("{} cannot be written: {cause}", path.display())]

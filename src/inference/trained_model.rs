@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 
 use super::InferenceError;
 use crate::{
-    config::{Architecture, Config, ModelConfig},
+    config::{Architecture, Config, ModelConfig, differences},
     data::Preprocessing,
     disk::{self, Folder},
     model::{self, Network, weights},
@@ -53,7 +53,8 @@ impl WeightsOf {
     fn why_missing(&self) -> &'static str {
         match self {
             Self::Best => {
-                "the run has not been evaluated yet; take --weights last, or a checkpoint's by gradwatch checkpoints --export"
+                "the run has not been evaluated yet, or never is (evaluate.every_epochs = 0); take --weights last, or a checkpoint's by \
+                 gradwatch checkpoints --export"
             }
             Self::Last => {
                 "the run has not ended yet, or was killed; take --weights best, or a checkpoint's by gradwatch checkpoints --export"
@@ -89,7 +90,7 @@ impl TrainedModel {
         if path.is_file() {
             return Self::of_torchscript(path, device);
         }
-        Self::of_run(path, &run_config(path)?.model, weights, device)
+        Self::of_run(path, &run_config(path, &[])?.model, weights, device)
     }
 
     /// The model of a run with the config's `[model]`.
@@ -180,18 +181,26 @@ pub(crate) fn to_tensor(
     Ok(values.f_reshape([images.len() as i64, channels, height, width])?.f_to_device(device)?)
 }
 
-/// The config of a run's folder.
+/// The config of a run's folder, with `overrides` of the form `table.key=value`, which may say where its files are now and how it is
+/// computed with; not what was trained.
 ///
 /// # Errors
-/// Where there is none, or it does not read.
-pub fn run_config(folder: &Path) -> Result<Config, InferenceError> {
+/// If there is none, it does not read, or `overrides` say more.
+pub fn run_config(folder: &Path, overrides: &[String]) -> Result<Config, InferenceError> {
     let path = folder.join(CONFIG);
-    match Folder::open(folder).and_then(|run| run.read_text(CONFIG, MOST_BYTES)) {
-        Ok(text) => Ok(Config::parse(&text, &path.display().to_string())?),
+    let text = match Folder::open(folder).and_then(|run| run.read_text(CONFIG, MOST_BYTES)) {
+        Ok(text) => text,
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(InferenceError::NoRun { path: folder.to_owned(), missing: CONFIG })
+            return Err(InferenceError::NoRun { path: folder.to_owned(), missing: CONFIG });
         }
-        Err(cause) => Err(elsewhere(&path, cause)),
+        Err(cause) => return Err(elsewhere(&path, cause)),
+    };
+    let name = path.display().to_string();
+    let [trained, config] = [&[][..], overrides].map(|overrides| Config::parse_saved(&text, &name, overrides, folder));
+    let (trained, config) = (trained?, config?);
+    match differences(&trained, &config).into_iter().find(|difference| !difference.is_harmless()) {
+        Some(difference) => Err(InferenceError::TrainedWith { difference }),
+        None => Ok(config),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A number of the device that the host reads later, when it is there anyway.
 
+use std::fmt;
+
 use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, Moment};
@@ -11,6 +13,12 @@ use super::{LibtorchError, Moment};
 pub struct LateScalar {
     copy: Tensor,
     arrival: Moment,
+}
+
+impl fmt::Debug for LateScalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LateScalar").finish_non_exhaustive()
+    }
 }
 
 impl LateScalar {

@@ -1,4 +1,4 @@
-//! How the C allocator treats the large, short-lived tensors of a training step.
+//! The memory of this machine, and how the C allocator treats the large, short-lived tensors of a training step.
 
 use super::ffi;
 
@@ -9,4 +9,20 @@ use super::ffi;
 /// stays at its peak.
 pub fn keep_freed_memory() {
     ffi::keep_freed_memory();
+}
+
+/// Bytes of memory that this machine has; `None` where the system does not say.
+pub fn total_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn a_machine_has_memory() {
+        let bytes = super::total_memory_bytes().unwrap();
+        assert!((1 << 27..1 << 50).contains(&bytes), "{bytes}");
+    }
 }

@@ -49,7 +49,7 @@ pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use late_scalar::LateScalar;
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, total_memory_bytes};
 pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_rule::OptimizerRule;

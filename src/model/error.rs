@@ -133,7 +133,8 @@ pub enum ModelError {
     NoFile,
     /// The file system refused.
     #[error(
-        "model.path: {}: {cause}; want a TorchScript file, which a run also needs to be resumed: the layers are in it",
+        "model.path: {}: {cause}; want a TorchScript file, which a run also needs to be resumed: the layers are in it; \
+         give its place with --set model.path=NEW",
         path.display()
     )]
     Unreadable {
@@ -151,6 +152,18 @@ pub enum ModelError {
         got: String,
         /// What it has to be or do.
         want: String,
+    },
+    /// The weights alone, with their gradients, do not fit.
+    #[error(
+        "the model has {parameters} parameters, which take {:.1} GB with their gradients, and this machine has {:.1} GB of memory; \
+         lower model.width or model.depth, or take a smaller model",
+        *parameters as f64 * 8e-9, *memory_bytes as f64 * 1e-9
+    )]
+    TooLarge {
+        /// Numbers.
+        parameters: u64,
+        /// Bytes that there are.
+        memory_bytes: u64,
     },
     /// libtorch failed, most often for want of memory.
     #[error("libtorch could not make the model: got {}; a smaller model.width may fit", first_line(.0))]

@@ -37,6 +37,7 @@ mod normalization;
 mod parameter;
 mod place;
 mod residual;
+mod size;
 mod summary;
 mod tap;
 pub mod weights;
@@ -149,6 +150,7 @@ impl Network {
 ///
 /// What cannot be built is refused before any memory is allocated; see [`ModelError`].
 pub fn build(config: &ModelConfig, input: ImageShape, classes: usize, device: Device) -> Result<Network, ModelError> {
+    size::check(config, input, classes)?;
     let plan = architectures::Plan::new(config, input, classes)?;
     let builder = parameter::Builder::new(config, device);
     let model = plan.build(&builder.root())?;
@@ -290,7 +292,7 @@ mod tests {
         assert!(network.forward(&grey, &Pass::evaluation()).is_err());
         let huge = ModelConfig { width: Some(1 << 20), ..fixture::config(Architecture::Cnn) };
         let error = build(&huge, ImageShape { channels: 3, height: 64, width: 64 }, 10, Device::Cpu).unwrap_err();
-        assert!(matches!(error, ModelError::Torch(_)));
+        assert!(matches!(error, ModelError::TooLarge { .. }), "{error}");
         assert_eq!(error.to_string().lines().count(), 1);
     }
 }

@@ -3,7 +3,7 @@
 //! tch's `VarStore` keeps its variables in a hash map and renames a duplicate; here the order is that of registration
 //! and a duplicate is an error.
 
-use std::{borrow::Borrow, cell::RefCell, fmt, ops::Div};
+use std::{borrow::Borrow, cell::RefCell, collections::HashMap, fmt, ops::Div};
 
 use tch::{Device, Tensor};
 
@@ -60,12 +60,16 @@ pub struct Parameter {
 
 /// Every tensor of a model's state, in the order of torch's `state_dict`.
 #[derive(Debug, Default)]
-pub struct Parameters(Vec<Parameter>);
+pub struct Parameters {
+    all: Vec<Parameter>,
+    /// Where each name stands.
+    places: HashMap<String, usize>,
+}
 
 impl Parameters {
     /// Parameters and buffers.
     pub fn iter(&self) -> std::slice::Iter<'_, Parameter> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// What the optimizer trains: torch's `named_parameters`.
@@ -80,7 +84,7 @@ impl Parameters {
 
     /// The parameter or buffer of this name.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
-        self.iter().find(|parameter| parameter.name.as_str() == name)
+        self.all.get(*self.places.get(name)?)
     }
 
     /// Appends a tensor; its name must be new.
@@ -88,18 +92,19 @@ impl Parameters {
         if self.get(parameter.name.as_str()).is_some() {
             return Err(ModelError::DuplicateName { name: parameter.name });
         }
-        self.0.push(parameter);
+        self.places.insert(parameter.name.as_str().to_owned(), self.all.len());
+        self.all.push(parameter);
         Ok(())
     }
 
     /// Parameters and buffers together.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there is not a single one.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// How many numbers the optimizer trains.

@@ -6,7 +6,8 @@ use super::OptimError;
 use crate::libtorch::{amp_unscale, amp_update_scale};
 
 /// Losses are multiplied by the scale and gradients divided by it. A step that overflows is skipped and halves the scale;
-/// 2,000 steps that do not double it.
+/// 2,000 steps that do not double it. Halving it until gradients fit is how the scale finds its size; a scale that cannot be
+/// halved any more leaves next to nothing of float16.
 #[derive(Debug)]
 pub struct GradScaler {
     /// `[1]`, f32.
@@ -16,6 +17,8 @@ pub struct GradScaler {
 }
 
 impl GradScaler {
+    /// 2^-24, the smallest number of float16.
+    pub const SMALLEST: f64 = 1.0 / 16_777_216.0;
     const INITIAL: f64 = 65536.0;
     const GROWTH: f64 = 2.0;
     const BACKOFF: f64 = 0.5;
@@ -56,7 +59,17 @@ impl GradScaler {
     pub fn update(&mut self, found_inf: &Tensor) -> Result<(), OptimError> {
         let found_inf = found_inf.f_reshape([1])?;
         let (scale, tracker) = (&self.scale, &self.growth_tracker);
-        Ok(amp_update_scale(scale, tracker, &found_inf, Self::GROWTH, Self::BACKOFF, Self::INTERVAL)?)
+        amp_update_scale(scale, tracker, &found_inf, Self::GROWTH, Self::BACKOFF, Self::INTERVAL)?;
+        let _ = self.scale.f_clamp_min_(Self::SMALLEST)?;
+        Ok(())
+    }
+
+    /// Whether the scale cannot be halved any more: shape `[]`, bool. No sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn is_smallest(&self) -> Result<Tensor, OptimError> {
+        Ok(self.scale.f_reshape([] as [i64; 0])?.f_le(Self::SMALLEST)?)
     }
 
     /// The state itself, by torch's names: copied into, the tensors put it back.
@@ -84,6 +97,18 @@ mod tests {
         scaler.update(&bad).unwrap();
         (0..1999).for_each(|_| scaler.update(&fine).unwrap());
         assert_eq!(scale(&scaler), 32768.0);
+    }
+
+    #[test]
+    fn forty_overflows_take_the_scale_to_its_smallest_and_no_further() {
+        let mut scaler = GradScaler::new(Device::Cpu).unwrap();
+        let is_smallest = |scaler: &GradScaler| scaler.is_smallest().unwrap().int64_value(&[]) == 1;
+        let bad = Tensor::from(1.0f32);
+        (0..39).for_each(|_| scaler.update(&bad).unwrap());
+        assert!(!is_smallest(&scaler));
+        (0..3).for_each(|_| scaler.update(&bad).unwrap());
+        assert!(is_smallest(&scaler));
+        assert_eq!(scaler.scale().unwrap().double_value(&[]), GradScaler::SMALLEST);
     }
 
     #[test]

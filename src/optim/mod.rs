@@ -3,8 +3,10 @@
 mod ema;
 mod grad_scaler;
 mod group;
+mod headroom;
 mod optimizer;
 mod plateau;
+mod put_back;
 mod schedule;
 
 use tch::Tensor;
@@ -12,8 +14,10 @@ use tch::Tensor;
 pub use ema::Ema;
 pub use grad_scaler::GradScaler;
 pub use group::{ParameterGroup, parameter_groups};
+pub use headroom::Headroom;
 pub use optimizer::Optimizer;
 pub use plateau::{Plateau, PlateauCourse};
+pub use put_back::Rejection;
 pub use schedule::{Rates, Schedule, Span};
 
 use crate::libtorch::LibtorchError;

@@ -1,12 +1,14 @@
 //! An optimizer: a rule, groups of parameters, and what the rule remembers of each.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome};
+use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome, headroom::Reach};
 use crate::{
     config::{OptimizerConfig, OptimizerName},
     disk::{NamedTensors, TensorFileError, copy_named},
-    libtorch::{Moments, OptimizerRule, StepOptions, foreach_add, optimizer_step},
+    libtorch::{
+        Detail, LateScalar, Moments, OptimizerRule, StepOptions, column, foreach_add, optimizer_step, tensor_table,
+    },
 };
 
 /// The end of the names of what SGD and RMSprop remember only where momentum is above 0.
@@ -59,6 +61,45 @@ impl Optimizer {
         Ok(Self { rule, groups: groups.collect::<Result<_, _>>()? })
     }
 
+    /// The rule.
+    pub(super) fn rule(&self) -> &OptimizerRule {
+        &self.rule
+    }
+
+    /// The parameters by name.
+    pub(super) fn params(&self) -> Vec<(String, Tensor)> {
+        let groups = self.groups.iter().map(|(group, _)| group);
+        let named = groups.flat_map(|group| group.names.iter().zip(&group.params));
+        named.map(|(name, param)| (name.clone(), param.shallow_clone())).collect()
+    }
+
+    /// The largest figures of the groups.
+    pub(super) fn reach(&self) -> Reach {
+        let groups = || self.groups.iter().map(|(group, _)| group);
+        Reach {
+            learning_rate_scale: groups().map(|group| group.learning_rate_scale).fold(0.0, f64::max),
+            weight_decay: groups().map(|group| group.weight_decay).fold(0.0, f64::max),
+            numbers: groups().flat_map(|group| &group.params).map(Tensor::numel).sum::<usize>() as f64,
+        }
+    }
+
+    /// The largest absolute value of all parameters and of all first moments, on their way to the host. No sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn largest(&self) -> Result<[LateScalar; 2], OptimError> {
+        let params = self.groups.iter().flat_map(|(group, _)| &group.params).map(Tensor::detach).collect();
+        let moments = self.groups.iter().flat_map(|(_, moments)| &moments.first).map(Tensor::shallow_clone).collect();
+        let largest = |tensors: Vec<Tensor>| {
+            let scalar = match tensors.is_empty() {
+                true => Tensor::f_zeros([] as [i64; 0], (Kind::Double, Device::Cpu))?,
+                false => tensor_table(&tensors, Detail::Norms)?.f_select(1, column::LARGEST as i64)?.f_max()?,
+            };
+            Ok::<_, OptimError>(LateScalar::send(&scalar)?)
+        };
+        Ok([largest(params)?, largest(moments)?])
+    }
+
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
@@ -67,12 +108,9 @@ impl Optimizer {
         if !(rates.learning_rate as f32).is_finite() || !(rates.momentum as f32).is_finite() {
             return Err(OptimError::Rates(rates));
         }
+        self.begin_momentum(rates)?;
         let mut outcome = UpdateOutcome::default();
-        for (group, moments) in &mut self.groups {
-            if rates.momentum != 0.0 && moments.first.is_empty() {
-                // Rates that the config does not know of.
-                moments.first = zeros(&group.params)?;
-            }
+        for (group, moments) in &self.groups {
             let ready = group.ready()?;
             if ready.params.is_empty() {
                 continue;
@@ -94,6 +132,16 @@ impl Optimizer {
             ready.take(control, &mut outcome, |step| optimizer_step(step, &moments, &self.rule, &options))?;
         }
         Ok(outcome)
+    }
+
+    /// Keeps momentum from here on, where it is not 0: at rates that the config does not know of.
+    pub(super) fn begin_momentum(&mut self, rates: Rates) -> Result<(), OptimError> {
+        for (group, moments) in &mut self.groups {
+            if rates.momentum != 0.0 && moments.first.is_empty() {
+                moments.first = zeros(&group.params)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the rule remembers, by name: `fc.weight.exp_avg` as in torch's state. The tensors are the state itself: copied

@@ -22,6 +22,9 @@ pub struct Span {
     pub total_steps: u64,
 }
 
+/// Half waves that are summed up one by one; of more than that, the sum of the geometric series is taken.
+const MOST_SUMMED: f64 = 10_000.0;
+
 /// A learning rate schedule over one run.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -91,11 +94,17 @@ impl Schedule {
         if self.config.restart_factor == 1.0 {
             return (epoch / length).fract();
         }
+        let growth = self.config.restart_factor - 1.0;
+        let whole = (1.0 + epoch * growth / length).log(self.config.restart_factor).floor() - 1.0;
+        if whole > MOST_SUMMED {
+            let grown = self.config.restart_factor.powf(whole);
+            (start, length) = (length * (grown - 1.0) / growth, length * grown);
+        }
         while epoch >= start + length {
             start += length;
             length *= self.config.restart_factor;
         }
-        (epoch - start) / length
+        ((epoch - start) / length).max(0.0)
     }
 
     /// torch.optim.lr_scheduler.OneCycleLR with two phases and cosine annealing.
@@ -225,6 +234,23 @@ mod tests {
         for (step, want) in [(0, 0.8), (10, 0.4), (20, 0.8), (30, 0.4), (1_000_020, 0.8)] {
             close(schedule.at(step).learning_rate, want);
         }
+    }
+
+    #[test]
+    fn half_waves_that_grow_follow_each_other_however_many_there_are() {
+        // Of 0.001 epochs, each 1.001 times the one before: after n of them 1.001^n - 1 epochs.
+        let schedule =
+            schedule("schedule = { name = \"cosine\", restart_epochs = 0.001, restart_factor = 1.001 }", 100);
+        let share = |waves: f64| schedule.share_since_restart(1.001f64.powf(waves) - 1.0);
+        for waves in [3.5, 200.5, 9_000.5, 12_000.5, 20_000.5] {
+            // Half of a wave in steps of its growth: (1.001^0.5 - 1) / 0.001.
+            assert!((share(waves) - (1.001f64.sqrt() - 1.0) / 0.001).abs() < 1e-4, "{waves}: {}", share(waves));
+        }
+        let flat =
+            self::schedule("schedule = { name = \"cosine\", restart_epochs = 0.001, restart_factor = 1.0000001 }", 100);
+        let started = std::time::Instant::now();
+        assert!((0.0..=1.0).contains(&flat.share_since_restart(1e9)));
+        assert!(started.elapsed().as_secs() < 5);
     }
 
     #[test]

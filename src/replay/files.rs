@@ -2,14 +2,16 @@
 
 use std::{
     fs,
-    io::{self, BufReader},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
+
+use serde::Deserialize;
 
 use super::ReplayError;
 use crate::{
     config::Config,
-    diagnosis::Facts,
+    diagnosis::{Facts, LostImages},
     disk::{Folder, read_line},
 };
 
@@ -128,7 +130,7 @@ pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
             return None;
         }
     };
-    match Config::parse(&text, &path.display().to_string()) {
+    match Config::parse_saved(&text, &path.display().to_string(), &[], folder) {
         Ok(config) => Some(config),
         Err(error) => {
             notes.push(format!("config.toml is not this program's, and is left out: {error}").replace('\n', " "));
@@ -137,18 +139,37 @@ pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
     }
 }
 
-/// The first line of metrics.jsonl.
+/// The first line of metrics.jsonl, and the last that says which images are lost.
 pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
     let mut line = Vec::new();
-    let file = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl"));
-    match file.and_then(|file| read_line(&mut BufReader::new(file), &mut line, MOST_LINE_BYTES)) {
-        Ok(_) => {}
+    let opened = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")).map(BufReader::new);
+    let mut reader = match opened.and_then(|mut file| read_line(&mut file, &mut line, MOST_LINE_BYTES).map(|_| file)) {
+        Ok(reader) => reader,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Facts::default(),
         Err(error) => {
             notes.push(format!("metrics.jsonl is left out, with what was known before the first step: {error}"));
             return Facts::default();
         }
-    }
+    };
     let value: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
-    if value["kind"] == "start" { serde_json::from_value(value).unwrap_or_default() } else { Facts::default() }
+    if value["kind"] != "start" {
+        return Facts::default();
+    }
+    let facts: Facts = serde_json::from_value(value).unwrap_or_default();
+    Facts { lost_images: lost_images(&mut reader), ..facts }
+}
+
+/// What the last line about images that do not decode says; lines that are too long or torn say nothing.
+fn lost_images(metrics: &mut impl BufRead) -> Vec<LostImages> {
+    #[derive(Deserialize)]
+    struct Line {
+        classes: Vec<LostImages>,
+    }
+    let (mut line, mut last) = (Vec::new(), Vec::new());
+    while matches!(read_line(metrics, &mut line, MOST_LINE_BYTES), Ok(true)) {
+        if line.starts_with(b"{\"kind\":\"lost_images\"") {
+            last.clone_from(&line);
+        }
+    }
+    serde_json::from_slice::<Line>(&last).map(|line| line.classes).unwrap_or_default()
 }

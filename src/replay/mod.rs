@@ -39,7 +39,7 @@ pub use role::{Role, TagPatterns};
 pub use sample::Sample;
 
 use crate::{
-    config::Config,
+    config::{Config, Precision},
     diagnosis::{Evaluation, Facts},
     events::{
         EventsError, Numbers, RecordError,
@@ -113,7 +113,8 @@ impl Replay {
     /// # Errors
     /// Where none of the tags is known, or no value can be read.
     pub fn play(&mut self, mut each: impl FnMut(Moment)) -> Result<(), ReplayError> {
-        let mut position = Position::new(&self.facts);
+        let is_half = self.config.as_ref().is_some_and(|config| config.run.precision == Precision::Fp16);
+        let mut position = Position::new(&self.facts, is_half);
         let paths = self.sources.iter().map(|source| source.path.clone());
         let mut events = Merge::new(paths, self.config.is_some());
         // Files that the run was read from so far, and those of them that were seen to go on from others or not.

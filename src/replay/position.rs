@@ -21,6 +21,8 @@ pub(super) struct Position {
     /// The first and the last step of the files that carry the run.
     pub range: Option<[u64; 2]>,
     skipped: u64,
+    /// Whether the run is in float16, whose loss scale looks for its size.
+    is_half: bool,
     /// Values that came too late.
     pub late: u64,
     /// Values that stand where they were written, since their numbers are no steps.
@@ -51,18 +53,19 @@ impl Position {
     /// Steps that may be open, however disorderly the files are.
     const OPEN: usize = 1024;
 
-    pub fn new(facts: &Facts) -> Self {
-        Self::with(Names::new(facts))
+    pub fn new(facts: &Facts, is_half: bool) -> Self {
+        Self::with(Names::new(facts), is_half)
     }
 
     /// The same before the first step of another run with these names.
     pub fn anew(&mut self) {
-        *self = Self::with(std::mem::take(&mut self.names));
+        *self = Self::with(std::mem::take(&mut self.names), self.is_half);
     }
 
-    fn with(names: Names) -> Self {
+    fn with(names: Names, is_half: bool) -> Self {
         Self {
             names,
+            is_half,
             drafts: BTreeMap::new(),
             unnumbered: BTreeMap::new(),
             recent: VecDeque::new(),
@@ -144,7 +147,11 @@ impl Position {
         self.evaluate(step, &draft, each);
         self.losses.add(draft.of_model(Role::Loss));
         self.accuracies.add(draft.of_model(Role::Accuracy));
-        if let Some(sample) = draft.sample(step, &self.names, facts, self.skipped) {
+        if let Some(mut sample) = draft.sample(step, &self.names, facts, self.skipped) {
+            // The loss is as it should be: what overflowed was its scale.
+            if self.is_half && sample.loss.is_finite() && sample.skipped_in_a_row > 0 {
+                sample.skipped_in_a_row = self.skipped;
+            }
             self.skipped = sample.skipped_in_a_row;
             each(Moment::Step(Box::new(sample)));
         }

@@ -122,7 +122,7 @@ fn two_writers_of_one_run_in_one_folder_are_one_run_and_two_of_the_same_tags_are
 fn steps_that_fall_are_handed_out_in_bounded_memory() {
     let facts = Facts::default();
     for towards in [1i64, -1] {
-        let (mut position, mut most) = (Position::new(&facts), 0);
+        let (mut position, mut most) = (Position::new(&facts, false), 0);
         for step in 0..50_000 {
             let step = (25_000 + towards * (step - 25_000)) as u64;
             position.add(step, Role::Loss, 0, Numbers::Scalar(1.0));

@@ -87,6 +87,7 @@ pub(super) fn phrase(rule: RuleName) -> &'static str {
         R::UpdateRatio => "steps do not fit the size of the weights",
         R::MissingGradient => "parameters get no gradient",
         R::InputNotNormalised => "images are not normalized",
+        R::LostImages => "images do not decode and are left out",
         R::LabelImbalance => "some classes are much more frequent than others",
         R::LabelNoise => "labels do not go with the images",
         R::BatchNorm => "batch normalization sees too few images",

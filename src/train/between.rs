@@ -54,8 +54,10 @@ impl State {
     fn is_evaluation_due(&self) -> bool {
         let config = &self.config.evaluate;
         let by_steps = config.every_steps > 0 && self.step > 0 && self.step.is_multiple_of(config.every_steps);
-        let by_epochs = self.is_at_epoch_end() && self.epoch.is_multiple_of(config.every_epochs);
-        (by_steps || by_epochs || self.ending().is_some()) && self.evaluated_at != Some(self.step)
+        let by_epochs =
+            config.every_epochs > 0 && self.is_at_epoch_end() && self.epoch.is_multiple_of(config.every_epochs);
+        let by_end = config.is_on() && self.ending().is_some();
+        (by_steps || by_epochs || by_end) && self.evaluated_at != Some(self.step)
     }
 
     /// Looks at the validation images; whether the weights are among the best that checkpoints keep. Where `stop` comes on the

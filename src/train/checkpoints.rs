@@ -1,16 +1,14 @@
 //! From a run to the contents of a checkpoint, and back.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use tch::{Device, Tensor};
 
-use super::{
-    Gradients, HostState, Metrics, State, Tally, TrainError, early_stopping::SeenEvaluations, host_state::DataIdentity,
-};
+use super::{Gradients, HostState, Metrics, State, Tally, TrainError, early_stopping::SeenEvaluations, threads};
 use crate::{
     checkpoint::{CheckpointError, CheckpointName, Contents, Loaded},
     clipping::Clipping,
-    config::{Config, Metric, ScheduleConfig, ScheduleName, differences, matches},
+    config::{Config, ConfigError, Metric, ScheduleConfig, ScheduleName, differences, matches},
     disk::{NamedTensors, copy_named},
     libtorch::{generator_state, set_generator_state, torch_version},
     model::Network,
@@ -71,7 +69,7 @@ impl State {
     }
 
     fn host_state(&self) -> HostState {
-        let bad_images = [&self.training, &self.validation].map(|loader| loader.dataset().bad_images().len());
+        let bad_images = [&self.training, &self.validation].map(|loader| loader.dataset().bad_images());
         HostState {
             data: self.data.clone(),
             model: self.network.model.digest().map(str::to_owned),
@@ -98,7 +96,9 @@ impl State {
             rule_sets: self.rule_sets.clone(),
             facts: self.facts.clone(),
             pictures: self.recorder.pictures().cloned(),
-            is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|count| *count > 0),
+            is_incomplete: self.recorder.has_failed() || bad_images.iter().any(|images| !images.is_empty()),
+            bad_images,
+            threads: (self.device == Device::Cpu).then(threads::now),
         }
     }
 
@@ -114,6 +114,9 @@ impl State {
         (self.history, self.gradients.noise_scale) = (host.history, host.noise_scale);
         (self.tally.counts, self.early_stopping.seen) = (host.tally, host.evaluations);
         (self.facts, self.weights) = (host.facts, host.weights);
+        for (loader, bad) in [&self.training, &self.validation].into_iter().zip(host.bad_images) {
+            loader.dataset().mark_bad(bad);
+        }
         // A set that was not asked before begins here.
         for earlier in host.rule_sets {
             if let Some(rules) = self.rule_sets.iter_mut().find(|rules| rules.name() == earlier.name()) {
@@ -180,25 +183,46 @@ fn warn_of_learning_rate(key: &str, schedule: &ScheduleConfig) {
     }
 }
 
+/// What permits other images, beside the keys of the config.
+const FILES: &str = "data.files";
+
+/// The config of a checkpoint in its run's folder, with `overrides` as for [`Config::load`].
+///
+/// # Errors
+/// If anything in it is wrong.
+pub fn loaded_config(loaded: &Loaded, overrides: &[String]) -> Result<Config, ConfigError> {
+    let name = format!("{}/config.toml", loaded.path.display());
+    Config::parse_saved(&loaded.config(), &name, overrides, run_of(loaded))
+}
+
+/// The folder of the run that took a checkpoint.
+fn run_of(loaded: &Loaded) -> &Path {
+    loaded.path.ancestors().nth(2).unwrap_or(Path::new(""))
+}
+
 /// A checkpoint that a run is to go on from.
 pub struct Resume {
     loaded: Loaded,
     /// Keys that were allowed to differ, and do.
     changed: Vec<String>,
+    /// Whether the images may be others.
+    pub(super) allows_other_images: bool,
+    /// Whether the number of threads is left to the machine, then as now.
+    has_free_threads: bool,
     pub(super) host: HostState,
 }
 
 impl Resume {
     /// Takes a checkpoint for a run of `config`. Keys that say what is trained on what, and how, must be as they were, unless
-    /// `allowed` names them.
+    /// `allowed` names them; so must the images, unless it has `data.files`.
     ///
     /// # Errors
     /// Where they are not, or the checkpoint is not of a run.
     pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
-        let before = Config::parse(&loaded.config(), &format!("{}/config.toml", loaded.path.display()))?;
+        let before = loaded_config(&loaded, &[])?.with_absolute_paths();
         let is_allowed = |key: &str| allowed.iter().any(|pattern| matches(pattern, key));
         let (mut refused, mut changed) = (Vec::new(), Vec::new());
-        for difference in differences(&before, config) {
+        for difference in differences(&before, &config.with_absolute_paths()) {
             if difference.is_harmless() {
                 tracing::info!("from here on {difference}");
                 warn_of_learning_rate(&difference.key, &config.schedule);
@@ -233,7 +257,14 @@ impl Resume {
             host.next_batch = images / new;
             tracing::warn!("{} images of this epoch come twice, as its batches have another size", images % new);
         }
-        Ok(Self { loaded, changed, host })
+        let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
+        let allows_other_images = is_allowed(FILES);
+        Ok(Self { loaded, changed, allows_other_images, has_free_threads, host })
+    }
+
+    /// The folder of the run that took it.
+    pub(super) fn run(&self) -> &Path {
+        run_of(&self.loaded)
     }
 
     /// Where in the run it was taken.
@@ -258,15 +289,16 @@ impl Resume {
         }
     }
 
+    /// Computes with as many threads as the run had before, where the config leaves that to the machine.
+    pub(super) fn keep_threads(&self, device: Device) {
+        if self.has_free_threads && device == Device::Cpu {
+            threads::keep(self.host.threads);
+        }
+    }
+
     /// Puts every tensor and generator back.
-    pub(super) fn restore(
-        &self,
-        data: &DataIdentity,
-        parts: &Parts<'_>,
-        gradients: &mut Gradients,
-    ) -> Result<(), TrainError> {
+    pub(super) fn restore(&self, parts: &Parts<'_>, gradients: &mut Gradients) -> Result<(), TrainError> {
         let loaded = &self.loaded;
-        self.host.data.check(data)?;
         let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
         if got != want {
             let text = |digest: Option<&str>| digest.unwrap_or("of no file").to_owned();
@@ -278,10 +310,7 @@ impl Resume {
         {
             ema.restart()?;
         }
-        let moments = loaded
-            .optimizer()
-            .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
-        self.fits("optimizer", moments)?;
+        self.fits("optimizer", loaded.optimizer_into(&parts.optimizer.state()))?;
         let training = loaded.training()?;
         let of_group = |group: &str| -> NamedTensors {
             let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));

@@ -1,6 +1,6 @@
 //! Readings and evaluations as the rules of a diagnosis see them.
 
-use super::{Metrics, Reading, State};
+use super::{Metrics, Reading, State, facts::lost_images};
 use crate::{
     config::RuleName,
     diagnosis::{Alarm, Evaluation, Finding, Observation, Subject},
@@ -41,6 +41,11 @@ impl State {
 
     /// Judges an evaluation; writes and says what is new or worse.
     pub(super) fn diagnose_evaluation(&mut self, train: &Metrics, validation: &Metrics) {
+        let lost = lost_images(&self.training, &self.validation);
+        if lost != self.facts.lost_images {
+            self.recorder.lost_images(self.step, &lost);
+            self.facts.lost_images = lost;
+        }
         let Some(diagnosis) = &mut self.diagnosis else { return };
         let subject = Subject { config: Some(&self.config), facts: &self.facts };
         let seen = Evaluation {

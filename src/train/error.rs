@@ -56,13 +56,17 @@ pub enum TrainError {
         differences: Vec<Difference>,
     },
     /// The images are not those of the checkpoint.
-    #[error("the checkpoint is of other images: got {got}, want {want}; give data.path the images it was trained on")]
+    #[error(
+        "the checkpoint is of other images: {what}; put them back, give their place with --set data.path=NEW, or permit it with \
+         --allow-change data.files"
+    )]
     OtherData {
-        /// The images there are.
-        got: String,
-        /// The images of the checkpoint.
-        want: String,
+        /// What differs.
+        what: String,
     },
+    /// The classes are not those of the checkpoint.
+    #[error("the checkpoint does not fit: {0}")]
+    OtherClasses(DataError),
     /// The model's file is not that of the checkpoint.
     #[error(
         "model.path: the file is another than the run was begun with (got BLAKE3 {got}, want {want}); put that file back"
@@ -106,19 +110,22 @@ pub enum TrainError {
         remedy: &'static str,
     },
     /// A group of parameters without any.
-    #[error("optimizer.groups: no parameter is named {patterns}; gradwatch check CONFIG prints all names")]
+    #[error("optimizer.groups: no parameter is named {patterns}; want a pattern of one of {names}")]
     NoSuchParameters {
         /// The group's patterns.
         patterns: String,
+        /// The names that there are, or some of them.
+        names: String,
     },
     /// A pattern of batch normalization that fits none.
     #[error(
-        "model.freeze_batch_norm_statistics: no batch normalization is named {pattern}; gradwatch check CONFIG prints all names, \
-         those with a running_mean are meant"
+        "model.freeze_batch_norm_statistics: no batch normalization is named {pattern}; want a pattern of one of {names}"
     )]
     NoSuchStatistics {
         /// The pattern.
         pattern: String,
+        /// The names that there are, or some of them.
+        names: String,
     },
     /// Images are to be explained whose class there is not.
     #[error("evaluate.explain_classes: got {got:?}, want classes of the data: {want}")]
@@ -153,7 +160,7 @@ pub enum TrainError {
     /// No step can be taken any more.
     #[error(
         "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \
-         as the last finite step left them; lower optimizer.learning_rate or set clipping.mode = \"norm\""
+         as the last finite step left them; {remedy}"
     )]
     NonFinite {
         /// The last step.
@@ -162,6 +169,23 @@ pub enum TrainError {
         in_a_row: u64,
         /// The first parameter with a non-finite gradient.
         parameter: String,
+        /// What to change.
+        remedy: String,
+    },
+    /// Gradients are finite, and no step can be taken with them.
+    #[error(
+        "step {step}: a finite gradient gave an update that is not finite in {parameter}, the last of {in_a_row} steps in a row \
+         that could not be taken; the weights are as the last finite step left them; {remedy}"
+    )]
+    NonFiniteUpdate {
+        /// The last step.
+        step: u64,
+        /// Steps that were not taken in a row.
+        in_a_row: u64,
+        /// The parameter, or what the optimizer remembers of it.
+        parameter: String,
+        /// What to change.
+        remedy: String,
     },
 }
 

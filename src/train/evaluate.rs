@@ -77,10 +77,8 @@ fn pass_over(
     let _no_grad = tch::no_grad_guard();
     let device = numerics.device();
     let mut images_seen = 0;
-    for batch in loader.epoch(0, 0) {
-        if stop.signal().is_some() {
-            return Ok(false);
-        }
+    let mut batches = loader.epoch(0, 0);
+    while let Some(batch) = batches.next_unless(|| stop.signal().is_some()) {
         let batch = batch?;
         let (images, labels) = to_device(&batch, device)?;
         let images = numerics.lay_out(images)?;
@@ -92,6 +90,9 @@ fn pass_over(
         };
         images_seen += batch.labels.len();
         see(&Seen { logits, labels, loss_sum, weight: loss.weight_of(&batch.labels) })?;
+    }
+    if stop.signal().is_some() {
+        return Ok(false);
     }
     if images_seen == 0 {
         return Err(TrainError::NoImages { split: "validation" });

@@ -4,7 +4,7 @@ use super::{Gradients, TrainError};
 use crate::{
     config::Config,
     data::Loader,
-    diagnosis::{ChannelFacts, Facts, LISTED_CLASSES, ParameterFacts},
+    diagnosis::{ChannelFacts, Facts, LISTED_CLASSES, LostImages, ParameterFacts},
 };
 
 /// Looks at the classes, the first batch and the weights as they were drawn. One device sync.
@@ -28,5 +28,16 @@ pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
         parameters: gradients.monitor().map(ParameterFacts::of).transpose()?.unwrap_or_default(),
+        // None has been asked for but to measure their mean; evaluations count them.
+        lost_images: Vec::new(),
     })
+}
+
+/// The classes of which images were found so far that do not decode.
+pub(super) fn lost_images(training: &Loader, validation: &Loader) -> Vec<LostImages> {
+    let of = |(split, loader): (&str, &Loader)| {
+        let images = loader.dataset();
+        LostImages::of(split, images.classes(), images.labels(), &images.bad_images())
+    };
+    [("training", training), ("validation", validation)].into_iter().flat_map(of).collect()
 }

@@ -8,6 +8,20 @@ use crate::{
     model::{Network, Parameter},
 };
 
+/// Names that a message has room for.
+const MOST_NAMES: usize = 12;
+
+/// The first of these names, and how many there are beside them.
+fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let told = names[..names.len().min(MOST_NAMES)].join(", ");
+    match names.len() {
+        0 => "none: the model has none".into(),
+        1..=MOST_NAMES => told,
+        count => format!("{told} and {} more", count - MOST_NAMES),
+    }
+}
+
 /// Each pattern is to name batch normalization that there is.
 pub(super) fn check_kept_statistics(config: &Config, network: &Network) -> Result<(), TrainError> {
     let layers: Vec<&str> =
@@ -18,7 +32,10 @@ pub(super) fn check_kept_statistics(config: &Config, network: &Network) -> Resul
     };
     match config.model.freeze_batch_norm_statistics.iter().find(fits_none) {
         None => Ok(()),
-        Some(pattern) => Err(TrainError::NoSuchStatistics { pattern: pattern.clone() }),
+        Some(pattern) => {
+            let names = some_of(layers.into_iter());
+            Err(TrainError::NoSuchStatistics { pattern: pattern.clone(), names })
+        }
     }
 }
 
@@ -44,7 +61,8 @@ impl HeldBack {
                 }
             }
             if !found {
-                return Err(TrainError::NoSuchParameters { patterns: group.parameters.join(", ") });
+                let names = some_of(network.parameters.trainable().map(|parameter| parameter.name.as_str()));
+                return Err(TrainError::NoSuchParameters { patterns: group.parameters.join(", "), names });
             }
         }
         let trained = || network.parameters.trainable().filter(|parameter| parameter.tensor.requires_grad());

@@ -13,7 +13,7 @@ use crate::{
     },
     libtorch::{Detail, host_copy},
     model::{Network, Tap},
-    optim::GradScaler,
+    optim::{GradScaler, Rejection},
 };
 
 /// The parameters that have a gradient.
@@ -51,9 +51,14 @@ pub struct Gradients {
     pub(super) loss: Tensor,
     /// `[]`, f32: whether the current step's gradient was not finite.
     found_inf: Tensor,
-    /// `[]`, f32 each: steps whose gradient was not finite, and of these the latest in a row.
+    /// `[]`, f32 each: steps that were not taken, and of these the latest in a row, without those with which a float16 loss scale
+    /// looks for its size.
     pub(super) skipped_steps: Tensor,
     pub(super) skipped_in_a_row: Tensor,
+    /// `skipped_in_a_row` as of the step before.
+    failed_before: Tensor,
+    /// Of the last step that might have overflowed.
+    rejection: Option<Rejection>,
 }
 
 impl Gradients {
@@ -91,6 +96,8 @@ impl Gradients {
             found_inf: zero()?,
             skipped_steps: zero()?,
             skipped_in_a_row: zero()?,
+            failed_before: zero()?,
+            rejection: None,
             names,
             params,
             non_finite,
@@ -132,6 +139,7 @@ impl Gradients {
     /// Where libtorch refuses.
     pub(super) fn start_step(&mut self, due: Due) -> Result<(), TrainError> {
         self.loss = self.loss.f_zeros_like()?;
+        self.rejection = None;
         self.is_timed = due.layers;
         self.loss_scale = self.scaler.as_ref().map(GradScaler::scale).transpose()?;
         if let Some(monitor) = &self.monitor {
@@ -234,7 +242,12 @@ impl Gradients {
     pub(super) fn usable(&mut self, seen: &Measurement, reached: &Reached) -> Result<Option<Measurement>, TrainError> {
         self.found_inf = seen.found_inf().shallow_clone();
         self.skipped_steps = self.skipped_steps.f_add(seen.found_inf())?;
-        self.skipped_in_a_row = self.skipped_in_a_row.f_add_scalar(1.0)?.f_mul(seen.found_inf())?;
+        self.failed_before = self.skipped_in_a_row.shallow_clone();
+        self.skipped_in_a_row = match self.failures()? {
+            Some(failed) => self.failed_before.f_add(&failed)?,
+            None => self.failed_before.f_add_scalar(1.0)?,
+        };
+        self.skipped_in_a_row = self.skipped_in_a_row.f_mul(seen.found_inf())?;
         if self.non_finite != NonFinite::Zero {
             return Ok(None);
         }
@@ -243,6 +256,40 @@ impl Gradients {
             let _ = grad.shallow_clone().f_nan_to_num_(0.0, 0.0, 0.0)?;
         }
         Ok(Some(Measurement::of_total(reached.grads.iter().map(Tensor::shallow_clone).collect())?))
+    }
+
+    /// In float16: 1 where an overflow of this step is none that a smaller loss scale would mend, since the loss itself is not
+    /// finite or the scale is as small as it gets; else 0. Shape `[]`, f32. `None` where every overflow is a failure. No sync.
+    fn failures(&self) -> Result<Option<Tensor>, TrainError> {
+        let Some(scaler) = &self.scaler else { return Ok(None) };
+        let is_lost = self.loss.f_isfinite()?.f_logical_not()?;
+        Ok(Some(is_lost.f_logical_or(&scaler.is_smallest()?)?.f_to_kind(Kind::Float)?))
+    }
+
+    /// Counts a step that was put back though its gradient was finite: `rejected` (`[]`, f32) is 1 for such a step, else 0. What
+    /// comes out is 1 for every step that was not taken. No sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn reject(&mut self, found_inf: &Tensor, rejected: Rejection) -> Result<Tensor, TrainError> {
+        let is_put_back = &rejected.is_put_back;
+        self.skipped_steps = self.skipped_steps.f_add(is_put_back)?;
+        let after = self.failed_before.f_add_scalar(1.0)?;
+        self.skipped_in_a_row = after.f_where_self(&is_put_back.f_to_kind(Kind::Bool)?, &self.skipped_in_a_row)?;
+        let found_inf = found_inf.f_maximum(is_put_back)?;
+        self.rejection = Some(rejected);
+        Ok(found_inf)
+    }
+
+    /// The parameter whose update was not finite, if that is why the last step was not taken. One device sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn rejected(&self) -> Result<Option<String>, TrainError> {
+        match &self.rejection {
+            Some(rejection) => Ok(rejection.parameter()?),
+            None => Ok(None),
+        }
     }
 
     /// The counts of skipped steps themselves, by name: copied into, they put them back.

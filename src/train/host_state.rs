@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, TrainError, early_stopping::SeenEvaluations, pictures::Pictures, tally::TallyCounts};
+use super::{
+    Metrics, data_identity::DataIdentity, early_stopping::SeenEvaluations, pictures::Pictures, tally::TallyCounts,
+};
 use crate::{
-    data::Dataset,
     diagnosis::{Diagnosis, Facts, RuleSet},
     gradient::{GradientHistory, NoiseScale},
     optim::PlateauCourse,
@@ -47,50 +48,13 @@ pub struct HostState {
     /// What the rules know beside the readings.
     #[serde(default)]
     pub(super) facts: Facts,
+    /// Training and validation images that were left out because they do not decode.
+    #[serde(default)]
+    pub(super) bad_images: [Vec<u32>; 2],
     pub(super) pictures: Option<Pictures>,
     /// Whether a file of the run lacks entries.
     pub(super) is_incomplete: bool,
-}
-
-/// What tells one set of images from another. Where they lie may change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DataIdentity {
-    training_images: usize,
-    validation_images: usize,
-    classes: Vec<String>,
-    /// BLAKE3 of the labels of training and validation images, in their order.
-    labels: String,
-}
-
-impl DataIdentity {
-    pub(super) fn of(training: &Dataset, validation: &Dataset) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for label in training.labels().iter().chain(validation.labels()) {
-            hasher.update(&label.to_le_bytes());
-        }
-        Self {
-            training_images: training.len(),
-            validation_images: validation.len(),
-            classes: training.classes().to_vec(),
-            labels: hasher.finalize().to_hex().to_string(),
-        }
-    }
-
-    /// Images of an epoch.
-    pub(super) fn training_images(&self) -> usize {
-        self.training_images
-    }
-
-    /// Whether the images of `now` are these.
-    pub(super) fn check(&self, now: &Self) -> Result<(), TrainError> {
-        if self == now {
-            return Ok(());
-        }
-        let text = |data: &Self| {
-            let Self { training_images, validation_images, classes, labels } = data;
-            let labels = &labels[..labels.len().min(8)];
-            format!("{training_images} + {validation_images} images of {} classes, labels {labels}", classes.len())
-        };
-        Err(TrainError::OtherData { got: text(now), want: text(self) })
-    }
+    /// Threads of an operation on the CPU, by which the last bits of sums go; `None` on other devices.
+    #[serde(default)]
+    pub(super) threads: Option<usize>,
 }

@@ -7,6 +7,7 @@ mod checkpoints;
 mod confusion;
 mod confusion_table;
 mod dashboard;
+mod data_identity;
 mod diagnose;
 mod early_stopping;
 mod error;
@@ -31,15 +32,17 @@ mod recent;
 mod recorder;
 mod run_clock;
 mod setup;
+mod skips;
 mod state;
 mod stop;
 mod summary;
 mod tally;
+mod threads;
 mod threshold_counts;
 mod trained;
 
 pub use buffers::Buffers;
-pub use checkpoints::Resume;
+pub use checkpoints::{Resume, loaded_config};
 pub use confusion::{Cell, ClassCounts, Confusion};
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::TrainError;
@@ -62,21 +65,21 @@ pub use summary::Summary;
 pub use tally::Tally;
 pub use threshold_counts::ThresholdCounts;
 
-use crate::libtorch::{LateScalar, clear_grads};
-use crate::{model::Pass, optim::StepControl};
+use crate::{libtorch::clear_grads, model::Pass};
 
 /// Trains until the run ends, `stop` asks for it, or an error makes going on impossible.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError> {
+    stop.begin();
     // A run that was stopped between two steps may have something left to do there.
     if let Some(ending) = state.settle(stop)? {
         return Ok(ending);
     }
     loop {
         let mut batches = state.start_epoch();
-        while let Some(group) = state.next_group(&mut batches)? {
+        while let Some(group) = state.next_group(&mut batches, stop)? {
             // What is this step looked at for?
             let due = state.start_step(&group)?;
 
@@ -103,18 +106,10 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let measurement = state.gradients.measure(due)?;
             let clip = state.clip(&measurement.grads)?;
 
-            // Clipping by one factor and the skip of a non-finite step happen inside the fused kernel.
+            // Nothing that is not finite reaches the weights, be it the gradient or what came of it.
             let rates = state.rates()?;
-            let grad_scale = clip.grad_scale()?;
-            let control = StepControl {
-                grad_scale: grad_scale.as_ref(),
-                found_inf: Some(&clip.found_inf),
-                measures_updates: due.weights,
-                is_first_step: state.taken_steps == state.taken_before,
-            };
-            let update = state.optimizer.step(rates, &control)?;
-            state.finish_update(&clip.found_inf)?;
-            state.last_found_inf = Some(LateScalar::send(&clip.found_inf)?);
+            let (update, found_inf) = state.take_step(rates, due, &clip)?;
+            state.finish_update(&found_inf)?;
 
             // Device sync here, on tracked steps only: everything comes to the host in one copy.
             let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };
@@ -127,7 +122,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 return Ok(ending);
             }
         }
-        state.finish_epoch()?;
+        state.finish_epoch(stop)?;
         if let Some(ending) = state.settle(stop)? {
             return Ok(ending);
         }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{ClippingMode, Config},
-    diagnosis::{Alarm, Facts, Finding},
+    diagnosis::{Alarm, Facts, Finding, LostImages},
     events::{
         EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_facts,
         write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
@@ -66,6 +66,10 @@ enum Line<'a> {
     NonFinite {
         step: u64,
         origin: &'a Origin,
+    },
+    LostImages {
+        step: u64,
+        classes: &'a [LostImages],
     },
     Evaluation {
         step: u64,
@@ -131,8 +135,17 @@ impl Recorder {
         folder.folder().sync().map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let clips = config.clipping.mode != ClippingMode::None;
         let pictures = (config.monitor.pictures_every_steps > 0).then(Pictures::default);
-        let failed_files = BTreeSet::new();
-        Ok(Self { folder, events, metrics, findings, finished_logs, pictures, clips, has_failed: false, failed_files })
+        Ok(Self {
+            folder,
+            events,
+            metrics,
+            findings,
+            finished_logs,
+            pictures,
+            clips,
+            has_failed: false,
+            failed_files: BTreeSet::new(),
+        })
     }
 
     /// What is known before the first step: the first line of metrics.jsonl.
@@ -305,6 +318,12 @@ impl Recorder {
         self.note(line);
         let text = self.events.text(format!("alarms/{}/{}", alarm.set, alarm.rule), alarm.step, alarm.to_string());
         self.note(text);
+    }
+
+    /// The classes of which images do not decode, where they are others than before.
+    pub(super) fn lost_images(&mut self, step: u64, classes: &[LostImages]) {
+        let written = self.metrics.write(&Line::LostImages { step, classes });
+        self.note(written);
     }
 
     /// Where a skipped step first went wrong.

@@ -9,24 +9,24 @@ use super::{
     Buffers, EarlyStopping, HostState, Loss, Messenger, Numerics, Progress, RecentSteps, Recorder, Resume, State,
     Tally, TrainError,
     checkpoints::Parts,
+    data_identity::{self, DataNow},
     explanations,
     facts::facts,
     frozen::{HeldBack, check_kept_statistics, is_head_alone},
-    host_state::DataIdentity,
     model_interface,
     run_clock::RunClock,
     trained::Trained,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
-    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, ScheduleName},
-    data::{self, Dataset, Loader, LoaderOptions, PixelScale, Preprocessing, Splits},
+    config::{CheckpointConfig, Config, DiagnosisConfig, EmaConfig, OnBadImage, PATHS, ScheduleName, paths_json},
+    data::{self, DataError, Dataset, Loader, LoaderOptions, PixelScale, Preprocessing, Splits},
     diagnosis::{Diagnosis, RuleSet},
     events::RunFolder,
     gradient::GradientHistory,
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass, weights},
-    optim::{Ema, Plateau, Schedule, Span},
+    optim::{Ema, Headroom, Plateau, Schedule, Span},
 };
 
 /// A checked experiment: data opened, model built, nothing written.
@@ -51,6 +51,8 @@ pub struct Prepared {
     held_back: HeldBack,
     /// Validation images that are explained at evaluations.
     explained: Vec<u32>,
+    /// Which images these are, if that was looked at before.
+    images: Option<DataNow>,
 }
 
 /// Checks an experiment as far as can be done without training: device, data, model, the weights it starts from, loss.
@@ -58,7 +60,8 @@ pub struct Prepared {
 /// # Errors
 /// The first of them that cannot be had.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
-    let mut prepared = prepare_to_resume(config)?;
+    let splits = data::load(&config.data, config.run.seed)?;
+    let mut prepared = prepare_on(splits, config)?;
     let Prepared { config, network, .. } = &prepared;
     if let Some(path) = &config.model.weights {
         let key = config.model.weights_key.as_deref();
@@ -72,13 +75,26 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
 /// The same for a run that a checkpoint has the weights of: the file that it started from is not asked for.
 ///
 /// # Errors
-/// As for [`prepare`].
-pub fn prepare_to_resume(config: Config) -> Result<Prepared, TrainError> {
+/// As for [`prepare`]; if the classes or the images are not those of the checkpoint.
+pub fn prepare_to_resume(config: Config, from: &Resume) -> Result<Prepared, TrainError> {
+    let splits = data::load_known(&config.data, config.run.seed, from.host.data.classes());
+    let splits = splits.map_err(|error| match error {
+        error @ DataError::OtherClasses { .. } => TrainError::OtherClasses(error),
+        error => error.into(),
+    })?;
+    // Before any image is decoded: that another one stands there says more than that it does not decode.
+    let images = DataNow::look(&splits.train, &splits.validation, Some(from))?;
+    Ok(Prepared { images: Some(images), ..prepare_on(splits, config)? })
+}
+
+fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     if config.run.threads > 0 {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }
     let device = resolve_device(&config.run.device)?;
-    let Splits { train, validation } = data::load(&config.data, config.run.seed)?;
+    let Splits { train, validation } = splits;
+    check_decodes(&config, &train, "training")?;
+    check_decodes(&config, &validation, "validation")?;
     let scale = PixelScale::from_config(&config.data, &train)?;
     let training =
         Loader::new(Arc::clone(&train), LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()))?;
@@ -109,7 +125,23 @@ pub fn prepare_to_resume(config: Config) -> Result<Prepared, TrainError> {
         weights,
         held_back,
         explained,
+        images: None,
     })
+}
+
+/// Refuses a split of which nothing decodes before it is met: the validation images are, otherwise, after a whole epoch.
+fn check_decodes(config: &Config, images: &Dataset, split: &'static str) -> Result<(), TrainError> {
+    let on_bad = config.data.on_bad_image;
+    // Whoever stops at a bad image stops at the first.
+    if !images.is_decoded_on_demand() || on_bad == OnBadImage::Stop {
+        return Ok(());
+    }
+    for index in (0..).take(images.len()) {
+        if images.image_unless_bad(index, on_bad)?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(TrainError::NoImages { split })
 }
 
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, HeldBack), TrainError> {
@@ -132,9 +164,12 @@ fn single_image(config: &Config, images: usize) -> Option<[&'static str; 2]> {
     match [batch_size, rest] {
         [1, _] => Some(["every batch", "raise data.batch_size"]),
         [_, 1] => Some(["the last batch of an epoch", "set data.drop_last = true or another data.batch_size"]),
-        [2 | 3, _] | [_, 2 | 3] if is_halved => Some([
+        [2 | 3, _] if is_halved => {
+            Some(["a half of a batch", "set monitor.noise_scale_every_steps = 0 or raise data.batch_size"])
+        }
+        [_, 2 | 3] if is_halved => Some([
             "a half of a batch",
-            "set monitor.noise_scale_every_steps = 0, or data.drop_last = true with another data.batch_size",
+            "set monitor.noise_scale_every_steps = 0, data.drop_last = true or another data.batch_size",
         ]),
         _ => None,
     }
@@ -155,6 +190,12 @@ fn probe_single_image(config: &Config, network: &Network, images: &Dataset, devi
 }
 
 impl Prepared {
+    /// Looks at every image, and says which stand in both splits, twice, or with two labels.
+    pub fn tell_of_images(&self) {
+        let [training, validation] = data::survey([self.training.dataset(), self.validation.dataset()]);
+        data_identity::tell(&training, &validation);
+    }
+
     /// Makes the run's files and all that training needs beside them.
     ///
     /// # Errors
@@ -192,6 +233,7 @@ impl Prepared {
             weights,
             scale,
             explained,
+            images,
             ..
         } = self;
         let mut held_back = self.held_back;
@@ -201,16 +243,23 @@ impl Prepared {
         let Trained { mut gradients, optimizer, clipping } = Trained::new(&config, &network, device)?;
         let EmaConfig { decay, warmup } = config.ema;
         let ema = (decay > 0.0).then(|| Ema::new(network.parameters.named(), decay, warmup)).transpose()?;
-        let data = DataIdentity::of(training.dataset(), validation.dataset());
+        let data = match images {
+            Some(data) => data,
+            None => DataNow::look(training.dataset(), validation.dataset(), from.as_ref())?,
+        };
+        data.tell();
         if let Some(from) = &from {
+            from.keep_threads(device);
             let (network, ema, optimizer) = (&network, ema.as_ref(), &optimizer);
             let parts = Parts { network, ema, optimizer, clipping: &clipping, tally: &tally, device };
-            from.restore(&data, &parts, &mut gradients)?;
+            from.restore(&parts, &mut gradients)?;
         }
         // After everything that may not fit: a run that cannot be resumed keeps its files as they are.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
         let is_judged = from.is_none() && config.diagnosis.enabled;
         let facts = is_judged.then(|| facts(&config, &training, &gradients)).transpose()?;
+        let data = data.leave_record(&folder, from.as_ref().map(|from| &from.host.data))?;
+        let config = anchored(config, &folder, from.is_some())?;
         let recorder = match &mut from {
             Some(from) => Recorder::resume(folder, &config, from)?,
             None => Recorder::create(folder, &config, facts.as_ref())?,
@@ -238,7 +287,10 @@ impl Prepared {
             epoch: 0,
             step: 0,
             taken_steps: 0,
-            last_found_inf: None,
+            last_step: None,
+            skips_heard_of: 0,
+            // Device syncs here, before the first step.
+            headroom: Headroom::of(&optimizer)?,
             skipped_steps: 0,
             images: 0,
             last_validation: None,
@@ -274,6 +326,15 @@ impl Prepared {
         }
         Ok(state)
     }
+}
+
+/// Says in the run's folder where relative paths begin, if nothing does, and makes them absolute if they begin elsewhere.
+fn anchored(config: Config, folder: &RunFolder, is_begun: bool) -> Result<Config, TrainError> {
+    let is_there = folder.path().join(PATHS).exists();
+    if let Some(json) = paths_json().filter(|_| !(is_begun && is_there)) {
+        folder.write(PATHS, &json)?;
+    }
+    Ok(config.to_keep(folder.path()))
 }
 
 fn checkpoints(config: &CheckpointConfig, run: &Path) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {

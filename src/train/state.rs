@@ -1,26 +1,32 @@
 //! All that changes while a run trains, in one struct.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Metrics, Numerics, Progress, Reading, RecentSteps,
-    Recorder, Tally, TrainError, evaluate::to_device, frozen::HeldBack, host_state::DataIdentity, reading::Seen,
-    run_clock::RunClock,
+    Recorder, StopSignal, Tally, TrainError, data_identity::DataIdentity, evaluate::to_device, frozen::HeldBack,
+    reading::Seen, run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
     clipping::{ClipOutcome, Clipping},
-    config::{Config, NonFinite, RuleName},
+    config::{Config, RuleName},
     data::{Batch, Epoch, Loader, PixelScale},
     diagnosis::{Diagnosis, Facts, RuleSet},
     disk,
     gradient::{Due, GradientHistory, GradientMeasurement, Measurement},
     libtorch::{LateScalar, generator_state},
     model::Network,
-    optim::{Ema, Optimizer, Plateau, Rates, Schedule, UpdateOutcome},
+    optim::{Ema, Headroom, Optimizer, Plateau, Rates, Schedule, StepControl, UpdateOutcome},
 };
+
+/// How long images are waited for after the run was asked to end: a file system may never answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,18 +138,14 @@ pub struct State {
     pub(super) saved_at: Option<CheckpointName>,
     /// The device's generator as it was before the current step's first draw.
     pub(super) random_at_step: Option<Tensor>,
-    /// Whether the step before was skipped.
-    pub(super) last_found_inf: Option<LateScalar>,
+    /// The norm of the gradients of the step before; infinite where that was not taken.
+    pub(super) last_step: Option<LateScalar>,
+    /// Steps in a row that were not taken, as far as the host has heard of them.
+    pub(super) skips_heard_of: u64,
+    /// How far the weights are from the end of f32.
+    pub(super) headroom: Headroom,
     pub(super) evaluated_at: Option<u64>,
     pub(super) clock: RunClock,
-}
-
-/// What became of steps that were not finite.
-fn did(policy: NonFinite) -> &'static str {
-    match policy {
-        NonFinite::Skip | NonFinite::Stop => "skipped, the weights are untouched",
-        NonFinite::Zero => "taken with 0 in its place, or skipped where the squares of all are beyond f32",
-    }
 }
 
 impl State {
@@ -167,11 +169,26 @@ impl State {
         self.training.epoch(self.epoch, self.next_batch)
     }
 
-    /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch.
-    pub(super) fn next_group(&mut self, batches: &mut Epoch) -> Result<Option<Vec<Batch>>, TrainError> {
+    /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch. None if `stop` came and they
+    /// are not there after [`PATIENCE`]: then it is as if they had not been asked for.
+    pub(super) fn next_group(
+        &mut self,
+        batches: &mut Epoch,
+        stop: &StopSignal,
+    ) -> Result<Option<Vec<Batch>>, TrainError> {
         let asked = Instant::now();
-        let group = batches.take(self.config.optimizer.accumulation_steps).collect::<Result<Vec<_>, _>>()?;
+        let wanted = self.config.optimizer.accumulation_steps;
+        let has_given_up = Cell::new(false);
+        let gives_up = || {
+            has_given_up.set(stop.signal().is_some() && asked.elapsed() >= PATIENCE);
+            has_given_up.get()
+        };
+        let next = || batches.next_unless(gives_up);
+        let group = std::iter::from_fn(next).take(wanted).collect::<Result<Vec<_>, _>>()?;
         self.clock.waited += asked.elapsed();
+        if has_given_up.get() {
+            return Ok(None);
+        }
         let Some(last) = group.last() else { return Ok(None) };
         self.next_batch = last.number + 1;
         let (step, epoch) = (self.step, self.epoch);
@@ -209,6 +226,7 @@ impl State {
     /// received now, when the device has this step's passes to do.
     pub(super) fn rates(&mut self) -> Result<Rates, TrainError> {
         self.hear_of_last_step()?;
+        self.judge_unread_skips()?;
         let rates = self.schedule.at(self.taken_steps);
         let scale = self.plateau.as_ref().map_or(1.0, Plateau::scale);
         Ok(Rates { learning_rate: rates.learning_rate * scale, ..rates })
@@ -216,10 +234,45 @@ impl State {
 
     /// Whether the step before was taken.
     pub(super) fn hear_of_last_step(&mut self) -> Result<(), TrainError> {
-        if let Some(found_inf) = self.last_found_inf.take() {
-            self.taken_steps += u64::from(found_inf.receive()? == 0.0);
+        let Some(norm) = self.last_step.take() else { return Ok(()) };
+        let norm = norm.receive()?;
+        if norm.is_finite() {
+            self.taken_steps += 1;
+            self.headroom.took(norm);
+            self.skips_heard_of = 0;
+        } else {
+            self.skips_heard_of += 1;
         }
         Ok(())
+    }
+
+    /// Moves the weights, unless the gradient or what came of it is not finite: then they, and all that the optimizer remembers, are
+    /// as before. Returns how far they moved, and 1 (`[]`, f32) where the step was not taken. No sync.
+    pub(super) fn take_step(
+        &mut self,
+        rates: Rates,
+        due: Due,
+        clip: &ClipOutcome,
+    ) -> Result<(UpdateOutcome, Tensor), TrainError> {
+        // Clipping by one factor and the skip of a step whose gradient is not finite happen inside the fused kernel.
+        let grad_scale = clip.grad_scale()?;
+        let control = StepControl {
+            grad_scale: grad_scale.as_ref(),
+            found_inf: Some(&clip.found_inf),
+            measures_updates: due.weights,
+            is_first_step: self.taken_steps == self.taken_before,
+        };
+        let (update, found_inf) = if self.headroom.has_room(rates)? {
+            (self.optimizer.step(rates, &control)?, clip.found_inf.shallow_clone())
+        } else {
+            let (update, rejection) = self.optimizer.step_or_put_back(rates, &control)?;
+            (update, self.gradients.reject(&clip.found_inf, rejection)?)
+        };
+        self.headroom.look_if_near(&self.optimizer)?;
+        // The norm of a step that was taken is a number.
+        let norm = clip.total_norm.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, f64::INFINITY)?;
+        self.last_step = Some(LateScalar::send(&norm)?);
+        Ok((update, found_inf))
     }
 
     /// What follows the weights of a step: buffers, average, loss scale. A skipped step leaves the first two. No sync.
@@ -266,53 +319,11 @@ impl State {
         self.judge_skips(skips, culprit)
     }
 
-    /// Where the step first went wrong: looked for by a replay on the first bad step in a row, and not on those that
-    /// repeat it.
-    fn culprit(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
-        let Some(gradients) = &reading.gradients else { return Ok(None) };
-        let origin = if reading.skipped_in_a_row == 1 { self.replay(group)? } else { None };
-        let micro_batch = reading.bad_micro_batch.map(|index| format!(" of micro-batch {index}")).unwrap_or_default();
-        Ok(Some(match (origin, gradients.first_non_finite()) {
-            (Some(origin), _) => {
-                self.recorder.origin(reading.step, &origin);
-                origin.to_string()
-            }
-            (None, Some(first)) => format!("the gradient of {}{micro_batch}", first.name),
-            (None, None) => "none alone (the squares of all together are beyond f32)".into(),
-        }))
-    }
-
-    /// Says which steps were skipped since the last look, and ends a run that can take no more.
-    pub(super) fn judge_skips(
-        &mut self,
-        [skipped, in_a_row]: [u64; 2],
-        culprit: Option<String>,
-    ) -> Result<(), TrainError> {
-        let step = self.step;
-        let culprit = culprit.unwrap_or_else(|| "a parameter that no reading saw".into());
-        let policy = self.config.optimizer.non_finite;
-        if skipped > self.skipped_steps {
-            let (count, done) = (skipped - self.skipped_steps, did(policy));
-            let then = match self.gradients.scaler() {
-                Some(_) => "the float16 loss scale is halved, as is usual at the beginning",
-                None => {
-                    "if it happens again look at the data, lower optimizer.learning_rate or set clipping.mode = \"norm\""
-                }
-            };
-            tracing::warn!(
-                "step {step}: {count} step(s) with a gradient that was not finite, first in {culprit}; {done}; {then}"
-            );
+    /// Ends an epoch, unless `stop` came while its images were waited for.
+    pub(super) fn finish_epoch(&mut self, stop: &StopSignal) -> Result<(), TrainError> {
+        if stop.signal().is_some() && self.next_batch < self.training.batches_per_epoch() {
+            return Ok(());
         }
-        self.skipped_steps = skipped;
-        let most = if policy == NonFinite::Stop { 1 } else { self.config.optimizer.max_skipped_steps };
-        if in_a_row >= most {
-            return Err(TrainError::NonFinite { step, in_a_row, parameter: culprit });
-        }
-        Ok(())
-    }
-
-    /// Ends an epoch.
-    pub(super) fn finish_epoch(&mut self) -> Result<(), TrainError> {
         if self.step == self.step_at_epoch_start {
             return Err(TrainError::NoImages { split: "training" });
         }

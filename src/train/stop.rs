@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGUSR1 as a flag that the loop looks at.
+//! Signals that ask a run to end, as a flag that the loop looks at.
 
 use std::sync::{
     Arc,
@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGUSR1},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1},
     flag,
 };
 
@@ -15,33 +15,74 @@ pub const PREEMPTED: i32 = 75;
 
 /// Whether the process was asked to end.
 #[derive(Debug, Clone, Default)]
-pub struct StopSignal(Arc<AtomicUsize>);
+pub struct StopSignal {
+    signal: Arc<AtomicUsize>,
+    /// Whether the next signal ends the process where it is.
+    leaves_at_once: Arc<AtomicBool>,
+}
 
 impl StopSignal {
-    /// A flag that the first Ctrl-C, SIGTERM or SIGUSR1 sets; a second one ends the process at once.
+    /// Listens for Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1 and SIGHUP, which a terminal sends that is closed. Until
+    /// [`begin`](Self::begin) the first of them ends the process at once, however long it has to wait for something; from then on
+    /// the first one sets the flag, and a second one ends the process at once. The exit code is 128 + signal, or [`PREEMPTED`].
+    ///
+    /// A process that was started to ignore SIGHUP, as by nohup, goes on ignoring it.
     ///
     /// # Errors
-    /// Where the system takes no handler.
+    /// If the system takes no handler.
     pub fn install() -> std::io::Result<Self> {
-        let stop = Self::default();
-        // All shutdowns first, so that the first signal arms what the second one does, whichever the two are.
-        let armed = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        let stop = Self { signal: Arc::default(), leaves_at_once: Arc::new(AtomicBool::new(true)) };
+        let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];
+        for signal in signals.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)) {
             let status = if signal == SIGUSR1 { PREEMPTED } else { 128 + signal };
-            flag::register_conditional_shutdown(signal, status, Arc::clone(&armed))?;
-        }
-        for signal in [SIGINT, SIGTERM, SIGUSR1] {
-            flag::register(signal, Arc::clone(&armed))?;
-            flag::register_usize(signal, Arc::clone(&stop.0), signal.unsigned_abs() as usize)?;
+            // In this order: the second signal finds what the first one has set.
+            flag::register_conditional_shutdown(signal, status, Arc::clone(&stop.leaves_at_once))?;
+            flag::register(signal, Arc::clone(&stop.leaves_at_once))?;
+            flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize)?;
         }
         Ok(stop)
     }
 
+    /// Somebody looks at the flag from now on: the first signal only sets it.
+    pub fn begin(&self) {
+        self.leaves_at_once.store(false, Ordering::SeqCst);
+    }
+
     /// The signal that came, if one did.
     pub fn signal(&self) -> Option<i32> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.signal.load(Ordering::Relaxed) {
             0 => None,
             signal => i32::try_from(signal).ok(),
         }
+    }
+}
+
+/// Whether the process was started to ignore a signal. Where the system does not say, it was not.
+fn is_ignored(signal: i32) -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
+}
+
+/// The same by the text of /proc/self/status, whose line SigIgn has a bit for each signal, the lowest for signal 1.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_has_its_lowest_bit_for_signal_1() {
+        let status =
+            "Name:\tgradwatch\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
+        assert!(ignores(status, 1) && ignores(status, 13));
+        assert!(!ignores(status, 2) && !ignores(status, 15) && !ignores("Name:\tgradwatch", 1));
+    }
+
+    #[test]
+    fn a_flag_that_nobody_set_is_no_signal() {
+        assert_eq!(StopSignal::default().signal(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::{Ending, Metrics, State};
 use crate::{
@@ -74,6 +74,8 @@ impl fmt::Display for Summary {
             Ending::Finding(rule) => format!("a finding of {rule}, as diagnosis.stop_at asks for"),
             Ending::Signal(SIGINT) => "SIGINT (Ctrl-C)".to_owned(),
             Ending::Signal(SIGTERM) => "SIGTERM".to_owned(),
+            Ending::Signal(SIGHUP) => "SIGHUP (the terminal was closed)".to_owned(),
+            Ending::Signal(SIGQUIT) => "SIGQUIT".to_owned(),
             Ending::Signal(SIGUSR1) => "SIGUSR1 (preempted)".to_owned(),
             Ending::Signal(signal) => format!("signal {signal}"),
         };

@@ -7,7 +7,7 @@ use crate::{
     clipping::{Clipping, ClippingScope},
     config::{Config, Precision},
     model::Network,
-    optim::{GradScaler, Optimizer, parameter_groups},
+    optim::{GradScaler, Headroom, Optimizer, parameter_groups},
 };
 
 /// Made for the parameters that take a gradient now.
@@ -48,12 +48,13 @@ impl State {
         if self.held_back.is_empty() || is_head_alone(&self.config.optimizer, self.epoch) {
             return Ok(());
         }
-        // Device sync here, once in a run.
+        // Device syncs here, once in a run.
         self.hear_of_last_step()?;
         self.taken_before = self.taken_steps;
         let count = self.held_back.release()?;
         let Trained { mut gradients, optimizer, clipping } = Trained::new(&self.config, &self.network, self.device)?;
         gradients.take_over(&mut self.gradients);
+        self.headroom = Headroom::of(&optimizer)?;
         (self.gradients, self.optimizer, self.clipping) = (gradients, optimizer, clipping);
         tracing::info!(
             "optimizer.head_only_epochs: {} epoch(s) are over, {count} more parameters are trained from step {} on",

@@ -65,11 +65,16 @@ impl Workplace {
         command
     }
 
-    /// Calls the program and waits for it.
-    pub fn call(&self, arguments: &[&str]) -> Outcome {
-        let output = limit::output(&mut self.command(arguments));
+    /// Calls the program in another folder.
+    pub fn call_in(&self, folder: &Path, arguments: &[&str]) -> Outcome {
+        let output = limit::output(self.command(arguments).current_dir(folder));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Calls the program and waits for it.
+    pub fn call(&self, arguments: &[&str]) -> Outcome {
+        self.call_in(self.path(), arguments)
     }
 
     /// Trains into `logs/<name>` and demands success.

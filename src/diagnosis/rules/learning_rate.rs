@@ -100,7 +100,7 @@ impl LearningRate {
         let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
         // What has been learned leaves nothing to move for.
         let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * known.guess();
-        let is_small = ratio < known.thresholds.learning_rate && is_unlearned && seen.skipped_in_a_row == 0;
+        let is_small = ratio < known.thresholds.learning_rate && is_unlearned && seen.is_taken();
         // Into branches that begin at 0 the gradient comes little by little.
         let is_silent = self.readings <= BEGINNING && known.has_silent_branches();
         self.small = if is_small && is_full && !is_silent { self.small + 1 } else { 0 };

@@ -14,6 +14,7 @@ pub(super) mod learning_rate;
 pub(super) mod loss_diverging;
 pub(super) mod loss_oscillating;
 pub(super) mod loss_plateau;
+pub(super) mod lost_images;
 pub(super) mod missing_gradient;
 pub(super) mod non_finite;
 pub(super) mod overfitting;
@@ -120,6 +121,7 @@ macro_rules! rules {
 }
 
 rules! {
+    lost_images: lost_images::LostImages,
     input_not_normalised: input_not_normalised::InputNotNormalised,
     label_imbalance: label_imbalance::LabelImbalance,
     batch_norm: batch_norm::BatchNorm,

@@ -10,8 +10,6 @@ use crate::{
 
 /// So many steps in a row end most runs.
 const IN_A_ROW: u64 = 3;
-/// float16's loss scale begins at 2^16 and halves at every overflow: the first are how it finds its size.
-const FP16_IN_A_ROW: u64 = 17;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct NonFinite {}
@@ -26,23 +24,24 @@ impl Rule for NonFinite {
         let is_fp16 = known.config.is_some_and(|config| config.run.precision == Precision::Fp16);
         let severity = match in_a_row {
             0 => return None,
-            count if is_fp16 && count < FP16_IN_A_ROW => return None,
             count if count < IN_A_ROW => Severity::Warning,
             _ => Severity::Critical,
         };
         let first = seen.gradients.and_then(|gradients| gradients.first_non_finite());
         let place = first.map_or_else(|| "the gradient".to_owned(), |first| format!("the gradient of {}", first.name));
+        let is_of_update = seen.has_finite_gradient();
+        let place = if is_of_update { "the update of a finite gradient".to_owned() } else { place };
         let figures = vec![Figure { name: "steps in a row".into(), seen: in_a_row as f64, expected: "0".into() }];
         let cause = format!("{place} is not finite, {in_a_row} step(s) in a row; such steps are not taken");
         let mut remedies = Vec::new();
-        if known.config.is_some_and(|config| config.clipping.mode == ClippingMode::None) {
+        if !is_of_update && known.config.is_some_and(|config| config.clipping.mode == ClippingMode::None) {
             remedies.push(Remedy::new(
                 "clipping.mode = \"norm\"",
                 "a gradient that is too large is cut before it overflows",
             ));
         }
         remedies.extend(Remedy::lower_learning_rate(known, "weights that grow slower overflow later"));
-        if is_fp16 {
+        if is_fp16 && !is_of_update {
             remedies.push(Remedy::new("run.precision = \"bf16\"", "it has the range of float32"));
         }
         Some(Symptom {
@@ -76,7 +75,24 @@ mod tests {
 
     #[test]
     fn a_loss_scale_that_looks_for_its_size_is_healthy() {
-        assert_eq!(severity("run.precision = \"fp16\"", 16), None);
-        assert_eq!(severity("run.precision = \"fp16\"", 17), Some(Severity::Critical));
+        // It overflows without a step that counts.
+        let case = Case::new("run.precision = \"fp16\"");
+        let seen = Observation { total_norm: f64::INFINITY, skipped_in_a_row: 0, ..Observation::default() };
+        assert_eq!(NonFinite::default().judge(&seen, &case.known()), None);
+        assert_eq!(severity("run.precision = \"fp16\"", 3), Some(Severity::Critical));
+    }
+
+    #[test]
+    fn a_gradient_that_is_finite_is_not_what_was_wrong_with_a_step() {
+        let case = Case::new("");
+        let seen = Observation { total_norm: 1e3, skipped_in_a_row: 1, ..Observation::default() };
+        let symptom = NonFinite::default().judge(&seen, &case.known()).unwrap();
+        assert!(
+            symptom.cause.starts_with("the update of a finite gradient is not finite, 1 step(s)"),
+            "{}",
+            symptom.cause
+        );
+        let keys: Vec<&str> = symptom.remedies.iter().map(|remedy| remedy.change.as_str()).collect();
+        assert!(!keys.iter().any(|key| key.contains("clipping")), "{keys:?}");
     }
 }

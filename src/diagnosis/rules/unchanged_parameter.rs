@@ -31,7 +31,7 @@ impl Rule for UnchangedParameter {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let gradients = seen.gradients.filter(|_| !seen.updates.is_empty())?;
-        if seen.skipped_in_a_row > 0 || seen.learning_rate <= 0.0 {
+        if !seen.is_taken() || seen.learning_rate <= 0.0 {
             return None;
         }
         let gradient_of = |name: &Arc<str>| gradients.parameters.iter().find(|grad| grad.name == *name);

@@ -81,6 +81,8 @@ void rmsprop(Step& step) {
     if (o.flag) {
         step.average(step.third, o.beta2);
         squares = at::_foreach_addcmul(step.second, step.third, step.third, -1.0);
+        // Of gradients that stay the same it is 0, but for rounding, which must not make NaN of a root.
+        at::_foreach_clamp_min_(squares, 0.0);
     }
     auto root = at::_foreach_sqrt(squares);
     at::_foreach_add_(root, o.eps);
@@ -148,7 +150,8 @@ void lamb(Step& step) {
         at::_foreach_add_(updates, step.params, o.weight_decay);
         const auto lengths = at::stack(at::_foreach_norm(step.params)), moves = at::stack(at::_foreach_norm(updates));
         const auto has_both = lengths.gt(0.0).logical_and(moves.gt(0.0));
-        const auto trust = at::where(has_both, lengths / moves, at::ones_like(lengths));
+        const auto ratio = lengths / moves;
+        const auto trust = at::where(has_both.logical_and(ratio.isfinite()), ratio, at::ones_like(lengths));
         at::_foreach_mul_(updates, trust.unbind());
     }
     step.move(updates, step.rate());

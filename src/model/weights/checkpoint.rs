@@ -40,6 +40,11 @@ enum Step<'a> {
 
 /// All of them, the outermost first, but for what an optimizer keeps. Each object is looked at once, whatever names it.
 pub fn find<'a>(objects: &Objects<'a>) -> Vec<Found<'a>> {
+    search(objects, |id| state_dict(objects, id))
+}
+
+/// The containers that `take` finds entries in.
+fn search<'a>(objects: &Objects<'a>, take: impl Fn(Id) -> Option<Vec<(&'a str, Id)>>) -> Vec<Found<'a>> {
     let root = objects.root_id();
     let mut is_seen = vec![false; objects.count()];
     is_seen[root.index()] = true;
@@ -47,7 +52,7 @@ pub fn find<'a>(objects: &Objects<'a>) -> Vec<Found<'a>> {
     let (mut found, mut at) = (Vec::new(), 0);
     while at < places.len() && found.len() < MOST_FOUND {
         let Place { id, depth, .. } = places[at];
-        if let Some(entries) = state_dict(objects, id) {
+        if let Some(entries) = take(id) {
             found.push(Found { path: path(&places, at), entries });
         }
         if depth < MOST_NESTED {
@@ -137,27 +142,32 @@ fn path(places: &[Place<'_>], at: usize) -> String {
     steps.join(".")
 }
 
-/// Why there is none.
+/// Why there is none. A dict of objects that are not built, such as arrays of NumPy, may be what was meant.
 pub fn none(objects: &Objects<'_>) -> Refusal {
-    let entries = match objects.root() {
-        Object::Dict(entries) => entries,
+    match objects.root() {
         Object::Foreign { class, entries } if entries.is_empty() => {
             return Refusal::new(format!("a pickle that asks for {}", class.shown()), STATE_DICT);
         }
-        Object::Foreign { entries, .. } => entries,
+        Object::Dict(_) | Object::Foreign { .. } => {}
         _ => return Refusal::new("a pickle of something else than a dict", STATE_DICT),
+    }
+    let is_foreign = |(_, value): &(&str, Id)| matches!(objects.get(*value), Object::Foreign { .. });
+    let mostly_foreign = |id| {
+        let entries = named(objects, id);
+        (2 * entries.iter().filter(|entry| is_foreign(entry)).count() > entries.len()).then_some(entries)
     };
-    let shown = |(key, value): &(Id, Id)| match (objects.get(*key), objects.get(*value)) {
-        (Object::Text(key), Object::Foreign { class, .. }) => {
-            Some(format!("{}, {}", shown(key), object_of(&class.shown())))
-        }
-        (Object::Text(key), _) => Some(shown(key)),
-        _ => None,
+    let meant = search(objects, mostly_foreign).into_iter().next();
+    let root = || Found { path: String::new(), entries: named(objects, objects.root_id()) };
+    let Found { path, entries } = meant.unwrap_or_else(root);
+    let described = |(key, value): &(&str, Id)| match objects.get(*value) {
+        Object::Foreign { class, .. } => format!("{}, {}", shown(key), object_of(&class.shown())),
+        _ => shown(key),
     };
-    let keys: Vec<String> = entries.iter().filter_map(shown).take(LISTED).collect();
+    let keys: Vec<String> = entries.iter().map(described).take(LISTED).collect();
     let keys = if keys.is_empty() { "none".into() } else { keys.join(", ") };
+    let under = if path.is_empty() { String::new() } else { format!(" under {}", shown(&path)) };
     let want = format!("{STATE_DICT}, or one under a key such as state_dict or model");
-    Refusal::new(format!("a dict without tensors (its first keys: {keys})"), want)
+    Refusal::new(format!("a dict without tensors{under} (its first keys: {keys})"), want)
 }
 
 #[cfg(test)]
@@ -249,6 +259,13 @@ mod tests {
         assert_eq!(
             none(&objects).got,
             "a dict without tensors (its first keys: epoch, model, an object of m.Net, which is not built)"
+        );
+        let arrays = dict(&[("w", b"cnumpy\nndarray\n)\x81".to_vec())]);
+        let file = pickle(&dict(&[("args", b"cm\nArgs\n)\x81".to_vec()), ("epoch", b"N".to_vec()), ("model", arrays)]));
+        let (objects, _) = Objects::read(&file).unwrap();
+        assert_eq!(
+            none(&objects).got,
+            "a dict without tensors under model (its first keys: w, an object of numpy.ndarray, which is not built)"
         );
     }
 }

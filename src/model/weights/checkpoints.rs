@@ -137,11 +137,48 @@ fn whatever_stands_before_the_names_goes_and_what_stands_beside_them_is_told() {
         let told = format!("not behind {prefix}, and left out: criterion.weight, n_averaged");
         assert_eq!(report.remarks(), [told]);
     }
-    // Without a prefix they are names of the model's own, as in torch.
-    let (_folder, path, _) = renamed(|name| vec![name.to_owned()], &["criterion.weight"]);
-    let error = load_into(&net(3), &path, true).unwrap_err();
-    assert!(message(&error).contains("unexpected criterion.weight;"), "{error}");
-    assert_eq!(load_into(&net(3), &path, false).unwrap().loaded, [8, 8]);
+    let (_folder, path, want) = renamed(|name| vec![name.to_owned()], &["criterion.weight", "n_averaged"]);
+    let network = net(3);
+    let report = load_into(&network, &path, true).unwrap();
+    assert_same(&network, &want);
+    assert_eq!(report.remarks(), ["not in the model, and left out: criterion.weight, n_averaged"]);
+}
+
+#[test]
+fn more_layers_than_the_model_has_are_another_model() {
+    for more in ["layers.1.conv.weight", "classifier.scale"] {
+        for prefix in ["", "module."] {
+            let more = format!("{prefix}{more}");
+            let (_folder, path, _) = renamed(|name| vec![format!("{prefix}{name}")], &[&more]);
+            let error = load_into(&net(3), &path, true).unwrap_err();
+            let want = format!("unexpected {};", more.trim_start_matches(prefix));
+            assert!(message(&error).contains(&want), "{error}");
+            assert_eq!(load_into(&net(3), &path, false).unwrap().loaded, [8, 8]);
+        }
+    }
+}
+
+#[test]
+fn whatever_stands_in_place_of_a_weight_is_told() {
+    // OrderedDict-like {"classifier.bias": VALUE, "a": a tensor} where the model wants a tensor.
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89NtR";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.pth");
+    for (value, want) in [
+        (&b"K\x01"[..], "a number"),
+        (b"]", "a list"),
+        (b"}", "a dict"),
+        (b"N", "something else than a tensor"),
+        (b"cargparse\nNamespace\n)\x81", "an object of argparse.Namespace, which is not built"),
+        (b"cproject\nNet\n", "project.Net itself"),
+    ] {
+        let name = b"X\x0f\0\0\0classifier.bias";
+        let pickle = [&b"\x80\x02}("[..], name, value, b"X\x01\0\0\0a", tensor, b"u."].concat();
+        fs::write(&path, super::hostile::zip(&[("a/data.pkl", &pickle), ("a/data/0", &[0; 8])])).unwrap();
+        let error = load_into(&net(3), &path, true).unwrap_err();
+        let want = format!("different classifier.bias (got {want}, want Float [4])");
+        assert!(message(&error).contains(&want), "{error}");
+    }
 }
 
 #[test]

@@ -30,21 +30,24 @@ pub struct Chosen<'a> {
 }
 
 impl<'a> Contents<'a> {
-    /// The state dict that these keys lead to; in a file that is a single one, the part under names that begin so. `None` if there
-    /// is none.
+    /// The state dict that these keys lead to; in a file that is a single one, the part under names that begin so. The keys that
+    /// there are if there is none.
     ///
     /// # Errors
     /// If a tensor in it contradicts itself or the file.
-    pub fn at(self, key: &str) -> Result<Option<Chosen<'a>>, Refusal> {
+    pub fn at(self, key: &str) -> Result<Result<Chosen<'a>, Vec<String>>, Refusal> {
         let (dict, others) = match self {
             Self::Flat(dict) => (dict.under(&format!("{key}.")), Vec::new()),
             Self::Pickled(file) => {
                 let found = checkpoint::at(&file.objects, key);
                 let dict = found.map(|found| StateDict::of_pickle(&file, &found.entries)).transpose()?;
-                (dict, keys(&file).into_iter().filter(|other| other != key).collect())
+                (dict, keys(&checkpoint::find(&file.objects), key))
             }
         };
-        Ok(dict.map(|dict| Chosen { dict, key: Some(key.to_owned()), others }))
+        Ok(match dict {
+            Some(dict) => Ok(Chosen { dict, key: Some(key.to_owned()), others }),
+            None => Err(others),
+        })
     }
 
     /// The state dict that is most likely meant for a model with these names.
@@ -61,25 +64,17 @@ impl<'a> Contents<'a> {
         };
         let mut found = checkpoint::find(&file.objects);
         let Some(index) = choice::choose(&found, own) else { return Err(checkpoint::none(&file.objects)) };
+        let others = keys(&found, &found[index].path);
         let Found { path, entries } = found.swap_remove(index);
         let dict = StateDict::of_pickle(&file, &entries)?;
-        let others: Vec<String> = keys(&file).into_iter().filter(|other| *other != path).collect();
         // A single one goes without saying, unless it is an average.
         let is_told = !path.is_empty() && (!others.is_empty() || is_average(&path));
         Ok(Chosen { dict, key: is_told.then_some(path), others })
     }
-
-    /// The keys that state dicts lie under.
-    pub fn keys(&self) -> Vec<String> {
-        match self {
-            Self::Flat(_) => Vec::new(),
-            Self::Pickled(file) => keys(file),
-        }
-    }
 }
 
-/// The root, which has none, is left out.
-fn keys(file: &TorchFile<'_>) -> Vec<String> {
-    let paths = checkpoint::find(&file.objects).into_iter().map(|found| found.path);
-    paths.filter(|path| !path.is_empty()).collect()
+/// The keys that lead to state dicts, but for one. The root, which has none, is left out.
+fn keys(found: &[Found<'_>], but: &str) -> Vec<String> {
+    let paths = found.iter().map(|found| &found.path);
+    paths.filter(|path| !path.is_empty() && *path != but).cloned().collect()
 }

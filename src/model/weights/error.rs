@@ -1,6 +1,6 @@
 //! Why weights could not be saved or loaded.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use tch::TchError;
 use thiserror::Error;
@@ -55,11 +55,9 @@ pub enum WeightsError {
     },
     /// The weights are of another model.
     #[error(
-        "model.weights: {}: these are weights of another model{}: {cause}; check model.name and the keys beside it{}{}",
+        "model.weights: {}: these are weights of another model{}: {cause}; check model.name and the keys beside it{remedy}",
         path.display(),
-        names.map_or_else(String::new, |library| format!(" (names of {library} translated)")),
-        if *is_in_part { ", or set model.weights_strict = false to load what fits" } else { "" },
-        other(other_keys)
+        names.map_or_else(String::new, |library| format!(" (names of {library} translated)"))
     )]
     Mismatch {
         /// The file.
@@ -67,11 +65,9 @@ pub enum WeightsError {
         /// Whose names were translated to ours.
         names: Option<Library>,
         /// What does not fit.
-        cause: TensorFileError,
-        /// Whether a part could be loaded, if it were asked for.
-        is_in_part: bool,
-        /// Other state dicts in the file.
-        other_keys: Vec<String>,
+        cause: Box<TensorFileError>,
+        /// What may help.
+        remedy: Box<Remedy>,
     },
     /// libtorch failed, most often for want of memory. The model has a part of the weights.
     #[error("model.weights: libtorch could not take them: got {}", first_line(.0))]
@@ -103,11 +99,25 @@ fn among(keys: &[String]) -> String {
     }
 }
 
-fn other(keys: &[String]) -> String {
-    let names: Vec<String> = keys.iter().map(|key| shown(key)).collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(", or take another state dict with model.weights_key: {}", list(&names))
+/// What may help if weights are of another model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remedy {
+    /// Whether a part could be loaded, if it were asked for.
+    pub is_in_part: bool,
+    /// Other state dicts in the file.
+    pub other_keys: Vec<String>,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_in_part {
+            f.write_str(", or set model.weights_strict = false to load what fits")?;
+        }
+        let keys: Vec<String> = self.other_keys.iter().map(|key| shown(key)).collect();
+        if keys.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", or take another state dict with model.weights_key: {}", list(&keys))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Which tensor of a file goes where in a model, found before any is copied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tch::{Kind, TchError, Tensor};
 
@@ -34,10 +34,13 @@ pub struct Fit<'f> {
     pub uncounted: usize,
     pub missing: Vec<String>,
     pub unexpected: Vec<String>,
+    /// Whether one of those lies in a layer of the model, which is then another one.
+    is_larger: bool,
     pub different: Vec<String>,
 }
 
 impl<'f> Fit<'f> {
+    /// For all tensors of the file under our names.
     pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)], unread: &[Unread]) -> Self {
         let mut fit = Self::default();
         let mut named: HashMap<&str, &Source<'_>> =
@@ -58,7 +61,10 @@ impl<'f> Fit<'f> {
         }
         let left = tensors.iter().map(|(name, _)| name.as_str()).filter(|name| named.contains_key(name));
         let unread = unread.iter().filter(|unread| unread.is_tensor).map(|unread| unread.name.as_str());
-        fit.unexpected = left.chain(unread.filter(|name| others.contains_key(name))).map(shown).collect();
+        let left: Vec<&str> = left.chain(unread.filter(|name| others.contains_key(name))).collect();
+        let layers: HashSet<_> = network.parameters.iter().map(|own| outermost(own.name.as_str())).collect();
+        fit.is_larger = left.iter().any(|name| layers.contains(outermost(name)));
+        fit.unexpected = left.into_iter().map(shown).collect();
         fit
     }
 
@@ -84,13 +90,19 @@ impl<'f> Fit<'f> {
         }
     }
 
-    /// What a model of the same kind has not; `None` where everything but its head has a place.
+    /// What a model of the same kind has not; `None` where everything but its head has a place. What lies beside its layers,
+    /// such as a loss, makes no other model of it.
     pub fn mismatch(&self) -> Option<TensorFileError> {
-        let Self { missing, unexpected, different, .. } = self;
-        let is_whole = [missing, unexpected, different].iter().all(|names| names.is_empty());
+        let Self { missing, unexpected, different, is_larger, .. } = self;
+        let is_whole = missing.is_empty() && different.is_empty() && !is_larger;
         let (missing, unexpected, different) = (missing.clone(), unexpected.clone(), different.clone());
         (!is_whole).then_some(TensorFileError::Mismatch { missing, unexpected, different })
     }
+}
+
+/// The first part of a name.
+fn outermost(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// Type and shape of a parameter.

@@ -47,8 +47,6 @@ impl Format {
             [b'P', b'K', 3, 4, ..] => Ok(Self::Torch),
             [0x80, ..] => Ok(Self::LegacyTorch),
             _ if file.starts_with(LEGACY_BEFORE_PROTOCOL_2) => Ok(Self::LegacyTorch),
-            // Damaged, or none at all.
-            [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
             [0x89, b'H', b'D', b'F', ..] => Err(keras("an HDF5 file")),
             [0x1f, 0x8b, ..] => refuse("a gzip archive", "what is in it; unpack it"),
             _ if file.starts_with(b"version https://git-lfs") => {
@@ -58,6 +56,8 @@ impl Format {
             _ if file.trim_ascii_start().starts_with(b"<") => {
                 refuse("an HTML page", "the file that it stands for; download it again")
             }
+            // Damaged; the reader says how.
+            [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
             _ => refuse("neither safetensors nor a file of torch.save", WANT),
         }
     }
@@ -116,5 +116,7 @@ mod tests {
         assert_eq!(Format::of(b"PK\x03\x04\x14\0\0\0\0\0"), Ok(Format::Torch));
         assert_eq!(Format::of(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"), Ok(Format::LegacyTorch));
         assert_eq!(Format::of(b"\x80\x02}q\0X\x01\0{"), Ok(Format::LegacyTorch), "longer than any header");
+        assert_eq!(Format::of(b"<script>{\"a\":1}</script>").unwrap_err().got, "an HTML page");
+        assert_eq!(Format::of(b"\x1f\x8b\x08\x08abcd{").unwrap_err().got, "a gzip archive");
     }
 }

@@ -28,7 +28,7 @@ fn touch(file: &Path) -> Vec<u8> {
 }
 
 /// Stored entries of a zip archive, as APPNOTE says.
-fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
         let at = file.len() as u32;
@@ -70,7 +70,7 @@ fn a_checkpoint_with_whole_weights_is_refused_if_it_asks_for_what_runs_code() {
         load_into(&net(3), &file, false).map_err(|error| error.to_string())
     };
     // {"x": OBJECT, "w": a tensor}
-    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89NtR";
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89NtR";
     let with = |object: &[u8]| {
         load(&[b"\x80\x02}(X\x01\0\0\0x", object, b"X\x01\0\0\0w", tensor, b"u."].concat()).unwrap_err()
     };

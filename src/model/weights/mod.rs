@@ -33,10 +33,12 @@ mod torch_file;
 
 use std::{collections::HashSet, path::Path};
 
+use tch::{Kind, TchError};
+
 use self::{contents::Chosen, fit::Fit, names::Unwrapped, refusal::Refusal};
 use super::{Network, Parameters};
 use crate::disk::{self, Folder, NamedTensors, TensorFile, read_regular, write_into};
-pub use error::WeightsError;
+pub use error::{Remedy, WeightsError};
 pub use foreign_names::Library;
 pub use format::Format;
 pub use report::{HeadLeft, LoadReport};
@@ -92,9 +94,9 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
 ///
 /// What wrappers put before the names goes. Names of torchvision, timm and Hugging Face's transformers are translated where the
 /// model has others. Half and double numbers become the model's; the head stays as it was drawn where it has another number of
-/// classes; a first filter for images of three channels is summed for images of one, as in timm. Whatever else does not fit is an
-/// error where `is_strict`, and else left as it is; in the report either way. What lies beside the model in the file, behind
-/// another prefix, is only in the report.
+/// classes; a first filter for images of three channels is summed for images of one, as in timm. If `is_strict`, all parameters of
+/// the model must be in the file with their shapes, and the file must have no others in the model's layers; else what does not fit
+/// stays as it is. What lies beside the model in the file, behind another prefix or in no layer of the model, is only in the report.
 ///
 /// # Errors
 /// If the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
@@ -105,45 +107,19 @@ pub fn load_state_dict(
     is_strict: bool,
 ) -> Result<LoadReport, WeightsError> {
     let bytes = read(path)?;
-    let refuse = |Refusal { got, want }| WeightsError::File { path: path.to_owned(), got, want };
-    let format = Format::of(&bytes).map_err(refuse)?;
-    let contents = format.read(&bytes).map_err(refuse)?;
     let own: HashSet<&str> = network.parameters.iter().map(|own| own.name.as_str()).collect();
-    let Chosen { dict, key, others: other_keys } = match key {
-        None => contents.choose(&own).map_err(refuse)?,
-        Some(key) => {
-            let keys = contents.keys();
-            let missing = || WeightsError::NoKey { path: path.to_owned(), got: key.to_owned(), keys };
-            contents.at(key).map_err(refuse)?.ok_or_else(missing)?
-        }
-    };
+    let (format, Chosen { dict, key, others: other_keys }) = find(&bytes, path, key, &own)?;
     let known = |tensors: &[_]| foreign_names::translate(tensors, &network.parameters).known;
-    let Unwrapped { prefix, dict, outside } = names::unwrap(dict, &own, known).map_err(refuse)?;
+    let Unwrapped { prefix, dict, outside } =
+        names::unwrap(dict, &own, known).map_err(|refusal| refused(path, refusal))?;
     let translated = foreign_names::translate(&dict.tensors, &network.parameters);
     let fit = Fit::new(network, &translated.tensors, &dict.unread);
     if let Some(cause) = fit.mismatch().filter(|_| is_strict || fit.copies.is_empty()) {
-        let is_in_part = is_strict && !fit.copies.is_empty();
-        return Err(WeightsError::Mismatch {
-            path: path.to_owned(),
-            names: translated.from,
-            cause,
-            is_in_part,
-            other_keys,
-        });
+        let remedy = Remedy { is_in_part: is_strict && !fit.copies.is_empty(), other_keys };
+        let (path, names, cause) = (path.to_owned(), translated.from, Box::new(cause));
+        return Err(WeightsError::Mismatch { path, names, cause, remedy: Box::new(remedy) });
     }
-    let (mut converted, mut non_finite, mut summed) = (Vec::new(), Vec::new(), None);
-    for copy in &fit.copies {
-        let (name, kind) = (&copy.into.name, copy.from.kind);
-        if !copy.make()? {
-            non_finite.push(name.to_string());
-        }
-        if copy.is_summed {
-            summed = Some(name.to_string());
-        }
-        if kind != copy.into.tensor.kind() && copy.into.tensor.is_floating_point() && !converted.contains(&kind) {
-            converted.push(kind);
-        }
-    }
+    let Made { converted, summed, non_finite } = make(&fit)?;
     Ok(LoadReport {
         path: path.to_owned(),
         digest: blake3::hash(&bytes).to_hex().to_string(),
@@ -166,11 +142,59 @@ pub fn load_state_dict(
     })
 }
 
+/// What copying showed.
+#[derive(Default)]
+struct Made {
+    converted: Vec<Kind>,
+    summed: Option<String>,
+    non_finite: Vec<String>,
+}
+
+fn make(fit: &Fit<'_>) -> Result<Made, TchError> {
+    let mut made = Made::default();
+    for copy in &fit.copies {
+        let (name, kind) = (&copy.into.name, copy.from.kind);
+        if !copy.make()? {
+            made.non_finite.push(name.to_string());
+        }
+        if copy.is_summed {
+            made.summed = Some(name.to_string());
+        }
+        if kind != copy.into.tensor.kind() && copy.into.tensor.is_floating_point() && !made.converted.contains(&kind) {
+            made.converted.push(kind);
+        }
+    }
+    Ok(made)
+}
+
+/// The state dict in the bytes of a file, for a model of these names.
+fn find<'a>(
+    bytes: &'a [u8],
+    path: &Path,
+    key: Option<&str>,
+    own: &HashSet<&str>,
+) -> Result<(Format, Chosen<'a>), WeightsError> {
+    let format = Format::of(bytes).map_err(|refusal| refused(path, refusal))?;
+    let contents = format.read(bytes).map_err(|refusal| refused(path, refusal))?;
+    let chosen = match key {
+        None => contents.choose(own).map(Ok),
+        Some(key) => {
+            let no_key = |keys| WeightsError::NoKey { path: path.to_owned(), got: key.to_owned(), keys };
+            contents.at(key).map(|chosen| chosen.map_err(no_key))
+        }
+    };
+    Ok((format, chosen.map_err(|refusal| refused(path, refusal))??))
+}
+
+fn refused(path: &Path, Refusal { got, want }: Refusal) -> WeightsError {
+    WeightsError::File { path: path.to_owned(), got, want }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use tch::{Kind, Tensor};
+    use tch::Tensor;
 
     use super::*;
     use crate::{

@@ -10,8 +10,8 @@ use super::{Refusal, choice::is_average, refusal::shown, state_dict::StateDict, 
 
 /// What is told apart from names if nothing fits: of DataParallel and DistributedDataParallel, torch.compile, and Lightning.
 const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
-/// Wrappers of a part of a model are in the middle of its names: of torch.compile, FSDP and activation checkpoints.
-const INNER_WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+/// Wrappers of a part of a model are in the middle of its names: of DataParallel, torch.compile, FSDP and activation checkpoints.
+const INNER_WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 /// Wrappers around each other.
 const MOST_WRAPPERS: usize = 8;
 /// Prefixes behind which names of other libraries are looked for.
@@ -189,7 +189,9 @@ mod tests {
     fn prefixes_of_wrappers_go_where_all_names_have_them() {
         let (taken, names, _) = unwrapped(&["module._orig_mod.a.b", "module._orig_mod.c"], &["a.b"]).unwrap();
         assert_eq!((&*taken, &*names), ("module._orig_mod.", &["a.b".to_owned(), "c".to_owned()][..]));
-        assert_eq!(unwrapped(&["layer1._orig_mod.a"], &["layer1.a"]).unwrap().1, ["layer1.a"]);
+        for inner in ["_orig_mod", "module", "_fsdp_wrapped_module._checkpoint_wrapped_module"] {
+            assert_eq!(unwrapped(&[&format!("layer1.{inner}.a")], &["layer1.a"]).unwrap().1, ["layer1.a"]);
+        }
         assert_eq!(prefix(&["model.a"], &["model.a"]), "", "the model's own name");
         assert_eq!(prefix(&[], &["a"]), "");
         assert_eq!(prefix(&["module.x", "module.y"], &["a"]), "module.", "of another model");

@@ -39,9 +39,7 @@ impl<'a> StateDict<'a> {
         let mut storages = HashMap::new();
         let (mut tensors, mut unread) = (Vec::new(), Vec::new());
         for &(name, value) in entries {
-            // Numbers and texts beside the tensors are no weights.
             let (what, is_tensor) = match file.objects.get(value) {
-                Object::Foreign { class, .. } => (object_of(&class.shown()), false),
                 Object::Tensor(view) => match tensor(file, &mut storages, view) {
                     Ok(Ok(tensor)) => {
                         tensors.push((name.to_owned(), tensor));
@@ -52,7 +50,7 @@ impl<'a> StateDict<'a> {
                         return Err(Refusal { got: format!("{} as {}", shown(name), refusal.got), ..refusal });
                     }
                 },
-                _ => continue,
+                other => (what_is(other), false),
             };
             unread.push(Unread { name: name.to_owned(), what, is_tensor });
         }
@@ -74,6 +72,20 @@ pub fn object_of(class: &str) -> String {
     format!("an object of {class}, which is not built")
 }
 
+/// How a message calls what is no tensor.
+fn what_is(object: &Object<'_>) -> String {
+    let what = match object {
+        Object::Foreign { class, .. } => return object_of(&class.shown()),
+        Object::Global(class) => return format!("{} itself", class.shown()),
+        Object::Int(_) | Object::Long(_) | Object::Decimal(_) | Object::Float => "a number",
+        Object::Text(_) => "a text",
+        Object::Tuple(_) | Object::List(_) => "a list",
+        Object::Dict(_) => "a dict",
+        Object::Other | Object::Storage(_) | Object::Tensor(_) => "something else than a tensor",
+    };
+    what.to_owned()
+}
+
 /// A tensor, or what it is if it cannot be read.
 fn tensor<'a>(
     file: &TorchFile<'a>,
@@ -85,7 +97,7 @@ fn tensor<'a>(
         Object::Foreign { class, .. } => return Ok(Err(format!("a tensor over {}", object_of(&class.shown())))),
         _ => return Err(Refusal::damaged("a tensor without numbers")),
     };
-    let Storage { numbers, key, numel, part: (first, count) } = *storage;
+    let Storage { numbers, key, numel, part: (first, count) } = **storage;
     let seen = view.numbers.unwrap_or(numbers);
     let Some(kind) = seen.kind() else { return Ok(Err(format!("a tensor of {}", seen.name()))) };
     let bytes = match storages.get(key) {

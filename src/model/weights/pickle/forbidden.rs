@@ -4,7 +4,7 @@
 //! that it is refused as a whole and by name.
 
 /// Modules of which every name, and every name in a module inside, is one of these.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 28] = [
     "os",
     "posix",
     "nt",
@@ -25,11 +25,18 @@ const MODULES: [&str; 21] = [
     "_pickle",
     "cPickle",
     "ensurepip",
+    "pip",
+    "venv",
+    "idlelib",
+    "pydoc",
+    "_osx_support",
+    "_aix_support",
+    "aiohttp",
     "torch.utils.cpp_extension",
 ];
 
 /// Other names by their modules; common words, which a project may have for modules of its own.
-const NAMES: [(&str, &[&str]); 21] = [
+const NAMES: [(&str, &[&str]); 27] = [
     ("code", &["interact", "InteractiveInterpreter", "InteractiveConsole"]),
     ("codeop", &["compile_command", "Compile", "CommandCompiler"]),
     ("commands", &["getoutput", "getstatus", "getstatusoutput"]),
@@ -42,7 +49,13 @@ const NAMES: [(&str, &[&str]); 21] = [
     ("types", &["CodeType", "FunctionType"]),
     ("http.client", &["HTTPConnection", "HTTPSConnection"]),
     ("urllib.request", &["urlopen", "urlretrieve"]),
+    ("urllib2", &["urlopen"]),
+    ("requests", &["get", "post", "put", "delete", "request"]),
     ("requests.api", &["get", "post", "put", "delete", "request"]),
+    ("io", &["open", "open_code", "FileIO"]),
+    ("_io", &["open", "open_code", "FileIO"]),
+    ("codecs", &["open"]),
+    ("trace", &["Trace"]),
     ("torch", &["load"]),
     ("torch.serialization", &["load"]),
     ("torch.hub", &["load", "load_state_dict_from_url", "download_url_to_file"]),
@@ -71,14 +84,23 @@ const BUILTINS: [&str; 14] = [
     "reload",
 ];
 
-/// Whether it is one of these. `name` may have dots in it: attributes of attributes.
+/// Dots in a name that are looked behind.
+const MOST_DOTS: usize = 16;
+
+/// Whether it is one of these. `name` may have dots in it: attributes of attributes, and modules that a module imports.
 pub fn is_forbidden(module: &str, name: &str) -> bool {
+    let dots = name.match_indices('.').take(MOST_DOTS);
+    let inner = dots.map(|(at, _)| (&name[..at], &name[at + 1..]));
+    std::iter::once((module, name)).chain(inner).any(|(module, name)| is_known(module, name))
+}
+
+fn is_known(module: &str, name: &str) -> bool {
     let first = name.split('.').next().unwrap_or(name);
     let is_inside =
         |outer: &&str| module.strip_prefix(*outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     match module {
         "builtins" | "__builtin__" | "__builtins__" => BUILTINS.contains(&first),
-        _ if MODULES.iter().any(|outer| is_inside(&outer)) => true,
+        _ if MODULES.iter().any(is_inside) => true,
         _ => NAMES.iter().any(|(known, names)| *known == module && names.contains(&first)),
     }
 }
@@ -102,6 +124,9 @@ mod tests {
             ("torch", "load"),
             ("code", "interact"),
             ("pickle", "loads"),
+            ("torch.serialization", "os.system"),
+            ("project", "builtins.eval"),
+            ("io", "open"),
         ] {
             assert!(is_forbidden(module, name), "{module}.{name}");
         }
@@ -114,6 +139,9 @@ mod tests {
             ("types", "SimpleNamespace"),
             ("torch", "Size"),
             ("argparse", "Namespace"),
+            ("project", "Outer.Inner"),
+            ("io", "BytesIO"),
+            ("_codecs", "encode"),
         ] {
             assert!(!is_forbidden(module, name), "{module}.{name}");
         }

@@ -86,24 +86,30 @@ impl<'a> Global<'a> {
         if let Some(Known::Storage(numbers)) = self.known { Some(numbers) } else { None }
     }
 
+    /// The type of a dtype.
+    fn dtype(self) -> Option<NumberType> {
+        if let Some(Known::Dtype(numbers)) = self.known { Some(numbers) } else { None }
+    }
+
     /// What a call with these arguments, a tuple, stands for: an object that is nothing but its class and entries, if it is of
     /// no use for a state dict.
     ///
     /// # Errors
-    /// If there are too many objects.
+    /// If there are too many objects, or calls in each other.
     pub fn call(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Id, Refusal> {
         let (mut called, mut arguments) = (self, arguments);
         // A loop, not a recursion: the inner arguments are a tuple that was made before.
         while called.known == Some(Known::RebuildFromType)
             && let Object::Tuple(items) = heap.get(arguments)
             && let &[function, _, inner, ..] = &items[..]
-            && let Object::Global(function) = *heap.get(function)
+            && let Object::Global(function) = heap.get(function)
         {
-            (called, arguments) = (function, inner);
+            (called, arguments) = (**function, inner);
+            heap.spend(1)?;
         }
         match called.interpret(arguments, heap)? {
             Some(id) => Ok(id),
-            None => heap.push(Object::Foreign { class: called, entries: Vec::new() }),
+            None => heap.push(Object::Foreign { class: Box::new(called), entries: Vec::new() }),
         }
     }
 
@@ -127,23 +133,22 @@ impl<'a> Global<'a> {
             }
             (Known::RebuildTensorV3, &[storage, offset, size, stride, _, _, dtype, ..]) => {
                 match (heap.get(offset), heap.get(dtype)) {
-                    (Object::Int(offset), Object::Global(Self { known: Some(Known::Dtype(numbers)), .. })) => {
-                        Object::Tensor(View { storage, offset: *offset, size, stride, numbers: Some(*numbers) })
+                    (Object::Int(offset), Object::Global(dtype)) if dtype.dtype().is_some() => {
+                        Object::Tensor(View { storage, offset: *offset, size, stride, numbers: dtype.dtype() })
                     }
                     _ => return Ok(None),
                 }
             }
             // A tensor that takes a gradient, and a tuple, are themselves.
             (Known::Itself, &[itself, ..]) => return Ok(Some(itself)),
-            (Known::Reconstructor, &[class, _, state]) => match (heap.get(class), heap.get(state)) {
-                (&Object::Global(class), Object::Dict(entries)) => {
-                    let entries = entries.clone();
-                    heap.spend(entries.len())?;
-                    Object::Foreign { class, entries }
-                }
-                (&Object::Global(class), _) => Object::Foreign { class, entries: Vec::new() },
-                _ => return Ok(None),
-            },
+            (Known::Reconstructor, &[class, _, state]) => {
+                let Object::Global(class) = heap.get(class) else { return Ok(None) };
+                let class = class.clone();
+                let count = if let Object::Dict(entries) = heap.get(state) { entries.len() } else { 0 };
+                heap.spend(count)?;
+                let entries = if let Object::Dict(entries) = heap.get(state) { entries.clone() } else { Vec::new() };
+                Object::Foreign { class, entries }
+            }
             _ => return Ok(None),
         };
         heap.push(object).map(Some)

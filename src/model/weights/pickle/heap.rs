@@ -1,13 +1,17 @@
 //! The objects that a pickle has made so far, which may not be more than its length warrants.
+//!
+//! An opcode makes at most one object and names at most one on the stack, so that memory and time go with the length of a pickle.
+//! What does not (copies of entries, objects without end) is counted here.
 
 use super::{
     super::{Refusal, refusal::STATE_DICT},
     Id, Object,
 };
 
-/// Opcodes, objects, and entries of lists and dicts together: a net of ten thousand tensors takes a million.
-const MOST: usize = 1 << 22;
-/// The same for each byte of the pickle: what is made of it goes with its length.
+/// Objects and copied entries together, 32 bytes each. A net of ten thousand tensors takes half a million; the order of all images
+/// of ImageNet one million.
+const MOST: usize = 8_000_000;
+/// The same for each byte of the pickle.
 const MOST_PER_BYTE: usize = 4;
 
 /// Where the objects stand that say nothing: there is one of each, however often a pickle has them.
@@ -28,6 +32,9 @@ impl<'a> Heap<'a> {
     }
 
     /// Counts what was made, or is about to be.
+    ///
+    /// # Errors
+    /// If it is too much.
     pub fn spend(&mut self, count: usize) -> Result<(), Refusal> {
         let left = self.left.checked_sub(count);
         self.left = left.ok_or_else(|| Refusal::new("a pickle of more objects than any model has", STATE_DICT))?;
@@ -42,7 +49,7 @@ impl<'a> Heap<'a> {
         }
         self.spend(1)?;
         self.all.push(object);
-        // There are at most `MOST` and two.
+        // At most `MOST` and two, which is far below 32 bits.
         Ok(Id((self.all.len() - 1) as u32))
     }
 

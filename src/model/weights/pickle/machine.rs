@@ -27,7 +27,6 @@ pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
     loop {
         let at = machine.at();
         let Some(opcode) = machine.bytes.u8() else { return Err(machine.cut()) };
-        machine.heap.spend(1)?;
         if opcode == b'.' {
             let root = machine.pop().ok_or_else(|| machine.malformed(at, opcode))?;
             let length = machine.at();
@@ -157,7 +156,6 @@ impl<'a> Machine<'a> {
             _ => self.pop_to_mark(),
         };
         let (Some(items), Some(below)) = (items, self.stack.last()) else { return Ok(None) };
-        self.heap.spend(items.len())?;
         Ok(match (self.heap.get_mut(*below), opcode) {
             (Object::List(list), b'a' | b'e') => {
                 list.extend(items);
@@ -181,7 +179,7 @@ impl<'a> Machine<'a> {
             _ => [self.line(), self.line()],
         };
         match words {
-            [Some(module), Some(name)] => self.push(Object::Global(Global::of(module, name)?)),
+            [Some(module), Some(name)] => self.push(Object::Global(Box::new(Global::of(module, name)?))),
             _ => Ok(None),
         }
     }
@@ -220,9 +218,13 @@ impl<'a> Machine<'a> {
         };
         let (Some(function), Some(arguments)) = (function, arguments) else { return Ok(None) };
         let made = match (self.heap.get(function), self.heap.get(arguments)) {
-            (&Object::Global(global), Object::Tuple(_)) => global.call(arguments, &mut self.heap)?,
+            (Object::Global(global), Object::Tuple(_)) => {
+                let global = **global;
+                global.call(arguments, &mut self.heap)?
+            }
             // The value of a function, such as a class inside of a class.
-            (&Object::Foreign { class, .. }, Object::Tuple(_)) => {
+            (Object::Foreign { class, .. }, Object::Tuple(_)) => {
+                let class = class.clone();
                 self.heap.push(Object::Foreign { class, entries: Vec::new() })?
             }
             _ => return Ok(None),

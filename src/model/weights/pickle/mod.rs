@@ -50,16 +50,16 @@ pub enum Object<'a> {
     /// `dict`, and whatever is derived from it, in the order of its entries.
     Dict(Vec<(Id, Id)>),
     /// A class or a function.
-    Global(Global<'a>),
+    Global(Box<Global<'a>>),
     /// An object of a class that is not known, or the value of such a function. It was not built.
     Foreign {
         /// The class or the function.
-        class: Global<'a>,
+        class: Box<Global<'a>>,
         /// What was put into it by key: it may be derived from a dict.
         entries: Vec<(Id, Id)>,
     },
     /// Numbers outside the pickle.
-    Storage(Storage<'a>),
+    Storage(Box<Storage<'a>>),
     /// A view of them.
     Tensor(View),
 }
@@ -276,5 +276,33 @@ mod tests {
         let bytes = [b"\x80\x02", &pairs[..], &call, b"."].concat();
         assert!(read(&bytes).unwrap_err().got.contains("more objects"), "a million entries in 32 KB");
         assert!(read(&[&b"\x80\x02"[..], &b")".repeat(1 << 23), b"."].concat()).is_err());
+        assert_eq!(std::mem::size_of::<Object<'_>>(), 32, "what bounds the memory");
+    }
+
+    #[test]
+    fn calls_of_calls_take_no_more_time_than_a_pickle_is_long() {
+        // args = (f, None, args) a hundred thousand times, then f(*args) as often: ten thousand million steps.
+        let layer = b"q\x010h\0Nh\x01\x87";
+        let calls = b"h\0h\x01R0".repeat(100_000);
+        let bytes = [
+            &b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\nq\0)"[..],
+            &layer.repeat(100_000),
+            b"q\x010",
+            &calls,
+            b"N.",
+        ];
+        assert!(read(&bytes.concat()).unwrap_err().got.contains("more objects"));
+    }
+
+    #[test]
+    fn long_histories_and_orders_of_images_are_no_danger_and_no_error() {
+        // [1.5] * 5_000_000 and list(range(2_000_000)), as pickle.dumps(.., 2) writes them.
+        let floats = b"G?\xf8\0\0\0\0\0\0".repeat(5_000_000);
+        let integers: Vec<u8> = (0..2_000_000u32).flat_map(|i| [&b"J"[..], &i.to_le_bytes()].concat()).collect();
+        let bytes = [&b"\x80\x02](]("[..], &floats, b"e](", &integers, b"ee."].concat();
+        let (objects, _) = Objects::read(&bytes).unwrap();
+        let Object::List(lists) = objects.root() else { panic!() };
+        let counts = lists.iter().map(|list| if let Object::List(list) = objects.get(*list) { list.len() } else { 0 });
+        assert_eq!(counts.collect::<Vec<_>>(), [5_000_000, 2_000_000]);
     }
 }

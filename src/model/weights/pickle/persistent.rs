@@ -15,11 +15,11 @@ pub fn resolve<'a>(id: Id, heap: &Heap<'a>) -> Option<Object<'a>> {
     };
     let object = |index: usize| items.get(index).map(|id| heap.get(*id));
     match (object(0)?, object(1)) {
-        (Object::Text("storage"), Some(&Object::Global(class))) if class.storage().is_none() => {
-            Some(Object::Foreign { class, entries: Vec::new() })
+        (Object::Text("storage"), Some(Object::Global(class))) if class.storage().is_none() => {
+            Some(Object::Foreign { class: class.clone(), entries: Vec::new() })
         }
-        (Object::Text("storage"), _) => storage(items, heap).map(Object::Storage),
-        (Object::Text("module"), Some(&Object::Global(class))) => Some(Object::Global(class)),
+        (Object::Text("storage"), _) => storage(items, heap).map(|storage| Object::Storage(Box::new(storage))),
+        (Object::Text("module"), Some(Object::Global(class))) => Some(Object::Global(class.clone())),
         _ => Some(Object::Other),
     }
 }

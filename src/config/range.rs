@@ -1,0 +1,146 @@
+//! What a number of a config may be: the bounds of each kind, and how a message tells them.
+
+use std::{fmt, ops::RangeInclusive};
+
+/// Where the normal numbers of f32 begin, to two digits below.
+const SMALLEST: f64 = 1e-38;
+
+/// Bounds of a number. Whatever lies in them is a normal number in f32, where it ends up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Numbers {
+    least: f64,
+    most: f64,
+    zero: bool,
+    infinity: bool,
+}
+
+impl Numbers {
+    const fn between(least: f64, most: f64) -> Self {
+        Self { least, most, zero: false, infinity: false }
+    }
+
+    const fn or_zero(self) -> Self {
+        Self { zero: true, ..self }
+    }
+
+    pub(super) const fn or_infinity(self) -> Self {
+        Self { infinity: true, ..self }
+    }
+
+    pub(super) fn has(&self, value: &f64) -> bool {
+        let is_normal = *value == 0.0 || value.abs() >= SMALLEST;
+        (is_normal && (self.least..=self.most).contains(value))
+            || (self.zero && *value == 0.0)
+            || (self.infinity && *value == f64::INFINITY)
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, most, zero, infinity } = *self;
+        if (zero, most) == (true, BELOW_ONE.most) {
+            return f.write_str("from 0, below 1");
+        }
+        write!(f, "a number from {} to {}", shown(least), shown(most))?;
+        if zero && least > 0.0 {
+            f.write_str(", or 0")?;
+        }
+        if infinity {
+            f.write_str(", or inf")?;
+        }
+        Ok(())
+    }
+}
+
+/// Steps, epochs, evaluations: more than any run has, and exact in f64.
+pub(super) const MOST_COUNT: u64 = 1_000_000_000_000;
+/// From 0, where 0 is off or none.
+pub(super) const COUNT: RangeInclusive<u64> = 0..=MOST_COUNT;
+pub(super) const FROM_ONE: RangeInclusive<u64> = 1..=MOST_COUNT;
+
+/// A probability, or a share that may be all.
+pub(super) const SHARE: Numbers = Numbers::between(1e-12, 1.0).or_zero();
+/// Decays and momenta; 1 - 2^-24 is the last f32 below 1.
+pub(super) const BELOW_ONE: Numbers = Numbers::between(1e-12, 1.0 - 1.0 / 16_777_216.0).or_zero();
+/// A share that is neither nothing nor all.
+pub(super) const PART: Numbers = Numbers::between(1e-6, 1.0 - 1e-6);
+/// A step size. The largest ones make a run diverge, which may be the point of it.
+pub(super) const LEARNING_RATE: Numbers = Numbers::between(1e-20, 1e30).or_zero();
+pub(super) const WEIGHT_DECAY: Numbers = Numbers::between(1e-12, 1e6).or_zero();
+/// What a group's learning rate, or that of a block, is multiplied by.
+pub(super) const RATE_SCALE: Numbers = Numbers::between(1e-12, 1e6).or_zero();
+/// The share that is left of a learning rate.
+pub(super) const RATE_SHARE: Numbers = Numbers::between(1e-12, 1.0);
+/// Added to a denominator.
+pub(super) const EPS: Numbers = Numbers::between(1e-30, 1e3);
+/// A norm, or an element, of gradients.
+pub(super) const GRADIENT: Numbers = Numbers::between(1e-20, 1e15);
+/// p of a norm.
+pub(super) const NORM_TYPE: Numbers = Numbers::between(1.0, 1000.0).or_infinity();
+/// How many times as much.
+pub(super) const FACTOR: Numbers = Numbers::between(1e-12, 1e12);
+pub(super) const FACTOR_FROM_ONE: Numbers = Numbers::between(1.0, 1e12);
+/// Percent.
+pub(super) const PERCENT: Numbers = Numbers::between(1e-9, 100.0).or_zero();
+/// The deviation of weights, which may be drawn to explode, and their mean or value.
+pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e20).or_zero();
+pub(super) const WEIGHT: Numbers = Numbers::between(-1e6, 1e6);
+/// Mean and standard deviation of pixels, which lie in 0..=1.
+pub(super) const PIXEL_MEAN: Numbers = Numbers::between(-1000.0, 1000.0);
+pub(super) const PIXEL_STD: Numbers = Numbers::between(1e-38, 1000.0);
+/// Share of an image's side or area, and its width by its height.
+pub(super) const SIDE_SHARE: Numbers = Numbers::between(0.01, 1.0);
+pub(super) const AREA_SHARE: Numbers = Numbers::between(1e-4, 1.0);
+pub(super) const ASPECT_RATIO: Numbers = Numbers::between(0.01, 100.0);
+/// Times: the longest are centuries.
+pub(super) const MINUTES: Numbers = Numbers::between(1e-9, 1e8);
+pub(super) const MINUTES_OR_NONE: Numbers = MINUTES.or_zero();
+pub(super) const EPOCHS: Numbers = Numbers::between(1e-6, 1e9);
+pub(super) const EPOCHS_OR_NONE: Numbers = EPOCHS.or_zero();
+/// Half waves so short that an epoch has more of them than steps say nothing.
+pub(super) const RESTART_EPOCHS: Numbers = Numbers::between(1e-3, 1e9).or_zero();
+pub(super) const RESTART_FACTOR: Numbers = Numbers::between(1.0, 1000.0);
+pub(super) const POWER: Numbers = Numbers::between(1e-3, 1000.0);
+/// How much better a figure has to get, and the weight of a class.
+pub(super) const FIGURE: Numbers = Numbers::between(1e-12, 1e12).or_zero();
+/// Bounds of another tool's rules.
+pub(super) const THRESHOLD: Numbers = Numbers::between(1e-30, 1e12).or_zero();
+
+/// A number as a config has it.
+pub(super) fn shown(number: f64) -> String {
+    match number {
+        _ if number != 0.0 && !(1e-4..1e7).contains(&number.abs()) => format!("{number:e}"),
+        _ => format!("{number}"),
+    }
+}
+
+/// The bounds of a whole number, and what some of them mean.
+pub(super) fn whole(range: &RangeInclusive<u64>) -> String {
+    format!("a whole number from {} to {}", range.start(), range.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_told_as_a_config_would_have_it() {
+        assert_eq!(LEARNING_RATE.to_string(), "a number from 1e-20 to 1e30, or 0");
+        assert_eq!(NORM_TYPE.to_string(), "a number from 1 to 1000, or inf");
+        assert_eq!(BELOW_ONE.to_string(), "from 0, below 1");
+        assert_eq!(WEIGHT.to_string(), "a number from -1000000 to 1000000");
+        assert_eq!(whole(&FROM_ONE), "a whole number from 1 to 1000000000000");
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_nothing_that_is_no_number_is_in_any() {
+        assert!(PERCENT.has(&0.0) && PERCENT.has(&100.0) && !PERCENT.has(&100.1) && !PERCENT.has(&1e-320));
+        assert!(NORM_TYPE.has(&f64::INFINITY) && !NORM_TYPE.has(&f64::NEG_INFINITY) && !NORM_TYPE.has(&0.5));
+        assert!(!GRADIENT.has(&f64::INFINITY) && !SHARE.has(&-0.1));
+        assert!(WEIGHT.has(&0.0) && WEIGHT.has(&-1e-30) && !WEIGHT.has(&1e-320));
+        for numbers in [SHARE, BELOW_ONE, LEARNING_RATE, NORM_TYPE, WEIGHT, PIXEL_STD] {
+            assert!(!numbers.has(&f64::NAN));
+        }
+        assert!((0.999_999_9 as f32) < 1.0 && BELOW_ONE.has(&0.999_999_9) && !BELOW_ONE.has(&0.999_999_99));
+    }
+}

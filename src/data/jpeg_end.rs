@@ -1,0 +1,46 @@
+//! Whether a JPEG is whole. Its decoder fills what is missing with grey, and says nothing.
+
+const END: [u8; 2] = [0xff, 0xd9];
+
+/// Whether a JPEG file has its end marker, by which Pillow goes too. What follows it does not matter.
+pub(super) fn has_end(file: &[u8]) -> bool {
+    // Without a look at every byte, where nothing follows.
+    file.ends_with(&END) || find_end(file).is_some()
+}
+
+/// Goes from marker to marker: an embedded preview has an end of its own, within a segment.
+fn find_end(file: &[u8]) -> Option<()> {
+    let mut rest = file;
+    loop {
+        let marker = rest.iter().position(|byte| *byte == 0xff)?;
+        rest = rest.get(marker..)?;
+        let code = rest.iter().position(|byte| *byte != 0xff)?;
+        rest = rest.get(code..)?;
+        match rest.split_first()? {
+            (0xd9, _) => return Some(()),
+            // A byte 0xff of the image data, a restart, the start of the image: nothing follows that belongs to them.
+            (0x00 | 0x01 | 0xd0..=0xd8, after) => rest = after,
+            (_, after) => {
+                let length = u16::from_be_bytes(*after.first_chunk()?);
+                rest = after.get(usize::from(length)..)?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_counts_only_outside_of_segments() {
+        let start = [0xff, 0xd8, 0xff, 0xe1, 0x00, 0x05, 0xff, 0xd9, 0x07];
+        let scan = [0xff, 0xda, 0x00, 0x03, 0x01, 0x12, 0xff, 0x00, 0x34, 0xff, 0xd0, 0x56];
+        let cut = [&start[..], &scan].concat();
+        assert!(!has_end(&cut) && !has_end(&start) && !has_end(&cut[..3]) && !has_end(&[]));
+        let whole = [&cut[..], &END].concat();
+        assert!(has_end(&whole));
+        assert!(has_end(&[&whole[..], b"more"].concat()));
+        assert!(has_end(&[&cut[..], &[0xff, 0xff, 0xd9, 0x00]].concat()));
+    }
+}

@@ -1,0 +1,191 @@
+//! The image files of a folder and of the folders in it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+use super::left_out::{LeftOut, Reason};
+
+/// Endings of the files that are decoded.
+const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+/// Endings of other image files, which somebody may miss.
+const OTHER_FORMATS: [&str; 27] = [
+    "arw", "avif", "cr2", "dcm", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "j2k", "jfif", "jp2", "jpe", "jxl",
+    "nef", "pbm", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff",
+];
+
+/// What the name of a file says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Image,
+    OtherFormat,
+    NotImage,
+}
+
+impl Kind {
+    pub(super) fn of(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        match extension.as_str() {
+            image if EXTENSIONS.contains(&image) => Self::Image,
+            other if OTHER_FORMATS.contains(&other) => Self::OtherFormat,
+            _ => Self::NotImage,
+        }
+    }
+}
+
+/// What there is at a path, links followed.
+pub(super) enum Entry {
+    /// With its device and inode, which no other folder has.
+    Folder((u64, u64)),
+    File,
+    /// A pipe, a device or a socket.
+    Special,
+    /// A link whose target is not there.
+    Nowhere,
+}
+
+impl Entry {
+    /// `None` where the entry has gone since its folder was read.
+    pub(super) fn at(path: &Path) -> Result<Option<Self>, DataError> {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Ok(Some(Self::Folder((found.dev(), found.ino())))),
+            Ok(found) => Ok(Some(if found.is_file() { Self::File } else { Self::Special })),
+            Err(_) if path.is_symlink() => Ok(Some(Self::Nowhere)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DataError::io(path, error)),
+        }
+    }
+}
+
+/// The images of `folder` sorted by path; with `is_nested` also those of the folders in it. What is passed over is added to
+/// `left_out`. Links to folders are followed, each folder is looked into once.
+pub(super) fn images_in(folder: &Path, is_nested: bool, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    // A link to a folder above would bring the images of other classes in, and lead round for ever.
+    let mut known = above(folder)?;
+    let mut open = vec![folder.to_owned()];
+    while let Some(inner) = open.pop() {
+        let is_taken = is_nested || inner == folder;
+        for path in entries(&inner)? {
+            let kind = Kind::of(&path);
+            if is_hidden(&path) {
+                if kind != Kind::NotImage && path.is_file() {
+                    left_out.add(Reason::Hidden, path);
+                }
+                continue;
+            }
+            match (Entry::at(&path)?, kind) {
+                (None, _) => {}
+                (Some(Entry::Folder(id)), _) if known.insert(id) => open.push(path),
+                (Some(Entry::Folder(_)), _) => left_out.add(Reason::Again, path),
+                (Some(Entry::Nowhere), _) => left_out.add(Reason::Nowhere, path),
+                (Some(Entry::Special), _) => left_out.add(Reason::Special, path),
+                (Some(Entry::File), Kind::Image) if is_taken => files.push(path),
+                (Some(Entry::File), Kind::Image) => left_out.add(Reason::Nested, path),
+                (Some(Entry::File), Kind::OtherFormat) => left_out.add(Reason::Format, path),
+                (Some(Entry::File), Kind::NotImage) => left_out.add(Reason::NotImage, path),
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// The folder itself and all that it lies in.
+fn above(folder: &Path) -> Result<HashSet<(u64, u64)>, DataError> {
+    let whole = fs::canonicalize(folder).map_err(|e| DataError::io(folder, e))?;
+    let ids = whole.ancestors().filter_map(|folder| fs::metadata(folder).ok());
+    Ok(ids.map(|found| (found.dev(), found.ino())).collect())
+}
+
+/// Everything in a folder, hidden entries too, sorted by path.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
+    let mut paths: Vec<PathBuf> = entries.map_err(|e| DataError::io(folder, e))?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+pub(super) fn is_hidden(path: &Path) -> bool {
+    file_name(path).starts_with('.')
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    use super::super::fixture::write_image;
+    use super::*;
+
+    /// The images below `root` by their paths in it, and what was left out.
+    fn list(root: &Path, is_nested: bool) -> (Vec<String>, String) {
+        let mut left_out = LeftOut::default();
+        let files = images_in(root, is_nested, &mut left_out).unwrap();
+        let short = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+        let told = left_out.addition().replace(&format!("{}/", root.display()), "");
+        (files.iter().map(|path| short(path)).collect(), told)
+    }
+
+    #[test]
+    fn folders_within_are_walked_or_counted() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["b.png", "a/2.JPG", "a/am/1.bmp", "c.webp"] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let (files, left_out) = list(root.path(), true);
+        assert_eq!(
+            (files, left_out.as_str()),
+            (["a/2.JPG", "a/am/1.bmp", "b.png", "c.webp"].map(String::from).into(), "")
+        );
+        let (files, left_out) = list(root.path(), false);
+        assert_eq!(files, ["b.png", "c.webp"]);
+        assert_eq!(left_out, ", only 2 entries: 2 images in folders within class folders (first a/2.JPG)");
+    }
+
+    #[test]
+    fn what_is_passed_over_is_counted_by_reason() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for name in ["x.tif", "x.HEIC", "x.PNG.tmp", "Thumbs.db", ".x.png", "._y.gif", ".hidden", "good.png"] {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::create_dir(path(".thumbnails")).unwrap();
+        fs::write(path(".thumbnails/x.png"), "").unwrap();
+        symlink("nowhere", path("gone.png")).unwrap();
+        symlink("itself.png", path("itself.png")).unwrap();
+        symlink("/dev/zero", path("endless.png")).unwrap();
+        let _listener = UnixListener::bind(path("socket.png")).unwrap();
+        let (files, left_out) = list(root.path(), true);
+        assert_eq!(files, ["good.png"]);
+        let want = ", only 10 entries: 2 of formats other than png, jpeg, bmp and webp (first x.HEIC); \
+                    2 links that lead nowhere (first gone.png); 2 pipes, devices and sockets (first endless.png); \
+                    2 hidden images (first ._y.gif); 2 not images (first Thumbs.db)";
+        assert_eq!(left_out, want);
+    }
+
+    #[test]
+    fn links_to_folders_are_followed_once_and_never_upwards() {
+        let root = tempfile::tempdir().unwrap();
+        write_image(root.path().join("elsewhere/3.png"), 1);
+        write_image(root.path().join("data/cat/1.png"), 1);
+        write_image(root.path().join("data/dog/2.png"), 1);
+        let cat = root.path().join("data/cat");
+        for (target, name) in
+            [("../..", "up"), (".", "here"), ("../../elsewhere", "more"), ("../../elsewhere", "twice")]
+        {
+            symlink(target, cat.join(name)).unwrap();
+        }
+        symlink("../data/cat", root.path().join("elsewhere/back")).unwrap();
+        let (files, left_out) = list(&cat, true);
+        assert_eq!(files, ["1.png", "more/3.png"]);
+        assert_eq!(left_out, ", only 4 entries: 4 links to folders that are listed already (first here)");
+    }
+}

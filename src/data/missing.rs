@@ -1,0 +1,68 @@
+//! The images of a manifest that are not there, told before training and all at once.
+
+use std::fs;
+use std::io::{Error, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{DataError, Dataset};
+use crate::config::{DataConfig, OnBadImage};
+
+/// Looks for the files of `datasets`, none of which is opened. Those that cannot be read are an error, or told in one line and
+/// counted among the bad images.
+pub(super) fn check(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(), DataError> {
+    let (mut count, mut first): (usize, Option<(PathBuf, Error)>) = (0, None);
+    for dataset in datasets {
+        let mut missing = Vec::new();
+        for index in (0..).take(dataset.len()) {
+            let Some(path) = dataset.file(index) else { continue };
+            let cause = match fs::metadata(path) {
+                Ok(found) if found.is_file() => continue,
+                Ok(_) => Error::new(ErrorKind::InvalidInput, "it is not a regular file"),
+                Err(cause) => cause,
+            };
+            first.get_or_insert_with(|| (path.to_owned(), cause));
+            missing.push(index);
+        }
+        count += missing.len();
+        dataset.mark_bad(missing);
+    }
+    let of = datasets.iter().map(|dataset| dataset.len()).sum();
+    let path = config.path.clone();
+    match (first, config.on_bad_image) {
+        (None, _) => Ok(()),
+        (Some((first, cause)), OnBadImage::Stop) => Err(DataError::MissingImages { path, count, of, first, cause }),
+        (Some((first, cause)), OnBadImage::Skip) => {
+            let (path, first) = (path.display(), first.display());
+            tracing::warn!("{path}: {count} of {of} images cannot be read and are left out, first {first}: {cause}");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{config, write_image};
+    use super::super::load;
+    use super::*;
+    use crate::config::Source;
+
+    #[test]
+    fn files_that_are_missing_or_no_files_are_told_at_once_or_counted_as_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        write_image(folder.path().join("1.png"), 1);
+        write_image(folder.path().join("3.png"), 1);
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("2.png")).unwrap();
+        let manifest = folder.path().join("labels.csv");
+        let rows = "path,label,split\n1.png,x,train\n2.png,x,train\n3.png,x,val\n4.png,x,val\n";
+        fs::write(&manifest, rows).unwrap();
+        let stop = config(Source::Csv, &manifest);
+        let message = load(&stop, 1).unwrap_err().to_string();
+        let want = format!("labels.csv: 2 of 4 images cannot be read, first {}", folder.path().join("2.png").display());
+        assert!(message.contains(&want) && message.contains("it is not a regular file"), "{message}");
+        let skip = DataConfig { on_bad_image: OnBadImage::Skip, ..stop };
+        let splits = load(&skip, 1).unwrap();
+        assert_eq!((splits.train.len(), splits.validation.len()), (2, 2));
+        assert_eq!((splits.train.bad_images(), splits.validation.bad_images()), (vec![1], vec![1]));
+    }
+}

@@ -1,0 +1,242 @@
+//! The file in which a run keeps what its images are: a line for each, so that a later look can say what differs.
+//!
+//! The first line is a [`Header`]. Each of the others is one image as `[name, class index, bytes, contents]`: those of training,
+//! those of validation, and then those that were trained on before the images were changed on purpose.
+
+use std::{
+    collections::HashSet,
+    fmt::Write,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Survey;
+use crate::disk::Folder;
+
+/// The file's name in the run's folder.
+pub const RECORD: &str = "data.jsonl";
+const FORMAT: u32 = 1;
+/// No name of a file comes near this.
+const MOST_LINE_BYTES: u64 = 1 << 24;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    classes: Vec<String>,
+    training: usize,
+    validation: usize,
+    earlier: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line(String, u32, u64, Option<String>);
+
+/// Where an image of a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Training,
+    Validation,
+    /// It was trained on until the images were changed on purpose.
+    Earlier,
+}
+
+/// An image as the run keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    pub name: String,
+    pub class: u32,
+    pub bytes: u64,
+    pub contents: Option<u128>,
+}
+
+impl Image {
+    /// Whether two images of one name are the same as far as both are known.
+    pub(super) fn fits(&self, bytes: u64, contents: Option<u128>) -> bool {
+        self.bytes == bytes && self.contents.zip(contents).is_none_or(|(one, other)| one == other)
+    }
+}
+
+/// What was read of a record beside its images.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The names of the classes, by index.
+    pub classes: Vec<String>,
+    /// BLAKE3 of the file, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// The text of the file for these images. `before` is the record that it takes the place of: what was trained on by then and no
+/// longer is stays in it.
+pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> String {
+    let earlier = before.map(|path| no_longer_trained(path, training)).unwrap_or_default();
+    let header = Header {
+        format: FORMAT,
+        classes: training.dataset().classes().to_vec(),
+        training: training.dataset().len(),
+        validation: validation.dataset().len(),
+        earlier: earlier.len(),
+    };
+    // Strings and numbers are always JSON.
+    let mut text = serde_json::to_string(&header).unwrap_or_default();
+    let surveyed = [training, validation].into_iter().flat_map(|split| {
+        split.images().map(|(index, class, print)| Image {
+            name: split.dataset.name(index),
+            class,
+            bytes: print.bytes,
+            contents: print.contents,
+        })
+    });
+    for Image { name, class, bytes, contents } in surveyed.chain(earlier) {
+        let line = Line(name, class, bytes, contents.map(|contents| format!("{contents:032x}")));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}", serde_json::to_string(&line).unwrap_or_default());
+    }
+    text.push('\n');
+    text
+}
+
+/// The images that the record at `path` has as trained on and that are not among `training`. A record that cannot be read has none.
+fn no_longer_trained(path: &Path, training: &Survey) -> Vec<Image> {
+    let contents: HashSet<u128> = training.prints.iter().filter_map(|print| print.contents).collect();
+    let names: HashSet<(String, u64)> =
+        training.images().map(|(index, _, print)| (training.dataset.name(index), print.bytes)).collect();
+    let mut gone = Vec::new();
+    let read = read(path, |part, image| {
+        let is_there = match image.contents {
+            Some(known) if training.has_contents => contents.contains(&known),
+            _ => names.contains(&(image.name.clone(), image.bytes)),
+        };
+        if part != Part::Validation && !is_there {
+            gone.push(image);
+        }
+    });
+    if let Err(error) = read {
+        tracing::warn!("{}: {error}; it is not known any more which images were trained on before", path.display());
+    }
+    gone
+}
+
+/// Hands each image of the record at `path` to `see`, in its order.
+///
+/// # Errors
+/// If the file cannot be read, is damaged, or is of a later format.
+pub(super) fn read(path: &Path, mut see: impl FnMut(Part, Image)) -> io::Result<Recorded> {
+    let run = Folder::open(path.parent().unwrap_or(Path::new("")))?;
+    let file = BufReader::new(run.open_file(path.file_name().unwrap_or_default())?);
+    let mut lines = Lines { file, hasher: blake3::Hasher::new(), number: 0 };
+    let header: Header = lines.next()?;
+    if header.format > FORMAT {
+        return Err(lines.refuse(&format!("format {}, want at most {FORMAT}", header.format)));
+    }
+    let parts =
+        [(Part::Training, header.training), (Part::Validation, header.validation), (Part::Earlier, header.earlier)];
+    for (part, count) in parts {
+        for _ in 0..count {
+            let Line(name, class, bytes, contents) = lines.next()?;
+            let contents = contents.map(|text| u128::from_str_radix(&text, 16)).transpose();
+            let contents = contents.map_err(|error| lines.refuse(&error.to_string()))?;
+            see(part, Image { name, class, bytes, contents });
+        }
+    }
+    Ok(Recorded { classes: header.classes, hash: lines.hasher.finalize().to_hex().to_string() })
+}
+
+struct Lines<R> {
+    file: BufReader<R>,
+    hasher: blake3::Hasher,
+    number: u64,
+}
+
+impl<R: Read> Lines<R> {
+    fn next<T: for<'a> Deserialize<'a>>(&mut self) -> io::Result<T> {
+        self.number += 1;
+        let mut line = Vec::new();
+        self.file.by_ref().take(MOST_LINE_BYTES).read_until(b'\n', &mut line)?;
+        self.hasher.update(&line);
+        serde_json::from_slice(&line).map_err(|error| self.refuse(&error.to_string()))
+    }
+
+    fn refuse(&self, what: &str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {what}", self.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Dataset, ImageShape, dataset::numbered_classes, survey};
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
+
+    fn in_memory(values: &[u8]) -> Arc<Dataset> {
+        let pixels = values.iter().flat_map(|value| [*value; 2]).collect();
+        let labels = vec![0; values.len()];
+        Arc::new(Dataset::in_memory(Path::new("here"), SHAPE, numbered_classes(1), labels, pixels).unwrap())
+    }
+
+    fn written(path: &Path, training: &[u8], validation: &[u8], before: Option<&Path>) -> String {
+        let [training, validation] = survey([&in_memory(training), &in_memory(validation)]);
+        let text = record(&training, &validation, before);
+        std::fs::write(path, &text).unwrap();
+        text
+    }
+
+    fn parts(path: &Path) -> Vec<(Part, String)> {
+        let mut seen = Vec::new();
+        read(path, |part, image| seen.push((part, image.name))).unwrap();
+        seen
+    }
+
+    #[test]
+    fn a_record_reads_back_with_the_hash_of_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(RECORD);
+        let text = written(&path, &[3, 4], &[5], None);
+        let mut images = Vec::new();
+        let recorded = read(&path, |part, image| images.push((part, image))).unwrap();
+        assert_eq!(recorded.hash, blake3::hash(text.as_bytes()).to_hex().as_str());
+        assert_eq!(recorded.classes, ["0"]);
+        let [training, validation] = survey([&in_memory(&[3, 4]), &in_memory(&[5])]);
+        let of = |survey: &Survey, index: usize| survey.prints[index].contents;
+        let image = |name: &str, contents| Image { name: name.into(), class: 0, bytes: 2, contents };
+        let want = [
+            (Part::Training, image("0", of(&training, 0))),
+            (Part::Training, image("1", of(&training, 1))),
+            (Part::Validation, image("0", of(&validation, 0))),
+        ];
+        assert_eq!(images, want);
+    }
+
+    #[test]
+    fn what_was_trained_on_stays_known_after_every_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(RECORD);
+        written(&path, &[3, 4], &[5], None);
+        written(&path, &[4, 6], &[3], Some(&path));
+        let first = [(Part::Training, "0"), (Part::Training, "1"), (Part::Validation, "0"), (Part::Earlier, "0")];
+        assert_eq!(parts(&path), first.map(|(part, name)| (part, name.to_owned())));
+        // 4 and 6 have gone too; 3 is trained on again.
+        written(&path, &[3], &[7], Some(&path));
+        let then = [(Part::Training, "0"), (Part::Validation, "0"), (Part::Earlier, "0"), (Part::Earlier, "1")];
+        assert_eq!(parts(&path), then.map(|(part, name)| (part, name.to_owned())));
+    }
+
+    #[test]
+    fn a_damaged_a_cut_and_a_later_record_say_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(RECORD);
+        let text = written(&path, &[3, 4], &[5], None);
+        let message = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read(&path, |_, _| ()).unwrap_err().to_string()
+        };
+        let cut: Vec<&str> = text.lines().take(2).collect();
+        assert!(message(&cut.join("\n")).starts_with("line 3: EOF"));
+        assert!(message(&text.replace("[\"1\",0", "[\"1\",x")).starts_with("line 3: expected value"));
+        assert_eq!(message(&text.replace("\"format\":1", "\"format\":2")), "line 1: format 2, want at most 1");
+    }
+}

@@ -1,0 +1,248 @@
+//! Which images a data set consists of: name, class, size and contents of each.
+
+use std::{
+    fs,
+    io::Read,
+    num::NonZero,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Dataset;
+use crate::disk;
+
+/// Files are read if they have at most so many bytes in all.
+const MOST_READ_BYTES: u64 = 1 << 30;
+
+/// What tells an image from others, beside its name and class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Print {
+    /// Size of the file, or of the pixels; 0 if the file cannot be looked at.
+    pub bytes: u64,
+    /// The first half of BLAKE3 of the file, or of the pixels; `None` if they were not read.
+    pub contents: Option<u128>,
+    /// Device and number of the file: the same for all links to it.
+    pub place: Option<(u64, u64)>,
+}
+
+/// The images of one split, as far as they were looked at.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) prints: Vec<Print>,
+    /// Whether contents were read.
+    pub(super) has_contents: bool,
+}
+
+/// What two splits with the same images in the same order have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// BLAKE3 of names, class indices and sizes.
+    files: String,
+    /// BLAKE3 of contents; `None` if they were not read.
+    contents: Option<String>,
+}
+
+impl Fingerprint {
+    /// Whether the images are the same as far as both know them.
+    pub fn fits(&self, other: &Self) -> bool {
+        let contents = self.contents.as_ref().zip(other.contents.as_ref());
+        self.files == other.files && contents.is_none_or(|(one, other)| one == other)
+    }
+}
+
+/// Looks at the images of splits of one data set, on all cores. Pixels in memory are hashed. Of files the contents are, if they
+/// have at most 1 GiB in all; of more, names and sizes are all that is looked at. A file that cannot be read is left to the loader
+/// to report.
+pub fn survey<const N: usize>(splits: [&Arc<Dataset>; N]) -> [Survey; N] {
+    survey_up_to(MOST_READ_BYTES, splits)
+}
+
+/// Looks at the names and sizes of images, and at contents only where they are in memory.
+pub fn survey_names(images: &Arc<Dataset>) -> Survey {
+    let [survey] = survey_up_to(0, [images]);
+    survey
+}
+
+fn survey_up_to<const N: usize>(most_bytes: u64, splits: [&Arc<Dataset>; N]) -> [Survey; N] {
+    let mut surveys = splits.map(|dataset| {
+        let prints = on_all_cores(dataset.len(), |index| look_at(dataset, index));
+        Survey { dataset: Arc::clone(dataset), prints, has_contents: true }
+    });
+    let is_of_files = |survey: &Survey| survey.dataset.is_decoded_on_demand();
+    let prints = surveys.iter().filter(|survey| is_of_files(survey)).flat_map(|survey| &survey.prints);
+    let bytes = prints.fold(0_u64, |sum, print| sum.saturating_add(print.bytes));
+    for survey in surveys.iter_mut().filter(|survey| is_of_files(survey)) {
+        survey.has_contents = bytes <= most_bytes;
+        if survey.has_contents {
+            let dataset = &survey.dataset;
+            let contents = on_all_cores(dataset.len(), |index| dataset.file(index as u32).and_then(contents_of));
+            survey.prints.iter_mut().zip(contents).for_each(|(print, contents)| print.contents = contents);
+        }
+    }
+    surveys
+}
+
+/// What is known of an image without reading a file.
+fn look_at(dataset: &Dataset, index: usize) -> Print {
+    let index = index as u32;
+    match dataset.file(index).map(fs::metadata) {
+        Some(Ok(file)) => Print { bytes: file.len(), contents: None, place: Some((file.dev(), file.ino())) },
+        Some(Err(_)) => Print { bytes: 0, contents: None, place: None },
+        None => {
+            let pixels = dataset.image(index).unwrap_or_default();
+            let mut hasher = blake3::Hasher::new();
+            dataset.shape().sizes().iter().for_each(|size| _ = hasher.update(&size.to_le_bytes()));
+            hasher.update(&pixels);
+            Print { bytes: pixels.len() as u64, contents: Some(half(&hasher)), place: None }
+        }
+    }
+}
+
+fn contents_of(path: &Path) -> Option<u128> {
+    let file = disk::open_regular(path).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    // A file may have grown since, and those of /proc are longer than they say.
+    hasher.update_reader(file.take(MOST_READ_BYTES)).ok()?;
+    Some(half(&hasher))
+}
+
+fn half(hasher: &blake3::Hasher) -> u128 {
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    u128::from_be_bytes(bytes)
+}
+
+/// `of(0)` to `of(count - 1)`.
+fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    /// Images of one turn: enough that threads seldom meet, few enough that they end together.
+    const TURN: usize = 64;
+    let next = AtomicUsize::new(0);
+    let turns = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let start = next.fetch_add(TURN, Ordering::Relaxed);
+            if start >= count {
+                return;
+            }
+            let values: Vec<T> = (start..count.min(start + TURN)).map(&of).collect();
+            turns.lock().unwrap_or_else(PoisonError::into_inner).push((start, values));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, NonZero::get) {
+            // If the system gives no thread, the others do its share.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut turns = turns.into_inner().unwrap_or_else(PoisonError::into_inner);
+    turns.sort_unstable_by_key(|(start, _)| *start);
+    turns.into_iter().flat_map(|(_, values)| values).collect()
+}
+
+impl Survey {
+    /// The images that were looked at.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    /// Whether contents were read, and not only names and sizes.
+    pub fn has_contents(&self) -> bool {
+        self.has_contents
+    }
+
+    /// Index, label and print of each image.
+    pub(super) fn images(&self) -> impl Iterator<Item = (u32, u32, &Print)> {
+        (0..).zip(self.dataset.labels()).zip(&self.prints).map(|((index, label), print)| (index, *label, print))
+    }
+
+    /// Whether the file of this index is missing, or cannot be read.
+    pub(super) fn is_unreadable(&self, index: u32) -> bool {
+        let Print { bytes, contents, place } = self.prints[index as usize];
+        if self.has_contents { contents.is_none() } else { bytes == 0 && place.is_none() }
+    }
+
+    /// The image of this index, for messages.
+    pub(super) fn shown(&self, index: u32) -> String {
+        self.dataset.shown(&self.dataset.name(index))
+    }
+
+    /// What tells these images, in their order, from others. Where they lie does not matter.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let (mut files, mut contents) = (blake3::Hasher::new(), blake3::Hasher::new());
+        for (index, label, print) in self.images() {
+            let name = self.dataset.name(index);
+            files.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            files.update(&label.to_le_bytes()).update(&print.bytes.to_le_bytes());
+            contents.update(&print.contents.unwrap_or_default().to_be_bytes());
+        }
+        let text = |hasher: blake3::Hasher| hasher.finalize().to_hex().to_string();
+        Fingerprint { files: text(files), contents: self.has_contents.then(|| text(contents)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{dataset::numbered_classes, fixture::write_image};
+    use super::*;
+    use crate::data::ImageShape;
+
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 4 };
+
+    fn of_files(folder: &Path, names: &[&str]) -> Arc<Dataset> {
+        let files = names.iter().map(|name| (folder.join(name), 0)).collect();
+        Arc::new(Dataset::from_files(folder, SHAPE, numbered_classes(1), files).unwrap())
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_names_sizes_and_contents_and_not_of_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, value) in [("one/1.png", 1), ("one/2.png", 2), ("moved/1.png", 1), ("moved/2.png", 2)] {
+            write_image(path(name), value);
+        }
+        let fingerprint = |place: &str, names: &[&str]| survey([&of_files(&path(place), names)])[0].fingerprint();
+        let one = fingerprint("one", &["1.png", "2.png"]);
+        assert_eq!(fingerprint("moved", &["1.png", "2.png"]), one);
+        assert!(!fingerprint("moved", &["2.png", "1.png"]).fits(&one));
+        // Images of one value and side have files of one size.
+        std::fs::rename(path("moved/2.png"), path("moved/0.png")).unwrap();
+        std::fs::rename(path("moved/1.png"), path("moved/2.png")).unwrap();
+        std::fs::rename(path("moved/0.png"), path("moved/1.png")).unwrap();
+        let exchanged = fingerprint("moved", &["1.png", "2.png"]);
+        assert!(exchanged.files == one.files && !exchanged.fits(&one));
+        let [unread] = survey_up_to(10, [&of_files(&path("moved"), &["1.png", "2.png"])]);
+        assert!(!unread.has_contents && unread.fingerprint().fits(&one));
+        assert!(!survey_names(&of_files(&path("moved"), &["1.png"])).has_contents);
+    }
+
+    #[test]
+    fn every_image_is_looked_at_whatever_the_number_of_threads() {
+        let labels = vec![0; 1000];
+        let pixels: Vec<u8> = (0..1000_u16).flat_map(|image| [image.to_le_bytes(); 8].concat()).collect();
+        let dataset = Dataset::in_memory(Path::new("here"), SHAPE, numbered_classes(1), labels, pixels.clone());
+        let [survey] = survey([&Arc::new(dataset.unwrap())]);
+        for (print, pixels) in survey.prints.iter().zip(pixels.chunks(16)) {
+            let sizes = [1_i64, 4, 4].map(i64::to_le_bytes).concat();
+            let whole = blake3::hash(&[&sizes, pixels].concat());
+            assert_eq!(print.contents.unwrap().to_be_bytes(), whole.as_bytes()[..16]);
+        }
+        assert_eq!(survey.prints.len(), 1000);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_no_file_is_left_to_the_loader() {
+        let folder = tempfile::tempdir().unwrap();
+        let [survey] = survey([&of_files(folder.path(), &["absent.png", "."])]);
+        assert_eq!(survey.prints[0], Print { bytes: 0, contents: None, place: None });
+        assert_eq!(survey.prints[1].contents, None);
+    }
+}

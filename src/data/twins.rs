@@ -1,0 +1,162 @@
+//! Images that stand where they should not: in both splits, twice, or with two labels.
+
+use super::Survey;
+
+/// An image by what it is: twins are equal here.
+type Key = (u8, u128);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: Key,
+    is_validation: bool,
+    label: u32,
+    index: u32,
+}
+
+/// Twins of one kind: how many, and the first with its twin.
+#[derive(Debug, Default)]
+struct Found {
+    count: usize,
+    first: Option<[Entry; 2]>,
+}
+
+impl Found {
+    fn add(&mut self, count: usize, pair: [Entry; 2]) {
+        self.count += count;
+        // The first by its place in the data set, not by its hash.
+        let place = |entry: &Entry| (entry.is_validation, entry.index);
+        if self.first.is_none_or(|first| place(&pair[0]) < place(&first[0])) {
+            self.first = Some(pair);
+        }
+    }
+}
+
+/// Images that are in both splits, that stand twice in one, or that have two labels: a line for each kind, with their number and
+/// the first of them. Images are the same if their contents are, or their file is, whatever it is called.
+pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
+    let mut entries: Vec<Entry> =
+        [training, validation].into_iter().zip([false, true]).flat_map(|(split, held)| entries(split, held)).collect();
+    entries.sort_unstable();
+    let (mut both, mut twice, mut labels) = (Found::default(), Found::default(), Found::default());
+    for twins in entries.chunk_by(|one, other| one.key == other.key).filter(|twins| twins.len() > 1) {
+        // Sorted: training images come first, and within a split equal labels together.
+        let first = twins[0];
+        let held = twins.iter().filter(|entry| entry.is_validation).count();
+        if let Some(validated) = twins.iter().find(|entry| entry.is_validation && !first.is_validation) {
+            both.add(held, [*validated, first]);
+        }
+        if let Some(other) = twins.iter().find(|entry| entry.label != first.label) {
+            labels.add(1, [first, *other]);
+        }
+        let is_repeated =
+            |pair: &&[Entry]| (pair[0].is_validation, pair[0].label) == (pair[1].is_validation, pair[1].label);
+        twins.windows(2).filter(is_repeated).for_each(|pair| twice.add(1, [pair[1], pair[0]]));
+    }
+    let split = |entry: Entry| if entry.is_validation { validation } else { training };
+    let shown = |entry: Entry| split(entry).shown(entry.index);
+    let class = |entry: Entry| split(entry).dataset.classes()[entry.label as usize].as_str();
+    let lines = [
+        both.first.map(|[one, other]| {
+            let (one, other) = (shown(one), twin(&shown(one), format!("training {}", shown(other))));
+            format!(
+                "{} of {} validation images are in both splits, first {one}{other}: evaluations are too good; keep each image in \
+                 one split",
+                both.count,
+                validation.dataset.len()
+            )
+        }),
+        labels.first.map(|[one, other]| {
+            let classes = [class(one), class(other)].join(" and ");
+            let (one, other) = (shown(one), twin(&shown(one), shown(other)));
+            format!("images with two labels: {}, first {one}{other}: {classes}; keep the right one", labels.count)
+        }),
+        twice.first.map(|[one, other]| {
+            let (one, other) = (shown(one), twin(&shown(one), shown(other)));
+            format!("images that stand twice in a split: {}, first {one}{other}; remove one of each", twice.count)
+        }),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+/// The twin's name, where it has another.
+fn twin(name: &str, other: String) -> String {
+    if name == other.trim_start_matches("training ") { String::new() } else { format!(" (the same as {other})") }
+}
+
+/// The images of a split that can be told from others. An empty file is none.
+fn entries(split: &Survey, is_validation: bool) -> impl Iterator<Item = Entry> {
+    split.images().filter(|(_, _, print)| print.bytes > 0).filter_map(move |(index, label, print)| {
+        let file = || print.place.map(|(device, number)| (1, u128::from(device) << 64 | u128::from(number)));
+        let key = print.contents.map(|contents| (0, contents)).or_else(file)?;
+        Some(Entry { key, is_validation, label, index })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use super::super::{Dataset, ImageShape, dataset::numbered_classes, fixture::write_image, survey};
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
+
+    /// Images of one pixel pair each, with their labels.
+    fn in_memory(images: &[(u8, u32)]) -> Arc<Dataset> {
+        let pixels = images.iter().flat_map(|(value, _)| [*value; 2]).collect();
+        let labels = images.iter().map(|(_, label)| *label).collect();
+        Arc::new(Dataset::in_memory(Path::new("here"), SHAPE, numbered_classes(3), labels, pixels).unwrap())
+    }
+
+    fn said(training: &Arc<Dataset>, validation: &Arc<Dataset>) -> Vec<String> {
+        let [training, validation] = survey([training, validation]);
+        remarks(&training, &validation)
+    }
+
+    #[test]
+    fn equal_pixels_are_counted_by_kind_with_the_first_of_each() {
+        let clean = said(&in_memory(&[(1, 0), (2, 1)]), &in_memory(&[(3, 0)]));
+        assert!(clean.is_empty(), "{clean:?}");
+        let training = in_memory(&[(7, 0), (1, 0), (2, 1), (1, 0), (1, 0), (5, 2)]);
+        let lines = said(&training, &in_memory(&[(9, 0), (2, 1), (5, 1), (7, 0)]));
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        let start = "3 of 4 validation images are in both splits, first image 1 (the same as training image 2): ";
+        assert!(lines[0].starts_with(start), "{lines:?}");
+        assert!(
+            lines[1].starts_with("images with two labels: 1, first image 5 (the same as image 2): 2 and 1"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].starts_with("images that stand twice in a split: 2, first image 3 (the same as image 1)"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn links_and_copies_are_the_same_image_and_empty_files_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write_image(path("1.png"), 1);
+        write_image(path("2.png"), 2);
+        std::fs::copy(path("1.png"), path("copy.png")).unwrap();
+        std::os::unix::fs::symlink("2.png", path("link.png")).unwrap();
+        ["e.png", "f.png"].iter().for_each(|name| std::fs::write(path(name), "").unwrap());
+        let files = |names: &[&str]| {
+            let files = names.iter().map(|name| (path(name), 0)).collect();
+            Arc::new(Dataset::from_files(folder.path(), SHAPE, numbered_classes(1), files).unwrap())
+        };
+        let (training, validation) = (files(&["1.png", "2.png", "e.png"]), files(&["copy.png", "f.png", "link.png"]));
+        let lines = said(&training, &validation);
+        assert!(lines.len() == 1 && lines[0].starts_with("2 of 3 validation images are in both splits"), "{lines:?}");
+        // Without contents, the file is what tells.
+        let mut surveys = survey([&training, &validation]);
+        surveys.iter_mut().flat_map(|survey| &mut survey.prints).for_each(|print| print.contents = None);
+        let [training, validation] = surveys;
+        let lines = remarks(&training, &validation);
+        let start = format!(
+            "1 of 3 validation images are in both splits, first {} (the same as training ",
+            path("link.png").display()
+        );
+        assert!(lines.len() == 1 && lines[0].starts_with(&start), "{lines:?}");
+    }
+}

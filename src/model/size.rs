@@ -1,0 +1,56 @@
+//! Whether there is memory for a model, asked before any of it is allocated.
+
+use super::{ModelError, architectures::Plan, parameter::Builder};
+use crate::{
+    config::{Architecture, Initialization, InitializationMethod, ModelConfig},
+    data::ImageShape,
+    libtorch::total_memory_bytes,
+};
+
+/// Numbers of four bytes for each trained one: itself and its gradient.
+const BYTES_OF_EACH: u64 = 8;
+
+/// Refuses a model whose parameters and gradients are more than this machine has memory for, on which they are drawn. The layers of
+/// a file are not known before it runs.
+pub(super) fn check(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<(), ModelError> {
+    match total_memory_bytes() {
+        Some(memory) if config.name != Architecture::Torchscript => check_in(memory, config, input, classes),
+        _ => Ok(()),
+    }
+}
+
+fn check_in(memory_bytes: u64, config: &ModelConfig, input: ImageShape, classes: usize) -> Result<(), ModelError> {
+    // Constants take no memory.
+    let initialization = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };
+    let config = ModelConfig { initialization, ..config.clone() };
+    let builder = Builder::of_shapes(&config);
+    Plan::new(&config, input, classes)?.build(&builder.root())?;
+    let parameters = builder.finish().iter().map(|parameter| parameter.tensor.numel() as u64).sum::<u64>();
+    if parameters.saturating_mul(BYTES_OF_EACH) <= memory_bytes {
+        return Ok(());
+    }
+    Err(ModelError::TooLarge { parameters, memory_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture;
+
+    #[test]
+    fn a_model_is_refused_where_its_weights_and_gradients_are_beyond_memory() {
+        let config = fixture::config(Architecture::Lenet5);
+        let input = ImageShape { channels: 3, height: 32, width: 32 };
+        // Of LeCun's net for three channels: 62,006 numbers.
+        assert!(check_in(62_006 * 8, &config, input, 10).is_ok());
+        let refused = check_in(62_006 * 8 - 1, &config, input, 10).unwrap_err().to_string();
+        assert!(refused.contains("62006 parameters"), "{refused}");
+    }
+
+    #[test]
+    fn the_deepest_and_widest_net_is_refused_at_once() {
+        let config = ModelConfig { width: Some(1 << 20), depth: Some(10_000), ..fixture::config(Architecture::Mlp) };
+        let input = ImageShape { channels: 3, height: 32, width: 32 };
+        assert!(matches!(check_in(1 << 40, &config, input, 10), Err(ModelError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,232 @@
+//! How far weights and moments are from the end of f32, known without looking at them at each step.
+//!
+//! A finite gradient can still give an infinite update: by a learning rate or weight decay that is far too large, or by weights
+//! that grow from step to step. What a step can do at most follows from the rule's own arithmetic, from the rates, and from the
+//! norm of its gradient, which the host hears of in any case. So upper bounds of all weights and moments are kept on the host. Far
+//! from the end of f32, where all runs but broken ones are, that costs nothing; near it, the device is asked what they really are,
+//! which takes a pass over them and no sync; and a step that may go beyond is taken with a copy of everything, and put back if it
+//! did ([`Optimizer::step_or_put_back`]).
+
+use super::{OptimError, Optimizer, Rates};
+use crate::libtorch::{LateScalar, OptimizerRule};
+
+/// No weight may be larger: the difference of two is still a number, and so is their average.
+pub(super) const LARGEST_WEIGHT: f64 = 1e38;
+/// From here on it is looked at what the weights and moments really are.
+const NEAR: f64 = 1e33;
+/// The norm of the largest gradient that is no infinity: its square is the largest f32.
+const LARGEST_GRADIENT: f64 = 1.844_674_3e19;
+/// What may be added to that without rounding to another f32, whose square would be infinite; and what is far from it.
+const NO_DIFFERENCE: f64 = 1e11;
+const FAR_FROM_A_DIFFERENCE: f64 = 1e9;
+/// A few roundings of a step, in f32.
+const ROUNDING: f64 = 1.0 + 1e-6;
+
+/// Upper bounds of every weight and every moment that is no average of squares.
+#[derive(Debug)]
+pub struct Headroom {
+    rule: OptimizerRule,
+    reach: Reach,
+    weights: f64,
+    moments: f64,
+    /// Of the step that was begun last.
+    rates: Option<Rates>,
+    /// The largest weight and moment after that step, where they were asked for.
+    look: Option<[LateScalar; 2]>,
+}
+
+/// The largest figures of an optimizer's groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub learning_rate_scale: f64,
+    pub weight_decay: f64,
+    /// Numbers of all parameters.
+    pub numbers: f64,
+}
+
+impl Headroom {
+    /// Looks at the weights and moments. Device syncs here.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn of(optimizer: &Optimizer) -> Result<Self, OptimError> {
+        let (rule, reach) = (*optimizer.rule(), optimizer.reach());
+        let mut headroom = Self { rule, reach, weights: 0.0, moments: 0.0, rates: None, look: None };
+        headroom.look = Some(optimizer.largest()?);
+        headroom.hear()?;
+        Ok(headroom)
+    }
+
+    /// Begins a step at these rates. Whether it cannot go beyond f32, whatever its gradient.
+    ///
+    /// # Errors
+    /// That of an earlier operation of the device.
+    pub fn has_room(&mut self, rates: Rates) -> Result<bool, OptimError> {
+        self.hear()?;
+        self.rates = Some(rates);
+        let [weights, moments] = self.after(rates, LARGEST_GRADIENT);
+        Ok(weights < LARGEST_WEIGHT && moments < LARGEST_WEIGHT && self.decay_of_squares() < NO_DIFFERENCE)
+    }
+
+    /// Asks for the largest weight and moment after the step that was begun, where it may have come near the end. No sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn look_if_near(&mut self, optimizer: &Optimizer) -> Result<(), OptimError> {
+        let Some(rates) = self.rates else { return Ok(()) };
+        let [weights, moments] = self.after(rates, LARGEST_GRADIENT);
+        let is_far = weights < NEAR && moments < NEAR && self.decay_of_squares() < FAR_FROM_A_DIFFERENCE;
+        if !is_far {
+            self.look = Some(optimizer.largest()?);
+        }
+        Ok(())
+    }
+
+    /// Notes that the step that was begun last was taken, with a gradient of this norm.
+    pub fn took(&mut self, gradient_norm: f64) {
+        if let Some(rates) = self.rates.take() {
+            [self.weights, self.moments] = self.after(rates, gradient_norm);
+        }
+    }
+
+    fn hear(&mut self) -> Result<(), OptimError> {
+        if let Some([weights, moments]) = self.look.take() {
+            (self.weights, self.moments) = (weights.receive()?, moments.receive()?);
+        }
+        Ok(())
+    }
+
+    /// What weight decay adds to a gradient whose square is remembered.
+    fn decay_of_squares(&self) -> f64 {
+        use OptimizerRule::{Adam, Nadam, Radam, Rmsprop};
+        let is_squared = matches!(self.rule, Adam { .. } | Rmsprop { .. } | Nadam { .. } | Radam { .. });
+        if is_squared { self.reach.weight_decay * self.weights } else { 0.0 }
+    }
+
+    /// The bounds after a step with a gradient of this norm.
+    fn after(&self, rates: Rates, gradient: f64) -> [f64; 2] {
+        use OptimizerRule::{Adam, Adamw, Lamb, Lion, Nadam, Radam, Rmsprop, Sgd};
+        let Self { weights, moments, reach: Reach { learning_rate_scale, weight_decay, numbers }, .. } = *self;
+        let (rate, momentum) = (rates.learning_rate * learning_rate_scale, rates.momentum);
+        // A decay that is infinite makes NaN of a weight that is 0.
+        let decay = weight_decay * weights.max(1.0);
+        let decayed = gradient + decay;
+        // The first moment over the root of the second, which by Cauchy and Schwarz is not far above 1, or else over eps alone; twice
+        // for the two parts of NAdam's step. RAdam begins without a root.
+        let adaptive = |moment: f64, beta2: f64, eps: f64| {
+            let left = (1.0 - beta2) * (1.0 - momentum.powi(2) / beta2);
+            let ratio = if left > 0.0 { (1.0 / left.sqrt()) * (1.0 + 1e-15 / eps) } else { f64::INFINITY };
+            let has_root = !matches!(self.rule, Radam { .. });
+            let over_eps = moment / eps.min(1.0);
+            2.0 / (1.0 - momentum) * if has_root { over_eps.min(ratio) } else { over_eps }
+        };
+        let (moved, moment) = match self.rule {
+            Sgd { .. } if momentum == 0.0 => (decayed, moments),
+            Sgd { nesterov, .. } => {
+                let buffer = momentum * moments + decayed;
+                (if nesterov { decayed + momentum * buffer } else { buffer }, buffer)
+            }
+            Rmsprop { eps, .. } if momentum == 0.0 => (decayed / eps, moments),
+            Rmsprop { eps, .. } => {
+                let buffer = momentum * moments + decayed / eps;
+                (buffer, buffer)
+            }
+            Adam { beta2, eps } | Nadam { beta2, eps, .. } | Radam { beta2, eps } => {
+                let moment = moments.max(decayed);
+                (adaptive(moment, beta2, eps), moment)
+            }
+            Adamw { beta2, eps } => {
+                let moment = moments.max(gradient);
+                (adaptive(moment, beta2, eps) + decay, moment)
+            }
+            Lamb { beta2, eps } => {
+                let moment = moments.max(gradient);
+                // With a trust ratio, a step is as long as all weights together.
+                ((adaptive(moment, beta2, eps) + decay).max(weights * numbers.sqrt()), moment)
+            }
+            Lion { .. } => (1.0 + decay, moments.max(gradient)),
+        };
+        [(weights + rate * moved) * ROUNDING, moment * ROUNDING]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+    use crate::optim::{ParameterGroup, StepControl};
+
+    const RATES: Rates = Rates { learning_rate: 0.1, momentum: 0.9 };
+
+    fn optimizer(rule: OptimizerRule, weight_decay: f64) -> (Tensor, Optimizer) {
+        let param = Tensor::from_slice(&[1.0f32, -2.0]).set_requires_grad(true);
+        let group = ParameterGroup::new([("w".to_owned(), param.shallow_clone())], weight_decay);
+        (param, Optimizer::with_rule(rule, vec![group]).unwrap())
+    }
+
+    fn rules() -> [OptimizerRule; 9] {
+        let (beta2, eps) = (0.999, 1e-8);
+        [
+            OptimizerRule::Sgd { dampening: 0.0, nesterov: false },
+            OptimizerRule::Sgd { dampening: 0.0, nesterov: true },
+            OptimizerRule::Adam { beta2, eps },
+            OptimizerRule::Adamw { beta2, eps },
+            OptimizerRule::Rmsprop { alpha: 0.99, eps, centered: true },
+            OptimizerRule::Nadam { beta2, eps, momentum_decay: 4e-3 },
+            OptimizerRule::Radam { beta2, eps },
+            OptimizerRule::Lamb { beta2, eps },
+            OptimizerRule::Lion { beta2 },
+        ]
+    }
+
+    #[test]
+    fn no_weight_of_any_rule_is_ever_above_the_bound_and_ordinary_runs_have_room() {
+        for rule in rules() {
+            let (param, mut optimizer) = optimizer(rule, 0.01);
+            let mut headroom = Headroom::of(&optimizer).unwrap();
+            assert_eq!((headroom.weights, headroom.moments), (2.0, 0.0));
+            for step in 0..50 {
+                let gradient = if step % 7 == 0 { [3e3f32, 1e-3] } else { [-0.5, 0.25] };
+                let _ = (&param * Tensor::from_slice(&gradient)).sum(Kind::Float).backward();
+                assert!(headroom.has_room(RATES).unwrap(), "{rule:?} {headroom:?}");
+                optimizer.step(RATES, &StepControl::default()).unwrap();
+                headroom.look_if_near(&optimizer).unwrap();
+                // RAdam and RMSprop are bounded by eps alone, and so sooner looked at.
+                let is_far = !matches!(rule, OptimizerRule::Radam { .. } | OptimizerRule::Rmsprop { .. });
+                assert!(headroom.look.is_none() || !is_far, "{rule:?} {headroom:?}");
+                headroom.took(gradient.map(|x| f64::from(x).powi(2)).iter().sum::<f64>().sqrt());
+                let _ = tch::no_grad(|| param.grad().zero_());
+                let [weights, moments] = optimizer.largest().unwrap().map(|largest| largest.receive().unwrap());
+                assert!(weights <= headroom.weights && moments <= headroom.moments, "{rule:?} {step}: {headroom:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rates_that_can_overflow_have_no_room() {
+        let sgd = OptimizerRule::Sgd { dampening: 0.0, nesterov: false };
+        let mut headroom = Headroom::of(&optimizer(sgd, 3e37).1).unwrap();
+        assert!(!headroom.has_room(Rates { learning_rate: 1e3, momentum: 0.0 }).unwrap());
+        assert!(
+            !Headroom::of(&optimizer(sgd, 0.0).1).unwrap().has_room(Rates { learning_rate: 1e30, ..RATES }).unwrap()
+        );
+        // A decay of 1e12, squared beside the largest gradient.
+        let adam = OptimizerRule::Adam { beta2: 0.9, eps: 1e-8 };
+        assert!(!Headroom::of(&optimizer(adam, 1e12).1).unwrap().has_room(RATES).unwrap());
+    }
+
+    #[test]
+    fn a_bound_that_has_grown_is_replaced_by_what_the_weights_are() {
+        let sgd = OptimizerRule::Sgd { dampening: 0.0, nesterov: false };
+        let optimizer = optimizer(sgd, 0.01).1;
+        let mut headroom = Headroom::of(&optimizer).unwrap();
+        (headroom.weights, headroom.moments) = (1e35, 1e30);
+        assert!(headroom.has_room(RATES).unwrap());
+        headroom.look_if_near(&optimizer).unwrap();
+        headroom.took(1.0);
+        assert!(headroom.weights > 1e34);
+        assert!(headroom.has_room(RATES).unwrap());
+        assert_eq!((headroom.weights, headroom.moments), (2.0, 0.0));
+    }
+}
