@@ -55,7 +55,10 @@ fn a_class_that_does_not_decode_is_a_critical_finding_also_after_a_resume_and_in
     assert!(resumed.stdout.contains(lost) && resumed.stderr.contains("8 image(s) did not decode"), "{resumed:#?}");
     let diagnosed = workplace.call(&["diagnose", "logs/run"]);
     assert!(diagnosed.stdout.contains(lost), "{diagnosed:#?}");
-    assert!(fs::read_to_string(workplace.run_folder("run").join("report.html")).unwrap().contains(lost));
+    assert!(
+        fs::read_to_string(workplace.run_folder("run").join("report.html")).unwrap().contains(&lost[1..]),
+        "of a sentence with a capital"
+    );
 
     let evaluated = workplace.call(&["evaluate", "logs/run"]);
     assert_eq!(evaluated.code, Some(9), "{evaluated:#?}");

@@ -131,7 +131,7 @@ fn a_full_disk_costs_log_entries_and_weights_but_not_the_run() {
     let workplace = Workplace::new(SMALL);
     let logs = workplace.path().join("logs");
     fs::create_dir(&logs).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&logs).output();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=112k", "tmpfs"]).arg(&logs).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
         // Mounting needs root. The writer's own tests hold the same promise on /dev/full.
         println!("not run: this user cannot mount a small disk");

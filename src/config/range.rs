@@ -141,6 +141,6 @@ mod tests {
         for numbers in [SHARE, BELOW_ONE, LEARNING_RATE, NORM_TYPE, WEIGHT, PIXEL_STD] {
             assert!(!numbers.has(&f64::NAN));
         }
-        assert!((0.999_999_9 as f32) < 1.0 && BELOW_ONE.has(&0.999_999_9) && !BELOW_ONE.has(&0.999_999_99));
+        assert!(0.999_999_9_f32 < 1.0 && BELOW_ONE.has(&0.999_999_9) && !BELOW_ONE.has(&0.999_999_99));
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     let own = name.unwrap_or(Architecture::Mlp).defaults();
     let weights = table.optional::<String>("weights", |path| !path.is_empty(), "a path");
     if weights.is_none() && !is_file {
-        table.forbid(&["weights_key"], "no file of model.weights to take it from");
+        table.forbid(&["weights_key"], "got a key without model.weights, want the file that has it");
     }
     let Patterns(frozen) = table.any("freeze_batch_norm_statistics", Patterns::default());
     let config = ModelConfig {

@@ -20,6 +20,11 @@ pub(super) fn check(config: &ModelConfig, input: ImageShape, classes: usize) -> 
 }
 
 fn check_in(memory_bytes: u64, config: &ModelConfig, input: ImageShape, classes: usize) -> Result<(), ModelError> {
+    // Counted without the layers: thousands of the widest take long to describe.
+    let at_least = hidden_weights(config);
+    if at_least.saturating_mul(BYTES_OF_EACH) > memory_bytes {
+        return Err(ModelError::TooLarge { parameters: at_least, memory_bytes });
+    }
     // Constants take no memory.
     let initialization = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };
     let config = ModelConfig { initialization, ..config.clone() };
@@ -30,6 +35,17 @@ fn check_in(memory_bytes: u64, config: &ModelConfig, input: ImageShape, classes:
         return Ok(());
     }
     Err(ModelError::TooLarge { parameters, memory_bytes })
+}
+
+/// The weights between the hidden layers of an MLP, most of its parameters; 0 for other nets.
+fn hidden_weights(config: &ModelConfig) -> u64 {
+    match (config.name, config.width, config.depth) {
+        (Architecture::Mlp, Some(width), Some(depth)) => {
+            let of_a_layer = (width as u64).saturating_mul(width as u64);
+            (depth as u64).saturating_sub(1).saturating_mul(of_a_layer)
+        }
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -188,7 +188,7 @@ mod tests {
             assert_eq!((headroom.weights, headroom.moments), (2.0, 0.0));
             for step in 0..50 {
                 let gradient = if step % 7 == 0 { [3e3f32, 1e-3] } else { [-0.5, 0.25] };
-                let _ = (&param * Tensor::from_slice(&gradient)).sum(Kind::Float).backward();
+                (&param * Tensor::from_slice(&gradient)).sum(Kind::Float).backward();
                 assert!(headroom.has_room(RATES).unwrap(), "{rule:?} {headroom:?}");
                 optimizer.step(RATES, &StepControl::default()).unwrap();
                 headroom.look_if_near(&optimizer).unwrap();
