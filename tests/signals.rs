@@ -10,7 +10,7 @@ use std::{
 };
 
 use gradwatch::checkpoint::newest_whole;
-use harness::{SMALL, Workplace, last_weights};
+use harness::{SMALL, Workplace, last_weights, limit::Running};
 
 /// How long anything here may take on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -47,13 +47,20 @@ fn has_steps(run: &Path) -> bool {
     fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines().count() > 5
 }
 
+/// Starts the program as a terminal does, also if these tests run under nohup.
+fn start(workplace: &Workplace, arguments: &[&str]) -> Running {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT").arg(env!("CARGO_BIN_EXE_gradwatch")).args(arguments);
+    Running::start(command.current_dir(workplace.path()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
 const ENDLESS: &str = "run.max_epochs=100000";
 
 #[test]
 fn a_closed_terminal_and_sigquit_end_a_run_with_a_checkpoint() {
     let workplace = Workplace::new(SMALL);
     for (name, code) in [("HUP", 129), ("QUIT", 131)] {
-        let mut child = workplace.start(&["train", "small.toml", "--run-name", name, "--set", ENDLESS]);
+        let mut child = start(&workplace, &["train", "small.toml", "--run-name", name, "--set", ENDLESS]);
         let run = workplace.run_folder(name);
         wait_for("steps", || has_steps(&run));
         signal(&child, name);
@@ -88,6 +95,7 @@ import os, pty, signal, sys, time
 program, run = sys.argv[1:3]
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.execv(program, [program, "train", "small.toml", "--run-name", run, "--set", "run.max_epochs=100000"])
 os.set_blocking(terminal, False)
 end = time.time() + 120
@@ -140,7 +148,7 @@ fn a_signal_before_training_begins_ends_the_process_at_once() {
         ("check", "TERM", [Some(143), None]),
         ("inspect", "INT", [Some(130), None]),
     ] {
-        let mut child = workplace.start(&[&[command, "small.toml"], &long[..]].concat());
+        let mut child = start(&workplace, &[&[command, "small.toml"], &long[..]].concat());
         std::thread::sleep(Duration::from_millis(700));
         assert!(child.try_wait().unwrap().is_none(), "{command} is over before the signal comes");
         signal(&child, name);

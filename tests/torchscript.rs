@@ -280,7 +280,7 @@ fn what_is_no_model_for_the_data_is_refused_in_one_line() {
     fs::remove_file(&file).unwrap();
     refuses(&workplace, &[], "No such file");
     fs::create_dir(&file).unwrap();
-    refuses(&workplace, &[], "Is a directory");
+    refuses(&workplace, &[], "it is a folder, not a regular file");
 }
 
 #[test]

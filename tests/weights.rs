@@ -112,7 +112,11 @@ fn a_key_takes_one_of_several_state_dicts_and_the_log_says_which() {
     let want = "model.weights_key: net.pth: got model_ema, want one of state_dict_ema, state_dict, ema.module, nets.0";
     refuses(&["model.weights_key=model_ema"], MODEL, want);
     let alone = "model={name=\"cnn\", width=2, depth=1, weights_key=\"ema\"}";
-    refuses(&[alone], CONFIG, "model.weights_key: no file of model.weights to take it from; remove the key");
+    refuses(
+        &[alone],
+        CONFIG,
+        "model.weights_key: got a key without model.weights, want the file that has it; remove the key",
+    );
 }
 
 #[test]

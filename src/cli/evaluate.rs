@@ -130,11 +130,14 @@ fn images(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<
             "the run had its images there; give their place with --set data.path=NEW, or other images with --data PATH",
         )?;
         let Splits { train, validation } = data::load_known(&config.data, config.run.seed, &model.classes)?;
+        data::check_listed(&config.data, &[&validation])?;
         return Ok((validation, Some(train)));
     };
     let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
     check_place(&unseen, "--data wants images in the form of the run's data.source")?;
-    Ok((data::load_unseen(&unseen, config.run.seed, &model.classes)?, None))
+    let dataset = data::load_unseen(&unseen, config.run.seed, &model.classes)?;
+    data::check_listed(&unseen, &[&dataset])?;
+    Ok((dataset, None))
 }
 
 fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Result<Loader> {

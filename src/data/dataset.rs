@@ -186,7 +186,7 @@ impl Dataset {
             classes: classes.to_vec(),
             labels: labels.iter().filter_map(|&label| indices.get(label as usize).copied()).collect(),
             pixels: Arc::clone(pixels),
-            bad: Mutex::new(self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            bad: Mutex::default(),
         }
     }
 

@@ -6,11 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{DataError, Dataset};
-use crate::config::{DataConfig, OnBadImage};
+use crate::config::{DataConfig, OnBadImage, Source};
 
-/// Looks for the files of `datasets`, none of which is opened. Those that cannot be read are an error, or told in one line and
-/// counted among the bad images.
-pub(super) fn check(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(), DataError> {
+/// Looks for the files that the manifest of a `csv` data set lists, none of which is opened. Those that cannot be read are an error,
+/// or told in one line and counted among the bad images. Other sources take the files that are there.
+///
+/// # Errors
+/// [`DataError::MissingImages`] with [`OnBadImage::Stop`].
+pub fn check_listed(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(), DataError> {
+    if config.source != Source::Csv {
+        return Ok(());
+    }
     let (mut count, mut first): (usize, Option<(PathBuf, Error)>) = (0, None);
     for dataset in datasets {
         let mut missing = Vec::new();
@@ -45,7 +51,6 @@ mod tests {
     use super::super::fixture::{config, write_image};
     use super::super::load;
     use super::*;
-    use crate::config::Source;
 
     #[test]
     fn files_that_are_missing_or_no_files_are_told_at_once_or_counted_as_bad() {
@@ -57,11 +62,15 @@ mod tests {
         let rows = "path,label,split\n1.png,x,train\n2.png,x,train\n3.png,x,val\n4.png,x,val\n";
         fs::write(&manifest, rows).unwrap();
         let stop = config(Source::Csv, &manifest);
-        let message = load(&stop, 1).unwrap_err().to_string();
+        let checked = |config: &DataConfig| {
+            let splits = load(config, 1).unwrap();
+            check_listed(config, &[&splits.train, &splits.validation]).map(|()| splits)
+        };
+        let message = checked(&stop).unwrap_err().to_string();
         let want = format!("labels.csv: 2 of 4 images cannot be read, first {}", folder.path().join("2.png").display());
         assert!(message.contains(&want) && message.contains("it is not a regular file"), "{message}");
         let skip = DataConfig { on_bad_image: OnBadImage::Skip, ..stop };
-        let splits = load(&skip, 1).unwrap();
+        let splits = checked(&skip).unwrap();
         assert_eq!((splits.train.len(), splits.validation.len()), (2, 2));
         assert_eq!((splits.train.bad_images(), splits.validation.bad_images()), (vec![1], vec![1]));
     }

@@ -91,6 +91,7 @@ pub use changes::{Overlap, changes, overlap};
 pub use dataset::{Dataset, ImageShape, Splits};
 pub use error::DataError;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use missing::check_listed;
 pub use preprocessing::{Preprocessing, image_files};
 pub use record::{RECORD, Recorded, record};
 pub use scale::PixelScale;
@@ -105,18 +106,14 @@ use crate::config::{DataConfig, Source};
 /// split, and what synthetic images look like.
 ///
 /// # Errors
-/// What is missing, damaged or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are looked for, and not opened yet.
+/// What is missing, damaged or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are not opened yet; [`check_listed`] looks for those of `csv`.
 pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     match config.source {
         Source::Idx => idx::load(config),
         Source::Cifar10 => cifar::load(&config.path, &cifar::CIFAR10),
         Source::Cifar100 => cifar::load(&config.path, &cifar::CIFAR100),
         Source::Folder => folder::load(config, seed),
-        Source::Csv => {
-            let splits = manifest::load(config, seed)?;
-            missing::check(config, &[&splits.train, &splits.validation])?;
-            Ok(splits)
-        }
+        Source::Csv => manifest::load(config, seed),
         Source::Synthetic => synthetic::load(config, seed),
     }
 }
@@ -139,11 +136,7 @@ pub fn load_known(config: &DataConfig, seed: u64, classes: &[String]) -> Result<
 pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result<Arc<Dataset>, DataError> {
     let dataset = match config.source {
         Source::Folder => Arc::new(folder::load_unseen(config)?),
-        Source::Csv => {
-            let dataset = Arc::new(manifest::load_unseen(config)?);
-            missing::check(config, &[&dataset])?;
-            dataset
-        }
+        Source::Csv => Arc::new(manifest::load_unseen(config)?),
         Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
     };
     with_known_classes(config, dataset, classes)

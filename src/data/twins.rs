@@ -54,10 +54,20 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
     }
     let split = |entry: Entry| if entry.is_validation { validation } else { training };
     let shown = |entry: Entry| split(entry).shown(entry.index);
+    // Numbers of images in memory begin anew in each split.
+    let is_one_file = |one: Entry, other: Entry| {
+        let is_file = one.is_validation == other.is_validation || split(one).dataset.is_decoded_on_demand();
+        is_file && shown(one) == shown(other)
+    };
+    let twin = |one: Entry, other: Entry| match is_one_file(one, other) {
+        true => String::new(),
+        false if one.is_validation && !other.is_validation => format!(" (the same as training {})", shown(other)),
+        false => format!(" (the same as {})", shown(other)),
+    };
     let class = |entry: Entry| split(entry).dataset.classes()[entry.label as usize].as_str();
     let lines = [
         both.first.map(|[one, other]| {
-            let (one, other) = (shown(one), twin(&shown(one), format!("training {}", shown(other))));
+            let (one, other) = (shown(one), twin(one, other));
             format!(
                 "{} of {} validation images are in both splits, first {one}{other}: evaluations are too good; keep each image in \
                  one split",
@@ -67,20 +77,15 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
         }),
         labels.first.map(|[one, other]| {
             let classes = [class(one), class(other)].join(" and ");
-            let (one, other) = (shown(one), twin(&shown(one), shown(other)));
+            let (one, other) = (shown(one), twin(one, other));
             format!("images with two labels: {}, first {one}{other}: {classes}; keep the right one", labels.count)
         }),
         twice.first.map(|[one, other]| {
-            let (one, other) = (shown(one), twin(&shown(one), shown(other)));
+            let (one, other) = (shown(one), twin(one, other));
             format!("images that stand twice in a split: {}, first {one}{other}; remove one of each", twice.count)
         }),
     ];
     lines.into_iter().flatten().collect()
-}
-
-/// The twin's name, where it has another.
-fn twin(name: &str, other: String) -> String {
-    if name == other.trim_start_matches("training ") { String::new() } else { format!(" (the same as {other})") }
 }
 
 /// The images of a split that can be told from others. An empty file is none.

@@ -219,10 +219,15 @@ impl Resume {
     /// # Errors
     /// Where they are not, or the checkpoint is not of a run.
     pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
-        let before = loaded_config(&loaded, &[])?.with_absolute_paths();
+        let before = loaded_config(&loaded, &[])?;
+        // A path that only looks different is the same; one that is another is told as it was given.
+        let differ: Vec<String> = differences(&before.with_absolute_paths(), &config.with_absolute_paths())
+            .into_iter()
+            .map(|difference| difference.key)
+            .collect();
         let is_allowed = |key: &str| allowed.iter().any(|pattern| matches(pattern, key));
         let (mut refused, mut changed) = (Vec::new(), Vec::new());
-        for difference in differences(&before, &config.with_absolute_paths()) {
+        for difference in differences(&before, config).into_iter().filter(|found| differ.contains(&found.key)) {
             if difference.is_harmless() {
                 tracing::info!("from here on {difference}");
                 warn_of_learning_rate(&difference.key, &config.schedule);

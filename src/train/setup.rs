@@ -93,6 +93,7 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     }
     let device = resolve_device(&config.run.device)?;
     let Splits { train, validation } = splits;
+    data::check_listed(&config.data, &[&train, &validation])?;
     check_decodes(&config, &train, "training")?;
     check_decodes(&config, &validation, "validation")?;
     let scale = PixelScale::from_config(&config.data, &train)?;
