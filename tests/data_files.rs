@@ -5,11 +5,10 @@ mod harness;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::Path,
     process::Command,
 };
 
-use harness::{Workplace, limit};
+use harness::{Workplace, limit, limited::make_pipe};
 
 const FOLDER: &str = "run = { max_epochs = 1, threads = 1 }\n\
                       data = { source = \"folder\", path = \"images\", image_size = 8, channels = 1, batch_size = 4, \
@@ -25,10 +24,6 @@ fn write_classes(workplace: &Workplace, part: &str) {
             image.save(folder.join(format!("{index}.png"))).unwrap();
         }
     }
-}
-
-fn make_pipe(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 const SKIP: [&str; 2] = ["--set", "data.on_bad_image=skip"];

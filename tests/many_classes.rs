@@ -138,16 +138,19 @@ fn matrix_of(counts: &Tensor) -> Tensor {
     Tensor::from_slice(&matrix)
 }
 
-/// Writes a file of a checkpoint anew, and its size and hash into the manifest.
+/// Writes a file of a checkpoint anew, and its size and hash into the manifest, which is sealed by the hash of its own text.
 fn rewrite(checkpoint: &Path, name: &str, bytes: &[u8]) {
     fs::write(checkpoint.join(name), bytes).unwrap();
     let path = checkpoint.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let sealed: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut manifest = sealed["manifest"].clone();
     let files = manifest["files"].as_array_mut().unwrap();
     let file = files.iter_mut().find(|file| file["name"] == name).unwrap();
     file["bytes"] = json!(bytes.len());
     file["blake3"] = json!(blake3::hash(bytes).to_hex().to_string());
-    fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let text = manifest.to_string();
+    let seal = blake3::hash(text.as_bytes()).to_hex();
+    fs::write(path, format!("{{\"blake3\":\"{seal}\",\"manifest\":{text}}}")).unwrap();
 }
 
 fn rewrite_tensors(checkpoint: &Path, name: &str, tensors: &NamedTensors) {

@@ -11,12 +11,15 @@ use std::{
         process::ExitStatusExt,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use harness::limited::{LIMIT, call, end_of, make_pipe, refuses, without_run, workplace};
+use harness::{
+    limit::{Running, wait_for},
+    limited::{call, make_pipe, refuses, without_run, workplace},
+};
 use image::GrayImage;
 use serde_json::Value;
 
@@ -101,12 +104,12 @@ fn a_pipe_without_a_reader_is_waited_for_until_sigterm() {
     make_pipe(&pipe);
     for writer in WRITERS {
         let mut command = workplace.command(&[writer, &["pipe"][..]].concat());
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
         // Long enough for most to get there; those that did not are to end too.
         thread::sleep(Duration::from_millis(1500));
         assert!(child.try_wait().unwrap().is_none(), "{writer:?}");
         assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-        let status = end_of(&mut child, &format!("{writer:?}"));
+        let status = child.wait().unwrap();
         assert!(status.signal() == Some(15) || status.code() == Some(143), "{writer:?}: {status:?}");
         assert!(is_special(&pipe));
     }
@@ -159,10 +162,10 @@ fn pictures_and_results_that_are_there_are_kept_unless_forced() {
 fn runs_without_a_name_that_start_together_have_folders_of_their_own() {
     let workplace = without_run();
     let arguments = ["train", "small.toml", "--max-steps", "1"];
-    let start = || workplace.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut children: Vec<Child> = (0..6).map(|_| start()).collect();
+    let start = || Running::start(workplace.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()));
+    let mut children: Vec<Running> = (0..6).map(|_| start()).collect();
     for child in &mut children {
-        assert_eq!(end_of(child, "a run of one step").code(), Some(0));
+        assert_eq!(child.wait().unwrap().code(), Some(0));
     }
     let runs: Vec<PathBuf> = fs::read_dir(workplace.path().join("logs")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(runs.len(), 6, "{runs:?}");
@@ -206,15 +209,11 @@ fn weights_that_cannot_be_saved_at_the_end_are_in_the_checkpoint_or_the_run_fail
     let arguments = ["train", "small.toml", "--run-name", "off", "--set", off, "--set", "run.max_epochs=100000"];
     let mut child = workplace.start(&arguments);
     let weights = workplace.run_folder("off").join("weights");
-    let deadline = Instant::now() + LIMIT;
-    while !weights.is_dir() {
-        assert!(Instant::now() < deadline, "the run did not start");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("the start of the run", || weights.is_dir());
     fs::create_dir(weights.join("last.safetensors")).unwrap();
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(end_of(&mut child, "a run that was stopped").code(), Some(MODEL));
+    assert_eq!(child.wait().unwrap().code(), Some(MODEL));
     assert!(said.contains("ended       SIGTERM"), "{said}");
 }

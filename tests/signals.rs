@@ -5,38 +5,15 @@ mod harness;
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use gradwatch::checkpoint::newest_whole;
-use harness::{SMALL, Workplace, last_weights, limit::Running};
-
-/// How long anything here may take on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The end of a process, which is killed if it does not come.
-fn end_of(child: &mut Child, patience: Duration) -> ExitStatus {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("the process does not end: {:?}", child.wait());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use harness::{
+    SMALL, Workplace, last_weights,
+    limit::{Running, wait_for},
+};
 
 fn signal(child: &Child, signal: &str) {
     let status = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
@@ -64,7 +41,7 @@ fn a_closed_terminal_and_sigquit_end_a_run_with_a_checkpoint() {
         let run = workplace.run_folder(name);
         wait_for("steps", || has_steps(&run));
         signal(&child, name);
-        assert_eq!(end_of(&mut child, PATIENCE).code(), Some(code));
+        assert_eq!(child.wait().unwrap().code(), Some(code));
         let mut summary = String::new();
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
         assert!(summary.contains(&format!("ended       SIG{name}")), "{summary}");
@@ -82,11 +59,11 @@ fn a_run_that_was_started_to_ignore_sighup_goes_on() {
     let script = format!("trap '' HUP; exec '{program}' train small.toml --run-name nohup --set run.max_epochs=6");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).current_dir(workplace.path()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = Running::start(&mut command);
     let run = workplace.run_folder("nohup");
     wait_for("steps", || has_steps(&run));
     signal(&child, "HUP");
-    assert_eq!(end_of(&mut child, PATIENCE).code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Closes the terminal of a run in the middle, and prints its exit status.
@@ -153,7 +130,7 @@ fn a_signal_before_training_begins_ends_the_process_at_once() {
         assert!(child.try_wait().unwrap().is_none(), "{command} is over before the signal comes");
         signal(&child, name);
         let asked = Instant::now();
-        let code = end_of(&mut child, PATIENCE).code();
+        let code = child.wait().unwrap().code();
         assert!(codes.contains(&code), "{command} {name}: {code:?}");
         assert!(asked.elapsed() < Duration::from_secs(5), "{command} {name}: {:?}", asked.elapsed());
     }
@@ -165,7 +142,7 @@ fn call_with(workplace: &Workplace, arguments: &str, output: &str) -> Option<i32
     let script = format!("exec '{}' {arguments} {output}", env!("CARGO_BIN_EXE_gradwatch"));
     let mut command = Command::new("sh");
     command.args(["-c", &script]).current_dir(workplace.path()).stdout(Stdio::null()).stderr(Stdio::null());
-    end_of(&mut command.spawn().unwrap(), PATIENCE).code()
+    Running::start(&mut command).wait().unwrap().code()
 }
 
 #[test]

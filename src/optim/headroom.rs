@@ -65,7 +65,7 @@ impl Headroom {
         self.hear()?;
         self.rates = Some(rates);
         let [weights, moments] = self.after(rates, LARGEST_GRADIENT);
-        Ok(weights < LARGEST_WEIGHT && moments < LARGEST_WEIGHT && self.decay_of_squares() < NO_DIFFERENCE)
+        Ok(weights < LARGEST_WEIGHT && moments < LARGEST_WEIGHT && self.decay_of_squares(self.weights) < NO_DIFFERENCE)
     }
 
     /// Asks for the largest weight and moment after the step that was begun, where it may have come near the end. No sync.
@@ -75,7 +75,9 @@ impl Headroom {
     pub fn look_if_near(&mut self, optimizer: &Optimizer) -> Result<(), OptimError> {
         let Some(rates) = self.rates else { return Ok(()) };
         let [weights, moments] = self.after(rates, LARGEST_GRADIENT);
-        let is_far = weights < NEAR && moments < NEAR && self.decay_of_squares() < FAR_FROM_A_DIFFERENCE;
+        // By the bound after this step, which is what the next one has to go by: over eps alone it grows by orders of magnitude.
+        let decay = self.decay_of_squares(self.after(rates, 0.0)[0]);
+        let is_far = weights < NEAR && moments < NEAR && decay < FAR_FROM_A_DIFFERENCE;
         if !is_far {
             self.look = Some(optimizer.largest()?);
         }
@@ -96,11 +98,11 @@ impl Headroom {
         Ok(())
     }
 
-    /// What weight decay adds to a gradient whose square is remembered.
-    fn decay_of_squares(&self) -> f64 {
+    /// What weight decay of weights up to `weights` adds to a gradient whose square is remembered.
+    fn decay_of_squares(&self, weights: f64) -> f64 {
         use OptimizerRule::{Adam, Nadam, Radam, Rmsprop};
         let is_squared = matches!(self.rule, Adam { .. } | Rmsprop { .. } | Nadam { .. } | Radam { .. });
-        if is_squared { self.reach.weight_decay * self.weights } else { 0.0 }
+        if is_squared { self.reach.weight_decay * weights } else { 0.0 }
     }
 
     /// The bounds after a step with a gradient of this norm.

@@ -33,6 +33,15 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+impl Outcome {
+    /// Of a command that has to end in time.
+    pub fn of(command: &mut Command) -> Self {
+        let output = limit::output(command);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
 /// A small experiment that has a little of everything: augmentation, dropout, batch normalization, a schedule.
 pub const SMALL: &str = r#"
 run = { max_epochs = 2, threads = 1 }
@@ -67,9 +76,7 @@ impl Workplace {
 
     /// Calls the program in another folder.
     pub fn call_in(&self, folder: &Path, arguments: &[&str]) -> Outcome {
-        let output = limit::output(self.command(arguments).current_dir(folder));
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Outcome::of(self.command(arguments).current_dir(folder))
     }
 
     /// Calls the program and waits for it.

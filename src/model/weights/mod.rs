@@ -93,7 +93,7 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
 /// (`model_ema`, `ema.module`); without it the one is taken whose names are the model's, an average of weights last.
 ///
 /// What wrappers put before the names goes. Names of torchvision, timm and Hugging Face's transformers are translated where the
-/// model has others. Half and double numbers become the model's; the head stays as it was drawn where it has another number of
+/// model has others. Half and double numbers become the model's; the head keeps its random initialization if it has another number of
 /// classes; a first filter for images of three channels is summed for images of one, as in timm. If `is_strict`, all parameters of
 /// the model must be in the file with their shapes, and the file must have no others in the model's layers; else what does not fit
 /// stays as it is. What lies beside the model in the file, behind another prefix or in no layer of the model, is only in the report.
