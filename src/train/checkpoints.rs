@@ -315,7 +315,10 @@ impl Resume {
         {
             ema.restart()?;
         }
-        self.fits("optimizer", loaded.optimizer_into(&parts.optimizer.state()))?;
+        let moments = loaded
+            .optimizer()
+            .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
+        self.fits("optimizer", moments)?;
         let training = loaded.training()?;
         let of_group = |group: &str| -> NamedTensors {
             let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
