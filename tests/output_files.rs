@@ -105,7 +105,7 @@ fn a_pipe_without_a_reader_is_waited_for_until_sigterm() {
     for writer in WRITERS {
         let mut command = workplace.command(&[writer, &["pipe"][..]].concat());
         let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        // Long enough for most to get there; those that did not are to end too.
+        // Most get there in this time, and those that did not have to end too.
         thread::sleep(Duration::from_millis(1500));
         assert!(child.try_wait().unwrap().is_none(), "{writer:?}");
         assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());

@@ -65,7 +65,7 @@ pub(super) const BELOW_ONE: Numbers = Numbers::between(1e-12, 1.0 - 1.0 / 16_777
 /// A share that is neither nothing nor all.
 pub(super) const PART: Numbers = Numbers::between(1e-6, 1.0 - 1e-6);
 /// A step size. The largest ones make a run diverge, which may be the point of it.
-pub(super) const LEARNING_RATE: Numbers = Numbers::between(1e-20, 1e30).or_zero();
+pub(super) const LEARNING_RATE: Numbers = Numbers::between(1e-20, 1e15).or_zero();
 pub(super) const WEIGHT_DECAY: Numbers = Numbers::between(1e-12, 1e6).or_zero();
 /// What a group's learning rate, or that of a block, is multiplied by.
 pub(super) const RATE_SCALE: Numbers = Numbers::between(1e-12, 1e6).or_zero();
@@ -82,8 +82,10 @@ pub(super) const FACTOR: Numbers = Numbers::between(1e-12, 1e12);
 pub(super) const FACTOR_FROM_ONE: Numbers = Numbers::between(1.0, 1e12);
 /// Percent.
 pub(super) const PERCENT: Numbers = Numbers::between(1e-9, 100.0).or_zero();
-/// The deviation of weights, which may be drawn to explode, and their mean or value.
-pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e20).or_zero();
+/// Gain of an initialization.
+pub(super) const GAIN: Numbers = Numbers::between(1e-12, 1e6);
+/// Standard deviation of initial weights, and their mean or value.
+pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e6).or_zero();
 pub(super) const WEIGHT: Numbers = Numbers::between(-1e6, 1e6);
 /// Mean and standard deviation of pixels, which lie in 0..=1.
 pub(super) const PIXEL_MEAN: Numbers = Numbers::between(-1000.0, 1000.0);
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_told_as_a_config_would_have_it() {
-        assert_eq!(LEARNING_RATE.to_string(), "a number from 1e-20 to 1e30, or 0");
+        assert_eq!(LEARNING_RATE.to_string(), "a number from 1e-20 to 1e15, or 0");
         assert_eq!(NORM_TYPE.to_string(), "a number from 1 to 1000, or inf");
         assert_eq!(BELOW_ONE.to_string(), "from 0, below 1");
         assert_eq!(WEIGHT.to_string(), "a number from -1000000 to 1000000");

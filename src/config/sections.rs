@@ -9,8 +9,8 @@ use super::{
     Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
     Normalize, OnBadImage, OnError, Precision, RunConfig, Source, SplitBy,
     range::{
-        AREA_SHARE, ASPECT_RATIO, BELOW_ONE, COUNT, FACTOR, FIGURE, FROM_ONE, MINUTES, MINUTES_OR_NONE, PART,
-        PIXEL_MEAN, PIXEL_STD, SHARE, SIDE_SHARE, SPREAD, WEIGHT,
+        AREA_SHARE, ASPECT_RATIO, BELOW_ONE, COUNT, FIGURE, FROM_ONE, GAIN, MINUTES, MINUTES_OR_NONE, PART, PIXEL_MEAN,
+        PIXEL_STD, SHARE, SIDE_SHARE, SPREAD, WEIGHT,
     },
     reader::{Patterns, Section},
 };
@@ -162,7 +162,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
 fn initialization(mut table: Section<'_>) -> Initialization {
     let config = Initialization {
         method: table.choice("method").unwrap_or(InitializationMethod::Default),
-        gain: table.optional_number("gain", &FACTOR),
+        gain: table.optional_number("gain", &GAIN),
         fan: table.choice("fan").unwrap_or(Fan::FanIn),
         mean: table.number("mean", 0.0, &WEIGHT),
         std: table.number("std", 0.01, &SPREAD),

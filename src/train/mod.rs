@@ -34,6 +34,7 @@ mod run_clock;
 mod setup;
 mod skips;
 mod state;
+mod step_events;
 mod stop;
 mod summary;
 mod tally;

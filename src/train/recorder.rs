@@ -1,6 +1,6 @@
 //! The files of a run: TensorBoard events, metrics.jsonl, weights.
 
-use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
@@ -11,16 +11,13 @@ use super::{
     explanations::{self, NamedPicture},
     metrics_json::Abridged,
     pictures::Pictures,
+    step_events,
 };
 use crate::{
     config::{ClippingMode, Config},
     diagnosis::{Alarm, Facts, Finding, LostImages},
-    events::{
-        EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_facts,
-        write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
-        write_updates, write_weights,
-    },
-    gradient::{DepthProfile, Due, Origin},
+    events::{EventsError, JsonLines, LogPosition, PendingPosition, RunFolder, Session, SummaryWriter, write_facts},
+    gradient::{Due, Origin},
     model::{Network, weights},
     optim::Rates,
     picture::Picture,
@@ -207,7 +204,7 @@ impl Recorder {
     /// A tracked step.
     pub(super) fn step(&mut self, rates: Rates, reading: &Reading, due: Due) {
         self.pictures.iter_mut().for_each(|pictures| pictures.add(reading));
-        let events = self.write_step(rates, reading, due).and_then(|()| self.write_layers(reading));
+        let events = step_events::write(&self.events, rates, reading, due, self.clips);
         self.note(events);
         if due.pictures {
             self.draw();
@@ -217,70 +214,6 @@ impl Recorder {
         let line = Line::Step { step, epoch, loss, learning_rate, grad_norm: total_norm, clip_coef, skipped_steps };
         let line = self.metrics.write(&line);
         self.note(line);
-    }
-
-    fn write_step(&self, rates: Rates, reading: &Reading, due: Due) -> Result<(), EventsError> {
-        let (events, step) = (&self.events, reading.step);
-        events.scalar("loss/step", step, reading.loss)?;
-        events.scalar("learning_rate", step, rates.learning_rate)?;
-        if self.clips {
-            self.write_clip(reading, due)?;
-        }
-        if reading.skipped_steps > 0 {
-            events.scalar("skipped_steps", step, reading.skipped_steps as f64)?;
-        }
-        let Some(gradients) = &reading.gradients else {
-            return events.scalar("grad_norm/total", step, reading.total_norm);
-        };
-        if due.parameters {
-            write_gradients(events, step, gradients)?;
-        } else {
-            write_gradient_bands(events, step, gradients)?;
-        }
-        if due.histograms {
-            write_histograms(events, "grad", step, &gradients.parameters)?;
-            write_histograms(events, "param", step, &reading.weights)?;
-        }
-        Ok(())
-    }
-
-    fn write_clip(&self, reading: &Reading, due: Due) -> Result<(), EventsError> {
-        let figures = [("clip/coef", reading.clip_coef), ("clip/total_norm_after", reading.total_norm_after)];
-        let share = reading.clipped_fraction.map(|share| ("clip/clipped_fraction", share));
-        let figures = figures.into_iter().chain(share).map(|(tag, value)| (tag.to_owned(), value));
-        self.events.scalars(reading.step, figures)?;
-        if !due.parameters || reading.most_clipped.is_empty() {
-            return Ok(());
-        }
-        let mut table = "| most clipped | times |\n|---|---|\n".to_owned();
-        for (name, coef) in &reading.most_clipped {
-            // Writing to a String cannot fail.
-            let _ = writeln!(table, "| {name} | {coef:.3e} |");
-        }
-        self.events.text("clip/most_clipped", reading.step, table)
-    }
-
-    /// What only some of the tracked steps look at.
-    fn write_layers(&self, reading: &Reading) -> Result<(), EventsError> {
-        let (events, step) = (&self.events, reading.step);
-        write_weights(events, step, &reading.weights)?;
-        write_updates(events, step, &reading.updates)?;
-        write_layers(events, step, &reading.layers)?;
-        if let Some(timeline) = &reading.timeline {
-            write_timeline(events, step, timeline)?;
-        }
-        if let Some(slope) = reading.depth_profile.as_ref().and_then(DepthProfile::slope) {
-            write_slope(events, step, &slope)?;
-        }
-        let optional = [
-            ("gradients/noise_scale", reading.noise_scale),
-            ("gradients/micro_batch_cosine", reading.micro_batch_cosine),
-            ("gradients/previous_cosine", reading.previous_cosine),
-        ];
-        optional
-            .into_iter()
-            .filter_map(|(tag, value)| Some((tag, value?)))
-            .try_for_each(|(tag, value)| events.scalar(tag, step, value))
     }
 
     /// Draws the course of the run so far, unless that is drawn.
