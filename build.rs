@@ -37,6 +37,8 @@ fn main() {
         .file("src/libtorch/shim/script.cpp")
         .file("src/libtorch/shim/trace.cpp")
         .file("src/libtorch/shim/units.cpp")
+        .file("src/libtorch/shim/uploads.cpp")
+        .file("src/libtorch/shim/values.cpp")
         .compile("gradwatch_shim");
     link_openmp(&lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());

@@ -10,7 +10,7 @@ use gradwatch::{
     disk::OutputError,
     events::EventsError,
     inference::InferenceError,
-    libtorch::LibtorchError,
+    libtorch::{LibtorchError, is_out_of_memory},
     replay::ReplayError,
     train::{PREEMPTED, TrainError},
 };
@@ -47,6 +47,8 @@ pub enum Code {
     Unreadable,
     /// stdout cannot be written.
     Output,
+    /// A device has too little memory.
+    Memory,
     /// A signal ended the run.
     Signal(i32),
 }
@@ -62,13 +64,14 @@ Exit codes:
     5  model: it cannot be built, or its weights cannot be loaded or written
     6  run folder or output: in use, no run's, there already, or not writable
     7  device: no such device, no CUDA
-    8  training or a pass could not go on: gradients that are not finite, too little memory
+    8  training or a pass could not go on: gradients that are not finite, an operation that libtorch does not take
     9  done, but something was left out: bad images, entries of a log, the last weights (a checkpoint has them), the files of an
        evaluation that was printed, a damaged file that diagnose met
    10  checkpoint: none is whole, it is of another experiment, or it cannot be written
    11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
    12  diagnose: nothing to read, or nothing of it is known, in one run at least
    13  stdout cannot be written, by a command whose result that is: the disk is full
+   14  the device has too little memory for the model and its batches
    75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
   129  ended by SIGHUP (the terminal was closed), likewise; nohup keeps it away
   130  ended by Ctrl-C (SIGINT), likewise
@@ -92,6 +95,7 @@ impl From<Code> for ExitCode {
             Code::Finding => 11,
             Code::Unreadable => 12,
             Code::Output => 13,
+            Code::Memory => 14,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         })
@@ -123,6 +127,9 @@ pub fn code_of(error: &Error) -> Code {
     }
     if let Some(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) = error.downcast_ref() {
         return Code::Device;
+    }
+    if is_out_of_memory(&error.to_string()) {
+        return Code::Memory;
     }
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,

@@ -53,12 +53,6 @@ pub struct StepGradients<'a> {
     pub measurement: &'a Measurement,
 }
 
-impl StepGradients<'_> {
-    fn copies(&self) -> Vec<Tensor> {
-        self.grads.iter().map(Tensor::shallow_clone).collect()
-    }
-}
-
 /// The parameters of a model, as far as ways of clipping differ by them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClippingScope<'a> {

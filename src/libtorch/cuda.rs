@@ -53,14 +53,15 @@ pub fn resolve_device(name: &str) -> Result<Device, LibtorchError> {
 
 fn find_device(name: &str, index: usize) -> Result<Device, LibtorchError> {
     let count = tch::Cuda::device_count().max(0) as usize;
-    let reason = if !tch::Cuda::is_available() {
-        "libtorch sees no CUDA device (no driver, or none that works)".to_owned()
-    } else if index >= count {
-        format!("there are {count} CUDA devices, numbered from 0")
-    } else {
+    if tch::Cuda::is_available() && index < count {
         return Ok(Device::Cuda(index));
+    }
+    let (reason, remedy) = match count {
+        0 => ("libtorch sees no CUDA device (no driver, or none that works)".into(), REMEDY),
+        1 => ("this machine has one GPU, cuda:0".into(), "use cuda:0"),
+        _ => (format!("this machine has {count} GPUs, cuda:0 to cuda:{}", count - 1), "use one of these"),
     };
-    Err(LibtorchError::NoCuda { device: name.into(), reason, remedy: REMEDY })
+    Err(LibtorchError::NoCuda { device: name.into(), reason, remedy })
 }
 
 fn has_driver() -> bool {

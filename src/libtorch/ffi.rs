@@ -172,6 +172,15 @@ impl Drop for Event {
     }
 }
 
+pub(super) fn upload<const N: usize>(tensors: &[Tensor; N], device: c_int) -> Result<[Tensor; N], LibtorchError> {
+    let list = pointers(tensors);
+    let mut out = [ptr::null_mut(); N];
+    // SAFETY: as for foreach_norm; there is room for as many tensors as there are in the list.
+    check("upload", unsafe { gw_upload(list.as_ptr(), N, device, out.as_mut_ptr()) })?;
+    // SAFETY: on success the shim stored N pointers to tensors made with new, which now belong to the Tensors.
+    Ok(out.map(|tensor| unsafe { Tensor::from_ptr(tensor) }))
+}
+
 pub(super) fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, LibtorchError> {
     let list = pointers(tensors);
     // SAFETY: the list holds `count` pointers to tensors that are alive for the call.
@@ -184,23 +193,27 @@ pub(super) enum Foreach<'a> {
     Add(&'a Tensor),
     Copy(&'a [Tensor]),
     Subtract(&'a [Tensor]),
-    Clamp(f64),
     /// Towards these by that share.
     Lerp(&'a [Tensor], &'a Tensor),
 }
 
 pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreach<'_>) -> Result<(), LibtorchError> {
     let list = pointers(tensors);
-    let (code, others, scalar, bound) = match *operation {
-        Foreach::Multiply(factor) => (0, Vec::new(), factor.as_ptr(), 0.0),
-        Foreach::Add(addend) => (1, Vec::new(), addend.as_ptr(), 0.0),
-        Foreach::Copy(from) => (2, pointers(from), ptr::null(), 0.0),
-        Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null(), 0.0),
-        Foreach::Clamp(bound) => (4, Vec::new(), ptr::null(), bound),
-        Foreach::Lerp(to, share) => (5, pointers(to), share.as_ptr(), 0.0),
+    let (code, others, scalar) = match *operation {
+        Foreach::Multiply(factor) => (0, Vec::new(), factor.as_ptr()),
+        Foreach::Add(addend) => (1, Vec::new(), addend.as_ptr()),
+        Foreach::Copy(from) => (2, pointers(from), ptr::null()),
+        Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null()),
+        Foreach::Lerp(to, share) => (4, pointers(to), share.as_ptr()),
     };
     // SAFETY: as for foreach_norm; the caller has seen that lists are equally long, and each code has what it needs.
-    check(name, unsafe { gw_foreach(code, list.as_ptr(), others.as_ptr(), list.len(), scalar, bound) })
+    check(name, unsafe { gw_foreach(code, list.as_ptr(), others.as_ptr(), list.len(), scalar) })
+}
+
+pub(super) fn clip_values(tensors: &[Tensor], bound: f64, use_aten: bool) -> Result<Tensor, LibtorchError> {
+    let list = pointers(tensors);
+    // SAFETY: as for foreach_norm.
+    new_tensor("clip_values", |out| unsafe { gw_clip_values(list.as_ptr(), list.len(), bound, use_aten.into(), out) })
 }
 
 pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool) -> Result<Tensor, LibtorchError> {

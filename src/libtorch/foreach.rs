@@ -37,12 +37,12 @@ pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchEr
     ffi::foreach("_foreach_add_", tensors, &Foreach::Add(addend))
 }
 
-/// Copies each tensor of `from` over the one of `into` at its place; the shapes are the same. No sync.
+/// Copies each tensor of `from` over the one of `into` at its place; the shapes are the same, the dtype any. No sync.
 ///
 /// # Errors
-/// As for [`foreach_norm`], or where the lists do not match.
+/// If a list is empty, its tensors do not share one device and one dtype, or the lists do not match.
 pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
-    check_pairs("_foreach_copy_", into, from)?;
+    check_pairs("_foreach_copy_", into, from, check_alike)?;
     ffi::foreach("_foreach_copy_", into, &Foreach::Copy(from))
 }
 
@@ -51,7 +51,7 @@ pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchErro
 /// # Errors
 /// As for [`foreach_copy`].
 pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
-    check_pairs("_foreach_sub_", from, subtrahends)?;
+    check_pairs("_foreach_sub_", from, subtrahends, check_list)?;
     ffi::foreach("_foreach_sub_", from, &Foreach::Subtract(subtrahends))
 }
 
@@ -61,18 +61,9 @@ pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), L
 /// # Errors
 /// As for [`foreach_copy`] and [`foreach_multiply`].
 pub fn foreach_lerp(from: &[Tensor], to: &[Tensor], weight: &Tensor) -> Result<(), LibtorchError> {
-    check_pairs("_foreach_lerp_", from, to)?;
+    check_pairs("_foreach_lerp_", from, to, check_list)?;
     check_one_element("_foreach_lerp_", weight)?;
     ffi::foreach("_foreach_lerp_", from, &Foreach::Lerp(to, weight))
-}
-
-/// Limits every element in place to -`bound` and `bound`. No sync.
-///
-/// # Errors
-/// As for [`foreach_norm`].
-pub fn foreach_clamp(tensors: &[Tensor], bound: f64) -> Result<(), LibtorchError> {
-    check_list("_foreach_clamp_min_", tensors)?;
-    ffi::foreach("_foreach_clamp_min_", tensors, &Foreach::Clamp(bound))
 }
 
 /// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of adds.
@@ -87,9 +78,14 @@ pub fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
     ffi::clear_grads(params)
 }
 
-fn check_pairs(operation: &'static str, one: &[Tensor], other: &[Tensor]) -> Result<(), LibtorchError> {
-    check_list(operation, one)?;
-    check_list(operation, other)?;
+fn check_pairs(
+    operation: &'static str,
+    one: &[Tensor],
+    other: &[Tensor],
+    check: fn(&'static str, &[Tensor]) -> Result<(), LibtorchError>,
+) -> Result<(), LibtorchError> {
+    check(operation, one)?;
+    check(operation, other)?;
     if one.iter().map(Tensor::size).eq(other.iter().map(Tensor::size)) {
         return Ok(());
     }
@@ -105,8 +101,20 @@ fn check_one_element(operation: &'static str, tensor: &Tensor) -> Result<(), Lib
     Err(LibtorchError::Argument { operation, got, want: "a scalar tensor of shape []" })
 }
 
-/// Every tensor is defined, dense and of the first one's device and floating dtype.
+/// Checks that every tensor is defined, dense and of the first one's device and floating dtype.
 pub(super) fn check_list(operation: &'static str, tensors: &[Tensor]) -> Result<(), LibtorchError> {
+    use tch::Kind::{BFloat16, Double, Float, Half};
+    check_alike(operation, tensors)?;
+    match tensors.iter().map(Tensor::kind).find(|kind| !matches!(kind, Float | Double | Half | BFloat16)) {
+        None => Ok(()),
+        Some(kind) => {
+            Err(LibtorchError::Argument { operation, got: format!("{kind:?}"), want: "floating-point tensors" })
+        }
+    }
+}
+
+/// Checks that every tensor is defined, dense and of the first one's device and dtype.
+fn check_alike(operation: &'static str, tensors: &[Tensor]) -> Result<(), LibtorchError> {
     let refuse = |got: String, want| Err(LibtorchError::Argument { operation, got, want });
     let Some(first) = tensors.first() else { return refuse("an empty list".into(), "at least one tensor") };
     if let Some(position) = tensors.iter().position(|tensor| !tensor.defined()) {
@@ -116,9 +124,6 @@ pub(super) fn check_list(operation: &'static str, tensors: &[Tensor]) -> Result<
         return refuse(format!("a sparse tensor at {position}"), "dense tensors");
     }
     let (device, kind) = (first.device(), first.kind());
-    if !matches!(kind, tch::Kind::Float | tch::Kind::Double | tch::Kind::Half | tch::Kind::BFloat16) {
-        return refuse(format!("{kind:?}"), "floating-point tensors");
-    }
     match tensors.iter().find(|tensor| tensor.device() != device || tensor.kind() != kind) {
         None => Ok(()),
         Some(other) => refuse(

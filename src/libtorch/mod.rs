@@ -33,17 +33,19 @@ mod moment;
 mod op_counter;
 mod optimizer_rule;
 mod optimizer_step;
+mod out_of_memory;
 mod precision;
 mod script;
 mod table;
 mod units;
+mod upload;
+mod values;
 mod version;
 
 pub use cuda::{load_cuda, resolve_device};
 pub use device_copy::device_copy;
 pub use foreach::{
-    clear_grads, foreach_add, foreach_clamp, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm,
-    foreach_subtract,
+    clear_grads, foreach_add, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm, foreach_subtract,
 };
 pub use generator::{generator_state, set_generator_state};
 pub use hooks::Hook;
@@ -54,10 +56,14 @@ pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_rule::OptimizerRule;
 pub use optimizer_step::{FusedStep, Moments, StepOptions, optimizer_step};
+pub(crate) use out_of_memory::in_one_line;
+pub use out_of_memory::is_out_of_memory;
 pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use script::{ScriptModule, ScriptTensor};
 pub use table::{Detail, activation_sums, column, tensor_table};
 pub use units::{scale_units, unit_minima, unit_squares};
+pub use upload::upload;
+pub use values::clip_values;
 pub use version::torch_version;
 
 /// What can go wrong between Rust and libtorch. The caller may go on: but for an operation that libtorch refused halfway
@@ -65,7 +71,7 @@ pub use version::torch_version;
 #[derive(Debug, thiserror::Error)]
 pub enum LibtorchError {
     /// libtorch refused an operation.
-    #[error("libtorch refused {operation}: {message}")]
+    #[error("libtorch refused {operation}: {}", in_one_line(message))]
     Operation {
         /// The libtorch function.
         operation: &'static str,
@@ -117,8 +123,7 @@ impl From<LibtorchError> for tch::TchError {
     }
 }
 
-/// The first line of what libtorch says; the rest is a C++ backtrace.
+/// What libtorch says, in one line; the rest is a C++ backtrace.
 pub(crate) fn first_line(error: &tch::TchError) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    in_one_line(&error.to_string())
 }

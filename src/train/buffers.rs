@@ -1,90 +1,152 @@
 //! The model's buffers across a step that may be skipped: batch normalization writes them in the forward pass.
+//!
+//! All buffers of a dtype are copied together, since on CUDA each launch of a kernel costs more than the copy itself.
 
 use tch::{Kind, Tensor};
 
 use super::TrainError;
-use crate::model::Network;
+use crate::{libtorch::foreach_copy, model::Network};
 
 /// Running statistics and counters, with a copy from before the step.
 pub struct Buffers {
+    alike: Vec<Alike>,
+}
+
+/// The buffers of one dtype.
+struct Alike {
     live: Vec<Tensor>,
-    saved: Vec<Tensor>,
+    /// Elements of each buffer.
+    lengths: Vec<i64>,
+    /// The copy of all buffers, one after the other: shape `[elements]`.
+    saved: Tensor,
 }
 
 impl Buffers {
     /// The buffers of `network`.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(network: &Network) -> Result<Self, TrainError> {
-        let live: Vec<Tensor> = network.parameters.buffers().map(|buffer| buffer.tensor.shallow_clone()).collect();
-        let saved = live.iter().map(Tensor::f_zeros_like).collect::<Result<_, _>>()?;
-        let mut buffers = Self { live, saved };
-        buffers.save()?;
-        Ok(buffers)
+        Self::of(network.parameters.buffers().map(|buffer| buffer.tensor.shallow_clone()))
+    }
+
+    fn of(buffers: impl Iterator<Item = Tensor>) -> Result<Self, TrainError> {
+        let mut by_kind: Vec<(Kind, Vec<Tensor>)> = Vec::new();
+        for buffer in buffers.filter(|buffer| buffer.numel() > 0) {
+            match by_kind.iter_mut().find(|(kind, _)| *kind == buffer.kind()) {
+                Some((_, alike)) => alike.push(buffer),
+                None => by_kind.push((buffer.kind(), vec![buffer])),
+            }
+        }
+        let alike = by_kind.into_iter().map(|(_, live)| Alike::new(live)).collect::<Result<_, _>>()?;
+        Ok(Self { alike })
     }
 
     /// Takes the copy. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn save(&mut self) -> Result<(), TrainError> {
-        copy_all(&mut self.saved, &self.live)
+        let _no_grad = tch::no_grad_guard();
+        self.alike.iter_mut().try_for_each(|alike| {
+            alike.saved = alike.now()?;
+            Ok(())
+        })
     }
 
-    /// Puts the copy back where `found_inf` (shape `[]`) is 1, and otherwise wherever the step left a value that is not
-    /// finite: one image too bright for f32 makes a variance infinite and the gradient zero. No sync.
+    /// Restores the copy if `found_inf` (shape `[]`) is 1, and otherwise those elements that the step made non-finite: one
+    /// image too bright for f32 makes a variance infinite and the gradient zero. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn restore_where(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
         let _no_grad = tch::no_grad_guard();
         let is_taken = found_inf.f_to_kind(Kind::Bool)?.f_logical_not()?;
-        for (live, saved) in self.live.iter_mut().zip(&self.saved) {
-            let is_kept = live.f_isfinite()?.f_logical_and(&is_taken)?;
-            let kept = live.f_where_self(&is_kept, saved)?;
-            live.f_copy_(&kept)?;
-        }
-        Ok(())
+        self.alike.iter().try_for_each(|alike| {
+            let now = alike.now()?;
+            let is_kept = match now.is_floating_point() {
+                true => now.f_isfinite()?.f_logical_and(&is_taken)?,
+                false => is_taken.shallow_clone(),
+            };
+            alike.write(&now.f_where_self(&is_kept, &alike.saved)?)
+        })
     }
 
-    /// Puts the copy back.
+    /// Restores the copy.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn restore(&mut self) -> Result<(), TrainError> {
-        copy_all(&mut self.live, &self.saved)
+        let _no_grad = tch::no_grad_guard();
+        self.alike.iter().try_for_each(|alike| alike.write(&alike.saved))
     }
 }
 
-fn copy_all(into: &mut [Tensor], from: &[Tensor]) -> Result<(), TrainError> {
-    let _no_grad = tch::no_grad_guard();
-    for (into, from) in into.iter_mut().zip(from) {
-        into.f_copy_(from)?;
+impl Alike {
+    fn new(live: Vec<Tensor>) -> Result<Self, TrainError> {
+        let lengths = live.iter().map(|buffer| buffer.numel() as i64).collect();
+        let mut alike = Self { live, lengths, saved: Tensor::new() };
+        alike.saved = alike.now()?;
+        Ok(alike)
     }
-    Ok(())
+
+    /// All buffers in one tensor of its own.
+    fn now(&self) -> Result<Tensor, TrainError> {
+        let flat = self.live.iter().map(|buffer| buffer.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::f_cat(&flat, 0)?)
+    }
+
+    /// Writes what [`now`](Self::now) returns back into the buffers.
+    fn write(&self, flat: &Tensor) -> Result<(), TrainError> {
+        let parts = flat.f_split_with_sizes(&self.lengths[..], 0)?;
+        let parts = parts.iter().zip(&self.live).map(|(part, live)| part.f_view_as(live));
+        Ok(foreach_copy(&self.live, &parts.collect::<Result<Vec<_>, _>>()?)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
     fn a_skipped_step_gets_its_buffers_back_and_any_other_its_non_finite_values() {
-        let live = vec![Tensor::from_slice(&[1.0f32, 2.0]), Tensor::from(5i64)];
-        let saved = live.iter().map(Tensor::zeros_like).collect();
-        let mut buffers = Buffers { live, saved };
+        let live = [
+            Tensor::from_slice(&[1.0f32, 2.0]),
+            Tensor::from(5i64),
+            Tensor::from_slice(&[3.0f32, 4.0, 5.0, 6.0]).reshape([2, 2]),
+            Tensor::from(7i64),
+        ];
+        let mut buffers = Buffers::of(live.iter().map(Tensor::shallow_clone)).unwrap();
         let mut step = |found_inf: f32| {
             buffers.save().unwrap();
-            buffers.live[0].f_copy_(&Tensor::from_slice(&[f32::NAN, 7.0])).unwrap();
-            let _ = buffers.live[1].f_add_scalar_(1).unwrap();
-            buffers.restore_where(&Tensor::from(found_inf).to_device(Device::Cpu)).unwrap();
-            let values = Vec::<f32>::try_from(&buffers.live[0]).unwrap();
-            (values, buffers.live[1].int64_value(&[]))
+            let _ = live[0].shallow_clone().copy_(&Tensor::from_slice(&[f32::NAN, 7.0]));
+            let _ = live[2].get(1).fill_(f64::INFINITY);
+            for counter in [&live[1], &live[3]] {
+                let _ = counter.shallow_clone().f_add_scalar_(1).unwrap();
+            }
+            buffers.restore_where(&Tensor::from(found_inf)).unwrap();
+            let floats = [&live[0], &live[2]].map(|buffer| Vec::<f32>::try_from(buffer.flatten(0, -1)).unwrap());
+            (floats.concat(), [1, 3].map(|counter: usize| live[counter].int64_value(&[])))
         };
-        assert_eq!(step(1.0), (vec![1.0, 2.0], 5));
-        assert_eq!(step(0.0), (vec![1.0, 7.0], 6));
+        assert_eq!(step(1.0), (vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [5, 7]));
+        assert_eq!(step(0.0), (vec![1.0, 7.0, 3.0, 4.0, 5.0, 6.0], [6, 8]));
+        buffers.restore().unwrap();
+        assert_eq!(live[1].int64_value(&[]), 5);
+    }
+
+    #[test]
+    fn a_copy_does_not_change_with_its_buffer() {
+        let live = Tensor::from_slice(&[1.0f32]);
+        let mut buffers = Buffers::of([live.shallow_clone()].into_iter()).unwrap();
+        let _ = live.shallow_clone().fill_(9.0);
+        buffers.restore().unwrap();
+        assert_eq!(live.double_value(&[0]), 1.0);
+    }
+
+    #[test]
+    fn a_model_without_buffers_has_nothing_to_copy() {
+        let mut buffers = Buffers::of([].into_iter()).unwrap();
+        buffers.save().unwrap();
+        buffers.restore_where(&Tensor::from(1.0f32)).unwrap();
     }
 }

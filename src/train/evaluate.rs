@@ -6,6 +6,7 @@ use super::{Loss, Metrics, Numerics, StopSignal, Tally, ThresholdCounts, TrainEr
 use crate::{
     data::{Batch, Loader},
     events::PrecisionRecall,
+    libtorch::upload,
     model::{Network, Pass},
 };
 
@@ -100,10 +101,10 @@ fn pass_over(
     Ok(true)
 }
 
-/// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64.
+/// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64. No sync.
 pub(super) fn to_device(batch: &Batch, device: Device) -> Result<(Tensor, Tensor), TrainError> {
     let shape = batch.shape.map(|size| size as i64);
-    let images = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
-    let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(device)?;
+    let images = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?;
+    let [images, labels] = upload([images, Tensor::f_from_slice(&batch.labels)?], device)?;
     Ok((images, labels))
 }

@@ -20,7 +20,9 @@ pub struct Numerics {
 impl Numerics {
     /// Sets the backend up for the whole process.
     pub fn new(config: &RunConfig, device: Device) -> Self {
-        set_cuda_backend(config.tf32, config.cudnn_benchmark, config.deterministic);
+        // On the CPU every algorithm is deterministic for one number of threads.
+        let deterministic = config.deterministic && matches!(device, Device::Cuda(_));
+        set_cuda_backend(config.tf32, config.cudnn_benchmark, deterministic);
         let autocast = match config.precision {
             Precision::Fp32 => None,
             Precision::Bf16 => Some(Kind::BFloat16),

@@ -73,10 +73,23 @@ unsafe extern "C" {
     pub(super) fn gw_event_elapsed(from: *mut RawEvent, to: *mut RawEvent, millis: *mut f64) -> *mut c_char;
     pub(super) fn gw_event_wait(mark: *mut RawEvent) -> *mut c_char;
     pub(super) fn gw_event_free(mark: *mut RawEvent);
+    pub(super) fn gw_upload(
+        tensors: *const *const C_tensor,
+        count: usize,
+        device: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn gw_foreach_norm(
         tensors: *const *const C_tensor,
         count: usize,
         norm_type: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_clip_values(
+        tensors: *const *const C_tensor,
+        count: usize,
+        bound: f64,
+        use_aten: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn gw_foreach(
@@ -85,7 +98,6 @@ unsafe extern "C" {
         others: *const *const C_tensor,
         count: usize,
         scalar: *const C_tensor,
-        bound: f64,
     ) -> *mut c_char;
     pub(super) fn gw_table(
         tensors: *const *const C_tensor,

@@ -2,13 +2,15 @@
 //
 // Where `found_inf` is 1, gradients become 0 and every decay 1, so that parameters and state stay as they are to the bit.
 
+#include "rounds.h"
 #include "shim.h"
 
 #include <ATen/ATen.h>
 
 #include <stdexcept>
 
-using gradwatch::list;
+using gradwatch::Scope;
+using gradwatch::StepLists;
 
 namespace {
 
@@ -17,15 +19,11 @@ using List = std::vector<at::Tensor>;
 // A step of one group: scalars are tensors of shape [], f32, on the parameters' device.
 class Step {
 public:
-    Step(const GwLists& raw, const GwOptions& options)
-        : params(list(raw.params, raw.count)), o(options), found_(raw.found_inf ? raw.found_inf->to(at::kBool) : at::Tensor()) {
-        grads = list(raw.grads, raw.count);
+    Step(const StepLists& lists, const GwLists& raw, const GwOptions& options)
+        : params(lists.params), grads(lists.grads), first(lists.first_moments), second(lists.second_moments),
+          third(lists.third_moments), o(options), found_(raw.found_inf ? raw.found_inf->to(at::kBool) : at::Tensor()) {
         if (raw.grad_scale) grads = at::_foreach_div(grads, *raw.grad_scale);
         count = at::clamp_min(*raw.steps[0], 1.0);
-        const auto state = [&](at::Tensor** tensors) { return tensors ? list(tensors, raw.count) : List(); };
-        first = state(raw.first_moments);
-        second = state(raw.second_moments);
-        third = state(raw.third_moments);
     }
 
     void decay_gradients() {
@@ -95,8 +93,8 @@ void rmsprop(Step& step) {
     step.move(updates, step.rate());
 }
 
-// torch.optim.NAdam (Dozat 2016).
-void nadam(Step& step, at::Tensor product) {
+// torch.optim.NAdam (Dozat 2016). Returns the product of all momentum factors up to this step's.
+at::Tensor nadam(Step& step, const at::Tensor& product) {
     const auto& o = step.o;
     step.decay_gradients();
     step.mask();
@@ -104,13 +102,13 @@ void nadam(Step& step, at::Tensor product) {
         return o.beta1 * (1.0 - 0.5 * at::pow(at::Scalar(0.96), count * o.momentum_decay));
     };
     const auto now = mu(step.count), next = mu(step.count + 1.0), through = product * now;
-    product.copy_(at::where(step.taken(1.0, 0.0).to(at::kBool), through, product));
     step.average(step.first, o.beta1);
     step.average_squares(step.second, o.beta2);
     auto root = at::_foreach_sqrt(at::_foreach_div(step.second, step.correction(o.beta2)));
     at::_foreach_add_(root, o.eps);
     step.move(at::_foreach_div(step.grads, root), step.rate() * (1.0 - now) / (1.0 - through));
     step.move(at::_foreach_div(step.first, root), step.rate() * next / (1.0 - through * next));
+    return at::where(step.taken(1.0, 0.0).to(at::kBool), through, product);
 }
 
 // torch.optim.RAdam (Liu et al. 2020).
@@ -172,18 +170,18 @@ void lion(Step& step) {
 } // namespace
 
 void gradwatch::composed_step(const GwLists& lists, const GwOptions& options) {
-    Step step(lists, options);
-    // The whole of the parameters: some rules need norms of whole tensors.
-    const auto old = lists.update_squares ? at::_foreach_clone(step.params) : List();
-    switch (options.rule) {
-    case GW_RMSPROP: rmsprop(step); break;
-    case GW_NADAM: nadam(step, *lists.product); break;
-    case GW_RADAM: radam(step); break;
-    case GW_LAMB: lamb(step); break;
-    case GW_LION: lion(step); break;
-    default: throw std::invalid_argument("no such rule");
-    }
-    if (old.empty()) return;
-    at::_foreach_sub_(old, step.params);
-    lists.update_squares->add_(tensor_table(old, /*with_distribution=*/false, /*use_aten=*/false).select(1, 0));
+    at::Tensor product; // which every round needs as it was before the step
+    const auto scope = options.rule == GW_LAMB ? Scope::TENSORS : Scope::ELEMENTS;
+    take(lists, scope, [&](const StepLists& part) {
+        Step step(part, lists, options);
+        switch (options.rule) {
+        case GW_RMSPROP: return rmsprop(step);
+        case GW_NADAM: product = nadam(step, *lists.product); return;
+        case GW_RADAM: return radam(step);
+        case GW_LAMB: return lamb(step);
+        case GW_LION: return lion(step);
+        default: throw std::invalid_argument("no such rule");
+        }
+    });
+    if (product.defined()) lists.product->copy_(product);
 }

@@ -49,8 +49,13 @@ char* gw_amp_update_scale(at::Tensor* scale, at::Tensor* growth_tracker, at::Ten
 }
 
 void gw_backend(int tf32, int benchmark, int deterministic) {
+    // cuBLAS reads it when its handle is made; without it, libtorch refuses products in deterministic mode.
+    if (deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
     free(guarded([&] {
         auto& context = at::globalContext();
+        context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+        // No op of ours reads memory that it has not written, so filling it would only take time.
+        context.setDeterministicFillUninitializedMemory(false);
         context.setAllowTF32CuBLAS(tf32);
         context.setAllowTF32CuDNN(tf32);
         context.setBenchmarkCuDNN(benchmark);

@@ -36,12 +36,16 @@ char* gw_event_elapsed(GwEvent* from, GwEvent* to, double* millis);
 char* gw_event_wait(GwEvent* mark);
 void gw_event_free(GwEvent* mark);
 
+// `count` new tensors on a CUDA device, copied without a wait; see uploads.cpp.
+char* gw_upload(at::Tensor** tensors, size_t count, int device, at::Tensor** out);
+
 char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::Tensor** out);
-// In place: by a scalar tensor, from `others` one by one, or to -bound and bound. What an operation has no use for is null.
+// In place: by a scalar tensor, or from `others` one by one. What an operation has no use for is null.
 // GW_LERP moves each tensor towards its other by the share `scalar`.
-enum GwForeach { GW_MULTIPLY, GW_ADD, GW_COPY, GW_SUBTRACT, GW_CLAMP, GW_LERP };
-char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar,
-    double bound);
+enum GwForeach { GW_MULTIPLY, GW_ADD, GW_COPY, GW_SUBTRACT, GW_LERP };
+char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar);
+// To -bound and bound, in place; `out` receives the squared norms of what is left, f64.
+char* gw_clip_values(at::Tensor** tensors, size_t count, double bound, int use_aten, at::Tensor** out);
 char* gw_clear_grads(at::Tensor** params, size_t count);
 
 struct GwLists {

@@ -3,8 +3,6 @@
 #include "shim.h"
 
 #include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_clamp_max.h>
-#include <ATen/ops/_foreach_clamp_min.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -24,8 +22,7 @@ char* gw_foreach_norm(at::Tensor** tensors, size_t count, double norm_type, at::
     });
 }
 
-char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar,
-    double bound) {
+char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others, size_t count, at::Tensor* scalar) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
         const auto into = list(tensors, count);
@@ -36,9 +33,6 @@ char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others,
         case GW_SUBTRACT: return at::_foreach_sub_(into, list(others, count));
         case GW_LERP:
             return at::_foreach_add_(into, at::_foreach_mul(at::_foreach_sub(list(others, count), into), *scalar));
-        case GW_CLAMP:
-            at::_foreach_clamp_min_(into, -bound);
-            return at::_foreach_clamp_max_(into, bound);
         }
     });
 }
