@@ -13,10 +13,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Fetch libtorch, TensorBoard and Fashion-MNIST (CUDA=1: libtorch with CUDA; found by itself with a driver)
+setup: ## Fetch libtorch, TensorBoard, Fashion-MNIST and the compiler of CUDA kernels (CUDA=1: libtorch with CUDA; found by itself with a driver)
 	@setup/setup.sh libtorch $(if $(CUDA),cuda)
 	@setup/setup.sh tensorboard
 	@setup/setup.sh fashion-mnist
+	@setup/setup.sh nvrtc
 
 .PHONY: setup-data
 setup-data: ## Fetch Fashion-MNIST only
@@ -63,6 +64,7 @@ tensorboard: ## Show all runs in a browser (PORT=6006)
 .PHONY: test
 test: setup setup-photos ## Run every test
 	@cargo test --locked
+	@$(MAKE) --no-print-directory test-cuda
 
 .PHONY: soak
 soak: setup ## Kill runs 200 times (KILLS=) at places that differ each time, resume them, and compare to the last bit
@@ -78,9 +80,9 @@ test-browser: setup-libtorch ## Look at a report in Chromium: narrow and wide, l
 	@CHROMIUM=$(or $(CHROMIUM),chromium) cargo test --locked --test report_browser -- --ignored --nocapture
 
 .PHONY: test-cuda
-test-cuda: setup ## Run the tests that need a GPU on cuda:0
+test-cuda: setup ## Run the tests of a GPU on cuda:0, or on a simulated one if no NVIDIA driver answers
 	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \
-	else echo "test-cuda: SKIPPED, no NVIDIA driver answers on this machine"; fi
+	else tests/simcuda/test.sh; fi
 
 .PHONY: lint
 lint: setup-libtorch ## Check formatting, clippy and rustdoc, with warnings denied

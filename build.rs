@@ -7,6 +7,7 @@ use std::{
 
 fn main() {
     println!("cargo:rerun-if-changed=src/libtorch/shim");
+    println!("cargo:rerun-if-changed=src/libtorch/kernels");
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     // torch-sys names only the lib folder, and only to crates that depend on it directly.
     let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
@@ -27,7 +28,11 @@ fn main() {
         .file("src/libtorch/shim/composed.cpp")
         .file("src/libtorch/shim/events.cpp")
         .file("src/libtorch/shim/fused.cpp")
+        .file("src/libtorch/shim/gpu_step.cpp")
+        .file("src/libtorch/shim/gpu_tables.cpp")
+        .file("src/libtorch/shim/gpu_units.cpp")
         .file("src/libtorch/shim/hooks.cpp")
+        .file("src/libtorch/shim/kernels.cpp")
         .file("src/libtorch/shim/octaves.cpp")
         .file("src/libtorch/shim/sums.cpp")
         .file("src/libtorch/shim/tables.cpp")

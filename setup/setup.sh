@@ -8,6 +8,7 @@
 #   setup/setup.sh photos            twenty labelled photos of ImageNet into data/photos
 #   setup/setup.sh elpv              images of solar cells into data/elpv (for non-commercial use)
 #   setup/setup.sh peers             PyTorch, timm and wandb into .deps/peers, to compare with
+#   setup/setup.sh nvrtc             NVRTC into .deps/nvrtc-13.0.88: tests compile the CUDA kernels with it, without a GPU
 #
 # Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
 # again; a finished step is recognised by its destination and costs nothing.
@@ -207,6 +208,19 @@ setup_elpv() {
     mv $ELPV.partial $ELPV
 }
 
+readonly NVRTC=$DEPS/nvrtc-13.0.88
+
+# The version that libtorch with CUDA brings.
+setup_nvrtc() {
+    [ -e $NVRTC ] && return
+    check_build_tools
+    rm -rf $NVRTC.partial
+    from_package setup/nvrtc.txt nvidia/cu13/lib $NVRTC 600
+    # Of the two builds in the package the alternative one is not needed.
+    rm -f $NVRTC.partial/*.alt.so.*
+    mv $NVRTC.partial $NVRTC
+}
+
 case "${1:-}" in
     libtorch)
         flavour=${2:-}
@@ -223,5 +237,6 @@ case "${1:-}" in
     weights) setup_weights ;;
     photos) setup_photos ;;
     elpv) setup_elpv ;;
-    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers" ;;
+    nvrtc) setup_nvrtc ;;
+    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers|nvrtc" ;;
 esac

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{ClipOutcome, StepGradients, index_tensor, outcome::where_found, select};
 use crate::{
     gradient::{GradientError, Measurement},
-    libtorch::{Detail, device_copy, scale_units, tensor_table, unit_minima, unit_squares},
+    libtorch::{Detail, clip_units, device_copy, scale_units, tensor_table, unit_minima, unit_squares},
 };
 
 /// Below it, a unit's gradient is taken to be as large, so that nothing is divided by 0.
@@ -111,6 +111,18 @@ impl Agc {
         if chosen.is_empty() {
             return ClipOutcome::unclipped(gradients);
         }
+        let all_units = units.iter().sum::<i64>() as u64;
+        let mut of_each = vec![0; gradients.grads.len()];
+        for (&index, &units) in chosen.iter().zip(units) {
+            of_each[index] = units;
+        }
+        let norm = gradients.measurement.total_norm();
+        let bounds = [self.clip_factor, self.eps];
+        let found_inf = gradients.measurement.found_inf();
+        if let Some(clip) = clip_units(gradients.params, gradients.grads, &of_each, bounds, norm, found_inf)? {
+            self.unit_squares = None;
+            return Ok(ClipOutcome::clipped(gradients, clip, all_units));
+        }
         let (params, grads) = (select(gradients.params, chosen), select(gradients.grads, chosen));
         let taken = self.unit_squares.take();
         let squares = taken.map_or_else(|| unit_squares(&grads, units), Ok)?;
@@ -124,6 +136,6 @@ impl Agc {
         let lost = squares.f_mul(&factors.f_square()?.f_neg()?.f_add_scalar(1.0)?)?.f_sum(Kind::Double)?;
         let clipped = factors.f_lt(1.0)?.f_sum(Kind::Double)?;
         let smallest = unit_minima(&factors, owners, gradients.grads.len())?;
-        ClipOutcome::applied(gradients, &lost, smallest, (clipped, units.iter().sum::<i64>() as u64))
+        ClipOutcome::applied(gradients, &lost, smallest, (clipped, all_units))
     }
 }

@@ -3,8 +3,8 @@
 //! | mode | rule | ops beside the norms that were taken anyway |
 //! |---|---|---|
 //! | norm | one factor for all: Pascanu et al. 2013 | 27; other p than 2 and infinity: a list norm more |
-//! | value | each element to ±clip_value | 84, two of them list ops, and the norms of what is left |
-//! | agc | each unit to a share of its weights' norm: [`Agc`] | 86; the CPU reads weights and gradients once and writes what is clipped; CUDA takes four ops more for each tensor, since libtorch has no list norm by row |
+//! | value | each element to ±clip_value | few; the CPU clips and sums in one pass |
+//! | agc | each unit to a share of its weights' norm: [`Agc`] | 86; the CPU reads weights and gradients once and writes what is clipped; a GPU takes four launches, or without kernels of ours four ops more for each tensor |
 //! | autoclip | one factor, from a percentile of past norms: [`Autoclip`] | 111, one of them a sort of the history |
 //! | zclip | one factor, from mean and variance of past norms: [`Zclip`] | 101 |
 //! | adagc | one factor for each tensor, from its past norms: [`Adagc`] | 143 |

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::StepGradients;
-use crate::gradient::GradientError;
+use crate::{gradient::GradientError, libtorch::UnitClip};
 
 /// What a clip did; all of it still on the device.
 pub struct ClipOutcome {
@@ -33,7 +33,7 @@ impl ClipOutcome {
     /// Where libtorch refuses.
     pub fn unclipped(gradients: &StepGradients<'_>) -> Result<Self, GradientError> {
         let total_norm = gradients.measurement.total_norm().shallow_clone();
-        let clip_coef = total_norm.f_ones_like()?.f_to_kind(Kind::Float)?;
+        let clip_coef = Tensor::f_ones([] as [i64; 0], (Kind::Float, total_norm.device()))?;
         Ok(Self {
             total_norm_after: total_norm.shallow_clone(),
             total_norm,
@@ -72,6 +72,19 @@ impl ClipOutcome {
         let ratio = total_norm_after.f_div(before)?.f_nan_to_num(1.0, 1.0, 1.0)?.f_to_kind(Kind::Float)?;
         let (tensor_coefs, clipped) = (Some((gradients.positions.to_vec(), tensor_coefs)), Some(clipped));
         Ok(Self { total_norm_after, clip_coef: ratio, tensor_coefs, clipped, ..unclipped })
+    }
+
+    /// A clip of units that a GPU's kernels have carried out, of so many units.
+    pub(super) fn clipped(gradients: &StepGradients<'_>, clip: UnitClip, units: u64) -> Self {
+        Self {
+            total_norm: gradients.measurement.total_norm().shallow_clone(),
+            total_norm_after: clip.norm,
+            clip_coef: clip.coefficient,
+            found_inf: gradients.measurement.found_inf().shallow_clone(),
+            tensor_coefs: Some((gradients.positions.to_vec(), clip.smallest)),
+            clipped: Some((clip.clipped, units)),
+            is_pending: false,
+        }
     }
 
     /// What a fused optimizer divides the gradients by: 1 / `clip_coef`, shape `[]`, f32. `None` where there is nothing to

@@ -58,8 +58,8 @@ pub use pattern::matches;
 pub use sagemaker::{SagemakerRule, SagemakerRuleName};
 pub use saved::{PATHS, paths_json};
 pub use train::{
-    CheckpointConfig, ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, LossConfig, Metric, MonitorConfig,
-    MonitorPreset, OnError, Precision, RunConfig,
+    CheckpointConfig, ClassBalance, EarlyStoppingConfig, EmaConfig, EvaluateConfig, Kernels, LossConfig, Metric,
+    MonitorConfig, MonitorPreset, OnError, Precision, RunConfig,
 };
 
 /// Bytes of the largest config file that is read: with every key written out and explained they have a hundredth of that.

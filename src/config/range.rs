@@ -85,7 +85,7 @@ pub(super) const PERCENT: Numbers = Numbers::between(1e-9, 100.0).or_zero();
 /// Gain of an initialization.
 pub(super) const GAIN: Numbers = Numbers::between(1e-12, 1e6);
 /// Standard deviation of initial weights, and their mean or value.
-pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e6).or_zero();
+pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e15).or_zero();
 pub(super) const WEIGHT: Numbers = Numbers::between(-1e6, 1e6);
 /// Mean and standard deviation of pixels, which lie in 0..=1.
 pub(super) const PIXEL_MEAN: Numbers = Numbers::between(-1000.0, 1000.0);

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::{
     Architecture, Augment, CheckpointConfig, ClassBalance, DataConfig, EarlyStoppingConfig, EmaConfig, EvaluateConfig,
-    Fan, Initialization, InitializationMethod, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
+    Fan, Initialization, InitializationMethod, Kernels, LossConfig, Metric, ModelConfig, MonitorConfig, MonitorPreset,
     Normalize, OnBadImage, OnError, Precision, RunConfig, Source, SplitBy,
     range::{
         AREA_SHARE, ASPECT_RATIO, BELOW_ONE, COUNT, FIGURE, FROM_ONE, GAIN, MINUTES, MINUTES_OR_NONE, PART, PIXEL_MEAN,
@@ -207,6 +207,7 @@ pub(super) fn monitor(mut table: Section<'_>) -> MonitorConfig {
         previous_cosine: table.any("previous_cosine", false),
         recent_steps: table.count("recent_steps", 32, 0..=1000),
         every_steps: table.count("every_steps", 1, COUNT),
+        kernels: table.choice("kernels").unwrap_or(Kernels::Auto),
     };
     table.finish();
     config

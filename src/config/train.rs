@@ -85,6 +85,16 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What computes statistics and clips on a GPU.
+    pub enum Kernels {
+        /// Kernels of gradwatch's own, compiled for the GPU that is there; libtorch's operations where that fails.
+        Auto = "auto",
+        /// libtorch's operations.
+        Aten = "aten",
+    }
+}
+
 /// The `[monitor]` table, validated. Steps are optimizer steps; 0 is never.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MonitorConfig {
@@ -111,6 +121,8 @@ pub struct MonitorConfig {
     pub previous_cosine: bool,
     /// Steps that are kept in memory, to be written when the run dies.
     pub recent_steps: usize,
+    /// What computes statistics and clips on a GPU; the CPU has one way.
+    pub kernels: Kernels,
 }
 
 named_enum! {

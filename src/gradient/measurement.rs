@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, GradientStatistics, TensorStatistics};
-use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, tensor_table};
+use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, table_total, tensor_table};
 
 /// A table of statistics with a row for each tensor. Making one takes one pass over the tensors and no device sync.
 #[derive(Debug)]
@@ -56,9 +56,8 @@ impl Measurement {
     }
 
     fn of_table(tensors: Vec<(Arc<str>, u64)>, table: Tensor) -> Result<Self, GradientError> {
-        let squares = table.f_select(1, column::SQUARES as i64)?.f_sum(Kind::Double)?;
-        let found_inf = squares.f_to_kind(Kind::Float)?.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
-        Ok(Self { tensors, table, total_norm: squares.f_sqrt()?, found_inf })
+        let (total_norm, found_inf) = table_total(&table)?;
+        Ok(Self { tensors, table, total_norm, found_inf })
     }
 
     /// Only the norm of all tensors together, which is what training itself needs: no tensor's statistics come out.

@@ -2,6 +2,7 @@
 //!
 //! Each function checks what its C++ side takes for granted and turns the shim's messages into [`LibtorchError`].
 
+mod kernels;
 mod raw;
 mod script;
 
@@ -13,6 +14,10 @@ use std::{
     ptr,
 };
 
+pub(super) use kernels::{
+    clip_units, kernels_architecture, kernels_compile, kernels_compiler, kernels_load, kernels_unload, restore_buffers,
+    table_total,
+};
 pub(super) use raw::RawOptions;
 use raw::*;
 pub(super) use script::Script;

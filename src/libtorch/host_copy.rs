@@ -30,17 +30,25 @@ pub(super) fn copies() -> u64 {
 /// Tensors of any shape and numeric dtype that reach the host together, in one copy.
 #[derive(Debug, Default)]
 pub struct HostBlock {
-    parts: Vec<Tensor>,
-    length: usize,
+    /// By dtype, flat: those of one are converted together.
+    kinds: Vec<(Kind, Vec<Tensor>, usize)>,
 }
 
 /// Which numbers of a [`HostValues`] came from one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part(Range<usize>);
+pub struct Part {
+    /// Place of the dtype in the block.
+    kind: usize,
+    range: Range<usize>,
+}
 
 /// The numbers of a [`HostBlock`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct HostValues(Vec<f64>);
+pub struct HostValues {
+    numbers: Vec<f64>,
+    /// Where those of each dtype begin.
+    starts: Vec<usize>,
+}
 
 impl HostBlock {
     /// Takes a tensor along. No sync.
@@ -48,10 +56,15 @@ impl HostBlock {
     /// # Errors
     /// Where libtorch refuses.
     pub fn add(&mut self, tensor: &Tensor) -> Result<Part, LibtorchError> {
-        let start = self.length;
-        self.length += tensor.numel();
-        self.parts.push(tensor.f_flatten(0, -1)?.f_to_kind(Kind::Double)?);
-        Ok(Part(start..self.length))
+        let kind = self.kinds.iter().position(|(kind, ..)| *kind == tensor.kind()).unwrap_or_else(|| {
+            self.kinds.push((tensor.kind(), Vec::new(), 0));
+            self.kinds.len() - 1
+        });
+        let (_, parts, length) = &mut self.kinds[kind];
+        let start = *length;
+        *length += tensor.numel();
+        parts.push(tensor.f_flatten(0, -1)?);
+        Ok(Part { kind, range: start..*length })
     }
 
     /// Copies everything to the host. Device sync here, unless there is nothing.
@@ -59,10 +72,19 @@ impl HostBlock {
     /// # Errors
     /// Where the tensors are of different devices, or as for [`host_copy`].
     pub fn read(self) -> Result<HostValues, LibtorchError> {
-        match &self.parts[..] {
-            [] => Ok(HostValues(Vec::new())),
-            parts => Ok(HostValues(host_copy(&Tensor::f_cat(parts, 0)?)?)),
+        let mut starts = Vec::new();
+        let mut together = Vec::new();
+        let mut start = 0;
+        for (kind, parts, length) in self.kinds {
+            starts.push(start);
+            start += length;
+            match kind {
+                Kind::Double => together.extend(parts),
+                _ => together.push(Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Double)?),
+            }
         }
+        let numbers = if together.is_empty() { Vec::new() } else { host_copy(&Tensor::f_cat(&together, 0)?)? };
+        Ok(HostValues { numbers, starts })
     }
 }
 
@@ -70,7 +92,8 @@ impl Index<&Part> for HostValues {
     type Output = [f64];
 
     fn index(&self, part: &Part) -> &[f64] {
-        &self.0[part.0.clone()]
+        let start = self.starts[part.kind];
+        &self.numbers[start + part.range.start..start + part.range.end]
     }
 }
 
@@ -98,6 +121,6 @@ mod tests {
             (&values[&table], &values[&nothing], &values[&count]),
             (&[1.0, 2.0, 3.0, 4.0][..], &[][..], &[7.0][..])
         );
-        assert_eq!(HostBlock::default().read().unwrap(), HostValues(vec![]));
+        assert_eq!(HostBlock::default().read().unwrap(), HostValues { numbers: vec![], starts: vec![] });
     }
 }

@@ -46,14 +46,37 @@ pub mod column {
 /// A table `[tensors.len(), columns]` of f64 on the tensors' device: two columns for [`Detail::Norms`], else
 /// [`column::COUNT`]. The norms are the same bit for bit with either. No sync.
 ///
-/// On the CPU it takes one pass over the elements on all threads, and the sums do not depend on their number. Elsewhere it
-/// is made of ATen ops, and float64 has no distribution.
+/// On the CPU it takes one pass over the elements on all threads, and the sums do not depend on their number. On a GPU it takes
+/// two launches and one pass after [`load_kernels`](super::load_kernels). Without them it is made of ATen ops, with many launches,
+/// and float64 has no distribution.
 ///
 /// # Errors
 /// Where the list is empty, or a tensor is sparse, not floating, or of another device than the first.
 pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, LibtorchError> {
     check(tensors)?;
     ffi::table(tensors, detail == Detail::Distribution, false)
+}
+
+/// Of a table: the L2 norm of all tensors together (f64), and 1 if an optimizer must not step on them, else 0 (f32). It must not
+/// if an element is NaN or infinite, or the sum of the squares leaves f32, in which second moments are kept. Both are of shape
+/// `[]` on the table's device. No sync.
+///
+/// # Errors
+/// If `table` has no rows and columns of f64.
+pub fn table_total(table: &Tensor) -> Result<(Tensor, Tensor), LibtorchError> {
+    if table.dim() != 2 || table.kind() != Kind::Double {
+        return Err(LibtorchError::Argument {
+            operation: "table_total",
+            got: format!("{table:?}"),
+            want: "a table of f64",
+        });
+    }
+    if let Some([norm, found_inf]) = ffi::table_total(table)? {
+        return Ok((norm, found_inf));
+    }
+    let squares = table.f_select(1, column::SQUARES as i64)?.f_sum(Kind::Double)?;
+    let found_inf = squares.f_to_kind(Kind::Float)?.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
+    Ok((squares.f_sqrt()?, found_inf))
 }
 
 /// Sums over the inputs and outputs of an activation, tensors of one shape and device, and under autocast not always of

@@ -37,6 +37,58 @@ pub fn scale_units(tensors: &[Tensor], units: &[i64], factors: &Tensor) -> Resul
     ffi::scale_units(tensors, units, factors, false)
 }
 
+/// What [`clip_units`] did; all of it still on the device.
+pub struct UnitClip {
+    /// The smallest factor of each gradient, at most 1: shape `[grads]`, f64.
+    pub smallest: Tensor,
+    /// L2 norm of what is left of all gradients: shape `[]`, f64.
+    pub norm: Tensor,
+    /// Units that were clipped: shape `[]`, f64.
+    pub clipped: Tensor,
+    /// `norm` as a share of the norm before, 1 where that is no number: shape `[]`, f32.
+    pub coefficient: Tensor,
+}
+
+/// Adaptive gradient clipping with the kernels of a GPU, in four launches: each unit of a gradient is scaled to at most
+/// `clip_factor` times the larger of its weights' norm and `eps`. `units` is 0 for a gradient that is left alone. `total_norm`
+/// (f64) is that of all gradients, and where `found_inf` (f32) is 1, nothing is clipped. `None` if there are no kernels for these
+/// gradients; then nothing was done. No sync.
+///
+/// # Errors
+/// If the lists do not fit each other, or the scalars are not of shape `[]` on the gradients' device.
+pub fn clip_units(
+    params: &[Tensor],
+    grads: &[Tensor],
+    units: &[i64],
+    [clip_factor, eps]: [f64; 2],
+    total_norm: &Tensor,
+    found_inf: &Tensor,
+) -> Result<Option<UnitClip>, LibtorchError> {
+    const OPERATION: &str = "clip_units";
+    check_list(OPERATION, grads)?;
+    check_list(OPERATION, params)?;
+    let device = grads[0].device();
+    let fits = |scalar: &Tensor, kind| scalar.dim() == 0 && scalar.kind() == kind && scalar.device() == device;
+    let are_alike = |(param, grad): (&Tensor, &Tensor)| param.size() == grad.size() && param.device() == device;
+    let has_units = |(grad, &units): (&Tensor, &i64)| units <= 1 || grad.size().first() == Some(&units);
+    if params.len() != grads.len()
+        || units.len() != grads.len()
+        || !params.iter().zip(grads).all(are_alike)
+        || !grads.iter().zip(units).all(has_units)
+        || !fits(total_norm, Kind::Double)
+        || !fits(found_inf, Kind::Float)
+    {
+        let got = format!("{} parameters, {} gradients, units {units:?}", params.len(), grads.len());
+        return Err(LibtorchError::Argument {
+            operation: OPERATION,
+            got,
+            want: "lists that fit, and scalars beside them",
+        });
+    }
+    let clip = ffi::clip_units(params, grads, units, [clip_factor, eps], [total_norm, found_inf])?;
+    Ok(clip.map(|[smallest, norm, clipped, coefficient]| UnitClip { smallest, norm, clipped, coefficient }))
+}
+
 fn check(operation: &'static str, tensors: &[Tensor], units: &[i64]) -> Result<(), LibtorchError> {
     check_list(operation, tensors)?;
     let fits = |(tensor, &units): (&Tensor, &i64)| {

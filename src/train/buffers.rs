@@ -5,7 +5,10 @@
 use tch::{Kind, Tensor};
 
 use super::TrainError;
-use crate::{libtorch::foreach_copy, model::Network};
+use crate::{
+    libtorch::{foreach_copy, restore_buffers},
+    model::Network,
+};
 
 /// Running statistics and counters, with a copy from before the step.
 pub struct Buffers {
@@ -49,7 +52,7 @@ impl Buffers {
     pub fn save(&mut self) -> Result<(), TrainError> {
         let _no_grad = tch::no_grad_guard();
         self.alike.iter_mut().try_for_each(|alike| {
-            alike.saved = alike.now()?;
+            let _ = Tensor::f_cat_out(&alike.saved, &alike.flat()?, 0)?;
             Ok(())
         })
     }
@@ -61,6 +64,14 @@ impl Buffers {
     /// If libtorch reports an error.
     pub fn restore_where(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
         let _no_grad = tch::no_grad_guard();
+        let (mut live, mut saved) = (Vec::new(), Vec::new());
+        for alike in &self.alike {
+            live.extend(alike.live.iter().map(Tensor::shallow_clone));
+            saved.extend(alike.parts_of(&alike.saved)?);
+        }
+        if restore_buffers(&live, &saved, found_inf)? {
+            return Ok(());
+        }
         let is_taken = found_inf.f_to_kind(Kind::Bool)?.f_logical_not()?;
         self.alike.iter().try_for_each(|alike| {
             let now = alike.now()?;
@@ -92,15 +103,23 @@ impl Alike {
 
     /// All buffers in one tensor of its own.
     fn now(&self) -> Result<Tensor, TrainError> {
-        let flat = self.live.iter().map(|buffer| buffer.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::f_cat(&flat, 0)?)
+        Ok(Tensor::f_cat(&self.flat()?, 0)?)
+    }
+
+    fn flat(&self) -> Result<Vec<Tensor>, TrainError> {
+        Ok(self.live.iter().map(|buffer| buffer.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Each buffer's part of what [`now`](Self::now) returns, in its shape.
+    fn parts_of(&self, flat: &Tensor) -> Result<Vec<Tensor>, TrainError> {
+        let parts = flat.f_split_with_sizes(&self.lengths[..], 0)?;
+        let parts = parts.iter().zip(&self.live).map(|(part, live)| part.f_view_as(live));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?)
     }
 
     /// Writes what [`now`](Self::now) returns back into the buffers.
     fn write(&self, flat: &Tensor) -> Result<(), TrainError> {
-        let parts = flat.f_split_with_sizes(&self.lengths[..], 0)?;
-        let parts = parts.iter().zip(&self.live).map(|(part, live)| part.f_view_as(live));
-        Ok(foreach_copy(&self.live, &parts.collect::<Result<Vec<_>, _>>()?)?)
+        Ok(foreach_copy(&self.live, &self.parts_of(flat)?)?)
     }
 }
 

@@ -18,6 +18,7 @@ mod fitting;
 mod frozen;
 mod gradients;
 mod host_state;
+mod kernel_choice;
 mod look;
 mod loss;
 mod messenger;

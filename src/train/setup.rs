@@ -13,6 +13,7 @@ use super::{
     explanations,
     facts::facts,
     frozen::{HeldBack, check_kept_statistics, is_head_alone},
+    kernel_choice::choose_kernels,
     model_interface,
     run_clock::RunClock,
     trained::Trained,
@@ -92,6 +93,7 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }
     let device = resolve_device(&config.run.device)?;
+    choose_kernels(config.monitor.kernels, device);
     let Splits { train, validation } = splits;
     data::check_listed(&config.data, &[&train, &validation])?;
     check_decodes(&config, &train, "training")?;

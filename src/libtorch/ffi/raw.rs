@@ -79,6 +79,38 @@ unsafe extern "C" {
         device: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(super) fn gw_table_total(table: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn gw_restore_buffers(
+        live: *const *const C_tensor,
+        saved: *const *const C_tensor,
+        count: usize,
+        found_inf: *const C_tensor,
+        is_done: *mut c_int,
+    ) -> *mut c_char;
+    pub(super) fn gw_clip_units(
+        params: *const *const C_tensor,
+        grads: *const *const C_tensor,
+        count: usize,
+        units: *const i64,
+        clip_factor: f64,
+        eps: f64,
+        total_norm: *const C_tensor,
+        found_inf: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_kernels_architecture(device: c_int, major: *mut c_int, minor: *mut c_int) -> *mut c_char;
+    pub(super) fn gw_kernels_compiler(major: *mut c_int, minor: *mut c_int) -> *mut c_char;
+    pub(super) fn gw_kernels_compile(
+        source: *const c_char,
+        count: usize,
+        names: *const *const c_char,
+        texts: *const *const c_char,
+        architecture: *const c_char,
+        binary: *mut *mut c_char,
+        size: *mut usize,
+    ) -> *mut c_char;
+    pub(super) fn gw_kernels_load(device: c_int, binary: *const c_void) -> *mut c_char;
+    pub(super) fn gw_kernels_unload(device: c_int);
     pub(super) fn gw_foreach_norm(
         tensors: *const *const C_tensor,
         count: usize,

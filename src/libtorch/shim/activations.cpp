@@ -1,5 +1,6 @@
-// What a tap keeps of one layer: sums over the inputs and outputs of its activation, in one pass over both on the CPU.
+// What a tap keeps of one layer: sums over the inputs and outputs of its activation, in one pass over both.
 
+#include "kernels.h"
 #include "lanes.h"
 #include "shim.h"
 
@@ -79,13 +80,15 @@ extern "C" {
 char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out) {
     return guarded([&] {
         c10::NoGradGuard no_grad;
-        const auto is_plain = [](const at::Tensor& tensor) {
-            return tensor.is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_non_overlapping_and_dense();
-        };
+        const auto is_float = [](const at::Tensor& tensor) { return tensor.is_cpu() && tensor.scalar_type() == at::kFloat; };
         // Element by element in memory, so both have to lie there alike.
-        const bool is_ours = is_plain(*inputs) && is_plain(*outputs) && inputs->strides() == outputs->strides();
-        *out = new at::Tensor(is_ours ? cpu_activation_sums(*inputs, *outputs, low, high)
-                                      : aten_activation_sums(*inputs, *outputs, low, high));
+        const bool are_alike = inputs->is_non_overlapping_and_dense() && outputs->is_non_overlapping_and_dense() &&
+            inputs->strides() == outputs->strides();
+        const auto sums = !are_alike                        ? aten_activation_sums
+            : is_float(*inputs) && is_float(*outputs)       ? cpu_activation_sums
+            : gpu::has_kernels(*inputs)                     ? gpu::activation_sums
+                                                            : aten_activation_sums;
+        *out = new at::Tensor(sums(*inputs, *outputs, low, high));
     });
 }
 }

@@ -2,6 +2,7 @@
 //
 // Where `found_inf` is 1, gradients become 0 and every decay 1, so that parameters and state stay as they are to the bit.
 
+#include "kernels.h"
 #include "rounds.h"
 #include "shim.h"
 
@@ -150,7 +151,9 @@ void lamb(Step& step) {
         const auto has_both = lengths.gt(0.0).logical_and(moves.gt(0.0));
         const auto ratio = lengths / moves;
         const auto trust = at::where(has_both.logical_and(ratio.isfinite()), ratio, at::ones_like(lengths));
-        at::_foreach_mul_(updates, trust.unbind());
+        // On a GPU, a list of scalars takes a launch for each.
+        if (gradwatch::gpu::has_kernels(trust)) gradwatch::gpu::scale_tensors(updates, trust.to(at::kDouble));
+        else at::_foreach_mul_(updates, trust.unbind());
     }
     step.move(updates, step.rate());
 }

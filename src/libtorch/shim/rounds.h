@@ -5,6 +5,7 @@
 
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_sub.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
@@ -62,24 +63,24 @@ void take(const GwLists& raw, Scope scope, Step step) {
         largest = std::max(largest, param.numel());
     }
     const int64_t element = all.params[0].element_size();
-    int64_t most = (bytes / 200 + (16 << 10) * int64_t(all.params.size())) / element / 64 * 64;
+    // On a GPU each round costs launches, and a copy little time.
+    const int64_t rounds = all.params[0].is_cpu() ? 200 : 16;
+    int64_t most = (bytes / rounds + (16 << 10) * int64_t(all.params.size())) / element / 64 * 64;
     if (scope == Scope::TENSORS) most = std::max(most, (largest + 63) / 64 * 64);
     const auto scratch = at::empty({most}, all.params[0].options().requires_grad(false));
     StepLists round;
     std::vector<at::Tensor> old;
     std::vector<int64_t> owners;
+    std::vector<at::Tensor> squares; // of the moves, by round
     int64_t used = 0;
     const auto finish_round = [&] {
         if (old.empty()) return;
         at::_foreach_copy_(old, round.params);
         step(round);
         at::_foreach_sub_(old, round.params);
-        const auto squares = tensor_table(old, /*with_distribution=*/false, /*use_aten=*/false).select(1, 0);
-        const auto positions = at::tensor(owners, at::kLong).to(squares.device(), /*non_blocking=*/true);
-        raw.update_squares->index_add_(0, positions, squares);
+        squares.push_back(tensor_table(old, /*with_distribution=*/false, /*use_aten=*/false).select(1, 0));
         round = StepLists();
         old.clear();
-        owners.clear();
         used = 0;
     };
     for (size_t param = 0; param < all.params.size(); ++param) {
@@ -98,6 +99,9 @@ void take(const GwLists& raw, Scope scope, Step step) {
         }
     }
     finish_round();
+    if (squares.empty()) return;
+    const auto positions = at::tensor(owners, at::kLong).to(squares[0].device(), /*non_blocking=*/true);
+    raw.update_squares->index_add_(0, positions, at::cat(squares));
 }
 
 } // namespace gradwatch

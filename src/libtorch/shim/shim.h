@@ -76,11 +76,23 @@ char* gw_optimizer_step(const GwLists* lists, const GwOptions* options);
 // A table of f64 with one row per tensor: its norms, or with_distribution everything. See tables.cpp.
 char* gw_table(at::Tensor** tensors, size_t count, int with_distribution, int use_aten, at::Tensor** out);
 
+// Of a table, the norm of all tensors, f64, and 1 or 0, f32: whether their squares are not finite in f32. `out` stays null where
+// there are no kernels for the table.
+char* gw_table_total(at::Tensor* table, at::Tensor** out);
+// Copies `saved` back into `live` where `found_inf` (f32) is not 0, and else where elements are not finite; `is_done` is 0 where
+// there are no kernels for that.
+char* gw_restore_buffers(at::Tensor** live, at::Tensor** saved, size_t count, at::Tensor* found_inf, int* is_done);
+
 // Squared norms, f64, of the `units[i]` rows of each tensor, one tensor after the other; and each row times its factor, f64.
 char* gw_unit_squares(at::Tensor** tensors, size_t count, const int64_t* units, int use_aten, at::Tensor** out);
 // The smallest value of each tensor's units, at most 1; `owners` are the tensors that units belong to.
 char* gw_unit_minima(at::Tensor* values, at::Tensor* owners, int64_t tensors, at::Tensor** out);
 char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, at::Tensor* factors, int use_aten);
+// Adaptive gradient clipping with the kernels of a GPU. `units[i]` is 0 for a gradient that is left alone. `out` receives four
+// tensors: the smallest factor of each gradient, f64; the norm of what is left, f64; how many units were clipped, f64; and that
+// norm as a share of `total_norm`, f32. Where there are no kernels for these tensors, it stays null and nothing was done.
+char* gw_clip_units(at::Tensor** params, at::Tensor** grads, size_t count, const int64_t* units, double clip_factor,
+    double eps, at::Tensor* total_norm, at::Tensor* found_inf, at::Tensor** out);
 
 // `[4]` of f64: squares, sum and count of nonpositive `outputs`, count of `inputs` <= low or >= high.
 char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, double high, at::Tensor** out);
@@ -121,6 +133,16 @@ char* gw_trace(const char* const* names, at::Tensor** tensors, const int* are_pa
 char* gw_generator_state(int device, at::Tensor** out);
 char* gw_generator_set_state(int device, at::Tensor* state);
 char* gw_load_cuda();
+
+// The kernels of src/libtorch/kernels; see kernels.cpp. The compute capability of a device, and the version of NVRTC.
+char* gw_kernels_architecture(int device, int* major, int* minor);
+char* gw_kernels_compiler(int* major, int* minor);
+// Compiles for an architecture such as sm_90. `binary` is freed with gw_message_free.
+char* gw_kernels_compile(const char* source, size_t count, const char* const* names, const char* const* texts,
+    const char* architecture, char** binary, size_t* size);
+// From here on tables and clips of the device's tensors use them; until gw_kernels_unload.
+char* gw_kernels_load(int device, const void* binary);
+void gw_kernels_unload(int device);
 void gw_keep_freed_memory();
 // The version of the headers this was compiled with, such as 2.13.0.
 const char* gw_torch_version();

@@ -1,8 +1,9 @@
 // Tables of tensor statistics: one row per tensor, one pass over its elements.
 //
-// On the CPU a kernel of our own reads every element once. Elsewhere the table is made of ATen ops, which `use_aten`
-// also chooses on the CPU so that both can be compared there.
+// A kernel of our own reads every element once: on the CPU the one here, on a GPU that of kernels/table.cu. Where the latter
+// could not be loaded, the table is made of ATen ops, which `use_aten` chooses everywhere so that both can be compared.
 
+#include "kernels.h"
 #include "lanes.h"
 #include "octaves.h"
 #include "shim.h"
@@ -266,8 +267,10 @@ at::Tensor aten_table(const std::vector<at::Tensor>& tensors, bool with_distribu
 } // namespace
 
 at::Tensor gradwatch::tensor_table(const std::vector<at::Tensor>& tensors, bool with_distribution, bool use_aten) {
-    return tensors.front().is_cpu() && !use_aten ? cpu_table(tensors, with_distribution)
-                                                 : aten_table(tensors, with_distribution);
+    if (use_aten) return aten_table(tensors, with_distribution);
+    if (tensors.front().is_cpu()) return cpu_table(tensors, with_distribution);
+    return gpu::has_kernels(tensors.front()) ? gpu::table(tensors, with_distribution)
+                                             : aten_table(tensors, with_distribution);
 }
 
 extern "C" {

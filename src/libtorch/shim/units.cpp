@@ -3,6 +3,7 @@
 // On the CPU one pass over all tensors on all threads. Elsewhere ATen ops: two per tensor for the norms, for which libtorch
 // has no foreach form, and one list operation for the scaling.
 
+#include "kernels.h"
 #include "lanes.h"
 #include "shim.h"
 #include "sums.h"
@@ -60,16 +61,10 @@ int64_t total(const int64_t* units, size_t count) {
 
 bool is_ours(const at::Tensor& tensor) { return tensor.is_cpu() && tensor.scalar_type() == at::kFloat; }
 
-// Units lie in memory one after the other in any dense layout whose first dimension is the outermost.
-bool has_rows(const at::Tensor& tensor, int64_t units) {
-    return tensor.is_non_overlapping_and_dense() &&
-        (units <= 1 || tensor.stride(0) * units == tensor.numel());
-}
-
 at::Tensor cpu_squares(const std::vector<at::Tensor>& tensors, const int64_t* units) {
     std::vector<at::Tensor> rows;
     for (size_t i = 0; i < tensors.size(); ++i)
-        rows.push_back(has_rows(tensors[i], units[i]) ? tensors[i] : tensors[i].contiguous());
+        rows.push_back(gpu::has_rows(tensors[i], units[i]) ? tensors[i] : tensors[i].contiguous());
     auto squares = at::empty({total(units, tensors.size())}, at::kDouble);
     auto* out = squares.mutable_data_ptr<double>();
     for_each(divide(tensors, units), [&](const Work& work) {
@@ -123,6 +118,10 @@ char* gw_unit_squares(at::Tensor** tensors, size_t count, const int64_t* units, 
     return guarded([&] {
         c10::NoGradGuard no_grad;
         const auto all = list(tensors, count);
+        if (!use_aten && gpu::has_kernels(all.front())) {
+            *out = new at::Tensor(gpu::unit_squares(all, units));
+            return;
+        }
         const bool ours = !use_aten && std::all_of(all.begin(), all.end(), is_ours);
         *out = new at::Tensor(ours ? cpu_squares(all, units) : aten_squares(all, units));
     });
@@ -140,9 +139,29 @@ char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, a
     return guarded([&] {
         c10::NoGradGuard no_grad;
         const auto all = list(tensors, count);
-        bool ours = !use_aten;
-        for (size_t i = 0; i < count; ++i) ours = ours && is_ours(all[i]) && has_rows(all[i], units[i]);
-        ours ? cpu_scale(all, units, *factors) : aten_scale(all, units, *factors);
+        bool ours = !use_aten, have_rows = true;
+        for (size_t i = 0; i < count; ++i) {
+            ours = ours && is_ours(all[i]);
+            have_rows = have_rows && gpu::has_rows(all[i], units[i]);
+        }
+        if (!use_aten && have_rows && gpu::has_kernels(all.front())) return gpu::scale_units(all, units, *factors);
+        ours && have_rows ? cpu_scale(all, units, *factors) : aten_scale(all, units, *factors);
+    });
+}
+
+char* gw_clip_units(at::Tensor** params, at::Tensor** grads, size_t count, const int64_t* units, double clip_factor,
+    double eps, at::Tensor* total_norm, at::Tensor* found_inf, at::Tensor** out) {
+    return guarded([&] {
+        c10::NoGradGuard no_grad;
+        const auto weights = list(params, count), gradients = list(grads, count);
+        bool have_rows = true;
+        for (size_t i = 0; i < count; ++i)
+            have_rows = have_rows && gpu::has_rows(weights[i], units[i]) && gpu::has_rows(gradients[i], units[i]);
+        if (!have_rows || !gpu::has_kernels(gradients.front())) return;
+        auto clip = gpu::clip_units(weights, gradients, units, clip_factor, eps, *total_norm, *found_inf);
+        size_t next = 0;
+        for (auto* tensor : {&clip.smallest, &clip.norm, &clip.clipped, &clip.coefficient})
+            out[next++] = new at::Tensor(std::move(*tensor));
     });
 }
 }

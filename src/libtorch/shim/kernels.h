@@ -1,0 +1,74 @@
+// CUDA kernels of our own: how they are loaded and launched. See kernels.cpp.
+#pragma once
+
+#include "shim.h"
+
+#include "../kernels/types.h"
+
+#include <c10/core/DeviceGuard.h>
+
+#include <array>
+
+namespace gradwatch::gpu {
+
+// In the order of KERNEL_NAMES.
+enum Kernel {
+    TABLE_PIECES, TABLE_ROWS, UNIT_PIECES, UNIT_SQUARES, UNIT_FACTORS, UNIT_SCALE, UNIT_SUMMARY, ACTIVATION_PIECES,
+    ACTIVATION_SUMS, TABLE_TOTAL, RESTORE_BUFFERS, KERNELS
+};
+constexpr const char* KERNEL_NAMES[KERNELS] = {"table_pieces", "table_rows", "unit_pieces", "unit_squares", "unit_factors",
+    "unit_scale", "unit_summary", "activation_pieces", "activation_sums", "table_total",
+    "restore_buffers"};
+
+// Whether the kernels are there for the device of this tensor.
+bool has_kernels(const at::Tensor& tensor);
+
+// Launches a kernel in the current stream of a device, `grid` blocks of THREADS threads; `params` point to the arguments. Does
+// nothing if there is no block.
+void launch(Kernel kernel, c10::Device device, int64_t grid, void** params);
+
+// Launches with the arguments as the kernel declares them.
+template <typename... Arguments>
+void launch_with(Kernel kernel, c10::Device device, int64_t grid, Arguments... arguments) {
+    std::array<void*, sizeof...(Arguments)> params{static_cast<void*>(&arguments)...};
+    launch(kernel, device, grid, params.data());
+}
+
+// These bytes on the device. They are copied from pinned memory without a wait, and not at all if the same bytes are there
+// already: the addresses of parameters and gradients rarely change from step to step. The result must only be read.
+at::Tensor on_device(const void* bytes, size_t size, c10::Device device);
+
+template <typename T>
+at::Tensor on_device(const std::vector<T>& values, c10::Device device) {
+    return on_device(values.data(), values.size() * sizeof(T), device);
+}
+
+// The `dtype` of kernels/types.h.
+kernels::Dtype dtype_of(const at::Tensor& tensor);
+
+// See gw_table; the tensors are on one device that has the kernels.
+at::Tensor table(const std::vector<at::Tensor>& tensors, bool with_distribution);
+
+// Whether units lie in memory one after the other, as they do in any dense layout whose first dimension is the outermost.
+bool has_rows(const at::Tensor& tensor, int64_t units);
+
+// See gw_unit_squares and gw_scale_units; of the latter, all tensors have rows.
+at::Tensor unit_squares(const std::vector<at::Tensor>& tensors, const int64_t* units);
+void scale_units(const std::vector<at::Tensor>& tensors, const int64_t* units, const at::Tensor& factors);
+
+// Each dense tensor times its factor, f64.
+inline void scale_tensors(const std::vector<at::Tensor>& tensors, const at::Tensor& factors) {
+    scale_units(tensors, std::vector<int64_t>(tensors.size(), 1).data(), factors);
+}
+
+// See gw_clip_units.
+struct UnitClip {
+    at::Tensor smallest, norm, clipped, coefficient;
+};
+UnitClip clip_units(const std::vector<at::Tensor>& params, const std::vector<at::Tensor>& grads, const int64_t* units,
+    double clip_factor, double eps, const at::Tensor& total_norm, const at::Tensor& found_inf);
+
+// See gw_activation_sums; both are dense and lie in memory alike.
+at::Tensor activation_sums(const at::Tensor& inputs, const at::Tensor& outputs, double low, double high);
+
+} // namespace gradwatch::gpu

@@ -1,0 +1,63 @@
+// step.cu against loops over the elements.
+
+#include "check.h"
+
+namespace check {
+
+namespace {
+
+void check_total() {
+    const double infinity = std::numeric_limits<double>::infinity();
+    for (const u32 rows : {1u, 2u, 255u, 256u, 257u, 1000u})
+        for (const u32 stride : {1u, 2u, 516u})
+            for (const double odd : {0.0, 1e38, 4e38, 1e300, infinity, std::numeric_limits<double>::quiet_NaN()}) {
+                std::vector<double> table(rows * stride, 7.0);
+                double squares = 0.0;
+                for (u32 row = 0; row < rows; ++row) {
+                    table[row * stride] = row == rows / 2 ? odd : 0.25 * row;
+                    squares += table[row * stride];
+                }
+                std::vector<TableTotal> total(2, TableTotal{-1.0, -1.0f, 0});
+                launch("table_total", 1, static_cast<const double*>(table.data()), i32(rows), i64(stride), total.data());
+                const float found = std::isfinite(squares) && squares < 3.5e38 ? 0.0f : 1.0f;
+                expect(is_close(total[0].norm, std::sqrt(squares), std::sqrt(squares)) && total[0].found_inf == found,
+                    "total of %u rows, %u apart, with %g: %g %g, want %g %g", rows, stride, odd, total[0].norm,
+                    double(total[0].found_inf), std::sqrt(squares), double(found));
+                expect(total[1].norm == -1.0, "total: written past the end");
+            }
+}
+
+void check_restore() {
+    for (const auto dtype : DTYPES)
+        for (const size_t count : {size_t(1), size_t(255), size_t(1000)})
+            for (const float found_inf : {0.0f, 1.0f}) {
+                Tensor live(dtype, count + 1), saved(dtype, count + 1);
+                for (size_t i = 0; i <= count; ++i) {
+                    live.set(i, i % 3 == 0 ? NAN : i % 3 == 1 ? -INFINITY : 0.5);
+                    saved.set(i, 2.0);
+                }
+                const std::vector<BufferPiece> pieces{{live.address(), saved.address(), i64(count), dtype, 0}};
+                launch("restore_buffers", 1, static_cast<const BufferPiece*>(pieces.data()), &found_inf);
+                for (size_t i = 0; i < count; ++i) {
+                    const double want = found_inf != 0.0f || i % 3 != 2 ? 2.0 : 0.5;
+                    expect(live.get(i) == want, "restore %s at %zu: %g, want %g", name(dtype), i, live.get(i), want);
+                }
+                expect(live.get(count) != 2.0, "restore: written past the end");
+            }
+    for (const float found_inf : {0.0f, 1.0f}) {
+        std::vector<i64> live{1, 2, 3}, saved{7, 8, 9};
+        const std::vector<BufferPiece> pieces{{u64(live.data()), u64(saved.data()), 2, I64, 0}};
+        launch("restore_buffers", 1, static_cast<const BufferPiece*>(pieces.data()), &found_inf);
+        const std::vector<i64> want = found_inf != 0.0f ? std::vector<i64>{7, 8, 3} : std::vector<i64>{1, 2, 3};
+        expect(live == want, "restore of counters: %lld %lld %lld", live[0], live[1], live[2]);
+    }
+}
+
+} // namespace
+
+void check_step() {
+    check_total();
+    check_restore();
+}
+
+} // namespace check
