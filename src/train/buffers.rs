@@ -138,7 +138,7 @@ mod tests {
         let mut buffers = Buffers::of(live.iter().map(Tensor::shallow_clone)).unwrap();
         let mut step = |found_inf: f32| {
             buffers.save().unwrap();
-            let _ = live[0].shallow_clone().copy_(&Tensor::from_slice(&[f32::NAN, 7.0]));
+            live[0].shallow_clone().copy_(&Tensor::from_slice(&[f32::NAN, 7.0]));
             let _ = live[2].get(1).fill_(f64::INFINITY);
             for counter in [&live[1], &live[3]] {
                 let _ = counter.shallow_clone().f_add_scalar_(1).unwrap();
