@@ -1,7 +1,7 @@
 //! CUDA kernels of our own: compiled at run time for the GPU that is there, and kept in a cache.
 //!
 //! libtorch has no operation that looks at many tensors at once and returns their distributions. On a GPU the launches of many
-//! small operations would take longer than the training step itself, so [`tensor_table`](super::tensor_table) has kernels.
+//! small operations would take longer than the training step itself, so [`tensor_table`] has kernels.
 //! NVRTC, which libtorch's CUDA build ships, compiles them in a few seconds, once for each kind of GPU.
 
 use std::{
@@ -92,7 +92,7 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("gradwatch"))
 }
 
-/// A binary that [`write`] kept, unless it is damaged.
+/// A binary that [`write()`] kept, unless it is damaged.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let found = fs::metadata(path).ok()?;
     let bytes = if found.is_file() && found.len() <= MOST_BYTES { fs::read(path).ok()? } else { return None };
