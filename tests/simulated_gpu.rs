@@ -157,6 +157,18 @@ fn too_little_memory_ends_a_run_with_what_to_do_and_a_code_of_its_own() {
 }
 
 #[test]
+fn too_little_memory_ends_an_evaluation_likewise() {
+    let workplace = Workplace::new(STEPS);
+    let trained = trains_to(&workplace, "run", &[UNTRACKED], true);
+    assert_eq!(trained.code, Some(0), "{trained:#?}");
+    let mut command = workplace.command(&["evaluate", "logs/run", "--weights", "last", "--device", "cuda:0"]);
+    SimulatedGpu::get().show_to(&mut command).env("SIMCUDA_MEMORY_MB", "1");
+    let outcome = Outcome::of(&mut command);
+    assert_eq!(outcome.code, Some(14), "{outcome:#?}");
+    assert!(outcome.stderr.lines().last().unwrap().contains("data.batch_size"), "{outcome:#?}");
+}
+
+#[test]
 fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
     let workplace = Workplace::new(STEPS);
     let told = |devices: &str| {

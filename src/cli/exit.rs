@@ -104,6 +104,10 @@ impl From<Code> for ExitCode {
 
 /// The code of an error.
 pub fn code_of(error: &Error) -> Code {
+    // Whatever was being done, libtorch says so in words alone.
+    if is_out_of_memory(&format!("{error:#}")) {
+        return Code::Memory;
+    }
     if error.is::<ConfigError>() {
         return Code::Config;
     }
@@ -127,9 +131,6 @@ pub fn code_of(error: &Error) -> Code {
     }
     if let Some(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) = error.downcast_ref() {
         return Code::Device;
-    }
-    if is_out_of_memory(&error.to_string()) {
-        return Code::Memory;
     }
     match error.downcast_ref::<TrainError>() {
         None => Code::Internal,

@@ -1,6 +1,6 @@
 //! Units of tensors: what adaptive clipping compares, one norm for each output of a layer.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, ffi, foreach::check_list};
 
@@ -65,6 +65,9 @@ pub fn clip_units(
     found_inf: &Tensor,
 ) -> Result<Option<UnitClip>, LibtorchError> {
     const OPERATION: &str = "clip_units";
+    if !grads.iter().all(|grad| grad.defined() && matches!(grad.device(), Device::Cuda(_))) {
+        return Ok(None);
+    }
     check_list(OPERATION, grads)?;
     check_list(OPERATION, params)?;
     let device = grads[0].device();
@@ -122,8 +125,6 @@ fn check_factors(
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     fn random(size: &[i64]) -> Tensor {

@@ -22,6 +22,8 @@ struct Alike {
     lengths: Vec<i64>,
     /// The copy of all buffers, one after the other: shape `[elements]`.
     saved: Tensor,
+    /// Each buffer's part of the copy, in its shape.
+    saved_parts: Vec<Tensor>,
 }
 
 impl Buffers {
@@ -67,7 +69,7 @@ impl Buffers {
         let (mut live, mut saved) = (Vec::new(), Vec::new());
         for alike in &self.alike {
             live.extend(alike.live.iter().map(Tensor::shallow_clone));
-            saved.extend(alike.parts_of(&alike.saved)?);
+            saved.extend(alike.saved_parts.iter().map(Tensor::shallow_clone));
         }
         if restore_buffers(&live, &saved, found_inf)? {
             return Ok(());
@@ -79,7 +81,8 @@ impl Buffers {
                 true => now.f_isfinite()?.f_logical_and(&is_taken)?,
                 false => is_taken.shallow_clone(),
             };
-            alike.write(&now.f_where_self(&is_kept, &alike.saved)?)
+            let kept = now.f_where_self(&is_kept, &alike.saved)?;
+            Ok(foreach_copy(&alike.live, &alike.parts_of(&kept)?)?)
         })
     }
 
@@ -89,15 +92,16 @@ impl Buffers {
     /// If libtorch reports an error.
     pub fn restore(&mut self) -> Result<(), TrainError> {
         let _no_grad = tch::no_grad_guard();
-        self.alike.iter().try_for_each(|alike| alike.write(&alike.saved))
+        self.alike.iter().try_for_each(|alike| Ok(foreach_copy(&alike.live, &alike.saved_parts)?))
     }
 }
 
 impl Alike {
     fn new(live: Vec<Tensor>) -> Result<Self, TrainError> {
         let lengths = live.iter().map(|buffer| buffer.numel() as i64).collect();
-        let mut alike = Self { live, lengths, saved: Tensor::new() };
+        let mut alike = Self { live, lengths, saved: Tensor::new(), saved_parts: Vec::new() };
         alike.saved = alike.now()?;
+        alike.saved_parts = alike.parts_of(&alike.saved)?;
         Ok(alike)
     }
 
@@ -115,11 +119,6 @@ impl Alike {
         let parts = flat.f_split_with_sizes(&self.lengths[..], 0)?;
         let parts = parts.iter().zip(&self.live).map(|(part, live)| part.f_view_as(live));
         Ok(parts.collect::<Result<Vec<_>, _>>()?)
-    }
-
-    /// Writes what [`now`](Self::now) returns back into the buffers.
-    fn write(&self, flat: &Tensor) -> Result<(), TrainError> {
-        Ok(foreach_copy(&self.live, &self.parts_of(flat)?)?)
     }
 }
 

@@ -54,11 +54,12 @@ char* gw_restore_buffers(at::Tensor** live, at::Tensor** saved, size_t count, at
                 pieces.push_back({to + uint64_t(start * width), from + uint64_t(start * width),
                     std::min(PIECE, elements - start), dtype, 0});
         }
+        *is_done = 1;
+        if (pieces.empty()) return;
         const auto device = found_inf->device();
         const auto on_device = gpu::on_device(pieces, device);
         gpu::launch_with(gpu::RESTORE_BUFFERS, device, int64_t(pieces.size()), on_device.const_data_ptr(),
             found_inf->const_data_ptr());
-        *is_done = 1;
     });
 }
 }

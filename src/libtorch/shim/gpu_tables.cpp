@@ -8,15 +8,6 @@
 
 namespace gradwatch::gpu {
 
-namespace {
-
-// At most 512 pieces a tensor, since one block adds them up.
-int64_t piece_size(int64_t elements) {
-    return std::max<int64_t>(1 << 15, (elements / 512 + 1023) / 1024 * 1024);
-}
-
-} // namespace
-
 at::Tensor table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
     const auto device = tensors.front().device();
     const c10::DeviceGuard guard(device);
@@ -24,8 +15,7 @@ at::Tensor table(const std::vector<at::Tensor>& tensors, bool with_distribution)
     std::vector<kernels::Piece> pieces;
     std::vector<kernels::Row> rows;
     for (const auto& tensor : tensors) {
-        // No statistic depends on the order of elements, so a tensor is read as it lies in memory.
-        dense.push_back(tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous());
+        dense.push_back(without_gaps(tensor));
         const auto address = reinterpret_cast<uintptr_t>(dense.back().const_data_ptr());
         const int64_t elements = tensor.numel(), size = piece_size(elements);
         const auto dtype = dtype_of(tensor);

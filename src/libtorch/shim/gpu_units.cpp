@@ -10,9 +10,6 @@ namespace gradwatch::gpu {
 
 namespace {
 
-// Elements of a piece: enough for a block to be worth its launch.
-constexpr int64_t PIECE = 1 << 15;
-
 // The pieces of many tensors' units, and places for their partial sums.
 struct Plan {
     std::vector<kernels::UnitPiece> pieces;
@@ -24,11 +21,10 @@ struct Plan {
         const int64_t length = tensor.numel() / units, width = tensor.element_size();
         const auto address = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
         const auto dtype = dtype_of(tensor);
-        // At most 512 parts a unit, since one thread adds them up.
-        const int64_t part = std::max(PIECE, (length / 512 + 1023) / 1024 * 1024);
+        const int64_t part = piece_size(length);
         const int64_t parts = std::max<int64_t>((length + part - 1) / part, 1);
         if (parts == 1) {
-            const int64_t most = std::max<int64_t>(PIECE / std::max<int64_t>(length, 1), 1);
+            const int64_t most = std::max<int64_t>(SMALLEST_PIECE / std::max<int64_t>(length, 1), 1);
             for (int64_t first = 0; first < units; first += most)
                 pieces.push_back({address + uint64_t(first * length * width), length, partials + first, unit + first,
                     int32_t(std::min(most, units - first)), dtype});
@@ -55,10 +51,6 @@ at::Tensor sum_pieces(const at::Tensor& pieces, size_t count, int64_t partials, 
 }
 
 } // namespace
-
-bool has_rows(const at::Tensor& tensor, int64_t units) {
-    return tensor.is_non_overlapping_and_dense() && (units <= 1 || tensor.stride(0) * units == tensor.numel());
-}
 
 at::Tensor unit_squares(const std::vector<at::Tensor>& tensors, const int64_t* units) {
     const auto device = tensors.front().device();
@@ -134,7 +126,7 @@ UnitClip clip_units(const std::vector<at::Tensor>& params, const std::vector<at:
 at::Tensor activation_sums(const at::Tensor& inputs, const at::Tensor& outputs, double low, double high) {
     const auto device = inputs.device();
     const c10::DeviceGuard guard(device);
-    const int64_t elements = inputs.numel(), size = std::max(PIECE, (elements / 512 + 1023) / 1024 * 1024);
+    const int64_t elements = inputs.numel(), size = piece_size(elements);
     const auto in = reinterpret_cast<uintptr_t>(inputs.const_data_ptr());
     const auto out = reinterpret_cast<uintptr_t>(outputs.const_data_ptr());
     std::vector<kernels::ActivationPiece> pieces;

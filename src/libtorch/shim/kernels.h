@@ -7,6 +7,7 @@
 
 #include <c10/core/DeviceGuard.h>
 
+#include <algorithm>
 #include <array>
 
 namespace gradwatch::gpu {
@@ -43,14 +44,18 @@ at::Tensor on_device(const std::vector<T>& values, c10::Device device) {
     return on_device(values.data(), values.size() * sizeof(T), device);
 }
 
+// Elements of the pieces into which so many are divided: enough for a block to be worth its launch, and at most 512 pieces, since
+// one block or thread adds them up.
+constexpr int64_t SMALLEST_PIECE = 1 << 15;
+inline int64_t piece_size(int64_t elements) {
+    return std::max(SMALLEST_PIECE, (elements / 512 + 1023) / 1024 * 1024);
+}
+
 // The `dtype` of kernels/types.h.
 kernels::Dtype dtype_of(const at::Tensor& tensor);
 
 // See gw_table; the tensors are on one device that has the kernels.
 at::Tensor table(const std::vector<at::Tensor>& tensors, bool with_distribution);
-
-// Whether units lie in memory one after the other, as they do in any dense layout whose first dimension is the outermost.
-bool has_rows(const at::Tensor& tensor, int64_t units);
 
 // See gw_unit_squares and gw_scale_units; of the latter, all tensors have rows.
 at::Tensor unit_squares(const std::vector<at::Tensor>& tensors, const int64_t* units);

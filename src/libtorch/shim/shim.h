@@ -180,6 +180,16 @@ char* guarded(Body body) {
     }
 }
 
+// Elements without gaps, in the order in which they lie in memory, for statistics that do not depend on it.
+inline at::Tensor without_gaps(const at::Tensor& tensor) {
+    return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+}
+
+// Whether units lie in memory one after the other, as they do in any dense layout whose first dimension is the outermost.
+inline bool has_rows(const at::Tensor& tensor, int64_t units) {
+    return tensor.is_non_overlapping_and_dense() && (units <= 1 || tensor.stride(0) * units == tensor.numel());
+}
+
 inline std::vector<at::Tensor> list(at::Tensor** tensors, size_t count) {
     std::vector<at::Tensor> result;
     result.reserve(count);

@@ -6,10 +6,10 @@
 #include "kernels.h"
 #include "lanes.h"
 #include "octaves.h"
+#include "pieces.h"
 #include "shim.h"
 #include "sums.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/bitwise_and.h>
 #include <ATen/ops/bucketize.h>
@@ -20,7 +20,6 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -123,16 +122,6 @@ void add_piece(const double* values, int64_t count, Norms& norms, Distribution* 
     }
 }
 
-struct Piece {
-    size_t tensor;
-    int64_t start, count;
-};
-
-// Elements without gaps, in the order in which they lie in memory: no statistic depends on it.
-at::Tensor without_gaps(const at::Tensor& tensor) {
-    return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
-}
-
 void look(const at::Tensor& dense, const Piece& piece, Norms& norms, Distribution* distribution) {
     const auto add = [&](const auto* values) { add_piece(values + piece.start, piece.count, norms, distribution); };
     switch (dense.scalar_type()) {
@@ -168,13 +157,8 @@ at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribut
     auto table = at::zeros({int64_t(tensors.size()), columns}, at::kDouble);
     auto* rows = table.mutable_data_ptr<double>();
     std::vector<at::Tensor> dense;
-    std::vector<Piece> pieces;
-    for (size_t tensor = 0; tensor < tensors.size(); ++tensor) {
-        dense.push_back(without_gaps(tensors[tensor]));
-        const int64_t count = dense.back().numel();
-        for (int64_t start = 0; start < count; start += PIECE)
-            pieces.push_back({tensor, start, std::min(PIECE, count - start)});
-    }
+    for (const auto& tensor : tensors) dense.push_back(without_gaps(tensor));
+    const auto pieces = pieces_of(dense);
     // Rounded sums are kept until they can be added in the order of the pieces; counts are exact in any order.
     std::vector<Norms> norms(pieces.size());
     std::vector<double> sums(with_distribution ? pieces.size() : 0);
@@ -187,11 +171,8 @@ at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribut
         std::lock_guard<std::mutex> lock(counting);
         add_to_row(seen, smallest_exponent(tensors[tensor].scalar_type()), rows + tensor * columns);
     };
-    // Pieces differ in size, so threads take the next one when they are ready for it.
-    std::atomic<size_t> next{0};
-    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-        for (size_t i; (i = next.fetch_add(1)) < pieces.size();)
-            with_distribution ? count_piece(i) : look(dense[pieces[i].tensor], pieces[i], norms[i], nullptr);
+    for_each_index(pieces.size(), [&](size_t i) {
+        with_distribution ? count_piece(i) : look(dense[pieces[i].tensor], pieces[i], norms[i], nullptr);
     });
     for (size_t i = 0; i < pieces.size(); ++i) {
         auto* row = rows + pieces[i].tensor * columns;

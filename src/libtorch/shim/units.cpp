@@ -1,14 +1,13 @@
 // Units of tensors, the rows over all dimensions but the first: their squared norms, and scaling each by its own factor.
 //
-// On the CPU one pass over all tensors on all threads. Elsewhere ATen ops: two per tensor for the norms, for which libtorch
-// has no foreach form, and one list operation for the scaling.
+// On the CPU one pass over all tensors on all threads, on a GPU the kernels of kernels/units.cu. Where they could not be loaded,
+// ATen ops: two per tensor for the norms, for which libtorch has no foreach form, and one list operation for the scaling.
 
 #include "kernels.h"
-#include "lanes.h"
+#include "pieces.h"
 #include "shim.h"
 #include "sums.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -18,7 +17,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <atomic>
 
 using namespace gradwatch;
 
@@ -46,11 +44,7 @@ std::vector<Work> divide(const std::vector<at::Tensor>& tensors, const int64_t* 
 
 template <typename Body>
 void for_each(const std::vector<Work>& works, Body body) {
-    // Work differs in size, so threads take the next piece when they are ready for it.
-    std::atomic<size_t> next{0};
-    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-        for (size_t i; (i = next.fetch_add(1)) < works.size();) body(works[i]);
-    });
+    for_each_index(works.size(), [&](size_t i) { body(works[i]); });
 }
 
 int64_t total(const int64_t* units, size_t count) {
@@ -64,7 +58,7 @@ bool is_ours(const at::Tensor& tensor) { return tensor.is_cpu() && tensor.scalar
 at::Tensor cpu_squares(const std::vector<at::Tensor>& tensors, const int64_t* units) {
     std::vector<at::Tensor> rows;
     for (size_t i = 0; i < tensors.size(); ++i)
-        rows.push_back(gpu::has_rows(tensors[i], units[i]) ? tensors[i] : tensors[i].contiguous());
+        rows.push_back(has_rows(tensors[i], units[i]) ? tensors[i] : tensors[i].contiguous());
     auto squares = at::empty({total(units, tensors.size())}, at::kDouble);
     auto* out = squares.mutable_data_ptr<double>();
     for_each(divide(tensors, units), [&](const Work& work) {
@@ -142,7 +136,7 @@ char* gw_scale_units(at::Tensor** tensors, size_t count, const int64_t* units, a
         bool ours = !use_aten, have_rows = true;
         for (size_t i = 0; i < count; ++i) {
             ours = ours && is_ours(all[i]);
-            have_rows = have_rows && gpu::has_rows(all[i], units[i]);
+            have_rows = have_rows && has_rows(all[i], units[i]);
         }
         if (!use_aten && have_rows && gpu::has_kernels(all.front())) return gpu::scale_units(all, units, *factors);
         ours && have_rows ? cpu_scale(all, units, *factors) : aten_scale(all, units, *factors);
@@ -156,7 +150,7 @@ char* gw_clip_units(at::Tensor** params, at::Tensor** grads, size_t count, const
         const auto weights = list(params, count), gradients = list(grads, count);
         bool have_rows = true;
         for (size_t i = 0; i < count; ++i)
-            have_rows = have_rows && gpu::has_rows(weights[i], units[i]) && gpu::has_rows(gradients[i], units[i]);
+            have_rows = have_rows && has_rows(weights[i], units[i]) && has_rows(gradients[i], units[i]);
         if (!have_rows || !gpu::has_kernels(gradients.front())) return;
         auto clip = gpu::clip_units(weights, gradients, units, clip_factor, eps, *total_norm, *found_inf);
         size_t next = 0;

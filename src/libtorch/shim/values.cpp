@@ -1,16 +1,14 @@
 // Clipping each element of many tensors, with the norms of what is left.
 
-#include "lanes.h"
+#include "pieces.h"
 #include "shim.h"
 #include "sums.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/_foreach_clamp_max.h>
 #include <ATen/ops/_foreach_clamp_min.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
-#include <atomic>
 #include <bit>
 
 using namespace gradwatch;
@@ -44,22 +42,12 @@ double clip_piece(float* values, int64_t count, float bound) {
     return squares;
 }
 
-struct Piece {
-    size_t tensor;
-    int64_t start, count;
-};
-
 at::Tensor cpu_clip(const std::vector<at::Tensor>& tensors, float bound) {
-    std::vector<Piece> pieces;
-    for (size_t tensor = 0; tensor < tensors.size(); ++tensor)
-        for (int64_t start = 0; start < tensors[tensor].numel(); start += PIECE)
-            pieces.push_back({tensor, start, std::min(PIECE, tensors[tensor].numel() - start)});
+    const auto pieces = pieces_of(tensors);
     std::vector<double> squares(pieces.size());
-    std::atomic<size_t> next{0};
-    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-        for (size_t i; (i = next.fetch_add(1)) < pieces.size();)
-            squares[i] = clip_piece(
-                tensors[pieces[i].tensor].mutable_data_ptr<float>() + pieces[i].start, pieces[i].count, bound);
+    for_each_index(pieces.size(), [&](size_t i) {
+        auto* values = tensors[pieces[i].tensor].mutable_data_ptr<float>() + pieces[i].start;
+        squares[i] = clip_piece(values, pieces[i].count, bound);
     });
     auto result = at::zeros({int64_t(tensors.size())}, at::kDouble);
     // In the order of the pieces, so that the sums do not depend on the threads.
