@@ -1,8 +1,9 @@
-//! What a checkpoint costs: the stall of training beside one memcpy of the same bytes, and the disk beside a plain file of them.
+//! Cost of a checkpoint: the stall of training compared with one memcpy of the same bytes, and the time on disk
+//! compared with a plain file of the same bytes.
 //!
-//! The state is that of ResNet-18 with 1,000 classes and AdamW's moments. In each of `TURNS` turns every measure is taken once,
-//! so that what the machine does otherwise meets all. `FOLDER` is where files are written, `PEERS` a file of rows by
-//! `benches/peers/checkpoint.py --json`, which then stand beside ours.
+//! The state is that of ResNet-18 with 1,000 classes and AdamW's moments. Each of `TURNS` turns takes every measurement
+//! once, so that other load on the machine affects all of them. `FOLDER` is the folder of the written files; `PEERS` is
+//! a file of rows by `benches/peers/checkpoint.py --json`, which are printed next to gradwatch's.
 
 use std::{
     env,
@@ -27,7 +28,7 @@ use tch::Device;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What each turn measures, in seconds.
+/// Measurements of each turn, in seconds.
 const MEASURES: [&str; 6] = [
     "one memcpy of the state",
     "stall of training",
@@ -76,7 +77,7 @@ fn median(secs: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// Seconds of each measure, and the bytes of the state.
+/// Returns the seconds of each measurement, and the size of the state in bytes.
 fn measure(folder: &Path, turns: u64) -> Outcome<([Vec<f64>; 6], usize)> {
     let state = State::new()?;
     let mut writer = CheckpointWriter::start(folder, Retention { keep_last: 1, ..Retention::default() })?;
@@ -85,7 +86,7 @@ fn measure(folder: &Path, turns: u64) -> Outcome<([Vec<f64>; 6], usize)> {
     let bytes: usize = bytes.map(|(_, tensor)| tensor.numel() * tensor.kind().elt_size_in_bytes()).sum();
     let (from, mut into) = (vec![1u8; bytes], vec![2u8; bytes]);
     let mut secs: [Vec<f64>; 6] = Default::default();
-    // The first checkpoint makes the buffers that the others find.
+    // The first checkpoint allocates the buffers that the others reuse.
     for step in 0..=turns {
         let mut turn: [Vec<f64>; 6] = Default::default();
         timed(&mut turn[0], || {
@@ -129,7 +130,7 @@ fn main() -> Outcome<()> {
     println!("ResNet-18 and AdamW: {:.1} MB, medians of {turns} turns", bytes as f64 / 1e6);
     let row = |name: &str, secs: &[f64], against: Option<&[f64]>| {
         let median_secs = median(secs);
-        // Of each turn, so that a slow moment of the machine meets both.
+        // Ratios per turn, so that a slow moment of the machine affects both.
         let ratio =
             against.map(|other| median(&secs.iter().zip(other).map(|(one, other)| one / other).collect::<Vec<_>>()));
         let ratio = ratio.map(|ratio| format!("{ratio:.2} x the line above")).unwrap_or_default();

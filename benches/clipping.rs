@@ -1,7 +1,8 @@
-//! What comes after backward: clipping and the optimizer's step; and whole training steps that nobody watches.
+//! Time after backward: clipping and the optimizer step; and whole training steps without monitoring.
 //!
-//! Every variant of a model is called in rotation, so that what the machine does otherwise meets all; a figure is the median
-//! over `TURNS` turns. `PEERS` names a file of rows by `benches/peers/clipping.py --json`, which then stand beside ours.
+//! The variants of a model run in rotation, so that other load on the machine affects all of them; each figure is the
+//! median over `TURNS` turns. `PEERS` names a file of rows by `benches/peers/clipping.py --json`, which are printed
+//! next to gradwatch's.
 
 use std::{env, error::Error, fs, thread::available_parallelism, time::Instant};
 
@@ -21,11 +22,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const ROUNDS: usize = 10;
 const RATES: Rates = Rates { learning_rate: 1e-8, momentum: 0.9 };
-/// Gradients of parameters from a standard normal: at 1e-3 of them AGC clips nothing, at 10 everything.
+/// Gradients from a standard normal distribution, times this factor: with 1e-3 AGC clips nothing, with 10 everything.
 const IDLE: f64 = 1e-3;
 const LARGE: f64 = 10.0;
 
-/// A model's parameters with gradients that can be put back.
+/// A model's parameters, with gradients that can be restored.
 struct Fixture {
     params: Vec<Tensor>,
     saved: [Vec<Tensor>; 2],
@@ -63,7 +64,7 @@ impl Fixture {
             tch::no_grad(|| param.shallow_clone().copy_(&normal(param, 1.0)));
         }
         let saved = [IDLE, LARGE].map(|scale| params.iter().map(|param| normal(param, scale)).collect());
-        // Gradients of their own, into which the saved ones are copied.
+        // Separate gradients, into which the saved ones are copied.
         params
             .iter()
             .map(|param| param.sum(Kind::Float))
@@ -87,7 +88,7 @@ impl Fixture {
         Ok(foreach_copy(&self.grads(), &self.saved[usize::from(scale == LARGE)])?)
     }
 
-    /// As the trainer does it: the clip is the inverse of a scale in the optimizer's kernel.
+    /// As in the trainer: the clip coefficient becomes an inverse scale in the optimizer's kernel.
     fn norm_clip_and_step(&mut self) -> Outcome<()> {
         let grads = self.grads();
         let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
@@ -101,7 +102,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Seconds of a call of each variant.
+    /// Seconds per call of each variant.
     fn turn(&mut self) -> Outcome<Vec<(&'static str, f64)>> {
         let mut secs = vec![("fused SGD step", 0.0), ("norm clip + step", 0.0)];
         secs.extend(self.clippings.iter().map(|(name, ..)| (*name, 0.0)));
@@ -192,7 +193,7 @@ fn rows_of(text: &str) -> Outcome<Vec<Value>> {
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
-/// Prints a row for each variant, beside the peer that does the same.
+/// Prints a row for each variant, next to the matching peer.
 fn measure(
     model: &str,
     turns: usize,

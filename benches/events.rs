@@ -1,4 +1,4 @@
-//! Scalars per second through a whole event file: queue, encode, write, sync and close.
+//! Scalars per second through a whole event file: queue, encode, write, fsync, and close.
 
 use std::error::Error;
 use std::time::Instant;

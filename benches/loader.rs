@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The fastest of some epochs: the one that other processes disturbed least.
+/// The fastest of several epochs, the one least disturbed by other processes.
 fn best_rate(dataset: Arc<Dataset>, workers: usize, epochs: u64) -> Result<f64, Box<dyn Error>> {
     let augment = Augment {
         random_crop: 2,
@@ -44,6 +44,7 @@ fn best_rate(dataset: Arc<Dataset>, workers: usize, epochs: u64) -> Result<f64, 
         augment: Some(augment),
         scale: PixelScale::measured(&dataset, workers, OnBadImage::Stop)?,
         on_bad_image: OnBadImage::Stop,
+        as_bytes: false,
     };
     let images = dataset.len() as f64;
     let loader = Loader::new(dataset, options)?;

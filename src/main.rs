@@ -1,4 +1,4 @@
-//! The program: parse, dispatch, map an error to an exit code.
+//! The program: parses arguments, dispatches, and maps errors to exit codes.
 
 mod cli;
 
@@ -28,19 +28,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// One line on stderr. Where that is closed there is nobody to tell.
+/// Writes one line to stderr; ignores a closed stderr.
 fn tell(message: &str) {
     let _ = writeln!(stderr(), "gradwatch: {}", printable::line(message));
 }
 
-/// Says what is wrong with the command line, or helps. What it quotes may hold anything: it is asked about the same line made safe.
+/// Prints a command-line error or help. Quoted arguments may contain control characters, so it parses a sanitized copy
+/// of the command line for the message.
 fn refuse(error: &clap::Error) -> ExitCode {
     let safe = std::env::args_os().map(|argument| printable::line(&argument.to_string_lossy()).into_owned());
     let safe = cli::Arguments::try_parse_from(safe).err();
     let error = safe.as_ref().filter(|safe| safe.kind() == error.kind()).unwrap_or(error);
     let text = error.to_string();
     match printable::lines(&text) {
-        // In color.
+        // With color.
         Cow::Borrowed(_) => _ = error.print(),
         Cow::Owned(safe) => _ = stderr().write_all(safe.as_bytes()),
     }

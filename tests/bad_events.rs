@@ -1,4 +1,5 @@
-//! Event files that are empty, torn, damaged or of something else: one clear line, and what can be judged is judged.
+//! Event files that are empty, truncated, damaged, or of another format: one clear line, and a diagnosis of all
+//! readable records.
 
 mod harness;
 
@@ -18,7 +19,7 @@ fn write(folder: &Path, losses: impl IntoIterator<Item = (u64, f64)>) {
     writer.close().unwrap();
 }
 
-/// A workplace with a run in the folder `run`, of 100 steps whose loss falls.
+/// A workplace with a run of 100 steps with falling loss, in the folder `run`.
 fn healthy() -> Workplace {
     let workplace = Workplace::new(SMALL);
     write(&workplace.path().join("run"), falling());
@@ -33,7 +34,7 @@ fn diagnose(workplace: &Workplace, more: &[&str]) -> Outcome {
     workplace.call(&[&["diagnose", "run"], more].concat())
 }
 
-/// Demands this code, one line on stderr that has all of `want`, and nothing on stdout.
+/// Checks the exit code, one line on stderr that contains all of `want`, and an empty stdout.
 fn refuses(outcome: &Outcome, code: i32, want: &[&str]) {
     assert_eq!((outcome.code, &*outcome.stdout), (Some(code), ""), "{outcome:#?}");
     assert!(outcome.stderr.starts_with("gradwatch: ") && outcome.stderr.lines().count() == 1, "{outcome:#?}");
@@ -42,10 +43,10 @@ fn refuses(outcome: &Outcome, code: i32, want: &[&str]) {
     }
 }
 
-/// Demands this code, a report over this many steps, and the note.
+/// Checks the exit code, a report over this many steps, and the note.
 fn judges(outcome: &Outcome, code: i32, steps: u64, note: &str) {
     assert_eq!((outcome.code, &*outcome.stderr), (Some(code), ""), "{outcome:#?}");
-    assert!(outcome.stdout.contains(&format!("Nothing wrong was found in {steps} steps")), "{outcome:#?}");
+    assert!(outcome.stdout.contains(&format!("No problems found in {steps} steps, but ")), "{outcome:#?}");
     let notes = outcome.stdout.lines().filter(|line| line.starts_with("notes ") && line.contains(note)).count();
     assert_eq!(notes, 1, "{note:?} is not in {}", outcome.stdout);
 }
@@ -58,7 +59,7 @@ fn change(workplace: &Workplace, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Where each record of an event file begins.
+/// Start of each record of an event file.
 fn records(bytes: &[u8]) -> Vec<usize> {
     let mut starts = vec![0];
     while let Some(length) = bytes.get(starts[starts.len() - 1]..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -70,7 +71,10 @@ fn records(bytes: &[u8]) -> Vec<usize> {
 #[test]
 fn folders_without_event_files_are_refused_with_what_was_wanted() {
     let workplace = Workplace::new(SMALL);
-    let want = ["run holds no event files (events.out.tfevents.*)", "want a run's folder, such as logs/NAME"];
+    let want = [
+        "run and its subfolders contain no event files (events.out.tfevents.*)",
+        "want a run folder, such as logs/NAME",
+    ];
     fs::create_dir_all(workplace.path().join("run/events.out.tfevents.folder")).unwrap();
     refuses(&diagnose(&workplace, &[]), UNREADABLE, &want);
     fs::write(workplace.path().join("run/metrics.jsonl"), "{}").unwrap();
@@ -95,7 +99,7 @@ fn files_without_values_are_refused_with_what_was_seen() {
     refuses(&workplace.call(&["diagnose", "small.toml"]), UNREADABLE, &["small.toml: no value could be read"]);
     fs::write(&file, [3, 0, 0]).unwrap();
     refuses(&diagnose(&workplace, &[]), UNREADABLE, &["ends within a record"]);
-    // What writers put first, and nothing else yet.
+    // Writers write only this record first.
     fs::remove_file(&file).unwrap();
     write(&workplace.path().join("run"), []);
     refuses(&diagnose(&workplace, &[]), UNREADABLE, &["no value could be read from its 1 event file(s);"]);
@@ -118,16 +122,16 @@ fn damage_costs_its_record_or_the_rest_of_its_file_and_is_said_aloud() {
         bytes[at] ^= 1;
     });
     judges(&diagnose(&workplace, &[]), PARTIAL, 100, "damaged data in the record at byte ");
-    // Behind a damaged length nothing can be found; the next file goes on.
+    // A damaged length makes the rest of the file unreadable; the next file continues.
     change(&workplace, |bytes| {
         let at = records(bytes)[51];
         bytes[at] ^= 1;
     });
-    judges(&diagnose(&workplace, &[]), PARTIAL, 50, "what follows cannot be read");
+    judges(&diagnose(&workplace, &[]), PARTIAL, 50, "later records cannot be read");
     let first = event_file(&workplace.path().join("run"));
     fs::rename(&first, first.with_file_name("events.out.tfevents.0000000001.host")).unwrap();
     write(&workplace.path().join("run"), (60..80).map(|step| (step, 1.0)));
-    judges(&diagnose(&workplace, &[]), PARTIAL, 80, "what follows cannot be read");
+    judges(&diagnose(&workplace, &[]), PARTIAL, 80, "later records cannot be read");
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn steps_out_of_order_are_put_in_order_or_left_out() {
     let workplace = Workplace::new(SMALL);
     let swapped = falling().map(|(step, loss)| (step ^ 1, loss));
     write(&workplace.path().join("run"), swapped.chain([(3, 9.0)]));
-    judges(&diagnose(&workplace, &[]), 0, 100, "1 value(s) came more than 8 steps late and were left out");
+    judges(&diagnose(&workplace, &[]), 0, 100, "1 value(s) came more than 8 steps late and were skipped");
 }
 
 #[test]
@@ -160,7 +164,7 @@ fn of_two_runs_in_one_folder_the_later_is_judged_and_one_that_cannot_be_hides_no
     let first = event_file(&workplace.path().join("run"));
     fs::rename(&first, first.with_file_name("events.out.tfevents.0000000001.host")).unwrap();
     write(&workplace.path().join("run"), falling().take(30));
-    judges(&diagnose(&workplace, &[]), 0, 30, "begins at step 0 again: the files before it are of another run");
+    judges(&diagnose(&workplace, &[]), 0, 30, "starts again at step 0: the files before it belong to another run");
 
     let workplace = Workplace::new(SMALL);
     write(&workplace.path().join("run/one"), falling());
@@ -170,16 +174,17 @@ fn of_two_runs_in_one_folder_the_later_is_judged_and_one_that_cannot_be_hides_no
     let outcome = diagnose(&workplace, &[]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(UNREADABLE), 1), "{outcome:#?}");
     assert!(outcome.stderr.starts_with("gradwatch: run/two: no value could be read"), "{outcome:#?}");
-    assert_eq!(outcome.stdout.matches("Nothing wrong was found in 100 steps").count(), 2, "{outcome:#?}");
+    assert_eq!(outcome.stdout.matches("No problems found in 100 steps, but ").count(), 2, "{outcome:#?}");
 }
 
 #[test]
 fn a_tag_pattern_that_fits_nothing_is_told_and_one_that_says_nothing_is_refused() {
     let workplace = healthy();
     let outcome = diagnose(&workplace, &["--tag", "accuracy=hits", "--tag", "grad_norm=norms/*"]);
-    judges(&outcome, 0, 100, "--tag accuracy=hits fits none of the 1 tag(s) (loss); --tag grad_norm=norms/* fits none");
+    let note = "--tag accuracy=hits matches none of the 1 tag(s) (loss); --tag grad_norm=norms/* matches none";
+    judges(&outcome, 0, 100, note);
     for (pattern, want) in
-        [("speed=x", "the role one of loss, "), ("loss", "want ROLE=PATTERN"), ("grad_norm=n", "want a *")]
+        [("speed=x", "the roles are loss, "), ("loss", "want ROLE=PATTERN"), ("grad_norm=n", "want a *")]
     {
         let outcome = diagnose(&workplace, &["--tag", pattern]);
         assert_eq!((outcome.code, &*outcome.stdout), (Some(2), ""), "{outcome:#?}");

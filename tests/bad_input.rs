@@ -1,4 +1,4 @@
-//! Bad input: one clear line, an exit code of its own, nothing half-written.
+//! Invalid input: one clear line, a specific exit code, no partial output.
 
 mod harness;
 
@@ -12,7 +12,8 @@ const MODEL: i32 = 5;
 const RUN: i32 = 6;
 const DEVICE: i32 = 7;
 
-/// Demands that the program refuses with this code and one line that has all of `want`, and makes no run folder.
+/// Checks that the program fails with this exit code and one line that contains all of `want`, and creates no run
+/// folder.
 fn refuses(workplace: &Workplace, arguments: &[&str], code: i32, want: &[&str]) -> Outcome {
     let outcome = workplace.call(arguments);
     assert_eq!(outcome.code, Some(code), "{arguments:?}: {outcome:#?}");
@@ -44,7 +45,7 @@ fn wrong_keys_types_and_ranges_are_all_told_at_once_with_the_nearest_right_name(
         &[
             "optimizer.lr: unknown key; did you mean optimizer.learning_rate?",
             "run.seeed: unknown key; did you mean run.seed?",
-            "data.batch_size: got 0, want a whole number from 1",
+            "data.batch_size: got 0, want an integer from 1",
             "model.dropout: got \"much\", want a number",
             "schedul: unknown key; did you mean schedule?",
         ],
@@ -56,7 +57,7 @@ fn a_missing_file_a_folder_and_no_toml_are_refused() {
     let workplace = Workplace::new("run = [");
     refuses(&workplace, &["train", "nothing.toml"], CONFIG, &["nothing.toml"]);
     refuses(&workplace, &["train", "."], CONFIG, &["config .:"]);
-    refuses(&workplace, &["check", "small.toml"], CONFIG, &["small.toml is no TOML: line 1"]);
+    refuses(&workplace, &["check", "small.toml"], CONFIG, &["small.toml is not valid TOML: line 1"]);
     fs::write(workplace.path().join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
     refuses(&workplace, &["train", "binary.toml"], CONFIG, &["binary.toml"]);
     let workplace = Workplace::new(SMALL);
@@ -84,16 +85,16 @@ fn sizes_a_model_cannot_take_are_refused() {
 
 #[test]
 fn a_last_batch_of_one_image_that_cannot_be_normalised_is_refused_before_training() {
-    // 268 images in batches of 89 leave one over.
+    // 268 images in batches of 89 leave one image.
     let mlp = "model={name=\"mlp\", normalization=\"batch\"}";
     refuses_settings(&[mlp, "data.batch_size=89"], CONFIG, &["268 images in batches of 89", "data.drop_last = true"]);
-    refuses_settings(&[mlp, "data.batch_size=1"], CONFIG, &["every batch is one image", "raise data.batch_size"]);
+    refuses_settings(&[mlp, "data.batch_size=1"], CONFIG, &["every batch has one image", "raise data.batch_size"]);
     let single = ["data.batch_size=1", "data.drop_last=true"];
-    refuses_settings(&[&[mlp], &single[..]].concat(), CONFIG, &["every batch is one image"]);
-    // 268 in batches of 38 leave two, whose halves are one each.
+    refuses_settings(&[&[mlp], &single[..]].concat(), CONFIG, &["every batch has one image"]);
+    // 268 images in batches of 38 leave two images, whose halves have one image each.
     let halves = ["data.batch_size=38", "monitor.noise_scale_every_steps=1"];
-    refuses_settings(&[&[mlp], &halves[..]].concat(), CONFIG, &["a half of a batch is one image", "noise_scale"]);
-    // Maps of 8 x 8 have a variance of their own, and layer normalization wants one image alone.
+    refuses_settings(&[&[mlp], &halves[..]].concat(), CONFIG, &["half of a batch has one image", "noise_scale"]);
+    // Maps of 8 x 8 have a variance of their own, and layer normalization needs only one image.
     let workplace = Workplace::new(SMALL);
     let max_steps = ["run.max_steps=2", "checkpoint.every_epochs=0", "data.batch_size=1"];
     workplace.train("maps", &max_steps);
@@ -125,7 +126,7 @@ fn class_weights_of_another_number_of_classes_are_refused() {
 
 #[test]
 fn devices_that_are_not_there_are_refused() {
-    refuses_settings(&["run.device=tpu"], DEVICE, &["\"tpu\"", "auto, cpu, cuda or cuda:N"]);
+    refuses_settings(&["run.device=tpu"], DEVICE, &["\"tpu\"", "auto, cpu, cuda, or cuda:N"]);
     refuses_settings(&["run.device=\"cuda:63\""], DEVICE, &["cuda:63", "run.device = \"cpu\"", "make setup CUDA=1"]);
 }
 
@@ -139,7 +140,7 @@ fn a_used_an_unwritable_and_a_wandering_run_folder_are_refused() {
     assert!(outcome.stderr.contains("logs/run is already used; choose another --run-name"), "{outcome:#?}");
     assert_eq!(fs::read_dir(&run).unwrap().count(), before.len());
 
-    // /proc takes no folders, from root neither.
+    // /proc rejects new folders, even from root.
     refuses_settings(&["run.logdir=/proc/logs"], RUN, &["/proc/logs/", "cannot be created", "run.logdir"]);
     let outcome = Workplace::new(SMALL).call(&["train", "small.toml", "--run-name", "../elsewhere"]);
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
@@ -222,5 +223,5 @@ fn an_image_that_does_not_decode_stops_the_run_or_is_named_and_left_out() {
     let nothing = workplace.call(&[&["train", "small.toml", "--run-name", "nothing"], &settings[..]].concat());
     assert_eq!(nothing.code, Some(DATA), "{nothing:#?}");
     assert!(nothing.stderr.contains("no training image decodes"), "{nothing:#?}");
-    assert!(skipped.stderr.contains("1 image(s) did not decode"), "{skipped:#?}");
+    assert!(skipped.stderr.contains("1 image(s) could not be decoded"), "{skipped:#?}");
 }

@@ -1,4 +1,4 @@
-//! Checkpoints as their user meets them: signals, refusals, damage, disks that fail, and what the program says of them.
+//! Checkpoints from the user's side: signals, invalid requests, damage, disk failures, and the program's messages.
 
 mod harness;
 
@@ -33,7 +33,7 @@ fn signals_save_the_run_end_it_with_codes_of_their_own_and_it_goes_on_bit_for_bi
         workplace.run_folder("whole")
     };
     for (kind, code) in [("INT", 130), ("TERM", 143), ("USR1", 75)] {
-        // On a busy machine a run may come to its end before the signal comes.
+        // On a busy machine a run may finish before the signal arrives.
         let (name, mut child) = (0..5)
             .find_map(|attempt| {
                 let name = format!("{kind}{attempt}");
@@ -50,7 +50,7 @@ fn signals_save_the_run_end_it_with_codes_of_their_own_and_it_goes_on_bit_for_bi
         let (name, run) = (&*name, workplace.run_folder(&name));
         let mut summary = String::new();
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
-        assert!(summary.contains(&format!("go on       gradwatch resume logs/{name}\n")), "{summary}");
+        assert!(summary.contains(&format!("resume with gradwatch resume logs/{name}\n")), "{summary}");
         let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
         let last = lines.lines().last().unwrap();
         let step = serde_json::from_str::<serde_json::Value>(last).unwrap()["step"].as_u64().unwrap();
@@ -69,7 +69,7 @@ fn a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole() {
         let mut child = workplace.start(&["train", "small.toml", "--run-name", name, "--set", "run.max_epochs=100000"]);
         let run = workplace.run_folder(name);
         wait_for("checkpoints", || run.exists() && checkpoints(&run).len() > 2);
-        // Both arrive before the program can do anything in between.
+        // Both signals arrive before the program can act in between.
         for name in ["STOP", "INT", "TERM", "CONT"] {
             signal(&child, name);
         }
@@ -79,7 +79,8 @@ fn a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole() {
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
         summary.is_empty()
     };
-    // The system may hand the two to two threads at the same time, each of which is then the first.
+    // The system may deliver the two signals to two threads at the same time; each thread then sees its signal as the
+    // first.
     assert!((0..5).any(|attempt| leaves_at_once(&format!("run{attempt}"))));
 }
 
@@ -88,13 +89,13 @@ fn a_finished_run_goes_on_when_it_is_given_more() {
     let workplace = workplace();
     let longer = workplace.train("longer", &["run.max_epochs=4", "schedule.name=constant"]);
     let run = workplace.train("run", &["schedule.name=constant"]);
-    // Without more it says what it has said, and does nothing.
+    // Without a new limit it repeats its message and does nothing.
     let again = resume(&workplace, "run", &[]);
     assert_eq!(again.code, Some(0), "{again:#?}");
     assert!(again.stdout.contains("18 steps"), "{again:#?}");
     let outcome = resume(&workplace, "run", &["--set", "run.max_epochs=4"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stderr.contains("from here on run.max_epochs = 4 (was 2)"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("from here on, run.max_epochs = 4 (was 2)"), "{outcome:#?}");
     assert_eq!(last_weights(&run), last_weights(&longer));
 }
 
@@ -112,15 +113,16 @@ fn another_experiment_is_refused_by_its_keys_unless_they_are_allowed() {
     ];
     let refused = resume(&workplace, "run", &change);
     assert_eq!(refused.code, Some(CHECKPOINT), "{refused:#?}");
-    let want = "is of another experiment: loss.label_smoothing = 0.1 (was 0.0); optimizer.learning_rate = 0.01 (was 0.05); \
-                take these keys back, or permit each: --allow-change loss.label_smoothing --allow-change \
+    let want = "belongs to another experiment: loss.label_smoothing = 0.1 (was 0.0); optimizer.learning_rate = 0.01 \
+                (was 0.05); \
+                restore these keys, or allow each change: --allow-change loss.label_smoothing --allow-change \
                 optimizer.learning_rate\n";
     assert!(refused.stderr.contains(want), "{refused:#?}");
     let allowed = ["--allow-change", "optimizer.*", "--allow-change", "loss.label_smoothing"];
     let outcome = resume(&workplace, "run", &[&change[..], &allowed].concat());
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(
-        outcome.stderr.contains("from here on loss.label_smoothing = 0.1 (was 0.0), as --allow-change permits"),
+        outcome.stderr.contains("from here on, loss.label_smoothing = 0.1 (was 0.0) (allowed by --allow-change)"),
         "{outcome:#?}"
     );
 }
@@ -138,7 +140,7 @@ fn a_model_of_another_size_does_not_fit_and_an_optimizer_of_another_kind_begins_
     let adamw = ["--set", "optimizer.name=adamw", "--set", "ema.decay=0", "--allow-change", "optimizer.*"];
     let outcome = resume(&workplace, "run", &[&adamw[..], &["--allow-change", "ema.decay"]].concat());
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stderr.contains("what optimizer remembers begins anew"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("the optimizer state starts over"), "{outcome:#?}");
 }
 
 #[test]
@@ -148,7 +150,7 @@ fn an_average_that_is_new_begins_with_the_weights_of_the_checkpoint() {
     assert_eq!(workplace.call(&arguments).code, Some(0));
     let run = workplace.run_folder("run");
     let weights = last_weights(&run);
-    // A decay near 1 and no step: the average is what it began with.
+    // A high decay and no step: the average equals the initial weights.
     let ema = ["--set", "ema={decay=0.5, warmup=false}", "--allow-change", "ema.*"];
     assert_eq!(resume(&workplace, "run", &ema).code, Some(0));
     assert_eq!(fs::read(run.join("weights/last_ema.safetensors")).unwrap(), weights);
@@ -161,7 +163,7 @@ fn other_images_are_refused() {
     let outcome = resume(&workplace, "run", &["--set", "data.samples=400", "--allow-change", "data.samples"]);
     assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
     assert!(
-        outcome.stderr.contains("the checkpoint is of other images: got 360 + 40 images of 4 classes"),
+        outcome.stderr.contains("the checkpoint was saved with other images: got 360 + 40 images of 4 classes"),
         "{outcome:#?}"
     );
     assert!(outcome.stderr.contains("want 268 + 32 images"), "{outcome:#?}");
@@ -197,7 +199,10 @@ fn a_damaged_checkpoint_is_named_put_aside_and_the_one_before_is_used() {
         assert!(listed.stdout.contains(words), "{listed:#?}");
         let outcome = resume(&workplace, name, &[]);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-        assert!(outcome.stderr.contains(words) && outcome.stderr.contains("the one before is tried"), "{outcome:#?}");
+        assert!(
+            outcome.stderr.contains(words) && outcome.stderr.contains("falling back to the previous checkpoint"),
+            "{outcome:#?}"
+        );
         let aside = format!("checkpoints/damaged-{}", newest.file_name().unwrap().to_string_lossy());
         assert!(run.join(aside).exists());
         assert_same(&run, &whole, name);
@@ -214,11 +219,11 @@ fn a_run_without_a_whole_checkpoint_does_not_go_on_and_keeps_its_files() {
     let metrics = fs::read(run.join("metrics.jsonl")).unwrap();
     let outcome = resume(&workplace, "run", &[]);
     assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
-    assert!(outcome.stderr.contains("none of 3 checkpoint(s) is whole"), "{outcome:#?}");
-    // Nor does a requeued job begin it anew over what it has done.
+    assert!(outcome.stderr.contains("none of 3 checkpoint(s) is valid"), "{outcome:#?}");
+    // A requeued job does not overwrite the existing run either.
     let auto = workplace.call(&["train", "small.toml", "--run-name", "run", "--resume", "auto"]);
     assert_eq!(auto.code, Some(CHECKPOINT), "{auto:#?}");
-    assert!(auto.stderr.contains("logs/run has no checkpoint to go on from"), "{auto:#?}");
+    assert!(auto.stderr.contains("logs/run has no checkpoint to resume from"), "{auto:#?}");
     assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
 }
 
@@ -228,10 +233,10 @@ fn what_is_no_run_is_refused_and_left_alone() {
     fs::create_dir_all(workplace.path().join("logs/other")).unwrap();
     fs::write(workplace.path().join("logs/other/notes"), "").unwrap();
     for (arguments, words) in [
-        (vec!["resume", "logs/nothing"], "logs/nothing holds no run: the folder is missing"),
-        (vec!["resume", "logs/other"], "logs/other holds no run: config.toml is missing"),
-        (vec!["checkpoints", "logs/other"], "logs/other holds no run: config.toml is missing"),
-        (vec!["train", "small.toml", "--run-name", "other", "--resume", "auto"], "logs/other holds no run"),
+        (vec!["resume", "logs/nothing"], "logs/nothing is not a run folder: the folder is missing"),
+        (vec!["resume", "logs/other"], "logs/other is not a run folder: config.toml is missing"),
+        (vec!["checkpoints", "logs/other"], "logs/other is not a run folder: config.toml is missing"),
+        (vec!["train", "small.toml", "--run-name", "other", "--resume", "auto"], "logs/other is not a run folder"),
     ] {
         let outcome = workplace.call(&arguments);
         assert_eq!(outcome.code, Some(RUN), "{outcome:#?}");
@@ -249,7 +254,7 @@ fn a_second_process_on_a_run_is_refused_and_a_dead_one_is_not_in_the_way() {
     let refused = resume(&workplace, "run", &[]);
     assert_eq!(refused.code, Some(RUN), "{refused:#?}");
     assert!(refused.stderr.contains(&format!("logs/run is in use by process {} on ", child.id())), "{refused:#?}");
-    // Looking is allowed.
+    // Read-only commands are allowed.
     assert_eq!(workplace.call(&["checkpoints", "logs/run"]).code, Some(0));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -265,7 +270,7 @@ fn auto_starts_a_run_and_goes_on_with_it_by_the_config_s_name() {
     assert_eq!(status.code(), None);
     let outcome = workplace.call(&auto);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stderr.contains("goes on from logs/small/checkpoints/epoch-0000-step-0000000"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("resuming from logs/small/checkpoints/epoch-0000-step-0000000"), "{outcome:#?}");
     assert_same(&workplace.run_folder("small"), &workplace.train("whole", &[]), "auto");
 }
 
@@ -276,14 +281,14 @@ fn without_checkpoints_none_are_taken() {
     assert!(!run.join("checkpoints").exists());
     let outcome = resume(&workplace, "run", &[]);
     assert_eq!(outcome.code, Some(CHECKPOINT), "{outcome:#?}");
-    assert!(outcome.stderr.contains("has no checkpoint to go on from"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("has no checkpoint to resume from"), "{outcome:#?}");
 }
 
 #[test]
 fn an_evaluation_that_a_resumed_run_makes_up_for_is_in_its_checkpoint() {
     let workplace = workplace();
     begin(&workplace, "run", 6);
-    // It is not to take another step, only to evaluate where it is.
+    // It must not run another step, only evaluate the current one.
     let outcome = resume(&workplace, "run", &["--max-steps", "1"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let run = workplace.run_folder("run");
@@ -296,7 +301,7 @@ fn an_evaluation_that_a_resumed_run_makes_up_for_is_in_its_checkpoint() {
 #[test]
 fn a_loss_that_is_not_finite_leaves_checkpoints_whole() {
     let workplace = workplace();
-    // A rate that makes the logits overflow, so that the validation loss is infinite or NaN.
+    // A learning rate at which the logits overflow, so that the validation loss is infinite or NaN.
     let settings = ["optimizer.learning_rate=1e15", "clipping.mode=none", "schedule.name=constant", "run.max_epochs=1"];
     let mut arguments = vec!["train", "small.toml", "--run-name", "run", "--set", "optimizer.max_skipped_steps=1000"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
@@ -317,7 +322,7 @@ fn another_metric_begins_with_nothing_that_is_the_best() {
     let more = ["--set", "run.max_epochs=3", "--set", "evaluate.metric=loss", "--set", "checkpoint.metric=loss"];
     let outcome = resume(&workplace, "run", &more);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    // Of the losses it is the first, and so the best so far.
+    // It is the first loss, and therefore the best so far.
     assert!(outcome.stderr.contains("(best so far)"), "{outcome:#?}");
     assert!(outcome.stdout.contains("best        loss "), "{outcome:#?}");
 }

@@ -1,4 +1,4 @@
-//! Every way of clipping against torch, timm and the papers' formulas, and against bad steps.
+//! Every clipping mode against torch, timm, and the formulas of the papers, and against bad steps.
 
 use gradwatch::{
     clipping::{ClipOutcome, Clipping, ClippingScope},
@@ -52,7 +52,7 @@ fn grads(params: &[Tensor]) -> Vec<Vec<f64>> {
 fn assert_close(got: &[f64], want: &[f64], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
-        // Two roundings to f32: of the factor and of the product.
+        // Two roundings to f32: the factor and the product.
         assert!((got - want).abs() <= 2e-7 * want.abs(), "{what} at {index}: {got} {want}");
     }
 }
@@ -98,7 +98,7 @@ fn the_head_of_the_model_is_left_alone_and_so_are_timms_last_two() {
         let before = grads(&params);
         let outcome = clipping(toml, &names, "fc").clip_in_place(&params).unwrap();
         let same: Vec<usize> = (0..5).filter(|&index| grads(&params)[index] == before[index]).collect();
-        // The scalar's gradient is small against its weight.
+        // The scalar's gradient is small relative to its weight.
         assert!(spared.iter().all(|index| same.contains(index)), "{toml}: {same:?}");
         assert!(!same.contains(&0) || spared.contains(&0), "{toml}: {same:?}");
         let (positions, coefs) = outcome.tensor_coefs.unwrap();
@@ -107,7 +107,7 @@ fn the_head_of_the_model_is_left_alone_and_so_are_timms_last_two() {
     }
 }
 
-/// One parameter whose gradient has this norm.
+/// Clips one parameter whose gradient has this norm.
 fn step(clipping: &mut Clipping, param: &Tensor, norm: f64) -> ClipOutcome {
     set_grad(param, &(Tensor::from_slice(&[0.6f32, 0.8]) * norm));
     clipping.clip_in_place(std::slice::from_ref(param)).unwrap()
@@ -131,7 +131,7 @@ fn the_factors_of_a_run_of_norms_are_those_of_the_papers() {
         let (mut clipping, param) = (clipping(toml, &["w"], "head"), pair());
         for (index, (&norm, want)) in norms.iter().zip(numbers(&golden[case])).enumerate() {
             let got = step(&mut clipping, &param, norm).clip_coef.double_value(&[]);
-            // A norm that is not clipped has 1 here, and norm / (norm + 1e-6) in the formula.
+            // For an unclipped norm, the coefficient is 1 here and norm / (norm + 1e-6) in the formula.
             let slack = 1e-6 + 1e-6 / norm;
             assert!((got - want).abs() <= slack * want, "{case} at {index}: {got} {want}");
         }
@@ -168,7 +168,8 @@ const MODES: [&str; 6] = [
 
 #[test]
 fn a_nan_an_infinity_and_a_spike_leave_every_mode_working() {
-    // Norms around 1 as training gives them; the bad steps at 30, 31 and 32 must leave no trace, the spike but little.
+    // Norms around 1, as in training. The bad steps at 30, 31, and 32 must leave no trace, and the spike only a small
+    // one.
     let norm = |index: usize| 1.0 + 0.2 * (index as f64 * 0.7).sin();
     for toml in MODES {
         let run = |with_bad_steps: bool| {
@@ -196,7 +197,7 @@ fn a_nan_an_infinity_and_a_spike_leave_every_mode_working() {
         };
         let (clean, hit) = (run(false), run(true));
         assert_eq!(clean, hit, "{toml}");
-        // Value clipping leaves (1, 1) of the spike; every other mode about what is usual.
+        // Value clipping reduces the spike to (1, 1); every other mode to about the usual norm.
         assert!(hit.1 <= 2f64.sqrt() + 1e-6, "{toml}: {} of a spike of 100 is left", hit.1);
         assert!(hit.2 > 0.005 && hit.2 <= 1.0, "{toml}: {} after the spike", hit.2);
     }
@@ -238,7 +239,7 @@ fn a_norm_of_a_large_p_neither_overflows_nor_loses_the_gradient() {
         let toml = format!("mode = \"norm\"\nmax_norm = {}\nnorm_type = {p}", norm / 2.0);
         let (mut clipping, param) = (clipping(&toml, &["w"], "head"), pair());
         let coef = step(&mut clipping, &param, norm).clip_coef.double_value(&[]);
-        // The norm of (0.6, 0.8) is 0.8 (1 + 0.75^p)^(1/p), and where that is beyond f64 at most that of p = 2.
+        // The p-norm of (0.6, 0.8) is 0.8 (1 + 0.75^p)^(1/p); if that overflows f64, the bound is the norm of p = 2.
         let of_p = 0.8 * (1.0 + 0.75f64.powf(p)).powf(1.0 / p);
         let want = [0.5 / of_p, 0.5].map(|coef| norm * coef / (norm + if norm < 1.0 { 1e-6 / of_p } else { 0.0 }));
         assert!(want.iter().any(|want| (coef - want).abs() < 1e-4), "{norm} {p}: {coef} {want:?}");
@@ -257,7 +258,7 @@ fn each_group_is_clipped_to_a_norm_of_its_own() {
         set_grad(param, &(Tensor::from_slice(&[0.6f32, 0.8]) * norm));
     }
     let outcome = clipping.clip_in_place(&params).unwrap();
-    // The first and the last together are 5 long and may be 2, the second is half as long as it may be.
+    // The first and the last together have norm 5 and limit 2; the second has half of its limit.
     let coefs = Vec::<f64>::try_from(outcome.tensor_coefs.unwrap().1).unwrap();
     for (got, want) in coefs.iter().zip([2.0 / 5.000001, 1.0, 2.0 / 5.000001]) {
         // 0.6 and 0.8 are rounded to f32.
@@ -274,7 +275,7 @@ fn a_norm_beyond_the_history_forgets_the_oldest() {
     for norm in [9.0, 1.0, 2.0] {
         assert_eq!(step(&mut clipping, &param, norm).clip_coef.double_value(&[]), 1.0);
     }
-    // The largest of the last three, its own included: 4 is one of them, 9 no more.
+    // The largest of the last three norms, including the current one: 4 is among them, 9 no longer is.
     assert_eq!(step(&mut clipping, &param, 4.0).clip_coef.double_value(&[]), 1.0);
     let norms = Vec::<f64>::try_from(&clipping.state()[0].1).unwrap();
     assert!(norms.iter().all(|&norm| norm < 5.0), "{norms:?}");
@@ -298,7 +299,7 @@ proptest! {
         let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
         prop_assert!(norm(&after) <= norm(&before) * (1.0 + 1e-6));
         prop_assert!((outcome.total_norm_after.double_value(&[]) - norm(&after)).abs() <= 1e-5 * norm(&after) + 1e-9);
-        // Units of AGC keep their own direction; value clipping does not.
+        // AGC keeps the direction of each unit; value clipping does not.
         let rows = if mode.contains("agc\"") && !mode.contains("adagc") { 4 } else { 12 };
         for (before, after) in before.chunks(rows).zip(after.chunks(rows)).filter(|_| !mode.contains("value")) {
             let ratio = if norm(before) > 0.0 { norm(after) / norm(before) } else { 1.0 };

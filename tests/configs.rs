@@ -1,4 +1,4 @@
-//! The example configs: each reads, and the one that explains every key has every key.
+//! The example configs: each one parses, and the commented config contains every key.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ fn configs() -> impl Iterator<Item = std::path::PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
 }
 
-/// Every key of a table with its path.
+/// Collects every key of a table with its path.
 fn keys(table: &Table, path: &str, found: &mut Vec<String>) {
     for (key, value) in table {
         let path = format!("{path}{key}");
@@ -42,8 +42,8 @@ fn the_commented_config_writes_out_every_key() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Every key that the commented config has, those in comments too, with the value that it shows. A key of tables in a list has
-/// `[]` behind their name.
+/// Every key of the commented config, including keys in comments, with the value shown. Keys of tables in a list have
+/// `[]` after the name of the list.
 fn explained_keys(text: &str) -> Vec<(String, Value)> {
     let (mut section, mut found) = (String::new(), Vec::new());
     for line in text.lines() {
@@ -62,7 +62,7 @@ fn explained_keys(text: &str) -> Vec<(String, Value)> {
     found
 }
 
-/// A config with this text for the value of `key`, and what the key needs beside it.
+/// A config with this text as the value of `key`, and the other settings that the key requires.
 fn with_value(base: &Table, key: &str, value: &str) -> String {
     let mut table = base.clone();
     let (path, last) = key.rsplit_once('.').unwrap();
@@ -90,24 +90,25 @@ fn with_value(base: &Table, key: &str, value: &str) -> String {
     toml::to_string(&table).unwrap().replace("\"@value@\"", value)
 }
 
-/// Values that no key of another type than a string takes, and numbers that none takes but those named.
+/// Values that are invalid for every key of a type other than string, and numbers that are invalid for all keys except
+/// those below.
 const WRONG_TYPES: [&str; 5] = ["\"x\"", "\"\"", "{}", "[[]]", "[\"x\", 1]"];
 const SENSELESS: [&str; 10] =
     ["-1", "-1e-3", "1e-320", "1e39", "1e308", "-1e308", "nan", "inf", "-inf", "9223372036854775808"];
 const SENSELESS_LISTS: [&str; 7] =
     ["[nan]", "[inf]", "[1e308]", "[1e-320]", "[nan, nan]", "[1e308, 1e308]", "[1e-320, 1e-320]"];
-/// Numbers of either sign; those that may be infinite; and those for which 2^63 - 1 is as good as any.
+/// Numbers of either sign; numbers that may be infinite; and numbers for which 2^63 - 1 is valid.
 const SIGNED: [&str; 3] = ["model.initialization.mean", "model.initialization.value", "data.mean"];
 const INFINITE: [&str; 2] = ["clipping.norm_type", "clipping.zclip.max_grad_norm"];
 const ANY_WHOLE: [&str; 1] = ["run.seed"];
-/// Numbers that may be so large: what makes a run diverge on purpose.
+/// Numbers that may be this large: they make a run diverge on purpose.
 const DIVERGING: [&str; 4] = [
     "optimizer.learning_rate",
     "schedule.warmup_learning_rate",
     "schedule.min_learning_rate",
     "model.initialization.std",
 ];
-/// Numbers that say nothing where they are 0.
+/// Numbers that must not be 0.
 const NOT_ZERO: [&str; 41] = [
     "run.max_epochs",
     "run.max_steps",
@@ -157,7 +158,7 @@ fn every_number_has_bounds_and_what_is_beyond_them_is_told_on_one_line() {
     let path = configs().find(|path| path.ends_with("fashion-mnist-resnet8.toml")).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let base: Table = text.parse().unwrap();
-    // Keys that are explained by words beside others.
+    // Keys that are documented in the comments of other keys.
     let more = [("run.max_steps", Value::Integer(1)), ("run.max_minutes", Value::Float(1.0))];
     let keys = explained_keys(&text).into_iter().chain(more.map(|(key, value)| (key.to_owned(), value)));
     let (mut accepted, mut count, mut zeros) = (Vec::new(), 0, 0);
@@ -173,7 +174,7 @@ fn every_number_has_bounds_and_what_is_beyond_them_is_told_on_one_line() {
                     let error = error.to_string();
                     assert_eq!(error.lines().count(), 1, "{error}");
                     let told = [&*key.replace("[]", ""), "got ", "want "].iter().all(|part| error.contains(part));
-                    assert!(told || error.contains(" is no TOML: line "), "{key} = {value}: {error}");
+                    assert!(told || error.contains(" is not valid TOML: line "), "{key} = {value}: {error}");
                 }
             }
         };
@@ -232,7 +233,7 @@ fn values_that_people_use_lie_in_the_bounds() {
         "monitor = { every_steps = 0, first_steps = 1000, recent_steps = 1000 }",
         "early_stopping = { patience = 50, min_delta = 1e-5 }",
     ] {
-        // A table of the base gives way to one of the case.
+        // A table of the base is replaced by the table of the case.
         let table = values.split(['.', ' ']).next().unwrap();
         let kept: String = base
             .lines()
@@ -265,7 +266,7 @@ fn what_goes_by_evaluations_is_refused_where_there_are_none() {
     }
 }
 
-/// How long the worst config of this size may take, on a machine that is busy.
+/// Time limit for the worst config of this size, on a busy machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]
@@ -316,5 +317,5 @@ fn a_config_is_a_regular_file_of_at_most_a_megabyte() {
     assert!(load(&pipe).contains("it is a pipe, not a regular file"));
     let large = folder.path().join("large.toml");
     fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
-    assert!(load(&large).contains("it has 1048577 bytes, at most 1048576 are read"), "{}", load(&large));
+    assert!(load(&large).contains("it has 1048577 bytes, and the limit is 1048576"), "{}", load(&large));
 }

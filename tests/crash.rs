@@ -1,8 +1,8 @@
-//! Runs that are killed wherever it hurts, and resumed: they end as the run that nobody killed, to the last bit.
+//! Runs that are killed at critical places and resumed: they must end bit-identical to an uninterrupted run.
 //!
-//! The places are those at which the program can be told to kill itself (in a step, in the middle of a write, before and after a
-//! rename, between two deletions), and any others by time. `GRADWATCH_SOAK` is the number of kills, `GRADWATCH_SEED` where they
-//! begin.
+//! The places are those at which the program can be told to kill itself (in a step, in the middle of a write, before
+//! and after a rename, between two deletions), and any others by time. `GRADWATCH_SOAK` is the number of kills,
+//! `GRADWATCH_SEED` the seed of the random choices.
 #![cfg(unix)]
 
 mod harness;
@@ -24,7 +24,7 @@ use harness::{
 const KILLS: u64 = 25;
 const IMAGES: usize = 150;
 
-/// What all cases have in common: 10 steps an epoch, evaluations and checkpoints in the middle of them, all of retention.
+/// Settings of all cases: 10 steps per epoch, evaluations and checkpoints in the middle of epochs, all retention rules.
 const COMMON: &str = r#"
 run.max_epochs = 2
 run.threads = 1
@@ -32,8 +32,8 @@ evaluate = { every_steps = 7 }
 checkpoint = { every_steps = 3, keep_last = 2, keep_best = 1, keep_every = 4 }
 "#;
 
-/// Each kind of state at least once: accumulation, bf16, averaged weights, clippers that remember, every kind of moment, dropout,
-/// augmentation, batch normalization, a plateau, findings, 0 to 4 loader threads.
+/// Each kind of state at least once: accumulation, bf16, EMA, stateful clipping, every kind of moment, dropout,
+/// augmentation, batch normalization, a plateau schedule, findings, 0 to 4 loader threads.
 const CASES: [&str; 5] = [
     r#"
 data = { source = "idx", path = "images", batch_size = 8, workers = 1, augment = { hflip = 0.5, random_crop = 2 } }
@@ -81,7 +81,7 @@ monitor = { preset = "light" }
 "#,
 ];
 
-/// Numbers that look random and come again: the middle bits of a linear congruential generator (Knuth's MMIX).
+/// Reproducible pseudorandom numbers: the middle bits of a linear congruential generator (Knuth's MMIX).
 struct Dice(u64);
 
 impl Dice {
@@ -91,18 +91,18 @@ impl Dice {
     }
 }
 
-/// How a session is broken off.
+/// How to interrupt a session.
 #[derive(Debug)]
 enum Blow {
-    /// Killed at the n-th passing of a place in the program.
+    /// Kill at the n-th visit of a place in the program.
     Place(&'static str, u64),
-    /// Killed after some time.
+    /// Kill after some time.
     Time(Duration),
-    /// Asked to end.
+    /// Send a signal after some time.
     Signal(&'static str, Duration),
 }
 
-/// Places, and how often about a session passes each.
+/// Places, and about how often a session visits each.
 const PLACES: [(&str, u64); 11] = [
     ("step", 20),
     ("checkpoint", 40),
@@ -131,7 +131,7 @@ impl Blow {
         }
     }
 
-    /// Runs a session until it ends or is ended.
+    /// Runs a session until it ends or is interrupted.
     fn fall(&self, mut session: Command) -> ExitStatus {
         if let Self::Place(name, pass) = self {
             session.env("GRADWATCH_FAULT", format!("kill {name} {pass}"));
@@ -158,7 +158,7 @@ fn session(workplace: &Workplace, name: &str) -> Command {
     command
 }
 
-/// Kills runs of one experiment `kills` times in all and lets each come to its end. The places where they were.
+/// Kills runs of one experiment `kills` times in total, and lets each run finish. Returns the places of the kills.
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
     write_images(&workplace.path().join("images"), IMAGES);
@@ -172,7 +172,7 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
         let mut blows = Vec::new();
         loop {
             assert!(blows.len() < 1000, "case {case}, {name}: no end after {blows:#?}");
-            // The last session of the last run is left in peace.
+            // The last session of the last run is not interrupted.
             let blow = if (killed.len() as u64) < kills { Blow::any(dice) } else { Blow::Place("nowhere", 1) };
             let status = blow.fall(session(&workplace, &name));
             blows.push(format!("{blow:?} {status}"));
@@ -181,7 +181,7 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
                     Blow::Place(name, _) => name,
                     _ => "any",
                 }),
-                // Asked to end before it listened, or while it trained.
+                // A signal before it listened, or during training.
                 (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
                 (_, Some(0)) => break,
                 other => panic!("case {case}, {name}: {other:?} after {blows:#?}"),
@@ -213,7 +213,7 @@ fn a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been() {
     }
     assert_eq!(places.len() as u64, kills);
     println!("killed {kills} times from seed {seed}, in {places:?}");
-    // Enough to have been everywhere.
+    // Enough kills to have visited every place.
     if kills >= 200 {
         assert!(PLACES.iter().all(|(place, _)| places.contains(place)), "{places:?}");
     }

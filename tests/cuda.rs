@@ -1,18 +1,24 @@
-//! What a GPU must do as the CPU does. `make test-cuda` runs these on `cuda:0` and says so where there is none.
+//! A GPU must compute the same as the CPU. `make test-cuda` runs these tests on `cuda:0`; without a GPU they report
+//! that and do nothing.
 
 mod harness;
 
 use gradwatch::{
     clipping::{Clipping, ClippingScope},
     config::{ClippingMode, Config, OptimizerName},
+    data::{Batch, Bytes, Images},
     gradient::GradientMonitor,
-    libtorch::{Detail, LateScalar, clear_grads, host_copy, resolve_device, tensor_table},
+    libtorch::{
+        Detail, LateScalar, SkipCounters, StepOutcome, clear_grads, host_copy, load_kernels, resolve_device,
+        tensor_table,
+    },
     optim::{GradScaler, Optimizer, Rates, StepControl, parameter_groups},
+    train::{Numerics, Tally},
 };
 use harness::{SMALL, Workplace, scalars};
 use tch::{Device, Kind, Tensor};
 
-/// A convolution, a gain, a bias and a matrix, the same on every device, with gradients of which some are large.
+/// A convolution, a gain, a bias, and a matrix, the same on every device; some of the gradients are large.
 fn params(device: Device) -> Vec<Tensor> {
     tch::manual_seed(9);
     let sizes: [&[i64]; 4] = [&[8, 4, 3, 3], &[8, 1, 1, 1], &[8], &[5, 16]];
@@ -139,6 +145,81 @@ fn gradients_on_a_gpu_are_read_as_on_the_cpu() {
     });
     // Two orders of summation of 1,000 squares in f32.
     assert!((totals[0] - totals[1]).abs() <= 1e-5 * totals[0], "{totals:?}");
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn guesses_on_a_gpu_are_counted_as_on_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    load_kernels(device).unwrap();
+    for classes in [1, 3, 100, 101, 1000] {
+        let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+        let metrics = |device| {
+            let mut tally = Tally::with_confusion(classes, device).unwrap();
+            tch::manual_seed(3);
+            for images in [700, 1, 900] {
+                let labels = Tensor::randint(classes as i64, [images], (Kind::Int64, Device::Cpu));
+                let logits = Tensor::randn([images, classes as i64], (Kind::Float, Device::Cpu))
+                    + labels.one_hot(classes as i64) * 2.0;
+                let loss = Tensor::from(1.5f32).to_device(device);
+                tally.add(&logits.to_device(device), &labels.to_device(device), &loss, images as f64).unwrap();
+            }
+            tally.read(&names).unwrap()
+        };
+        assert_eq!(metrics(device), metrics(Device::Cpu), "{classes}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn bytes_are_normalized_on_a_gpu_as_on_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    load_kernels(device).unwrap();
+    let tables = [0.5f32, -3.0, 7.0].map(|scale| std::array::from_fn(|byte| scale * byte as f32 - 1.0));
+    let shape = [5, 3, 33, 47];
+    let pixels: Vec<u8> = (0..shape.iter().product::<usize>()).map(|i| (i * 7 % 251) as u8).collect();
+    let cutouts = vec![[0, 33, 0, 47], [3, 9, 40, 47], [0, 0, 0, 0], [32, 33, 0, 1], [10, 20, 10, 20]];
+    let bytes = Bytes { pixels, cutouts, tables: tables.into() };
+    let want = Images::Bytes(bytes.clone()).normalized(shape).into_owned();
+    for channels_last in [false, true] {
+        let run = config(&format!("run.channels_last = {channels_last}")).run;
+        let batch = Batch {
+            number: 0,
+            images: Images::Bytes(bytes.clone()),
+            labels: vec![0, 1, 2, 3, 4],
+            indices: vec![0; 5],
+            shape,
+        };
+        let (images, labels) = Numerics::new(&run, device).to_device(&batch).unwrap();
+        let first_strides = if channels_last { [33 * 47 * 3, 1] } else { [33 * 47 * 3, 33 * 47] };
+        assert_eq!(images.stride()[..2], first_strides);
+        assert_eq!(values([images.contiguous()]), want.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
+        assert_eq!(values([labels]), [0.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-cuda"]
+fn skipped_steps_are_counted_on_a_gpu_as_on_the_cpu() {
+    let device = resolve_device("cuda:0").unwrap();
+    load_kernels(device).unwrap();
+    let counts = |device| {
+        let scalar = |value: f32| Tensor::from(value).to_device(device);
+        let mut counters = SkipCounters::new(device).unwrap();
+        let mut seen = Vec::new();
+        for (found_inf, not_taken, failure) in
+            [(0.0, 0.0, None), (1.0, 1.0, None), (0.0, 1.0, None), (1.0, 1.0, Some(0.0)), (1.0, 0.0, Some(1.0))]
+        {
+            let (found_inf, not_taken, failure) = (scalar(found_inf), scalar(not_taken), failure.map(scalar));
+            let norm = Tensor::from(2.5f64).to_device(device);
+            let step =
+                StepOutcome { found_inf: &found_inf, not_taken: &not_taken, failure: failure.as_ref(), norm: &norm };
+            let heard = counters.count(&step).unwrap();
+            seen.extend(values([heard, counters.all.shallow_clone(), counters.in_a_row.shallow_clone()]));
+        }
+        seen
+    };
+    assert_eq!(counts(device), counts(Device::Cpu));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files that are not what they were: never a panic, never more memory than they justify, and never taken for whole.
+//! Damaged files: no panic, no more memory than their size justifies, and no damaged file accepted as valid.
 
 use std::{
     fs,
@@ -87,12 +87,12 @@ fn the_newest_whole_one_is_found_behind_damaged_ones_which_are_put_aside() {
     fs::write(paths[0].join("host.json"), "").unwrap();
     let error = newest_whole(folder.path()).unwrap_err();
     assert!(matches!(error, CheckpointError::NoneWhole { count: 1, .. }), "{error}");
-    // None that counts is left, and the damaged ones are nobody's to take.
+    // No valid checkpoint is left, and the damaged ones must stay in place.
     assert!(newest_whole(folder.path()).unwrap().is_none());
     assert!(newest_whole(&folder.path().join("none")).unwrap().is_none());
 }
 
-/// A manifest with a right seal over any content.
+/// A manifest with a valid seal over any content.
 fn sealed(manifest: &Value) -> String {
     let text = manifest.to_string();
     format!("{{\"blake3\":\"{}\",\"manifest\":{text}}}", blake3::hash(text.as_bytes()).to_hex())
@@ -155,7 +155,7 @@ proptest! {
         for text in [sealed(&manifest).into_bytes(), manifest.to_string().into_bytes(), bytes] {
             fs::write(&path, text).unwrap();
             let _ = Manifest::read(folder.path());
-            // Whatever it lists is not there.
+            // The files it lists do not exist.
             prop_assert!(Loaded::read(folder.path()).is_err());
         }
     }
@@ -166,7 +166,7 @@ proptest! {
     ) {
         let mut file = TensorFile::default();
         file.fill(&weights(1.0)).unwrap();
-        let mut bytes = file.bytes().to_vec();
+        let mut bytes = file.bytes().unwrap().to_vec();
         for (at, byte) in changes {
             bytes[at] = byte;
         }
@@ -190,7 +190,7 @@ proptest! {
     }
 }
 
-/// A small event file of every kind.
+/// A small event file with every kind of event.
 fn events() -> Vec<u8> {
     use std::sync::OnceLock;
     static EVENTS: OnceLock<Vec<u8>> = OnceLock::new();

@@ -1,4 +1,4 @@
-//! Data sets as users have them: files that do not decode, that are no files, or that lie elsewhere than expected.
+//! Datasets as users have them: files that do not decode, paths that are not files, and files in unexpected places.
 
 mod harness;
 
@@ -14,7 +14,7 @@ const FOLDER: &str = "run = { max_epochs = 1, threads = 1 }\n\
                       data = { source = \"folder\", path = \"images\", image_size = 8, channels = 1, batch_size = 4, \
                       validation_fraction = 0.25, split_by = \"position\" }\nmodel = { name = \"mlp\", width = 8, depth = 1 }";
 
-/// Eight images of each class, below `part`.
+/// Eight images of each class, under `part`.
 fn write_classes(workplace: &Workplace, part: &str) {
     for (number, class) in [30, 200].into_iter().zip(["cat", "dog"]) {
         let folder = workplace.path().join(part).join(class);
@@ -37,17 +37,20 @@ fn a_class_that_does_not_decode_is_a_critical_finding_also_after_a_resume_and_in
     }
     let trained = workplace.call(&[&["train", "small.toml", "--run-name", "run"], &SKIP[..]].concat());
     assert_eq!(trained.code, Some(9), "{trained:#?}");
-    assert!(trained.stdout.contains("will not get anywhere like this: images do not decode"), "{trained:#?}");
+    assert!(trained.stdout.contains("cannot succeed with these settings: images do not decode"), "{trained:#?}");
     let lost = "class cat has lost all of its 6 training images, class cat has lost all of its 2 validation images";
     assert!(trained.stderr.contains(&format!("lost_images (critical) since step 3: {lost}")), "{trained:#?}");
-    // Each file once, in one line that does not recommend what is set already.
-    assert_eq!(trained.stderr.matches("does not decode and is left out").count(), 8, "{trained:#?}");
+    // Each file once, in one line that does not suggest a setting already in effect.
+    assert_eq!(trained.stderr.matches("cannot be decoded and is skipped").count(), 8, "{trained:#?}");
     assert!(!trained.stderr.contains("data.on_bad_image = \"skip\""), "{trained:#?}");
 
-    // The rest of the run asks for the images again, and neither counts nor names them twice.
+    // The rest of the run reads the images again, and neither counts nor names them twice.
     let resumed = workplace.call(&["resume", "logs/run", "--set", "run.max_epochs=2"]);
     assert_eq!(resumed.code, Some(9), "{resumed:#?}");
-    assert!(resumed.stdout.contains(lost) && resumed.stderr.contains("8 image(s) did not decode"), "{resumed:#?}");
+    assert!(
+        resumed.stdout.contains(lost) && resumed.stderr.contains("8 image(s) could not be decoded"),
+        "{resumed:#?}"
+    );
     let diagnosed = workplace.call(&["diagnose", "logs/run"]);
     assert!(diagnosed.stdout.contains(lost), "{diagnosed:#?}");
     assert!(
@@ -57,7 +60,10 @@ fn a_class_that_does_not_decode_is_a_critical_finding_also_after_a_resume_and_in
 
     let evaluated = workplace.call(&["evaluate", "logs/run"]);
     assert_eq!(evaluated.code, Some(9), "{evaluated:#?}");
-    assert!(evaluated.stdout.contains("2 images of images (2 more do not decode and are left out)"), "{evaluated:#?}");
+    assert!(
+        evaluated.stdout.contains("2 images from images (2 more cannot be decoded and are skipped)"),
+        "{evaluated:#?}"
+    );
     assert!(evaluated.stderr.contains("class cat has lost all of its 2 evaluated images"), "{evaluated:#?}");
 }
 
@@ -94,7 +100,7 @@ fn pipes_and_devices_are_told_and_never_waited_for() {
     let trained = limit::output(&mut workplace.command(&["train", "small.toml", "--run-name", "run"]));
     let stderr = String::from_utf8(trained.stderr).unwrap();
     assert_eq!(trained.status.code(), Some(0), "{stderr}");
-    let told = "images: left out 2 entries: 2 pipes, devices and sockets (first images/cat/pipe.png)";
+    let told = "images: skipped 2 entries: 2 pipes, devices, and sockets (first images/cat/pipe.png)";
     assert!(stderr.contains(told), "{stderr}");
 
     let pictures = ["images/cat/pipe.png", "images/cat/zero.png", "images/dog/1.png"];
@@ -103,12 +109,12 @@ fn pipes_and_devices_are_told_and_never_waited_for() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         match command {
             "predict" => assert_eq!(output.status.code(), Some(9), "{stderr}"),
-            // An MLP has no places to explain.
+            // An MLP has no feature maps to explain.
             _ => assert_eq!(output.status.code(), Some(5), "{stderr}"),
         }
         if command == "predict" {
-            assert!(stderr.contains("pipe.png does not decode, and is left out: it is a pipe"), "{stderr}");
-            assert!(stderr.contains("2 of 3 image(s) do not decode and were left out"), "{stderr}");
+            assert!(stderr.contains("pipe.png cannot be decoded and is skipped: it is a pipe"), "{stderr}");
+            assert!(stderr.contains("2 of 3 image(s) cannot be decoded and were skipped"), "{stderr}");
         }
     }
 
@@ -123,7 +129,7 @@ fn pipes_and_devices_are_told_and_never_waited_for() {
     let listed = limit::output(&mut workplace.command(&[&["check", "small.toml"], &manifest[..], &SKIP].concat()));
     let stderr = String::from_utf8(listed.stderr).unwrap();
     assert_eq!(listed.status.code(), Some(0), "{stderr}");
-    assert!(stderr.contains("1 of 5 images cannot be read and are left out"), "{stderr}");
+    assert!(stderr.contains("1 of 5 images cannot be read and are skipped"), "{stderr}");
     let piped = workplace.path().join("pipe.csv");
     make_pipe(&piped);
     let manifest = ["--set", "data.source=csv", "--set", "data.path=pipe.csv"];
@@ -144,15 +150,15 @@ fn a_run_of_the_first_edition_keeps_its_images() {
     let run = workplace.train("old", &["data.edition=1"]);
     let resumed = workplace.call(&["resume", "logs/old", "--set", "run.max_epochs=2"]);
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
-    assert!(resumed.stderr.contains("2 images in folders within class folders"), "{resumed:#?}");
-    // Whoever queues the config again did not say which edition the run is of.
+    assert!(resumed.stderr.contains("2 images in subfolders of class folders"), "{resumed:#?}");
+    // The requeued config does not state the edition of the run.
     let queued = ["train", "small.toml", "--run-name", "old", "--resume", "auto", "--set", "run.max_epochs=3"];
     let queued = workplace.call(&queued);
     assert_eq!(queued.code, Some(0), "{queued:#?}");
     assert!(fs::read_to_string(run.join("config.toml")).unwrap().contains("edition = 1"));
     let fresh = workplace.call(&["train", "small.toml", "--run-name", "new"]);
     assert!(fresh.stderr.contains("12 training and 4 validation images"), "{fresh:#?}");
-    assert!(fresh.stderr.contains("2 image(s) lie in folders within class folders"), "{fresh:#?}");
+    assert!(fresh.stderr.contains("2 image(s) in subfolders of class folders"), "{fresh:#?}");
 }
 
 #[test]
@@ -163,19 +169,23 @@ fn tests_that_choose_the_weights_are_told() {
     }
     let trained = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(trained.code, Some(0), "{trained:#?}");
-    assert_eq!(trained.stderr.matches("Test/ validates, as there are no validation images").count(), 1, "{trained:#?}");
+    assert_eq!(
+        trained.stderr.matches("using Test/ for validation, because there are no validation images").count(),
+        1,
+        "{trained:#?}"
+    );
     assert!(trained.stderr.contains("16 training and 16 validation images of 2 classes"), "{trained:#?}");
 }
 
 #[test]
 fn a_signal_while_images_are_made_or_read_ends_the_process_at_once() {
     let workplace = Workplace::new(FOLDER);
-    // A second of drawing for some 20 MB; these are 500 MB.
+    // Drawing some 20 MB takes a second; these are 500 MB.
     let large = ["data.source=synthetic", "data.samples=2000000", "data.image_size=16"];
     let settings: Vec<&str> = large.iter().flat_map(|setting| ["--set", setting]).collect();
     let mut child = workplace.start(&[&["train", "small.toml"], &settings[..]].concat());
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("draws 2000000 synthetic images of 1x16x16: 0.6 GB")));
+    assert!(lines.any(|line| line.contains("generating 2000000 synthetic images of 1x16x16: 0.6 GB of memory")));
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(!workplace.path().join("logs").exists());

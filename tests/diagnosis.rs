@@ -1,4 +1,4 @@
-//! Rules on real training: nets whose fate is known, from their first step on.
+//! Rules on real training: nets with a known outcome, from their first step.
 
 mod harness;
 
@@ -12,7 +12,7 @@ use gradwatch::{
 };
 use harness::{Workplace, limit, write_images};
 
-/// An MLP of width 64 over Fashion-MNIST, trained by SGD with momentum as in the measurements the rules come from.
+/// An MLP of width 64 on Fashion-MNIST, trained by SGD with momentum, as in the measurements behind the rules.
 fn findings(model: &str, steps: u64) -> Vec<Finding> {
     let folder = tempfile::tempdir().unwrap();
     let images = folder.path().join("images");
@@ -33,7 +33,7 @@ fn findings(model: &str, steps: u64) -> Vec<Finding> {
 
 const XAVIER: &str = "activation = \"sigmoid\", initialization = \"xavier_normal\"";
 
-/// What the vanishing rule says of a net, and since when.
+/// Severity and first step of the vanishing-gradient finding for a net.
 fn vanishing(model: &str) -> Option<(Severity, u64)> {
     let found = findings(model, 2);
     found
@@ -66,11 +66,11 @@ fn relu_with_he_and_tanh_with_xavier_are_silent_at_any_depth_and_relu_with_xavie
         let tanh = format!("activation = \"tanh\", initialization = \"xavier_normal\", depth = {depth}");
         assert_eq!(findings(&tanh, 2), [], "tanh, depth {depth}");
     }
-    // Without the gain that makes up for the half that a ReLU cuts off: 1e-3 at 20 layers, which trains, badly.
+    // Without the gain that compensates for the half that a ReLU cuts off: 1e-3 at 20 layers, which trains poorly.
     assert!(vanishing("initialization = { method = \"xavier_normal\", gain = 1.0 }, depth = 20").is_some());
 }
 
-/// Ten layers of sigmoid units, whose gradient vanishes at once.
+/// Ten sigmoid layers, whose gradient vanishes immediately.
 const DEEP: &str = "run = { max_steps = 5, threads = 1 }\n\
     data = { source = \"synthetic\", samples = 200, image_size = 8 }\n\
     model = { name = \"mlp\", width = 32, depth = 10, activation = \"sigmoid\" }\n";
@@ -97,7 +97,7 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
         (&0.into(), &"vanishing".into(), &"critical".into())
     );
     assert_eq!(lines[0]["remedies"][0]["change"], "model.initialization = \"centred_logistic\"");
-    // What it says helps: the change is a line of the config.
+    // The suggested remedy helps: its change is a line of the config.
     let change = lines[0]["remedies"][0]["change"].as_str().unwrap().replace(" = ", "=");
     let cured = workplace.train("cured", &[&change]);
     assert_eq!(fs::read_to_string(cured.join("findings.jsonl")).unwrap(), "");
@@ -105,7 +105,7 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
     assert_eq!(fs::read_to_string(silent.join("findings.jsonl")).unwrap(), "");
     let outcome = workplace.call(&["check", "small.toml", "--set", "diagnosis.ignore=[\"vanish\"]"]);
     assert!(
-        outcome.stderr.contains("diagnosis.ignore: got [\"vanish\"], want names of rules, of vanishing, "),
+        outcome.stderr.contains("diagnosis.ignore: got [\"vanish\"], want names of rules from: vanishing, "),
         "{outcome:#?}"
     );
 }
@@ -116,11 +116,11 @@ fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
     let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(outcome.code, Some(11), "{outcome:#?}");
     assert!(
-        outcome.stdout.contains("ended       a finding of vanishing, as diagnosis.stop_at asks for"),
+        outcome.stdout.contains("ended       a finding of vanishing (diagnosis.stop_at or an action)"),
         "{outcome:#?}"
     );
     assert!(outcome.stdout.contains("1 steps, "), "{outcome:#?}");
-    // Who goes on knows of it.
+    // A resumed session knows the finding.
     let outcome = workplace.call(&["resume", "logs/run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("the gradient vanishes"), "{outcome:#?}");
@@ -155,7 +155,7 @@ fn the_files_of_a_run_tell_what_the_run_told() {
     assert_eq!(report["findings"].as_array().unwrap().len(), told.len());
     let outcome = workplace.call(&["diagnose", "nowhere"]);
     assert_eq!(outcome.code, Some(12), "{outcome:#?}");
-    assert!(outcome.stderr.contains("nowhere: ") && outcome.stderr.contains("want a run's folder"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("nowhere: ") && outcome.stderr.contains("want a run folder"), "{outcome:#?}");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_run_that_was_killed_and_resumed_has_the_findings_of_the_evaluations_before_
     let told = |run: &Path| fs::read_to_string(run.join("findings.jsonl")).unwrap();
     let of_evaluations = |line: &serde_json::Value| line["rule"] == "overfitting";
     let first = lines(&whole).iter().find(|line| of_evaluations(line)).unwrap()["step"].as_u64().unwrap();
-    // Before the finding; at the step that the evaluation follows; and after it.
+    // Before the finding; at the step before the evaluation; and after it.
     for kill in [first - 3, first, first + 1, first + 5] {
         let name = format!("killed-{kill}");
         let mut session = workplace.command(&["train", "small.toml", "--run-name", &name]);
@@ -190,8 +190,8 @@ fn the_rules_of_other_tools_judge_the_files_where_they_are_asked() {
     workplace.train("run", &["monitor.first_steps=5"]);
     let outcome = workplace.call(&["diagnose", "logs/run", "--rule-set", "deepchecker", "--rule-set", "sagemaker"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stdout.contains("\nothers      deepchecker/"), "{outcome:#?}");
-    assert!(outcome.stdout.contains(" of sagemaker: they need what is not measured here"), "{outcome:#?}");
+    assert!(outcome.stdout.contains("\nrule sets   deepchecker/"), "{outcome:#?}");
+    assert!(outcome.stdout.contains(" of sagemaker: gradwatch does not measure their inputs"), "{outcome:#?}");
     let outcome = workplace.call(&["diagnose", "logs/run", "--rule-set", "deepchecker", "--format", "json"]);
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(report["alarms"][0]["set"], "deepchecker");

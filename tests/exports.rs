@@ -1,4 +1,4 @@
-//! Every family as a TorchScript file, read back, and by PyTorch.
+//! Every family exported as a TorchScript file, read back by gradwatch and by PyTorch.
 
 #[path = "harness/limit.rs"]
 mod limit;
@@ -21,14 +21,14 @@ use tch::{Device, Kind, Tensor};
 const SIDE: i64 = 64;
 const CLASSES: usize = 10;
 
-/// Loading a file looks at libtorch's generator, which is one for the process.
+/// Loading a file reads libtorch's generator, which is shared by the whole process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn images(count: i64) -> Tensor {
     Tensor::randn([count, 3, SIDE, SIDE], (Kind::Float, Device::Cpu))
 }
 
-/// A model whose running statistics have moved away from where they begin.
+/// A model whose running statistics differ from their initial values.
 fn trained(config: ModelConfig) -> TrainedModel {
     let side = SIDE as usize;
     let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);

@@ -1,4 +1,4 @@
-//! Disks that fill up or become read-only, and clocks that go backwards: nothing that was whole is lost.
+//! Full disks, read-only disks, and clocks that go backward: no complete file is lost.
 #![cfg(unix)]
 
 mod harness;
@@ -26,10 +26,10 @@ fn the_clock_may_go_backwards() {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     let secs = name.split('.').nth(3).unwrap();
     fs::rename(&file, run.join(name.replace(secs, "4000000000"))).unwrap();
-    // The checkpoint knows its file by the name it had.
+    // The checkpoint refers to its file by the old name.
     let error = resume(&workplace, "run", &[]);
     assert_eq!(error.code, Some(0), "{error:#?}");
-    assert!(error.stderr.contains(&format!("{name} is gone")), "{error:#?}");
+    assert!(error.stderr.contains(&format!("{name} is missing")), "{error:#?}");
     assert_eq!(event_files(&run).len(), 1);
 }
 
@@ -37,32 +37,35 @@ fn the_clock_may_go_backwards() {
 fn a_disk_that_fills_up_costs_checkpoints_and_not_the_run_unless_it_is_to_stop() {
     let workplace = workplace();
     let whole = workplace.train("whole", &[]);
-    // Room for the first few checkpoints; a run of 18 steps writes some 400 kB.
+    // Room for the first few checkpoints; a run of 18 steps writes about 400 kB.
     for (name, on_error, code) in [("goes_on", "continue", PARTIAL), ("stops", "stop", CHECKPOINT)] {
         let setting = format!("checkpoint.on_error={on_error}");
         let arguments = ["train", "small.toml", "--run-name", name, "--set", &setting];
         let output = limit::output(workplace.command(&arguments).env("GRADWATCH_FAULT", "full 150000"));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are whole"), "{stderr}");
+        assert!(
+            stderr.contains("cannot be written: ") && stderr.contains("earlier checkpoints are intact"),
+            "{stderr}"
+        );
         assert_eq!(stderr.contains("epoch 2/2"), on_error == "continue", "{stderr}");
         let run = workplace.run_folder(name);
         let verified = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
         assert_eq!(verified.code, Some(0), "{verified:#?}");
         let rest: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(rest.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{rest:?}");
-        // With room again it goes on from there to the same end.
+        // With free space again it resumes from there and reaches the same end.
         let outcome = resume(&workplace, name, &["--set", "checkpoint.on_error=continue"]);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
         assert_eq!(last_weights(&run), last_weights(&whole));
     }
 }
 
-/// Makes what lies below a folder unchangeable, for root too, and back.
+/// Makes everything under a folder read-only, even for root, and reverses that on drop.
 struct Frozen(PathBuf);
 
 impl Frozen {
-    /// A small disk of its own where that can be had, which it can for root; else the folder.
+    /// A small mounted disk if possible, which needs root; otherwise the folder itself.
     fn prepare(folder: &Path) -> (Self, bool) {
         fs::create_dir_all(folder).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(folder).output();
@@ -88,7 +91,7 @@ fn is_root() -> bool {
     output.stdout == b"0\n"
 }
 
-/// What can be read of a run needs no file to be written in it.
+/// Read-only commands on a run must not write a file in it.
 #[test]
 fn a_run_on_a_read_only_disk_is_used_by_every_command_that_reads_it() {
     let workplace = workplace();
@@ -126,7 +129,7 @@ fn a_run_on_a_read_only_disk_is_used_by_every_command_that_reads_it() {
         evaluated.stdout.contains("accuracy") && evaluated.stderr.contains("the results are printed"),
         "{evaluated:#?}"
     );
-    // Before an hour of evaluating, where the user says where the results go.
+    // The output path is checked before an hour of evaluation.
     assert_eq!(refused.code, Some(RUN), "{refused:#?}");
     assert!(refused.stdout.is_empty() && is_untouched, "{refused:#?}");
 }

@@ -1,5 +1,5 @@
-//! Every family in a run: hooks on every parameter, everything looked at, adaptive clipping, bf16, a checkpoint, and a resume to the
-//! last bit.
+//! Every family in a run: hooks on every parameter, full measurement, adaptive clipping, bf16, a checkpoint, and a
+//! bit-identical resume.
 
 mod harness;
 #[path = "harness/members.rs"]
@@ -58,7 +58,7 @@ fn transformers_need_patches_that_fit_and_say_which_do() {
     let outcome =
         workplace.call(&["train", "small.toml", "--set", "model.name=vit_tiny", "--set", "data.image_size=28"]);
     assert_eq!(outcome.code, Some(5), "{outcome:#?}");
-    let want = "model.patch_size: got 16, which does not divide images of 28x28 (height x width); 14 does";
+    let want = "model.patch_size: got 16, which does not divide images of 28x28 (height x width); use 14";
     assert!(outcome.stderr.contains(want), "{outcome:#?}");
 }
 

@@ -1,4 +1,4 @@
-//! More families against torchvision and timm: `golden/families.py` made `golden/families.json` and says how.
+//! More families against torchvision and timm: `golden/families.py` generates and documents `golden/families.json`.
 
 #[path = "harness/golden_model.rs"]
 mod golden_model;

@@ -1,5 +1,5 @@
-//! Files with the names of torchvision, timm and transformers in our models: `golden/foreign_names.py` made
-//! `golden/foreign_names.json` and says how.
+//! Files with the parameter names of torchvision, timm, and transformers, loaded into gradwatch's models:
+//! `golden/foreign_names.py` generates and documents `golden/foreign_names.json`.
 
 #[path = "harness/golden_model.rs"]
 mod golden_model;
@@ -38,13 +38,13 @@ fn config(case: &str) -> ModelConfig {
     if architecture == "vgg11" { ModelConfig { normalization: Normalization::Batch, ..config } } else { config }
 }
 
-/// `fnv1a` of `foreign_names.py`, of 32 bits.
+/// `fnv1a` of `foreign_names.py`, 32 bits.
 fn fnv1a(name: &str) -> u64 {
     let byte = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     u64::from(name.bytes().fold(0x811C_9DC5, byte))
 }
 
-/// The tensors that `tree` of `foreign_names.py` wrote down, with their numbers.
+/// The tensors that `tree` of `foreign_names.py` recorded, with generated values.
 fn grow(tree: &Value, path: &str, tensors: &mut Vec<(String, Tensor)>) {
     let under = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     let mut leaf = |name: String, sides: &str| {
@@ -87,7 +87,7 @@ fn load(tensors: &[(String, Tensor)], network: &Network, is_strict: bool) -> Res
     load_into(network, &path, is_strict)
 }
 
-/// Our model in float64.
+/// A gradwatch model in float64.
 fn double(config: &ModelConfig) -> Network {
     let network = build(config, &SHAPE);
     for parameter in &network.parameters {
@@ -169,16 +169,16 @@ fn what_has_no_translation_is_named_as_it_is_in_the_file() {
     tensors.push(("stages.0.blocks.0.beta".into(), Tensor::zeros([4], (Kind::Double, Device::Cpu))));
     let network = build(&config(case), &SHAPE);
     let message = load(&tensors, &network, true).unwrap_err().to_string();
-    let want = "these are weights of another model (names of timm translated): missing features.0.1.bias; unexpected \
+    let want = "the weights belong to another model (names of timm translated): missing features.0.1.bias; unexpected \
                 stages.0.blocks.0.beta; different none; check";
     assert!(message.contains(want), "{message}");
     let report = load(&tensors, &network, false).unwrap();
     let want = [
-        "not in the file, and left as drawn: features.0.1.bias",
-        "not in the model, and left out: stages.0.blocks.0.beta",
+        "not in the file, keeps its random initialization: features.0.1.bias",
+        "not in the model, skipped: stages.0.blocks.0.beta",
     ];
     assert_eq!(report.remarks(), want);
-    // For a net of another family nothing is translated.
+    // Names are not translated for a net of another family.
     let other = build(&ModelConfig::as_published(Architecture::Resnet8), &SHAPE);
     let message = load(&tensors, &other, false).unwrap_err().to_string();
     let want = ["another model: missing conv1.weight, ", "unexpected head.fc.bias, "];
@@ -204,19 +204,21 @@ fn another_head_grey_images_and_half_numbers_go_on_behind_a_translation() {
         let (grey, coloured) = (net(case, 1, 7), net(case, 3, 10));
         let report = load(&half, &grey, true).unwrap();
         let want = [
-            format!("{head} stays as it was drawn: it has 10 classes in the file, and 7 here"),
-            format!("{filter} is summed over its 3 channels, for images of one"),
+            format!("{head} keeps its random initialization: it has 10 classes in the file and 7 in the model"),
+            format!("{filter} is summed over its 3 channels for single-channel images"),
         ];
         assert_eq!(report.remarks(), want);
         assert_eq!(report.converted, [Kind::Half], "{case}");
         let report = load(&half, &coloured, true).unwrap();
-        assert!(report.remarks().is_empty() && report.to_string().contains("; float16 made float32; names of "));
-        // Half numbers have 11 binary digits, and the logits are the end of a dozen layers.
+        assert!(
+            report.remarks().is_empty() && report.to_string().contains("; float16 converted to float32; names of ")
+        );
+        // float16 has 11 binary digits, and the logits come after a dozen layers.
         let want = floats(&golden()["cases"][case]["logits"]);
         let off = error(&logits(&coloured, &images(&SHAPE).to_kind(Kind::Float)), &want);
         println!("{case} in half: {off:.1e}");
         assert!(off < 0.01, "{case} is off by {off:e}");
-        // Behind the head both nets do the same: give them one head, and show grey images to the coloured one.
+        // After the head both nets are the same: give them one head, and show gray images to the color net.
         let one = Tensor::ones([2, 1, 32, 32], (Kind::Float, Device::Cpu));
         for name in ["weight", "bias"] {
             let of = |network: &Network| network.parameters.get(&format!("{head}.{name}")).unwrap().tensor.detach();
@@ -225,7 +227,7 @@ fn another_head_grey_images_and_half_numbers_go_on_behind_a_translation() {
         let seven = tch::no_grad(|| coloured.forward(&one.expand([2, 3, 32, 32], false), &Pass::evaluation()).unwrap());
         let off = error(&logits(&grey, &one), &values(&seven.narrow(1, 0, 7)));
         println!("{case} in grey: {off:.1e}");
-        // float32, with the sum over three channels in another order.
+        // float32, and the sum over three channels has another order.
         assert!(off < 1e-4, "{case} is off by {off:e} in grey");
     }
 }
@@ -246,7 +248,8 @@ fn files_of_torch_are_translated_too() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/foreign_names.pth");
     let network = build(&config("transformers vit_tiny"), &SHAPE);
     let report = load_into(&network, &path, false).unwrap();
-    let want = "1 of 152 tensors loaded (PyTorch's zip format; float16 made float32; without module. before the names; names of \
+    let want = "1 of 152 tensors loaded (PyTorch's zip format; float16 converted to float32; prefix module. removed \
+                from the names; names of \
                 transformers translated)";
     assert!(report.to_string().ends_with(want), "{report}");
     assert!(report.unexpected.is_empty());

@@ -1,4 +1,4 @@
-//! Names of files, classes and tags that hold what a terminal would act on, or what is no text.
+//! Names of files, classes, and tags with terminal control characters or invalid text.
 #![cfg(unix)]
 
 mod harness;
@@ -12,7 +12,7 @@ use serde_json::Value;
 const USAGE: i32 = 2;
 const PARTIAL: i32 = 9;
 
-/// Whether a text has anything that a terminal would act on.
+/// Whether a text contains no terminal control characters.
 fn is_plain(text: &str) -> bool {
     let is_hostile = |character: char| {
         (character.is_control() && character != '\n')
@@ -83,7 +83,7 @@ fn names_do_not_reach_the_terminal_as_commands_or_lines() {
     let log = fs::read_to_string(workplace.run_folder(HOSTILE).join("train.log")).unwrap();
     tell(&log);
     assert!(log.contains("bad.png"), "{log}");
-    // What others wrote into event files.
+    // Event files of other programs.
     let writer = gradwatch::events::SummaryWriter::create(workplace.path().join("foreign")).unwrap();
     for step in 0..40u64 {
         writer.scalar("loss/train", step, 2.0).unwrap();

@@ -1,4 +1,4 @@
-//! Which images and which classes: what a run does where they are no longer those that it was trained on.
+//! Changed images and classes: how a run behaves if they differ from those it was trained on.
 
 mod harness;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 const DATA: i32 = 4;
 const CHECKPOINT: i32 = 10;
 
-/// Eight dark and eight bright images, which anything learns at once.
+/// Eight dark and eight bright images, which any model learns immediately.
 const TOML: &str = r#"
 run = { max_epochs = 4, threads = 1 }
 data = { source = "folder", path = "photos", image_size = 8, batch_size = 4, validation_fraction = 0.4 }
@@ -23,7 +23,7 @@ diagnosis = { enabled = false }
 
 fn write_photo(path: &Path, value: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    // Noise, so that files of two values have one size.
+    // Noise, so that files with two values have the same size.
     let pixel = |x: u32, y: u32, channel: u32| value ^ ((x * 37 + y * 101 + channel * 59) % 32) as u8;
     RgbImage::from_fn(8, 8, |x, y| Rgb([0, 1, 2].map(|channel| pixel(x, y, channel)))).save(path).unwrap();
 }
@@ -52,7 +52,7 @@ fn warnings(outcome: &Outcome) -> Vec<&str> {
     outcome.stderr.lines().filter(|line| line.contains("WARN")).collect()
 }
 
-/// The names of the training or validation images by the record of a run.
+/// Names of the training or validation images in the run's record.
 fn names_of(run: &Path, is_validation: bool) -> Vec<String> {
     let text = fs::read_to_string(run.join("data.jsonl")).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -81,19 +81,19 @@ fn a_renamed_an_added_and_a_shifted_class_never_score_images_by_another_one() {
     refused(&resume(&workplace, &["--allow-change", "data.files"]), CHECKPOINT, &words);
     fs::rename(photos.join("zebra"), photos.join("cat")).unwrap();
 
-    // Every index would move by one.
+    // Every index would shift by one.
     write_photo(&photos.join("ant/1.png"), 100);
     refused(&workplace.call(&["evaluate", "logs/run"]), DATA, &["unknown to the run: ant; missing: none"]);
     fs::remove_dir_all(photos.join("ant")).unwrap();
 
-    // Images of one class alone still count as that class.
+    // Images of a single class still count as that class.
     let dogs = workplace.path().join("dogs");
     for number in 0..3 {
         write_photo(&dogs.join(format!("dog/{number}.png")), 190 + number);
     }
     let outcome = workplace.call(&["evaluate", "logs/run", "--data", "dogs"]);
     assert!(outcome.stdout.contains("accuracy      100.00 %"), "{outcome:#?}");
-    assert!(warnings(&outcome)[0].contains("1 of 2 classes have no image here: cat"), "{outcome:#?}");
+    assert!(warnings(&outcome)[0].contains("1 of 2 classes have no images: cat"), "{outcome:#?}");
 }
 
 #[test]
@@ -110,17 +110,17 @@ fn csv_labels_are_matched_by_name_too() {
     refused(&workplace.call(&["evaluate", "logs/run"]), DATA, &words);
     refused(&resume(&workplace, &[]), CHECKPOINT, &words);
     write("cat");
-    // The list is there, and an image that it names is not.
+    // The list exists, but one of its images does not.
     let (there, gone) = (workplace.path().join("photos/cat/0.png"), workplace.path().join("0.png"));
     fs::rename(&there, &gone).unwrap();
     refused(&resume(&workplace, &[]), CHECKPOINT, &[" images cannot be read, first photos/cat/0.png"]);
     fs::rename(&gone, &there).unwrap();
-    // The same rows from the last to the first: the order of training would be another.
+    // The same rows in reverse: the training order would change.
     let text = fs::read_to_string(workplace.path().join("list.csv")).unwrap();
     let rows: Vec<&str> = text.lines().skip(1).collect();
     let reversed: String = rows.iter().rev().flat_map(|row| [row, "\n"]).collect();
     fs::write(workplace.path().join("list.csv"), format!("path,label\n{reversed}")).unwrap();
-    refused(&resume(&workplace, &[]), CHECKPOINT, &["training images come in another order, first photos/"]);
+    refused(&resume(&workplace, &[]), CHECKPOINT, &["training images are in a different order, first photos/"]);
     assert_eq!(resume(&workplace, &["--allow-change", "data.files"]).code, Some(0));
 }
 
@@ -132,23 +132,23 @@ fn one_replaced_image_exchanged_classes_and_a_new_file_are_told_and_can_be_permi
     let first = names(&workplace, false)[0].clone();
     let training = names(&workplace, false).len();
     let whole = fs::read(photos.join(&first)).unwrap();
-    // Of the same size, in the middle of the compressed pixels or not: only contents tell.
+    // Same size, with the change inside or outside the compressed pixels: only the contents differ.
     let mut other = whole.clone();
     let last = other.len() - 1;
     other[last] ^= 1;
     fs::write(photos.join(&first), &other).unwrap();
-    let line_of_first = format!("1 of {training} training images have other contents, first photos/{first}");
+    let line_of_first = format!("1 of {training} training images have different contents, first photos/{first}");
     refused(&resume(&workplace, &[]), CHECKPOINT, &[&line_of_first, "--allow-change data.files"]);
     fs::write(photos.join(&first), &whole).unwrap();
 
     fs::rename(photos.join("cat"), photos.join("x")).unwrap();
     fs::rename(photos.join("dog"), photos.join("cat")).unwrap();
     fs::rename(photos.join("x"), photos.join("dog")).unwrap();
-    let line = format!("{training} of {training} training images have other contents, first photos/cat/");
+    let line = format!("{training} of {training} training images have different contents, first photos/cat/");
     let exchanged = resume(&workplace, &[]);
-    // Both classes have the same names, so that half of each split is exchanged with the other.
+    // Both classes have the same file names, so half of each split is exchanged with the other.
     assert!(exchanged.stderr.contains(&line) || exchanged.stderr.contains(" gone"), "{exchanged:#?}");
-    refused(&exchanged, CHECKPOINT, &["the checkpoint is of other images: "]);
+    refused(&exchanged, CHECKPOINT, &["the checkpoint was saved with other images: "]);
     fs::rename(photos.join("cat"), photos.join("x")).unwrap();
     fs::rename(photos.join("dog"), photos.join("cat")).unwrap();
     fs::rename(photos.join("x"), photos.join("dog")).unwrap();
@@ -165,8 +165,8 @@ fn one_replaced_image_exchanged_classes_and_a_new_file_are_told_and_can_be_permi
     assert!(!added.stderr.contains(" gone"), "no other image has moved: {added:#?}");
     let permitted = resume(&workplace, &["--allow-change", "data.files"]);
     assert_eq!(permitted.code, Some(0), "{permitted:#?}");
-    assert!(permitted.stderr.contains("from here on other images, as --allow-change permits: "), "{permitted:#?}");
-    // From there on they are its own.
+    assert!(permitted.stderr.contains("from here on, other images (allowed by --allow-change): "), "{permitted:#?}");
+    // From then on they belong to the run.
     assert_eq!(workplace.call(&["resume", "logs/run", "--set", "run.max_epochs=6"]).code, Some(0));
 }
 
@@ -184,24 +184,27 @@ fn renamed_files_that_were_trained_on_are_told_by_evaluate_and_refused_by_resume
                 .unwrap();
         }
     }
-    // By hand: which images the same positions are now.
+    // Computed by hand: the images now at the same positions.
     let outcome = workplace.call(&["evaluate", "logs/run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let told = warnings(&outcome);
-    assert!(told.iter().any(|line| line.contains("the images are not those of the run: ")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("the images differ from those of the run: ")), "{told:?}");
     refused(&resume(&workplace, &[]), CHECKPOINT, &["training: ", " new, first photos/cat/z", " gone, first"]);
     assert_eq!(resume(&workplace, &["--allow-change", "data.files"]).code, Some(0));
     let held = names(&workplace, true);
     let held = held.iter().take_while(|name| photos.join(name).exists());
     let leaked = held.filter(|name| trained.contains(&contents(name))).count();
     assert!(
-        leaked > 0 && told.iter().any(|line| line.contains(&format!("{leaked} of 6 images were trained on"))),
+        leaked > 0
+            && told.iter().any(|line| line.contains(&format!("{leaked} of 6 images are training images of the run"))),
         "{told:?}"
     );
-    // What was trained on before the change is still known after it.
+    // Images trained on before the change are still known after it.
     let after = workplace.call(&["evaluate", "logs/run"]);
     assert!(
-        warnings(&after).iter().any(|line| line.contains(&format!("{leaked} of 6 images were trained on"))),
+        warnings(&after)
+            .iter()
+            .any(|line| line.contains(&format!("{leaked} of 6 images are training images of the run"))),
         "{after:#?}"
     );
 }
@@ -227,7 +230,7 @@ fn a_run_of_an_earlier_version_keeps_its_split_and_resumes() {
     assert_eq!(again.code, Some(0), "{again:#?}");
     assert_eq!(names_of(&workplace.run_folder("again"), true), held, "its config trains the same run");
 
-    // A checkpoint's files are sealed by its manifest: what an earlier version wrote is made as it would.
+    // A manifest seals the files of its checkpoint; this recreates the files of an earlier version.
     let checkpoint = harness::checkpoints::checkpoints(&run).pop().unwrap();
     as_before(&checkpoint.join("config.toml"));
     let host = checkpoint.join("host.json");
@@ -239,12 +242,12 @@ fn a_run_of_an_earlier_version_keeps_its_split_and_resumes() {
         workplace.call(&["train", "small.toml", "--run-name", "run", "--resume", "auto", "--set", "run.max_epochs=5"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert_eq!(names(&workplace, true), held, "the split is the old one");
-    // Its record is kept from now on.
+    // The run keeps its record from now on.
     write_photo(&workplace.path().join("photos/cat/0.png"), 90);
     assert_eq!(workplace.call(&["resume", "logs/run", "--set", "run.max_epochs=6"]).code, Some(CHECKPOINT));
 }
 
-/// Makes the manifest of a checkpoint fit its files.
+/// Updates the manifest of a checkpoint to match its files.
 fn seal(checkpoint: &Path) {
     let path = checkpoint.join("manifest.json");
     let sealed: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -269,7 +272,7 @@ fn a_run_finds_its_images_from_anywhere_and_where_they_have_moved() {
     for arguments in [&["evaluate", run][..], &["resume", run, "--set", "run.max_epochs=5"]] {
         assert_eq!(from_elsewhere(arguments).code, Some(0), "{:#?}", from_elsewhere(arguments));
     }
-    // What the session from elsewhere wrote is found from the first folder too.
+    // Files that the session in another folder wrote are found from the first folder too.
     assert_eq!(workplace.call(&["evaluate", "logs/run"]).code, Some(0));
 
     fs::rename(workplace.path().join("photos"), elsewhere.path().join("moved")).unwrap();
@@ -283,7 +286,7 @@ fn a_run_finds_its_images_from_anywhere_and_where_they_have_moved() {
     assert!(outcome.code == Some(0) && warnings(&outcome).is_empty(), "{outcome:#?}");
     let more = ["--set", "run.max_epochs=6", "--set", &moved];
     assert_eq!(workplace.call(&[&["resume", "logs/run"], &more[..]].concat()).code, Some(0));
-    // The place that was given last is kept.
+    // The most recent path is kept.
     let outcome = workplace.call(&["evaluate", "logs/run"]);
     assert!(outcome.code == Some(0) && warnings(&outcome).is_empty(), "{outcome:#?}");
     let other = workplace.call(&["evaluate", "logs/run", "--set", "data.image_size=16"]);
@@ -318,10 +321,7 @@ fn an_image_that_stands_twice_in_both_splits_or_with_two_labels_is_told_before_t
     let clean = check("path,label", rows.clone());
     assert!(warnings(&clean).is_empty(), "{clean:#?}");
     let twice = check("path,label", [&rows[..], &rows[..]].concat());
-    assert!(
-        warnings(&twice)[0].contains("images that stand twice in a split: 16, first photos/cat/0.png;"),
-        "{twice:#?}"
-    );
+    assert!(warnings(&twice)[0].contains("duplicate images in a split: 16, first photos/cat/0.png;"), "{twice:#?}");
     let labels = check("path,label", [&rows[..], &["photos/cat/0.png,dog".to_owned()]].concat());
     let line = "images with two labels: 1, first photos/cat/0.png: cat and dog";
     assert!(warnings(&labels).len() == 1 && warnings(&labels)[0].contains(line), "{labels:#?}");
@@ -356,14 +356,14 @@ fn the_same_holds_for_images_in_memory() {
     assert!(warnings(&outcome)[0].contains(line), "{outcome:#?}");
     let resume = || workplace.call(&["resume", "logs/run", "--set", "run.max_epochs=2"]);
     write("train", &[1, 2, 3, 4, 50, 6], &[0, 1, 2, 0, 1, 2]);
-    refused(&resume(), CHECKPOINT, &["1 of 6 training images have other contents, first image 4"]);
+    refused(&resume(), CHECKPOINT, &["1 of 6 training images have different contents, first image 4"]);
     write("train", &[1, 2, 3, 4, 5, 6], &[0, 1, 2, 0, 3, 2]);
-    refused(&resume(), CHECKPOINT, &["1 of 6 training images have another class, first image 4 (3, was 1)"]);
+    refused(&resume(), CHECKPOINT, &["1 of 6 training images have a different class, first image 4 (3, was 1)"]);
     write("train", &[1, 2, 3, 4, 5], &[0, 1, 2, 0, 1]);
     refused(&resume(), CHECKPOINT, &["got 5 + 3 images", "want 6 + 3", "training: 1 gone, first image 5"]);
     write("train", &[1, 2, 3, 4, 5, 6], &[0, 1, 2, 0, 1, 2]);
     assert_eq!(resume().code, Some(0));
-    // Where a run's classes are others than the ten of the format.
+    // The run's classes differ from the ten classes of the format.
     let classes = workplace.run_folder("run").join("classes.json");
     let ten = fs::read_to_string(&classes).unwrap();
     fs::write(&classes, ten.replace("\"9\"", "\"9\",\"10\"")).unwrap();

@@ -1,4 +1,4 @@
-//! Trained models put to use: predict, explain, evaluate and export, by the program and by the library.
+//! Uses of trained models: predict, explain, evaluate, and export, by the program and by the library.
 
 #[path = "harness/golden_model.rs"]
 mod golden_model;
@@ -28,7 +28,7 @@ const MODEL: i32 = 5;
 const RUN: i32 = 6;
 const PARTIAL: i32 = 9;
 
-/// Squares of one colour somewhere on a grey ground: red ones, green ones.
+/// Squares of one color somewhere on a gray background: red ones, green ones.
 const TOML: &str = r#"
 run = { max_epochs = 12, threads = 1 }
 data = { source = "folder", path = "photos", image_size = 16, batch_size = 16, validation_fraction = 0.25, split_by = "position" }
@@ -37,7 +37,7 @@ optimizer = { learning_rate = 0.05 }
 evaluate = { explain_images = 3, explain_classes = ["red"] }
 "#;
 
-/// One colour's square of 6 x 6, at a place that the number gives.
+/// A 6 x 6 square of one color, at a position derived from the number.
 fn photo(colour: [u8; 3], number: u32) -> RgbImage {
     let (left, top) = (number * 7 % 10, number * 3 % 10);
     RgbImage::from_fn(16, 16, |x, y| {
@@ -106,7 +106,7 @@ fn a_run_tells_squares_apart_points_at_them_and_goes_to_files_that_answer_alike(
     exports_answer_alike(&workplace, &run);
 }
 
-/// The heat for red lies where the red square is, image by image.
+/// The heat for red is at the red square, image by image.
 fn points_at_the_square(run: &Path) {
     let model = TrainedModel::open(run, &WeightsOf::Best, Device::Cpu).unwrap();
     let red = model.class("red").unwrap();
@@ -125,7 +125,7 @@ fn points_at_the_square(run: &Path) {
         });
         inside += f64::from(square.map(|(_, heat)| heat).sum::<f32>() / total.max(f32::MIN_POSITIVE));
     }
-    // A square covers 36 of 256 pixels: heat that does not care where it lies has 14 % of itself there.
+    // A square covers 36 of 256 pixels: heat that ignores the position has 14 % of its sum there.
     assert!(inside / 10.0 > 0.42, "{} of the heat is inside the square", inside / 10.0);
 }
 
@@ -138,14 +138,14 @@ fn exports_answer_alike(workplace: &Workplace, run: &Path) {
     let told = succeeds(workplace, &["export", "logs/run", "--format", "torchscript", "--output", "net.pt"]);
     assert!(told.starts_with("net.pt: 14 tensors"), "{told}");
     let of_run = succeeds(workplace, &["predict", "logs/run", "photos", "--format", "json"]);
-    // By the file's own classes and preprocessing, in batches of another size than it was traced with.
+    // Uses the file's own classes and preprocessing, with another batch size than in the trace.
     let of_file = succeeds(workplace, &["predict", "net.pt", "photos", "--format", "json"]);
     let shares = |text: &str| {
         let all: Vec<Value> = serde_json::from_str(text).unwrap();
         all.iter().map(|one| one["predictions"][0]["probability"].as_f64().unwrap()).collect::<Vec<_>>()
     };
     assert!(error(&shares(&of_file), &shares(&of_run)) < 1e-6);
-    // It trains on, and what it has become is exported as the program that it was.
+    // The exported program trains further, and is exported again as a program.
     let settings =
         ["model = { name = \"torchscript\", path = \"net.pt\" }", "evaluate.explain_images=0", "run.max_steps=3"];
     let more = fs::read_to_string(workplace.path().join("small.toml")).unwrap();
@@ -167,7 +167,7 @@ fn an_evaluation_leaves_figures_pictures_and_curves_and_takes_other_images() {
     let workplace = workplace();
     let run = workplace.train("run", &["evaluate.explain_images=0"]);
     let text = succeeds(&workplace, &["evaluate", "logs/run"]);
-    assert!(text.starts_with("20 images of photos, weights logs/run/weights/best.safetensors"), "{text}");
+    assert!(text.starts_with("20 images from photos, weights logs/run/weights/best.safetensors"), "{text}");
     let last = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best: Vec<Value> = last.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let best = best.iter().filter(|line| line["kind"] == "evaluation").map(|line| line["validation"].clone());
@@ -184,7 +184,7 @@ fn an_evaluation_leaves_figures_pictures_and_curves_and_takes_other_images() {
         assert!(tags.contains(tag), "{tag} of {tags:?}");
     }
 
-    // Two green images alone, and one that does not decode, by the names of the classes.
+    // Two green images, and one that does not decode; the classes have names.
     let other = workplace.path().join("other/green");
     fs::create_dir_all(&other).unwrap();
     for number in [50, 51] {
@@ -225,23 +225,23 @@ fn what_cannot_be_used_is_refused_with_a_way_out() {
     let workplace = workplace();
     let run = workplace.train("run", &["evaluate.explain_images=0", "run.max_steps=2"]);
     let predict = |run: &str, image: &str| workplace.call(&["predict", run, image]);
-    refused(&predict("logs/none", "photos"), RUN, &["logs/none is no run", "config.toml"]);
+    refused(&predict("logs/none", "photos"), RUN, &["logs/none is not a run folder", "config.toml"]);
     refused(&predict("logs/run", "absent.png"), DATA, &["absent.png", "No such file"]);
     fs::create_dir(workplace.path().join("empty")).unwrap();
-    refused(&predict("logs/run", "empty"), DATA, &["empty holds no png"]);
+    refused(&predict("logs/run", "empty"), DATA, &["empty contains no png"]);
     fs::write(workplace.path().join("page.pt"), "<html>").unwrap();
     refused(&predict("page.pt", "photos"), MODEL, &["an HTML page"]);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/torchscript_cnn.pt");
     refused(&predict(golden.to_str().unwrap(), "photos"), MODEL, &["without classes.json", "gradwatch export"]);
     let ema = workplace.call(&["predict", "logs/run", "photos", "--weights", "ema"]);
-    refused(&ema, MODEL, &["last_ema.safetensors is not there", "ema.decay"]);
+    refused(&ema, MODEL, &["last_ema.safetensors does not exist", "ema.decay"]);
     let class = workplace.call(&["explain", "logs/run", "photos", "--class", "blue"]);
     refused(&class, CONFIG, &["no class \"blue\"", "green, red"]);
 
     fs::write(workplace.path().join("photos/red/bad.png"), b"\x89PNG\r\n\x1a\nrubbish").unwrap();
     let some = predict("logs/run", "photos/red");
     assert_eq!((some.code, some.stdout.lines().count()), (Some(PARTIAL), 40), "{some:#?}");
-    assert!(some.stderr.contains("photos/red/bad.png does not decode, and is left out"), "{some:#?}");
+    assert!(some.stderr.contains("photos/red/bad.png cannot be decoded and is skipped"), "{some:#?}");
 
     fs::remove_file(workplace.path().join("photos/red/bad.png")).unwrap();
     fs::remove_file(run.join("preprocessing.json")).unwrap();
@@ -263,7 +263,7 @@ fn explaining_changes_nothing_of_a_run() {
     assert_eq!(weights(&with), weights(&without));
 }
 
-/// `golden/grad_cam.py`. Relative to 1, the largest heat; in float64.
+/// Relative to the largest heat, in float64; see `golden/grad_cam.py`.
 const TOLERANCE: f64 = 1e-9;
 
 #[test]
@@ -286,7 +286,7 @@ fn heat_is_that_of_hooks_in_pytorch() {
         let class = golden["class"].as_u64().unwrap() as usize;
         let seen = grad_cam(&network, &images, Some(class)).unwrap().unwrap();
         let heat: Vec<f64> = seen.iter().flat_map(|one| one.heat.iter().map(|&value| f64::from(value))).collect();
-        // The heat is kept in float32.
+        // The heat is stored in float32.
         assert!(error(&heat, &floats(&golden["heat"])) < 1e-6, "{case}");
         let shares: Vec<f64> = seen.iter().map(|one| one.guess.probability).collect();
         assert!(error(&shares, &floats(&golden["shares"])) < TOLERANCE, "{case}");

@@ -1,4 +1,5 @@
-//! Initializations against their formulas, slow twins, and PyTorch: `golden/initialization.py` made `golden/initialization.json`.
+//! Initializations against their formulas, slow reference implementations, and PyTorch: `golden/initialization.py`
+//! generates `golden/initialization.json`.
 
 mod harness;
 
@@ -44,7 +45,7 @@ fn each_group_of_a_convolution_is_a_convolution_of_its_own() {
         let network = network(&format!("name = \"mobilenet_v2\", initialization = {table}"), 32);
         let is_depthwise = |param: &&Parameter| param.tensor.dim() == 4 && param.tensor.size()[1..] == [1, 3, 3];
         let depthwise: Vec<_> = network.parameters.trainable().filter(is_depthwise).collect();
-        // 17 blocks, and the first convolution of grey images, which has one group.
+        // 17 blocks, and the first convolution of gray images, which has one group.
         assert_eq!(depthwise.len(), 18);
         for Parameter { name, tensor, .. } in &depthwise[1..] {
             let taps = tensor.select(3, 1).select(2, 1).abs();
@@ -58,7 +59,7 @@ fn each_group_of_a_convolution_is_a_convolution_of_its_own() {
 fn methods_that_need_no_place_draw_what_torch_calls_draw_in_the_order_of_the_layers() {
     let _alone = alone();
     let shapes = [("layers.0.linear", 16, 12), ("layers.1.linear", 12, 12), ("classifier", 12, 10)];
-    // With a gain of 2: the bound of the uniform ones is the root of 3 times the deviation.
+    // With a gain of 2: the bound of the uniform distributions is the square root of 3 times the standard deviation.
     let glorot = |inputs: f64, outputs: f64| 2.0 * (2.0 / (inputs + outputs)).sqrt();
     let he = |inputs: f64, _: f64| 2.0 / inputs.sqrt();
     type Variance<'a> = &'a dyn Fn(f64, f64) -> f64;
@@ -87,8 +88,9 @@ fn methods_that_need_no_place_draw_what_torch_calls_draw_in_the_order_of_the_lay
     }
 }
 
-/// What a tanh net computes in f64 whose weights are a quarter of those of a sigmoid net with centred biases, a half in its first
-/// and last layer, from images about `mean`; with residual, a quarter of its signal goes around every two layers behind the first.
+/// A tanh net in f64 whose weights are a quarter of those of a sigmoid net with centered biases, a half in its first
+/// and last layer, on images with values around `mean`. With `residual`, a quarter of its signal skips every two layers
+/// after the first.
 fn tanh_twin(network: &Network, depth: usize, images: &Tensor, mean: &Tensor, residual: bool) -> Tensor {
     let weight = |name: String| param(network, &name).to_kind(Kind::Double);
     let centred = (images - mean).flatten(1, -1).to_kind(Kind::Double);
@@ -183,7 +185,8 @@ fn lsuv_gives_every_layer_an_output_of_variance_1_before_its_normalization_too()
         let variance = after.var(false).double_value(&[]);
         assert!((variance - 1.0).abs() < 0.1 && before != after, "{model}: logits of variance {variance}");
     }
-    // Running statistics tell mean and variance of each channel: a tenth of those of the first batch, and 0.9 of 0 and 1.
+    // Running statistics contain mean and variance of each channel: 0.1 times those of the first batch, plus 0.9 times
+    // 0 and 1.
     let network = network("name = \"resnet8\", width = 8, initialization = \"lsuv\"", 16);
     let images = images(32, 16);
     let state = bits(&network);
@@ -203,7 +206,7 @@ fn lsuv_gives_every_layer_an_output_of_variance_1_before_its_normalization_too()
         let means = param(&network, &format!("{norm}.running_mean")) * 10.0;
         let variances = (param(&network, &format!("{norm}.running_var")) - 0.9) * 10.0;
         let variance = variances.mean(Kind::Double).double_value(&[]) + means.var(false).double_value(&[]);
-        // The running variance is unbiased: of 32 x 4 x 4 values, 0.2 % more.
+        // The running variance is unbiased: 0.2 % larger, with 32 x 4 x 4 values.
         assert!((variance - 1.0).abs() < 0.1, "{norm}: {variance}");
     }
 }
@@ -229,7 +232,7 @@ fn fitting_leaves_the_generator_as_it_was_and_is_done_after_one_pass() {
         tch::manual_seed(3);
         fit_to_data(&network, &images).unwrap();
         assert_eq!(bits(&network), fitted, "{method}");
-        // Nothing is left of the mode: a pass changes no weight.
+        // The initialization mode is over: a pass changes no weight.
         let _ = network.forward(&(images * 9.0), &Pass::training()).unwrap();
         assert_eq!(bits(&network), fitted, "{method}");
     }

@@ -1,4 +1,5 @@
-//! Every initialization in runs on real images: healthy ones that no rule misjudges, and weights that are fitted once.
+//! Every initialization in runs on real images: no rule reports healthy ones, and data-dependent weights are fitted
+//! once.
 
 mod harness;
 
@@ -11,7 +12,7 @@ use gradwatch::{
 };
 use harness::{Workplace, last_weights, write_images};
 
-/// Fashion-MNIST and a model.
+/// A config with Fashion-MNIST and a model.
 fn toml(images: &Path, model: &str) -> String {
     format!(
         "run = {{ max_steps = 40, threads = 1 }}\n\
@@ -26,14 +27,14 @@ fn toml(images: &Path, model: &str) -> String {
 /// An MLP and a residual CNN in which a method is healthy.
 fn models(method: Method) -> [String; 2] {
     let activation = match method {
-        // What they are for.
+        // The activations that these methods are designed for.
         Method::YilmazPoli | Method::CentredLogistic => "sigmoid",
-        // The first pixels of an image are at the frame, where a ReLU would be off.
+        // The first pixels of an image are at the border, where a ReLU would be off.
         Method::Identity => "tanh",
         _ => "relu",
     };
     let std = if method == Method::Normal { ", std = 0.1" } else { "" };
-    // Shortcuts add to signals of He's size at every branch, and of weights whose mean is below 0 convolutions have many.
+    // Shortcuts add to signals of He's scale at every branch, and convolutions have many weights with a mean below 0.
     let is_large = matches!(method, Method::KaimingUniform | Method::KaimingNormal | Method::YilmazPoli);
     let normalization = if is_large { "batch" } else { "none" };
     let rest = format!("activation = \"{activation}\", initialization = {{ method = \"{method}\"{std} }}");
@@ -53,7 +54,7 @@ fn no_rule_misjudges_a_healthy_net_of_any_initialization_before_its_first_step()
     let workplace = Workplace::new("");
     let images = workplace.path().join("images");
     write_images(&images, 640);
-    // Equal weights are a fault, and told.
+    // Equal weights are a fault, and a rule reports them.
     let methods = Method::ALL.iter().copied().filter(|method| *method != Method::Constant);
     let silent = ["zero_residual", "skip_init"].into_iter().flat_map(|key| {
         [

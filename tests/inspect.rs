@@ -1,4 +1,4 @@
-//! A look at models whose fate is known, before their first step.
+//! Inspects models with a known outcome, before their first step.
 
 mod harness;
 
@@ -8,7 +8,7 @@ use gradwatch::{
 };
 use harness::Workplace;
 
-/// An MLP over synthetic images.
+/// An MLP on synthetic images.
 fn toml(model: &str) -> String {
     format!(
         "run = {{ max_steps = 1, threads = 1 }}\n\
@@ -85,7 +85,7 @@ fn a_logistic_net_of_six_layers_is_told_to_vanish_with_the_change_that_cures_it_
     let centred = trial("model.initialization = \"centred_logistic\"");
     assert_eq!(trials[centred]["inspection"]["findings"].as_array().unwrap().len(), 0);
     assert_eq!(report["findings"][0]["remedies"][0]["change"], "model.initialization = \"centred_logistic\"");
-    // The best first: He's gain for a sigmoid is Xavier's, which cures nothing.
+    // Best first: He's gain for a sigmoid equals Xavier's, which fixes nothing.
     assert!(cured < trial("model.initialization = \"kaiming_normal\""), "{trials:#?}");
     let text = workplace.call(&["inspect", "small.toml", "--try"]).stdout;
     assert!(text.starts_with("vanishing (critical): "), "{text}");
@@ -114,7 +114,7 @@ fn what_cannot_be_looked_at_is_an_error_with_the_code_of_its_kind() {
     let workplace = Workplace::new(&toml("depth = 1, normalization = \"batch\""));
     let outcome = workplace.call(&["inspect", "small.toml", "--set", "data.batch_size=1"]);
     assert_eq!(outcome.code, Some(3), "{outcome:#?}");
-    assert!(outcome.stderr.contains("every batch is one image (270 images in batches of 1)"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("every batch has one image (270 images in batches of 1)"), "{outcome:#?}");
     std::fs::write(workplace.path().join("events.out.tfevents.1.host"), [24, 0, 0, 0, 0, 0, 0, 0, 0xa3, 0x7f]).unwrap();
     for (arguments, code, want) in [
         (&["small.toml", "--set", "model.depht=1"][..], 3, "did you mean model.depth?"),

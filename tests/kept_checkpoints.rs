@@ -1,4 +1,4 @@
-//! Which checkpoints stay, and their weights alone.
+//! Checkpoint retention, and checkpoints of weights only.
 
 mod harness;
 
@@ -27,9 +27,9 @@ fn the_last_the_best_and_every_so_many_th_stay_and_nothing_else_goes() {
     let workplace = workplace();
     let settings = ["checkpoint={every_epochs=0, every_steps=4, keep_last=2, keep_best=0, keep_every=3}"];
     let run = workplace.train("run", &settings);
-    // Taken at 0, 4, 8, 12, 16 and at the end: the third and the sixth, and the last two.
+    // Saved at 0, 4, 8, 12, 16, and at the end: every third one and the last two stay.
     assert_eq!(steps_of(&run), [8, 16, 18]);
-    // A minute that is over after every step.
+    // An interval so short that it elapses after every step.
     let often = workplace.train("often", &["checkpoint={every_epochs=0, every_minutes=1e-9, keep_last=99}"]);
     let steps: Vec<u64> = (0..=18).collect();
     assert!(steps.iter().all(|step| steps_of(&often).contains(step)), "{:?}", steps_of(&often));
@@ -40,12 +40,12 @@ fn the_last_the_best_and_every_so_many_th_stay_and_nothing_else_goes() {
     let evaluations = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let losses = evaluations.filter_map(|line| line["validation"]["loss"].as_f64());
     assert!(figures.contains(&losses.fold(f64::INFINITY, f64::min)));
-    // A note that the user left in a checkpoint is not for the program to remove, nor is the folder around it.
+    // The program must not remove a user's note inside a checkpoint, nor the folder around it.
     let kept = workplace.train("kept", &["run.max_steps=2", "schedule.name=constant"]);
     fs::write(checkpoints(&kept)[0].join("note"), "mine").unwrap();
     let outcome = resume(&workplace, "kept", &["--set", "run.max_steps=18"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-    assert!(outcome.stderr.contains("an old checkpoint stays"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("cannot remove an old checkpoint"), "{outcome:#?}");
     assert_eq!(resume(&workplace, "kept", &[]).code, Some(0));
     let notes = fs::read_dir(kept.join("checkpoints"))
         .unwrap()
@@ -87,7 +87,7 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
     for (index, (name, means)) in values(&bytes).into_iter().enumerate() {
         for (at, mean) in means.into_iter().enumerate() {
             let of_sets: Vec<f64> = sets.iter().map(|set| set[index].1[at]).collect();
-            // Counters are those of the newest.
+            // Counters come from the newest checkpoint.
             let want = if name.ends_with("num_batches_tracked") {
                 of_sets[0]
             } else {
@@ -97,7 +97,7 @@ fn weights_alone_are_exported_of_any_step_and_averaged() {
         }
     }
     let (missing, _) = export(&["--step", "5"]);
-    assert!(missing.stderr.contains("no checkpoint is of step 5; there are "), "{missing:#?}");
+    assert!(missing.stderr.contains("no checkpoint at step 5; the run has steps "), "{missing:#?}");
     let (many, _) = export(&["--average", "99"]);
-    assert!(many.stderr.contains("99 checkpoint(s) are wanted, and there are "), "{many:#?}");
+    assert!(many.stderr.contains("need 99 checkpoint(s), found "), "{many:#?}");
 }

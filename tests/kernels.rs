@@ -1,4 +1,4 @@
-//! The CUDA kernels without a GPU: what they compute, emulated on the CPU, and whether NVRTC compiles them for every
+//! The CUDA kernels without a GPU: their results, emulated on the CPU, and their compilation by NVRTC for every
 //! architecture.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// Where `make setup` leaves NVRTC.
+/// Where `make setup` puts NVRTC.
 const NVRTC: &str = ".deps/nvrtc-13.0.88";
 
 /// Compiles files of tests/kernels to a program.
@@ -24,7 +24,7 @@ fn build(name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
     program
 }
 
-/// Demands that a program ends well, or shows what it said.
+/// Checks that a program succeeds; otherwise shows its output.
 fn runs(command: &mut Command) {
     let output = command.output().unwrap();
     let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -33,9 +33,17 @@ fn runs(command: &mut Command) {
 
 #[test]
 fn emulated_kernels_compute_what_slow_twins_compute() {
-    let sources =
-        ["emulated.cpp", "check.cpp", "check_table.cpp", "check_units.cpp", "check_activation.cpp", "check_step.cpp"];
-    // A misaligned load is an error on a GPU, and a trap here.
+    let sources = [
+        "emulated.cpp",
+        "check.cpp",
+        "check_table.cpp",
+        "check_units.cpp",
+        "check_activation.cpp",
+        "check_step.cpp",
+        "check_guesses.cpp",
+        "check_pixels.cpp",
+    ];
+    // A misaligned load is an error on a GPU; here it traps.
     let checks = ["-fsanitize=alignment,signed-integer-overflow,shift", "-fsanitize-undefined-trap-on-error"];
     runs(&mut Command::new(build("check-kernels", &sources, &checks)));
 }
@@ -43,13 +51,13 @@ fn emulated_kernels_compute_what_slow_twins_compute() {
 #[test]
 fn nvrtc_compiles_every_kernel_for_every_architecture_without_a_warning() {
     let library = Path::new(ROOT).join(NVRTC);
-    assert!(library.exists(), "{NVRTC} is not there; to mend it: make setup");
+    assert!(library.exists(), "{NVRTC} does not exist; to fix it: make setup");
     let program = build("compile-kernels", &["compile.cpp"], &["-ldl"]);
     let files = fs::read_dir(Path::new(ROOT).join("src/libtorch/kernels")).unwrap();
     let mut kernels: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     kernels.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
     assert!(!kernels.is_empty());
-    // All of them in one source, as the program compiles them.
+    // All of them in one source, as in the program.
     let together = Path::new(env!("CARGO_TARGET_TMPDIR")).join("all-kernels");
     fs::create_dir_all(&together).unwrap();
     for header in ["types.h", "device.h"] {

@@ -1,4 +1,4 @@
-//! Thousands of classes: what a run and an evaluation write grows with the classes, and not with their square.
+//! Thousands of classes: output of a run and an evaluation grows linearly with the classes, not quadratically.
 
 mod harness;
 
@@ -16,7 +16,7 @@ use harness::{
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-/// Three images a class: a row of the whole confusion matrix would be longer than all that is said of its class.
+/// Three images per class: a row of the whole confusion matrix would be longer than all other data about its class.
 fn experiment(classes: usize) -> String {
     format!(
         r#"
@@ -48,7 +48,7 @@ fn what_a_run_of_thousands_of_classes_writes_beside_its_weights_is_short() {
     let classes = 4000;
     let workplace = Workplace::new(&experiment(classes));
     let run = workplace.train("run", &["run.max_steps=1"]);
-    // Its first line, one step and one evaluation. As a matrix each of its two confusions would have 32 MB.
+    // The header, one step, and one evaluation. As a matrix, each of its two confusions would take 32 MB.
     assert!(size(&run.join("metrics.jsonl")) < 50_000, "{}", size(&run.join("metrics.jsonl")));
     let lines = lines(&run);
     assert_eq!(lines[0]["class_counts"], json!([[2, 4000]]));
@@ -66,11 +66,11 @@ fn what_a_run_of_thousands_of_classes_writes_beside_its_weights_is_short() {
     // Three numbers of eight bytes in the sums, and a name.
     let beside = size(&newest) - weights;
     assert!(beside < 40 * classes as u64 + 100_000, "{beside}");
-    // SGD without momentum remembers nothing.
+    // SGD without momentum has no state.
     assert!(size(&newest.join("optimizer.safetensors")) < 100);
-    // No series for each class.
+    // No series per class.
     let report = size(&run.join("report.html"));
-    // The record of the images has a line for each.
+    // The record of the images has a line for each image.
     let apart = [FOLDER, "weights", "data.jsonl"].map(|name| size(&run.join(name)));
     let all = size(&run) - apart.iter().sum::<u64>();
     assert!(all - report < 60 * classes as u64 + 400_000, "{all} {report}");
@@ -84,13 +84,13 @@ fn an_evaluation_of_thousands_of_classes_can_be_read() {
     let run = workplace.train("run", &["run.max_steps=2"]);
     let evaluation = run.join("evaluation");
     fs::create_dir(&evaluation).unwrap();
-    // Of an earlier evaluation, by a version that drew the first 1024 classes.
+    // From an evaluation by an earlier version, which drew the first 1024 classes.
     fs::write(evaluation.join("confusion_matrix.png"), "old").unwrap();
     let outcome = workplace.call(&["evaluate", "logs/run"]);
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let text = outcome.stdout;
     assert!(text.contains("the 20 classes of 1500 with the lowest F1 (--format json prints all):"), "{text}");
-    assert!(text.contains("no picture of a confusion matrix of 1500 classes, its cells are in metrics.json"), "{text}");
+    assert!(text.contains("no confusion matrix picture for 1500 classes (metrics.json has all cells)"), "{text}");
     assert!(text.lines().count() < 45, "{text}");
     assert!(!evaluation.join("confusion_matrix.png").exists());
     let figures: Value = serde_json::from_slice(&fs::read(evaluation.join("metrics.json")).unwrap()).unwrap();
@@ -102,7 +102,7 @@ fn an_evaluation_of_thousands_of_classes_can_be_read() {
     assert_eq!(support, vec![1; classes]);
     let hits: u64 = cells.iter().filter(|[label, prediction, _]| label == prediction).map(|[.., images]| images).sum();
     assert_eq!(figures["accuracy"], json!(hits as f64 / classes as f64));
-    // 100 curves of six rows of 201 numbers in four bytes, and no more.
+    // At most 100 curves of six rows of 201 numbers in four bytes.
     let events = fs::read_dir(&evaluation).unwrap().map(|entry| entry.unwrap().path());
     let events: u64 = events.filter(|path| path.to_string_lossy().contains("tfevents")).map(|path| size(&path)).sum();
     assert!((100 * 6 * 201 * 4..100 * 6 * 201 * 4 + 50_000).contains(&events), "{events}");
@@ -117,7 +117,7 @@ fn a_run_of_many_classes_goes_on_where_it_was_killed() {
     assert_same(&run, &whole, "600 classes");
 }
 
-/// A matrix with these sums of rows and columns and this diagonal.
+/// A matrix with these row sums, column sums, and diagonal.
 fn matrix_of(counts: &Tensor) -> Tensor {
     let counts = Vec::<i64>::try_from(counts).unwrap();
     let classes = counts.len() / 3;
@@ -138,7 +138,8 @@ fn matrix_of(counts: &Tensor) -> Tensor {
     Tensor::from_slice(&matrix)
 }
 
-/// Writes a file of a checkpoint anew, and its size and hash into the manifest, which is sealed by the hash of its own text.
+/// Rewrites a file of a checkpoint, and updates its size and hash in the manifest, which is sealed by the hash of its
+/// own text.
 fn rewrite(checkpoint: &Path, name: &str, bytes: &[u8]) {
     fs::write(checkpoint.join(name), bytes).unwrap();
     let path = checkpoint.join("manifest.json");
@@ -156,14 +157,14 @@ fn rewrite(checkpoint: &Path, name: &str, bytes: &[u8]) {
 fn rewrite_tensors(checkpoint: &Path, name: &str, tensors: &NamedTensors) {
     let mut file = TensorFile::default();
     file.fill(tensors).unwrap();
-    rewrite(checkpoint, name, file.bytes());
+    rewrite(checkpoint, name, file.bytes().unwrap());
 }
 
 #[test]
 fn a_checkpoint_with_the_whole_matrix_and_with_momentum_of_zeros_is_gone_on_from() {
     let workplace = Workplace::new(&experiment(150));
     let whole = workplace.train("whole", &[]);
-    // The checkpoint of step 2 is whole before that of step 4 begins.
+    // The checkpoint of step 2 is complete before that of step 4 starts.
     let run = begin(&workplace, "run", 4);
     let newest = checkpoints(&run).pop().unwrap();
     let read = |name: &str| read_tensors(&fs::read(newest.join(name)).unwrap()).unwrap();
@@ -188,7 +189,7 @@ fn a_checkpoint_with_the_whole_matrix_and_with_momentum_of_zeros_is_gone_on_from
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(outcome.stderr.contains(&*newest.file_name().unwrap().to_string_lossy()), "{outcome:#?}");
     assert_eq!(last_weights(&run), last_weights(&whole));
-    // The figures of the training images are those of all of them, before the checkpoint and after.
+    // The training metrics cover all images, before and after the checkpoint.
     let evaluation = |run: &Path| lines(run).into_iter().find(|line| line["kind"] == "evaluation").unwrap();
     let (mut got, mut want) = (evaluation(&run), evaluation(&whole));
     for line in [&mut got, &mut want] {

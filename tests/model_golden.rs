@@ -1,4 +1,4 @@
-//! The models against PyTorch and torchvision: `golden/model.py` made `golden/model.json` and says how.
+//! The models against PyTorch and torchvision: `golden/model.py` generates and documents `golden/model.json`.
 
 #[path = "harness/golden_model.rs"]
 mod golden_model;
@@ -140,7 +140,7 @@ fn torchvision_loads_a_file_of_weights_and_answers_alike() {
     let (weights, expected) = (folder.path().join("model.safetensors"), folder.path().join("expected.json"));
     tch::manual_seed(3);
     let network = resnet18(SIDE);
-    // Moves the running statistics away from where they begin.
+    // Moves the running statistics away from their initial values.
     let _ = network.forward(&Tensor::randn([4, 3, SIDE, SIDE], (Kind::Float, Device::Cpu)), &Pass::training()).unwrap();
     model::weights::save(&network.parameters, &weights).unwrap();
     let pixels = 2 * 3 * SIDE * SIDE;

@@ -1,4 +1,4 @@
-//! Runs in other numbers, and runs with steps that are not finite.
+//! Runs in other precisions, and runs with non-finite steps.
 
 mod harness;
 
@@ -28,7 +28,7 @@ const BASE: [&str; 9] = [
     "optimizer.learning_rate = 0.01",
 ];
 
-/// Lines of a config, in place of those of the base that set the same key.
+/// Config lines that replace those of the base with the same key.
 fn config(settings: &str) -> Config {
     let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
     let own: Vec<String> = settings.lines().map(key).collect();
@@ -63,7 +63,7 @@ const FIGURES: [&str; 4] =
 fn what_is_shown_of_half_precision_is_the_truth_of_single_precision() {
     let run_in = |settings: &str| run(&format!("run.max_steps = 2\nrun.{settings}"));
     let single = run_in("precision = \"fp32\"");
-    // Mantissas of 8 and 11 bits, and of f32 in another order; through three layers and back.
+    // Mantissas of 8 and 11 bits, and f32 in another order, through three layers forward and backward.
     for (settings, slack) in
         [("precision = \"bf16\"", 3e-2), ("precision = \"fp16\"", 4e-3), ("channels_last = true", 1e-5)]
     {
@@ -78,7 +78,7 @@ fn what_is_shown_of_half_precision_is_the_truth_of_single_precision() {
 #[test]
 fn micro_batches_add_up_to_the_batch_in_every_precision() {
     for (precision, slack) in [("fp32", 1e-5), ("bf16", 3e-2), ("fp16", 4e-3)] {
-        // Without batch normalization, whose statistics are those of a micro-batch.
+        // Without batch normalization, whose statistics depend on the micro-batch.
         let run = |size: usize, count: usize| {
             run(&format!(
                 "run.max_steps = 1\nrun.precision = \"{precision}\"\nmodel = {{ name = \"cnn\", width = 8, depth = 3 }}\n\
@@ -101,7 +101,7 @@ fn an_overflow_of_the_scaled_loss_skips_the_step_and_halves_the_scale() {
     train(&mut state, &StopSignal::default()).unwrap();
     assert_eq!(weights(&state), before);
     assert_eq!((scale(&state), state.skipped_steps), (2f64.powi(39), 1));
-    // Zeros in the place of what overflowed do not hide the overflow.
+    // Replacing overflowed values with zeros does not hide the overflow.
     let logdir = tempfile::tempdir().unwrap();
     let settings = "run.max_steps = 1\nrun.precision = \"fp16\"\noptimizer.non_finite = \"zero\"";
     let mut zeroing = self::state(settings, logdir.path());
@@ -114,7 +114,7 @@ fn weights(state: &State) -> Vec<Tensor> {
     state.network.parameters.iter().map(|parameter| parameter.tensor.detach().copy()).collect()
 }
 
-/// A gradient that one call of the hook turns into NaN in its first element.
+/// Sets the first element of a gradient to NaN in one call of the hook.
 fn plant(state: &State, call: usize) -> Hook {
     let param = &state.network.parameters.get("layers.1.conv.weight").unwrap().tensor;
     let calls = AtomicUsize::new(0);
@@ -200,7 +200,7 @@ fn frozen_parameters_keep_their_values_and_groups_have_their_own_rate() {
     }
     let unknown = config("run.max_steps = 1\n[[optimizer.groups]]\nparameters = [\"nothing.*\"]");
     let Err(error) = prepare(unknown) else { panic!() };
-    assert!(error.to_string().contains("no parameter is named nothing.*"), "{error}");
+    assert!(error.to_string().contains("no parameter matches nothing.*"), "{error}");
     let frozen = config("run.max_steps = 1\n[[optimizer.groups]]\nparameters = [\"*\"]\nfreeze = true");
     assert!(matches!(prepare(frozen), Err(TrainError::NothingToTrain)));
 }

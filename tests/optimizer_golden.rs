@@ -1,4 +1,4 @@
-//! Steps of every optimizer against PyTorch's and timm's, from the same parameters and gradients.
+//! Steps of every optimizer against PyTorch and timm, from the same parameters and gradients.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn params() -> [Tensor; 2] {
     [weight.set_requires_grad(true), Tensor::from_slice(&[0.25f32, -2.0]).set_requires_grad(true)]
 }
 
-/// The same formula stands in optimizer.py.
+/// The same formula as in optimizer.py.
 fn give_grads([weight, bias]: &[Tensor; 2], step: i64) {
     let of_weight: Vec<f32> = (0..6).map(|i| ((i * 37 + step * 11) % 17) as f32 / 8.0 - 1.0).collect();
     let of_bias: Vec<f32> = (0..2).map(|i| ((i * 29 + step * 7) % 13) as f32 / 6.0 - 1.0).collect();
@@ -77,8 +77,8 @@ fn twenty_steps_of_each_optimizer_equal_torchs_or_timms() {
             optimizer.step(rates, &control(step)).unwrap();
             clear_grads(&params).unwrap();
             for (got, want) in values(&params).iter().zip(want) {
-                // Twenty steps in f32 differ from the same in f64 by up to 1.04e-6 of a value; one that comes near 0 keeps the
-                // rounding of the tenths that it is made of.
+                // Twenty steps in f32 differ from f64 by up to 1.04e-6 of a value; a value near 0 keeps the rounding of
+                // its terms, which are about 0.1.
                 assert!((got - want).abs() <= 2e-6 * want.abs().max(0.1), "{name} step {step}: {got} {want}");
             }
         }
@@ -146,7 +146,7 @@ fn a_non_finite_step_leaves_parameters_moments_and_step_counts_as_if_it_had_not_
         let ((mut optimizer_a, rates), (mut optimizer_b, _)) = (start(toml, &clean), start(toml, &hit));
         let (fine, bad) = (Tensor::from(0.0f32), Tensor::from(1.0f32));
         for (taken, step) in (0..6).enumerate() {
-            // Bad steps at the beginning and in between: nothing must take the NaN in, nor count the step.
+            // Bad steps at the beginning and in between: the NaN must not reach any state, and the step must not count.
             if step == 0 || step == 3 {
                 let before = (values(&hit), state(&optimizer_b));
                 clear_grads(&hit).unwrap();

@@ -1,4 +1,5 @@
-//! Files that users name, and what a run leaves at its end: nothing of theirs is replaced unasked, and nothing hangs.
+//! User-specified output files, and files that a run leaves: nothing of the user's is replaced without a request, and
+//! nothing hangs.
 #![cfg(unix)]
 
 mod harness;
@@ -27,7 +28,8 @@ const MODEL: i32 = 5;
 const RUN: i32 = 6;
 const PARTIAL: i32 = 9;
 
-/// Something like /dev/null: a node of our own, or a link for who may not make one, and then may not replace /dev/null either.
+/// A substitute for /dev/null: a device node, or a link if this user cannot create one and therefore cannot replace
+/// /dev/null either.
 fn make_null(path: &Path) {
     let made = Command::new("mknod").arg(path).args(["c", "1", "3"]).stderr(Stdio::null()).status();
     if !made.is_ok_and(|status| status.success()) {
@@ -40,7 +42,7 @@ fn is_special(path: &Path) -> bool {
     kind.is_char_device() || kind.is_fifo()
 }
 
-/// Each command that writes a file of the user's choice, up to its name.
+/// Each command that writes a user-specified file, up to the file name.
 const WRITERS: [&[&str]; 4] = [
     &["diagnose", "logs/run", "--format", "json", "--output"],
     &["export", "logs/run", "--format", "safetensors", "--output"],
@@ -60,9 +62,13 @@ fn devices_and_pipes_are_written_and_stay_and_links_are_followed() {
         assert!(is_special(&path(&null)));
 
         fs::write(path(&file), "precious").unwrap();
-        refuses(&call(&file, &[]), RUN, &[&format!("{file} exists; give another name, or --force")]);
+        refuses(
+            &call(&file, &[]),
+            RUN,
+            &[&format!("{file} already exists; choose another name, or replace it with --force")],
+        );
         symlink(&file, path(&link)).unwrap();
-        refuses(&call(&link, &[]), RUN, &[&format!("{link} exists")]);
+        refuses(&call(&link, &[]), RUN, &[&format!("{link} already exists")]);
         assert_eq!(fs::read_to_string(path(&file)).unwrap(), "precious");
         fs::write(path(&format!("{file}.partial")), "of the user").unwrap();
         let forced = call(&link, &["--force"]);
@@ -81,7 +87,7 @@ fn devices_and_pipes_are_written_and_stay_and_links_are_followed() {
         });
         assert_eq!(call(&pipe, &[]).code, Some(0), "{writer:?}");
         let read = reader.join().unwrap();
-        // A trace names its places anew each time.
+        // A trace generates new names each time.
         let is_same = if writer.contains(&"torchscript") {
             read.len().abs_diff(bytes.len()) < 500
         } else {
@@ -92,7 +98,7 @@ fn devices_and_pipes_are_written_and_stay_and_links_are_followed() {
         refuses(&call("none/file", &[]), RUN, &["none/file cannot be written: its folder does not exist"]);
         refuses(&call(".", &[]), RUN, &["it is a folder"]);
     }
-    // Nothing temporary is left.
+    // No temporary file is left.
     let names = fs::read_dir(workplace.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with(".gradwatch-")));
 }
@@ -105,7 +111,7 @@ fn a_pipe_without_a_reader_is_waited_for_until_sigterm() {
     for writer in WRITERS {
         let mut command = workplace.command(&[writer, &["pipe"][..]].concat());
         let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        // Most get there in this time, and those that did not have to end too.
+        // Most processes reach this point in time; those that did not must end too.
         thread::sleep(Duration::from_millis(1500));
         assert!(child.try_wait().unwrap().is_none(), "{writer:?}");
         assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
@@ -139,16 +145,20 @@ fn pictures_and_results_that_are_there_are_kept_unless_forced() {
     let explain = ["explain", "logs/cnn", "images", "--output", "why"];
     assert_eq!(call(&workplace, &explain).code, Some(0));
     fs::write(workplace.path().join("why/a.png"), "precious").unwrap();
-    refuses(&call(&workplace, &explain), RUN, &["why/a.png exists; give another name, or --force"]);
+    refuses(
+        &call(&workplace, &explain),
+        RUN,
+        &["why/a.png already exists; choose another name, or replace it with --force"],
+    );
     assert_eq!(fs::read_to_string(workplace.path().join("why/a.png")).unwrap(), "precious");
     assert_eq!(call(&workplace, &[&explain[..], &["--force"]].concat()).code, Some(0));
 
-    // The results of an evaluation in the folder of a run leave its event files alone.
+    // Evaluation results in a run's folder leave its event files unchanged.
     let events = harness::event_files(&run);
     let evaluate = ["evaluate", "logs/run", "--output", "logs/run"];
     assert_eq!(call(&workplace, &evaluate).code, Some(0));
     fs::write(run.join("metrics.json"), "precious").unwrap();
-    refuses(&call(&workplace, &evaluate), RUN, &["logs/run/metrics.json exists"]);
+    refuses(&call(&workplace, &evaluate), RUN, &["logs/run/metrics.json already exists"]);
     assert_eq!(fs::read_to_string(run.join("metrics.json")).unwrap(), "precious");
     assert_eq!(call(&workplace, &[&evaluate[..], &["--force"]].concat()).code, Some(0));
     let now = harness::event_files(&run);
@@ -173,7 +183,7 @@ fn runs_without_a_name_that_start_together_have_folders_of_their_own() {
         assert_eq!(harness::event_files(&run).len(), 1);
         assert!(run.join("weights/last.safetensors").is_file());
     }
-    // A name that was given is a promise.
+    // A run name given on the command line is never replaced by another name.
     workplace.train("named", &[]);
     refuses(&call(&workplace, &["train", "small.toml", "--run-name", "named"]), RUN, &["logs/named is already used"]);
 }
@@ -186,7 +196,7 @@ fn results_that_cannot_be_written_are_printed_and_told() {
         let outcome = call(&workplace, &["evaluate", "logs/run", "--format", format]);
         assert_eq!(outcome.code, Some(PARTIAL), "{outcome:#?}");
         assert!(outcome.stdout.contains("accuracy"), "{outcome:#?}");
-        assert!(outcome.stderr.contains("the results are printed, and their files are missing"), "{outcome:#?}");
+        assert!(outcome.stderr.contains("the results are printed, but their files are missing"), "{outcome:#?}");
         assert!(!outcome.stdout.contains("metrics.json"), "{outcome:#?}");
     }
 }

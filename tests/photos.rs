@@ -1,5 +1,5 @@
-//! Real weights on real photos: torchvision's MobileNetV2 and twenty photos of ImageNet, whose classes are the last numbers of their
-//! names.
+//! Real weights on real photos: torchvision's MobileNetV2 and twenty ImageNet photos, whose classes are the last
+//! numbers of their file names.
 
 #[path = "harness/limit.rs"]
 mod limit;
@@ -20,7 +20,7 @@ use gradwatch::{
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-/// Relative to the largest logit: sums in float32 differ by their order.
+/// Relative to the largest logit: sums in float32 depend on their order.
 const TOLERANCE: f64 = 1e-5;
 
 fn root() -> &'static Path {
@@ -31,7 +31,7 @@ fn weights_file() -> PathBuf {
     root().join("models/mobilenet_v2-b0353104.pth")
 }
 
-/// torchvision's own net and what it is evaluated with: 256 pixels, cut to 224.
+/// torchvision's own net with its preprocessing: resize to 256 pixels, crop to 224.
 fn mobilenet() -> TrainedModel {
     let config = ModelConfig::as_published(Architecture::MobilenetV2);
     let preprocessing = Preprocessing {
@@ -58,7 +58,7 @@ fn photos() -> Vec<(PathBuf, usize)> {
     photos
 }
 
-/// `[20, 3, 224, 224]`, and the logits `[20, 1000]` of it.
+/// `[20, 3, 224, 224]`, and their logits `[20, 1000]`.
 fn images_and_logits(model: &TrainedModel) -> (Tensor, Tensor) {
     let pixels: Vec<_> = photos().iter().map(|(path, _)| model.preprocessing.decode(path).unwrap()).collect();
     let images = model.to_tensor(&pixels).unwrap();
@@ -73,11 +73,11 @@ fn eighteen_of_twenty_photos_are_told_and_their_logits_are_torchvisions() {
     let pixels: Vec<_> = photos.iter().map(|(path, _)| model.preprocessing.decode(path).unwrap()).collect();
     let guesses = model.predict(&pixels, 5).unwrap();
     let misses: Vec<usize> = (0..20).filter(|&photo| guesses[photo][0].class != photos[photo].1).collect();
-    // A jeep that is taken for a convertible, and a spoonbill for a stork; as by torchvision.
+    // A jeep predicted as a convertible, and a spoonbill as a stork; torchvision predicts the same.
     assert_eq!(misses, [7, 14]);
     assert!(guesses.iter().zip(&photos).all(|(five, (_, class))| five.iter().any(|guess| guess.class == *class)));
 
-    // `golden/photos.py` has computed them of the same pixels.
+    // `golden/photos.py` computed them from the same pixels.
     let golden: Value = serde_json::from_str(include_str!("golden/photos.json")).unwrap();
     let (_, logits) = images_and_logits(&model);
     let logits = host_copy(&logits).unwrap();
@@ -98,9 +98,9 @@ fn every_logit_of_every_photo_is_torchvisions() {
     let path = folder.path().join("photos.safetensors");
     let mut file = TensorFile::default();
     file.fill(&[("images".to_owned(), images), ("logits".to_owned(), logits)]).unwrap();
-    std::fs::write(&path, file.bytes()).unwrap();
+    std::fs::write(&path, file.bytes().unwrap()).unwrap();
     let mut python = Command::new(root().join(".deps/peers/bin/python"));
-    // GOLDEN=tests/golden/photos.json writes that file anew.
+    // GOLDEN=tests/golden/photos.json rewrites that file.
     let golden = std::env::var_os("GOLDEN").map(PathBuf::from);
     let files = [weights_file(), path].into_iter().chain(golden);
     let output = limit::output(python.arg(root().join("tests/golden/photos.py")).args(files));

@@ -1,4 +1,4 @@
-//! What belongs to the whole process, and so cannot be tested beside other tests: random state and the op counter.
+//! Process-wide state, which cannot be tested in parallel with other tests: random state and the op counter.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -49,7 +49,7 @@ fn the_op_counter_sees_every_op_and_every_host_sync() {
     assert_eq!(silent.total(), 0);
 }
 
-/// Parameters of a few shapes, each with a gradient of its own.
+/// Parameters of a few shapes, each with its own gradient.
 fn params_with_grads(count: i64) -> Vec<Tensor> {
     let make = |index: i64| Tensor::ones([index % 5 + 1, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let params: Vec<Tensor> = (0..count).map(make).collect();
@@ -70,7 +70,7 @@ fn counted<T>(work: impl FnOnce() -> T) -> (T, OpCounts) {
 #[test]
 fn a_reading_costs_one_sync_and_the_same_ops_for_any_number_of_parameters() {
     let _alone = alone();
-    // Tables large enough that libtorch fills both of them with several threads.
+    // Tables large enough that libtorch fills both with several threads.
     let counts = [100, 400].map(|count| {
         let params = params_with_grads(count);
         let names = (0..count).map(|index| format!("p{index}"));
@@ -82,7 +82,7 @@ fn a_reading_costs_one_sync_and_the_same_ops_for_any_number_of_parameters() {
     });
     assert_eq!(counts[0], counts[1]);
     assert_eq!(counts[0].host_syncs(), 1);
-    // The table, its total and whether that is finite, and the way to the host: all there is.
+    // The table, its total with the finite flag, and the copy to the host; nothing else.
     assert!(counts[0].total() <= 64, "{:?}", counts[0]);
 }
 
@@ -110,7 +110,7 @@ fn a_measurement_without_a_reading_never_waits_for_the_device() {
     assert_eq!(counts.host_syncs(), 0, "{counts:?}");
 }
 
-/// A clip of each mode over so many parameters.
+/// Clips of each mode over this many parameters.
 fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
     let count_one = |&mode: &ClippingMode| {
         let toml = format!(
@@ -126,7 +126,7 @@ fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
         )
         .unwrap();
         let params = params_with_grads(count);
-        // The first call lays out what the others find.
+        // The first call initializes state that later calls reuse.
         clipping.clip_in_place(&params).unwrap();
         let (outcome, counts) = counted(|| clipping.clip_in_place(&params));
         outcome.unwrap();
@@ -138,10 +138,10 @@ fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
 #[test]
 fn no_clip_waits_for_the_device_and_its_ops_do_not_grow_with_the_parameters() {
     let _alone = alone();
-    // Vectors of a unit or tensor each are of any length; all else is done for all tensors at once.
+    // Vectors with one entry per unit or tensor have any length; everything else is one operation for all tensors.
     for ((mode, few), (_, many)) in clip_counts(10).into_iter().zip(clip_counts(40)) {
         assert_eq!(few.host_syncs(), 0, "{mode}: {few:?}");
-        // On the CPU libtorch's own list operation is a loop over these.
+        // On the CPU, libtorch's own list operation is a loop over these.
         let own = |counts: &OpCounts| counts.total() - counts.of("aten::mul_");
         assert_eq!(own(&few), own(&many), "{mode}");
         assert!(own(&few) <= 200, "{mode}: {few:?}");
@@ -159,7 +159,7 @@ fn hooks_add_no_op_to_a_backward_pass() {
     assert_eq!(bare, hooked);
 }
 
-/// Host syncs of 8 training steps with the evaluation after the last.
+/// Host syncs of 8 training steps, with the evaluation after the last one.
 fn syncs_of_a_run(monitor: &str) -> u64 {
     let toml = format!(
         "run = {{ max_steps = 8, threads = 1 }}\nmodel = {{ name = \"cnn\", width = 4, depth = 2, normalization = \"batch\" }}\n\
@@ -177,8 +177,8 @@ fn syncs_of_a_run(monitor: &str) -> u64 {
 #[test]
 fn a_tracked_step_waits_for_the_device_once_and_an_untracked_one_never() {
     let _alone = alone();
-    // The evaluation reads the count of skips and two tallies: that of training and that of validation.
-    // Everything is due in the first 10 steps: layers, weights, updates and histograms come in the same copy.
+    // The evaluation reads the count of skips and two tallies, for training and validation. In the first 10 steps,
+    // layers, weights, updates, and histograms are all due and share the same copy.
     assert_eq!(syncs_of_a_run("monitor.preset = \"full\""), 8 + 3);
     assert_eq!(syncs_of_a_run("monitor = { noise_scale_every_steps = 2, previous_cosine = true }"), 8 + 3);
     assert_eq!(syncs_of_a_run("monitor = { preset = \"light\", first_steps = 0 }"), 8 + 3);
@@ -187,7 +187,7 @@ fn a_tracked_step_waits_for_the_device_once_and_an_untracked_one_never() {
     assert_eq!(syncs_of_a_run("monitor = { preset = \"off\", every_steps = 100 }"), 1 + 3);
 }
 
-/// Bytes of this process in memory now, and the most there were since the last call.
+/// Current resident bytes of this process, and the peak since the last call.
 fn resident_bytes() -> [u64; 2] {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let kib = |name: &str| {
@@ -195,7 +195,7 @@ fn resident_bytes() -> [u64; 2] {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
     let bytes = ["VmRSS:", "VmHWM:"].map(|name| kib(name) << 10);
-    // Makes the kernel forget the most so far.
+    // Resets the kernel's peak value.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     bytes
 }

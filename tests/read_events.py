@@ -1,8 +1,8 @@
-"""Prints what TensorBoard reads from a folder of event files, one JSON value a line.
+"""Prints all values that TensorBoard reads from a folder of event files, one JSON value per line.
 
-Called by tensorboard_reads_events.rs with TensorBoard's own Python. First come all values as they are stored, as the
-EventAccumulator gives them with nothing left out. Then come the histograms as the dashboards get them, after
-data_compat has turned them into rows of left edge, right edge and count.
+tensorboard_reads_events.rs calls it with TensorBoard's own Python. It first prints all stored values, as the
+EventAccumulator returns them without sampling. Then it prints the histograms as the dashboards get them, after
+data_compat converted them to rows of left edge, right edge, and count.
 """
 
 import glob
@@ -25,7 +25,7 @@ tags = accumulator.Tags()
 
 
 def exact(value):
-    """repr keeps every bit of a float and can say nan and inf, which JSON cannot."""
+    """repr keeps every bit of a float, and can represent nan and inf, which JSON cannot."""
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-//! What the files of a long run leave in memory: no more than those of a short one.
+//! Memory for the files of a long run: no more than for a short one.
 
 use std::{iter, path::Path};
 
@@ -11,8 +11,8 @@ use gradwatch::{
 
 const LAYERS: [&str; 4] = ["layers.0", "layers.1", "layers.2", "layers.3"];
 
-/// A run that has something of everything: spikes, gradients that vanish or are 0 or not finite, losses that leap and rise,
-/// steps out of order, and evaluations by epoch that get worse.
+/// Writes a run with every kind of event: spikes; vanishing, zero, and non-finite gradients; loss jumps and increases;
+/// steps out of order; and evaluations by epoch that get worse.
 fn write(folder: &Path, steps: u64) {
     let writer = SummaryWriter::create(folder).unwrap();
     for step in 0..steps {
@@ -41,7 +41,7 @@ fn write(folder: &Path, steps: u64) {
     writer.close().unwrap();
 }
 
-/// The sizes of all that is kept of a run, as text, and how many rules have spoken.
+/// The sizes of all data kept about a run, as text, and the number of rules with findings.
 fn kept(steps: u64) -> ([usize; 3], usize) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), steps);
@@ -75,12 +75,12 @@ fn kept(steps: u64) -> ([usize; 3], usize) {
 
 #[test]
 fn a_run_eight_times_as_long_leaves_as_much_in_memory() {
-    // Series halve at powers of two, of steps and of evaluations: both runs leave them as full.
+    // Series halve at powers of two, of steps and of evaluations: both runs leave them equally full.
     let (short, few) = kept(16_384);
     let (long, rules) = kept(131_072);
     assert!(few >= 5 && rules >= few, "{few} and {rules} rules have spoken");
     for (short, long) in short.into_iter().zip(long) {
-        // Steps have more digits.
+        // Later steps have more digits.
         assert!(short > 0 && long * 10 < short * 13, "{short} and {long} bytes");
     }
 }

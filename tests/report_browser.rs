@@ -1,4 +1,4 @@
-//! The page of a made-up run in Chromium: what fits, what is fetched, and what is dark.
+//! The report of a synthetic run in Chromium: layout, requests, and dark mode.
 
 #[path = "harness/limit.rs"]
 mod limit;
@@ -22,10 +22,10 @@ use gradwatch::{
 
 const STEPS: u64 = 4000;
 const LAYERS: usize = 20;
-/// From here on the gradient explodes, and from a hundred steps later on it is not finite.
+/// The gradient explodes from this step on, and is not finite from a hundred steps later.
 const EXPLOSION: u64 = 3200;
 
-/// A number in [0, 1) that looks drawn.
+/// A pseudorandom number in [0, 1).
 fn noise(seed: u64) -> f64 {
     let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((bits ^ (bits >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / f64::from(1 << 24)
@@ -39,7 +39,7 @@ fn tensor(name: String, norm: f64, zeros: u64) -> TensorStatistics {
     TensorStatistics { name: name.into(), elements: 4096, norm, max_abs: norm, distribution: Some(distribution) }
 }
 
-/// The gradient at a layer: it shrinks towards the input, and less so as the run goes on.
+/// The gradient at a layer: it shrinks toward the input, and less so as the run progresses.
 fn size(layer: usize, step: u64) -> f64 {
     let shrink = 0.45 + 0.3 * step as f64 / STEPS as f64;
     let explosion = if step < EXPLOSION { 1.0 } else { 1.12f64.powf((step - EXPLOSION) as f64) };
@@ -211,14 +211,14 @@ fn classes() -> Vec<ClassRow> {
 
 fn illustrations() -> Vec<Illustration> {
     let pixels: Vec<u8> = (0..28 * 28).map(|pixel| (pixel % 28 * 9) as u8).collect();
-    let captions = ["Trouser: taken for Trouser (97 %)".to_owned()];
+    let captions = ["Trouser: predicted Trouser (97 %)".to_owned()];
     let heat = [0.1, 1.0, 0.4, 0.0];
     let picture = Explanation { captions: &captions, pixels: &pixels, shape: [1, 28, 28], heat: &heat, grid: [2, 2] };
     let png = picture.draw().unwrap().png;
     (0..3).map(|number| Illustration { name: format!("0{number}-Trouser"), png: png.clone() }).collect()
 }
 
-/// Tells the page that shows it how wide it is, what sticks out, how dark it is, and what it fetched.
+/// Reports the page's width, overflowing elements, brightness, and requests to the test page around it.
 const PROBE: &str = "<script>addEventListener('load', () => setTimeout(() => {\
     document.querySelectorAll('details').forEach(details => { details.open = true; });\
     const inside = element => element.closest('.scroll, pre');\
@@ -255,7 +255,8 @@ impl Browser {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Shows the report in a frame of `width` pixels, since a window has 500 at least; what the page says of itself.
+    /// Shows the report in a frame of `width` pixels, because a window is at least 500 wide; returns the measurements
+    /// of the page.
     fn look(&self, report: &str, width: u64, scheme: u8, name: &str) -> serde_json::Value {
         let probed = report.replace("</body>", &format!("{PROBE}</body>"));
         fs::write(self.folder.join("probed.html"), probed).unwrap();
@@ -279,7 +280,7 @@ impl Browser {
     }
 }
 
-/// How light a color is, of 255.
+/// Brightness of a color, from 0 to 255.
 fn lightness(color: &serde_json::Value) -> u32 {
     let channels = color.as_str().unwrap().split(|character: char| !character.is_ascii_digit());
     let channels: Vec<u32> = channels.filter_map(|channel| channel.parse().ok()).collect();

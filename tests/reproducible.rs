@@ -1,4 +1,4 @@
-//! Same seed, same run: bit for bit, however it is watched and loaded.
+//! Same seed, same run: bit-identical, for any monitoring and loading settings.
 
 mod harness;
 
@@ -11,7 +11,7 @@ fn two_runs_of_one_seed_have_equal_weights_and_equal_events() {
     assert_eq!(last_weights(&first), last_weights(&second));
     let events = scalars_without_times(&first);
     assert_eq!(events, scalars_without_times(&second));
-    // 9 steps an epoch: 4 classes of 75 images, 67 of each to train on, in batches of 32.
+    // 9 steps per epoch: 4 classes of 75 images, 67 of each for training, in batches of 32.
     assert_eq!(events.keys().filter(|(tag, _)| tag == "loss/step").count(), 18);
     let other = workplace.train("other", &["run.seed=43"]);
     assert_ne!(last_weights(&first), last_weights(&other));
@@ -58,7 +58,7 @@ fn the_config_of_a_run_trains_the_same_run_again() {
 
 #[test]
 fn accumulated_micro_batches_take_the_step_of_one_large_batch_the_short_last_group_too() {
-    // Without batch normalization, dropout and augmentation a step depends only on its images.
+    // Without batch normalization, dropout, and augmentation, a step depends only on its images.
     let workplace = Workplace::new(SMALL);
     let plain = ["model.normalization=none", "model.dropout=0", "data.augment={}", "clipping.mode=none"];
     let one = [&plain[..], &["data.batch_size=64"]].concat();
@@ -71,7 +71,7 @@ fn accumulated_micro_batches_take_the_step_of_one_large_batch_the_short_last_gro
     // 268 images: four groups of 64 and a last one of 12, twice.
     assert_eq!((one.len(), many.len()), (10, 10));
     for (one, many) in one.iter().zip(&many) {
-        // The sums are taken in another order: f32 rounding, amplified over ten steps.
+        // The order of the sums differs: f32 rounding, amplified over ten steps.
         assert!((one - many).abs() <= 1e-4 * one.abs(), "{one} {many}");
     }
 }

@@ -1,4 +1,4 @@
-//! Signals, closed terminals, and output that nobody takes: a run goes on or ends with all that it has.
+//! Signals, closed terminals, and closed output pipes: a run continues, or ends with all of its data.
 
 mod harness;
 
@@ -24,7 +24,7 @@ fn has_steps(run: &Path) -> bool {
     fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines().count() > 5
 }
 
-/// Starts the program as a terminal does, also if these tests run under nohup.
+/// Starts the program as a terminal does, even if these tests run under nohup.
 fn start(workplace: &Workplace, arguments: &[&str]) -> Running {
     let mut command = Command::new("env");
     command.arg("--default-signal=HUP,INT,QUIT").arg(env!("CARGO_BIN_EXE_gradwatch")).args(arguments);
@@ -46,7 +46,7 @@ fn a_closed_terminal_and_sigquit_end_a_run_with_a_checkpoint() {
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut summary).unwrap();
         assert!(summary.contains(&format!("ended       SIG{name}")), "{summary}");
         let step = newest_whole(&run.join("checkpoints")).unwrap().unwrap().manifest.step;
-        // As many steps as are on record, and all of them.
+        // As many steps as recorded, and all of them.
         let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
         assert_eq!(log.lines().filter(|line| line.starts_with("{\"kind\":\"step\"")).count() as u64, step);
     }
@@ -129,14 +129,14 @@ fn a_signal_before_training_begins_ends_the_process_at_once() {
         std::thread::sleep(Duration::from_millis(700));
         assert!(child.try_wait().unwrap().is_none(), "{command} is over before the signal comes");
         signal(&child, name);
-        // The code is that of a process which did not finish first, however slow the machine.
+        // The exit code is that of an unfinished process, however slow the machine is.
         let code = child.wait().unwrap().code();
         assert!(codes.contains(&code), "{command} {name}: {code:?}");
     }
     assert!(!workplace.path().join("logs").exists());
 }
 
-/// Runs the program with its output sent as a shell says, and returns its exit code.
+/// Runs the program with its output redirected by a shell, and returns its exit code.
 fn call_with(workplace: &Workplace, arguments: &str, output: &str) -> Option<i32> {
     let script = format!("exec '{}' {arguments} {output}", env!("CARGO_BIN_EXE_gradwatch"));
     let mut command = Command::new("sh");
@@ -156,7 +156,7 @@ fn a_run_is_none_the_worse_for_output_that_nobody_takes() {
         assert!(run.join("report.html").exists() && !last_weights(&run).is_empty(), "{output}");
         assert!(newest_whole(&run.join("checkpoints")).unwrap().is_some(), "{output}");
     }
-    // What goes into files does not depend on who is told of it.
+    // The contents of files do not depend on the output streams.
     let export = "export logs/run0 --weights last --format safetensors --output w.safetensors";
     assert_eq!(call_with(&workplace, export, "> /dev/full"), Some(0));
     assert!(workplace.path().join("w.safetensors").exists());
@@ -175,9 +175,9 @@ fn a_command_whose_result_is_its_output_says_so_where_that_cannot_be_written() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         said,
-        "gradwatch: stdout cannot be written: No space left on device (os error 28); the output is not whole\n"
+        "gradwatch: stdout cannot be written: No space left on device (os error 28); the output is incomplete\n"
     );
-    // A pipe that is closed has been read as far as anybody wanted.
+    // A closed pipe is a normal end of output.
     let script = format!("'{}' models | head -1", env!("CARGO_BIN_EXE_gradwatch"));
     let output = Command::new("bash").args(["-c", &format!("set -o pipefail; {script}")]).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -1,4 +1,4 @@
-//! Residual branches that add nothing at first, and models that an initialization does not go with.
+//! Residual branches that add nothing at first, and models that do not support an initialization.
 
 mod harness;
 
@@ -9,7 +9,7 @@ use gradwatch::{
 use harness::networks::{alone, config, images, largest, logits, network, std};
 use tch::{Device, Kind};
 
-/// Nets of three or more branches.
+/// Nets with three or more branches.
 const RESIDUAL: [&str; 5] = [
     "name = \"mlp\", depth = 7, width = 24, residual = true",
     "name = \"cnn\", depth = 6, width = 6, residual = true",
@@ -32,7 +32,7 @@ fn branches_that_begin_at_0_add_nothing_and_with_factors_of_1_are_those_of_the_p
             let factors: Vec<&Parameter> = silent.parameters.trainable().filter(is_factor).collect();
             assert!(factors.len() >= 3, "{model}: {}", factors.len());
             let quiet = logits(&silent, &images);
-            // What a branch computes does not show.
+            // The output of a branch has no effect.
             let last = factors[0].name.as_str().rsplit_once('.').unwrap().0.to_owned();
             assert_ne!(quiet, logits(&plain, &images), "{model}");
             let gains = factors.iter().map(|factor| factor.tensor.shallow_clone());
@@ -65,7 +65,7 @@ fn skip_gains_stand_where_branches_end_and_are_trained() {
 #[test]
 fn fixup_puts_zeros_where_branches_end_and_scales_what_is_before_by_their_number() {
     let _alone = alone();
-    // Branches, layers of each, the kaiming-like weights outside of them.
+    // Branches, layers per branch, and the number of kaiming-like weights outside of them.
     for (model, branches, depth) in [
         ("name = \"resnet20\", width = 32", 9.0f64, 2.0),
         ("name = \"resnet50\", width = 16", 16.0, 3.0),
@@ -123,18 +123,19 @@ fn what_goes_with_no_such_model_is_refused_by_key_in_one_line() {
         ),
         (
             "name = \"mlp\", residual = true, initialization.zero_residual = true",
-            "zero_residual: got true with model.normalization = \"none\", want a normalization; set model.normalization, or \
-             skip_init instead"
+            "zero_residual: got true with model.normalization = \"none\", want a normalization; set \
+             model.normalization, or use skip_init instead"
                 .into(),
         ),
         (
             "name = \"resnet8\", initialization = { zero_residual = true, skip_init = true }",
-            "skip_init: got true with zero_residual = true, want one of them; two zeros in a row never learn: leave one out".into(),
+            "skip_init: got true with zero_residual = true, want only one of them; two zeros in a row never learn: \
+             remove one".into(),
         ),
         (
             "name = \"nfnet_f0\", initialization = \"fixup\"",
-            "method: got fixup, but nfnet_f0 wants another: of an mlp, cnn, vgg or resnet the branches can begin at 0; leave the \
-             key out"
+            "method: got fixup, but nfnet_f0 needs another setting, because only branches of mlp, cnn, vgg, and resnet \
+             can start at 0; remove the key"
                 .into(),
         ),
     ] {

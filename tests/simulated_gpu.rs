@@ -1,4 +1,5 @@
-//! What a run does on a CUDA device, counted on a simulated one: launches, copies and waits. See tests/simcuda/README.md.
+//! Work of a run on a CUDA device, counted on a simulated one: launches, copies, and waits. See
+//! tests/simcuda/README.md.
 
 mod harness;
 #[path = "harness/members.rs"]
@@ -6,11 +7,19 @@ mod members;
 #[path = "harness/simcuda.rs"]
 mod simcuda;
 
-use std::fs;
+use std::{env, fs, process::Command};
 
+use gradwatch::{
+    config::Config,
+    data::ImageShape,
+    libtorch::{clear_grads, resolve_device},
+    model::{self, Pass},
+    optim::{Optimizer, Rates, StepControl, parameter_groups},
+};
 use harness::{Outcome, Workplace, limit};
 use members::MEMBERS;
 use simcuda::{Counts, SimulatedGpu};
+use tch::{Kind, Reduction, Tensor};
 
 const STEPS: &str = r#"
 run = { max_epochs = 9, threads = 1, device = "cuda:0" }
@@ -21,11 +30,51 @@ monitor = { preset = "off", first_steps = 0 }
 checkpoint = { every_epochs = 0 }
 evaluate = { every_epochs = 0 }
 "#;
-/// Nothing is read on the steps that are counted.
+/// The counted steps have no readings.
 const UNTRACKED: &str = "monitor.every_steps=1000";
 const TRACKED: &str = "monitor.preset=full";
 
-/// What the fourth and the fifth step of a run take.
+/// Passes the model and the number of steps to [`plain_steps`].
+const PLAIN_MODEL: &str = "GRADWATCH_PLAIN_MODEL";
+const PLAIN_STEPS: &str = "GRADWATCH_PLAIN_STEPS";
+
+/// Training steps with only the model: forward, loss, backward, optimizer. It runs in its own process, so that its
+/// launches can be counted.
+#[test]
+#[ignore = "a_step_launches_little_more_than_the_model_and_the_optimizer runs it"]
+fn plain_steps() {
+    let [model, steps] = [PLAIN_MODEL, PLAIN_STEPS].map(|name| env::var(name).expect(name));
+    let device = resolve_device("cuda:0").unwrap();
+    let toml = STEPS.replace("name = \"mlp\"", &model);
+    let config = Config::parse(&toml, "plain").unwrap();
+    let shape = ImageShape { channels: 3, height: 32, width: 32 };
+    let network = model::build(&config.model, shape, 4, device).unwrap();
+    let trained = || network.parameters.trainable();
+    let named = trained().map(|parameter| (parameter.name.as_str(), &parameter.tensor));
+    let mut optimizer = Optimizer::new(&config.optimizer, parameter_groups(named, &config.optimizer)).unwrap();
+    let params: Vec<Tensor> = trained().map(|parameter| parameter.tensor.shallow_clone()).collect();
+    let images = Tensor::ones([4, 3, 32, 32], (Kind::Float, device));
+    let labels = Tensor::zeros([4], (Kind::Int64, device));
+    for _ in 0..steps.parse().unwrap() {
+        let logits = network.forward(&images, &Pass::training()).unwrap();
+        logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0).backward();
+        optimizer.step(Rates { learning_rate: 0.01, momentum: 0.9 }, &StepControl::default()).unwrap();
+        clear_grads(&params).unwrap();
+    }
+}
+
+/// Counts of two of these steps.
+fn two_plain_steps(model: &str) -> Counts {
+    let run = |steps: &str| {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "plain_steps"]).env(PLAIN_MODEL, model).env(PLAIN_STEPS, steps);
+        SimulatedGpu::get().count(&mut command)
+    };
+    let earlier = run("4");
+    run("6") - earlier
+}
+
+/// Counts of the fourth and fifth step of a run.
 fn two_steps(workplace: &Workplace, settings: &[&str]) -> Counts {
     let gpu = SimulatedGpu::get();
     let run = |steps: &str| {
@@ -39,7 +88,7 @@ fn two_steps(workplace: &Workplace, settings: &[&str]) -> Counts {
     run("6") - earlier
 }
 
-/// What no step may do.
+/// Checks that the steps contain nothing that waits.
 fn assert_nothing_waits(counts: &Counts, what: &str) {
     for name in [
         "copies to device, waited for",
@@ -81,6 +130,72 @@ fn watching_any_family_adds_four_launches_and_one_wait_to_a_step() {
     }
 }
 
+/// Launches of an untracked step in addition to the model and the optimizer: images from bytes (1), the mean over the step's images
+/// forward and backward (2), predictions (1), the norm of all gradients (3), the coefficient of no clip (1), and the count of
+/// skipped steps (1); with batch normalization, copies of its buffers before the step (2) and their check after it (1).
+const OWN_LAUNCHES: i64 = 12;
+
+#[test]
+fn a_step_launches_little_more_than_the_model_and_the_optimizer() {
+    let workplace = Workplace::new(STEPS);
+    for (name, width) in MEMBERS {
+        let plain = two_plain_steps(&format!("name = \"{name}\", width = {width}")).launches();
+        let [model, width] = [format!("model.name={name}"), format!("model.width={width}")];
+        let untracked = two_steps(&workplace, &[&model, &width, UNTRACKED]).launches();
+        println!("{name}: {} launches a step, {} of the model and the optimizer", untracked / 2, plain / 2);
+        assert!(untracked - plain <= 2 * OWN_LAUNCHES, "{name}: two steps launch {untracked}, plain ones {plain}");
+    }
+}
+
+#[test]
+fn a_checkpoint_makes_no_step_wait() {
+    let workplace = Workplace::new(STEPS);
+    let counts = |settings: &[&str]| two_steps(&workplace, &[&["model.name=resnet8", UNTRACKED], settings].concat());
+    let without = counts(&[]);
+    let with = counts(&["checkpoint.every_steps=1"]);
+    assert_nothing_waits(&with, "a checkpoint");
+    let waited = "copies to host, waited for";
+    // The state of the generator is on the host.
+    assert_eq!(with.of(waited), without.of(waited), "{with:?}");
+    assert!(with.of("copies to host, not waited for") > without.of("copies to host, not waited for") + 40, "{with:?}");
+}
+
+/// The tensors of a run's checkpoint at a step.
+fn checkpoint(workplace: &Workplace, name: &str) -> Vec<Vec<u8>> {
+    let folder = workplace.run_folder(name).join("checkpoints");
+    let checkpoint = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let files = ["model", "optimizer", "training"];
+    files.map(|file| fs::read(checkpoint.join(format!("{file}.safetensors"))).unwrap()).into()
+}
+
+#[test]
+fn what_a_checkpoint_copies_is_read_after_it_arrived() {
+    let workplace = Workplace::new(STEPS);
+    let settings = ["model.name=resnet8", "checkpoint.every_steps=2", "optimizer.name=adamw", UNTRACKED];
+    let train = |name: &str, lazy: &str| {
+        let mut arguments = vec!["train", "small.toml", "--run-name", name, "--max-steps", "5"];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let mut command = workplace.command(&arguments);
+        SimulatedGpu::get().show_to(&mut command).env("SIMCUDA_LAZY", lazy);
+        let outcome = Outcome::of(&mut command);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    };
+    train("prompt", "0");
+    // Here a copy is NaN until the host has waited for it.
+    train("lazy", "1");
+    assert!(checkpoint(&workplace, "lazy") == checkpoint(&workplace, "prompt"));
+}
+
+#[test]
+fn the_noise_of_micro_batches_is_summed_a_share_of_the_parameters_at_a_time() {
+    let workplace = Workplace::new(STEPS);
+    let model = ["model.name=densenet121", "model.width=4", "optimizer.accumulation_steps=4", TRACKED];
+    let launches = |settings: &[&str]| two_steps(&workplace, &[&model[..], settings].concat()).launches();
+    let added = launches(&["monitor.noise_scale_every_steps=1"]) - launches(&["monitor.noise_scale_every_steps=0"]);
+    // 364 parameters; three of four micro-batches have hooks, each with at most 17 sums of 5 launches.
+    assert!(added <= 2 * 3 * 17 * 5 + 2 * 10, "the noise scale adds {added} launches to two steps");
+}
+
 #[test]
 fn launches_do_not_grow_with_the_parameters() {
     let workplace = Workplace::new(STEPS);
@@ -99,7 +214,7 @@ fn trains_to(workplace: &Workplace, name: &str, settings: &[&str], kernels: bool
     let mut command = workplace.command(&arguments);
     SimulatedGpu::get().show_to(&mut command);
     if !kernels {
-        // Not from a cache that has them.
+        // Not from a cache with compiled kernels.
         command.env("SIMCUDA_NO_KERNELS", "1").env("XDG_CACHE_HOME", workplace.path());
     }
     Outcome::of(&mut command)
@@ -109,14 +224,18 @@ fn trains_to(workplace: &Workplace, name: &str, settings: &[&str], kernels: bool
 fn a_gpu_without_kernels_trains_as_well_and_says_so_once() {
     let workplace = Workplace::new(STEPS);
     let weights = |name: &str| fs::read(workplace.run_folder(name).join("weights/last.safetensors")).unwrap();
-    let ours = trains_to(&workplace, "ours", &[TRACKED], true);
+    let images = ["data.augment.cutout=9", "data.augment.hflip=0.5", "run.channels_last=true", "model.name=resnet8"];
+    // The findings of its small batches are warnings too.
+    let images = [&images[..], &["diagnosis.enabled=false"]].concat();
+    let settings = [&images[..], &[TRACKED]].concat();
+    let ours = trains_to(&workplace, "ours", &settings, true);
     assert_eq!(ours.code, Some(0), "{ours:#?}");
     assert!(!ours.stderr.contains("WARN"), "{}", ours.stderr);
-    let without = trains_to(&workplace, "without", &[TRACKED], false);
+    let without = trains_to(&workplace, "without", &settings, false);
     assert_eq!(without.code, Some(0), "{without:#?}");
     let warnings = without.stderr.matches("statistics are computed by libtorch's operations").count();
     assert!(warnings == 1 && without.stderr.contains("simcuda: NVRTC"), "{}", without.stderr);
-    let aten = trains_to(&workplace, "aten", &[TRACKED, "monitor.kernels=aten"], false);
+    let aten = trains_to(&workplace, "aten", &[&settings[..], &["monitor.kernels=aten"]].concat(), false);
     assert!(aten.code == Some(0) && !aten.stderr.contains("WARN"), "{aten:#?}");
     assert!(weights("ours") == weights("without") && weights("ours") == weights("aten"));
 }
@@ -137,7 +256,7 @@ fn a_damaged_cache_of_kernels_is_made_anew() {
     fs::write(&kept, b"damaged").unwrap();
     train("second");
     assert_eq!(fs::read(&kept).unwrap(), whole);
-    // What cannot be kept is no reason to say anything.
+    // A cache that cannot be written causes no message.
     fs::remove_dir_all(&cache).unwrap();
     fs::write(&cache, b"a file").unwrap();
     train("third");

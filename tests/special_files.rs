@@ -1,4 +1,4 @@
-//! Links, pipes and endless files in a run and among the data: no file outside of the run is harmed, and nothing hangs.
+//! Links, pipes, and endless files in a run and among the data: no file outside the run is changed, and nothing hangs.
 #![cfg(unix)]
 
 mod harness;
@@ -36,7 +36,7 @@ const ENTRIES: [&str; 14] = [
     "events",
 ];
 
-/// Copies a run and puts something in the place of one of its entries.
+/// Copies a run and replaces one of its entries.
 fn copy_with(workplace: &Workplace, name: &str, put: impl Fn(&Path)) {
     let copy = workplace.path().join("copy");
     let _ = fs::remove_dir_all(&copy);
@@ -73,14 +73,14 @@ fn a_run_with_links_in_it_is_not_resumed_and_what_they_lead_to_stays() {
             assert!(!missing.exists(), "{name}");
         }
     }
-    // Those inside are replaced, and not followed.
+    // Links inside the run are replaced, not followed.
     for name in ["weights/last.safetensors", "weights/best.safetensors"] {
         copy_with(&workplace, name, |path| symlink(&victim, path).unwrap());
         let outcome = call(&workplace, &RESUME);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
     }
-    // The way to the run is the user's own.
+    // Links in the path to the run belong to the user.
     copy_with(&workplace, "none", |_| {});
     symlink("copy", workplace.path().join("by-link")).unwrap();
     let outcome = call(&workplace, &["resume", "by-link", "--set", "run.max_epochs=2"]);
@@ -95,7 +95,7 @@ fn a_log_that_has_a_second_name_is_not_written() {
         let _ = fs::remove_file(&victim);
         fs::write(&victim, "precious").unwrap();
         copy_with(&workplace, name, |path| fs::hard_link(&victim, path).unwrap());
-        refuses(&call(&workplace, &RESUME), RUN, &[name, "2 names (hard links)", "cp -r"]);
+        refuses(&call(&workplace, &RESUME), RUN, &[name, "2 hard links", "cp -r"]);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
     }
 }
@@ -124,13 +124,13 @@ fn links_in_a_run_are_not_read() {
         copy_with(&workplace, name, |path| symlink(real(name), path).unwrap());
         let outcome = call(&workplace, &diagnose);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
-        assert!(outcome.stdout.contains(&format!("{name} is left out")), "{outcome:#?}");
+        assert!(outcome.stdout.contains(&format!("{name} is skipped")), "{outcome:#?}");
     }
     let events = harness::event_file(&workplace.run_folder("run"));
     copy_with(&workplace, "events", |path| symlink(&events, path).unwrap());
     let outcome = call(&workplace, &diagnose);
     assert!(outcome.code != Some(0) && outcome.stderr.contains("is a symbolic link"), "{outcome:#?}");
-    // Others may collect event files by links.
+    // Users may collect event files with links.
     fs::create_dir(workplace.path().join("foreign")).unwrap();
     symlink(&events, workplace.path().join("foreign/events.out.tfevents.1.host")).unwrap();
     assert_eq!(call(&workplace, &["diagnose", "foreign"]).code, Some(0));
@@ -154,7 +154,7 @@ fn pipes_and_endless_files_in_a_run_are_refused_at_once() {
     );
     for name in &names {
         copy_with(&workplace, name, make_pipe);
-        // Those that read it.
+        // Commands that read this entry.
         let commands: &[&[&str]] = match name.starts_with("checkpoints") {
             true => &[&["checkpoints", "copy"], &["checkpoints", "copy", "--verify"], &RESUME],
             false => &[&["diagnose", "copy"], &["evaluate", "copy"], &RESUME],
@@ -185,6 +185,6 @@ fn pipes_among_the_data_are_refused_at_once() {
     }
     let model = "model={name=\"torchscript\", path=\"net.pt\"}";
     refuses(&call(&workplace, &["check", "small.toml", "--set", model]), MODEL, &["net.pt", "it is a pipe"]);
-    refuses(&call(&workplace, &["evaluate", "net.pt"]), RUN, &["net.pt is no run"]);
+    refuses(&call(&workplace, &["evaluate", "net.pt"]), RUN, &["net.pt is not a run folder"]);
     refuses(&call(&workplace, &["diagnose", "net.pt"]), UNREADABLE, &["net.pt"]);
 }

@@ -1,4 +1,4 @@
-//! What a run's telemetry says, against a slow and obvious twin that looks at every element itself.
+//! A run's telemetry against a slow reference implementation that reads every element itself.
 
 mod harness;
 
@@ -33,7 +33,7 @@ fn norm(elements: &[f64]) -> f64 {
     elements.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// What the twin says of one tensor: tag prefix and value.
+/// Reference statistics of one tensor: tag prefix and value.
 fn twin(group: &str, elements: &[f64]) -> Vec<(String, f64)> {
     let count = elements.len() as f64;
     let mean = elements.iter().sum::<f64>() / count;
@@ -51,7 +51,7 @@ fn twin(group: &str, elements: &[f64]) -> Vec<(String, f64)> {
 #[test]
 fn every_number_of_a_parameter_in_tensorboard_is_the_twins() {
     let logdir = tempfile::tempdir().unwrap();
-    // Plain SGD without decay, so that the update is the gradient times the learning rate, up to f32.
+    // Plain SGD without decay, so that the update is the gradient times the learning rate, up to f32 rounding.
     let toml = "run = { max_steps = 3, threads = 1 }\nmodel = { name = \"cnn\", width = 4, depth = 2 }\n\
                 optimizer = { learning_rate = 0.5, momentum = 0.0, weight_decay = 0.0 }";
     let mut state = state(toml, logdir.path());
@@ -61,7 +61,7 @@ fn every_number_of_a_parameter_in_tensorboard_is_the_twins() {
         .trainable()
         .map(|param| (param.name.to_string(), param.tensor.shallow_clone()))
         .collect();
-    // A hook of the twin's own keeps each gradient and the weight before the step.
+    // The reference hook keeps each gradient, and the weight before the step.
     type Kept = Vec<(Vec<f64>, Vec<f64>)>;
     let kept: Vec<Arc<std::sync::Mutex<Kept>>> = params.iter().map(|_| Arc::default()).collect();
     let hooks: Vec<Hook> = params
@@ -99,7 +99,7 @@ fn every_number_of_a_parameter_in_tensorboard_is_the_twins() {
     }
 }
 
-/// A gradient that one call of the hook on `parameter` turns into NaN.
+/// Sets a gradient of `parameter` to NaN in one call of the hook.
 fn plant(state: &State, parameter: &str, call: usize) -> Hook {
     let param = &state.network.parameters.get(parameter).unwrap().tensor;
     let calls = AtomicUsize::new(0);

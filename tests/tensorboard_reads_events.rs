@@ -1,4 +1,4 @@
-//! What the writer wrote, read back by the real TensorBoard.
+//! The writer's output, read back by the real TensorBoard.
 
 mod harness;
 
@@ -11,7 +11,7 @@ use gradwatch::events::{
 use harness::{SMALL, Workplace, limit};
 use serde_json::{Value as Json, json};
 
-/// Every value that TensorBoard sees in a folder, as read_events.py prints it.
+/// Every value that TensorBoard reads in a folder, as read_events.py prints it.
 fn read(logdir: &Path) -> Vec<Json> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/tensorboard/bin/python");
@@ -21,7 +21,7 @@ fn read(logdir: &Path) -> Vec<Json> {
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Writes values one second apart, and reads back what is stored and what the histogram dashboard gets.
+/// Writes values one second apart; returns the stored values and those that the histogram dashboard gets.
 fn written_and_read(values: &[(&str, u64, Value)]) -> (Vec<Json>, Vec<Json>) {
     let logdir = tempfile::tempdir().unwrap();
     let writer = SummaryWriter::create(logdir.path()).unwrap();
@@ -39,7 +39,7 @@ fn wall_time(index: usize) -> WallTime {
     WallTime::from_secs(1.7e9 + index as f64 + 0.123_456).unwrap()
 }
 
-/// A float as Python's repr writes it, which Rust reads, NaN and infinities too.
+/// A float in Python's repr, which Rust parses, including NaN and infinities.
 fn number(seen: &Json) -> f64 {
     seen.as_str().unwrap().parse().unwrap()
 }
@@ -63,7 +63,7 @@ fn a_curve_of_precision_and_recall_is_one_of_the_plugin_s_own() {
     assert_eq!(stored[0]["thresholds"], THRESHOLDS);
     let rows: Vec<Vec<f64>> = stored[0]["rows"].as_array().unwrap().iter().map(numbers).collect();
     assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [THRESHOLDS; 6]);
-    // At the last threshold three of the class and one other are taken for it, and 200 others are not.
+    // At the last threshold, three images of the class and one other are positive; 200 others are negative.
     let last: Vec<f64> = rows.iter().map(|row| row[THRESHOLDS - 1]).collect();
     assert_eq!(last, [3.0, 1.0, 200.0, 0.0, 0.75, 1.0]);
 }
@@ -85,7 +85,7 @@ fn every_scalar_comes_back_with_its_step_and_wall_time() {
         f64::INFINITY,
         f64::NEG_INFINITY,
     ];
-    // More values than TensorBoard keeps by default, at steps up to the largest there is.
+    // More values than TensorBoard keeps by default, at steps up to the largest possible one.
     let largest = i64::MAX as u64;
     let values: Vec<_> = (0..12_000)
         .map(|index: usize| {
@@ -190,7 +190,7 @@ fn a_layout_is_what_the_custom_scalars_plugin_reads() {
     writer.layout(&layout).unwrap();
     writer.close().unwrap();
     let series = |layer: &str| json!({"value": format!("{layer}/p50"), "lower": format!("{layer}/p5"), "upper": format!("{layer}/p95")});
-    // The plugin's JSON of a Layout message, which leaves out what has its default.
+    // The plugin's JSON of a Layout message, which leaves out default values.
     let want = json!({"category": [
         {"title": "open", "chart": [
             {"title": "ü", "multiline": {"tag": ["norm/.*", r"norm \(all\)$"]}},
@@ -204,7 +204,7 @@ fn a_layout_is_what_the_custom_scalars_plugin_reads() {
     assert_eq!((&stored[0]["plugin_tag"], &stored[0]["layout"]), (&Layout::TAG.into(), &want));
 }
 
-/// The steps of everything but the config, in the order in which TensorBoard has them.
+/// The steps of everything but the config, in TensorBoard's order.
 fn steps_by_tag(run: &Path) -> BTreeMap<String, Vec<u64>> {
     let mut steps: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for seen in read(run).into_iter().filter(|seen| seen["kind"] != "dashboard" && seen["tag"] != "config") {
@@ -219,8 +219,8 @@ fn a_run_that_was_killed_and_resumed_shows_each_step_once_and_in_order() {
     let whole = steps_by_tag(&workplace.train("whole", &[]));
     assert_eq!(whole["\"loss/step\""], (0..18).collect::<Vec<u64>>());
     assert_eq!(whole["\"accuracy/validation\""], [9, 18]);
-    // Before the first step, in the middle of a write of events, after a checkpoint, while the logs are cut back; and, where
-    // checkpoints are taken at evaluations alone, right after one.
+    // Kills before the first step, in the middle of a write of events, after a checkpoint, and while the logs are
+    // truncated; and, if checkpoints are saved only at evaluations, right after one.
     let ways: [(&str, &[&str], &str); 2] = [
         ("often", &["kill lines 1", "kill events 9", "kill renamed 3", "kill cut 1", ""], "checkpoint.every_steps=4"),
         ("epochs", &["kill renamed 2", ""], "checkpoint.every_steps=0"),

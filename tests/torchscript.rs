@@ -1,4 +1,5 @@
-//! Models from TorchScript files: `golden/torchscript.py` made them, and `golden/torchscript.json` of what PyTorch computes.
+//! Models from TorchScript files: `golden/torchscript.py` generates them, and `golden/torchscript.json` from PyTorch's
+//! results.
 
 mod harness;
 
@@ -26,14 +27,14 @@ const MODEL: i32 = 5;
 const CHECKPOINT: i32 = 10;
 const INPUT: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };
 const CLASSES: usize = 4;
-/// Relative to the largest number of a tensor: sums in float32 differ by their order.
+/// Relative to the largest number of a tensor: sums in float32 depend on their order.
 const TOLERANCE: f64 = 1e-5;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("torchscript_{name}.pt"))
 }
 
-/// An experiment with everything that keeps something from step to step, on the file `net.pt`.
+/// An experiment on the file `net.pt` that uses every feature with state between steps.
 fn toml(more: &str) -> String {
     format!(
         "run = {{ max_epochs = 2, threads = 1 }}\n\
@@ -72,7 +73,7 @@ fn assert_equals(tensor: &Tensor, want: &Value, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
     let off = got.iter().zip(&want).fold(0.0f64, |off, (got, want)| off.max((got - want).abs()));
-    // A bias before a normalization has no gradient but rounding.
+    // A bias before a normalization has no gradient except rounding.
     assert!(off <= TOLERANCE * largest.max(1e-3), "{what}: {off} of {largest}");
 }
 
@@ -83,7 +84,7 @@ fn names_logits_gradients_and_running_statistics_are_pytorchs() {
         let (network, want) = (load(name), &expected[name]);
         let names: Vec<&str> = network.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         let golden: Vec<&str> = want["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        // The weight that `again` has too.
+        // The weight shared with `again`.
         let own: Vec<&str> = golden.into_iter().filter(|name| *name != "tied.weight").collect();
         assert_eq!(names, own);
         let logits = network.forward(&images(3), &Pass::evaluation()).unwrap();
@@ -140,14 +141,14 @@ fn a_resumed_run_is_the_one_that_was_never_stopped() {
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
         assert_same(&cut, &whole, more);
         let log = fs::read_to_string(whole.join("train.log")).unwrap();
-        assert!(log.contains("a hook on each of 15 parameters; frozen: none"), "{log}");
+        assert!(log.contains("hooks on 15 parameters; frozen: none"), "{log}");
         let best = Tensor::read_safetensors(whole.join("weights/best.safetensors")).unwrap();
         let best: BTreeMap<String, Tensor> = best.into_iter().collect();
         let network = load("cnn");
         assert_eq!(best.len(), network.parameters.len());
         for parameter in &network.parameters {
             let name = parameter.name.as_str();
-            // A buffer that no pass writes, and a bias that a normalization takes away again.
+            // A buffer that no pass writes, and a bias that a normalization cancels.
             if !["scale", "block.0.bias"].contains(&name) {
                 assert_ne!(best[name], parameter.tensor, "{name} was trained, or counted");
             }
@@ -163,11 +164,11 @@ fn a_run_goes_on_with_its_file_wherever_that_lies_and_with_no_other() {
     fs::rename(&file, workplace.path().join("moved.pt")).unwrap();
     let gone = resume(&workplace, "run", &[]);
     assert_eq!(gone.code, Some(MODEL), "{gone:#?}");
-    assert!(gone.stderr.contains("net.pt: No such file") && gone.stderr.contains("needs to be resumed"), "{gone:#?}");
+    assert!(gone.stderr.contains("net.pt: No such file") && gone.stderr.contains("a resumed run needs"), "{gone:#?}");
     fs::copy(golden("logistic"), &file).unwrap();
     let other = resume(&workplace, "run", &[]);
     assert_eq!(other.code, Some(CHECKPOINT), "{other:#?}");
-    assert!(other.stderr.contains("the file is another than the run was begun with (got BLAKE3 "), "{other:#?}");
+    assert!(other.stderr.contains("the run started with another file (got BLAKE3 "), "{other:#?}");
     let moved = resume(&workplace, "run", &["--set", "model.path=moved.pt"]);
     assert_eq!(moved.code, Some(0), "{moved:#?}");
 }
@@ -176,10 +177,10 @@ fn a_run_goes_on_with_its_file_wherever_that_lies_and_with_no_other() {
 fn ten_logistic_layers_are_found_to_vanish_before_and_while_they_train() {
     let seen = inspect(config("logistic"), 2).unwrap();
     assert_eq!(seen.source, ProfileSource::BiasGradients);
-    // Ten of them and the one that puts out the logits.
+    // Ten of them and the one that outputs the logits.
     assert_eq!(seen.layers.len(), 11);
     let slope = seen.slope.unwrap().log2_per_layer;
-    // A sigmoid's derivative is at most 1/4, and Xavier's weights keep the rest.
+    // A sigmoid's derivative is at most 1/4, and Xavier's weights preserve the rest.
     assert!((slope - 0.235f64.log2()).abs() < 0.3, "{slope}");
     assert_eq!(seen.layers[3].verdict, Verdict::Shrinks);
     assert!(seen.expected_slope.is_none() && seen.layers[3].expected_factor.is_none());
@@ -189,7 +190,7 @@ fn ten_logistic_layers_are_found_to_vanish_before_and_while_they_train() {
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let text = outcome.stdout;
     assert!(text.starts_with("vanishing (critical): "), "{text}");
-    assert!(text.contains("grad rms  RMS of bias gradients, a stand-in"), "{text}");
+    assert!(text.contains("grad rms  RMS of bias gradients, as a proxy"), "{text}");
     assert!(!text.contains("NaN") && !text.contains("model."), "{text}");
     assert!(text.lines().any(|line| line.starts_with("tried     nothing")), "{text}");
 
@@ -202,7 +203,7 @@ fn ten_logistic_layers_are_found_to_vanish_before_and_while_they_train() {
 fn an_inspection_of_a_healthy_net_finds_nothing() {
     let seen = inspect(config("cnn"), 2).unwrap();
     let layers: Vec<&str> = seen.layers.iter().map(|layer| &*layer.seen.layer).collect();
-    // Not block.0: a normalization takes away what its bias adds.
+    // Not block.0: a normalization cancels its bias.
     assert_eq!(layers, ["stem.1", "block.1", "hidden", "again", "tied", "head"]);
     assert!(seen.layers.iter().all(|layer| layer.verdict == Verdict::Ok), "{seen:#?}");
     assert_eq!(seen.findings, []);
@@ -219,7 +220,7 @@ fn check_shows_the_file_and_its_tensors() {
     assert!(!outcome.stdout.contains("activation"), "{outcome:#?}");
 }
 
-/// Demands that `check` refuses `net.pt` in one line with this.
+/// Checks that `check` rejects `net.pt` in one line with this text.
 fn refuses(workplace: &Workplace, settings: &[&str], want: &str) {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> = ["check", "small.toml"].into_iter().chain(settings).collect();
@@ -229,7 +230,7 @@ fn refuses(workplace: &Workplace, settings: &[&str], want: &str) {
     assert!(outcome.stderr.contains(&format!("model.path: net.pt: {want}")), "{want}: {outcome:#?}");
 }
 
-/// The same archive in a version of the format that is yet to come: its record `version`, and the sums that guard it.
+/// The same archive in a future version of the format: changes its record `version` and the checksums.
 fn of_newer_torch(whole: &[u8]) -> Vec<u8> {
     let (was, is) = (b"3\n", b"99");
     let name = b"/version";
@@ -240,7 +241,7 @@ fn of_newer_torch(whole: &[u8]) -> Vec<u8> {
     for place in at(&crc32fast::hash(was).to_le_bytes()) {
         newer[place..place + 4].copy_from_slice(&crc32fast::hash(is).to_le_bytes());
     }
-    // Behind the name stands an extra field that pads the content to a multiple of 64 bytes.
+    // After the name, an extra field pads the content to a multiple of 64 bytes.
     let header = at(name)[0] + name.len();
     let content = header + whole[header..].windows(2).position(|bytes| bytes == was).unwrap();
     newer[content..content + 2].copy_from_slice(is);
@@ -259,24 +260,24 @@ fn what_is_no_model_for_the_data_is_refused_in_one_line() {
     refuses(
         &workplace,
         &["data.channels=3"],
-        "got no logits of images of 3 x 8 x 8 (Given groups=1, weight of size [4, 1, 3, 3]",
+        "got no logits for images of 3 x 8 x 8 (Given groups=1, weight of size [4, 1, 3, 3]",
     );
     refuses(&workplace, &["data.classes=5"], "got logits of shape [2, 4], want [2, 5], images and classes");
     as_file(b"\n<!DOCTYPE html>\n<html>Sign in</html>", "got an HTML page");
     as_file(b"", "got an empty file");
-    as_file(b"torch", "got no zip archive");
+    as_file(b"torch", "got a file that is not a zip archive");
     for bytes in [100, whole.len() / 2, whole.len() - 1] {
-        as_file(&whole[..bytes], &format!("got an archive that is cut off after {bytes} bytes"));
+        as_file(&whole[..bytes], &format!("got an archive that is truncated after {bytes} bytes"));
     }
     for (name, want) in [
         ("state_dict", "got weights without a program"),
-        ("frozen", "got a module without a parameter that takes a gradient"),
-        ("pair", "got no logits of images of 1 x 8 x 8 (its forward returns a Tuple and no Tensor)"),
+        ("frozen", "got a module without trainable parameters"),
+        ("pair", "got no logits for images of 1 x 8 x 8 (its forward returns a Tuple and no Tensor)"),
         ("traced_training", "got a trace from training mode"),
     ] {
         as_file(&fs::read(golden(name)).unwrap(), want);
     }
-    as_file(&of_newer_torch(&whole), "got the format of a later torch, want a TorchScript file of torch 2.13");
+    as_file(&of_newer_torch(&whole), "got the format of a later torch version, want a TorchScript file of torch 2.13");
     fs::remove_file(&file).unwrap();
     refuses(&workplace, &[], "No such file");
     fs::create_dir(&file).unwrap();
@@ -295,6 +296,6 @@ fn a_trace_whose_running_statistics_stay_is_told_and_trains() {
 fn batches_of_one_image_are_refused_where_the_file_normalizes_over_them() {
     let workplace = workplace("cnn", "");
     let settings = ["--set", "data.batch_size=1"];
-    // The maps of the stem have a variance in one image alone.
+    // The feature maps of the stem have a variance even in a single image.
     assert_eq!(workplace.call(&[&["check", "small.toml"], &settings[..]].concat()).code, Some(0));
 }

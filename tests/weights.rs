@@ -1,4 +1,5 @@
-//! Runs that start from weights of others, and what is trained of them when: `golden/weights.py` made the files.
+//! Runs that start from existing weights, and the schedule of their frozen parameters: `golden/weights.py` generates
+//! the files.
 
 mod harness;
 
@@ -26,7 +27,7 @@ const CONFIG: i32 = 3;
 const MODEL: i32 = 5;
 const CHECKPOINT: i32 = 10;
 
-/// An experiment on the net of the golden files, 10 steps an epoch, that starts from `net.pth`.
+/// An experiment on the net of the golden files, 10 steps per epoch, that starts from `net.pth`.
 const TOML: &str = "run = { max_epochs = 3, threads = 1 }\n\
     data = { source = \"synthetic\", samples = 334, classes = 4, image_size = 8, channels = 3, batch_size = 32 }\n\
     model = { name = \"cnn\", width = 2, depth = 1, normalization = \"batch\", weights = \"net.pth\" }\n\
@@ -50,7 +51,7 @@ fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
-/// The weights of the oldest checkpoint that is kept.
+/// The weights of the oldest remaining checkpoint.
 fn oldest(run: &Path) -> BTreeMap<String, Tensor> {
     tensors(&checkpoints(run)[0].join("model.safetensors"))
 }
@@ -85,11 +86,15 @@ fn a_key_takes_one_of_several_state_dicts_and_the_log_says_which() {
     let expected: Value = serde_json::from_str(include_str!("golden/weights.json")).unwrap();
     let still = ["optimizer.learning_rate=0.0", "run.max_steps=2", "ema.decay=0"];
     for (key, file, told) in [
-        (None, "checkpoint.pth", "the state dict state_dict, not state_dict_ema, ema.module, nets.0, which"),
+        (
+            None,
+            "checkpoint.pth",
+            "the state dict state_dict; model.weights_key can select another one: state_dict_ema, ema.module, nets.0;",
+        ),
         (
             Some("ema.module"),
             "compiled.pth",
-            "the state dict ema.module, not state_dict_ema, state_dict, nets.0, which",
+            "the state dict ema.module; model.weights_key can select another one: state_dict_ema, state_dict, nets.0;",
         ),
     ] {
         let setting = key.map(|key| format!("model.weights_key={key}"));
@@ -115,7 +120,7 @@ fn a_key_takes_one_of_several_state_dicts_and_the_log_says_which() {
     refuses(
         &[alone],
         CONFIG,
-        "model.weights_key: got a key without model.weights, want the file that has it; remove the key",
+        "model.weights_key: got a key without model.weights, want the weights file that has this key; remove the key",
     );
 }
 
@@ -130,7 +135,7 @@ fn a_resumed_run_is_the_one_that_was_never_stopped_and_asks_for_no_file() {
     assert!(!outcome.stderr.contains("tensors loaded"), "{outcome:#?}");
     assert_same(&cut, &whole, "weights");
     assert_eq!(host(&cut)["weights"], host(&whole)["weights"]);
-    // It began with those weights and no others.
+    // The run started from those weights only.
     let other = resume(&workplace, "cut", &["--set", "model.weights=other.pth", "--set", "run.max_epochs=4"]);
     assert_eq!(other.code, Some(CHECKPOINT), "{other:#?}");
     assert!(other.stderr.contains("model.weights = \"other.pth\" (was \"net.pth\")"), "{other:#?}");
@@ -142,7 +147,7 @@ fn the_head_alone_is_trained_first_and_then_all_and_any_resumption_is_exact() {
     let toml = TOML.replace("optimizer = { learning_rate = 0.05, momentum = 0.9, dampening = 0.1 }", optimizer);
     let workplace = workplace(&toml, "seven_classes.pth");
     let start = oldest(&workplace.train("start", &["run.max_steps=2", "optimizer.learning_rate=0.0"]));
-    // Steps 0 to 19 are of the head. A kill may come before the last checkpoint is whole.
+    // Steps 0 to 19 train only the head. A kill may come before the last checkpoint is complete.
     let weights = |name: &str, steps: u64| {
         let run = begin(&workplace, name, steps);
         let weights = tensors(&checkpoints(&run).pop().unwrap().join("model.safetensors"));
@@ -163,12 +168,12 @@ fn the_head_alone_is_trained_first_and_then_all_and_any_resumption_is_exact() {
         assert_same(&run, &whole, &run.display().to_string());
     }
     let log = fs::read_to_string(whole.join("train.log")).unwrap();
-    assert!(log.contains("classifier stays as it was drawn: it has 7 classes in the file, and 4 here"), "{log}");
     assert!(
-        log.contains("a hook on each of 2 parameters; frozen: layers.0.conv.weight, layers.0.norm.weight,"),
+        log.contains("classifier keeps its random initialization: it has 7 classes in the file and 4 in the model"),
         "{log}"
     );
-    assert!(log.contains("2 epoch(s) are over, 3 more parameters are trained from step 20 on"), "{log}");
+    assert!(log.contains("hooks on 2 parameters; frozen: layers.0.conv.weight, layers.0.norm.weight,"), "{log}");
+    assert!(log.contains("2 epoch(s) are over, training 3 more parameters from step 20 on"), "{log}");
     let findings = fs::read_to_string(whole.join("findings.jsonl")).unwrap();
     for rule in ["missing_gradient", "unchanged_parameter", "zero_gradient", "vanishing", "exploding"] {
         assert!(!findings.contains(rule), "{findings}");
@@ -196,7 +201,8 @@ fn statistics_that_are_kept_stay_those_of_the_file() {
 #[test]
 fn check_and_inspect_look_at_the_weights_of_the_file() {
     let workplace = workplace(TOML, "checkpoint.pth");
-    let line = "model.weights: net.pth: 8 of 8 tensors loaded (PyTorch's zip format; without module. before the names)";
+    let line = "model.weights: net.pth: 8 of 8 tensors loaded (PyTorch's zip format; prefix module. removed from the \
+                names)";
     for arguments in [&["check", "small.toml"][..], &["inspect", "small.toml", "--try"]] {
         let outcome = workplace.call(arguments);
         assert_eq!(outcome.code, Some(0), "{outcome:#?}");
@@ -231,10 +237,10 @@ fn what_cannot_be_loaded_is_one_line_and_writes_nothing() {
         assert!(!workplace.path().join("logs").exists());
     };
     let frozen = "model.freeze_batch_norm_statistics=[\"layers.0.*\", \"layers.7.*\"]";
-    refuses(&[frozen], CONFIG, "model.freeze_batch_norm_statistics: no batch normalization is named layers.7.*;");
-    refuses(&["model.freeze_batch_norm_statistics=3"], CONFIG, "got 3, want true, false or a list of patterns");
+    refuses(&[frozen], CONFIG, "model.freeze_batch_norm_statistics: no batch normalization matches layers.7.*;");
+    refuses(&["model.freeze_batch_norm_statistics=3"], CONFIG, "got 3, want true, false, or a list of patterns");
     let all = "optimizer={head_only_epochs=1, groups=[{parameters=[\"classifier.*\"], freeze=true}]}";
-    refuses(&[all], CONFIG, "optimizer.head_only_epochs: the model has no head that takes a gradient");
+    refuses(&[all], CONFIG, "optimizer.head_only_epochs: the model has no trainable head");
     refuses(
         &["model.width=4"],
         MODEL,
@@ -246,21 +252,21 @@ fn what_cannot_be_loaded_is_one_line_and_writes_nothing() {
         fs::write(&file, bytes).unwrap();
         refuses(&[], MODEL, &format!("model.weights: net.pth: got {want}"));
     };
-    as_file(b"<html>404</html>", "an HTML page, want the file that it stands for; download it again");
+    as_file(b"<html>404</html>", "an HTML page, want the actual file; download it again");
     as_file(b"", "an empty file, want a .safetensors file");
     let zip = fs::read(golden("weights/zip.pth")).unwrap();
-    as_file(&zip[..zip.len() / 2], "a zip archive that is cut off, or damaged, in ");
+    as_file(&zip[..zip.len() / 2], "a zip archive that is truncated or damaged, with ");
     let safetensors = fs::read(golden("weights/half.safetensors")).unwrap();
     as_file(
         &safetensors[..safetensors.len() - 1],
-        "a safetensors file with 155 bytes of numbers where its header claims 156",
+        "a safetensors file with 155 bytes of data, but its header claims 156",
     );
     as_file(
         &fs::read(golden("torchscript_cnn.pt")).unwrap(),
         "a TorchScript file, which is a program, want a state dict",
     );
     fs::remove_file(&file).unwrap();
-    refuses(&[], MODEL, "net.pth: cannot read the weights: got No such file");
+    refuses(&[], MODEL, "net.pth: cannot read the weights: No such file");
 }
 
 #[test]

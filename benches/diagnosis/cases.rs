@@ -15,31 +15,31 @@ pub struct Case {
     pub seed: u64,
     pub images: Variant,
     pub recipe: Recipe,
-    /// What names the fault rightly; `None` where the run is healthy.
+    /// Rules that identify the fault correctly; `None` if the run is healthy.
     pub fault: Option<&'static [RuleName]>,
 }
 
 impl Case {
-    /// Whether a rule names the fault rightly.
+    /// Whether this rule identifies the fault correctly.
     pub fn is_named_by(&self, rule: RuleName) -> bool {
         self.fault.is_some_and(|fault| fault.contains(&rule))
     }
 }
 
-/// What makes a run.
+/// The origin of a run.
 #[derive(Debug, Clone)]
 pub enum Recipe {
-    /// The program, with `key=value` over what every run has.
+    /// The program, with `key=value` settings on top of the common ones.
     Program(Vec<String>),
-    /// A loop of one's own.
+    /// A custom training loop.
     OwnLoop(Twist),
 }
 
-/// An architecture with settings under which it trains well.
+/// An architecture with settings that train it well.
 struct Architecture {
     name: &'static str,
     settings: &'static [&'static str],
-    /// The learning rate of these.
+    /// The learning rate for these settings.
     learning_rate: f64,
     has_normalization: bool,
     is_mlp: bool,
@@ -90,7 +90,7 @@ const ARCHITECTURES: [Architecture; 5] = [
     },
 ];
 
-/// A kind of run: its name, its settings, its images, and what names its fault.
+/// A kind of run: its name, its settings, its images, and the rules that identify its fault.
 type Kind = (&'static str, &'static [&'static str], Variant, Option<&'static [RuleName]>);
 
 const PLAIN: &str = "model.normalization=none";
@@ -99,7 +99,7 @@ const VANISHES: Option<&[RuleName]> = Some(&[Vanishing]);
 const DRAWN: Option<&[RuleName]> = Some(&[PoorInitialization]);
 const TOO_HIGH: Option<&[RuleName]> = Some(&[LearningRate, UpdateRatio]);
 
-/// Faults that any architecture can have. `lr=` stands for a multiple of the learning rate that is right for it.
+/// Faults of any architecture. `lr=` stands for a multiple of the architecture's learning rate.
 const FAULTS: [Kind; 13] = [
     (
         "weights too small",
@@ -254,7 +254,7 @@ const DEEP_FAULTS: [(&str, Kind); 13] = [
     ("mlp-norm", ("50 layers, no shortcuts", &["model.depth=50", STRAIGHT], Variant::Clean, Some(&[Exploding]))),
 ];
 
-/// Healthy runs that look ill to careless rules.
+/// Healthy runs that resemble faulty ones.
 const HEALTHY: [Kind; 16] = [
     ("as it is", &[], Variant::Clean, None),
     ("tanh", &["model.activation=tanh", "model.initialization=xavier_normal"], Variant::Clean, None),
@@ -364,7 +364,7 @@ fn case(architecture: &Architecture, &(name, changes, images, fault): &Kind, see
     if !settings.iter().any(|setting| setting.starts_with("optimizer.learning_rate=")) {
         settings.push(format!("optimizer.learning_rate={learning_rate}"));
     }
-    // Without what normalised it, a net wants shorter steps.
+    // Without its normalization, a net needs a smaller learning rate.
     let is_stripped = architecture.has_normalization && settings.iter().any(|setting| setting == PLAIN);
     if is_stripped && architecture.is_mlp {
         settings.push("optimizer.momentum=0.8".into());

@@ -1,4 +1,4 @@
-//! Thresholds chosen on some architectures and scored on another.
+//! Chooses thresholds on some architectures and scores them on another.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use gradwatch::{config::RuleName, diagnosis::Thresholds};
 
 use crate::score::{Trace, Verdict, judge_all};
 
-/// A threshold that can be moved.
+/// An adjustable threshold.
 struct Knob {
     rule: RuleName,
     place: fn(&mut Thresholds) -> &mut f64,
-    /// Whether it is a share whose distance from 1 counts.
+    /// Whether it is a share that scales by its distance from 1.
     from_one: bool,
 }
 
@@ -32,10 +32,10 @@ const KNOBS: [Knob; 15] = [
     Knob { rule: RuleName::LabelImbalance, place: |all| &mut all.label_imbalance, from_one: false },
 ];
 
-/// Multiples of the default that are tried; of equals the first is taken.
+/// Multiples of the default to try; the first wins ties.
 const FACTORS: [f64; 5] = [1.0, 0.5, 2.0, 0.25, 4.0];
 
-/// A false alarm against a fault that is found, each as a share of the runs that can have it.
+/// Weight of a false alarm relative to a detected fault, each as a share of the possible runs.
 const FALSE_ALARM: f64 = 3.0;
 
 impl Knob {
@@ -45,10 +45,10 @@ impl Knob {
     }
 }
 
-/// The thresholds that were moved, and by what, for each architecture that was held out.
+/// For each held-out architecture, the changed thresholds and their factors.
 pub type Moved = BTreeMap<&'static str, Vec<(RuleName, f64)>>;
 
-/// What each run is told with thresholds that were chosen on all other architectures, and these factors by architecture.
+/// Verdict on each run with thresholds chosen on all other architectures, and these factors by architecture.
 pub fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
     let told: Vec<Vec<Vec<Verdict>>> = KNOBS
         .iter()
@@ -96,7 +96,7 @@ pub fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
     (verdicts, chosen)
 }
 
-/// How much a rule is worth: the faults of its name that it tells, less what it says of healthy runs.
+/// Value of a rule: detected faults of its kind, minus its weighted alarms on healthy runs.
 fn worth<'a>(rule: RuleName, verdicts: impl Iterator<Item = (&'a Trace, &'a Verdict)>) -> f64 {
     let [mut of_it, mut told, mut healthy, mut alarms] = [0.0_f64; 4];
     for (trace, verdict) in verdicts {

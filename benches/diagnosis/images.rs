@@ -1,4 +1,4 @@
-//! The data sets of the runs: small ones cut from Fashion-MNIST, and what is wrong with them.
+//! Datasets of the runs: small ones cut from Fashion-MNIST, and their defects.
 
 use std::{
     fs::{self, File},
@@ -12,18 +12,18 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-/// Which images a run trains on.
+/// Training images of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     /// 6,000 images.
     Clean,
-    /// The same with the labels of others.
+    /// The same images with shuffled labels.
     Shuffled,
-    /// The same with a fifth of the labels drawn at random.
+    /// The same images with a fifth of the labels drawn at random.
     Noisy,
-    /// Five classes have one image for fifty of the others.
+    /// Five classes have one image per fifty images of the others.
     Imbalanced,
-    /// One for five.
+    /// One image per five.
     Uneven,
     /// 300 images.
     Few,
@@ -35,7 +35,7 @@ const IMAGES: usize = 6_000;
 const VALIDATION: usize = 1_000;
 const PIXELS: usize = 28 * 28;
 
-/// What a config says of the data; the files are written where they are missing.
+/// Data settings of the config; writes the files if they are missing.
 pub fn settings(variant: Variant, folder: &Path) -> Vec<String> {
     if variant == Variant::Synthetic {
         let sizes = ["data.image_size=28", "data.channels=1", "data.samples=6600"].map(str::to_owned);
@@ -93,7 +93,7 @@ fn write(variant: Variant, folder: &Path) {
     fs::rename(temporary, folder).expect("the folder of traces can be written");
 }
 
-/// All images of the first five classes up to the total, and one for `ratio` of the others.
+/// All images of the first five classes up to the total, and one per `ratio` images of the others.
 fn uneven(labels: &[u8], ratio: usize) -> Vec<(usize, u8)> {
     let mut seen = [0; 10];
     let is_chosen = |(_, label): &(usize, u8)| {

@@ -1,8 +1,9 @@
-//! How well rules tell faulty runs from healthy ones, how soon, and whether they name the fault.
+//! Measures how well rules tell faulty runs from healthy ones, how soon, and whether they identify the fault.
 //!
-//! Trains a grid of runs with a known fault and as many healthy ones, keeps their files in `target/diagnosis-traces`, and scores
-//! our rules and the rule sets of other tools on them. What is there is not trained again. `SEEDS=3` scores runs that no threshold
-//! was looked at with, `ONLY=lenet5` some of the runs, and `DETAIL=1` prints how far each came.
+//! Trains a grid of runs with a known fault and as many healthy ones, keeps their files in `target/diagnosis-traces`,
+//! and scores gradwatch's rules and the rule sets of other tools on them. Does not retrain existing runs. `SEEDS=3`
+//! scores runs that were not used to choose any threshold, `ONLY=lenet5` only some of the runs, and `DETAIL=1` prints
+//! the accuracies.
 
 mod cases;
 mod holdout;
@@ -59,7 +60,8 @@ fn main() {
     print_errors(&traces, &ours);
 }
 
-/// Who is first over the faults that both find, that both name, and that both find by rules that are silent on healthy runs.
+/// Compares detection times over the faults that both find, that both identify, and that both find by rules that are
+/// silent on healthy runs.
 fn compare(name: &str, traces: &[Trace], ours: &[Verdict], theirs: &[Verdict]) -> String {
     let noisy = noisy_rules(traces, theirs);
     let by = |verb: &str, first: &dyn Fn(&Verdict, &Case) -> Option<u64>| {
@@ -100,7 +102,7 @@ fn print_row(name: &str, traces: &[Trace], verdicts: &[Verdict]) {
     );
 }
 
-/// Every fault that was not found or not named, and every false alarm.
+/// Prints every fault that was missed or misidentified, and every false alarm.
 fn print_errors(traces: &[Trace], verdicts: &[Verdict]) {
     for (trace, verdict) in traces.iter().zip(verdicts) {
         let case = &trace.case;

@@ -1,8 +1,8 @@
-//! What the rules of other tools are called here. Where one stands for several faults, it is taken for the right one.
+//! Maps rules of other tools to gradwatch's names. A rule that covers several faults counts as the correct one.
 
 use gradwatch::config::RuleName::{self, *};
 
-/// The fault that an alarm names, if it can be read as that; else the first that it stands for.
+/// The actual fault, if the alarm covers it; otherwise the first fault that it covers.
 pub fn of(alarm: &str, fault: Option<&[RuleName]>) -> Option<RuleName> {
     let names = names(alarm);
     let is_right = |name: &&RuleName| fault.is_some_and(|fault| fault.contains(name));

@@ -1,4 +1,5 @@
-//! Loops as users of the library write them around tch: with the faults that no config can have, and healthy ones.
+//! Custom training loops around tch, as library users write them: with faults that no config can have, and healthy
+//! ones.
 
 use std::path::Path;
 
@@ -16,16 +17,16 @@ use tch::{
     vision::{dataset::Dataset, mnist},
 };
 
-/// What a loop does otherwise than the plain one: SGD with momentum on the cross entropy of the logits.
+/// Difference from the plain loop, which is SGD with momentum on the cross entropy of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Twist {
     NoZeroGrad,
     NanImages,
     NllOfLogits,
     SoftmaxTwice,
-    /// The store of the hidden layers is not the optimizer's.
+    /// The optimizer does not include the store of the hidden layers.
     LeftOut,
-    /// The last layer sees the hidden ones detached.
+    /// The last layer receives the hidden activations detached.
     Detached,
     None,
     Adam,
@@ -36,7 +37,7 @@ pub enum Twist {
     BatchNorm,
 }
 
-/// Each kind of loop, and what names its fault.
+/// Each kind of loop, and the rules that identify its fault.
 pub const KINDS: [(&str, Twist, Option<&[RuleName]>); 13] = [
     ("no zero_grad", Twist::NoZeroGrad, Some(&[GradientAccumulation])),
     ("two images of NaN", Twist::NanImages, Some(&[NonFinite])),
@@ -107,7 +108,7 @@ impl Net {
     }
 }
 
-/// Fashion-MNIST of the folder, standardised.
+/// Fashion-MNIST of the folder, standardized.
 fn load(images: &Path, twist: Twist) -> Result<Dataset> {
     let standardise = |images: Tensor| (images - 0.286) / 0.353;
     let data = mnist::load_dir(images)?;
@@ -118,7 +119,7 @@ fn load(images: &Path, twist: Twist) -> Result<Dataset> {
     Ok(Dataset { train_images, test_images, ..data })
 }
 
-/// Trains once and leaves the event file and the facts in `folder`.
+/// Trains once and writes the event file and the facts to `folder`.
 pub fn train(images: &Path, folder: &Path, architecture: &str, twist: Twist, seed: u64) -> Result<()> {
     tch::manual_seed(seed as i64);
     let data = load(images, twist)?;
@@ -150,7 +151,7 @@ pub fn train(images: &Path, folder: &Path, architecture: &str, twist: Twist, see
             if twist == Twist::Clipping {
                 clip_grad_norm(&monitor.grads(), 0.5)?;
             }
-            // A look at the weights costs a copy of them.
+            // Measuring the weights costs a copy of them.
             let is_due = step < 10 || step % 5 == 0;
             let params = monitor.parameters().map(|(_, param)| param).filter(|_| is_due);
             let snapshot = UpdateSnapshot::take(params)?;
@@ -168,14 +169,14 @@ pub fn train(images: &Path, folder: &Path, architecture: &str, twist: Twist, see
     Ok(writer.close()?)
 }
 
-/// Mean loss and accuracy of the validation images.
+/// Mean loss and accuracy on the validation images.
 fn evaluate(net: &Net, data: &Dataset) -> [f64; 2] {
     let outputs = tch::no_grad(|| net.forward(&data.test_images, false));
     let loss = net.loss(&outputs, &data.test_labels);
     [loss, outputs.accuracy_for_logits(&data.test_labels)].map(|figure| figure.double_value(&[]))
 }
 
-/// Adds up the gradient of a batch. Its mean loss and accuracy.
+/// Accumulates the gradient of a batch. Returns its mean loss and accuracy.
 fn backward(net: &Net, images: &Tensor, labels: &Tensor) -> [f64; 2] {
     let parts = if net.twist == Twist::MicroBatches { 4 } else { 1 };
     let (mut loss, mut accuracy) = (0.0, 0.0);
@@ -189,7 +190,7 @@ fn backward(net: &Net, images: &Tensor, labels: &Tensor) -> [f64; 2] {
     [loss, accuracy]
 }
 
-/// What is known before the first step.
+/// Facts known before the first step.
 fn facts(data: &Dataset, monitor: &GradientMonitor) -> Result<Facts> {
     let first: Vec<f32> = Vec::try_from(data.train_images.narrow(0, 0, BATCH).flatten(0, -1))?;
     Ok(Facts {

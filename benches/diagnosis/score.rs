@@ -1,4 +1,4 @@
-//! What a judge says of each run, and how right it is.
+//! Verdicts of a rule set on each run, and their accuracy.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use crate::{cases::Case, names};
 /// A run in memory.
 pub struct Trace {
     pub case: Case,
-    /// `None` of loops of one's own.
+    /// `None` for custom loops.
     pub config: Option<Config>,
     pub facts: Facts,
     pub moments: Vec<Moment>,
@@ -37,7 +37,7 @@ impl Trace {
         Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
-    /// The last validation accuracy; `None` of a run that was never evaluated.
+    /// The last validation accuracy; `None` if the run was never evaluated.
     pub fn accuracy(&self) -> Option<f64> {
         let mut evaluations = self.moments.iter().filter_map(|moment| match moment {
             Moment::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
@@ -46,7 +46,7 @@ impl Trace {
         evaluations.next_back().filter(|accuracy| accuracy.is_finite())
     }
 
-    /// What our rules say.
+    /// Verdict of gradwatch's rules.
     pub fn diagnose(&self, thresholds: &Thresholds) -> Verdict {
         let (mut diagnosis, subject) = (Diagnosis::with_thresholds(thresholds.clone()), self.subject());
         for moment in &self.moments {
@@ -65,7 +65,7 @@ impl Trace {
         Verdict { alarms, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
     }
 
-    /// What another tool says.
+    /// Verdict of another tool's rules.
     pub fn ask(&self, name: RuleSetName) -> Verdict {
         let (mut rules, subject, mut alarms) = (RuleSet::new(name, &[]), self.subject(), Vec::new());
         for moment in &self.moments {
@@ -86,7 +86,7 @@ impl Trace {
     }
 }
 
-/// Asks a judge about every run, on two threads.
+/// Evaluates a rule set on every run, on two threads.
 pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> Vec<Verdict> {
     let (front, back) = traces.split_at(traces.len() / 2);
     thread::scope(|scope| {
@@ -96,14 +96,14 @@ pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> 
     })
 }
 
-/// What was said of a run.
+/// Verdict on a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Each alarm, a finding from warnings on: the rule, what that is in our names, and the step.
+    /// Alarms, which are findings of severity warning or higher: the rule, its gradwatch name, and the step.
     pub alarms: Vec<(String, Option<RuleName>, u64)>,
-    /// Every rule that spoke, also those whose findings are symptoms of others.
+    /// All rules with findings, including symptoms of others.
     pub rules: Vec<String>,
-    /// What is to be mended, in our names of rules.
+    /// The root cause, as a gradwatch rule name.
     pub root_cause: Option<RuleName>,
 }
 
@@ -113,19 +113,19 @@ impl Verdict {
         self.alarms.iter().map(|(_, _, step)| *step).min()
     }
 
-    /// The step of the first alarm that names the fault of a case.
+    /// The step of the first alarm that identifies the fault of a case.
     pub fn first_that_names(&self, case: &Case) -> Option<u64> {
         let names_it = |name: &Option<RuleName>| name.is_some_and(|name| case.is_named_by(name));
         self.alarms.iter().filter(|(_, name, _)| names_it(name)).map(|(_, _, step)| *step).min()
     }
 
-    /// The step of the first alarm by a rule other than these.
+    /// The step of the first alarm by a rule outside this set.
     pub fn first_but_for(&self, rules: &HashSet<&str>) -> Option<u64> {
         self.alarms.iter().filter(|(rule, ..)| !rules.contains(&**rule)).map(|(_, _, step)| *step).min()
     }
 }
 
-/// The rules that raise an alarm on more than one in ten healthy runs, so that an alarm of theirs says nothing.
+/// Rules that raise an alarm on more than one in ten healthy runs; their alarms carry no information.
 pub fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a str> {
     const MOST: f64 = 0.1;
     let healthy: Vec<&Verdict> = traces
@@ -141,7 +141,7 @@ pub fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a
     counts.into_keys().collect()
 }
 
-/// How right a judge was over some runs.
+/// Accuracy of a rule set over some runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Score {
     pub faulty: usize,
@@ -149,7 +149,7 @@ pub struct Score {
     pub named: usize,
     pub healthy: usize,
     pub false_alarms: usize,
-    /// Of the faulty runs that were found.
+    /// Over the faulty runs that were found.
     pub median_first: Option<u64>,
 }
 
@@ -188,7 +188,7 @@ impl Score {
     }
 }
 
-/// `None` of nothing, of which `ONLY` may leave one kind.
+/// `None` if there are no runs of a kind, which `ONLY` can cause.
 fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }

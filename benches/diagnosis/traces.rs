@@ -16,7 +16,8 @@ use crate::{
     images, own_loops,
 };
 
-/// What every run has: 564 steps, all that rules look at on every fifth of them and on the first ten, loss and norms on all.
+/// Settings of every run: 564 steps; full measurement on every fifth step and on the first ten, loss and norms on all
+/// steps.
 const BASE: &str = r#"
 run = { max_epochs = 6, threads = 1, device = "cpu" }
 data = { source = "synthetic", batch_size = 64 }
@@ -26,17 +27,17 @@ monitor = { first_steps = 10, parameters_every_steps = 5, histograms_every_steps
 checkpoint = { every_epochs = 0 }
 "#;
 
-/// Runs at a time.
+/// Number of parallel runs.
 const AT_ONCE: usize = 2;
 
-/// The folder of a run: its name and what it was made of.
+/// The folder of a run: its name and a hash of its settings.
 fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
     let hash = blake3::hash(format!("{BASE}{settings:?}").as_bytes()).to_hex();
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
 }
 
-/// Trains what is missing. The folder of each run, `None` where the program refused it or broke down.
+/// Trains missing runs. Returns the folder of each run; `None` if the program rejected it or failed.
 pub fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
     fs::create_dir_all(root).expect("target/ can be written");
     fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
@@ -72,7 +73,7 @@ fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
     match case.recipe {
         Recipe::Program(_) => run_program(root, case, &temporary, &settings)?,
         Recipe::OwnLoop(twist) => {
-            // The generator of random numbers is one for all threads.
+            // All threads share one random generator.
             static ALONE: Mutex<()> = Mutex::new(());
             let _alone = ALONE.lock().expect("no thread panics with it");
             let images = root.join("images/clean");
@@ -84,14 +85,14 @@ fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
     Some(folder)
 }
 
-/// `None` where the program refused it or broke down.
+/// `None` if the program rejected it or failed.
 fn run_program(root: &Path, case: &Case, folder: &Path, settings: &[String]) -> Option<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
     command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(folder.file_name()?);
     command.arg("--set").arg(format!("run.logdir={}", root.display()));
     settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
     let output = command.stdin(Stdio::null()).output().expect("the program was built with this one");
-    // A run that its own non-finite gradients ended is a trace as good as any.
+    // A run that stopped because of its non-finite gradients is a valid trace.
     if !matches!(output.status.code(), Some(0 | 8)) {
         let message = String::from_utf8_lossy(&output.stderr);
         eprintln!("{} {}: {}", case.architecture, case.name, message.lines().last().unwrap_or_default());

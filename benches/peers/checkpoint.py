@@ -1,10 +1,10 @@
-"""The time that PyTorch takes to save, to load and to copy the state of a training: ResNet-18 and AdamW's moments.
+"""Measures the time that PyTorch takes to save, load, and copy a training state: ResNet-18 and AdamW's moments.
 
-In each turn every measure is taken once, so that a change of the machine's speed meets all. The clone is what training
-waits for under Lightning's AsyncCheckpointIO: it copies every tensor before it hands the state over to its thread.
-It is the measure that suffers most from other work on the machine, for it runs on all threads, one tensor at a time.
+Each turn takes every measurement once, so that a change of the machine's speed affects all of them. With Lightning's
+AsyncCheckpointIO, training waits for the clone: it copies every tensor before it passes the state to its thread. Other
+load on the machine disturbs this measurement most, because it runs on all threads, one tensor at a time.
 
-    python benches/peers/checkpoint.py                medians of five turns, written below target/
+    python benches/peers/checkpoint.py                medians of five turns, files under target/
     TURNS=9 python benches/peers/checkpoint.py --folder /mnt/disk --json rows.jsonl
 """
 
@@ -25,7 +25,7 @@ THREADS = os.cpu_count()
 
 
 def trained_state():
-    """One step is enough for the moments to exist."""
+    """One step is enough to create the moments."""
     torch.manual_seed(42)
     net = torchvision.models.resnet18(num_classes=1000)
     optimizer = torch.optim.AdamW(net.parameters())
@@ -63,13 +63,13 @@ def timed(call, *arguments):
 
 
 def remove(path):
-    """Every save is to a new file: ext4 writes out at once what replaces a truncated one."""
+    """Every save writes a new file: ext4 immediately writes out data that replaces a truncated file."""
     if os.path.exists(path):
         os.remove(path)
 
 
 def turn(state, path):
-    """Loads what it saved just before, so from the page cache."""
+    """Loads the file that it just saved, which is still in the page cache."""
     remove(path)
     seconds = {"torch.save": timed(save, state, path, False)}
     remove(path)
@@ -82,7 +82,7 @@ def turn(state, path):
 def rows_in(folder):
     state = trained_state()
     path = os.path.join(folder, "checkpoint.pt")
-    turn(state, path)  # imports what torch imports late, and lets the allocator grow
+    turn(state, path)  # imports torch's lazy modules, and lets the allocator grow
     turns = [turn(state, path) for _ in range(TURNS)]
     size = size_of(state)
     return [{"what": what, "bytes": size, "seconds": [seconds[what] for seconds in turns]} for what in turns[0]]

@@ -1,9 +1,9 @@
-"""What the work after backward costs in PyTorch eager: the optimizer's step, and clipping the gradients before it.
+"""Measures the work after backward in PyTorch eager: the optimizer step, and gradient clipping before it.
 
-Timed are calls on fixed random gradients, without forward and backward. The parameters are standard normal. The
-gradients are, too, times 1e-3 where AGC is to clip none, and times 10 elsewhere, where AGC clips all. They are copied
-anew before each call, untimed. Beside these stand whole training steps.
-In each turn the variants of a model take rounds, one call each, so that a change of the machine's speed meets all.
+Times calls on fixed random gradients, without forward and backward. Parameters and gradients are standard normal; the
+gradients are multiplied by 1e-3 if AGC must clip none, otherwise by 10, with which AGC clips all. They are restored,
+untimed, before each call. Also times whole training steps.
+In each turn the variants of a model run in rotation, one call each, so that a change of the machine's speed affects all.
 
     python benches/peers/clipping.py                  medians of five turns
     TURNS=3 python benches/peers/clipping.py --json rows.jsonl
@@ -22,19 +22,19 @@ import torch.nn.functional as F
 from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
-ROUNDS = 10  # a turn's figure is the mean of as many calls
+ROUNDS = 10  # a turn's figure is the mean of this many calls
 TURNS = max(1, int(os.environ.get("TURNS") or 5))
 THREADS = len(os.sched_getaffinity(0))
 PYTORCH = f"PyTorch {torch.__version__.split('+')[0]}"
 
 
 def fused_sgd(params):
-    """The learning rate leaves the parameters what they are through all calls."""
+    """The learning rate is so small that the parameters stay practically the same through all calls."""
     return torch.optim.SGD(params, lr=1e-8, momentum=0.9, fused=True)
 
 
 def after_backward(name, classes):
-    """The variants as (framework, what comes before a call untimed, the call)."""
+    """The variants as (framework, untimed preparation of a call, the call)."""
     torch.manual_seed(42)
     params = list(timm.create_model(name, num_classes=classes).parameters())
     with torch.no_grad():
@@ -106,11 +106,11 @@ def timed_ms(prepare, call):
 
 
 def rows_of(model):
-    """Medians over the turns, and the lowest and highest of them."""
+    """Medians over the turns, and the lowest and highest values."""
     variants = MODELS[model]()
     ms = {name: [] for name in variants}
     for _, prepare, call in variants.values():
-        timed_ms(prepare, call)  # allocates, among others, the momentum
+        timed_ms(prepare, call)  # allocates the momentum, among others
     for _ in range(TURNS):
         calls = {name: [] for name in variants}
         for _ in range(ROUNDS):

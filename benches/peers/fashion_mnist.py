@@ -1,6 +1,6 @@
-"""Times the demo's training beside the same net in PyTorch eager: same data, batches, schedule, optimizer and threads.
+"""Compares the demo's training time with the same net in PyTorch eager: same data, batches, schedule, optimizer, and threads.
 
-The two take turns, so that a change of the machine's speed meets both. Printed is the wall time of training without
+The two alternate, so that a change of the machine's speed affects both. Prints the wall time of training without
 start-up and evaluation, each run's ratio, and the median of the ratios.
 
     make bench-peers            five turns of 150 steps
@@ -65,7 +65,7 @@ def load():
     images = torch.from_numpy(numpy.frombuffer(raw, numpy.uint8, offset=16).reshape(-1, 1, 28, 28).copy())
     raw = gzip.open(DATA / "train-labels-idx1-ubyte.gz").read()
     labels = torch.from_numpy(numpy.frombuffer(raw, numpy.uint8, offset=8).astype(numpy.int64))
-    # Normalised once and kept on the heap: the loader costs PyTorch next to nothing here.
+    # Normalized once and kept in memory: PyTorch spends almost no time in a loader here.
     return (images.float() / 255 - 0.2860) / 0.3530, labels
 
 

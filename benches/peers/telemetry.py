@@ -1,7 +1,7 @@
-"""What looking at gradients costs a training step in PyTorch eager, as a ratio to the same step without.
+"""Measures the cost of gradient monitoring per training step in PyTorch eager, as a ratio to the same step without it.
 
 In each turn every variant runs a block of steps right after a plain block of as many, so that a change of the machine's
-speed meets both; a ratio compares these two. The first row of a model is plain against plain: the noise of the rest.
+speed affects both; a ratio compares these two. The first row of a model is plain against plain: the noise of the others.
 
     python benches/peers/telemetry.py                 five turns, blocks of about a second
     TURNS=3 STEPS=5 python benches/peers/telemetry.py --json rows.jsonl
@@ -32,7 +32,7 @@ FRAMEWORK = f"PyTorch {torch.__version__.split('+')[0]}"
 
 
 def mlp():
-    """As `model.name = "mlp"` with depth 100 and width 64. Under torch's own initialization its gradients vanish."""
+    """As `model.name = "mlp"` with depth 100 and width 64. With torch's own initialization its gradients vanish."""
     layers, inputs = [nn.Flatten()], 3 * 32 * 32
     for _ in range(100):
         layers += [nn.Linear(inputs, 64), nn.Tanh()]
@@ -49,7 +49,7 @@ MODELS = {
 
 
 class Training:
-    """A model on one random batch; the steps are small, so that it stays what it was through all blocks."""
+    """A model on one random batch; the steps are so small that it stays practically the same through all blocks."""
 
     def __init__(self, build, batch):
         torch.manual_seed(42)
@@ -65,7 +65,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
 
     def block_secs(self, variant, steps):
-        """The wall time of a step; what a variant needs to start and to close is not in it."""
+        """Wall time of a step, without the start and the end of the variant."""
         with variant(self.net) as look:
             self.step(look)
             started = time.perf_counter()
@@ -74,7 +74,7 @@ class Training:
             return (time.perf_counter() - started) / steps
 
 
-# A variant is a context manager: it takes the model and gives what is called between backward and the optimizer.
+# A variant is a context manager: it takes the model and yields the function to call between backward and the optimizer.
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def clip_grad_norm(net):
 @contextlib.contextmanager
 def wandb_watch(net):
     # wandb's own hooks: torch.histc with 64 bins on every gradient, inside backward. Its run writes to a local folder
-    # through a process of its own, which shares the cores; log() closes the step, as a training loop of its users does.
+    # through a separate process, which shares the cores; log() closes the step, as a user's training loop does.
     settings = wandb.Settings(x_disable_stats=True, x_disable_meta=True, console="off", disable_git=True)
     with tempfile.TemporaryDirectory() as folder:
         run = wandb.init(mode="offline", project="telemetry", dir=folder, settings=settings)

@@ -1,25 +1,31 @@
-//! What looking at gradients costs a training step, as a ratio to the same step without.
+//! Cost of gradient monitoring per training step, as a ratio to the same step without it.
 //!
-//! In each of `TURNS` turns every variant runs `STEPS` steps in alternation with as many plain ones, so that a change of the
-//! machine's speed meets both; a ratio compares these two. `MODEL` picks the models whose name begins so. `PEERS` names a
-//! file of rows by `benches/peers/telemetry.py --json`, which then stand beneath ours.
+//! In each of `TURNS` turns every variant runs `STEPS` steps in alternation with as many plain ones, so that a change
+//! of the machine's speed affects both; a ratio compares these two. `MODEL` selects the models whose names begin with
+//! it. `PEERS` names a file of rows by `benches/peers/telemetry.py --json`, which are printed below gradwatch's.
 
 mod mobilenet;
+mod settings;
 mod table;
 mod training;
 mod variant;
 mod watch;
 
-use std::env::{self, VarError};
 use std::error::Error;
 use std::path::Path;
 use std::thread::available_parallelism;
 
 use gradwatch::libtorch::keep_freed_memory;
 
-use table::{Row, print_header, print_row, read_rows};
+use settings::{asked, setting, text};
+use table::{Row, median, print_header, print_row, read_rows};
 use training::{SUBJECTS, Subject, Training};
-use variant::{FULL, PLAIN, VARIANTS};
+use variant::{EVERYTHING, FULL, LIGHT, PLAIN, Variant};
+
+/// Plain against plain comes first: it shows the noise of the other ratios. Blocks begin at step 1000, after the first
+/// steps, which are measured in full.
+const VARIANTS: [Variant; 5] =
+    [PLAIN, Variant { name: "hooks only", has_hooks: true, ..PLAIN }, LIGHT, FULL, EVERYTHING];
 
 fn main() -> Result<(), Box<dyn Error>> {
     keep_freed_memory();
@@ -31,23 +37,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Vec::new(),
     };
     println!("{threads} threads, medians of {turns} turns");
-    print_header();
-    let model = text("MODEL")?;
-    let is_asked = |subject: &&Subject| model.as_deref().is_none_or(|model| subject.name.starts_with(model));
-    if !SUBJECTS.iter().any(|subject| is_asked(&subject)) {
-        return Err(format!("MODEL: got {model:?}, want the beginning of one of {:?}", SUBJECTS.map(|s| s.name)).into());
-    }
-    for subject in SUBJECTS.iter().filter(is_asked) {
+    print_header(&[]);
+    for subject in asked(&SUBJECTS, |subject| subject.name)? {
         let (rows, judging) = rows_of(subject, turns)?;
-        rows.iter().for_each(print_row);
+        rows.iter().for_each(|row| print_row(row, &[]));
         let [low, middle, high] = judging.map(|share| 100.0 * share);
         println!("rules on {}: {middle:.3} % of a step watched in full ({low:.3} to {high:.3})", subject.name);
-        peers.iter().filter(|row| row.model == subject.name).for_each(print_row);
+        peers.iter().filter(|row| row.model == subject.name).for_each(|row| print_row(row, &[]));
     }
     Ok(())
 }
 
-/// A row for each variant; and of a step watched in full the share that the rules take: least, median, most.
+/// A row for each variant; and the share of the rules in a fully monitored step: minimum, median, maximum.
 fn rows_of(subject: &Subject, turns: u32) -> Result<(Vec<Row>, [f64; 3]), Box<dyn Error>> {
     let (mut training, mut twin) = (subject.start()?, subject.start()?);
     let steps = match setting("STEPS")? {
@@ -67,32 +68,13 @@ fn rows_of(subject: &Subject, turns: u32) -> Result<(Vec<Row>, [f64; 3]), Box<dy
         }
     }
     let measured = VARIANTS.iter().zip(secs.iter_mut().zip(&mut ratios));
-    let rows = measured.map(|(variant, (secs, ratios))| row(subject.name, variant.name, secs, ratios)).collect();
+    let rows =
+        measured.map(|(variant, (secs, ratios))| Row::measured(subject.name, variant.name, secs, ratios)).collect();
     let middle = median(&mut judging);
     Ok((rows, [judging[0], middle, judging[judging.len() - 1]]))
 }
 
-fn row(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Row {
-    // Sorts the ratios: the spread is their ends.
-    let ratio = median(ratios);
-    Row {
-        framework: "gradwatch".into(),
-        model: model.into(),
-        variant: variant.into(),
-        ms_per_step: 1e3 * median(secs),
-        ratio,
-        lowest_ratio: ratios[0],
-        highest_ratio: ratios[ratios.len() - 1],
-    }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
-}
-
-/// Steps of about two seconds, in whole tens, since some of the work is done at every tenth step.
+/// Number of steps that take about two seconds, a multiple of ten, because some of the work runs at every tenth step.
 fn steps_of_seconds(training: &mut Training, twin: &mut Training) -> Result<u32, Box<dyn Error>> {
     // The fastest of three: a disturbed one would make all blocks too short.
     let mut fastest = f64::INFINITY;
@@ -100,23 +82,6 @@ fn steps_of_seconds(training: &mut Training, twin: &mut Training) -> Result<u32,
         let [plain, ..] = training.pair_secs(twin, &PLAIN, 3)?;
         fastest = fastest.min(plain);
     }
-    // Ten of a step that takes longer: of none there is no mean.
+    // At least ten steps, even if a step takes longer than two seconds.
     Ok(((2.0 / fastest) as u32).max(1).next_multiple_of(10))
-}
-
-/// A positive number from the environment; unset and empty are the default, as `make` passes them on.
-fn setting(name: &str) -> Result<Option<u32>, Box<dyn Error>> {
-    let Some(text) = text(name)? else { return Ok(None) };
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(format!("{name}: got {text:?}, want a number from 1").into()),
-    }
-}
-
-fn text(name: &str) -> Result<Option<String>, VarError> {
-    match env::var(name) {
-        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(cause) => Err(cause),
-    }
 }

@@ -7,20 +7,20 @@ use tch::{
     nn::{self, ConvConfig, Init, ModuleT, Path},
 };
 
-/// Expansion, channels, blocks and the stride of the first of them.
+/// Expansion, channels, blocks, and stride of the first block.
 const STAGES: [(i64, i64, i64, i64); 7] =
     [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
 const STEM: i64 = 32;
 const LAST: i64 = 1280;
-/// Of 52 convolutions with two of a norm each, and the classifier's two.
+/// 52 convolutions, each with two norm tensors, and two tensors of the classifier.
 const TENSORS: usize = 158;
-/// torchvision's 3,504,872 less a head of 1000 classes, and one of 10.
+/// torchvision's 3,504,872, minus a head of 1000 classes, plus one of 10.
 const NUMBERS: usize = 2_236_682;
 
 /// Builds the layers below `root` for images of three channels and ten classes.
 ///
 /// # Errors
-/// Where it is another network than torchvision's by the count of its parameters.
+/// If the number of parameters differs from torchvision's.
 pub fn mobilenet_v2(vs: &nn::VarStore) -> Result<nn::SequentialT, Box<dyn Error>> {
     let root = vs.root();
     let mut layers = conv_norm(&(&root / "stem"), 3, STEM, 3, 2, 1).add_fn(Tensor::relu6);
@@ -45,7 +45,7 @@ pub fn mobilenet_v2(vs: &nn::VarStore) -> Result<nn::SequentialT, Box<dyn Error>
     Ok(layers)
 }
 
-/// A wide middle between two narrow ends, and a shortcut where they have one shape.
+/// A wide middle between two narrow ends, with a shortcut if both ends have the same shape.
 #[derive(Debug)]
 struct InvertedResidual {
     layers: nn::SequentialT,
@@ -74,7 +74,7 @@ impl ModuleT for InvertedResidual {
 
 fn conv_norm(path: &Path<'_>, inputs: i64, outputs: i64, side: i64, stride: i64, groups: i64) -> nn::SequentialT {
     let config = ConvConfig { stride, padding: side / 2, groups, bias: false, ..Default::default() };
-    // tch draws the factors of a norm from 0..1; torch sets them to 1.
+    // tch initializes the factors of a norm from 0..1; torch sets them to 1.
     let ones = nn::BatchNormConfig { ws_init: Init::Const(1.0), ..Default::default() };
     nn::seq_t().add(nn::conv2d(path / "conv", inputs, outputs, side, config)).add(nn::batch_norm2d(
         path / "norm",

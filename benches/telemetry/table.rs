@@ -1,4 +1,5 @@
-//! The table of all rows: ours, and beneath a model's the peers', read from the JSON lines of their script.
+//! The table of all rows: gradwatch's and, below them for each model, the peers', read from the JSON lines of their
+//! script.
 
 use std::error::Error;
 use std::fs;
@@ -18,10 +19,34 @@ pub struct Row {
     pub highest_ratio: f64,
 }
 
-/// Reads what `benches/peers/telemetry.py --json` wrote.
+impl Row {
+    /// Summarizes a variant: seconds per step and ratios, one of each per turn. Sorts both.
+    pub fn measured(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Self {
+        // Sorts the ratios: the spread is their ends.
+        let ratio = median(ratios);
+        Self {
+            framework: "gradwatch".into(),
+            model: model.into(),
+            variant: variant.into(),
+            ms_per_step: 1e3 * median(secs),
+            ratio,
+            lowest_ratio: ratios[0],
+            highest_ratio: ratios[ratios.len() - 1],
+        }
+    }
+}
+
+/// Sorts the values and returns their median. There must be at least one.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// Reads the rows that a script of `benches/peers` wrote with `--json`.
 ///
 /// # Errors
-/// Where the file cannot be read or a line of it is no row.
+/// If the file cannot be read or a line of it is not a row.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
     let row = |(index, line)| {
@@ -30,17 +55,20 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
     text.lines().enumerate().map(row).collect()
 }
 
-pub fn print_header() {
-    print_cells(["model", "framework", "variant", "ms/step", "ratio to plain", "spread"]);
-    print_cells(["---", "---", "---", "--:", "--:", "--:"]);
+/// Prints the column names; `more` are the columns of only one bench.
+pub fn print_header(more: &[&str]) {
+    print_cells(["model", "framework", "variant", "ms/step", "ratio to plain", "spread"], more);
+    print_cells(["---", "---", "---", "--:", "--:", "--:"], &vec!["--:"; more.len()]);
 }
 
-pub fn print_row(row: &Row) {
+pub fn print_row(row: &Row, more: &[&str]) {
     let Row { framework, model, variant, ms_per_step, ratio, lowest_ratio, highest_ratio } = row;
     let spread = format!("{lowest_ratio:.3}..{highest_ratio:.3}");
-    print_cells([model, framework, variant, &format!("{ms_per_step:.1}"), &format!("{ratio:.3}"), &spread]);
+    print_cells([model, framework, variant, &format!("{ms_per_step:.1}"), &format!("{ratio:.3}"), &spread], more);
 }
 
-fn print_cells([model, framework, variant, ms_per_step, ratio, spread]: [&str; 6]) {
-    println!("| {model:<11} | {framework:<14} | {variant:<26} | {ms_per_step:>8} | {ratio:>14} | {spread:>14} |");
+fn print_cells([model, framework, variant, ms_per_step, ratio, spread]: [&str; 6], more: &[&str]) {
+    print!("| {model:<18} | {framework:<14} | {variant:<38} | {ms_per_step:>8} | {ratio:>14} | {spread:>14} |");
+    more.iter().for_each(|cell| print!(" {cell:>8} |"));
+    println!();
 }

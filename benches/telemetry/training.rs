@@ -1,4 +1,4 @@
-//! The training steps whose time is taken: three models, each on one random batch.
+//! The timed training steps: three models, each on one random batch.
 
 use std::error::Error;
 use std::time::Instant;
@@ -17,12 +17,12 @@ use crate::watch::Watch;
 
 const CLASSES: usize = 10;
 const INPUT: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
-/// So small that a model stays what it was through all blocks.
+/// So small that a model stays practically the same through all blocks.
 const RATES: Rates = Rates { learning_rate: 1e-4, momentum: 0.9 };
 
 type Forward = Box<dyn Fn(&Tensor, &Pass<'_>) -> Result<Tensor, TchError>>;
 
-/// A model that can be timed, under the name that the peers' script gives it.
+/// A model to time, under its name in the peers' script.
 pub struct Subject {
     pub name: &'static str,
     batch: i64,
@@ -32,16 +32,16 @@ pub struct Subject {
 pub const SUBJECTS: [Subject; 3] = [
     Subject { name: "resnet18", batch: 64, build: |batch| from_config("name = \"resnet18\"", batch) },
     Subject { name: "mobilenetv2", batch: 32, build: mobilenet },
-    // Under torch's own initialization its gradients vanish.
+    // With torch's own initialization its gradients vanish.
     Subject { name: "mlp 100x64", batch: 64, build: |batch| from_config(MLP, batch) },
 ];
 
 const MLP: &str = "name = \"mlp\"\ndepth = 100\nwidth = 64\nactivation = \"tanh\"\nnormalization = \"none\"";
 
-/// A model with all that a step of its training takes.
+/// A model with everything that a training step needs.
 pub struct Training {
     forward: Forward,
-    /// What the optimizer trains, named.
+    /// Named parameters that the optimizer trains.
     pub parameters: Vec<(String, Tensor)>,
     params: Vec<Tensor>,
     optimizer: Optimizer,
@@ -50,7 +50,7 @@ pub struct Training {
 }
 
 impl Subject {
-    /// Draws the model and its batch.
+    /// Initializes the model and its batch.
     pub fn start(&self) -> Result<Training, Box<dyn Error>> {
         tch::manual_seed(42);
         (self.build)(self.batch)
@@ -74,9 +74,9 @@ impl Training {
         })
     }
 
-    /// Wall times of a plain step of `self`, of a watched step of its twin, and of what the rules took of that, in seconds,
-    /// taken in turns step by step: what the machine does otherwise meets both. What a watch needs to start and to close is
-    /// not in them.
+    /// Wall times in seconds of a plain step of `self`, of a monitored step of its twin, and of the rules in the
+    /// latter. The two alternate step by step, so that other load on the machine affects both. Excludes the start and
+    /// the end of the monitoring.
     pub fn pair_secs(&mut self, twin: &mut Self, variant: &Variant, steps: u32) -> Result<[f64; 3], Box<dyn Error>> {
         let mut plain = Watch::start(&PLAIN, &self.parameters)?;
         let mut watch = Watch::start(variant, &twin.parameters)?;

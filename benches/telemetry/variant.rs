@@ -1,37 +1,37 @@
-//! How closely a step is watched, one row of the table each.
+//! Monitoring variants, one row of the table each.
 
 use gradwatch::config::{Config, MonitorConfig};
 
-/// A way to watch a training.
+/// A monitoring variant.
 pub struct Variant {
     pub name: &'static str,
     /// Whether every parameter has a hook.
     pub has_hooks: bool,
     /// The `[monitor]` table of a config.
-    monitor: Option<&'static str>,
+    pub monitor: Option<&'static str>,
 }
 
-/// A step that nobody watches, without even the norm that the trainer needs to skip a bad one.
+/// A step without monitoring, not even the norm that the trainer needs to skip a non-finite step.
 pub const PLAIN: Variant = Variant { name: "plain", has_hooks: false, monitor: None };
 
-/// What a run does where its config says nothing of it.
+/// The default monitoring of a run.
 pub const FULL: Variant = Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") };
 
-/// Plain against plain comes first: it is the noise of the rest. Blocks begin at step 1000, beyond the first steps that
-/// are looked at in everything.
-pub const VARIANTS: [Variant; 5] = [
-    PLAIN,
-    Variant { name: "hooks only", has_hooks: true, monitor: None },
-    Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") },
-    FULL,
-    Variant { name: "full, everything written at every step", has_hooks: true, monitor: Some(EVERYTHING) },
-];
+/// Only norms on most steps.
+pub const LIGHT: Variant = Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") };
 
-const EVERYTHING: &str = "preset = \"full\"\nparameters_every_steps = 1\nhistograms_every_steps = 1\n\
-                          layers_every_steps = 1\nweights_every_steps = 1";
+/// All measurements, written to the event file at every step.
+pub const EVERYTHING: Variant = Variant {
+    name: "full, everything written at every step",
+    has_hooks: true,
+    monitor: Some(
+        "preset = \"full\"\nparameters_every_steps = 1\nhistograms_every_steps = 1\nlayers_every_steps = 1\n\
+         weights_every_steps = 1",
+    ),
+};
 
 impl Variant {
-    /// What is due when; `None` for nothing ever.
+    /// The parsed monitor config; `None` without monitoring.
     pub fn monitor(&self) -> Result<Option<MonitorConfig>, gradwatch::config::ConfigError> {
         let Some(monitor) = self.monitor else { return Ok(None) };
         let toml =

@@ -1,4 +1,4 @@
-//! All that a watched training does beside training, made of the library's public parts.
+//! The monitoring work of a training run, built from the library's public parts.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::variant::Variant;
 
-/// Hooks, taps and event file of one block.
+/// Hooks, taps, and event file of one block.
 pub struct Watch {
     pub taps: LayerTaps,
     monitor: Option<GradientMonitor>,
@@ -31,7 +31,7 @@ pub struct Watch {
     writer: SummaryWriter,
     step: u64,
     diagnosis: Diagnosis,
-    /// What the rules took.
+    /// Time spent in the rules.
     pub judging: Duration,
     _logdir: TempDir,
 }
@@ -66,7 +66,7 @@ impl Watch {
         Ok(monitor.map(|monitor| monitor.measure(detail)).transpose()?)
     }
 
-    /// One copy to the host, and what is due of it into the event file.
+    /// Copies the measurements to the host once, and writes those that are due to the event file.
     pub fn finish(
         &mut self,
         due: Due,
@@ -126,7 +126,7 @@ impl Watch {
     }
 }
 
-/// What the rules take for a step.
+/// Runs the rules for a step.
 fn judge(
     diagnosis: &mut Diagnosis,
     step: u64,

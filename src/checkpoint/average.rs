@@ -1,4 +1,4 @@
-//! The mean of the weights of several checkpoints.
+//! Averages the weights of several checkpoints.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use tch::{Kind, TchError, Tensor};
 use super::{CheckpointError, Loaded, contents::MODEL_FILE};
 use crate::disk::{NamedTensors, TensorFileError};
 
-/// The mean of weights and buffers over the checkpoints at `paths`, of one model, read one after the other and summed in f64.
-/// Whole numbers, such as counters, are those of the last. Running statistics of batch normalization are averaged too, which only
-/// comes near those of the averaged weights.
+/// Averages the weights and buffers of the checkpoints at `paths`, which must be of the same model. Reads them one
+/// after the other and sums in f64. Integers, such as counters, come from the last checkpoint. Running statistics of
+/// batch normalization are averaged too, which only approximates those of the averaged weights.
 ///
 /// # Errors
-/// Where one is not whole or of another model.
+/// If a checkpoint is damaged or of another model.
 pub fn average(paths: &[&Path]) -> Result<NamedTensors, CheckpointError> {
     let Some((last, earlier)) = paths.split_last() else { return Ok(Vec::new()) };
     let refuse = |cause: TchError| {

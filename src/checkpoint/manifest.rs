@@ -1,4 +1,5 @@
-//! The list of a checkpoint's files with their sizes and hashes, which tells a whole one from any other.
+//! The manifest of a checkpoint: its files with their sizes and hashes, used to detect incomplete or damaged
+//! checkpoints.
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -8,51 +9,51 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::CheckpointError;
 use crate::{disk::Folder, events::LogPosition};
 
-/// The format that is written; all up to it are read.
+/// The format written by this version, which also reads all earlier formats.
 pub(super) const FORMAT: u32 = 1;
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
-/// No manifest of a few files comes near this.
+/// Upper limit for the size of a manifest.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What a checkpoint is and consists of.
+/// Describes a checkpoint and lists its files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of this list and of the files in it.
+    /// Version of the manifest and of the listed files.
     pub format: u32,
-    /// Version of the program that wrote it.
+    /// Version of gradwatch that wrote the checkpoint.
     pub gradwatch: String,
-    /// Version of libtorch it ran on.
+    /// Version of libtorch used.
     pub libtorch: String,
-    /// How many checkpoints the run had taken with this one.
+    /// Number of checkpoints that the run has taken, including this one.
     pub number: u64,
-    /// Optimizer steps that were taken or skipped.
+    /// Number of optimizer steps taken or skipped.
     pub step: u64,
-    /// Epochs that were finished.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// Wall time that the run had used.
+    /// Wall time used by the run.
     pub elapsed_secs: f64,
-    /// When it was written, by the clock of the machine: for people alone.
+    /// Time of writing by the machine's clock, for information only.
     pub saved_at: String,
-    /// Validation figures of this very step, by name.
+    /// Validation metrics at this step, by name.
     pub metrics: BTreeMap<String, f64>,
-    /// How far the logs of the run were.
+    /// Positions in the run's logs.
     pub logs: Vec<LogPosition>,
-    /// Every file but the manifest.
+    /// All files except the manifest.
     pub files: Vec<FileEntry>,
 }
 
 /// One file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
-    /// Its name in the checkpoint's folder.
+    /// File name in the checkpoint's folder.
     pub name: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// BLAKE3 of its bytes, in hexadecimal digits.
+    /// BLAKE3 hash of the file, in hexadecimal digits.
     pub blake3: String,
 }
 
-/// As it lies on the disk: the hash is that of the manifest's own text.
+/// The format of the file. The hash covers the manifest's text.
 #[derive(Serialize, Deserialize)]
 struct Sealed<'a> {
     blake3: String,
@@ -60,7 +61,7 @@ struct Sealed<'a> {
     manifest: &'a RawValue,
 }
 
-/// What every format says.
+/// The fields that every format has.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
@@ -69,14 +70,14 @@ struct Version {
 }
 
 impl Manifest {
-    /// The text of the file.
+    /// Serializes the file.
     pub(super) fn to_json(&self) -> io::Result<Vec<u8>> {
         let manifest = to_raw_value(self)?;
         let blake3 = blake3::hash(manifest.get().as_bytes()).to_hex().to_string();
         Ok(serde_json::to_vec(&Sealed { blake3, manifest: &manifest })?)
     }
 
-    /// Parses the text of a file, or says what is wrong with it. A later format may have other fields: its number is read first.
+    /// Parses the text of a file. Reads the format number first, because later formats may have other fields.
     fn parse(path: &Path, text: &[u8]) -> Result<Self, CheckpointError> {
         let refuse = |what: String| CheckpointError::damaged(path, format!("{MANIFEST_FILE}: {what}"));
         let unreadable = |error: serde_json::Error| refuse(error.to_string());
@@ -95,20 +96,20 @@ impl Manifest {
             name.chars().all(is_word) && name.starts_with(|letter: char| letter.is_ascii_alphanumeric())
         };
         match manifest.files.iter().find(|file| !is_plain(&file.name)) {
-            Some(file) => Err(refuse(format!("{:?} is no name of a file in it", file.name))),
+            Some(file) => Err(refuse(format!("{:?} is not a valid file name", file.name))),
             None => Ok(manifest),
         }
     }
 
-    /// The manifest of the checkpoint at `path`; its files are not looked at.
+    /// Reads the manifest of the checkpoint at `path`, without checking its files.
     ///
     /// # Errors
-    /// Where it is damaged, of a later format, or cannot be read. A symbolic link is not followed.
+    /// If the manifest is damaged, has a later format, or cannot be read. Symbolic links are not followed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         Self::read_in(&open(path)?)
     }
 
-    /// The manifest of the checkpoint in an open folder.
+    /// Reads the manifest of the checkpoint in an open folder.
     pub(super) fn read_in(folder: &Folder) -> Result<Self, CheckpointError> {
         let path = folder.path();
         match folder.read(MANIFEST_FILE, MOST_BYTES) {
@@ -120,7 +121,7 @@ impl Manifest {
         }
     }
 
-    /// Bytes of all files.
+    /// Total size of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
@@ -134,10 +135,10 @@ pub(super) fn open(path: &Path) -> Result<Folder, CheckpointError> {
     })
 }
 
-/// The system's number for a block of a disk that does not read.
+/// The system's error number for an unreadable disk block.
 const EIO: i32 = 5;
 
-/// Whether an error says that a file is not what it was, and not merely out of reach.
+/// Whether an error means that a file is damaged, rather than temporarily inaccessible.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, UnexpectedEof};
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof) || error.raw_os_error() == Some(EIO)
@@ -190,7 +191,7 @@ pub(super) mod tests {
             let mut bad = manifest(1, 2, None);
             bad.files[0].name = name.into();
             let error = parse(&bad.to_json().unwrap()).unwrap_err().to_string();
-            assert!(error.contains("is no name of a file"), "{error}");
+            assert!(error.contains("is not a valid file name"), "{error}");
         }
     }
 

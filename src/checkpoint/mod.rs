@@ -1,8 +1,9 @@
-//! Checkpoints: everything a run needs to go on as if it had never stopped, in folders that are whole or not there.
+//! Checkpoints: everything a run needs to resume bit for bit, in folders that are either complete or absent.
 //!
-//! A checkpoint is a folder `checkpoints/epoch-0002-step-00000120` with tensors as safetensors, the rest as JSON, and a
-//! manifest with the size and the BLAKE3 hash of each file. It is written beside, synced and renamed by a thread of its own;
-//! training waits only while its tensors are copied. Reading one executes nothing.
+//! A checkpoint is a folder `checkpoints/epoch-0002-step-00000120` with tensors in safetensors files, all other state
+//! in JSON, and a manifest with the size and BLAKE3 hash of each file. A separate thread writes it to a temporary
+//! folder, fsyncs it, and renames it. Training waits only while its tensors are copied. Reading a checkpoint does not
+//! execute any code.
 //!
 //! ```
 //! use gradwatch::checkpoint::{CheckpointName, CheckpointWriter, Contents, Retention, newest_whole};
@@ -53,38 +54,46 @@ pub use writer::CheckpointWriter;
 
 use crate::disk::TensorFileError;
 
-/// The folder of the checkpoints in a run's folder.
+/// Name of the checkpoint folder in a run's folder.
 pub const FOLDER: &str = "checkpoints";
 
-/// Why a checkpoint could not be written or read. No whole one is touched by any of these.
+/// Reason why a checkpoint could not be written or read. None of these errors affects valid checkpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file system refused while one was written. The run may go on; it has the checkpoints from before.
-    #[error("checkpoint {} cannot be written: {cause}; free space or mend its permissions, earlier checkpoints are whole", path.display())]
+    /// Writing failed. The run can continue and still has its earlier checkpoints.
+    #[error(
+        "checkpoint {} cannot be written: {cause}; free disk space or fix its permissions; earlier checkpoints are \
+         intact",
+        path.display()
+    )]
     Write {
         /// The checkpoint or the file in it.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The file system refused while one was read.
-    #[error("checkpoint {} cannot be read: {cause}; mend its permissions or copy it anew", path.display())]
+    /// Reading failed.
+    #[error("checkpoint {} cannot be read: {cause}; fix its permissions or copy it again", path.display())]
     Read {
         /// The checkpoint or the file in it.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// What lies there is not what was written.
+    /// The files differ from those that were written.
     #[error("checkpoint {} is damaged: {what}", path.display())]
     Damaged {
         /// The checkpoint.
         path: PathBuf,
-        /// Which file, what was found and what was wanted.
+        /// The file, its actual contents, and the expected contents.
         what: String,
     },
-    /// A later version of this program wrote it.
-    #[error("checkpoint {} has format {got}, want at most {}; use gradwatch {by} or later", path.display(), manifest::FORMAT)]
+    /// A later version of gradwatch wrote the checkpoint.
+    #[error(
+        "checkpoint {} has format {got}, want at most {}; use gradwatch {by} or later",
+        path.display(),
+        manifest::FORMAT
+    )]
     Newer {
         /// The checkpoint.
         path: PathBuf,
@@ -93,40 +102,44 @@ pub enum CheckpointError {
         /// The version that wrote it.
         by: String,
     },
-    /// There are checkpoints, and none of them is whole.
-    #[error("{}: none of {count} checkpoint(s) is whole; they are left there as damaged-*, copy one anew or train again", folder.display())]
+    /// There are checkpoints, but none of them is valid.
+    #[error(
+        "{}: none of {count} checkpoint(s) is valid; they are renamed to damaged-*, copy one again or train again",
+        folder.display()
+    )]
     NoneWhole {
         /// The folder of the checkpoints.
         folder: PathBuf,
-        /// How many there are.
+        /// Number of checkpoints.
         count: usize,
     },
-    /// A run has no checkpoint to go on from.
+    /// The run has no checkpoint to resume from.
     #[error(
-        "{} has no checkpoint to go on from: its checkpoints are off, gone, or it was killed before its first step; {remedy}",
+        "{} has no checkpoint to resume from: checkpoints are off or deleted, or the run was killed before its first \
+         step; {remedy}",
         run.display()
     )]
     Missing {
         /// The run's folder.
         run: PathBuf,
-        /// What to do instead.
+        /// How to fix it.
         remedy: &'static str,
     },
-    /// It is of something else than what it is to be put into.
-    #[error("checkpoint {} is of another run: {file}: {cause}", path.display())]
+    /// The checkpoint does not match the target of the restore.
+    #[error("checkpoint {} belongs to another run: {file}: {cause}", path.display())]
     Tensors {
         /// The checkpoint.
         path: PathBuf,
         /// The file in it.
         file: &'static str,
-        /// What differs.
+        /// The difference.
         cause: TensorFileError,
     },
-    /// The tensors could not be copied out of training.
-    #[error("the state of the run cannot be copied: {0}")]
+    /// Copying the tensors failed.
+    #[error("cannot copy the state of the run: {0}")]
     Snapshot(TensorFileError),
-    /// The system gives no thread, or the thread has died.
-    #[error("checkpoints cannot be written: {0}; start the run again with gradwatch resume")]
+    /// The system could not start a thread, or the thread ended.
+    #[error("cannot write checkpoints: {0}; restart the run with gradwatch resume")]
     Thread(io::Error),
 }
 

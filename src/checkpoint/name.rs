@@ -1,4 +1,4 @@
-//! The names of checkpoints, and which there are.
+//! Names of checkpoints, and listing them.
 
 use std::{
     fmt, io,
@@ -9,14 +9,14 @@ use std::{
 use super::CheckpointError;
 use crate::disk::Folder;
 
-/// Where in a run a checkpoint was taken. Later ones are greater.
+/// Position in a run at which a checkpoint was taken. Later positions compare as greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CheckpointName {
-    /// Optimizer steps that were taken or skipped.
+    /// Number of optimizer steps taken or skipped.
     pub step: u64,
-    /// Epochs that were finished; at the end of one, it tells before from after.
+    /// Number of completed epochs. At the last step of an epoch, it distinguishes before and after its end.
     pub epoch: u64,
-    /// Whether all that is due there was done; a signal may come before an evaluation.
+    /// Whether all work due at this position is done. A signal can interrupt a run before an evaluation.
     pub is_settled: bool,
 }
 
@@ -36,15 +36,15 @@ impl FromStr for CheckpointName {
         let (place, is_settled) = text.strip_suffix(UNSETTLED).map_or((text, true), |place| (place, false));
         let (epoch, step) = place.strip_prefix("epoch-").and_then(|rest| rest.split_once("-step-")).ok_or(())?;
         let name = Self { step: step.parse().map_err(|_| ())?, epoch: epoch.parse().map_err(|_| ())?, is_settled };
-        // One spelling alone, so that two folders are never one checkpoint.
+        // Only the canonical spelling is valid, so that two folders never have the same name.
         if name.to_string() == text { Ok(name) } else { Err(()) }
     }
 }
 
-/// The checkpoints of a folder, the oldest first; none where the folder is missing. Whether they are whole is not looked at.
+/// Lists the checkpoints in a folder, oldest first, without validating them. Empty if the folder is missing.
 ///
 /// # Errors
-/// Where the folder cannot be read, or is a symbolic link.
+/// If the folder cannot be read or is a symbolic link.
 pub fn list(folder: &Path) -> Result<Vec<(CheckpointName, PathBuf)>, CheckpointError> {
     let read = |cause| CheckpointError::Read { path: folder.to_owned(), cause };
     let names = match Folder::open_unlinked(folder) {
@@ -57,7 +57,7 @@ pub fn list(folder: &Path) -> Result<Vec<(CheckpointName, PathBuf)>, CheckpointE
     Ok(found)
 }
 
-/// A name for a damaged checkpoint, out of the way of whole ones: `damaged-<name>`, numbered where that is taken.
+/// Returns a name that moves a damaged checkpoint out of the way: `damaged-<name>`, with a number if that is taken.
 pub(super) fn aside(folder: &Folder, name: &str) -> String {
     let first = format!("damaged-{name}");
     let mut numbered = (1..u32::MAX).map(|number| format!("damaged-{name}-{number}"));

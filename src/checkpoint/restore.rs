@@ -1,4 +1,4 @@
-//! Finds the newest whole checkpoint and reads it.
+//! Finds and reads the newest valid checkpoint.
 
 use std::{
     collections::BTreeMap,
@@ -18,21 +18,21 @@ use super::{
 };
 use crate::disk::{Folder, NamedTensors, TensorFileError, read_tensors, write_into};
 
-/// A checkpoint in memory, every byte of which is as it was written.
+/// A checkpoint in memory, with all hashes verified.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub path: PathBuf,
-    /// What it is.
+    /// Its manifest.
     pub manifest: Manifest,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Loaded {
-    /// Reads the checkpoint at `path` and checks each file's size and hash. Memory is that of its files.
+    /// Reads the checkpoint at `path` and verifies the size and hash of each file. Needs as much memory as the files.
     ///
     /// # Errors
-    /// Where anything is not as it was written, or cannot be read. A symbolic link is not followed.
+    /// If any file is damaged or cannot be read. Symbolic links are not followed.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let folder = open(path)?;
         let manifest = Manifest::read_in(&folder)?;
@@ -54,12 +54,12 @@ impl Loaded {
         write_into(tensors, self.file(file)).map_err(self.refuse(file))
     }
 
-    /// Says that tensors of [`training`](Self::training) do not fit.
+    /// Creates the error for tensors of [`training`](Self::training) that do not match.
     pub fn refuse_training(&self, cause: TensorFileError) -> CheckpointError {
         self.refuse(TRAINING_FILE)(cause)
     }
 
-    /// The same of [`optimizer`](Self::optimizer).
+    /// Creates the error for tensors of [`optimizer`](Self::optimizer) that do not match.
     pub fn refuse_optimizer(&self, cause: TensorFileError) -> CheckpointError {
         self.refuse(OPTIMIZER_FILE)(cause)
     }
@@ -68,15 +68,15 @@ impl Loaded {
         move |cause| CheckpointError::Tensors { path: self.path.clone(), file, cause }
     }
 
-    /// Copies weights and buffers into `tensors`, all or none.
+    /// Copies weights and buffers into `tensors`, all of them or none.
     ///
     /// # Errors
-    /// Where they have other names, shapes or types.
+    /// If their names, shapes, or types differ.
     pub fn model_into(&self, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
         self.into(MODEL_FILE, tensors)
     }
 
-    /// The same for the average of the weights.
+    /// Copies the average of the weights into `tensors`, all of it or nothing.
     ///
     /// # Errors
     /// As for [`model_into`](Self::model_into).
@@ -84,7 +84,7 @@ impl Loaded {
         self.into(EMA_FILE, tensors)
     }
 
-    /// The same for moments and step counts.
+    /// Copies moments and step counts into `tensors`, all of them or none.
     ///
     /// # Errors
     /// As for [`model_into`](Self::model_into).
@@ -95,15 +95,15 @@ impl Loaded {
     /// Weights and buffers, on the CPU.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn model(&self) -> Result<NamedTensors, CheckpointError> {
         self.tensors(MODEL_FILE)
     }
 
-    /// The average of the weights; empty where the run has none.
+    /// Average of the weights; empty if the run has none.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn ema(&self) -> Result<NamedTensors, CheckpointError> {
         self.tensors(EMA_FILE)
     }
@@ -119,7 +119,7 @@ impl Loaded {
     /// All other tensors.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn training(&self) -> Result<NamedTensors, CheckpointError> {
         self.tensors(TRAINING_FILE)
     }
@@ -128,22 +128,22 @@ impl Loaded {
         read_tensors(self.file(file)).map_err(self.refuse(file))
     }
 
-    /// What the run knew beside its tensors.
+    /// The run's state on the host.
     ///
     /// # Errors
-    /// Where it is of another shape.
+    /// If its structure differs.
     pub fn host<H: DeserializeOwned>(&self) -> Result<H, CheckpointError> {
         let parsed = serde_json::from_slice(self.file(HOST_FILE));
         parsed.map_err(|error| CheckpointError::damaged(&self.path, format!("{HOST_FILE}: {error}")))
     }
 
-    /// The experiment, as TOML.
+    /// The run's config, as TOML.
     pub fn config(&self) -> String {
         String::from_utf8_lossy(self.file(CONFIG_FILE)).into_owned()
     }
 }
 
-/// A file of the checkpoint in a folder, if it is what the manifest says.
+/// Reads a file of the checkpoint in a folder, and verifies it against the manifest.
 fn read_whole(folder: &Folder, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let FileEntry { name, bytes: want, blake3 } = entry;
     let path = folder.path();
@@ -160,7 +160,7 @@ fn read_whole(folder: &Folder, entry: &FileEntry) -> Result<Vec<u8>, CheckpointE
     Ok(bytes)
 }
 
-/// The bytes of a file, or its size where that is another than `want`: then it takes no memory.
+/// Reads a file. If its size is not `want`, returns the size without allocating memory.
 fn read_file(folder: &Folder, name: &str, want: u64) -> io::Result<Result<Vec<u8>, u64>> {
     let file = folder.open_file(name)?;
     let there = file.metadata()?.len();
@@ -172,15 +172,15 @@ fn read_file(folder: &Folder, name: &str, want: u64) -> io::Result<Result<Vec<u8
     bytes.try_reserve_exact(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
     file.take(want).read_to_end(&mut bytes)?;
     let got = bytes.len() as u64;
-    // It may have been cut since.
+    // The file may have been truncated in the meantime.
     Ok(if got == want { Ok(bytes) } else { Err(got) })
 }
 
-/// The newest checkpoint of a folder that is whole; `None` where there is none at all. One that is damaged is named in the log,
-/// renamed to `damaged-*`, and passed over.
+/// Loads the newest valid checkpoint of a folder; `None` if there are no checkpoints. Logs each damaged checkpoint,
+/// renames it to `damaged-*`, and falls back to the previous one.
 ///
 /// # Errors
-/// Where there are checkpoints and none is whole, or one cannot be read for another reason.
+/// If there are checkpoints but none is valid, or if one cannot be read for another reason.
 pub fn newest_whole(folder: &Path) -> Result<Option<Loaded>, CheckpointError> {
     let found = list(folder)?;
     for (name, path) in found.iter().rev() {
@@ -196,10 +196,12 @@ pub fn newest_whole(folder: &Path) -> Result<Option<Loaded>, CheckpointError> {
                 };
                 match put_aside() {
                     Ok(aside) => tracing::error!(
-                        "{error}; it is left as {}, the one before is tried",
+                        "{error}; renamed to {}; falling back to the previous checkpoint",
                         folder.join(aside).display()
                     ),
-                    Err(cause) => tracing::error!("{error}; the one before is tried (it cannot be renamed: {cause})"),
+                    Err(cause) => tracing::error!(
+                        "{error}; falling back to the previous checkpoint (this one cannot be renamed: {cause})"
+                    ),
                 }
             }
             Err(error) => return Err(error),

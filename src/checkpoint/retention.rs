@@ -1,20 +1,20 @@
-//! Which checkpoints stay: a pure function of what there is.
+//! Checkpoint retention: decides which checkpoints to keep, as a pure function of the manifests.
 
 use super::Manifest;
 use crate::config::CheckpointConfig;
 
-/// How many checkpoints stay.
+/// Number of checkpoints to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// The newest so many, at least one.
+    /// Number of newest checkpoints to keep, at least one.
     pub keep_last: usize,
-    /// The best so many by `metric`.
+    /// Number of best checkpoints by `metric` to keep.
     pub keep_best: usize,
-    /// The name of a validation figure.
+    /// Name of a validation metric.
     pub metric: String,
-    /// Whether less of it is better, as of a loss.
+    /// Whether lower values are better, as for a loss.
     pub lower_is_better: bool,
-    /// Every so many-th that the run takes; 0 is none.
+    /// Keeps every n-th checkpoint of the run; 0 for none.
     pub keep_every: u64,
 }
 
@@ -26,31 +26,32 @@ impl From<&CheckpointConfig> for Retention {
     }
 }
 
-/// Why a checkpoint stays.
+/// Reasons to keep a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
     /// It is one of the newest.
     pub as_last: bool,
     /// It is one of the best.
     pub as_best: bool,
-    /// Its number is a multiple.
+    /// Its number is a multiple of `keep_every`.
     pub as_every: bool,
 }
 
 impl Kept {
-    /// Whether it stays.
+    /// Whether to keep the checkpoint.
     pub fn is_kept(self) -> bool {
         self.as_last || self.as_best || self.as_every
     }
 }
 
-/// Why each checkpoint stays; they are given the oldest first. Of equally good ones the earlier is the better.
+/// Returns the reasons to keep each checkpoint. `checkpoints` must be ordered from oldest to newest. Ties go to the
+/// earlier checkpoint.
 pub fn kept(checkpoints: &[Manifest], retention: &Retention) -> Vec<Kept> {
     let Retention { keep_last, keep_best, metric, lower_is_better, keep_every } = retention;
     let figure = |manifest: &Manifest| manifest.metrics.get(metric).copied().filter(|value| value.is_finite());
     let mut best: Vec<(usize, f64)> =
         checkpoints.iter().enumerate().filter_map(|(index, manifest)| Some((index, figure(manifest)?))).collect();
-    // Stable: the order of equals stays.
+    // A stable sort keeps the order of ties.
     best.sort_by(|(_, one), (_, other)| if *lower_is_better { one.total_cmp(other) } else { other.total_cmp(one) });
     best.truncate(*keep_best);
     let first_of_last = checkpoints.len().saturating_sub((*keep_last).max(1));
@@ -81,7 +82,7 @@ mod tests {
     fn the_newest_the_best_and_every_so_many_th_stay() {
         let accuracies = [Some(0.5), Some(0.9), None, Some(0.7), Some(f64::NAN), Some(0.9), Some(0.1)];
         assert_eq!(staying(&accuracies, &policy(2, 0, 0)), [5, 6]);
-        // Of the two best the earlier comes first.
+        // Of the two best, the earlier one wins.
         assert_eq!(staying(&accuracies, &policy(1, 1, 0)), [1, 6]);
         assert_eq!(staying(&accuracies, &policy(1, 3, 0)), [1, 3, 5, 6]);
         assert_eq!(staying(&accuracies, &policy(1, 0, 3)), [2, 5, 6]);

@@ -1,4 +1,4 @@
-//! Writes one checkpoint: beside, synced, renamed, so that it is whole or not there.
+//! Writes one checkpoint atomically: to a temporary folder, fsynced, renamed. It is either complete or absent.
 
 use std::io;
 
@@ -16,13 +16,13 @@ use crate::{
     libtorch::torch_version,
 };
 
-/// The end of the name of a folder that is being written or removed.
+/// Suffix of a folder while it is written or removed.
 const PARTIAL: &str = ".partial";
 
-/// The beginning of the name of one that is being replaced.
+/// Prefix of a checkpoint while a new one replaces it.
 const EARLIER: &str = "earlier-";
 
-/// [`Contents`] with copies of the tensors, which training does not change any more.
+/// [`Contents`] with copies of the tensors, which training no longer changes.
 pub(super) struct Snapshot<H> {
     pub number: u64,
     pub files: Vec<TensorFile>,
@@ -35,7 +35,8 @@ pub(super) fn save<H: Serialize>(folder: &Folder, snapshot: &mut Snapshot<H>) ->
     let partial = format!("{name}{PARTIAL}");
     let written = write_files(folder, &partial, snapshot).and_then(|manifest| {
         disk::point("rename");
-        // Where the run was at this place before: until the new one has the name, the next start takes the old one back.
+        // A checkpoint of this step already exists: until the new one has the name, the next start restores the old
+        // one.
         let earlier = folder.contains(&name).then(|| format!("{EARLIER}{name}"));
         if let Some(earlier) = &earlier {
             folder.rename(&name, earlier)?;
@@ -48,7 +49,7 @@ pub(super) fn save<H: Serialize>(folder: &Folder, snapshot: &mut Snapshot<H>) ->
         Ok(manifest)
     });
     written.map_err(|cause| {
-        // Its own failure says nothing that the first one does not; what stays is removed at the next start.
+        // A second failure adds no information to the first; the next start removes the rest.
         let _ = folder.remove_folder(&partial);
         CheckpointError::Write { path: folder.path().join(&name), cause }
     })
@@ -68,11 +69,11 @@ fn write_files<H: Serialize>(parent: &Folder, name: &str, snapshot: &mut Snapsho
         Ok::<_, io::Error>(())
     };
     for (name, file) in TENSOR_FILES.iter().zip(files.iter()) {
-        write(name, file.bytes())?;
+        write(name, file.bytes().map_err(io::Error::other)?)?;
     }
     write(HOST_FILE, &serde_json::to_vec(&contents.host)?)?;
     write(CONFIG_FILE, contents.config.as_bytes())?;
-    // What the logs say of the steps before this one is on the disk first: a checkpoint never knows more than they do.
+    // Waits until the logs of the steps before this one are on disk: a checkpoint is never newer than the logs.
     let mut logs: Vec<LogPosition> = contents.finished_logs.clone();
     for log in contents.logs.drain(..).map(PendingPosition::wait) {
         logs.push(log?);
@@ -95,7 +96,7 @@ fn write_files<H: Serialize>(parent: &Folder, name: &str, snapshot: &mut Snapsho
     Ok(manifest)
 }
 
-/// Removes a checkpoint, unless something else was put into it. A crash on the way leaves a folder that is no checkpoint.
+/// Removes a checkpoint, unless it contains other files. A crash midway leaves a folder that is not a valid checkpoint.
 pub(super) fn remove(folder: &Folder, name: CheckpointName) -> Result<(), CheckpointError> {
     let name = name.to_string();
     let path = folder.path().join(&name);
@@ -106,7 +107,7 @@ pub(super) fn remove(folder: &Folder, name: CheckpointName) -> Result<(), Checkp
     let remove = || -> io::Result<()> {
         for entry in inner.names()? {
             if entry != *MANIFEST_FILE && !manifest.files.iter().any(|file| entry == *file.name) {
-                return Err(io::Error::other(format!("{} in it is not of this program", entry.to_string_lossy())));
+                return Err(io::Error::other(format!("gradwatch did not write {} in it", entry.to_string_lossy())));
             }
         }
         folder.rename(&name, &doomed)?;
@@ -116,8 +117,8 @@ pub(super) fn remove(folder: &Folder, name: CheckpointName) -> Result<(), Checkp
     remove().map_err(refuse)
 }
 
-/// Removes what a process that died has left of checkpoints it was writing or removing, and takes back one that was to be
-/// replaced.
+/// Removes the remains of checkpoints that a killed process was writing or removing, and restores one that it was
+/// replacing.
 pub(super) fn clear_partial(folder: &Folder) -> io::Result<()> {
     let is_checkpoint = |name: &&str| name.parse::<CheckpointName>().is_ok();
     for name in folder.names()?.iter().filter_map(|name| name.to_str()) {

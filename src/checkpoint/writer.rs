@@ -1,4 +1,4 @@
-//! The thread that writes checkpoints while training goes on.
+//! Writes checkpoints on a background thread while training continues.
 
 use std::{
     fs, io,
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::disk::{Folder, TensorFile};
 
-/// A wait for the disk that is worth a word.
+/// Report a wait for the disk that is longer than this.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
-/// Saves checkpoints into a folder and removes those that need not stay, once a newer one is whole.
+/// Saves checkpoints into a folder, and removes old ones by the retention rules once a newer one is complete.
 ///
-/// [`save`](Self::save) copies the tensors and returns; a thread writes. The copies are kept for the next checkpoint, so that
-/// they cost the memory of the state once more on the host.
+/// [`save`](Self::save) copies the tensors and returns; a thread writes them. The copies' memory is reused for the next
+/// checkpoint, so the host needs as much additional memory as the state itself.
 pub struct CheckpointWriter<H> {
     queue: Option<SyncSender<Snapshot<H>>>,
     done: Receiver<Done>,
@@ -42,19 +42,20 @@ struct Done {
 }
 
 impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
-    /// Makes `folder` where it is missing, removes what a killed process has left half-written there, and starts the thread.
+    /// Creates `folder` if it is missing, removes incomplete checkpoints of killed processes from it, and starts the
+    /// thread.
     ///
     /// # Errors
-    /// Where the folder cannot be made or read, or is a symbolic link, or there is no thread.
+    /// If the folder cannot be created or read, or is a symbolic link, or the thread cannot start.
     pub fn start(folder: &Path, retention: Retention) -> Result<Self, CheckpointError> {
         let refuse = |cause| CheckpointError::Write { path: folder.to_owned(), cause };
-        // Without this, a folder would be made where a link to nothing leads.
+        // Without this check, create_dir_all would create the target of a dangling link.
         if !folder.is_symlink() {
             fs::create_dir_all(folder).map_err(refuse)?;
         }
         let opened = Folder::open_unlinked(folder).map_err(refuse)?;
         clear_partial(&opened).map_err(refuse)?;
-        // A damaged one is told of when it is read; here it only does not count.
+        // Reading a damaged checkpoint reports it later; here it only does not count.
         let whole = list(folder)?.into_iter().filter_map(|(name, path)| Some((Manifest::read(&path).ok()?, name)));
         let mut known: Vec<(Manifest, CheckpointName)> = whole.collect();
         let number = known.iter().map(|(manifest, _)| manifest.number).max().unwrap_or(0);
@@ -69,7 +70,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
                     known.push((manifest.clone(), name));
                     retain(&opened, &mut known, &retention);
                 }
-                // Nobody listens any more only when the writer drops, which waits for this thread alone.
+                // The receiver closes only when the writer drops, which then only waits for this thread.
                 let _ = tell.send(Done { files: snapshot.files, outcome });
             }
         };
@@ -86,11 +87,11 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         })
     }
 
-    /// Copies the tensors of a checkpoint, which the thread then writes. Waits for the checkpoint before, if that is still being
-    /// written. Device sync here, when the tensors are not on the CPU.
+    /// Copies the tensors of a checkpoint, and queues it for the thread to write. Waits if the previous checkpoint is
+    /// still being written. No sync: copies from a GPU are queued, and the thread waits for them.
     ///
     /// # Errors
-    /// Where the tensors cannot be copied. How the writing ends, [`finished`](Self::finished) tells.
+    /// If the tensors cannot be copied. [`finished`](Self::finished) reports write errors.
     pub fn save(&mut self, mut contents: Contents<H>) -> Result<(), CheckpointError> {
         self.wait_for_the_last();
         let mut files = self.files.take().unwrap_or_default();
@@ -98,13 +99,13 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         for (file, tensors) in files.iter_mut().zip(contents.tensors()) {
             file.fill(tensors).map_err(CheckpointError::Snapshot)?;
         }
-        // The live tensors are training's, on its thread.
+        // The live tensors belong to the training thread.
         for tensors in [&mut contents.model, &mut contents.ema, &mut contents.optimizer, &mut contents.training] {
             tensors.clear();
         }
         self.number = self.number.saturating_add(1);
         let snapshot = Snapshot { number: self.number, files, contents };
-        // The thread stays for as long as there is a sender, unless it panics.
+        // The thread lives as long as the sender, unless it panics.
         self.is_writing = self.queue.as_ref().is_some_and(|queue| queue.send(snapshot).is_ok());
         if self.is_writing { Ok(()) } else { Err(died()) }
     }
@@ -125,7 +126,8 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         if waited > LONG_WAIT && !self.has_told_wait {
             self.has_told_wait = true;
             tracing::warn!(
-                "training waited {:.1} s for the checkpoint before to reach the disk; take them less often (checkpoint.every_*)",
+                "training waited {:.1} s for the previous checkpoint to be written; save checkpoints less often \
+                 (checkpoint.every_*)",
                 waited.as_secs_f64()
             );
         }
@@ -137,7 +139,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         self.finished.push(outcome);
     }
 
-    /// How the checkpoints ended that were written since the last call. Does not wait.
+    /// Outcomes of the checkpoints written since the last call. Does not wait.
     pub fn finished(&mut self) -> Vec<Result<Manifest, CheckpointError>> {
         while let Ok(done) = self.done.try_recv() {
             self.take(done);
@@ -145,7 +147,7 @@ impl<H: Serialize + Send + 'static> CheckpointWriter<H> {
         std::mem::take(&mut self.finished)
     }
 
-    /// The same for all that are left, after waiting for them.
+    /// Waits for all remaining checkpoints and returns their outcomes.
     pub fn finish(&mut self) -> Vec<Result<Manifest, CheckpointError>> {
         self.wait_for_the_last();
         std::mem::take(&mut self.finished)
@@ -156,24 +158,24 @@ impl<H> Drop for CheckpointWriter<H> {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // An error would be a panic of the thread, which has none.
+            // An error would mean that the thread panicked, which it never does.
             let _ = thread.join();
         }
     }
 }
 
 fn died() -> CheckpointError {
-    CheckpointError::Thread(io::Error::other("the thread that writes them has died"))
+    CheckpointError::Thread(io::Error::other("the writer thread has died"))
 }
 
-/// Removes the checkpoints that need not stay. One that cannot be removed costs its space and is not tried again.
+/// Removes checkpoints by the retention rules. One that cannot be removed stays on the disk; it is not tried again.
 fn retain(folder: &Folder, known: &mut Vec<(Manifest, CheckpointName)>, retention: &Retention) {
     let manifests: Vec<Manifest> = known.iter().map(|(manifest, _)| manifest.clone()).collect();
     let mut stays = kept(&manifests, retention).into_iter();
     known.retain(|(_, name)| {
         let stays = stays.next().is_none_or(|kept| kept.is_kept());
         if !stays && let Err(error) = remove(folder, *name) {
-            tracing::warn!("an old checkpoint stays: {error}");
+            tracing::warn!("cannot remove an old checkpoint: {error}");
         }
         stays
     });

@@ -1,4 +1,4 @@
-//! `gradwatch check`: everything that can be said of an experiment before it trains.
+//! `gradwatch check`: validates an experiment without training it.
 
 use anyhow::Result;
 use gradwatch::{
@@ -23,7 +23,7 @@ fn report(prepared: &Prepared) -> String {
         "{}\n\
          device      {device:?}\n\
          images      {} x {} x {} (channels x height x width), mean {:.4?}, std {:.4?}\n\
-         training    {}, {} batches an epoch\n\
+         training    {}, {} batches per epoch\n\
          validation  {}\n\
          logits      {}\n\n{}",
         config.to_toml(),
@@ -40,9 +40,9 @@ fn report(prepared: &Prepared) -> String {
     )
 }
 
-/// The number of images, and the range over the classes.
+/// The number of images, and their range over the classes.
 fn counts(images: &Dataset) -> String {
     let counts = images.class_counts();
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
-    format!("{} images of {} classes, {least} to {most} each{}", images.len(), counts.len(), known_bad(&[images]))
+    format!("{} images in {} classes, {least} to {most} per class{}", images.len(), counts.len(), known_bad(&[images]))
 }

@@ -1,4 +1,4 @@
-//! `gradwatch checkpoints`: what a run can go on from, and its weights alone.
+//! `gradwatch checkpoints`: lists, verifies, and exports the checkpoints of a run.
 
 use std::{
     collections::BTreeMap,
@@ -35,9 +35,9 @@ pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
     Ok(if all_are_whole { Code::Success } else { Code::Checkpoint })
 }
 
-/// One line a checkpoint, the oldest first, and whether all are what they were.
+/// The table with one line per checkpoint, oldest first, and whether all checkpoints are valid.
 fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (String, bool) {
-    // A config that does not read leaves out why they stay, and nothing else.
+    // If the config cannot be read, the table omits the reasons for keeping checkpoints.
     let config = run_config(run, &[]).ok().map(|config| config.checkpoint);
     let read = |path: &Path| match verify {
         true => Loaded::read(path).map(|loaded| loaded.manifest),
@@ -48,7 +48,7 @@ fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (Stri
     let mut stays =
         config.as_ref().map(|config| kept(&whole, &Retention::from(config))).unwrap_or_default().into_iter();
     let metric = config.map_or("metric", |config| config.metric.name());
-    let mut table = format!("{:>10}  {:>6}  {metric:>9}  {:>9}  {:20}  stays as\n", "step", "epochs", "size", "saved");
+    let mut table = format!("{:>10}  {:>6}  {metric:>9}  {:>9}  {:20}  kept as\n", "step", "epochs", "size", "saved");
     for ((name, path), manifest) in found.iter().zip(&manifests) {
         // Writing to a String cannot fail.
         let _ = match manifest {
@@ -63,14 +63,15 @@ fn table(run: &Path, found: &[(CheckpointName, PathBuf)], verify: bool) -> (Stri
                 let error = error.to_string();
                 writeln!(table, "{:>10}  {:>6}  {}", name.step, name.epoch, printable::line(&error))
             }
-            // A run that goes on has removed it meanwhile.
+            // A running session of the run has removed it in the meantime.
             Err(_) => Ok(()),
         };
     }
     let damaged =
         manifests.iter().zip(found).filter(|(manifest, (_, path))| manifest.is_err() && path.exists()).count();
     if verify {
-        let _ = writeln!(table, "{} of {} are whole, to the last byte", whole.len(), whole.len() + damaged);
+        let _ =
+            writeln!(table, "{} of {} checkpoints are valid, every byte verified", whole.len(), whole.len() + damaged);
     }
     (table, damaged == 0)
 }
@@ -95,14 +96,14 @@ fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &Checkpoi
         Some(step) => {
             let last = found.iter().rposition(|(name, _)| name.step == step);
             let steps: Vec<String> = found.iter().map(|(name, _)| name.step.to_string()).collect();
-            1 + last.with_context(|| format!("no checkpoint is of step {step}; there are {}", steps.join(", ")))?
+            1 + last.with_context(|| format!("no checkpoint at step {step}; the run has steps {}", steps.join(", ")))?
         }
     };
-    // Of several at one step, the weights of which are the same, the last.
+    // Several checkpoints at one step have the same weights. The last one wins.
     let mut of_steps: BTreeMap<u64, &Path> = BTreeMap::new();
     of_steps.extend(found[..end].iter().map(|(name, path)| (name.step, path.as_path())));
     let count = arguments.average.unwrap_or(1) as usize;
-    let missing = || format!("{count} checkpoint(s) are wanted, and there are {}", of_steps.len());
+    let missing = || format!("need {count} checkpoint(s), found {}", of_steps.len());
     let start = of_steps.len().checked_sub(count).with_context(missing)?;
     let chosen: Vec<(u64, &Path)> = of_steps.into_iter().skip(start).collect();
     let paths: Vec<&Path> = chosen.iter().map(|(_, path)| *path).collect();
@@ -110,12 +111,12 @@ fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &Checkpoi
         Some(newest) if arguments.ema => Loaded::read(newest)?.ema()?,
         _ => average(&paths)?,
     };
-    anyhow::ensure!(!tensors.is_empty(), "the run keeps no average of its weights: ema.decay is 0");
+    anyhow::ensure!(!tensors.is_empty(), "the run has no averaged weights: ema.decay is 0");
     let mut file = TensorFile::default();
     file.fill(&tensors)?;
-    output.write(file.bytes())?;
+    output.write(file.bytes()?)?;
     let steps: Vec<String> = chosen.iter().map(|(step, _)| step.to_string()).collect();
-    let of = if arguments.ema { "averaged weights of the run" } else { "weights" };
+    let of = if arguments.ema { "averaged weights (EMA)" } else { "weights" };
     tell_written(&output, &format!("{} tensors, {of} at step {}", tensors.len(), steps.join(", ")));
     Ok(Code::Success)
 }

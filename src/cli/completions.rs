@@ -1,4 +1,4 @@
-//! `gradwatch completions`: completion scripts for shells.
+//! `gradwatch completions`: prints completion scripts for shells.
 
 use anyhow::Result;
 use clap::CommandFactory;

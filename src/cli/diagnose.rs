@@ -1,4 +1,4 @@
-//! `gradwatch diagnose`: the rules over the files of a run, whoever wrote them.
+//! `gradwatch diagnose`: checks the rules on the event files of a run, from gradwatch or any other program.
 
 use std::{
     io::{self, Write},
@@ -22,15 +22,15 @@ use super::{
 
 pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
     let runs = replay::runs(&arguments.path)?;
-    // Before anything is judged, which may take long.
+    // Opens the outputs first, because the diagnosis may take long.
     let mut outputs = outputs(arguments, runs.len())?;
     let (mut worst, mut unreadable, mut has_damage) = (None, 0, false);
     for (index, run) in runs.iter().enumerate() {
-        // What is wrong with one run does not keep the others from being looked at, unless it is the only one.
+        // An error in one run does not stop the diagnosis of the others, unless it is the only run.
         let Judged { report, is_damaged } = match of_files(run, &arguments.tags, &arguments.rule_sets) {
             Ok(judged) => judged,
             Err(error) if runs.len() > 1 => {
-                // Where stderr is closed there is nobody to tell.
+                // If stderr is closed, the message is lost.
                 let _ = writeln!(io::stderr(), "gradwatch: {}", printable::line(&format!("{error:#}")));
                 unreadable += 1;
                 continue;
@@ -40,13 +40,13 @@ pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
         has_damage |= is_damaged;
         worst = worst.max(report.findings.iter().map(|finding| finding.severity).max());
         let text = render(&report, arguments.format);
-        // One after the other on stdout and in a pipe, else each in a file of its own.
+        // Reports go one after another to stdout or a pipe, or each to its own file.
         let place = index.min(outputs.len().saturating_sub(1));
         match outputs.get_mut(place) {
             Some(output) if output.is_stream() => output.write(separated(&text, index).as_bytes())?,
             Some(output) => {
                 output.write(text.as_bytes())?;
-                // Where stderr is closed there is nobody to tell.
+                // If stderr is closed, the message is lost.
                 let _ = writeln!(io::stderr(), "{}", printable::path(output.path()));
             }
             None => print(&separated(&text, index))?,
@@ -61,7 +61,7 @@ pub fn run(arguments: &DiagnoseArguments) -> Result<Code> {
     })
 }
 
-/// The files to write: one for each run, or one pipe for all; none where all is printed.
+/// The output files: one per run, one pipe for all runs, or none to print to stdout.
 fn outputs(arguments: &DiagnoseArguments, runs: usize) -> Result<Vec<Output>> {
     let Some(path) = &arguments.output else { return Ok(Vec::new()) };
     let first = Output::choose(path, arguments.force)?;
@@ -70,12 +70,12 @@ fn outputs(arguments: &DiagnoseArguments, runs: usize) -> Result<Vec<Output>> {
     Ok(std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?)
 }
 
-/// A report among several.
+/// Separates a report from the previous one.
 fn separated(text: &str, index: usize) -> String {
     if index > 0 { format!("\n{text}\n") } else { format!("{text}\n") }
 }
 
-/// The report as text that is safe to look at: names of tags and classes may hold anything.
+/// Renders the report with control characters escaped, because tag and class names may contain anything.
 fn render(report: &Report, format: ReportFormat) -> String {
     let text = match format {
         ReportFormat::Text => format!("run         {}\n{}", printable::line(&report.run), report::terminal(report)),
@@ -86,7 +86,7 @@ fn render(report: &Report, format: ReportFormat) -> String {
     printable::lines(&text).into_owned()
 }
 
-/// The file of a further run: `report-2.html`, and so on. Bytes that are not UTF-8 stay as they are.
+/// File name for the report of another run: `report-2.html`, and so on. Keeps bytes that are not UTF-8.
 fn numbered(path: &Path, index: usize) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_os_string();
     name.push(format!("-{}", index + 1));

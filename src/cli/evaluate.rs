@@ -1,4 +1,4 @@
-//! `gradwatch evaluate`: every figure of a trained model on images that it was not trained on.
+//! `gradwatch evaluate`: all metrics of a trained model on images it was not trained on.
 
 use std::{
     fmt::Write,
@@ -24,15 +24,15 @@ use gradwatch::{
 
 use super::{TextOrJson, exit::Code, log, print, seen_images, trained::TrainedArguments};
 
-/// Classes up to which the terminal has a row for each. metrics.json has all figures.
+/// Most classes with their own row in the terminal. metrics.json has all metrics.
 const MOST_CLASSES: usize = 100;
-/// Rows of the worst classes where there are more.
+/// Number of worst classes to show if there are more.
 const WORST: usize = 20;
-/// Classes up to which the confusion matrix is drawn: in a picture of more, a cell would be a single pixel.
+/// Most classes in the picture of the confusion matrix. With more, a cell would be a single pixel.
 const MOST_DRAWN: usize = 256;
-/// Pairs of classes that are told.
+/// Number of confused class pairs to print.
 const MOST_CONFUSED: usize = 5;
-/// The folder of the results in the run's.
+/// Folder for the results inside the run folder.
 const FOLDER: &str = "evaluation";
 const METRICS: &str = "metrics.json";
 const MATRIX: &str = "confusion_matrix.png";
@@ -41,24 +41,24 @@ const MATRIX: &str = "confusion_matrix.png";
 pub struct EvaluateArguments {
     #[command(flatten)]
     trained: TrainedArguments,
-    /// Other images than those that the run was validated with, in the form of its data.source and with the same classes: those of a
-    /// split for tests, else for validation, or all where there is none.
+    /// Other images with the same classes, in the format of the run's data.source. Uses the test split if there is one,
+    /// otherwise the validation split, otherwise all images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Folder of the results, in which TensorBoard looks too [default: evaluation in the run's folder].
+    /// Folder for the results, also read by TensorBoard (default: evaluation in the run folder).
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// Replace the results that are in that folder.
+    /// Replace existing results in that folder.
     #[arg(long, requires = "output")]
     force: bool,
-    /// How the figures are written to the terminal.
+    /// Output format in the terminal.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
 }
 
 pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let _log = log::start(None);
-    // A signal ends the process wherever it waits: nothing of an evaluation is worth finishing first.
+    // A signal ends the process at once, because a partial evaluation has no value.
     let _stop = StopSignal::install()?;
     let run = &arguments.trained.run;
     let config = arguments.trained.config()?;
@@ -76,15 +76,15 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let bad = dataset.bad_images();
     for lost in LostImages::of("evaluated", &model.classes, dataset.labels(), &bad).iter().filter(|lost| lost.is_all())
     {
-        tracing::warn!("{lost}: none decodes, and the figures leave it out");
+        tracing::warn!("{lost}: none can be decoded, and the metrics exclude this class");
     }
     let weights = arguments.trained.weights.path(run);
     let is_own = chosen.is_none();
-    // What was measured is told, whether or not it can be written too.
+    // Prints the metrics even if the files cannot be written.
     let folder = chosen.map_or_else(|| own_folder(run), Ok);
     let written = folder.and_then(|folder| write(&folder, is_own, &metrics, curves).map(|()| folder));
     if let Err(error) = &written {
-        tracing::warn!("the results are printed, and their files are missing or not whole: {error:#}");
+        tracing::warn!("the results are printed, but their files are missing or incomplete: {error:#}");
     }
     match arguments.format {
         TextOrJson::Json => print(&format!("{}\n", serde_json::to_string_pretty(&metrics)?))?,
@@ -92,10 +92,10 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
             let images = dataset.len() - bad.len();
             let left_out = match bad.len() {
                 0 => String::new(),
-                bad => format!(" ({bad} more do not decode and are left out)"),
+                bad => format!(" ({bad} more cannot be decoded and are skipped)"),
             };
             let [origin, weights] = [dataset.origin(), &weights].map(printable::path);
-            print(&format!("{images} images of {origin}{left_out}, weights {weights}\n\n"))?;
+            print(&format!("{images} images from {origin}{left_out}, weights {weights}\n\n"))?;
             print(&told(&metrics))?;
             if let Ok(folder) = &written {
                 let folder = printable::path(folder.path());
@@ -106,7 +106,8 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     Ok(if bad.is_empty() && written.is_ok() { Code::Success } else { Code::Partial })
 }
 
-/// The folder that the user names, before anything is measured: it has to be writable, and hold no results that are to stay.
+/// Opens the folder from `--output`, before the evaluation. It must be writable, and must not contain results unless
+/// `may_replace`.
 fn chosen_folder(path: &Path, may_replace: bool) -> Result<Folder, OutputError> {
     let folder = Folder::make(path).and_then(|folder| folder.check_writable().map(|()| folder));
     let folder = folder.map_err(|cause| OutputError::of(path, cause))?;
@@ -116,25 +117,26 @@ fn chosen_folder(path: &Path, may_replace: bool) -> Result<Folder, OutputError> 
     }
 }
 
-/// The run's own, in which the results of the evaluation before are replaced.
+/// The results folder inside the run folder. Replaces the results of the previous evaluation.
 fn own_folder(run: &Path) -> Result<Folder> {
     let folder = Folder::open(run).and_then(|run| run.make_folder(FOLDER));
     Ok(folder.map_err(|cause| OutputError::of(&run.join(FOLDER), cause))?)
 }
 
-/// The images to evaluate, and those that the run trains on if the images are its own.
+/// The images to evaluate, and the training images if both come from the run itself.
 fn images(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>)> {
     let Some(path) = path else {
         check_place(
             &config.data,
-            "the run had its images there; give their place with --set data.path=NEW, or other images with --data PATH",
+            "the images of the run were there; set the new path with --set data.path=NEW, or evaluate other images \
+             with --data PATH",
         )?;
         let Splits { train, validation } = data::load_known(&config.data, config.run.seed, &model.classes)?;
         data::check_listed(&config.data, &[&validation])?;
         return Ok((validation, Some(train)));
     };
     let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
-    check_place(&unseen, "--data wants images in the form of the run's data.source")?;
+    check_place(&unseen, "--data needs images in the format of the run's data.source")?;
     let dataset = data::load_unseen(&unseen, config.run.seed, &model.classes)?;
     data::check_listed(&unseen, &[&dataset])?;
     Ok((dataset, None))
@@ -145,24 +147,26 @@ fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Resul
     Ok(Loader::new(dataset, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?)
 }
 
-/// What an evaluation of so many classes leaves.
+/// Lists the result files for this number of classes.
 fn results(classes: usize) -> String {
     let picture = match classes {
         ..=MOST_DRAWN => MATRIX.to_owned(),
-        _ => format!("no picture of a confusion matrix of {classes} classes, its cells are in metrics.json"),
+        _ => format!("no confusion matrix picture for {classes} classes (metrics.json has all cells)"),
     };
-    let curves = if classes > MOST_CLASSES { format!("curves of {MOST_CLASSES} classes") } else { "curves".to_owned() };
+    let curves =
+        if classes > MOST_CLASSES { format!("curves for {MOST_CLASSES} classes") } else { "curves".to_owned() };
     format!("{METRICS}, {picture}, and {curves} for TensorBoard")
 }
 
-/// The picture of the confusion matrix, where a person can read it.
+/// Draws the confusion matrix, unless there are too many classes to read it.
 fn matrix(metrics: &Metrics, classes: &[String]) -> Result<Option<Picture>> {
     let confusion = metrics.confusion.as_ref().filter(|_| classes.len() <= MOST_DRAWN);
     let draw = |counts: Vec<Vec<u64>>| ConfusionMatrix { title: "Confusion matrix", classes, counts: &counts }.draw();
     Ok(confusion.map(Confusion::matrix).map(draw).transpose()?)
 }
 
-/// The results as files. Those of an earlier evaluation go when these are whole; in the run's own folder, all event files are such.
+/// Writes the result files, then removes those of an earlier evaluation. In the run's own folder, every event file
+/// counts as one.
 fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<PrecisionRecall>) -> Result<()> {
     let refuse = |name: &str, cause| OutputError::of(&folder.path().join(name), cause);
     let names = folder.names().map_err(|cause| refuse("", cause))?;
@@ -183,16 +187,16 @@ fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<Precision
     writer.close()?;
     let json = serde_json::to_vec_pretty(metrics)?;
     let picture = matrix.map(|picture| (MATRIX, picture.png));
-    // What an earlier evaluation drew is not of this one.
+    // Removes the picture of an earlier evaluation if this one draws none.
     let is_stale = picture.is_none() && folder.contains(MATRIX);
     for (name, bytes) in [(METRICS, json)].into_iter().chain(picture) {
         folder.replace(name, &bytes).map_err(|cause| refuse(name, cause))?;
     }
     for name in earlier.chain(is_stale.then_some(MATRIX)) {
         match folder.remove(name) {
-            // Another evaluation may have ended meanwhile.
+            // Another evaluation may have removed it.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.with_context(|| format!("{name} is of an earlier evaluation and stays"))?,
+            removed => removed.with_context(|| format!("cannot remove {name} of an earlier evaluation"))?,
         }
     }
     Ok(())
@@ -230,7 +234,7 @@ fn told(metrics: &Metrics) -> String {
     let mistakes = metrics.confusion.as_ref().map(|confusion| confusion.most_confused(MOST_CONFUSED));
     for Cell { label, prediction, images } in mistakes.into_iter().flatten() {
         let names = [label, prediction].map(|class| printable::line(&metrics.per_class[class].class));
-        let _ = writeln!(text, "{images} images of {} taken for {}", names[0], names[1]);
+        let _ = writeln!(text, "{images} images of {} classified as {}", names[0], names[1]);
     }
     text
 }

@@ -1,4 +1,4 @@
-//! Exit codes: one for each kind of failure.
+//! Exit codes, one for each kind of failure.
 
 use std::process::ExitCode;
 
@@ -18,66 +18,66 @@ use signal_hook::consts::SIGUSR1;
 
 use super::StdoutError;
 
-/// What the process says when it ends.
+/// Exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// All is well.
+    /// Success.
     Success,
-    /// A failure of the program itself.
+    /// Internal error.
     Internal,
-    /// The config is wrong.
+    /// Invalid config.
     Config,
-    /// The data cannot be used.
+    /// Unusable data.
     Data,
-    /// The model cannot be built, or its weights not be loaded or written.
+    /// The model cannot be built, or its weights cannot be loaded or written.
     Model,
-    /// The run's folder or files, or the file to write, cannot be made.
+    /// The run folder, its files, or the output file cannot be created.
     Run,
-    /// The device is not there.
+    /// The device is not available.
     Device,
-    /// Training could not go on.
+    /// Training or a pass through the model failed.
     Training,
-    /// Training ended, or a run was judged, but something was left out on the way.
+    /// The command finished but left something out, such as bad images.
     Partial,
-    /// A checkpoint cannot be written, none is whole, or it is of another experiment.
+    /// A checkpoint cannot be written, no checkpoint is valid, or the checkpoint belongs to another experiment.
     Checkpoint,
     /// A finding ended the run.
     Finding,
-    /// A run's files cannot be judged.
+    /// The files of a run cannot be diagnosed.
     Unreadable,
     /// stdout cannot be written.
     Output,
-    /// A device has too little memory.
+    /// The device has too little memory.
     Memory,
     /// A signal ended the run.
     Signal(i32),
 }
 
-/// The codes as `--help` tells them. 2 is clap's own, for a wrong command line.
+/// Exit codes in `--help`. Code 2 is clap's own, for invalid arguments.
 pub const HELP: &str = "\
 Exit codes:
     0  success
     1  internal error
     2  wrong command line
-    3  config: unknown, missing or wrong keys; a class that there is not
-    4  data: missing, damaged or unusable files
-    5  model: it cannot be built, or its weights cannot be loaded or written
-    6  run folder or output: in use, no run's, there already, or not writable
-    7  device: no such device, no CUDA
-    8  training or a pass could not go on: gradients that are not finite, an operation that libtorch does not take
-    9  done, but something was left out: bad images, entries of a log, the last weights (a checkpoint has them), the files of an
-       evaluation that was printed, a damaged file that diagnose met
-   10  checkpoint: none is whole, it is of another experiment, or it cannot be written
-   11  ended by a finding, as diagnosis.stop_at or an action asks for, with a checkpoint if they are on
-   12  diagnose: nothing to read, or nothing of it is known, in one run at least
-   13  stdout cannot be written, by a command whose result that is: the disk is full
-   14  the device has too little memory for the model and its batches
-   75  ended by SIGUSR1 (preemption), with a checkpoint if they are on: run it again with --resume auto
-  129  ended by SIGHUP (the terminal was closed), likewise; nohup keeps it away
-  130  ended by Ctrl-C (SIGINT), likewise
-  131  ended by SIGQUIT, likewise
-  143  ended by SIGTERM, likewise
-A signal that comes before training begins, and a second one, end the process at once.";
+    3  config: unknown, missing, or invalid keys, or an unknown class
+    4  data: missing, damaged, or unusable files
+    5  model: cannot be built, or its weights cannot be loaded or written
+    6  run folder or output: in use, not a run, already exists, or not writable
+    7  device: unknown device, or no CUDA
+    8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
+    9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint has them), the files
+       of a printed evaluation, or a damaged file that diagnose found
+   10  checkpoint: none is valid, it belongs to another experiment, or it cannot be written
+   11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled
+   12  diagnose: nothing to read, or no known tags, in at least one run
+   13  a command that prints its result cannot write to stdout, such as on a full disk
+   14  out of memory: the model and its batches do not fit on the device
+   75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with --resume auto
+  129  stopped by SIGHUP (the terminal was closed), likewise; nohup prevents it
+  130  stopped by Ctrl-C (SIGINT), likewise
+  131  stopped by SIGQUIT, likewise
+  143  stopped by SIGTERM, likewise
+A signal before training starts, or a second signal, ends the process at once.";
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
@@ -102,9 +102,9 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// The code of an error.
+/// Maps an error to its exit code.
 pub fn code_of(error: &Error) -> Code {
-    // Whatever was being done, libtorch says so in words alone.
+    // Out of memory can occur anywhere, and only libtorch's message identifies it.
     if is_out_of_memory(&format!("{error:#}")) {
         return Code::Memory;
     }

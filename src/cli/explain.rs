@@ -1,4 +1,4 @@
-//! `gradwatch explain`: which places of an image speak for a class.
+//! `gradwatch explain`: highlights the image regions that support a class.
 
 use std::{
     collections::HashSet,
@@ -25,19 +25,19 @@ use super::{
 pub struct ExplainArguments {
     #[command(flatten)]
     trained: TrainedArguments,
-    /// Image files, and folders with images in them or below.
+    /// Image files, or folders to search for images.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The class to look for, instead of the model's first guess for each image.
+    /// Class to explain (default: the top prediction of each image).
     #[arg(long, value_name = "NAME")]
     class: Option<String>,
-    /// Folder of the pictures, one PNG for each image.
+    /// Folder for the pictures, one PNG per image.
     #[arg(long, value_name = "FOLDER", default_value = "explanations")]
     output: PathBuf,
-    /// Replace pictures that are there.
+    /// Replace existing pictures.
     #[arg(long)]
     force: bool,
-    /// Images that go through the model together.
+    /// Images per batch.
     #[arg(long, value_name = "N", default_value = "16", value_parser = counted(65_536))]
     batch_size: usize,
 }
@@ -47,7 +47,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<Code> {
     let files = image_files(&arguments.images)?;
     let folder = &arguments.output;
     Folder::make(folder).map_err(|cause| OutputError::of(folder, cause))?;
-    // Before anything is computed: a picture that is there already ends it.
+    // Fails before the computation if a picture already exists.
     let mut outputs = outputs(&files, folder, arguments.force)?.into_iter();
     let model = arguments.trained.open()?;
     if !model.network.model.has_feature_maps() {
@@ -60,13 +60,14 @@ pub fn run(arguments: &ExplainArguments) -> Result<Code> {
         let seen = model.explain(&images, class)?;
         if let (Some(GradCam { grid: [1, 1], .. }), true) = (seen.first(), is_first) {
             tracing::warn!(
-                "the model's last maps are of 1 x 1: it has no places to tell apart in images of {}",
+                "the last feature maps of the model are 1 x 1 for images of {}: Grad-CAM cannot distinguish image \
+                 regions",
                 model.preprocessing.shape()
             );
         }
         is_first &= seen.is_empty();
         for ((path, image), seen) in paths.iter().zip(&images).zip(&seen) {
-            // In the same order, without those that did not decode.
+            // Same order, but without the images that did not decode.
             let Some((_, mut output)) = outputs.find(|(file, _)| file == path) else { continue };
             let told = predict::told(&model, &seen.guess);
             let picture = seen.draw(&model.preprocessing, image, std::slice::from_ref(&told))?;
@@ -79,14 +80,14 @@ pub fn run(arguments: &ExplainArguments) -> Result<Code> {
     Ok(if bad > 0 { Code::Partial } else { Code::Success })
 }
 
-/// Each image with its picture to be.
+/// Chooses the output file of each image.
 fn outputs(files: &[PathBuf], folder: &Path, force: bool) -> Result<Vec<(PathBuf, Output)>, OutputError> {
     let mut taken = HashSet::new();
     let output = |file: &PathBuf| Output::choose(&folder.join(free_name(file, &mut taken)), force);
     files.iter().cloned().zip(files.iter().map(output)).map(|(file, output)| Ok((file, output?))).collect()
 }
 
-/// The image's name as that of a PNG file, with a number where another image had it already.
+/// The image's file name with the extension png, and with a number if another image already has that name.
 fn free_name(path: &Path, taken: &mut HashSet<String>) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let numbered = (2..).map(|number| format!("{stem}-{number}.png"));

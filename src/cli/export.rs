@@ -1,4 +1,4 @@
-//! `gradwatch export`: a trained model as a file for other programs.
+//! `gradwatch export`: writes a trained model to a file for other programs.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,14 @@ use super::{checkpoints::size, exit::Code, log, tell_written, trained::TrainedAr
 pub struct ExportArguments {
     #[command(flatten)]
     trained: TrainedArguments,
-    /// safetensors: weights and buffers under the names of torchvision or timm. torchscript: the whole model in evaluation mode, with its
-    /// classes and what it wants of an image; torch.jit.load takes it, in Python and C++.
+    /// File format. safetensors: weights and buffers with the parameter names of torchvision or timm. torchscript: the
+    /// model in evaluation mode, with its classes and preprocessing, for torch.jit.load in Python and C++.
     #[arg(long, value_name = "FORMAT")]
     format: ExportFormat,
-    /// The file to write; - is stdout.
+    /// Output file; - is stdout.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Replace the file if it is there, once the new one is whole.
+    /// Replace an existing file once the new one is complete.
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,4 @@
-//! `gradwatch inspect`: what a model does to signals and gradients before its first step.
+//! `gradwatch inspect`: measures activations and gradients of the untrained model.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{InspectArguments, TextOrJson, exit::Code, log, print};
 
-/// Columns of a terminal.
+/// Width of the output in columns.
 const WIDTH: usize = 100;
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ pub fn run(arguments: &InspectArguments) -> Result<Code> {
     let report = Report { inspection, trials: tries };
     let text = match arguments.format {
         TextOrJson::Text => report.text(),
-        TextOrJson::Json => serde_json::to_string_pretty(&report).context("the report is no JSON")?,
+        TextOrJson::Json => serde_json::to_string_pretty(&report).context("cannot serialize the report as JSON")?,
     };
     print(&format!("{}\n", text.trim_end()))?;
     Ok(Code::Success)
@@ -51,20 +51,24 @@ impl Report {
     }
 }
 
-/// The verdict in a sentence.
+/// The verdict in one sentence.
 fn headline(Inspection { layers, ratio, findings, .. }: &Inspection) -> String {
     if let Some(worst) = findings.first() {
         return format!("{} ({}): {}", worst.rule, worst.severity, worst.cause);
     }
     match ratio {
         Some(ratio) => {
-            format!("ok: the first of {} layers gets {} of the last one's gradient", layers.len(), size(Some(*ratio)))
+            format!(
+                "ok: the gradient at the first of {} layers is {} of that at the last one",
+                layers.len(),
+                size(Some(*ratio))
+            )
         }
-        None => "ok: nothing was found".into(),
+        None => "ok: no findings".into(),
     }
 }
 
-/// One line a layer.
+/// The table with one line per layer.
 fn table(Inspection { layers, source, .. }: &Inspection) -> String {
     let tapped = |figure: String| if *source == ProfileSource::PreActivations { figure } else { "-".into() };
     let width = layers
@@ -78,7 +82,7 @@ fn table(Inspection { layers, source, .. }: &Inspection) -> String {
         "layer", "act rms", "act mean", "<= 0", "flat", "grad rms", "factor", "theory", "var x in"
     );
     for LayerReport { seen, factor, expected_factor, weight_scale, verdict } in layers {
-        // What is written to a string is written.
+        // Writing to a String cannot fail.
         let _ = writeln!(
             lines,
             "{:width$} {:>8} {:>8} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8}  {verdict}",
@@ -100,27 +104,27 @@ fn totals(Inspection { images, loss, guess, source, slope, expected_slope, depth
     let factor = |log2: f64| format!("{} (log2 {log2:+.2}", size(Some(log2.exp2())));
     let measured = slope.map_or("unknown".into(), |slope| {
         let (factor, error) = (factor(slope.log2_per_layer), slope.standard_error);
-        format!("the gradient changes by {factor} +- {error:.2}) a layer on its way back")
+        format!("the gradient changes by {factor} +- {error:.2}) per layer in the backward pass")
     });
     let expected =
-        expected_slope.map_or("theory says nothing here".into(), |log2| format!("theory expects {})", factor(log2)));
+        expected_slope.map_or("theory does not apply here".into(), |log2| format!("theory expects {})", factor(log2)));
     let mut depths = format!("{} layer(s)", depth.layers);
     match depth.theory {
         Reach::Unknown => {}
-        Reach::Any => depths += "; nets of such layers train at any depth by theory",
+        Reach::Any => depths += "; in theory, such networks train at any depth",
         Reach::Layers(layers) => {
-            depths += &format!("; nets of such layers train well up to {layers:.0} by theory (six depth scales)");
+            depths += &format!("; in theory, such networks train well up to {layers:.0} layers (six depth scales)");
         }
     }
     if let (Reach::Layers(layers), Some(slope)) = (depth.bound, slope) {
         let rule = if slope.log2_per_layer < 0.0 { "vanishing" } else { "exploding" };
-        depths += &format!("; the measured slope reaches the bound of {rule} at {layers:.0}");
+        depths += &format!("; the measured slope reaches the {rule} threshold at {layers:.0} layers");
     }
-    let loss = format!("{loss:.3} over {images} images; a guess costs {guess:.3}");
+    let loss = format!("{loss:.3} over {images} images; a random guess has {guess:.3}");
     let line = |name: &str, text: &str| wrap(&format!("{name:<10}{text}"), 10);
     let proxy = match source {
         ProfileSource::PreActivations => String::new(),
-        proxy => line("grad rms", &format!("{}, a stand-in: no activation of this model can be seen", proxy.label())),
+        proxy => line("grad rms", &format!("{}, as a proxy: this model exposes no activations", proxy.label())),
     };
     proxy + &line("slope", &format!("{measured}; {expected}")) + &line("depth", &depths) + &line("loss", &loss)
 }
@@ -133,7 +137,7 @@ fn reach(reach: Reach) -> String {
     }
 }
 
-/// Every finding after the first, which is told already, and what to change.
+/// All findings after the first, which is in the headline, and the recommended changes.
 fn advice(Inspection { findings, remedies, .. }: &Inspection) -> String {
     let more = findings
         .iter()
@@ -143,12 +147,12 @@ fn advice(Inspection { findings, remedies, .. }: &Inspection) -> String {
     more.chain(changes).collect()
 }
 
-/// The model as it is, and with each change.
+/// Compares the unchanged model with each recommended change.
 fn side_by_side(inspection: &Inspection, trials: &[Trial]) -> String {
     if trials.is_empty() {
-        return format!("{:<10}nothing: no key of the config shows its effect before training here\n", "tried");
+        return format!("{:<10}nothing: no config change has a measurable effect before training\n", "tried");
     }
-    let width = trials.iter().map(|trial| trial.change.len()).max().unwrap_or(0).max("as it is".len());
+    let width = trials.iter().map(|trial| trial.change.len()).max().unwrap_or(0).max("unchanged".len());
     let row = |name: &str, inspection: &Inspection| {
         let findings: Vec<String> = inspection.findings.iter().map(|finding| finding.rule.to_string()).collect();
         format!(
@@ -164,7 +168,7 @@ fn side_by_side(inspection: &Inspection, trials: &[Trial]) -> String {
         "{:width$} {:>10} {:>7} {:>9} {:>9}  findings\n",
         "change", "first/last", "slope", "by theory", "by bound"
     );
-    lines += &row("as it is", inspection);
+    lines += &row("unchanged", inspection);
     for trial in trials {
         match (&trial.inspection, &trial.error) {
             (Some(inspection), _) => lines += &row(&trial.change, inspection),
@@ -181,7 +185,7 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
 }
 
-/// Three digits, whatever the scale.
+/// Formats a number with three decimals, or in scientific notation if it is very small or large.
 fn size(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
@@ -190,7 +194,7 @@ fn size(value: Option<f64>) -> String {
     }
 }
 
-/// Breaks a text at spaces, with further lines indented.
+/// Wraps a text at spaces and indents all lines after the first.
 fn wrap(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();

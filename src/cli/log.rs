@@ -1,4 +1,4 @@
-//! Where log lines go: above the progress bar, and into the run's train.log.
+//! Writes log lines above the progress bar and to the run's train.log.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// The log file of a run. Lines from before the run has a folder are kept until it has.
+/// Log file of a run. Buffers lines until the run folder exists.
 #[derive(Clone)]
 pub struct LogFile(Arc<Mutex<Target>>);
 
@@ -26,7 +26,7 @@ enum Target {
 }
 
 impl LogFile {
-    /// Puts the lines so far, and all further ones, at the end of a file.
+    /// Appends the buffered lines and all further ones to a file.
     pub fn open(&self, mut file: File) -> io::Result<()> {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Target::Waiting(lines) = &*target {
@@ -50,15 +50,15 @@ impl Write for LogFile {
     }
 }
 
-/// stderr, with lines above the progress bar. What it does not take is lost: a terminal may be closed while a run goes on, and a
-/// disk that stderr is sent to may be full.
+/// Writes to stderr, above the progress bar. Ignores write errors: the terminal may close while the run continues, or
+/// the disk that stderr is redirected to may be full.
 #[derive(Clone)]
 struct Terminal(Option<MultiProgress>);
 
 impl Write for Terminal {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = match &self.0 {
-            // Not `suspend`, which panics where the terminal is closed.
+            // Not `suspend`, which panics if the terminal is closed.
             Some(bars) if !bars.is_hidden() => bars.println(String::from_utf8_lossy(bytes).trim_end_matches('\n')),
             _ => io::stderr().write_all(bytes),
         };
@@ -71,7 +71,7 @@ impl Write for Terminal {
     }
 }
 
-/// The message and the values of an entry, in one line whatever names are in them.
+/// Formats the message and the fields of a log event on one line, with control characters escaped.
 fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     let write = |writer: &mut fmt::format::Writer<'_>, field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
         let text = format!("{value:?}");
@@ -81,7 +81,7 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     debug_fn(write).delimited(" ")
 }
 
-/// Sends log lines to stderr and to the returned file. `RUST_LOG` chooses them as usual; without it, from info on.
+/// Sends log lines to stderr and to the returned file. `RUST_LOG` filters them as usual; the default level is info.
 pub fn start(bars: Option<MultiProgress>) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -93,13 +93,13 @@ pub fn start(bars: Option<MultiProgress>) -> LogFile {
         .fmt_fields(fields())
         .log_internal_errors(false)
         .with_writer(move || terminal.clone());
-    // The layer's own words about a failure would go to stderr with a macro that panics where that is closed.
+    // Otherwise the layer reports its own errors to stderr with a macro that panics if stderr is closed.
     let log = fmt::layer()
         .with_ansi(false)
         .fmt_fields(fields())
         .log_internal_errors(false)
         .with_writer(move || to_file.clone());
-    // Fails only where a subscriber is installed already, which nothing else in this program does.
+    // Fails only if a subscriber is already installed. Nothing else in this program installs one.
     let _ =
         tracing_subscriber::registry().with(stderr.with_filter(filter())).with(log.with_filter(filter())).try_init();
     file

@@ -39,7 +39,7 @@ use gradwatch::{
     replay::{ReplayError, TagPatterns},
 };
 
-/// Trains vision models on libtorch and watches the gradient of every parameter while it does.
+/// Train vision models on libtorch and monitor the gradient of every parameter.
 #[derive(Debug, Parser)]
 #[command(version, after_help = exit::HELP, arg_required_else_help = true)]
 pub struct Arguments {
@@ -49,69 +49,71 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train the experiment of a config file; its run lies in logs/<run>/.
+    /// Train the experiment of a config file in a new run folder, logs/<run>/.
     ///
-    /// The run folder holds config.toml (the resolved config), event files for TensorBoard, metrics.jsonl, train.log,
-    /// checkpoints, and the last and the best weights as safetensors. Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1 (preemption) and
-    /// SIGHUP (a closed terminal) end the run after the current step with a checkpoint; a second one ends it at once, with the
-    /// checkpoint before intact, and so does the first while the data is still looked for and read. Under nohup a run outlives its terminal.
+    /// The run folder contains config.toml (the resolved config), TensorBoard event files, metrics.jsonl, train.log,
+    /// checkpoints, and the last and best weights as safetensors. Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1 (preemption), and
+    /// SIGHUP (closed terminal) save a checkpoint after the current step and end the run. A second signal ends the
+    /// process at once and leaves the previous checkpoint intact; so does a signal that arrives while the data is being
+    /// loaded. With nohup, a run survives its terminal.
     Train(TrainArguments),
-    /// Go on with a run that was stopped or killed, from its newest whole checkpoint, as if it had never stopped.
+    /// Resume a stopped or killed run from its newest valid checkpoint.
     Resume(ResumeArguments),
-    /// List, verify, export and average the checkpoints of a run.
+    /// List, verify, export, and average the checkpoints of a run.
     Checkpoints(CheckpointsArguments),
-    /// Say what is wrong with a run: finished or running, of this program or of any that writes TensorBoard event files.
+    /// Diagnose a finished or running run, or TensorBoard event files from any program.
     ///
-    /// Looks into the folder and below it, or at one event file. Files of PyTorch's SummaryWriter, tensorboardX, Lightning, Keras and others are read by
-    /// the names of their tags, which --tag can name; what could not be judged is said.
+    /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
+    /// tensorboardX, Lightning, Keras, and others; --tag maps unknown tags. Reports the rules that it could not check.
     Diagnose(DiagnoseArguments),
-    /// Check a config file without training: print the resolved config, the data, the model and its parameters.
+    /// Validate a config without training and print the resolved config, the data, and the model's parameters.
     Check(CheckArguments),
-    /// Look at the model before training, in seconds: activations, gradients and what theory expects of them, layer by layer.
+    /// Inspect the model before training: activations, gradients, and predictions of mean-field theory per layer.
     ///
-    /// A few batches go through the model as it was drawn; nothing is trained and nothing is written.
+    /// Passes a few batches through the untrained model, which takes seconds. Trains nothing and writes nothing.
     Inspect(InspectArguments),
-    /// List the models with their parameters and multiplications, or show the layers of one.
+    /// List all models with their parameters and MACs, or show the layers of one model.
     ///
-    /// Multiplications (MACs) are those of convolutions, linear layers and attention for one image; one of them is two FLOPs.
-    /// No weights are drawn and nothing is multiplied.
+    /// MACs (multiply-accumulates) count convolutions, linear layers, and attention for one image; one MAC is two
+    /// FLOPs. Allocates no weights and computes nothing.
     Models(ModelsArguments),
-    /// Measure a trained model: loss, accuracy, precision, recall, F1, confusion matrix, curves of precision and recall.
+    /// Evaluate a trained model: loss, accuracy, precision, recall, F1, confusion matrix, and precision-recall curves.
     ///
-    /// On the validation images of the run, or on others; the results lie in the run's folder, where TensorBoard finds them.
+    /// Uses the validation images of the run, or other images. Writes the results to the run folder, where TensorBoard
+    /// finds them.
     Evaluate(evaluate::EvaluateArguments),
-    /// Say what a trained model takes images for.
+    /// Classify images.
     Predict(predict::PredictArguments),
-    /// Draw which places of an image speak for a class (Grad-CAM).
+    /// Highlight the image regions that support a class (Grad-CAM).
     Explain(explain::ExplainArguments),
-    /// Write a trained model as a file for Python and C++.
+    /// Export a trained model for Python and C++.
     Export(export::ExportArguments),
-    /// Print a completion script for a shell, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
+    /// Print a shell completion script, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
     Completions {
-        /// The shell.
+        /// Shell to generate the script for.
         shell: clap_complete::Shell,
     },
 }
 
-/// What names an experiment and changes it from the command line.
+/// Config file and overrides.
 #[derive(Debug, Args)]
 struct ConfigArguments {
-    /// The TOML file of the experiment; configs/ has examples with every key explained.
+    /// TOML file of the experiment; configs/fashion-mnist-resnet8.toml explains every key.
     config: PathBuf,
     #[command(flatten)]
     overrides: OverrideArguments,
 }
 
-/// What changes an experiment from the command line.
+/// Config overrides.
 #[derive(Debug, Args)]
 struct OverrideArguments {
-    /// Set a key, over what the file says: --set optimizer.learning_rate=0.01. Can be given several times.
+    /// Override a config key: --set optimizer.learning_rate=0.01. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Where to train: auto, cpu, cuda or cuda:N (key run.device).
+    /// Device: auto, cpu, cuda, or cuda:N (key run.device).
     #[arg(long)]
     device: Option<String>,
-    /// Threads of a CPU operation; 0 is one per core (key run.threads).
+    /// Threads per CPU operation; 0 is one per core (key run.threads).
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -120,10 +122,10 @@ struct OverrideArguments {
 struct TrainArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Name of the run's folder; without it, the config's name and the time (with --resume auto, the config's name).
+    /// Name of the run folder (default: config name and UTC time; with --resume auto, the config name).
     #[arg(long, value_name = "NAME", value_parser = folder_name)]
     run_name: Option<String>,
-    /// auto: go on where the run of this name has stopped, or start it; what a cluster that requeues wants.
+    /// auto: resume the run with this name, or start it if it does not exist; for job queues that requeue.
     #[arg(long, value_name = "WHEN", default_value = "never")]
     resume: ResumeWhen,
     #[command(flatten)]
@@ -136,21 +138,21 @@ enum ResumeWhen {
     Auto,
 }
 
-/// What a session of a run adds to its experiment.
+/// Options of one session of a run.
 #[derive(Debug, Args)]
 struct SessionArguments {
-    /// End after this many optimizer steps (key run.max_steps).
+    /// End the run after this many optimizer steps (key run.max_steps).
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
-    /// A key of the config that may differ from the checkpoint's: optimizer.learning_rate, or optimizer.*. data.files permits other
-    /// images. Keys that only say how long, where and how closely watched the run trains always may. Can be given several times.
+    /// Permit a config key that differs from the checkpoint, such as optimizer.learning_rate or optimizer.*; data.files
+    /// permits other images. Keys about duration, location, and monitoring may always differ. May be repeated.
     #[arg(long = "allow-change", value_name = "KEY")]
     allowed: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 struct ResumeArguments {
-    /// The run's folder, such as logs/NAME.
+    /// Run folder, such as logs/NAME.
     run: PathBuf,
     #[command(flatten)]
     overrides: OverrideArguments,
@@ -160,56 +162,56 @@ struct ResumeArguments {
 
 #[derive(Debug, Args)]
 struct CheckpointsArguments {
-    /// The run's folder, such as logs/NAME.
+    /// Run folder, such as logs/NAME.
     run: PathBuf,
-    /// Read every byte and say which checkpoints are whole.
+    /// Read every byte and report which checkpoints are valid.
     #[arg(long)]
     verify: bool,
-    /// Write the weights of the newest checkpoint as a safetensors file; - is stdout.
+    /// Write the weights of the newest checkpoint to a safetensors file; - is stdout.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
-    /// Replace the file if it is there.
+    /// Replace an existing file.
     #[arg(long, requires = "export")]
     force: bool,
-    /// Of the checkpoint at this step, instead of the newest.
+    /// Use the checkpoint at this step instead of the newest one.
     #[arg(long, value_name = "N", requires = "export")]
     step: Option<u64>,
-    /// The average of the weights that the run kept (its EMA).
+    /// Use the averaged weights (EMA).
     #[arg(long, requires = "export", conflicts_with = "average")]
     ema: bool,
-    /// The mean of the weights of the last N checkpoints.
+    /// Average the weights of the last N checkpoints.
     #[arg(long, value_name = "N", requires = "export", value_parser = clap::value_parser!(u32).range(1..))]
     average: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 struct DiagnoseArguments {
-    /// A run's folder, such as logs/NAME, one with several, or an event file.
+    /// Run folder such as logs/NAME, folder with several runs, or event file.
     path: PathBuf,
-    /// What a tag is of, with * for the name of a parameter: --tag loss=objective --tag grad_norm=norms/*. Can be given several
-    /// times.
+    /// Map a tag to a role; * stands for the parameter name: --tag loss=objective --tag grad_norm=norms/*. May be
+    /// repeated.
     #[arg(long = "tag", value_name = "ROLE=PATTERN", value_parser = tag_pattern)]
     tags: Vec<String>,
-    /// Ask the rules of another tool too: sagemaker, autotrainer, deepdiagnosis or deepchecker. Can be given several times.
+    /// Also check the rules of another tool: sagemaker, autotrainer, deepdiagnosis, or deepchecker. May be repeated.
     #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set())]
     rule_sets: Vec<RuleSetName>,
-    /// What to print.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: ReportFormat,
-    /// Write it to this file instead of stdout.
+    /// Write the report to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the file if it is there.
+    /// Replace an existing file.
     #[arg(long, requires = "output")]
     force: bool,
-    /// Exit with code 11 where a finding is so bad.
+    /// Exit with code 11 if a finding has this severity or a worse one.
     #[arg(long, value_name = "SEVERITY")]
     fail_at: Option<FailAt>,
 }
 
 fn rule_set() -> impl TypedValueParser<Value = RuleSetName> {
     let names = RuleSetName::ALL.iter().map(|set| set.name());
-    PossibleValuesParser::new(names).try_map(|name| name.parse().map_err(|()| format!("{name} is no rule set")))
+    PossibleValuesParser::new(names).try_map(|name| name.parse().map_err(|()| format!("unknown rule set {name}")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -245,18 +247,18 @@ struct CheckArguments {
 
 #[derive(Debug, Args)]
 struct ModelsArguments {
-    /// Show the layers of this one.
+    /// Show the layers of this model.
     name: Option<String>,
-    /// Classes.
+    /// Number of classes.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = counted(1_000_000))]
     classes: usize,
-    /// Channels, height and width of an image; each model has its own otherwise.
+    /// Channels, height, and width of an image (default: the model's own input size).
     #[arg(long, value_name = "CxHxW", value_parser = models::shape)]
     input: Option<ImageShape>,
-    /// Set a key of the model: --set model.width=64. Can be given several times.
+    /// Override a model key: --set model.width=64. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "name")]
     overrides: Vec<String>,
-    /// How it is written.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
 }
@@ -265,13 +267,13 @@ struct ModelsArguments {
 struct InspectArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Batches that are looked at.
+    /// Number of batches to inspect.
     #[arg(long, value_name = "N", default_value = "2", value_parser = counted(1000))]
     batches: usize,
-    /// Look at the model with each recommended change too, and show them side by side, the best first.
+    /// Also inspect the model with each recommended change, and compare the results, best first.
     #[arg(long = "try")]
     try_changes: bool,
-    /// How the report is written.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
 }
@@ -282,12 +284,12 @@ enum TextOrJson {
     Json,
 }
 
-/// A whole number from 1 to `most`.
+/// Parses an integer from 1 to `most`.
 fn counted(most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=most)
 }
 
-/// A run's name is one folder below `run.logdir`.
+/// Parses a run name: one folder below `run.logdir`.
 fn folder_name(name: &str) -> Result<String, &'static str> {
     match Path::new(name).file_name() {
         Some(last) if last == name => Ok(name.to_owned()),
@@ -301,10 +303,10 @@ fn tag_pattern(text: &str) -> Result<String, ReplayError> {
 }
 
 impl ConfigArguments {
-    /// The config with every override in it, so that the run's own copy shows what was trained.
+    /// Loads the config with all overrides applied, so that the run's copy shows the settings it trained with.
     fn load(&self, max_steps: Option<u64>) -> Result<Config> {
         let overrides = self.overrides.assignments(max_steps);
-        // The copy that a run keeps means the paths and the split of that run.
+        // In the copy that a run keeps, paths and split refer to that run.
         let run = self.config.parent().filter(|folder| folder.join(CLASSES).is_file());
         Ok(match run {
             Some(folder) => Config::load_saved(&self.config, &overrides, folder)?,
@@ -312,14 +314,14 @@ impl ConfigArguments {
         })
     }
 
-    /// The same for a run that exists, whose config is `saved`.
+    /// Loads the config for an existing run with the config `saved`.
     fn load_for_run(&self, max_steps: Option<u64>, saved: &Config) -> Result<Config> {
         Ok(Config::load_for_run(&self.config, &self.overrides.assignments(max_steps), saved)?)
     }
 }
 
 impl OverrideArguments {
-    /// All of them in the form `key=value`.
+    /// All overrides in the form `key=value`.
     fn assignments(&self, max_steps: Option<u64>) -> Vec<String> {
         let mut assignments = self.overrides.clone();
         assignments.extend(self.device.as_ref().map(|device| format!("run.device={device}")));
@@ -332,7 +334,7 @@ impl OverrideArguments {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Whatever it could not do; [`exit::code_of`] turns it into the process's exit code.
+/// If the subcommand fails; [`exit::code_of`] turns the error into the exit code.
 pub fn run(arguments: Arguments) -> Result<Code> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
@@ -350,12 +352,12 @@ pub fn run(arguments: Arguments) -> Result<Code> {
     }
 }
 
-/// What was asked for cannot be handed over.
+/// The requested output could not be written to stdout.
 #[derive(Debug, thiserror::Error)]
-#[error("stdout cannot be written: {0}; the output is not whole")]
+#[error("stdout cannot be written: {0}; the output is incomplete")]
 pub struct StdoutError(io::Error);
 
-/// Writes to stdout what was asked for. Whoever closes the other end (`gradwatch check ... | head`) has seen enough.
+/// Writes the requested output to stdout. A closed pipe (`gradwatch check ... | head`) is not an error.
 fn print(text: &str) -> Result<(), StdoutError> {
     let text = printable::lines(text);
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
@@ -364,7 +366,7 @@ fn print(text: &str) -> Result<(), StdoutError> {
     }
 }
 
-/// Says on stdout what became of work whose results are in files: it is none the worse if nobody can be told.
+/// Reports the outcome of work whose results are in files. A failed write to stdout is only a warning.
 fn tell(text: &str) {
     let text = printable::lines(text);
     if let Err(error) = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
@@ -374,10 +376,10 @@ fn tell(text: &str) {
     }
 }
 
-/// Says what was written: on stdout, unless that is what was written to.
+/// Reports a written file on stdout, or on stderr if the file itself went to stdout.
 fn tell_written(output: &Output, what: &str) {
     if output.is_stdout() {
-        // Where stderr is closed there is nobody to tell.
+        // If stderr is closed, the message is lost.
         let _ = writeln!(io::stderr(), "stdout: {}", printable::line(what));
         return;
     }

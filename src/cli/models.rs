@@ -1,4 +1,4 @@
-//! `gradwatch models`: which there are, and what each costs.
+//! `gradwatch models`: lists the models and their cost.
 
 use std::fmt::Write;
 
@@ -28,10 +28,10 @@ pub fn run(arguments: &ModelsArguments) -> Result<Code> {
     Ok(Code::Success)
 }
 
-/// As of `data.image_size`.
+/// Same limit as `data.image_size`.
 const MOST_PIXELS: usize = 8192;
 
-/// Reads `3x224x224`.
+/// Parses a shape such as `3x224x224`.
 pub fn shape(text: &str) -> Result<ImageShape, String> {
     let sides: Vec<Option<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
     match sides[..] {
@@ -47,7 +47,7 @@ fn default_input(name: Architecture) -> ImageShape {
     ImageShape { channels, height, width }
 }
 
-/// One line for each, or one object.
+/// The list of all models, as a table or a JSON array.
 fn list(arguments: &ModelsArguments, is_json: bool) -> Result<String> {
     let mut text = String::from("model               parameters        MACs        input  activation  normalization\n");
     let mut objects = Vec::new();
@@ -56,7 +56,7 @@ fn list(arguments: &ModelsArguments, is_json: bool) -> Result<String> {
         let input = arguments.input.unwrap_or_else(|| default_input(name));
         let cost = match model::cost(&model, input, arguments.classes) {
             Ok(cost) => cost,
-            // Images of the size that was asked for are none for it.
+            // The model does not accept images of this size.
             Err(ModelError::InputTooSmall { .. } | ModelError::Patches { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -66,7 +66,7 @@ fn list(arguments: &ModelsArguments, is_json: bool) -> Result<String> {
         let input = sides(input);
         writeln!(text, "{name:<18}  {parameters:>10}  {macs:>10}  {input:>11}  {activation:<10}  {normalization}")?;
     }
-    text += "torchscript         the layers of a file: model.path, made by models/export.py\n";
+    text += "torchscript         the layers from a file (model.path), written by models/export.py\n";
     if is_json { pretty(&Value::Array(objects)) } else { Ok(text) }
 }
 
@@ -89,7 +89,7 @@ fn pretty(value: &Value) -> Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
-/// A line for each layer, and the totals.
+/// The table with one line per layer, and the totals.
 fn table(model: &ModelConfig, input: ImageShape, cost: &Cost) -> String {
     let names = cost.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max("layer".len());
     let mut lines = vec![format!("{:<names$}  {:>14}  {:>11}  {:>13}", "layer", "output", "parameters", "MACs")];
@@ -99,7 +99,7 @@ fn table(model: &ModelConfig, input: ImageShape, cost: &Cost) -> String {
         lines.push(format!("{name:<names$}  {output:>14}  {parameters:>11}  {macs:>13}").trim_end().to_owned());
     }
     lines.push(format!(
-        "{} for images of {}: {} parameters, {} MACs an image",
+        "{} for images of {}: {} parameters, {} MACs per image",
         model.name,
         sides(input),
         cost.parameters,
@@ -112,7 +112,7 @@ fn sides(input: ImageShape) -> String {
     input.sizes().map(|side| side.to_string()).join("x")
 }
 
-/// Three digits and a unit.
+/// Formats a count with three digits and a unit.
 fn counted(count: u64) -> String {
     let (value, unit) = match count {
         1_000_000_000.. => (count as f64 / 1e9, "G"),

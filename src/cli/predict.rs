@@ -1,4 +1,4 @@
-//! `gradwatch predict`: what a trained model takes images for.
+//! `gradwatch predict`: classifies images with a trained model.
 
 use std::{
     fmt::Write,
@@ -25,16 +25,16 @@ use super::{
 pub struct PredictArguments {
     #[command(flatten)]
     trained: TrainedArguments,
-    /// Image files, and folders with images in them or below.
+    /// Image files, or folders to search for images.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Guesses for each image.
+    /// Number of predictions per image.
     #[arg(long, value_name = "N", default_value = "5", value_parser = counted(65_536))]
     top: usize,
-    /// Images that go through the model together.
+    /// Images per batch.
     #[arg(long, value_name = "N", default_value = "32", value_parser = counted(65_536))]
     batch_size: usize,
-    /// How the guesses are written; json: the probabilities in full, and image_percent_encoded beside a path that is not UTF-8.
+    /// Output format; json has full probabilities, and image_percent_encoded for a path that is not UTF-8.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: TextOrJson,
 }
@@ -49,7 +49,7 @@ pub fn run(arguments: &PredictArguments) -> Result<Code> {
         let (paths, images) = decode(&model.preprocessing, batch, &mut bad)?;
         let guesses = model.predict(&images, arguments.top)?;
         match arguments.format {
-            // Batch by batch: of many images the first are not to wait for the last.
+            // Prints each batch at once, so that the first results do not wait for the last images.
             TextOrJson::Text => print(&lines(&model, &paths, &guesses, width))?,
             TextOrJson::Json => {
                 objects.extend(paths.iter().zip(&guesses).map(|(path, guesses)| object(&model, path, guesses)))
@@ -63,7 +63,7 @@ pub fn run(arguments: &PredictArguments) -> Result<Code> {
     Ok(if bad > 0 { Code::Partial } else { Code::Success })
 }
 
-/// One line for each image: its path, and the guesses, the best first.
+/// One line per image: its path and its predictions, best first.
 fn lines(model: &TrainedModel, paths: &[PathBuf], guesses: &[Vec<Prediction>], width: usize) -> String {
     let mut text = String::new();
     for (path, guesses) in paths.iter().zip(guesses) {
@@ -74,12 +74,12 @@ fn lines(model: &TrainedModel, paths: &[PathBuf], guesses: &[Vec<Prediction>], w
     text
 }
 
-/// `cat 93.1 %`
+/// Formats a prediction, such as `cat 93.1 %`.
 pub fn told(model: &TrainedModel, guess: &Prediction) -> String {
     format!("{} {:.1} %", model.classes[guess.class], 100.0 * guess.probability)
 }
 
-/// A path that is not UTF-8 stands in full beside its text.
+/// The predictions of an image as JSON. A path that is not UTF-8 is also given in full, percent-encoded.
 fn object(model: &TrainedModel, path: &Path, guesses: &[Prediction]) -> Value {
     let guess = |guess: &Prediction| json!({ "class": model.classes[guess.class], "index": guess.class, "probability": guess.probability });
     let mut object = json!({

@@ -1,4 +1,4 @@
-//! From the files of a run to its report: what `diagnose` prints and what the end of a run leaves behind.
+//! Creates the report of a run from its files, for `diagnose` and for the end of a run.
 
 use std::{ffi::OsString, io::BufReader, path::Path};
 
@@ -14,24 +14,24 @@ use gradwatch::{
 };
 use serde::Deserialize;
 
-/// No line of metrics.jsonl comes near this: the matrix of thousands of classes has some 100 MB.
+/// Longest line of metrics.jsonl to read, in bytes. The confusion matrix of thousands of classes takes about 100 MB.
 const MOST_LINE_BYTES: u64 = 1 << 30;
-/// Nor does a picture of an explained image.
+/// Largest picture of an explained image to read, in bytes.
 const MOST_PICTURE_BYTES: u64 = 1 << 26;
 
-/// What the files of a run say, judged.
+/// Diagnosis of the files of a run.
 pub struct Judged {
     pub report: Report,
-    /// Whether a part of the files could not be read.
+    /// Whether part of the files could not be read.
     pub is_damaged: bool,
 }
 
-/// What the files of a run say, judged, by the rules of other tools too; of its folder, or of one file.
+/// Diagnoses a run folder or a single event file, also with the rules of other tools.
 pub fn of_files(path: &Path, tags: &[String], tools: &[RuleSetName]) -> Result<Judged> {
     gather(path, tags, tools, None)
 }
 
-/// Who judges what is replayed.
+/// The rules that check a replayed run.
 struct Judges {
     diagnosis: Diagnosis,
     rule_sets: Vec<RuleSet>,
@@ -56,7 +56,7 @@ impl Judges {
     }
 }
 
-/// What the files of a run say, with the findings that are `known`; judged where none are.
+/// Reads the files of a run. Uses the findings in `known` if given, otherwise runs the rules.
 fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&Diagnosis>) -> Result<Judged> {
     let mut replay = Replay::open(folder, tags)?;
     let (config, facts) = (replay.config.clone(), replay.facts.clone());
@@ -96,7 +96,7 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
         ..Report::default()
     };
     let report = match (known, judged) {
-        // The run itself has seen more than it wrote.
+        // The run measured more than it wrote to its files.
         (Some(diagnosis), _) => report.with_findings(diagnosis),
         (None, None) => report,
         (None, Some(Judges { diagnosis, rule_sets, alarms })) => {
@@ -108,7 +108,8 @@ fn gather(folder: &Path, tags: &[String], tools: &[RuleSetName], known: Option<&
     Ok(Judged { report, is_damaged })
 }
 
-/// Each class in the last evaluation that metrics.jsonl has, or of many the worst; none where it has none.
+/// The classes of the last evaluation in metrics.jsonl, or the worst ones if there are many; empty without an
+/// evaluation.
 fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
     #[derive(Deserialize)]
     struct Line {
@@ -120,7 +121,7 @@ fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
         per_class: Vec<ClassMetrics>,
     }
     let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else { return Vec::new() };
-    // Line by line: of a long run, few of very many are evaluations.
+    // Reads line by line, because only a few of very many lines are evaluations.
     let (mut file, mut line, mut last) = (BufReader::new(file), Vec::new(), Vec::new());
     while read_line(&mut file, &mut line, MOST_LINE_BYTES).unwrap_or(false) {
         if line.starts_with(b"{\"kind\":\"evaluation\"") {
@@ -139,13 +140,13 @@ fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
     if let Some(count) = validation.classes {
         let shown = rows.len();
         notes.push(format!(
-            "of {count} classes the {shown} with the lowest F1 are shown; gradwatch evaluate writes all"
+            "only the {shown} of {count} classes with the lowest F1 are shown; gradwatch evaluate writes all of them"
         ));
     }
     rows
 }
 
-/// The explained images of the last evaluation, by name.
+/// The explained images of the last evaluation, with their file names.
 fn illustrations(folder: &Path) -> Vec<Illustration> {
     let Ok(folder) = Folder::open(folder).and_then(|folder| folder.folder(EXPLANATIONS)) else { return Vec::new() };
     let read = |file: OsString| {
@@ -157,8 +158,8 @@ fn illustrations(folder: &Path) -> Vec<Illustration> {
     folder.names().unwrap_or_default().into_iter().filter_map(read).collect()
 }
 
-/// Leaves the report of a run in its folder, with the findings of the run itself. A run is not the worse for a report that cannot
-/// be written.
+/// Writes the report of a run to its folder, with the findings of the run itself. Only logs an error if the report
+/// cannot be written.
 pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     let path = folder.join("report.html");
     let write = || -> Result<()> {
@@ -171,13 +172,13 @@ pub fn write(folder: &Path, diagnosis: &Diagnosis) {
     }
 }
 
-/// The rules of another tool that need what is not measured here.
+/// Lists the rules of another tool that gradwatch cannot check because it does not measure their inputs.
 fn not_judged_by(rules: &RuleSet) -> String {
     let names: Vec<&str> = rules.not_judged().into_iter().map(|(rule, _)| rule).collect();
-    format!("{} of {}: they need what is not measured here", names.join(", "), rules.name())
+    format!("{} of {}: gradwatch does not measure their inputs", names.join(", "), rules.name())
 }
 
-/// What rules would have needed and the files do not have.
+/// Lists the rules that could not be checked, and the data missing from the files.
 fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
     let has = |role: Role| replay.roles.contains(&role);
     let has_gradients = has(Role::GradNorm) || has(Role::GradHistogram);
@@ -190,20 +191,20 @@ fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
         (
             has(Role::TotalNorm) || has_gradients,
             "exploding, non_finite, gradient_accumulation",
-            "the norm of all gradients",
+            "the global gradient norm",
         ),
         (has_gradients, "vanishing, zero_gradient, denormal", "the gradient of each parameter"),
-        // A net that is known to have fewer layers has no depth to vanish in.
+        // A network known to have fewer layers has no depth profile to check.
         (
             has_depth || !has_gradients || !replay.facts.parameters.is_empty(),
             "vanishing",
-            "the gradients of the biases of three layers, by which layers are compared",
+            "bias gradients of at least three layers, needed to compare layers",
         ),
-        (has(Role::ActivationNonpositive), "dead_relu, saturated", "what goes through the activations"),
+        (has(Role::ActivationNonpositive), "dead_relu, saturated", "activation statistics"),
         (
             has(Role::UpdateRatio),
             "update_ratio, unchanged_parameter, learning_rate",
-            "how far a step moves each parameter",
+            "the update ratio of each parameter",
         ),
         (
             has(Role::ValidationLoss) || has(Role::ValidationAccuracy),
@@ -213,12 +214,8 @@ fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
         (
             !replay.facts.parameters.is_empty(),
             "lost_images, input_not_normalised, label_imbalance, poor_initialization, batch_norm, missing_gradient",
-            "data and weights before the first step",
+            "statistics of the data and weights before the first step",
         ),
     ];
-    lacks
-        .iter()
-        .filter(|(has, ..)| !has)
-        .map(|(_, rules, what)| format!("{rules}: the files do not have {what}"))
-        .collect()
+    lacks.iter().filter(|(has, ..)| !has).map(|(_, rules, what)| format!("{rules}: the files lack {what}")).collect()
 }

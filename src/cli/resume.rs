@@ -1,4 +1,4 @@
-//! `gradwatch resume`: a stopped run from its newest whole checkpoint on.
+//! `gradwatch resume`: resumes a stopped run from its newest valid checkpoint.
 
 use anyhow::Result;
 use gradwatch::{
@@ -14,7 +14,7 @@ pub fn run(arguments: &ResumeArguments) -> Result<Code> {
     let folder = RunFolder::open(&arguments.run)?;
     let Some(loaded) = newest_whole(&arguments.run.join(FOLDER))? else {
         let remedy =
-            "start it with gradwatch train under another --run-name, or, if it holds no step yet, with --resume auto";
+            "start it again with gradwatch train and another --run-name, or with --resume auto if it has no steps yet";
         return Err(CheckpointError::Missing { run: arguments.run.clone(), remedy }.into());
     };
     let config = loaded_config(&loaded, &arguments.overrides.assignments(arguments.session.max_steps))?;

@@ -1,14 +1,15 @@
-//! What is said of images that a trained model is measured on: whether it knows them, and whether they are those of its run.
+//! Warnings about evaluated images: training images among them, changed images, and classes without images.
 
 use std::{path::Path, sync::Arc};
 
 use gradwatch::data::{Dataset, RECORD, Survey, changes, overlap, survey, survey_names};
 
-/// Names that are listed.
+/// Most class names to list.
 const LISTED: usize = 5;
 
-/// Warns of images that the run in `folder` was trained on, and of classes without an image. `training` are given if the images are
-/// the run's own: then it warns of all that have changed since. Nothing is known of runs that kept no record of their images.
+/// Warns about images that the run in `folder` was trained on, and about classes without images. If the images are the
+/// run's own, `training` contains its training images; then this also warns about all changes since. Runs without a
+/// record of their images get only the warning about classes.
 pub fn tell(folder: &Path, images: &Arc<Dataset>, training: Option<&Arc<Dataset>>) {
     tell_of_missing_classes(images);
     let record = folder.join(RECORD);
@@ -17,7 +18,7 @@ pub fn tell(folder: &Path, images: &Arc<Dataset>, training: Option<&Arc<Dataset>
     }
     let [images] = survey([images]);
     if let Err(error) = compare(&record, &images, training) {
-        tracing::warn!("{}: {error}; it is not known which images the run was trained on", record.display());
+        tracing::warn!("{}: {error}; cannot tell which images the run was trained on", record.display());
     }
 }
 
@@ -27,18 +28,20 @@ fn compare(record: &Path, images: &Survey, training: Option<&Arc<Dataset>>) -> s
         let share = format!("{} of {} images", known.images, images.dataset().len());
         let first = known.first;
         match known.is_certain {
-            true => tracing::warn!("{share} were trained on by the run, first {first}: the figures are too good"),
+            true => {
+                tracing::warn!("{share} are training images of the run, first {first}: the metrics are too optimistic")
+            }
             false => tracing::warn!(
-                "{share} have the name and size of images that the run was trained on, first {first}: if they are the same, the \
-                 figures are too good"
+                "{share} have the name and size of training images of the run, first {first}: if they are the same \
+                 images, the metrics are too optimistic"
             ),
         }
     }
     if let Some(training) = training {
-        // Their contents do not matter here, and may take long to read.
+        // Compares names only: their contents do not matter here and may take long to read.
         let changes = changes(record, None, [&survey_names(training), images].map(Some))?;
         if !changes.is_empty() {
-            tracing::warn!("the images are not those of the run: {changes}");
+            tracing::warn!("the images differ from those of the run: {changes}");
         }
     }
     Ok(())
@@ -51,6 +54,6 @@ fn tell_of_missing_classes(images: &Dataset) {
     if !missing.is_empty() {
         let more = if missing.len() > LISTED { ", ..." } else { "" };
         let first = missing[..missing.len().min(LISTED)].join(", ");
-        tracing::warn!("{} of {} classes have no image here: {first}{more}", missing.len(), counts.len());
+        tracing::warn!("{} of {} classes have no images: {first}{more}", missing.len(), counts.len());
     }
 }

@@ -1,4 +1,4 @@
-//! One session of a run, from a checked experiment to the exit code: what `train` and `resume` have in common.
+//! One session of a run, from the config to the exit code, shared by `train` and `resume`.
 
 use std::io::{IsTerminal, stderr};
 
@@ -20,7 +20,7 @@ use super::{
     report, tell,
 };
 
-/// What the process has one of.
+/// Process-wide state: progress bars, log, and signal handler.
 pub struct Session {
     bars: Option<MultiProgress>,
     log: LogFile,
@@ -28,35 +28,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// Listens for signals and starts the log.
+    /// Installs the signal handler and starts the log.
     pub fn start() -> Result<Self> {
         keep_freed_memory();
         let bars = stderr().is_terminal().then(MultiProgress::new);
         let log = log::start(bars.clone());
-        Ok(Self { bars, log, stop: StopSignal::install().context("cannot listen for Ctrl-C")? })
+        Ok(Self { bars, log, stop: StopSignal::install().context("cannot install the signal handler")? })
     }
 
-    /// Trains a new run, whose folder is made once everything else is known to be right.
+    /// Trains a new run. Creates its folder only after all other checks have passed.
     pub fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
         let prepared = prepare(config)?;
         announce(&prepared);
-        // The first thing that is written, after everything has been checked.
+        // Nothing is written before this point.
         let folder = folder()?;
         self.open_log(&folder)?;
         let state = prepared.start(folder, self.bars.clone())?;
         self.run(state)
     }
 
-    /// Trains a run from a checkpoint on.
+    /// Resumes a run from a checkpoint.
     pub fn resume(self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
         self.open_log(&folder)?;
         let path = loaded.path.clone();
         let from = Resume::new(loaded, &config, allowed)?;
-        check_place(&config.data, "the run had its images there; give their place with --set data.path=NEW")?;
+        check_place(&config.data, "the images of the run were there; set the new path with --set data.path=NEW")?;
         let prepared = prepare_to_resume(config, &from)?;
         announce(&prepared);
         let state = prepared.resume(folder, self.bars.clone(), from)?;
-        tracing::info!("goes on from {} at step {}, epoch {}", path.display(), state.step, state.epoch + 1);
+        tracing::info!("resuming from {} at step {}, epoch {}", path.display(), state.step, state.epoch + 1);
         self.run(state)
     }
 
@@ -69,7 +69,7 @@ impl Session {
         tracing::info!("run {}", state.recorder.folder().path().display());
         announce_hooks(&state);
         let ending = train(&mut state, &self.stop);
-        // The last weights are worth having, however the run ended; why it ended is worth more than why they are missing.
+        // Save the last weights however the run ended. An error of the run takes precedence over an error while saving.
         let saved = state.recorder.save(&state.network, "last").and_then(|()| match &state.ema {
             Some(ema) => ema.instead(|| state.recorder.save(&state.network, "last_ema"))?,
             None => Ok(()),
@@ -88,15 +88,16 @@ impl Session {
         if let Some(diagnosis) = diagnosis {
             let told = Report { steps: summary.steps, ..Report::default() }.with_findings(&diagnosis);
             tell(&format!("{}\n", terminal(&told)));
-            // Once the files are whole.
+            // The files must be complete first.
             report::write(&folder, &diagnosis);
         }
-        // Once all else is told and written.
+        // Reported last, after everything else is printed and written.
         lost.map_or(Ok(code), |error| Err(error.into()))
     }
 }
 
-/// Weights that could not be saved cost the run nothing where its checkpoint has them; else they are lost, which is its error.
+/// Handles last weights that could not be saved. If the last checkpoint contains them, only log the error; otherwise
+/// return it.
 fn lost_weights(state: &mut State, saved: Result<(), TrainError>) -> Option<TrainError> {
     let error = saved.err()?;
     if !state.is_saved() {
@@ -104,15 +105,17 @@ fn lost_weights(state: &mut State, saved: Result<(), TrainError>) -> Option<Trai
     }
     state.recorder.failed(&error);
     let run = state.recorder.folder().path().display().to_string();
-    tracing::error!("the last checkpoint has the last weights: gradwatch checkpoints {run} --export FILE writes them");
+    tracing::error!(
+        "the last checkpoint has the last weights; export them with gradwatch checkpoints {run} --export FILE"
+    );
     None
 }
 
-/// What led to the end of a run that dies.
+/// Writes the last tracked steps of a run that dies.
 fn leave_recent_steps(state: &State) {
     let steps = state.recent.readings().len();
     match state.recent.write() {
-        Ok(path) if steps > 0 => tracing::info!("the last {steps} readings are in {}", path.display()),
+        Ok(path) if steps > 0 => tracing::info!("wrote the last {steps} tracked steps to {}", path.display()),
         Ok(_) => {}
         Err(error) => tracing::error!("{error}"),
     }
@@ -121,7 +124,7 @@ fn leave_recent_steps(state: &State) {
 fn announce(prepared: &Prepared) {
     let Prepared { config, device, network, training, validation, .. } = prepared;
     let Config { model, optimizer, .. } = config;
-    tracing::info!("{model}: {} trainable numbers on {device:?}", network.summary().trainable_count());
+    tracing::info!("{model}: {} trainable parameters on {device:?}", network.summary().trainable_count());
     tracing::info!(
         "{} training and {} validation images of {} classes{}; {} at learning rate {}",
         training.dataset().len(),
@@ -133,11 +136,11 @@ fn announce(prepared: &Prepared) {
     );
 }
 
-/// How many images are known not to decode, as an addition to their number.
+/// Number of images known not to decode, as a suffix for an image count.
 pub fn known_bad(datasets: &[&Dataset]) -> String {
     match datasets.iter().map(|dataset| dataset.bad_images().len()).sum() {
         0 => String::new(),
-        bad => format!(", {bad} of which are known not to decode"),
+        bad => format!(", {bad} of which cannot be decoded"),
     }
 }
 
@@ -147,15 +150,15 @@ fn announce_hooks(state: &State) {
         return;
     };
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    tracing::info!("a hook on each of {} parameters; frozen: {}", monitor.parameters().count(), list(monitor.frozen()));
+    tracing::info!("hooks on {} parameters; frozen: {}", monitor.parameters().count(), list(monitor.frozen()));
 }
 
-/// Closes the run's files; what was left out on the way shows in the exit code.
+/// Closes the files of the run and determines the exit code.
 fn code_of(state: State, ending: Ending) -> Code {
     let bad_images = [&state.training, &state.validation].map(|loader| loader.dataset().bad_images().len());
     let bad_images: usize = bad_images.iter().sum();
     if bad_images > 0 {
-        tracing::warn!("{bad_images} image(s) did not decode and were left out; they are named above");
+        tracing::warn!("{bad_images} image(s) could not be decoded and were skipped; see the messages above");
     }
     let has_failed = state.recorder.close();
     match ending {

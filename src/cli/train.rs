@@ -1,4 +1,4 @@
-//! `gradwatch train`: from a config file to a finished run.
+//! `gradwatch train`: trains a run from a config file.
 
 use anyhow::Result;
 use gradwatch::{
@@ -16,7 +16,7 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
     let name = match (&arguments.run_name, arguments.resume) {
         (Some(name), _) => name.clone(),
         (None, ResumeWhen::Never) => run_name(&arguments.config.config, OffsetDateTime::now_utc()),
-        // A name that is the same the next time.
+        // The name must be the same after a requeue.
         (None, ResumeWhen::Auto) => {
             let stem = arguments.config.config.file_stem().unwrap_or_default();
             stem.to_string_lossy().into_owned()
@@ -29,7 +29,7 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
         let is_named = arguments.run_name.is_some() || arguments.resume == ResumeWhen::Auto;
         return session.begin(config, || match is_named {
             true => RunFolder::create(&logdir, &name),
-            // Others may start within the same second.
+            // Several runs may start in the same second.
             false => RunFolder::create_unnamed(&logdir, &name),
         });
     }
@@ -39,8 +39,8 @@ pub fn run(arguments: &TrainArguments) -> Result<Code> {
             let config = arguments.config.load_for_run(arguments.session.max_steps, &loaded_config(&loaded, &[])?)?;
             session.resume(config, folder, loaded, &arguments.session.allowed)
         }
-        // It died before its first checkpoint, and so before its first step.
+        // The run died before its first checkpoint, and so before its first step.
         None if !folder.has_steps() => session.begin(config, || Ok(folder)),
-        None => Err(CheckpointError::Missing { run: path, remedy: "start it under another --run-name" }.into()),
+        None => Err(CheckpointError::Missing { run: path, remedy: "start a new run with another --run-name" }.into()),
     }
 }

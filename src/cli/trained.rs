@@ -1,4 +1,4 @@
-//! Which trained model a subcommand uses.
+//! Options that select a trained model.
 
 use std::{convert::Infallible, path::PathBuf};
 
@@ -13,17 +13,17 @@ use gradwatch::{
 
 #[derive(Debug, Args)]
 pub struct TrainedArguments {
-    /// The run's folder, such as logs/NAME; or a TorchScript file that says what its classes are, of gradwatch export or
-    /// models/export.py: it is a program, so take one whose origin you trust.
+    /// Run folder, such as logs/NAME. predict and export also accept a TorchScript file with classes, from gradwatch
+    /// export or models/export.py. A TorchScript file is a program: load only files whose origin you trust.
     pub run: PathBuf,
-    /// Which weights of the run: best (of its evaluations), last, ema (the average that it keeps), or a safetensors file.
+    /// Weights to load: best (best evaluation), last, ema (averaged weights), or a safetensors file.
     #[arg(long, value_name = "WHICH", default_value = "best", value_parser = weights_of)]
     pub weights: WeightsOf,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda, or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Set a key of the run's config that says where a file is now: --set data.path=NEW or --set model.path=NEW. Can be given several
-    /// times.
+    /// Override a config key with the new location of a file: --set data.path=NEW or --set model.path=NEW. May be
+    /// repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 }
@@ -46,13 +46,13 @@ impl TrainedArguments {
         Ok(TrainedModel::of_run(&self.run, &self.config()?.model, &self.weights, device)?)
     }
 
-    /// The config of the run.
+    /// Config of the run.
     pub fn config(&self) -> Result<Config> {
         Ok(run_config(&self.run, &self.overrides)?)
     }
 }
 
-/// The images of a batch of files that decode, with their paths; the others are told, and counted.
+/// Decodes a batch of image files. Returns the images that decode, with their paths; logs and counts the others.
 pub fn decode(
     preprocessing: &Preprocessing,
     files: &[PathBuf],
@@ -66,7 +66,7 @@ pub fn decode(
                 images.push(image);
             }
             Err(DataError::BadImage { path, cause }) => {
-                tracing::warn!("{} does not decode, and is left out: {cause}", path.display());
+                tracing::warn!("{} cannot be decoded and is skipped: {cause}", path.display());
                 *bad += 1;
             }
             Err(error) => return Err(error.into()),
@@ -75,9 +75,9 @@ pub fn decode(
     Ok((paths, images))
 }
 
-/// Says how many images were left out; nothing where none was.
+/// Logs how many images were left out, if any.
 pub fn tell_bad(bad: usize, files: usize) {
     if bad > 0 {
-        tracing::warn!("{bad} of {files} image(s) do not decode and were left out; they are named above");
+        tracing::warn!("{bad} of {files} image(s) cannot be decoded and were skipped; see the messages above");
     }
 }

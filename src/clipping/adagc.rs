@@ -1,4 +1,4 @@
-//! AdaGC: each tensor's norm is held near its own running norm.
+//! AdaGC: clips each tensor's norm against its own running norm.
 //!
 //! Wang et al. 2025, "AdaGC: Improving Training Stability for Large Language Model Pretraining" (arXiv:2502.11034).
 
@@ -7,24 +7,25 @@ use tch::{Device, Kind, Tensor};
 use super::{ClipOutcome, StepGradients, index_tensor, outcome::where_found, scale_tensors};
 use crate::{config::AdagcConfig, gradient::GradientError};
 
-/// The running norm of each tensor, on the device.
+/// Running norm of each tensor, on the device.
 ///
-/// As published, a norm of 0 sticks: a tensor whose first gradient is 0, as behind a norm with a gain of 0, is multiplied by
-/// 0 for ever. Here a norm of 0 does not enter, and a tensor without a running norm is not clipped.
+/// In the published rule, a running norm of 0 is permanent: a tensor whose first gradient is 0, such as one behind a
+/// norm layer with a gain of 0, is multiplied by 0 forever. Here, norms of 0 do not update the running norm, and a
+/// tensor without a running norm is not clipped.
 #[derive(Debug)]
 pub struct Adagc {
     options: AdagcConfig,
-    /// `[params]`, f64: 0 where there is none yet.
+    /// `[params]`, f64; 0 if there is no running norm yet.
     running: Tensor,
-    /// `[]`, f64: steps that were taken.
+    /// `[]`, f64: number of steps with finite gradients.
     seen: Tensor,
 }
 
 impl Adagc {
-    /// Nothing seen yet of so many parameters.
+    /// Creates an empty history for `params` parameters.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(options: AdagcConfig, params: usize, device: Device) -> Result<Self, GradientError> {
         let running = Tensor::f_zeros([params as i64], (Kind::Double, device))?;
         Ok(Self { options, running, seen: Tensor::f_zeros([] as [i64; 0], (Kind::Double, device))? })
@@ -41,7 +42,7 @@ impl Adagc {
         let running = self.running.f_index_select(0, &positions)?;
         let (is_warm, is_new) = (self.seen.f_ge(warmup_steps as f64)?, running.f_eq(0.0)?);
 
-        // Until the running norms mean something, all gradients are held to lambda_abs together.
+        // During warm-up, all gradients together are clipped to a total norm of lambda_abs.
         let total = gradients.measurement.total_norm();
         let together = total.f_reciprocal()?.f_mul_scalar(lambda_abs)?.f_clamp_max(1.0)?.f_expand_as(&norms)?;
         let apart = running.f_mul_scalar(lambda_rel)?.f_div(&norms)?.f_clamp_max(1.0)?;

@@ -1,6 +1,6 @@
-//! Adaptive gradient clipping: a unit's gradient may be at most a share of its weights.
+//! Adaptive gradient clipping (AGC): limits the gradient norm of each unit to a fraction of its weight norm.
 //!
-//! Brock, De, Smith and Simonyan 2021, "High-Performance Large-Scale Image Recognition Without Normalization"
+//! Brock, De, Smith, and Simonyan 2021, "High-Performance Large-Scale Image Recognition Without Normalization"
 //! (arXiv:2102.06171), section 4.
 
 use tch::{Device, Kind, Tensor};
@@ -11,42 +11,44 @@ use crate::{
     libtorch::{Detail, clip_units, device_copy, scale_units, tensor_table, unit_minima, unit_squares},
 };
 
-/// Below it, a unit's gradient is taken to be as large, so that nothing is divided by 0.
+/// Lower bound of a unit's gradient norm, to avoid division by 0.
 const SMALLEST_NORM: f64 = 1e-6;
 
-/// Where |G| > clip_factor * max(|W|, eps) for the gradient G and the weights W of a unit, G is scaled to that length.
+/// Scales the gradient G of a unit with weights W to the norm clip_factor * max(|W|, eps) if |G| exceeds it.
 ///
-/// A unit is what belongs to one output: a row of a linear layer, a filter of a convolution. A tensor whose shape without
-/// sizes of 1 has one dimension or none is one unit: a bias, the gain of a norm, a gain of shape (C, 1, 1, 1). timm looks at
-/// the dimensions as they are and so clips such gains element by element; [`compat_timm`](Self::compat_timm) does too.
+/// A unit is everything that belongs to one output: a row of a linear layer or a filter of a convolution. A tensor with
+/// at most one dimension of a size other than 1 is a single unit: a bias, the gain of a norm layer, or a gain of shape
+/// (C, 1, 1, 1). timm also counts dimensions of size 1, so it clips such gains element by element;
+/// [`compat_timm`](Self::compat_timm) does the same.
 #[derive(Debug)]
 pub struct Agc {
-    /// Largest |G| / |W| that passes.
+    /// Maximum |G| / |W|.
     pub clip_factor: f64,
-    /// Smallest |W| that counts, so that weights of 0 can grow.
+    /// Lower bound of |W|, so that weights of 0 can grow.
     pub eps: f64,
-    /// Whether units are timm's.
+    /// Whether to split tensors into units as timm does.
     pub compat_timm: bool,
     is_clipped: Vec<bool>,
     layout: Option<Layout>,
-    /// Of this step, where [`measure`](Self::measure) took them.
+    /// Squared gradient norms of the units in this step, if [`measure`](Self::measure) computed them.
     unit_squares: Option<Tensor>,
 }
 
-/// Which of the step's gradients are clipped, and their units: the same from step to step.
+/// The clipped gradients of a step and their units. The layout stays the same while the same parameters have gradients.
 #[derive(Debug)]
 struct Layout {
-    /// The positions of all gradients that it was made for.
+    /// Positions of all parameters with a gradient.
     positions: Vec<usize>,
-    /// Indices of those that are clipped.
+    /// Indices of the gradients to clip.
     chosen: Vec<usize>,
     units: Vec<i64>,
-    /// `[all units]`, i64: the index of the gradient that a unit belongs to.
+    /// `[all units]`, i64: index of the gradient that each unit belongs to.
     owners: Tensor,
 }
 
 impl Agc {
-    /// Clips every parameter for which `is_clipped` is true, by its position; the paper leaves out the last linear layer.
+    /// Clips the parameters whose entry in `is_clipped`, indexed by position, is true. The paper excludes the last
+    /// linear layer.
     pub fn new(clip_factor: f64, eps: f64, compat_timm: bool, is_clipped: Vec<bool>) -> Self {
         Self { clip_factor, eps, compat_timm, is_clipped, layout: None, unit_squares: None }
     }
@@ -58,7 +60,7 @@ impl Agc {
         outcome
     }
 
-    /// The norms of all gradients, from those of the units: the clip that follows does not take these again.
+    /// Computes the norms of all gradients from the norms of the units, which the next clip reuses.
     pub(super) fn measure(
         &mut self,
         params: &[Tensor],
@@ -84,7 +86,7 @@ impl Agc {
         Measurement::of_squares(&squares)
     }
 
-    /// That of the last step, unless other parameters have a gradient.
+    /// Returns the layout of the last step, unless the set of parameters with a gradient changed.
     fn layout(&mut self, params: &[Tensor], grads: &[Tensor], positions: &[usize]) -> Result<Layout, GradientError> {
         if let Some(layout) = self.layout.take().filter(|layout| layout.positions == positions) {
             return Ok(layout);

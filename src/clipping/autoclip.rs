@@ -1,6 +1,6 @@
-//! AutoClip: the largest norm that passes is a percentile of those seen so far.
+//! AutoClip: clips the norm to a percentile of the past norms.
 //!
-//! Seetharaman, Wichern, Pardo and Le Roux 2020, "AutoClip: Adaptive Gradient Clipping for Source Separation Networks"
+//! Seetharaman, Wichern, Pardo, and Le Roux 2020, "AutoClip: Adaptive Gradient Clipping for Source Separation Networks"
 //! (arXiv:2007.14469).
 
 use tch::{Device, Kind, Tensor};
@@ -8,21 +8,23 @@ use tch::{Device, Kind, Tensor};
 use super::{ClipOutcome, StepGradients, norm::EPS, outcome::where_found};
 use crate::gradient::GradientError;
 
-/// The norms of the last steps, on the device. A step that is not finite does not enter, so that one NaN blinds nothing.
+/// Norms of the last steps, on the device. Non-finite steps are not recorded, so a single NaN does not disable
+/// clipping.
 #[derive(Debug)]
 pub struct Autoclip {
     share: f64,
-    /// `[capacity]`, f64; infinity where there is none yet. The oldest is overwritten.
+    /// `[capacity]`, f64, a ring buffer; infinity in unused slots.
     norms: Tensor,
-    /// `[]`, f64: norms that ever entered.
+    /// `[]`, f64: number of norms recorded so far.
     seen: Tensor,
 }
 
 impl Autoclip {
-    /// Clips to the `percentile` of the last `capacity` total norms, the step's own included; the paper keeps all of them.
+    /// Clips to the `percentile` of the last `capacity` total norms, including that of the current step. The paper
+    /// keeps all norms.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(percentile: f64, capacity: usize, device: Device) -> Result<Self, GradientError> {
         let norms = Tensor::f_full([capacity as i64], f64::INFINITY, (Kind::Double, device))?;
         Ok(Self { share: percentile / 100.0, norms, seen: Tensor::f_zeros([], (Kind::Double, device))? })
@@ -37,14 +39,14 @@ impl Autoclip {
         let _ = self.norms.f_index_copy_(0, &place, &entry)?;
         let _ = self.seen.f_add_(&where_found(found_inf, &self.seen.f_ones_like()?, 0.0)?)?;
         let threshold = self.percentile(capacity)?;
-        // A norm that is its own percentile passes as it is.
+        // A norm that equals its own percentile is not scaled.
         let coefficient = threshold.f_div(&total.f_add_scalar(EPS)?)?;
         let passes = total.f_le_tensor(&threshold)?;
         let coefficient = coefficient.f_ones_like()?.f_where_self(&passes, &coefficient)?;
         ClipOutcome::pending(gradients, &coefficient)
     }
 
-    /// As numpy.percentile: linear between neighbours.
+    /// Interpolates linearly between neighbors, like numpy.percentile.
     fn percentile(&self, capacity: f64) -> Result<Tensor, GradientError> {
         let (sorted, _) = self.norms.f_sort(0, false)?;
         let filled = self.seen.f_clamp_max(capacity)?;
@@ -52,7 +54,7 @@ impl Autoclip {
         let neighbour = |position: Tensor| sorted.f_index_select(0, &position.f_to_kind(Kind::Int64)?);
         let (below, above) = (neighbour(position.f_floor()?)?, neighbour(position.f_ceil()?)?);
         let between = below.f_lerp_tensor(&above, &position.f_frac()?)?;
-        // Infinity less infinity, where nothing was seen yet, is not a number.
+        // In an empty history, infinity minus infinity would be NaN.
         Ok(between.f_where_self(&below.f_isfinite()?, &below)?.f_reshape([] as [i64; 0])?)
     }
 

@@ -1,16 +1,16 @@
-//! Clipping by norm, each group of parameters apart.
+//! Clipping by norm, separately for each parameter group.
 
 use tch::{Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients, index_tensor, norm::EPS, outcome::where_found, scale_tensors};
 use crate::{gradient::GradientError, libtorch::device_copy};
 
-/// The L2 norm of each group to at most its `max_norms`, in place.
+/// Clips the L2 norm of each group to its entry in `max_norms`, in place.
 #[derive(Debug, Clone)]
 pub struct GroupNorm {
-    /// The largest norm of each group that passes.
+    /// Maximum norm of each group.
     pub max_norms: Vec<f64>,
-    /// The group of each parameter, by its position.
+    /// Group of each parameter, indexed by position.
     pub groups: Vec<usize>,
 }
 

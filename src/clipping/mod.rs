@@ -1,19 +1,20 @@
-//! Keeping gradients small, on the device and without a sync.
+//! Gradient clipping on the device, without a sync.
 //!
-//! | mode | rule | ops beside the norms that were taken anyway |
+//! | mode | rule | ops in addition to the norms |
 //! |---|---|---|
-//! | norm | one factor for all: Pascanu et al. 2013 | 27; other p than 2 and infinity: a list norm more |
-//! | value | each element to ±clip_value | few; the CPU clips and sums in one pass |
-//! | agc | each unit to a share of its weights' norm: [`Agc`] | 86; the CPU reads weights and gradients once and writes what is clipped; a GPU takes four launches, or without kernels of ours four ops more for each tensor |
-//! | autoclip | one factor, from a percentile of past norms: [`Autoclip`] | 111, one of them a sort of the history |
-//! | zclip | one factor, from mean and variance of past norms: [`Zclip`] | 101 |
-//! | adagc | one factor for each tensor, from its past norms: [`Adagc`] | 143 |
+//! | norm | one factor for all gradients: Pascanu et al. 2013 | 27; if p is neither 2 nor infinity, one more list norm |
+//! | value | clips each element to ±clip_value | few; the CPU clips and sums in one pass |
+//! | agc | clips each unit to a fraction of its weight norm: [`Agc`] | 86; the CPU reads weights and gradients once and writes only clipped gradients; a GPU takes four launches, or four more ops per tensor without gradwatch's kernels |
+//! | autoclip | one factor, from a percentile of past norms: [`Autoclip`] | 111, one of which sorts the history |
+//! | zclip | one factor, from the mean and variance of past norms: [`Zclip`] | 101 |
+//! | adagc | one factor per tensor, from its past norms: [`Adagc`] | 143 |
 //!
-//! The ops are counted as libtorch dispatches them, with those that they call; but for list ops, which the CPU loops over,
-//! their number does not depend on the number of tensors. All of them exist on CUDA for float32, bfloat16 and float16.
-//! None waits for the device. Where there is one factor for all, the trainer hands its inverse to the fused optimizer as
-//! `grad_scale`, which saves a pass over the gradients. Whether the step is finite is found out before any mode sees it: a bad
-//! step clips nothing (but for the elements of the value mode), enters no history, and is skipped by the optimizer.
+//! The op counts include every op that libtorch dispatches, nested ones too. Except for list ops, which the CPU runs as
+//! a loop, the counts do not depend on the number of tensors. All ops run on CUDA in float32, bfloat16, and float16.
+//! None waits for the device. If one factor applies to all gradients, the trainer passes its inverse to the fused
+//! optimizer as `grad_scale`, which saves a pass over the gradients. The check for non-finite gradients runs before
+//! clipping. A non-finite step is not clipped (except element by element in value mode), does not enter any history,
+//! and is skipped by the optimizer.
 
 mod adagc;
 mod agc;
@@ -41,65 +42,65 @@ use crate::{
     libtorch::{device_copy, foreach_multiply},
 };
 
-/// The gradients of one step, as a clip is given them.
+/// The gradients of one step.
 pub struct StepGradients<'a> {
-    /// The parameters that have a gradient.
+    /// Parameters that have a gradient.
     pub params: &'a [Tensor],
-    /// The gradient of each.
+    /// Gradient of each parameter.
     pub grads: &'a [Tensor],
-    /// The place of each among all parameters, which does not change from step to step.
+    /// Position of each parameter among all parameters; the same in every step.
     pub positions: &'a [usize],
-    /// The norms of the gradients, in their order.
+    /// Norms of the gradients, in the same order.
     pub measurement: &'a Measurement,
 }
 
-/// The parameters of a model, as far as ways of clipping differ by them.
+/// Names and groups of the model's parameters, for the modes that need them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClippingScope<'a> {
-    /// Their names, in the order of their positions.
+    /// Parameter names, in order of position.
     pub names: &'a [&'a str],
-    /// The last linear layer, which AGC leaves alone unless `clipping.agc.exclude` says otherwise.
+    /// Name of the last linear layer, which AGC excludes unless `clipping.agc.exclude` is set.
     pub head: &'a str,
-    /// The group of each, for a norm per group; 0 for all where it is empty.
+    /// Group of each parameter, for norms per group; 0 for all if empty.
     pub groups: &'a [usize],
-    /// The largest norm of each group that has its own; the group after the last has the config's.
+    /// Maximum norm of each group that sets its own; the group after the last one uses the config's.
     pub group_norms: &'a [Option<f64>],
 }
 
-/// A way of clipping, with what it remembers.
+/// A clipping mode with its state.
 #[derive(Debug)]
 pub enum Clipping {
-    /// Not at all.
+    /// No clipping.
     None,
-    /// Every element to ±`clip_value`.
+    /// Clips every element to ±`clip_value`.
     Value {
-        /// The largest absolute value that passes.
+        /// Maximum absolute value.
         clip_value: f64,
     },
-    /// The total norm to at most `max_norm`.
+    /// Clips the total norm to `max_norm`.
     Norm {
-        /// The largest norm that passes.
+        /// Maximum norm.
         max_norm: f64,
-        /// p of the norm: from 1 to infinity.
+        /// The p of the norm, from 1 to infinity.
         norm_type: f64,
     },
-    /// The norm of each group of parameters apart.
+    /// Clips the norm of each parameter group.
     GroupNorm(GroupNorm),
     /// Adaptive gradient clipping.
     Agc(Agc),
-    /// A percentile of past norms.
+    /// Clips to a percentile of past norms.
     Autoclip(Autoclip),
-    /// Spikes of the norm.
+    /// Clips spikes of the norm.
     Zclip(Zclip),
-    /// Each tensor by its own past.
+    /// Clips each tensor by its own past norms.
     Adagc(Adagc),
 }
 
 impl Clipping {
-    /// What a config asks for, over all parameters of a model.
+    /// Creates the mode that a config selects, for all parameters of a model.
     ///
     /// # Errors
-    /// Where libtorch has no memory.
+    /// If libtorch runs out of memory.
     pub fn new(config: &ClippingConfig, scope: &ClippingScope<'_>, device: Device) -> Result<Self, GradientError> {
         Ok(match config.mode {
             ClippingMode::None => Self::None,
@@ -119,10 +120,11 @@ impl Clipping {
         })
     }
 
-    /// Clips, or finds the one factor by which an optimizer has to; see [`ClipOutcome::grad_scale`]. No sync.
+    /// Clips the gradients, or computes the single factor that the optimizer must apply; see
+    /// [`ClipOutcome::grad_scale`]. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn clip(&mut self, gradients: &StepGradients<'_>) -> Result<ClipOutcome, GradientError> {
         let _no_grad = tch::no_grad_guard();
         match self {
@@ -137,11 +139,12 @@ impl Clipping {
         }
     }
 
-    /// Clips the gradients of these parameters in place: all that a loop of one's own needs, between backward and the
-    /// optimizer. Parameters without a gradient are passed over; [`ClipOutcome::found_inf`] says whether to step. No sync.
+    /// Clips the gradients of these parameters in place. A custom training loop calls it between backward and the
+    /// optimizer step. Parameters without a gradient are ignored. [`ClipOutcome::found_inf`] tells whether to skip the
+    /// step. No sync.
     ///
     /// # Errors
-    /// Where gradients are sparse, or do not share one device and one floating dtype.
+    /// If gradients are sparse, or do not share one device and one floating dtype.
     pub fn clip_in_place(&mut self, params: &[Tensor]) -> Result<ClipOutcome, GradientError> {
         let with_grad = params.iter().enumerate().map(|(position, param)| (position, param, param.grad()));
         let (mut positions, mut reached, mut grads) = (Vec::new(), Vec::new(), Vec::new());
@@ -162,7 +165,7 @@ impl Clipping {
         Ok(outcome)
     }
 
-    /// What the mode remembers from step to step, by name. The tensors are the state itself: copied into, they put it back.
+    /// The state of the mode by name, as the tensors themselves: copy into them to restore it.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
         match self {
             Self::None | Self::Value { .. } | Self::Norm { .. } | Self::GroupNorm(_) | Self::Agc(_) => Vec::new(),
@@ -180,7 +183,7 @@ fn agc(config: &ClippingConfig, scope: &ClippingScope<'_>) -> Agc {
     let is_head = |name: &str| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
     let is_clipped = |(index, name): (usize, &&str)| match &options.exclude {
         Some(patterns) => !patterns.iter().any(|pattern| matches(pattern, name)),
-        // timm takes the last two parameters for the head.
+        // timm treats the last two parameters as the head.
         None if is_timm => index + 2 < names.len(),
         None => !is_head(name),
     };
@@ -192,7 +195,7 @@ fn select(tensors: &[Tensor], indices: &[usize]) -> Vec<Tensor> {
     indices.iter().map(|&index| tensors[index].shallow_clone()).collect()
 }
 
-/// Indices as libtorch takes them: `[indices.len()]`, i64. No sync.
+/// Copies indices to the device: `[indices.len()]`, i64. No sync.
 fn index_tensor(indices: &[usize], device: Device) -> Result<Tensor, GradientError> {
     let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
     Ok(device_copy(&indices, device)?)
@@ -200,10 +203,10 @@ fn index_tensor(indices: &[usize], device: Device) -> Result<Tensor, GradientErr
 
 /// Scales all gradients in place so that their total L2 norm is at most `max_norm`. No device sync.
 ///
-/// Gradients with a NaN or an infinity are left as they are; [`ClipOutcome::found_inf`] says so.
+/// Gradients are left unchanged if any contains a NaN or an infinity; [`ClipOutcome::found_inf`] is then 1.
 ///
 /// # Errors
-/// Where the gradients are sparse, or do not share one device and one floating dtype.
+/// If the gradients are sparse, or do not share one device and one floating dtype.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<ClipOutcome, GradientError> {
     let measurement = Measurement::of_total(grads.iter().map(Tensor::shallow_clone).collect())?;
     let gradients = StepGradients { params: &[], grads, positions: &[], measurement: &measurement };
@@ -269,7 +272,7 @@ mod tests {
             let tensor = Tensor::from_slice(&grad);
             clip_grad_norm(&[tensor.shallow_clone()], max_norm).unwrap();
             let clipped = values(&tensor);
-            // One rounding of the norm, of the coefficient and of each product: a few units of 2^-24.
+            // Rounding errors of the norm, the coefficient, and each product: a few units of 2^-24.
             let bound = norm(&grad).min(max_norm);
             prop_assert!(norm(&clipped) <= bound * (1.0 + 1e-5));
             let ratio = if norm(&grad) > 0.0 { norm(&clipped) / norm(&grad) } else { 1.0 };

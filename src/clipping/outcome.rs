@@ -1,36 +1,37 @@
-//! What a clip did, still on the device.
+//! The result of a clip, on the device.
 
 use tch::{Kind, Tensor};
 
 use super::StepGradients;
 use crate::{gradient::GradientError, libtorch::UnitClip};
 
-/// What a clip did; all of it still on the device.
+/// The result of a clip. All tensors stay on the device.
 pub struct ClipOutcome {
     /// L2 norm of all gradients before the clip: shape `[]`, f64.
     pub total_norm: Tensor,
-    /// L2 norm of what is left of them: shape `[]`, f64. That of before where the step must not be taken.
+    /// L2 norm after the clip: shape `[]`, f64. Equals `total_norm` if the step must be skipped.
     pub total_norm_after: Tensor,
-    /// What the gradients are multiplied by, at most 1; where each has a factor of its own, `total_norm_after` /
-    /// `total_norm`; 1 where the step must not be taken: shape `[]`, f32.
+    /// Factor of the gradients, at most 1: shape `[]`, f32. If each gradient has its own factor, `total_norm_after` /
+    /// `total_norm`. 1 if the step must be skipped.
     pub clip_coef: Tensor,
-    /// 1 where the step must not be taken, else 0: shape `[]`, f32. See [`Measurement::found_inf`].
+    /// 1 if the step must be skipped, else 0: shape `[]`, f32. See [`Measurement::found_inf`].
     ///
     /// [`Measurement::found_inf`]: crate::gradient::Measurement::found_inf
     pub found_inf: Tensor,
-    /// The positions of the gradients and the smallest factor in each: shape `[tensors]`, f64; `None` where all have one.
+    /// Positions of the gradients and the smallest factor of each: shape `[tensors]`, f64. `None` if all share one
+    /// factor.
     pub tensor_coefs: Option<(Vec<usize>, Tensor)>,
-    /// How many units (of AGC) or tensors were clipped, f64, and how many there are; `None` where all have one factor.
+    /// Number of clipped units (AGC) or tensors, f64, and their total number. `None` if all gradients share one factor.
     pub clipped: Option<(Tensor, u64)>,
-    /// Whether the optimizer has to divide by [`grad_scale`](Self::grad_scale).
+    /// Whether the optimizer must divide by [`grad_scale`](Self::grad_scale).
     is_pending: bool,
 }
 
 impl ClipOutcome {
-    /// No clip: the coefficient is 1.
+    /// No clipping: the coefficient is 1.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn unclipped(gradients: &StepGradients<'_>) -> Result<Self, GradientError> {
         let total_norm = gradients.measurement.total_norm().shallow_clone();
         let clip_coef = Tensor::f_ones([] as [i64; 0], (Kind::Float, total_norm.device()))?;
@@ -45,11 +46,10 @@ impl ClipOutcome {
         })
     }
 
-    /// One factor for all gradients, by which nothing has been multiplied yet: shape `[]`, f64. Where the step must not be
-    /// taken, it is 1 instead.
+    /// One factor for all gradients, not yet applied: shape `[]`, f64. It is set to 1 if the step must be skipped.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn pending(gradients: &StepGradients<'_>, coefficient: &Tensor) -> Result<Self, GradientError> {
         let unclipped = Self::unclipped(gradients)?;
         let clip_coef = where_found(&unclipped.found_inf, coefficient, 1.0)?.f_to_kind(Kind::Float)?;
@@ -57,8 +57,8 @@ impl ClipOutcome {
         Ok(Self { total_norm_after, clip_coef, is_pending: true, ..unclipped })
     }
 
-    /// A clip that has been carried out: how much of the total square is gone, the smallest factor of each tensor, and how
-    /// many of so many units were clipped.
+    /// A clip that was already applied: the squared norm it removed, the smallest factor of each tensor, and the number
+    /// of clipped units and of all units.
     pub(super) fn applied(
         gradients: &StepGradients<'_>,
         lost_squares: &Tensor,
@@ -74,7 +74,7 @@ impl ClipOutcome {
         Ok(Self { total_norm_after, clip_coef: ratio, tensor_coefs, clipped, ..unclipped })
     }
 
-    /// A clip of units that a GPU's kernels have carried out, of so many units.
+    /// A clip of units that GPU kernels applied; `units` is the number of all units.
     pub(super) fn clipped(gradients: &StepGradients<'_>, clip: UnitClip, units: u64) -> Self {
         Self {
             total_norm: gradients.measurement.total_norm().shallow_clone(),
@@ -87,17 +87,17 @@ impl ClipOutcome {
         }
     }
 
-    /// What a fused optimizer divides the gradients by: 1 / `clip_coef`, shape `[]`, f32. `None` where there is nothing to
-    /// divide by, which spares the kernel a write of every gradient.
+    /// The divisor that a fused optimizer applies to the gradients: 1 / `clip_coef`, shape `[]`, f32. `None` if the
+    /// clip was already applied, which saves the kernel from writing every gradient.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn grad_scale(&self) -> Result<Option<Tensor>, GradientError> {
         Ok(if self.is_pending { Some(self.clip_coef.f_reciprocal()?) } else { None })
     }
 }
 
-/// `values`, or `instead` where `found_inf` is 1. Not by a product: nothing times NaN is a number.
+/// Returns `values`, or `instead` if `found_inf` is 1. Uses a mask because 0 times NaN is NaN.
 pub(super) fn where_found(found_inf: &Tensor, values: &Tensor, instead: f64) -> Result<Tensor, GradientError> {
     Ok(values.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, instead)?)
 }

@@ -1,11 +1,11 @@
-//! A factor of its own for each tensor.
+//! One factor per tensor.
 
 use tch::{Kind, Tensor};
 
 use super::{ClipOutcome, StepGradients, index_tensor, select};
 use crate::{gradient::GradientError, libtorch::scale_units};
 
-/// Multiplies each gradient in place by its factor; both vectors are `[tensors]`, f64.
+/// Multiplies each gradient in place by its factor. `norms` and `factors` are `[tensors]`, f64.
 pub(super) fn scale_tensors(
     gradients: &StepGradients<'_>,
     norms: &Tensor,

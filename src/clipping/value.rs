@@ -1,19 +1,19 @@
-//! Clipping each element: torch.nn.utils.clip_grad_value_.
+//! Clips each element, like torch.nn.utils.clip_grad_value_.
 
 use super::{ClipOutcome, StepGradients, outcome::where_found};
 use crate::{gradient::GradientError, libtorch::clip_values};
 
-/// Limits every element to -`clip_value` and `clip_value`, in place. It changes the direction of the gradient, and would
-/// turn an infinity into `clip_value`: whether the step is finite was found out before, and one that is not is not counted as
-/// clipped, though its elements are limited too.
+/// Clamps every element to the range from -`clip_value` to `clip_value`, in place. This changes the direction of the
+/// gradient and turns an infinity into `clip_value`, so the check for non-finite gradients must run first. A non-finite
+/// step does not count as clipped, although its elements are clamped too.
 ///
 /// # Errors
-/// Where libtorch refuses.
+/// If libtorch reports an error.
 pub(super) fn clip(gradients: &StepGradients<'_>, clip_value: f64) -> Result<ClipOutcome, GradientError> {
     if gradients.grads.is_empty() {
         return ClipOutcome::unclipped(gradients);
     }
-    // The square of the norm, as before: the difference is exactly 0 if nothing was clipped.
+    // Computed like the norm before the clip, so the difference is exactly 0 if nothing was clipped.
     let after = clip_values(gradients.grads, clip_value)?.f_sum(tch::Kind::Double)?.f_sqrt()?;
     let lost = gradients.measurement.total_norm().f_square()?.f_sub(&after.f_square()?)?;
     let coefs = gradients.measurement.largest()?.f_reciprocal()?.f_mul_scalar(clip_value)?.f_clamp_max(1.0)?;

@@ -1,7 +1,7 @@
-//! ZClip: a norm that stands out from the running distribution of norms is brought back.
+//! ZClip: reduces norms that are outliers in the running distribution of norms.
 //!
-//! Kumar et al. 2025, "ZClip: Adaptive Spike Mitigation for LLM Pre-Training" (arXiv:2504.02507), with the options of the
-//! authors' code.
+//! Kumar et al. 2025, "ZClip: Adaptive Spike Mitigation for LLM Pre-Training" (arXiv:2504.02507), with the options of
+//! the authors' code.
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,23 +11,23 @@ use crate::{
     gradient::GradientError,
 };
 
-/// Running mean and variance of the total norm, on the device. A step that is not finite does not enter: in the authors' code
-/// one NaN makes both NaN and turns the clip off for the rest of the run.
+/// Running mean and variance of the total norm, on the device. Non-finite steps are not recorded. In the authors' code,
+/// a single NaN makes both NaN and disables clipping for the rest of the run.
 #[derive(Debug)]
 pub struct Zclip {
     options: ZclipConfig,
-    /// `[]`, f64 each. During the warm-up they are those of all norms so far.
+    /// `[]`, f64 each. During warm-up, the mean and variance of all norms so far.
     mean: Tensor,
     variance: Tensor,
-    /// `[]`, f64: steps that entered.
+    /// `[]`, f64: number of steps with finite gradients.
     seen: Tensor,
 }
 
 impl Zclip {
-    /// Nothing seen yet.
+    /// Creates an empty history.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(options: ZclipConfig, device: Device) -> Result<Self, GradientError> {
         let zero = || Tensor::f_zeros([] as [i64; 0], (Kind::Double, device));
         Ok(Self { options, mean: zero()?, variance: zero()?, seen: zero()? })
@@ -39,7 +39,7 @@ impl Zclip {
         let is_warm = self.seen.f_ge(options.warmup_steps as f64)?;
         let (is_spike, reduced) = self.judge(total)?;
         let is_spike = is_spike.f_logical_and(&is_warm)?;
-        // The running figures take the norm that the spike was brought back to, before max_grad_norm.
+        // The running statistics record the reduced norm of a spike, before max_grad_norm applies.
         let kept = reduced.f_where_self(&is_spike, total)?;
         let target = kept.f_clamp_max(options.max_grad_norm)?;
         let scaled = target.f_div(&total.f_add_scalar(EPS)?)?;
@@ -48,7 +48,7 @@ impl Zclip {
         ClipOutcome::pending(gradients, &coefficient)
     }
 
-    /// Whether a norm is a spike, and what it is reduced to if it is.
+    /// Returns whether the norm is a spike, and the norm to reduce a spike to.
     fn judge(&self, total: &Tensor) -> Result<(Tensor, Tensor), GradientError> {
         let ZclipConfig { z_thresh, clip_factor, .. } = self.options;
         let std = self.variance.f_sqrt()?;
@@ -59,7 +59,7 @@ impl Zclip {
         let z = total.f_sub(&self.mean)?.f_div(&std.f_add_scalar(EPS)?)?;
         let reduced = match self.options.clip_option {
             ZclipOption::Mean => self.mean.shallow_clone(),
-            // The further out, the closer to the mean.
+            // The larger the outlier, the closer to the mean.
             ZclipOption::AdaptiveScaling => {
                 let excess = z.f_div_scalar(z_thresh)?;
                 self.mean.f_add(&std.f_mul_scalar(z_thresh)?.f_div(&excess)?)?.f_mul_scalar(clip_factor)?
@@ -68,7 +68,8 @@ impl Zclip {
         Ok((z.f_gt(z_thresh)?, reduced))
     }
 
-    /// Takes a norm into the running figures, unless the step is not taken.
+    /// Records a norm in the running statistics, unless the step is skipped, or is a spike under
+    /// `skip_update_on_spike`.
     fn add(
         &mut self,
         kept: &Tensor,
@@ -76,7 +77,8 @@ impl Zclip {
         is_spike: &Tensor,
         found_inf: &Tensor,
     ) -> Result<(), GradientError> {
-        // Welford's update gives mean and population variance of the first norms; then they decay.
+        // During warm-up, Welford's update gives the mean and population variance; afterwards, both decay
+        // exponentially.
         let count = self.seen.f_add_scalar(1.0)?;
         let delta = kept.f_sub(&self.mean)?;
         let first_mean = self.mean.f_add(&delta.f_div(&count)?)?;

@@ -1,41 +1,41 @@
-//! What `[[diagnosis.actions]]` says: what is done about findings.
+//! The `[[diagnosis.actions]]` tables: reactions to findings.
 
 use serde::Serialize;
 
 use super::{matches, names::named_enum, reader::Section};
 
 named_enum! {
-    /// How bad a finding is.
+    /// Severity of a finding.
     #[derive(PartialOrd, Ord)]
     pub enum Severity {
-        /// Worth knowing.
+        /// Good to know.
         Info = "info",
-        /// The run loses by it.
+        /// The run loses accuracy or time.
         Warning = "warning",
-        /// The run will not get anywhere like this.
+        /// The run cannot succeed with these settings.
         Critical = "critical",
-        /// The run cannot go on.
+        /// The run cannot continue.
         Fatal = "fatal",
     }
 }
 
-/// One answer to findings. Each is told in the log, in TensorBoard and in findings.jsonl in any case.
+/// One reaction to findings. Every finding is also written to the log, TensorBoard, and findings.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Action {
-    /// Patterns of names of rules, in which `*` stands for any characters.
+    /// Patterns of rule names, in which `*` matches any characters.
     pub rules: Vec<String>,
-    /// From which severity on.
+    /// Minimum severity.
     pub severity: Severity,
-    /// Whether the run ends, with a checkpoint and an exit code of its own.
+    /// Whether to end the run, with a checkpoint and its own exit code.
     pub stop: bool,
-    /// Whether a checkpoint is saved after the step.
+    /// Whether to save a checkpoint after the step.
     pub checkpoint: bool,
-    /// Whether the last readings are written to recent_steps.jsonl.
+    /// Whether to write the last tracked steps to recent_steps.jsonl.
     pub dump: bool,
-    /// A command for the shell; it gets the finding as JSON on its standard input. Empty is none.
+    /// Shell command that receives the finding as JSON on its standard input; empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub command: String,
-    /// An address to which the finding is posted as JSON. Empty is none.
+    /// URL to which the finding is posted as JSON; empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub webhook: String,
 }
@@ -44,28 +44,23 @@ impl Action {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         let is_address = |address: &String| address.starts_with("http://") || address.starts_with("https://");
         let action = Self {
-            rules: table.get(
-                "rules",
-                vec!["*".into()],
-                |rules| !rules.is_empty(),
-                "at least one pattern of names of rules",
-            ),
+            rules: table.get("rules", vec!["*".into()], |rules| !rules.is_empty(), "at least one rule name pattern"),
             severity: table.choice("severity").unwrap_or(Severity::Warning),
             stop: table.any("stop", false),
             checkpoint: table.any("checkpoint", false),
             dump: table.any("dump", false),
             command: table.any("command", String::new()),
-            webhook: table.get("webhook", String::new(), is_address, "an address that begins with http:// or https://"),
+            webhook: table.get("webhook", String::new(), is_address, "a URL that starts with http:// or https://"),
         };
         let says_something = action.stop || action.checkpoint || action.dump;
         if !says_something && action.command.is_empty() && action.webhook.is_empty() {
-            table.missing("stop", "stop, checkpoint or dump = true, or a command or webhook: the action does nothing");
+            table.missing("stop", "stop, checkpoint, or dump = true, or a command or webhook: the action does nothing");
         }
         table.finish();
         action
     }
 
-    /// Whether it answers a finding.
+    /// Whether the action applies to a finding.
     pub fn answers(&self, rule: &str, severity: Severity) -> bool {
         severity >= self.severity && self.rules.iter().any(|pattern| matches(pattern, rule))
     }
@@ -98,6 +93,6 @@ mod tests {
             config("[[diagnosis.actions]]\nrules = [\"vanishing\"]").unwrap_err().contains("the action does nothing")
         );
         let wrong = config("[[diagnosis.actions]]\nwebhook = \"example.org\"").unwrap_err();
-        assert!(wrong.contains("want an address that begins with http://"), "{wrong}");
+        assert!(wrong.contains("want a URL that starts with http://"), "{wrong}");
     }
 }

@@ -1,15 +1,15 @@
-//! The architectures by name, and what a config need not say of each.
+//! Architectures and their default settings.
 
 use super::{Activation, Normalization, names::named_enum};
 
 named_enum! {
-    /// The architectures that can be named in a config.
+    /// Architecture name.
     pub enum Architecture {
         /// Fully connected layers of equal width.
         Mlp = "mlp",
         /// LeCun et al. 1998, with max pooling.
         Lenet5 = "lenet5",
-        /// Plain 3x3 convolutions with a pooling every second block.
+        /// Plain stack of 3x3 convolutions, with up to three poolings, one after every second convolution.
         Cnn = "cnn",
         /// Simonyan and Zisserman 2015, configuration A.
         Vgg11 = "vgg11",
@@ -47,7 +47,7 @@ named_enum! {
         MobilenetV3Small = "mobilenet_v3_small",
         /// Table 1.
         MobilenetV3Large = "mobilenet_v3_large",
-        /// Tan and Le 2019, the smallest.
+        /// Tan and Le 2019, the baseline network.
         EfficientnetB0 = "efficientnet_b0",
         /// Scaled up.
         EfficientnetB1 = "efficientnet_b1",
@@ -65,7 +65,7 @@ named_enum! {
         EfficientnetB7 = "efficientnet_b7",
         /// Huang et al. 2017, table 1.
         Densenet121 = "densenet121",
-        /// The widest: 96 channels, 48 a layer.
+        /// The widest: 96 initial channels, growth rate 48.
         Densenet161 = "densenet161",
         /// Deeper.
         Densenet169 = "densenet169",
@@ -79,25 +79,25 @@ named_enum! {
         ConvnextBase = "convnext_base",
         /// Wider still.
         ConvnextLarge = "convnext_large",
-        /// Dosovitskiy et al. 2021, 192 numbers a token.
+        /// Dosovitskiy et al. 2021, embedding size 192.
         VitTiny = "vit_tiny",
-        /// 384 numbers a token.
+        /// Embedding size 384.
         VitSmall = "vit_small",
-        /// 768 numbers a token.
+        /// Embedding size 768.
         VitBase = "vit_base",
-        /// Touvron et al. 2021, with the token that learns from a teacher; 192 numbers a token.
+        /// Touvron et al. 2021, with a distillation token; embedding size 192.
         DeitTiny = "deit_tiny",
-        /// 384 numbers a token.
+        /// Embedding size 384.
         DeitSmall = "deit_small",
-        /// 768 numbers a token.
+        /// Embedding size 768.
         DeitBase = "deit_base",
-        /// Brock et al. 2021, as timm has it.
+        /// Brock et al. 2021, as in timm.
         NfnetF0 = "nfnet_f0",
         /// Twice as deep.
         NfnetF1 = "nfnet_f1",
         /// Three times as deep.
         NfnetF2 = "nfnet_f2",
-        /// As its authors wrote it.
+        /// As published by the authors.
         DmNfnetF0 = "dm_nfnet_f0",
         /// Twice as deep.
         DmNfnetF1 = "dm_nfnet_f1",
@@ -109,16 +109,16 @@ named_enum! {
         NasnetLarge = "nasnet_large",
         /// 6 @ 768, for small images.
         NasnetCifar = "nasnet_cifar",
-        /// Weights and inputs of one bit, in the CIFAR resnet of n = 3.
+        /// CIFAR ResNet with n = 3 and 1-bit weights and inputs.
         BinaryResnet20 = "binary_resnet20",
-        /// The same in the ImageNet resnet of basic blocks.
+        /// ImageNet ResNet of basic blocks with 1-bit weights and inputs.
         BinaryResnet18 = "binary_resnet18",
-        /// Whatever a file holds.
+        /// A network from a TorchScript file.
         Torchscript = "torchscript",
     }
 }
 
-/// What a config need not say because the architecture's authors did.
+/// Defaults of an architecture, as its authors chose them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Defaults {
     /// `model.activation`.
@@ -130,7 +130,7 @@ pub struct Defaults {
 }
 
 impl Architecture {
-    /// Channels, height and width of the images that it was made for.
+    /// Channels, height, and width of the images that the architecture is designed for.
     pub fn default_input(self) -> [usize; 3] {
         let square = |side| [3, side, side];
         match self {
@@ -153,7 +153,7 @@ impl Architecture {
         }
     }
 
-    /// What its authors chose.
+    /// Defaults that the architecture's authors chose.
     pub fn defaults(self) -> Defaults {
         use Activation::{Gelu, Hardswish, Hardtanh, Relu, Relu6, Silu};
         let of = |activation, normalization, residual| Defaults { activation, normalization, residual };

@@ -1,4 +1,4 @@
-//! What the `[clipping]` table says.
+//! The `[clipping]` table.
 
 use serde::Serialize;
 
@@ -9,21 +9,21 @@ use super::{
 };
 
 named_enum! {
-    /// How gradients are kept small; see [`clipping`](crate::clipping).
+    /// Gradient clipping mode; see [`clipping`](crate::clipping).
     pub enum ClippingMode {
-        /// Not at all.
+        /// No clipping.
         None = "none",
-        /// Each element to `clip_value`.
+        /// Clamps each element to +-`clip_value`.
         Value = "value",
-        /// All gradients together, to a total norm of `max_norm` (Pascanu et al. 2013).
+        /// Scales all gradients together to a total norm of at most `max_norm` (Pascanu et al. 2013).
         Norm = "norm",
-        /// Each unit to a share of its weights' norm (Brock et al. 2021).
+        /// Limits each unit's gradient norm to a fraction of its weight norm (Brock et al. 2021).
         Agc = "agc",
-        /// To a percentile of past norms (Seetharaman et al. 2020).
+        /// Limits the total norm to a percentile of past norms (Seetharaman et al. 2020).
         Autoclip = "autoclip",
-        /// Norms that stand out from the running distribution (Kumar et al. 2025).
+        /// Reduces norms that stand out from the running distribution (Kumar et al. 2025).
         Zclip = "zclip",
-        /// Each tensor to its running norm (Wang et al. 2025).
+        /// Limits each tensor's norm to a multiple of its running norm (Wang et al. 2025).
         Adagc = "adagc",
     }
 }
@@ -31,33 +31,33 @@ named_enum! {
 /// The `[clipping]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClippingConfig {
-    /// How gradients are kept small.
+    /// Clipping mode.
     pub mode: ClippingMode,
-    /// norm: the largest total norm that passes.
+    /// norm: the largest total norm.
     pub max_norm: f64,
-    /// norm: p of the norm, from 1 to infinity.
+    /// norm: order p of the norm, from 1 to infinity.
     pub norm_type: f64,
-    /// norm: whether each of `optimizer.groups`, and what is in none, has a norm of its own.
+    /// norm: whether each of `optimizer.groups`, and the remaining parameters, are clipped by their own norm.
     pub per_group: bool,
-    /// value: the largest absolute value that passes.
+    /// value: the largest absolute value of an element.
     pub clip_value: f64,
-    /// agc.
+    /// Options of agc.
     pub agc: AgcConfig,
-    /// autoclip.
+    /// Options of autoclip.
     pub autoclip: AutoclipConfig,
-    /// zclip.
+    /// Options of zclip.
     pub zclip: ZclipConfig,
-    /// adagc.
+    /// Options of adagc.
     pub adagc: AdagcConfig,
 }
 
 named_enum! {
-    /// Whose units adaptive gradient clipping has.
+    /// Definition of a unit in adaptive gradient clipping.
     pub enum AgcCompat {
-        /// The paper's: what belongs to one output.
+        /// As in the paper: the weights of one output.
         Paper = "paper",
-        /// timm's, which tells a gain of shape (C, 1, 1, 1) from one of shape (C), and takes the last two parameters for the
-        /// head.
+        /// As in timm: clips gains of shape (C, 1, 1, 1) element by element, and excludes the last two parameters as
+        /// the head.
         Timm = "timm",
     }
 }
@@ -65,40 +65,40 @@ named_enum! {
 /// The `[clipping.agc]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgcConfig {
-    /// Largest share that a unit's gradient norm may be of its weights' norm.
+    /// Largest ratio of a unit's gradient norm to its weight norm.
     pub clip_factor: f64,
-    /// Smallest norm of weights that counts.
+    /// Lower bound on the weight norm, so that zero weights can grow.
     pub eps: f64,
-    /// Parameters that are not clipped, by pattern; without it, the model's last linear layer.
+    /// Patterns of parameters to exclude; `None` excludes the model's last linear layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude: Option<Vec<String>>,
-    /// Whose units these are.
+    /// Definition of a unit.
     pub compat: AgcCompat,
 }
 
 /// The `[clipping.autoclip]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AutoclipConfig {
-    /// The share of past norms, in percent, that lie below what passes.
+    /// Percentile of past norms to use as the limit.
     pub percentile: f64,
-    /// Past norms that are remembered.
+    /// Number of past norms to keep.
     pub history: usize,
 }
 
 named_enum! {
-    /// What makes a norm a spike.
+    /// Spike test and treatment of a spike.
     pub enum ZclipMode {
-        /// Its distance from the mean in standard deviations; it is brought back by `clip_option`.
+        /// A spike is more than `z_thresh` standard deviations above the mean. `clip_option` reduces it.
         Zscore = "zscore",
-        /// The same distance; it is cut off there.
+        /// The same test, but a spike is cut to mean + `z_thresh` standard deviations.
         Percentile = "percentile",
     }
 }
 
 named_enum! {
-    /// What a spike is brought back to.
+    /// Norm to which a spike is reduced.
     pub enum ZclipOption {
-        /// The closer to the mean, the further out it was.
+        /// Closer to the mean for larger spikes.
         AdaptiveScaling = "adaptive_scaling",
         /// The mean.
         Mean = "mean",
@@ -108,34 +108,34 @@ named_enum! {
 /// The `[clipping.zclip]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ZclipConfig {
-    /// Share of the running mean and variance that a step leaves.
+    /// Decay of the running mean and variance: the fraction kept at each step.
     pub alpha: f64,
-    /// Standard deviations from the mean beyond which a norm is a spike.
+    /// Number of standard deviations above the mean from which a norm is a spike.
     pub z_thresh: f64,
-    /// The largest norm that passes in any case; infinity for any.
+    /// Upper limit on every norm after the spike test; infinity for no limit.
     pub max_grad_norm: f64,
-    /// Steps that make the first mean and variance.
+    /// Steps that compute the first mean and variance.
     pub warmup_steps: u64,
-    /// What makes a norm a spike.
+    /// Spike test and treatment of a spike.
     pub mode: ZclipMode,
-    /// What a spike is brought back to.
+    /// Norm to which a spike is reduced.
     pub clip_option: ZclipOption,
-    /// Times what a spike is brought back to by adaptive scaling.
+    /// Factor on the reduced norm, for adaptive scaling.
     pub clip_factor: f64,
-    /// Whether a spike leaves the running mean and variance alone.
+    /// Whether spikes are excluded from the running mean and variance.
     pub skip_update_on_spike: bool,
 }
 
 /// The `[clipping.adagc]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdagcConfig {
-    /// Share of the running norm that a step leaves.
+    /// Decay of the running norm: the fraction kept at each step.
     pub beta: f64,
-    /// Total norm that passes during the warm-up.
+    /// Largest total norm during the warm-up.
     pub lambda_abs: f64,
-    /// How far above its running norm a tensor's norm may be, as a factor.
+    /// Largest ratio of a tensor's norm to its running norm.
     pub lambda_rel: f64,
-    /// Steps during which the running norms are the smallest so far.
+    /// Steps during which each running norm is the smallest norm so far.
     pub warmup_steps: u64,
 }
 

@@ -1,45 +1,45 @@
-//! What the `[diagnosis]` table says.
+//! The `[diagnosis]` table.
 
 use serde::Serialize;
 
 use super::{Action, Named, SagemakerRule, Severity, names::named_enum, reader::Section};
 
 named_enum! {
-    /// The name of a rule, as findings, configs and reports have it.
+    /// Rule name in findings, configs, and reports.
     pub enum RuleName {
-        /// The gradient shrinks from layer to layer.
+        /// The gradient shrinks from layer to layer on its way back.
         Vanishing = "vanishing",
-        /// The gradient grows from layer to layer, or from step to step.
+        /// The gradient grows from layer to layer on its way back, or from step to step.
         Exploding = "exploding",
         /// A gradient is NaN or infinite.
         NonFinite = "non_finite",
-        /// A layer's ReLUs are off for nearly every input.
+        /// A layer's ReLUs output 0 for nearly every input.
         DeadRelu = "dead_relu",
         /// An activation is flat for most of its inputs.
         Saturated = "saturated",
-        /// The first loss is not that of a guess.
+        /// The first loss differs from that of a random guess.
         InitialLoss = "initial_loss",
         /// A step moves the weights too far, or not at all.
         UpdateRatio = "update_ratio",
-        /// A parameter is not part of the loss.
+        /// A parameter does not contribute to the loss.
         MissingGradient = "missing_gradient",
-        /// Images come far from mean 0 and standard deviation 1.
+        /// The images' mean and standard deviation are far from 0 and 1.
         InputNotNormalised = "input_not_normalised",
-        /// Images do not decode, so that a class has fewer of them or none.
+        /// A class loses some or all of its images because they do not decode.
         LostImages = "lost_images",
         /// Some classes are much more frequent than others.
         LabelImbalance = "label_imbalance",
-        /// Labels do not go with the images.
+        /// The labels do not match the images.
         LabelNoise = "label_noise",
         /// Batch normalization over very few images.
         BatchNorm = "batch_norm",
-        /// Weights were drawn all equal, or far too large or small.
+        /// Initial weights are all equal, or far too large or small.
         PoorInitialization = "poor_initialization",
-        /// A parameter has a gradient and does not move.
+        /// A parameter has a gradient but does not move.
         UnchangedParameter = "unchanged_parameter",
-        /// Gradients are added up and never cleared.
+        /// Gradients accumulate and are never cleared.
         GradientAccumulation = "gradient_accumulation",
-        /// The loss does not go with what the net puts out.
+        /// The loss does not match the network's output.
         WrongLoss = "wrong_loss",
         /// A weight's gradient is exactly 0.
         ZeroGradient = "zero_gradient",
@@ -47,35 +47,35 @@ named_enum! {
         Denormal = "denormal",
         /// The learning rate is too high or too low for the run.
         LearningRate = "learning_rate",
-        /// The training loss rises over its best.
+        /// The training loss rises above its minimum.
         LossDiverging = "loss_diverging",
-        /// The training loss leaps from reading to reading.
+        /// The training loss oscillates between tracked steps.
         LossOscillating = "loss_oscillating",
-        /// The training loss stays at that of a guess.
+        /// The training loss stays at that of a random guess.
         LossPlateau = "loss_plateau",
-        /// Accuracy gains next to nothing.
+        /// Accuracy hardly improves.
         SlowConvergence = "slow_convergence",
         /// The validation loss rises while the training loss falls.
         Overfitting = "overfitting",
-        /// Training waits for its images.
+        /// Training waits for images.
         Starvation = "starvation",
     }
 }
 
 named_enum! {
-    /// From which severity on a finding ends the run.
+    /// Minimum severity of a finding that ends the run.
     pub enum StopAt {
-        /// From none.
+        /// No finding ends the run.
         Never = "never",
-        /// From warnings on.
+        /// Warnings and worse.
         Warning = "warning",
-        /// From critical findings on.
+        /// Critical findings and worse.
         Critical = "critical",
     }
 }
 
 impl StopAt {
-    /// Whether a finding so bad ends the run.
+    /// Whether a finding of this severity ends the run.
     pub fn includes(self, severity: Severity) -> bool {
         match self {
             Self::Never => false,
@@ -86,7 +86,7 @@ impl StopAt {
 }
 
 named_enum! {
-    /// The rules of another tool, with their own conditions, bounds and looks.
+    /// Rule set of another tool, with its own conditions, thresholds, and sampling.
     pub enum RuleSetName {
         /// Amazon SageMaker Debugger.
         Sagemaker = "sagemaker",
@@ -102,18 +102,18 @@ named_enum! {
 /// The `[diagnosis]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiagnosisConfig {
-    /// Whether readings are judged.
+    /// Whether the rules check the run.
     pub enabled: bool,
-    /// Rules that are left out.
+    /// Rules to turn off.
     pub ignore: Vec<RuleName>,
-    /// From which severity on a finding ends the run.
+    /// Minimum severity of a finding that ends the run.
     pub stop_at: StopAt,
-    /// Tools whose rules judge the run too, for comparison.
+    /// Other tools whose rules also check the run, for comparison.
     pub rule_sets: Vec<RuleSetName>,
-    /// Rules of SageMaker with parameters of their own; the others have its defaults.
+    /// SageMaker rules with custom parameters; the others use SageMaker's defaults.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sagemaker: Vec<SagemakerRule>,
-    /// What is done about findings beside that.
+    /// Additional actions on findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<Action>,
 }
@@ -129,9 +129,9 @@ impl DiagnosisConfig {
             sagemaker: table.sections("sagemaker").into_iter().filter_map(SagemakerRule::read).collect(),
         };
         for (index, SagemakerRule { rule, .. }) in config.sagemaker.iter().enumerate() {
-            // A third table says nothing new.
+            // Reports each duplicated rule once.
             if config.sagemaker[..index].iter().filter(|earlier| earlier.rule == *rule).count() == 1 {
-                table.problem("sagemaker", format!("got two tables of {rule}, want one"));
+                table.problem("sagemaker", format!("got two tables for {rule}, want one"));
             }
         }
         table.finish();
@@ -139,11 +139,11 @@ impl DiagnosisConfig {
     }
 }
 
-/// The members of a closed set that are listed under `key`.
+/// The enum members listed under `key`.
 fn members<T: Named>(table: &mut Section<'_>, key: &'static str, what: &str) -> Vec<T> {
     let member = |name: &String| T::MEMBERS.iter().copied().find(|member| member.label() == name.as_str());
     let names = T::MEMBERS.iter().map(|member| member.label()).collect::<Vec<_>>().join(", ");
     let are_members = |names: &Vec<String>| names.iter().all(|name| member(name).is_some());
-    let listed = table.get(key, Vec::new(), are_members, &format!("names of {what}, of {names}"));
+    let listed = table.get(key, Vec::new(), are_members, &format!("names of {what} from: {names}"));
     listed.iter().filter_map(member).collect()
 }

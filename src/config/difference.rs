@@ -1,4 +1,4 @@
-//! What sets two experiments apart, key by key.
+//! Compares two configs key by key.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::{Config, matches};
 
-/// Keys that say how long, where and how closely watched a run trains, and not what it computes from step to step. The number of
-/// threads and the device do change the last bits. What lies at the paths is looked at by itself.
+/// Keys that set the length, location, and monitoring of a run, but not the training computation. The number of threads
+/// and the device do change the last bits. Files at the paths are compared separately.
 const HARMLESS: [&str; 15] = [
     "run.logdir",
     "run.device",
@@ -26,19 +26,19 @@ const HARMLESS: [&str; 15] = [
     "checkpoint.*",
 ];
 
-/// A key of which two experiments have different values.
+/// A key with different values in two configs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The key, with its tables: `optimizer.learning_rate`.
     pub key: String,
-    /// The value of the first; `None` where it has no such key.
+    /// Value in the first config; `None` if it has no such key.
     pub before: Option<Value>,
-    /// The value of the second.
+    /// Value in the second config; `None` if it has no such key.
     pub after: Option<Value>,
 }
 
 impl Difference {
-    /// Whether a run that was begun with the first can go on with the second and is still the same experiment.
+    /// Whether a run that started with the first config can resume with the second as the same experiment.
     pub fn is_harmless(&self) -> bool {
         HARMLESS.iter().any(|pattern| matches(pattern, &self.key))
     }
@@ -46,12 +46,12 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+        let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "not set".to_owned(), Value::to_string);
         write!(f, "{} = {} (was {})", self.key, text(&self.after), text(&self.before))
     }
 }
 
-/// Every key in which two experiments differ, in alphabetical order.
+/// All keys with different values, in alphabetical order.
 pub fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     let flat = |config: &Config| {
         let mut keys = BTreeMap::new();
@@ -99,7 +99,7 @@ mod tests {
             [
                 "model.initialization.method = \"default\" (was \"orthogonal\")",
                 "optimizer.learning_rate = 0.5 (was 0.1)",
-                "run.max_steps = 3 (was nothing)",
+                "run.max_steps = 3 (was not set)",
             ]
         );
         assert_eq!(found.iter().map(Difference::is_harmless).collect::<Vec<_>>(), [false, false, true]);

@@ -1,18 +1,18 @@
-//! Why a config cannot be used, told on one line.
+//! Config errors, each on one line.
 
 use std::{fmt, io, path::PathBuf};
 
-/// Problems that a message has room for.
+/// Most problems that one message lists.
 pub(super) const MOST_PROBLEMS: usize = 20;
-/// Characters of a key, and of what the TOML reader says.
+/// Longest key, argument, or TOML parser message to show, in characters.
 pub(super) const MOST_CHARACTERS: usize = 300;
 
-/// One thing that is wrong with a config.
+/// One problem in a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key, with its tables: `optimizer.learning_rate`.
     pub key: String,
-    /// What was seen and what was wanted.
+    /// Value found and value expected.
     pub text: String,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a config could not be read. Nothing was changed by any of these.
+/// Config error. None of these changes anything on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be opened.
@@ -30,29 +30,29 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's reason, or what the file is instead.
+        /// Reason from the operating system, or the actual kind of file.
         cause: io::Error,
     },
-    /// The file is no TOML.
-    #[error("config {name} is no TOML: {message}")]
+    /// The file is not valid TOML.
+    #[error("config {name} is not valid TOML: {message}")]
     Syntax {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// Where and why, on one line.
+        /// Location and reason, on one line.
         message: String,
     },
-    /// A `--set` argument is no assignment.
+    /// A `--set` argument is not a valid assignment.
     #[error("--set {argument:?}: want key=value, e.g. --set optimizer.learning_rate=0.01")]
     Override {
         /// The argument.
         argument: String,
     },
-    /// Keys or values are wrong: all of them.
+    /// Keys or values are invalid; lists all of them.
     #[error("config {name}: {}", joined(problems))]
     Invalid {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// Every problem, in the order of the keys.
+        /// All problems, in the order of their keys.
         problems: Vec<Problem>,
     },
 }
@@ -65,7 +65,7 @@ fn joined(problems: &[Problem]) -> String {
     told.join("; ")
 }
 
-/// A text on one line, without what a terminal takes for a command, and not longer than so many characters and a few.
+/// Truncates a text to `most` characters plus an ellipsis, and escapes control characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     let is_short = text.char_indices().nth(most).is_none();
     let some: String = text.chars().take(most).collect();

@@ -1,7 +1,7 @@
-//! The experiment as its TOML file says it, validated: the first stage of the flow.
+//! Reads and validates the TOML file of an experiment.
 //!
-//! Reading never stops at the first problem: an error lists every unknown or missing key and every value out of range,
-//! each with its key path and what was wanted.
+//! All problems are reported at once: an error lists every unknown or missing key and every value out of range, each
+//! with its key path and the expected value.
 //!
 //! ```
 //! use gradwatch::config::{Config, ConfigError};
@@ -9,7 +9,7 @@
 //! let toml = "[run]\nmax_epoch = 2\n[data]\nsource = \"synthetic\"\n[model]\nname = \"resnet8\"\ndropout = 1.5";
 //! let Err(ConfigError::Invalid { problems, .. }) = Config::parse(toml, "demo.toml") else { panic!() };
 //! let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-//! assert_eq!(lines[0], "model.dropout: got 1.5, want from 0, below 1");
+//! assert_eq!(lines[0], "model.dropout: got 1.5, want at least 0 and below 1");
 //! assert_eq!(lines[1], "run.max_epoch: unknown key; did you mean run.max_epochs?");
 //! ```
 
@@ -62,55 +62,55 @@ pub use train::{
     MonitorConfig, MonitorPreset, OnError, Precision, RunConfig,
 };
 
-/// Bytes of the largest config file that is read: with every key written out and explained they have a hundredth of that.
+/// Largest config file to read, in bytes. A config with every key and a comment for each has a hundredth of that.
 const MOST_BYTES: u64 = 1 << 20;
-/// Tables in tables that `--set` may name.
+/// Deepest key that `--set` accepts, in levels.
 const DEEPEST_KEY: usize = 8;
 
-/// A whole experiment. Serialising it gives a TOML file that reads back as the same value.
+/// A complete experiment. Its TOML serialization reads back as the same value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
-    /// Where the run lies, what it runs on and when it ends.
+    /// Log folder, seed, device, and end conditions.
     pub run: RunConfig,
     /// Images, labels, augmentation.
     pub data: DataConfig,
-    /// Architecture and its knobs.
+    /// Architecture and its settings.
     pub model: ModelConfig,
-    /// Cross-entropy and its knobs.
+    /// Cross-entropy and its settings.
     pub loss: LossConfig,
-    /// How gradients become updates.
+    /// Optimizer.
     pub optimizer: OptimizerConfig,
-    /// How the learning rate moves.
+    /// Learning rate schedule.
     pub schedule: ScheduleConfig,
-    /// How gradients are kept small.
+    /// Gradient clipping.
     pub clipping: ClippingConfig,
-    /// An average of the weights.
+    /// Exponential moving average of the weights.
     pub ema: EmaConfig,
-    /// What is read of the gradients, and how often.
+    /// Measured statistics and their intervals.
     pub monitor: MonitorConfig,
-    /// When the validation images are looked at.
+    /// Interval and metric of evaluations.
     pub evaluate: EvaluateConfig,
-    /// When a run that no longer improves ends.
+    /// End of a run that no longer improves.
     pub early_stopping: EarlyStoppingConfig,
-    /// Which rules judge the run.
+    /// Rules that check the run.
     pub diagnosis: DiagnosisConfig,
-    /// When the whole state is saved, and how much of it stays.
+    /// Interval and retention of checkpoints.
     pub checkpoint: CheckpointConfig,
 }
 
 impl Config {
-    /// Reads a TOML file and applies `overrides` of the form `table.key=value` before anything is validated.
+    /// Reads a TOML file, applies `overrides` of the form `table.key=value`, then validates the result.
     ///
     /// # Errors
-    /// Where the file cannot be read or anything in it is wrong.
+    /// If the file cannot be read, or if a key or value is invalid.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         Self::parse_with(&read(path)?, &path.display().to_string(), overrides)
     }
 
-    /// Reads TOML text; `name` stands for it in errors.
+    /// Reads TOML text. Errors show `name` as its file name.
     ///
     /// # Errors
-    /// Where anything in it is wrong.
+    /// If a key or value is invalid.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
         Self::parse_with(text, name, &[])
     }
@@ -156,15 +156,15 @@ impl Config {
         }
     }
 
-    /// Reads TOML text, such as a checkpoint keeps it, with `overrides` as for [`load`](Self::load).
+    /// Reads TOML text, such as the config in a checkpoint, with `overrides` as for [`load`](Self::load).
     ///
     /// # Errors
-    /// Where anything in it is wrong.
+    /// If a key or value is invalid.
     pub fn parse_with(text: &str, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         Self::from_table(with_overrides(parse_table(text, name)?, overrides)?, name)
     }
 
-    /// Images per batch of an evaluation.
+    /// Batch size of evaluations.
     pub fn evaluation_batch_size(&self) -> usize {
         match self.evaluate.batch_size {
             0 => 2 * self.data.batch_size,
@@ -172,9 +172,9 @@ impl Config {
         }
     }
 
-    /// The whole experiment, defaults included, as TOML.
+    /// The complete config as TOML, including defaults.
     pub fn to_toml(&self) -> String {
-        // Serialisation of plain structs fails only for maps with keys that are no strings; there are none.
+        // Serializing plain structs fails only for maps with non-string keys. There are none.
         toml::to_string_pretty(self).unwrap_or_default()
     }
 }
@@ -188,7 +188,7 @@ fn with_overrides(mut table: Table, overrides: &[String]) -> Result<Table, Confi
     Ok(table)
 }
 
-/// Notes what goes by evaluations where there are none.
+/// Reports settings that depend on evaluations, for a run without evaluations.
 fn without_evaluations(
     notes: &reader::Notes,
     evaluate: &EvaluateConfig,
@@ -198,14 +198,14 @@ fn without_evaluations(
     const WANT: &str = "want evaluate.every_epochs or evaluate.every_steps above 0";
     if early_stopping.patience > 0 {
         let got = early_stopping.patience;
-        notes.problem("early_stopping.patience", format!("got {got} evaluations without any, {WANT}"));
+        notes.problem("early_stopping.patience", format!("got {got} evaluations, but the run has none, {WANT}"));
     }
     if schedule.name == ScheduleName::Plateau {
-        notes.problem("schedule.name", format!("got plateau, which goes by evaluations, without any, {WANT}"));
+        notes.problem("schedule.name", format!("got plateau, which needs evaluations, but the run has none, {WANT}"));
     }
     if evaluate.explain_images > 0 {
         let got = evaluate.explain_images;
-        notes.problem("evaluate.explain_images", format!("got {got} at each evaluation without any, {WANT}"));
+        notes.problem("evaluate.explain_images", format!("got {got} per evaluation, but the run has none, {WANT}"));
     }
 }
 
@@ -220,7 +220,7 @@ fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Applies one `table.key=value`. The value is TOML where it parses as such, else a string.
+/// Applies one `table.key=value`. Parses the value as TOML if possible, otherwise takes it as a string.
 fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
     let refuse = || ConfigError::Override { argument: shortened(argument, MOST_CHARACTERS) };
     let (path, text) = argument.split_once('=').ok_or_else(refuse)?;
@@ -238,7 +238,7 @@ fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
     for key in keys {
         let entry = inner.entry(key).or_insert_with(|| Value::Table(Table::new()));
         if !entry.is_table() {
-            // `--set model.initialization.gain=1` over the short form `initialization = "orthogonal"`.
+            // For example `--set model.initialization.gain=1` with the short form `initialization = "orthogonal"`.
             *entry = Value::Table(Table::from_iter([("method".to_owned(), entry.clone())]));
         }
         inner = entry.as_table_mut().ok_or_else(refuse)?;
@@ -288,7 +288,7 @@ mod tests {
         let missing = problems(&plain.replace("model.path = \"net.pt\"", ""));
         assert_eq!(missing, ["model.path: missing; want the TorchScript file"]);
         let mlp = problems(&format!("{SMALLEST}\nmodel.path = \"net.pt\""));
-        assert_eq!(mlp, ["model.path: only model.name = \"torchscript\" is read from a file; remove the key"]);
+        assert_eq!(mlp, ["model.path: only model.name = \"torchscript\" loads a file; remove the key"]);
     }
 
     #[test]
@@ -297,14 +297,14 @@ mod tests {
                     [optimiser]\nlr = 1\n[optimizer]\nlearning_rate = \"fast\"\nnesterov = true\nmomentum = 0";
         let lines = problems(toml);
         let want = [
-            "data.batch_size: got 0, want a whole number from 1",
-            "data.path: missing; want the folder of the data, or the manifest file of csv",
-            "data.workers: got -1, want a whole number from 0",
+            "data.batch_size: got 0, want an integer from 1",
+            "data.path: missing; want the data folder, or the manifest file for csv",
+            "data.workers: got -1, want an integer from 0",
             "model.name: got \"resnet9\", want one of ",
             "optimiser: unknown key; did you mean optimizer?",
             "optimizer.learning_rate: got \"fast\", want a number",
-            "optimizer.nesterov: nesterov looks ahead by momentum",
-            "run.max_epochs: missing; want max_epochs, max_steps or max_minutes, so that the run ends",
+            "optimizer.nesterov: nesterov needs momentum without dampening",
+            "run.max_epochs: missing; want max_epochs, max_steps, or max_minutes, so that the run ends",
             "run.sed: unknown key; did you mean run.seed?",
         ];
         assert_eq!(lines.len(), want.len(), "{lines:#?}");
@@ -335,7 +335,7 @@ mod tests {
         let missing = Config::load(Path::new("/nowhere/x.toml"), &[]).unwrap_err().to_string();
         assert!(missing.contains("/nowhere/x.toml"), "{missing}");
         let broken = Config::parse("[run]\nseed = = 3", "x.toml").unwrap_err().to_string();
-        assert!(broken.starts_with("config x.toml is no TOML: line 2: "), "{broken}");
+        assert!(broken.starts_with("config x.toml is not valid TOML: line 2: "), "{broken}");
         assert_eq!(broken.lines().count(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! What `[model]` says: the architecture, and the knobs that make its gradients vanish or explode.
+//! The `[model]` table: the architecture, and the settings that make its gradients vanish or explode.
 
 use std::{fmt, path::PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Architecture, Defaults, matches, names::named_enum};
 
 named_enum! {
-    /// The function between layers.
+    /// Activation function between layers.
     pub enum Activation {
         /// max(x, 0).
         Relu = "relu",
@@ -19,7 +19,7 @@ named_enum! {
         Elu = "elu",
         /// Klambauer et al. 2017.
         Selu = "selu",
-        /// Exact, by the error function.
+        /// Exact, with the error function.
         Gelu = "gelu",
         /// x * sigmoid(x), also called swish.
         Silu = "silu",
@@ -39,9 +39,9 @@ named_enum! {
 }
 
 named_enum! {
-    /// How weights are drawn. Biases are zero except under `default` and `centred_logistic`.
+    /// Weight initialization. Biases are zero except with `default` and `centred_logistic`.
     pub enum InitializationMethod {
-        /// What torch's own layers do: kaiming_uniform with a = sqrt(5), biases uniform in +-1/sqrt(fan_in).
+        /// PyTorch's default for its layers: kaiming_uniform with a = sqrt(5), biases uniform in +-1/sqrt(fan_in).
         Default = "default",
         /// Glorot and Bengio 2010, uniform.
         XavierUniform = "xavier_uniform",
@@ -57,52 +57,54 @@ named_enum! {
         LecunNormal = "lecun_normal",
         /// Saxe et al. 2014.
         Orthogonal = "orthogonal",
-        /// Xiao et al. 2018: of a kernel only the centre is not 0, and that is orthogonal; linear layers as `orthogonal`. A
-        /// convolution with fewer outputs than inputs, which the paper has none of, keeps no norm: its rows are orthogonal.
+        /// Xiao et al. 2018: kernels are zero except for the center, which is orthogonal. Linear layers use
+        /// `orthogonal`. A convolution with fewer outputs than inputs, which the paper does not cover, has orthogonal
+        /// rows and does not preserve the norm.
         DeltaOrthogonal = "delta_orthogonal",
-        /// As torch's `eye_` and `dirac_`: output i is input i, and 0 where there is no such input.
+        /// As PyTorch's `eye_` and `dirac_`: output i is input i, or 0 if there is no such input.
         Identity = "identity",
-        /// Yilmaz and Poli 2022, for sigmoid: normal with mean max(-1, -8 / fan_in) and standard deviation 0.1; the
-        /// classifier, which no sigmoid follows, as `lecun_normal`.
+        /// Yilmaz and Poli 2022, for sigmoid: normal with mean max(-1, -8 / fan_in) and standard deviation 0.1. The
+        /// classifier uses `lecun_normal` because no sigmoid follows it.
         YilmazPoli = "yilmaz_poli",
-        /// For sigmoid: normal with variance 16 / fan_in, and biases that take away what the mean of the inputs adds, which
-        /// makes the net a tanh net at the edge of chaos. First layer and classifier have variance 4 / fan_in. The bias of the
-        /// first layer is from the first batches.
+        /// For sigmoid: normal with variance 16 / fan_in, and biases that cancel the mean of the inputs. This makes the
+        /// network equivalent to a tanh network at the edge of chaos. The first layer and the classifier have variance
+        /// 4 / fan_in. The bias of the first layer is computed from the first batches.
         CentredLogistic = "centred_logistic",
-        /// Mishkin and Matas 2016: orthonormal, then scaled layer by layer to outputs of variance 1 on the first batches.
+        /// Mishkin and Matas 2016: orthonormal, then each layer is scaled to output variance 1 on the first batches.
         Lsuv = "lsuv",
-        /// Zhang et al. 2019, for residual nets without normalization, without the scalars: the last layer of each branch and
-        /// the classifier are 0, the others in branches kaiming_normal times L^(-1 / (2 m - 2)), for L branches of m layers.
+        /// Zhang et al. 2019, for residual networks without normalization, without the scalars. The last layer of each
+        /// branch and the classifier are 0; other layers in branches are kaiming_normal times L^(-1 / (2 m - 2)), for L
+        /// branches of m layers.
         Fixup = "fixup",
         /// Normal with `mean` and `std`.
         Normal = "normal",
-        /// Every weight is `value`.
+        /// Sets every weight to `value`.
         Constant = "constant",
     }
 }
 
 named_enum! {
-    /// The side whose variance a kaiming initialization keeps.
+    /// Fan mode of a kaiming initialization.
     pub enum Fan {
-        /// Inputs of a unit: keeps the forward pass.
+        /// Inputs of a unit: preserves the variance in the forward pass.
         FanIn = "fan_in",
-        /// Outputs that an input reaches: keeps the backward pass.
+        /// Units that an input reaches: preserves the variance in the backward pass.
         FanOut = "fan_out",
     }
 }
 
 named_enum! {
-    /// The layer that normalises activations.
+    /// Normalization layer.
     pub enum Normalization {
-        /// No normalisation layers.
+        /// No normalization layers.
         None = "none",
         /// Over batch and space, per channel.
         Batch = "batch",
         /// Over groups of channels and space, per image.
         Group = "group",
-        /// Over all channels (and space), per image; in ConvNeXt and transformers over the channels of each position.
+        /// Over all channels (and space), per image; in ConvNeXt and transformers, over the channels at each position.
         Layer = "layer",
-        /// `batch`, times sigmoid(w m + b) of each image's own mean m of the channel (Liang et al. 2020).
+        /// `batch`, times sigmoid(w m + b), with m the image's own mean of the channel (Liang et al. 2020).
         AttentionBatch = "attention_batch",
     }
 }
@@ -110,13 +112,13 @@ named_enum! {
 /// The `[model.initialization]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Initialization {
-    /// How weights are drawn.
+    /// Weight initialization method.
     pub method: InitializationMethod,
-    /// Factor on the standard deviation of xavier, kaiming, lecun, the orthogonal ones and fixup; `None` is what fits the
-    /// activation.
+    /// Factor on the standard deviation for the xavier, kaiming, lecun, orthogonal, and fixup methods; `None` uses the
+    /// gain that fits the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gain: Option<f64>,
-    /// Fan of kaiming and fixup.
+    /// Fan mode of kaiming and fixup.
     pub fan: Fan,
     /// Mean of `normal`.
     pub mean: f64,
@@ -124,60 +126,61 @@ pub struct Initialization {
     pub std: f64,
     /// Value of `constant`.
     pub value: f64,
-    /// Whether the gain of the last normalization of each residual branch begins at 0 (Goyal et al. 2017).
+    /// Whether the gain of the last normalization of each residual branch starts at 0 (Goyal et al. 2017).
     pub zero_residual: bool,
-    /// Whether each residual branch ends with a factor that is learned and begins at 0, `skip_gain` (De and Smith 2020).
+    /// Whether each residual branch ends with a learned factor, `skip_gain`, that starts at 0 (De and Smith 2020).
     pub skip_init: bool,
 }
 
-/// The `[model]` table, validated. Of `torchscript`, name and path are all that counts, and all that is serialised.
+/// The `[model]` table, validated. For `torchscript`, only name and path are used and serialized.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(remote = "Self")]
 pub struct ModelConfig {
-    /// The architecture.
+    /// Architecture.
     pub name: Architecture,
-    /// The file of `torchscript`.
+    /// File of `torchscript`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The function between layers.
+    /// Activation function between layers.
     pub activation: Activation,
-    /// The layer that normalises activations.
+    /// Normalization layer.
     pub normalization: Normalization,
-    /// Groups of `normalization = "group"`; a layer with fewer channels uses one group per channel.
+    /// Most groups with `normalization = "group"`; each layer uses the largest divisor of its channels up to this
+    /// number. A group of vector elements has at least two.
     pub groups: usize,
-    /// Probability with which dropout zeroes a unit before the classifier (and between the layers of an MLP).
+    /// Dropout probability before the classifier (and between the layers of an MLP).
     pub dropout: f64,
-    /// Probability with which the branch of the last block is left out for an image; it rises in a straight line from 0 for the
-    /// first. In residual nets of blocks that end without an activation.
+    /// Probability of dropping the last block's branch for an image; it rises linearly from 0 at the first block. For
+    /// residual networks whose blocks end without an activation.
     pub stochastic_depth: f64,
-    /// Side of a patch of a transformer; `None` is 16.
+    /// Patch side of a transformer; `None` is 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_size: Option<usize>,
-    /// Whether blocks add their input to their output. For MLP and CNN: around every second layer of equal shape.
+    /// Whether blocks add their input to their output. In MLP and CNN: around every two layers of equal shape.
     pub residual: bool,
-    /// Units of a hidden layer (MLP), channels of the first stage (others); `None` is the architecture's own.
+    /// Hidden units (MLP) or channels of the first stage (others); `None` is the architecture's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
-    /// Hidden layers (MLP) or convolutions (CNN); `None` is the architecture's own. Others have it in their name.
+    /// Hidden layers (MLP) or convolutions (CNN); `None` is the architecture's default. Other names include the depth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
-    /// How weights are drawn.
+    /// Weight initialization.
     pub initialization: Initialization,
-    /// The file of weights to start from, in place of those that were drawn.
+    /// File of initial weights, instead of a random initialization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// The keys, with dots between them, that lead to the state dict in `weights`; `None` is the one that fits.
+    /// Dotted key of the state dict in `weights`; `None` selects the one that fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights_key: Option<String>,
-    /// Whether `weights` must have all of the model and no more of its layers, but for a head of another number of classes.
+    /// Whether `weights` must match the model's layers exactly, except for a head with another number of classes.
     pub weights_strict: bool,
-    /// Patterns of names: batch normalization that has one uses its running statistics in training too, and keeps them.
+    /// Name patterns of batch normalization layers that use and keep their running statistics in training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze_batch_norm_statistics: Vec<String>,
 }
 
 impl ModelConfig {
-    /// What a config says that has nothing but a name.
+    /// The config with only a name: all other keys at their defaults.
     pub fn as_published(name: Architecture) -> Self {
         let Defaults { activation, normalization, residual } = name.defaults();
         Self {
@@ -209,13 +212,14 @@ impl ModelConfig {
         }
     }
 
-    /// Itself where the layers are our own; `None` where a file has them, of which nothing is known before it runs.
+    /// The config itself if gradwatch builds the layers; `None` if they come from a file and are unknown before it
+    /// runs.
     pub fn known(&self) -> Option<&Self> {
         (self.name != Architecture::Torchscript).then_some(self)
     }
 
-    /// Whether the batch normalization of this name keeps its running statistics. A pattern may name the layer (`bn1`) or what it
-    /// holds (`bn1.*`), so that the patterns of a frozen group do here too.
+    /// Whether the batch normalization layer with this name keeps its running statistics. A pattern may match the layer
+    /// (`bn1`) or its contents (`bn1.*`), so the patterns of a frozen group also work here.
     pub fn keeps_statistics(&self, layer: &str) -> bool {
         let is_meant = |pattern: &String| matches(pattern, layer) || matches(pattern, &format!("{layer}.running_mean"));
         self.freeze_batch_norm_statistics.iter().any(is_meant)
@@ -239,18 +243,17 @@ impl Serialize for ModelConfig {
 impl fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, path, activation, normalization, initialization, weights, .. } = self;
-        match (path, weights) {
-            (Some(path), _) => write!(f, "{name} ({})", path.display()),
-            (None, Some(weights)) => write!(
-                f,
-                "{name} ({activation} activation, {normalization} normalization, weights of {})",
-                weights.display()
-            ),
-            (None, None) => write!(
-                f,
-                "{name} ({activation} activation, {normalization} normalization, {} initialization)",
-                initialization.method
-            ),
+        if let Some(path) = path {
+            return write!(f, "{name} ({})", path.display());
+        }
+        write!(f, "{name} ({activation} activation, ")?;
+        match normalization {
+            Normalization::None => f.write_str("no normalization, ")?,
+            normalization => write!(f, "{normalization} normalization, ")?,
+        }
+        match weights {
+            Some(weights) => write!(f, "weights of {})", weights.display()),
+            None => write!(f, "{} initialization)", initialization.method),
         }
     }
 }

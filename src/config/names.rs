@@ -1,15 +1,15 @@
-//! A macro for closed sets whose members have a name in configs.
+//! A macro for enums whose members have a name in configs.
 
-/// A closed set whose members have a name.
+/// An enum whose members have a name in configs.
 pub trait Named: Copy + 'static {
-    /// Every member, in the order of declaration.
+    /// All members, in declaration order.
     const MEMBERS: &'static [Self];
 
-    /// The member's name in configs.
+    /// Name of the member in configs.
     fn label(self) -> &'static str;
 }
 
-/// Declares an enum whose variants have a name: `ALL`, `name()`, `FromStr`, `Display` and serde agree on it.
+/// Declares an enum with named variants. `ALL`, `name()`, `FromStr`, `Display`, and serde use the same names.
 macro_rules! named_enum {
     ($(#[$meta:meta])* pub enum $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
         $(#[$meta])*
@@ -17,10 +17,10 @@ macro_rules! named_enum {
         pub enum $enum { $($(#[$doc])* $variant,)+ }
 
         impl $enum {
-            /// Every member, in the order of declaration.
+            /// All members, in declaration order.
             pub const ALL: &[$enum] = &[$($enum::$variant,)+];
 
-            /// The member's name in configs.
+            /// Name of the member in configs.
             pub const fn name(self) -> &'static str {
                 match self { $($enum::$variant => $name,)+ }
             }

@@ -1,6 +1,6 @@
-//! The right name nearest to a wrong one.
+//! Finds the valid name nearest to an invalid one.
 
-/// What users of other trainers call a key that has another name here.
+/// Key names of other trainers, and the matching key here.
 const SYNONYMS: &[(&str, &str)] = &[
     ("accumulate_grad_batches", "optimizer.accumulation_steps"),
     ("clip_grad", "clipping.max_norm"),
@@ -22,13 +22,13 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("wd", "optimizer.weight_decay"),
 ];
 
-/// How alike two names must be (Jaro-Winkler, 0 to 1) to be offered.
+/// Minimum Jaro-Winkler similarity (0 to 1) of a suggestion.
 const LIKENESS: f64 = 0.84;
 
-/// Bytes of the longest name that is compared: no right one is nearly so long, and comparing takes its time.
+/// Longest name to compare, in bytes. Valid names are much shorter, and comparing takes time.
 const LONGEST: usize = 100;
 
-/// The name most like `wrong`, where one is like it at all.
+/// The name most similar to `wrong`; `None` if none is similar enough.
 pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     if wrong.len() > LONGEST {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     (likeness(best) >= LIKENESS).then_some(best)
 }
 
-/// The known key (as `section.key`) most like `key` in `section`: in the section first, then anywhere.
+/// The known key (as `section.key`) most similar to `key`: first within `section`, then anywhere.
 pub(super) fn key(section: &str, key: &str, known: &[String]) -> Option<String> {
     let (mut here, mut anywhere) = (Vec::new(), Vec::new());
     for path in known {

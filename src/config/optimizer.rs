@@ -1,4 +1,4 @@
-//! What `[optimizer]` and `[schedule]` say: how gradients become updates.
+//! The `[optimizer]` and `[schedule]` tables.
 
 use serde::Serialize;
 
@@ -13,42 +13,42 @@ use super::{
 };
 
 named_enum! {
-    /// The rule that turns gradients into updates.
+    /// Optimizer.
     pub enum OptimizerName {
-        /// Stochastic gradient descent with momentum, as torch.optim.SGD.
+        /// Stochastic gradient descent with momentum, as in torch.optim.SGD.
         Sgd = "sgd",
-        /// Kingma and Ba 2015, as torch.optim.Adam.
+        /// Kingma and Ba 2015, as in torch.optim.Adam.
         Adam = "adam",
-        /// Loshchilov and Hutter 2019, as torch.optim.AdamW.
+        /// Loshchilov and Hutter 2019, as in torch.optim.AdamW.
         Adamw = "adamw",
-        /// As torch.optim.RMSprop.
+        /// As in torch.optim.RMSprop.
         Rmsprop = "rmsprop",
-        /// Dozat 2016, as torch.optim.NAdam.
+        /// Dozat 2016, as in torch.optim.NAdam.
         Nadam = "nadam",
-        /// Liu et al. 2020, as torch.optim.RAdam.
+        /// Liu et al. 2020, as in torch.optim.RAdam.
         Radam = "radam",
-        /// You et al. 2020, as timm's Lamb.
+        /// You et al. 2020, as in timm's Lamb.
         Lamb = "lamb",
-        /// Chen et al. 2023, as timm's Lion.
+        /// Chen et al. 2023, as in timm's Lion.
         Lion = "lion",
     }
 }
 
 impl OptimizerName {
-    /// Whether `momentum` is used, and not `betas`.
+    /// Whether the optimizer uses `momentum` instead of `betas`.
     pub fn has_momentum(self) -> bool {
         matches!(self, Self::Sgd | Self::Rmsprop)
     }
 }
 
 named_enum! {
-    /// What becomes of a step whose gradient is not finite.
+    /// Handling of a step with a non-finite gradient.
     pub enum NonFinite {
-        /// It leaves weights, moments, clipping and schedule as they were.
+        /// Skip the step: weights, moments, clipping state, and schedule do not change.
         Skip = "skip",
-        /// The same, and the run ends.
+        /// Skip the step and end the run.
         Stop = "stop",
-        /// The elements that are not finite become 0, and the step is taken.
+        /// Set the non-finite elements to 0 and take the step.
         Zero = "zero",
     }
 }
@@ -56,41 +56,41 @@ named_enum! {
 /// The `[optimizer]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OptimizerConfig {
-    /// The rule.
+    /// Optimizer.
     pub name: OptimizerName,
-    /// Step size; the peak of the schedule.
+    /// Learning rate; the peak of the schedule.
     pub learning_rate: f64,
-    /// SGD, RMSprop: share of the previous update that is kept.
+    /// SGD, RMSprop: momentum, the fraction of the previous update to keep.
     pub momentum: f64,
-    /// SGD: share of the gradient that momentum leaves out.
+    /// SGD: dampening of momentum.
     pub dampening: f64,
-    /// SGD: whether momentum looks ahead.
+    /// SGD: whether to use Nesterov momentum.
     pub nesterov: bool,
     /// L2 penalty, or decoupled decay (AdamW, LAMB, Lion).
     pub weight_decay: f64,
-    /// Whether biases and the parameters of normalisation layers decay too.
+    /// Whether weight decay also applies to biases and normalization parameters.
     pub decay_norms_and_biases: bool,
-    /// All others: decay of the first and of the second moment.
+    /// Other optimizers: decay rates of the first and second moment.
     pub betas: [f64; 2],
-    /// Added to the denominator.
+    /// Epsilon added to the denominator.
     pub eps: f64,
-    /// RMSprop: decay of the squares.
+    /// RMSprop: decay of the squared gradients.
     pub alpha: f64,
-    /// RMSprop: whether the squares are taken around the mean.
+    /// RMSprop: whether to center the squared gradients around the mean.
     pub centered: bool,
-    /// NAdam: how fast momentum comes up.
+    /// NAdam: momentum decay.
     pub momentum_decay: f64,
-    /// The learning rate of each block as a share of that of the block after it, from the model's head back; 1 is off.
+    /// Learning rate of each block relative to the block after it, starting from the head; 1 is off.
     pub layer_decay: f64,
-    /// Micro-batches whose gradients are averaged into one step.
+    /// Micro-batches averaged into one optimizer step.
     pub accumulation_steps: usize,
-    /// What becomes of a step whose gradient is not finite.
+    /// Handling of a step with a non-finite gradient.
     pub non_finite: NonFinite,
-    /// Steps in a row that may have a gradient that is not finite before the run ends.
+    /// Consecutive non-finite steps after which the run ends.
     pub max_skipped_steps: u64,
-    /// Epochs, from the first on, in which the model's last linear layer alone is trained.
+    /// Initial epochs that train only the model's last linear layer.
     pub head_only_epochs: u64,
-    /// Parameters with figures of their own: the first group that fits a name counts.
+    /// Parameter groups with their own settings. The first matching group wins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupConfig>,
 }
@@ -98,36 +98,36 @@ pub struct OptimizerConfig {
 /// One of `[[optimizer.groups]]`, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupConfig {
-    /// Patterns of names; see [`matches()`].
+    /// Patterns of parameter names; see [`matches()`].
     pub parameters: Vec<String>,
-    /// Times the learning rate.
+    /// Factor on the learning rate.
     pub learning_rate_scale: f64,
-    /// In place of `optimizer.weight_decay`, for norms and biases too.
+    /// Replaces `optimizer.weight_decay`, also for norms and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// With `clipping.per_group`: in place of `clipping.max_norm`.
+    /// With `clipping.per_group`: replaces `clipping.max_norm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_norm: Option<f64>,
-    /// Whether they are not trained.
+    /// Whether to freeze these parameters.
     pub freeze: bool,
 }
 
 named_enum! {
-    /// How the learning rate moves, per optimizer step.
+    /// Learning rate schedule, per optimizer step.
     pub enum ScheduleName {
-        /// Stays.
+        /// Constant learning rate.
         Constant = "constant",
-        /// Times `decay_rate` every `decay_epochs`.
+        /// Multiplies by `decay_rate` every `decay_epochs`.
         Step = "step",
-        /// Times `decay_rate` at each of `milestones`.
+        /// Multiplies by `decay_rate` at each of `milestones`.
         Multistep = "multistep",
-        /// Half a cosine down to `min_learning_rate`, again and again with `restart_epochs` (Loshchilov and Hutter 2017).
+        /// Half a cosine down to `min_learning_rate`, repeated with `restart_epochs` (Loshchilov and Hutter 2017).
         Cosine = "cosine",
-        /// Smith and Topin 2018, as torch's OneCycleLR: up, then down, with momentum moving against it.
+        /// Smith and Topin 2018, as in torch's OneCycleLR: up, then down; momentum moves in the opposite direction.
         OneCycle = "one_cycle",
-        /// Down to `min_learning_rate` by a power of what is left of the run.
+        /// Polynomial decay to `min_learning_rate` at the end of the run.
         Polynomial = "polynomial",
-        /// Times `decay_rate` where evaluations stop getting better.
+        /// Multiplies by `decay_rate` if evaluations stop improving.
         Plateau = "plateau",
     }
 }
@@ -135,50 +135,50 @@ named_enum! {
 /// The `[schedule]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScheduleConfig {
-    /// How the learning rate moves.
+    /// Learning rate schedule.
     pub name: ScheduleName,
-    /// Steps of linear warm-up before the schedule starts.
+    /// Linear warm-up steps before the schedule starts.
     pub warmup_steps: u64,
-    /// The same in epochs, added to `warmup_steps`.
+    /// Warm-up in epochs, added to `warmup_steps`.
     pub warmup_epochs: f64,
     /// Learning rate at the start of the warm-up.
     pub warmup_learning_rate: f64,
-    /// cosine, polynomial: learning rate at the end; plateau: the lowest.
+    /// cosine, polynomial: final learning rate; plateau: lowest learning rate.
     pub min_learning_rate: f64,
-    /// step: epochs between two decays.
+    /// step: epochs between decays.
     pub decay_epochs: f64,
-    /// step, multistep, plateau: factor of a decay.
+    /// step, multistep, plateau: decay factor.
     pub decay_rate: f64,
-    /// multistep: epochs at which the rate decays.
+    /// multistep: epochs at which the learning rate decays.
     pub milestones: Vec<f64>,
     /// cosine: epochs of the first half wave; 0 is the whole run.
     pub restart_epochs: f64,
-    /// cosine: each half wave as a multiple of the one before.
+    /// cosine: length of each half wave relative to the previous one.
     pub restart_factor: f64,
-    /// polynomial: the power.
+    /// polynomial: exponent.
     pub power: f64,
-    /// plateau: evaluations without improvement before the rate decays.
+    /// plateau: evaluations without improvement before the learning rate decays.
     pub patience: u64,
-    /// plateau: share by which the metric must get better.
+    /// plateau: relative improvement of the metric that counts.
     pub threshold: f64,
-    /// one_cycle: share of the steps that rise.
+    /// one_cycle: fraction of the steps with a rising learning rate.
     pub pct_start: f64,
-    /// one_cycle: peak / start.
+    /// one_cycle: peak learning rate over initial learning rate.
     pub div_factor: f64,
-    /// one_cycle: start / end.
+    /// one_cycle: initial learning rate over final learning rate.
     pub final_div_factor: f64,
-    /// one_cycle: whether momentum, or the first beta, moves between the two below.
+    /// one_cycle: whether momentum, or the first beta, moves between the next two values.
     pub cycle_momentum: bool,
-    /// one_cycle: momentum at the peak of the learning rate.
+    /// one_cycle: momentum at the peak learning rate.
     pub base_momentum: f64,
-    /// one_cycle: momentum at both ends.
+    /// one_cycle: momentum at the start and the end.
     pub max_momentum: f64,
 }
 
 impl OptimizerConfig {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         use OptimizerName::{Adam, Adamw, Lamb, Lion, Nadam, Radam, Rmsprop, Sgd};
-        const BETAS: &str = "[beta1, beta2], each from 0, below 1";
+        const BETAS: &str = "[beta1, beta2], each at least 0 and below 1";
         let name = table.choice("name").unwrap_or(Sgd);
         let (learning_rate, weight_decay) = match name {
             Sgd => (0.1, 2e-5),
@@ -212,7 +212,7 @@ impl OptimizerConfig {
         };
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
             let want = "want optimizer.momentum above 0 and optimizer.dampening 0";
-            table.problem("nesterov", format!("nesterov looks ahead by momentum, all of it; {want}"));
+            table.problem("nesterov", format!("nesterov needs momentum without dampening; {want}"));
         }
         table.finish();
         config
@@ -220,14 +220,14 @@ impl OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The index of the first group that has a parameter of this name; that of none is the number of groups.
+    /// Index of the first group that matches the parameter name, or the number of groups if none matches.
     pub fn group_of(&self, name: &str) -> usize {
         self.groups.iter().position(|group| group.has(name)).unwrap_or(self.groups.len())
     }
 }
 
 impl GroupConfig {
-    /// Whether one of its patterns fits a name.
+    /// Whether one of the patterns matches the name.
     pub fn has(&self, name: &str) -> bool {
         self.parameters.iter().any(|pattern| matches(pattern, name))
     }
@@ -235,7 +235,7 @@ impl GroupConfig {
     fn read(mut table: Section<'_>) -> Self {
         let parameters = table.optional("parameters", |names: &Vec<String>| !names.is_empty(), "at least one pattern");
         if parameters.is_none() {
-            table.missing("parameters", "patterns of names, e.g. [\"layer1.*\"]");
+            table.missing("parameters", "name patterns, e.g. [\"layer1.*\"]");
         }
         let config = Self {
             parameters: parameters.unwrap_or_default(),
@@ -252,7 +252,7 @@ impl GroupConfig {
 impl ScheduleConfig {
     pub(super) fn read(mut table: Section<'_>, run: &RunConfig) -> Self {
         let rising = |epochs: &Vec<f64>| epochs.iter().all(|epoch| EPOCHS.has(epoch)) && epochs.is_sorted();
-        let milestones = format!("epochs that rise, each {EPOCHS}");
+        let milestones = format!("increasing epochs, each {EPOCHS}");
         let config = Self {
             name: table.choice("name").unwrap_or(ScheduleName::Constant),
             warmup_steps: table.count("warmup_steps", 0, COUNT),
@@ -275,14 +275,15 @@ impl ScheduleConfig {
             max_momentum: table.number("max_momentum", 0.95, &BELOW_ONE),
         };
         if config.goes_by_length() && run.max_epochs.is_none() && run.max_steps.is_none() && run.max_minutes.is_some() {
-            let got = format!("got {} for a run whose length in steps is unknown", config.name);
-            table.problem("name", format!("{got}, want run.max_epochs or run.max_steps beside run.max_minutes"));
+            let got = format!("got {} for a run with an unknown number of steps", config.name);
+            table
+                .problem("name", format!("{got}, want run.max_epochs or run.max_steps in addition to run.max_minutes"));
         }
         table.finish();
         config
     }
 
-    /// Whether the learning rate of a step depends on how many steps there are to be.
+    /// Whether the learning rate depends on the total number of steps.
     pub fn goes_by_length(&self) -> bool {
         match self.name {
             ScheduleName::Cosine => self.restart_epochs == 0.0,

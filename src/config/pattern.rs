@@ -1,13 +1,13 @@
-//! Patterns of parameter names.
+//! Patterns for parameter names.
 
-/// Whether a parameter's name fits a pattern, in which `*` stands for any characters, dots too.
+/// Whether a name matches a pattern, in which `*` matches any characters, including dots.
 ///
-/// A star takes as little as it can, and more only where what follows it does not fit: with many stars, too, that takes no more
-/// than the product of both lengths.
+/// A star matches as few characters as possible, and takes more only if the rest of the pattern does not match. The run
+/// time is at most proportional to the product of both lengths, even with many stars.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut at, mut seen) = (0, 0);
-    // Behind the last star, and how much of the name it has taken up to.
+    // Position after the last star, and the end of the characters that the star matched.
     let mut star: Option<(usize, usize)> = None;
     while seen < name.len() {
         match (pattern.get(at), star) {

@@ -1,11 +1,11 @@
-//! What a number of a config may be: the bounds of each kind, and how a message tells them.
+//! Valid ranges of config numbers, and how error messages show them.
 
 use std::{fmt, ops::RangeInclusive};
 
-/// Where the normal numbers of f32 begin, to two digits below.
+/// Smallest normal f32 (1.18e-38), rounded down to one digit.
 const SMALLEST: f64 = 1e-38;
 
-/// Bounds of a number. Whatever lies in them is a normal number in f32, where it ends up.
+/// Bounds of a number. They exclude nonzero values below [`SMALLEST`], because values end up as f32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Numbers {
     least: f64,
@@ -39,7 +39,7 @@ impl fmt::Display for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { least, most, zero, infinity } = *self;
         if (zero, most) == (true, BELOW_ONE.most) {
-            return f.write_str("from 0, below 1");
+            return f.write_str("at least 0 and below 1");
         }
         write!(f, "a number from {} to {}", shown(least), shown(most))?;
         if zero && least > 0.0 {
@@ -52,63 +52,63 @@ impl fmt::Display for Numbers {
     }
 }
 
-/// Steps, epochs, evaluations: more than any run has, and exact in f64.
+/// Upper bound for steps, epochs, and evaluations: more than any run has, and exact in f64.
 pub(super) const MOST_COUNT: u64 = 1_000_000_000_000;
-/// From 0, where 0 is off or none.
+/// Starts at 0, which means off or none.
 pub(super) const COUNT: RangeInclusive<u64> = 0..=MOST_COUNT;
 pub(super) const FROM_ONE: RangeInclusive<u64> = 1..=MOST_COUNT;
 
-/// A probability, or a share that may be all.
+/// A probability, or a fraction from 0 to 1.
 pub(super) const SHARE: Numbers = Numbers::between(1e-12, 1.0).or_zero();
-/// Decays and momenta; 1 - 2^-24 is the last f32 below 1.
+/// Decays and momenta; 1 - 2^-24 is the largest f32 below 1.
 pub(super) const BELOW_ONE: Numbers = Numbers::between(1e-12, 1.0 - 1.0 / 16_777_216.0).or_zero();
-/// A share that is neither nothing nor all.
+/// A fraction strictly between 0 and 1.
 pub(super) const PART: Numbers = Numbers::between(1e-6, 1.0 - 1e-6);
-/// A step size. The largest ones make a run diverge, which may be the point of it.
+/// Learning rate. The largest values make a run diverge, which may be intended.
 pub(super) const LEARNING_RATE: Numbers = Numbers::between(1e-20, 1e15).or_zero();
 pub(super) const WEIGHT_DECAY: Numbers = Numbers::between(1e-12, 1e6).or_zero();
-/// What a group's learning rate, or that of a block, is multiplied by.
+/// Factor on the learning rate of a parameter group, and `momentum_decay`.
 pub(super) const RATE_SCALE: Numbers = Numbers::between(1e-12, 1e6).or_zero();
-/// The share that is left of a learning rate.
+/// Factor that lowers a learning rate.
 pub(super) const RATE_SHARE: Numbers = Numbers::between(1e-12, 1.0);
-/// Added to a denominator.
+/// Epsilon added to a denominator.
 pub(super) const EPS: Numbers = Numbers::between(1e-30, 1e3);
-/// A norm, or an element, of gradients.
+/// A gradient norm or gradient element.
 pub(super) const GRADIENT: Numbers = Numbers::between(1e-20, 1e15);
-/// p of a norm.
+/// Order p of a norm.
 pub(super) const NORM_TYPE: Numbers = Numbers::between(1.0, 1000.0).or_infinity();
-/// How many times as much.
+/// A multiplier.
 pub(super) const FACTOR: Numbers = Numbers::between(1e-12, 1e12);
 pub(super) const FACTOR_FROM_ONE: Numbers = Numbers::between(1.0, 1e12);
-/// Percent.
+/// A percentage.
 pub(super) const PERCENT: Numbers = Numbers::between(1e-9, 100.0).or_zero();
 /// Gain of an initialization.
 pub(super) const GAIN: Numbers = Numbers::between(1e-12, 1e6);
-/// Standard deviation of initial weights, and their mean or value.
+/// Standard deviation of initial weights; [`WEIGHT`] is their mean or constant value.
 pub(super) const SPREAD: Numbers = Numbers::between(1e-20, 1e15).or_zero();
 pub(super) const WEIGHT: Numbers = Numbers::between(-1e6, 1e6);
-/// Mean and standard deviation of pixels, which lie in 0..=1.
+/// Mean and standard deviation of pixels, which are in 0..=1.
 pub(super) const PIXEL_MEAN: Numbers = Numbers::between(-1000.0, 1000.0);
 pub(super) const PIXEL_STD: Numbers = Numbers::between(1e-38, 1000.0);
-/// Share of an image's side or area, and its width by its height.
+/// Fraction of an image's side or area, and its aspect ratio (width / height).
 pub(super) const SIDE_SHARE: Numbers = Numbers::between(0.01, 1.0);
 pub(super) const AREA_SHARE: Numbers = Numbers::between(1e-4, 1.0);
 pub(super) const ASPECT_RATIO: Numbers = Numbers::between(0.01, 100.0);
-/// Times: the longest are centuries.
+/// Times. The longest are centuries.
 pub(super) const MINUTES: Numbers = Numbers::between(1e-9, 1e8);
 pub(super) const MINUTES_OR_NONE: Numbers = MINUTES.or_zero();
 pub(super) const EPOCHS: Numbers = Numbers::between(1e-6, 1e9);
 pub(super) const EPOCHS_OR_NONE: Numbers = EPOCHS.or_zero();
-/// Half waves so short that an epoch has more of them than steps say nothing.
+/// Epochs of a cosine half wave. At most 1000 half waves per epoch, because one shorter than a step is meaningless.
 pub(super) const RESTART_EPOCHS: Numbers = Numbers::between(1e-3, 1e9).or_zero();
 pub(super) const RESTART_FACTOR: Numbers = Numbers::between(1.0, 1000.0);
 pub(super) const POWER: Numbers = Numbers::between(1e-3, 1000.0);
-/// How much better a figure has to get, and the weight of a class.
+/// Required improvement of a metric, and the weight of a class.
 pub(super) const FIGURE: Numbers = Numbers::between(1e-12, 1e12).or_zero();
-/// Bounds of another tool's rules.
+/// Thresholds of another tool's rules.
 pub(super) const THRESHOLD: Numbers = Numbers::between(1e-30, 1e12).or_zero();
 
-/// A number as a config has it.
+/// Formats a number as in a config.
 pub(super) fn shown(number: f64) -> String {
     match number {
         _ if number != 0.0 && !(1e-4..1e7).contains(&number.abs()) => format!("{number:e}"),
@@ -116,9 +116,9 @@ pub(super) fn shown(number: f64) -> String {
     }
 }
 
-/// The bounds of a whole number, and what some of them mean.
+/// Describes the range of an integer.
 pub(super) fn whole(range: &RangeInclusive<u64>) -> String {
-    format!("a whole number from {} to {}", range.start(), range.end())
+    format!("an integer from {} to {}", range.start(), range.end())
 }
 
 #[cfg(test)]
@@ -129,9 +129,9 @@ mod tests {
     fn what_is_wanted_is_told_as_a_config_would_have_it() {
         assert_eq!(LEARNING_RATE.to_string(), "a number from 1e-20 to 1e15, or 0");
         assert_eq!(NORM_TYPE.to_string(), "a number from 1 to 1000, or inf");
-        assert_eq!(BELOW_ONE.to_string(), "from 0, below 1");
+        assert_eq!(BELOW_ONE.to_string(), "at least 0 and below 1");
         assert_eq!(WEIGHT.to_string(), "a number from -1000000 to 1000000");
-        assert_eq!(whole(&FROM_ONE), "a whole number from 1 to 1000000000000");
+        assert_eq!(whole(&FROM_ONE), "an integer from 1 to 1000000000000");
     }
 
     #[test]

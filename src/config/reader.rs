@@ -1,4 +1,4 @@
-//! A reader of TOML tables that notes every problem instead of stopping at the first.
+//! Reads TOML tables and collects all problems instead of stopping at the first.
 
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive};
 
@@ -12,12 +12,12 @@ use super::{
     range::{self, Numbers},
 };
 
-/// A type a config value can have.
+/// A type of a config value.
 pub(super) trait FromToml: Sized {
-    /// What the reader asks for, e.g. "a number".
+    /// Description of the expected value, such as "a number".
     const WANT: &'static str;
 
-    /// The value, where it has this type.
+    /// Converts the value; `None` if it has another type.
     fn from_toml(value: &Value) -> Option<Self>;
 }
 
@@ -30,7 +30,7 @@ impl FromToml for f64 {
 }
 
 impl FromToml for u64 {
-    const WANT: &'static str = "a whole number from 0";
+    const WANT: &'static str = "an integer from 0";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_integer().and_then(|integer| integer.try_into().ok())
@@ -38,7 +38,7 @@ impl FromToml for u64 {
 }
 
 impl FromToml for usize {
-    const WANT: &'static str = "a whole number from 0";
+    const WANT: &'static str = "an integer from 0";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_integer().and_then(|integer| integer.try_into().ok())
@@ -77,12 +77,12 @@ impl FromToml for Vec<String> {
     }
 }
 
-/// Patterns of names: `true` is that of every name, `false` is none.
+/// Name patterns: `true` matches every name, `false` none.
 #[derive(Default)]
 pub(super) struct Patterns(pub Vec<String>);
 
 impl FromToml for Patterns {
-    const WANT: &'static str = "true, false or a list of patterns";
+    const WANT: &'static str = "true, false, or a list of patterns";
 
     fn from_toml(value: &Value) -> Option<Self> {
         match value {
@@ -101,7 +101,7 @@ impl FromToml for [f64; 2] {
     }
 }
 
-/// Everything that was found wrong, and every key that was asked for.
+/// All problems, and all keys that were read.
 #[derive(Default)]
 pub(super) struct Notes {
     problems: RefCell<Vec<Problem>>,
@@ -114,18 +114,19 @@ impl Notes {
         self.problems.borrow_mut().push(Problem { key: key.into(), text: text.into() });
     }
 
-    /// All problems, in the order of their keys; unknown keys with the nearest right one, as many as a message has room for.
+    /// All problems in the order of their keys. The first unknown keys get a suggestion, up to the number that a
+    /// message shows.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let known: Vec<String> = self.known.into_inner().iter().map(|(section, key)| join(section, key)).collect();
         let mut problems = self.problems.into_inner();
         let mut unknown = self.unknown.into_inner();
         unknown.sort_unstable();
         for (index, (section, key)) in unknown.into_iter().enumerate() {
-            // To look for the nearest name takes its time, and a file may have very many wrong ones.
+            // Finding the nearest name takes time, and a file may have very many unknown keys.
             let near = if index < MOST_PROBLEMS { nearest::key(&section, &key, &known) } else { None };
             let text = match near {
                 Some(right) => format!("unknown key; did you mean {right}?"),
-                None => "unknown key; the example configs explain all keys".into(),
+                None => "unknown key; configs/fashion-mnist-resnet8.toml lists all keys".into(),
             };
             problems.push(Problem { key: join(&section, &key), text });
         }
@@ -138,7 +139,7 @@ fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
-/// One table being read. Every key that was not asked for when it is finished is a problem.
+/// A table being read. Keys that were not read before `finish` are reported as unknown.
 pub(super) struct Section<'a> {
     path: String,
     table: Table,
@@ -159,7 +160,7 @@ impl<'a> Section<'a> {
         self.notes.problem(join(&self.path, key), text);
     }
 
-    /// The sub-table `key`, empty where it is missing.
+    /// The sub-table `key`; empty if it is missing.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         self.section_or(key, |_| None)
     }
@@ -178,7 +179,7 @@ impl<'a> Section<'a> {
         Section { path, table, notes: self.notes }
     }
 
-    /// The tables of the list `key`; none where it is missing.
+    /// The tables of the array `key`; empty if it is missing.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let path = join(&self.path, key);
         let tables = match self.take(key) {
@@ -193,7 +194,7 @@ impl<'a> Section<'a> {
         tables.into_iter().map(section).collect()
     }
 
-    /// The value of `key`, `None` where it is missing or wrong; a wrong one is noted.
+    /// The value of `key`; `None` if it is missing or invalid. Reports an invalid value.
     pub(super) fn optional<T: FromToml>(
         &mut self,
         key: &'static str,
@@ -209,29 +210,29 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// The number of `key` in its bounds; `None` as for [`optional`](Self::optional).
+    /// The number `key` within its bounds; `None` as for [`optional`](Self::optional).
     pub(super) fn optional_number(&mut self, key: &'static str, range: &Numbers) -> Option<f64> {
         self.optional(key, |number| range.has(number), &range.to_string())
     }
 
-    /// The number of `key` in its bounds, or `default`.
+    /// The number `key` within its bounds, or `default`.
     pub(super) fn number(&mut self, key: &'static str, default: f64, range: &Numbers) -> f64 {
         self.optional_number(key, range).unwrap_or(default)
     }
 
-    /// The numbers of the list `key`, each in its bounds; empty where it is missing.
+    /// The numbers of the array `key`, each within its bounds; empty if it is missing.
     pub(super) fn numbers(&mut self, key: &'static str, range: &Numbers) -> Vec<f64> {
         let are_valid = |list: &Vec<f64>| list.iter().all(|number| range.has(number));
         self.get(key, Vec::new(), are_valid, &format!("a list, each {range}"))
     }
 
-    /// The two numbers of `key`, each in its bounds and the first not above the second, or `default`.
+    /// The two numbers of `key`, in ascending order and each within its bounds, or `default`.
     pub(super) fn interval(&mut self, key: &'static str, default: [f64; 2], range: &Numbers) -> [f64; 2] {
         let is_valid = |ends: &[f64; 2]| ends.iter().all(|number| range.has(number)) && ends[0] <= ends[1];
         self.get(key, default, is_valid, &format!("[low, high], each {range}"))
     }
 
-    /// The whole number of `key` in its bounds; `None` as for [`optional`](Self::optional).
+    /// The integer `key` within its bounds; `None` as for [`optional`](Self::optional).
     pub(super) fn optional_count<T: FromToml + Copy + TryInto<u64>>(
         &mut self,
         key: &'static str,
@@ -241,7 +242,7 @@ impl<'a> Section<'a> {
         self.optional(key, is_valid, &range::whole(&range))
     }
 
-    /// The whole number of `key` in its bounds, or `default`.
+    /// The integer `key` within its bounds, or `default`.
     pub(super) fn count<T: FromToml + Copy + TryInto<u64>>(
         &mut self,
         key: &'static str,
@@ -262,12 +263,12 @@ impl<'a> Section<'a> {
         self.optional(key, is_valid, want).unwrap_or(default)
     }
 
-    /// The value of `key`, or `default`, where any value of the type will do.
+    /// The value of `key`, or `default`. Accepts any value of the type.
     pub(super) fn any<T: FromToml>(&mut self, key: &'static str, default: T) -> T {
         self.get(key, default, |_| true, "")
     }
 
-    /// The member named by `key`; `None` where it is missing or unknown, which is noted.
+    /// The enum member named by `key`; `None` if it is missing or unknown. Reports an unknown name.
     pub(super) fn choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
         let value = self.take(key)?;
         let found = value.as_str().and_then(|name| T::MEMBERS.iter().copied().find(|member| member.label() == name));
@@ -280,7 +281,7 @@ impl<'a> Section<'a> {
         found
     }
 
-    /// The member named by `key`, which must be there.
+    /// The enum member named by `key`. Reports a missing key.
     pub(super) fn required_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
         if !self.table.contains_key(key) {
             let names: Vec<&str> = T::MEMBERS.iter().map(|member| member.label()).collect();
@@ -289,19 +290,19 @@ impl<'a> Section<'a> {
         self.choice(key)
     }
 
-    /// Notes that `key` must be there.
+    /// Reports that the required key `key` is missing.
     pub(super) fn missing(&self, key: &str, want: &str) {
         self.problem(key, format!("missing; want {want}"));
     }
 
-    /// Notes each of `keys` that is set where it has no meaning.
+    /// Reports each of `keys` that is set although it does not apply.
     pub(super) fn forbid(&self, keys: &[&'static str], why: &str) {
         for key in keys.iter().filter(|key| self.table.contains_key(**key)) {
             self.problem(key, format!("{why}; remove the key"));
         }
     }
 
-    /// Ends the table: what is left was not asked for.
+    /// Ends the table. Reports all remaining keys as unknown.
     pub(super) fn finish(self) {
         let mut unknown = self.notes.unknown.borrow_mut();
         unknown.extend(self.table.into_iter().map(|(key, _)| (self.path.clone(), key)));
@@ -315,11 +316,11 @@ fn as_table(value: Value) -> Table {
     }
 }
 
-/// Characters of a value, and elements of a list, that a message has room for.
+/// Longest string and array that a message shows, in characters and elements.
 const MOST_SHOWN: usize = 80;
 const MOST_ELEMENTS: usize = 8;
 
-/// A value as the user would write it, on one line.
+/// Formats a value as in a config, on one line.
 fn shown(value: &Value) -> String {
     let text = match value {
         Value::Table(_) => "a table".into(),
@@ -329,7 +330,7 @@ fn shown(value: &Value) -> String {
             let rest = if values.len() > MOST_ELEMENTS { ", ..." } else { "" };
             format!("[{}{rest}]", some.join(", "))
         }
-        // Quoting a text takes as long as the text is.
+        // Shortens the string first, because quoting takes time proportional to its length.
         Value::String(text) if text.chars().nth(MOST_SHOWN).is_some() => {
             format!("{}...", Value::String(text.chars().take(MOST_SHOWN).collect()))
         }

@@ -1,4 +1,4 @@
-//! The rules of Amazon SageMaker Debugger and their parameters, as `[[diagnosis.sagemaker]]` has them.
+//! Rules of Amazon SageMaker Debugger and their parameters, from `[[diagnosis.sagemaker]]`.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use super::{
 };
 
 named_enum! {
-    /// The name of a rule of Amazon SageMaker Debugger, as its documentation has it.
+    /// Rule name as in the Amazon SageMaker Debugger documentation.
     #[derive(PartialOrd, Ord)]
     pub enum SagemakerRuleName {
-        /// The mean size of a gradient's elements is next to 0.
+        /// The mean magnitude of a gradient's elements is near 0.
         VanishingGradient = "VanishingGradient",
-        /// A tensor is not finite.
+        /// A tensor has non-finite elements.
         ExplodingTensor = "ExplodingTensor",
-        /// Many ReLUs of a layer are off.
+        /// Many ReLUs of a layer output 0.
         DeadRelu = "DeadRelu",
-        /// Many units of a layer are far out on tanh or sigmoid.
+        /// Many units of a layer saturate tanh or sigmoid.
         SaturatedActivation = "SaturatedActivation",
-        /// Layers of different sizes, narrow gradients or a loss that stays, in the first looks.
+        /// Layers differ in scale, gradients are narrow, or the loss is constant in the first sampled steps.
         PoorWeightInitialization = "PoorWeightInitialization",
         /// A step moves a weight too far, or not at all.
         WeightUpdateRatio = "WeightUpdateRatio",
-        /// A tensor is the same at several looks.
+        /// A tensor is the same at several sampled steps.
         UnchangedTensor = "UnchangedTensor",
-        /// The elements of a tensor are 0.
+        /// All or most elements of a tensor are 0.
         AllZero = "AllZero",
         /// The variance of a tensor is out of bounds.
         TensorVariance = "TensorVariance",
@@ -36,39 +36,39 @@ named_enum! {
         LossNotDecreasing = "LossNotDecreasing",
         /// The validation loss is above the training loss.
         Overfit = "Overfit",
-        /// Losses no longer improve.
+        /// The losses no longer improve.
         Overtraining = "Overtraining",
-        /// Nothing is written for a while.
+        /// The run writes nothing for a while.
         StalledTrainingRule = "StalledTrainingRule",
         /// Some classes are much more frequent than others.
         ClassImbalance = "ClassImbalance",
-        /// Classes are taken for each other.
+        /// The model confuses classes.
         Confusion = "Confusion",
         /// The mean of a channel is not 0.
         CheckInputImages = "CheckInputImages",
-        /// Tensors differ from another run's.
+        /// The tensors differ from those of another run.
         SimilarAcrossRuns = "SimilarAcrossRuns",
         /// Some tokens are too frequent.
         NlpSequenceRatio = "NLPSequenceRatio",
-        /// Trees of XGBoost are too deep.
+        /// The XGBoost trees are too deep.
         TreeDepth = "TreeDepth",
-        /// Few features of XGBoost have most of the weight.
+        /// A few XGBoost features have most of the weight.
         FeatureImportanceOverweight = "FeatureImportanceOverweight",
     }
 }
 
-/// What a parameter may be, and its default; `None` where there is none.
+/// Type and default of a parameter; `None` means no default.
 #[derive(Clone, Copy)]
 enum Kind {
     Flag(bool),
-    /// A whole number, from the smallest that makes sense.
+    /// An integer: its default and its minimum.
     Count(Option<u64>, u64),
     Number(Option<f64>),
-    /// From 0 to the bound.
+    /// A percentage: its default and its maximum.
     Percent(f64, f64),
 }
 
-/// The value of a parameter.
+/// Value of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Setting {
@@ -78,22 +78,23 @@ enum Setting {
 }
 
 impl SagemakerRuleName {
-    /// What the rule would have to know; `None` where it is judged.
+    /// Data that the rule needs and gradwatch does not have; `None` if gradwatch can evaluate the rule.
     pub fn needs(self) -> Option<&'static str> {
         match self {
             Self::SaturatedActivation => Some(
-                "each unit's share of inputs beyond 9.5 (tanh) or -23 and 17 (sigmoid); shares beyond 3 and 6 are measured",
+                "each unit's fraction of inputs beyond 9.5 (tanh) or -23 and 17 (sigmoid); gradwatch measures \
+                 fractions beyond 3 and 6",
             ),
-            Self::StalledTrainingRule => Some("a clock that goes on where training does not"),
+            Self::StalledTrainingRule => Some("a clock that keeps running while training stalls"),
             Self::Confusion => Some("the confusion matrix of each evaluation"),
             Self::SimilarAcrossRuns => Some("the tensors of another run"),
             Self::NlpSequenceRatio => Some("the tokens of a text model"),
-            Self::TreeDepth | Self::FeatureImportanceOverweight => Some("a model of XGBoost"),
+            Self::TreeDepth | Self::FeatureImportanceOverweight => Some("an XGBoost model"),
             _ => None,
         }
     }
 
-    /// Its parameters with their defaults, as `ruleConfigs.json` of smdebug-rulesconfig and the developer guide have them.
+    /// Parameters with their defaults, from `ruleConfigs.json` of smdebug-rulesconfig and the developer guide.
     fn parameters(self) -> Vec<(&'static str, Kind)> {
         use Kind::{Count, Flag, Number, Percent};
         let number = |default: f64| Number(Some(default));
@@ -134,7 +135,7 @@ impl SagemakerRuleName {
             _ => Vec::new(),
         };
         match self {
-            // They look at every evaluation.
+            // These rules check every evaluation.
             Self::Overfit | Self::Overtraining => {}
             Self::WeightUpdateRatio => parameters.push(("save_interval", at_least_one(100))),
             _ => parameters.push(("save_interval", at_least_one(500))),
@@ -144,7 +145,7 @@ impl SagemakerRuleName {
     }
 }
 
-/// A rule of Amazon SageMaker Debugger with its parameters: one of `[[diagnosis.sagemaker]]`, validated.
+/// A rule of Amazon SageMaker Debugger with its parameters: one table of `[[diagnosis.sagemaker]]`, validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SagemakerRule {
     /// The rule.
@@ -154,7 +155,7 @@ pub struct SagemakerRule {
 }
 
 impl SagemakerRule {
-    /// With SageMaker's own defaults; `None` where the rule cannot be judged.
+    /// The rule with SageMaker's defaults; `None` if gradwatch cannot evaluate the rule.
     pub fn new(rule: SagemakerRuleName) -> Option<Self> {
         let default = |kind| match kind {
             Kind::Flag(default) => Some(Setting::Flag(default)),
@@ -167,7 +168,7 @@ impl SagemakerRule {
         rule.needs().is_none().then(|| Self { rule, parameters: parameters.collect() })
     }
 
-    /// The number that a parameter has; `None` where it has none.
+    /// Numeric value of a parameter; `None` if it has none.
     pub fn number(&self, key: &str) -> Option<f64> {
         match *self.parameters.get(key)? {
             Setting::Number(number) => Some(number),
@@ -176,7 +177,7 @@ impl SagemakerRule {
         }
     }
 
-    /// The whole number that a parameter has; `None` where it has none.
+    /// Integer value of a parameter; `None` if it has none.
     pub fn count(&self, key: &str) -> Option<u64> {
         match *self.parameters.get(key)? {
             Setting::Count(count) => Some(count),
@@ -189,7 +190,7 @@ impl SagemakerRule {
         self.parameters.get(key) == Some(&Setting::Flag(true))
     }
 
-    /// Whether the rule looks at this step: from `start_step` on, before `end_step`, and only where tensors are saved.
+    /// Whether the rule checks this step: from `start_step`, before `end_step`, at multiples of `save_interval`.
     pub fn looks_at(&self, step: u64) -> bool {
         step >= self.count("start_step").unwrap_or(0)
             && self.count("end_step").is_none_or(|end| step < end)
@@ -197,10 +198,13 @@ impl SagemakerRule {
     }
 
     pub(super) fn read(mut table: Section<'_>) -> Option<Self> {
-        // Which keys there are depends on the rule.
+        // The valid keys depend on the rule.
         let rule = table.required_choice::<SagemakerRuleName>("rule")?;
         let Some(mut read) = Self::new(rule) else {
-            table.problem("rule", format!("{rule} cannot be judged: it needs {}", rule.needs().unwrap_or_default()));
+            table.problem(
+                "rule",
+                format!("gradwatch cannot check {rule}: it needs {}", rule.needs().unwrap_or_default()),
+            );
             return None;
         };
         for (key, kind) in rule.parameters() {
@@ -209,7 +213,7 @@ impl SagemakerRule {
                 Kind::Count(_, least) => table.optional_count(key, least..=MOST_COUNT).map(Setting::Count),
                 Kind::Number(_) => table.optional_number(key, &THRESHOLD).map(Setting::Number),
                 Kind::Percent(_, most) => {
-                    let want = format!("percent, from 0 to {most}");
+                    let want = format!("a percentage from 0 to {most}");
                     let is_valid = |percent: &f64| THRESHOLD.has(percent) && *percent <= most;
                     table.optional(key, is_valid, &want).map(Setting::Number)
                 }
@@ -259,12 +263,12 @@ mod tests {
         )
         .unwrap_err();
         let want = [
-            "diagnosis.rule_sets: got [\"sagemaker\", \"tensorboard\"], want names of rule sets, of sagemaker, ",
-            "diagnosis.sagemaker: got two tables of Overfit, want one",
-            "diagnosis.sagemaker.patience: got 0, want a whole number from 1",
+            "diagnosis.rule_sets: got [\"sagemaker\", \"tensorboard\"], want names of rule sets from: sagemaker, ",
+            "diagnosis.sagemaker: got two tables for Overfit, want one",
+            "diagnosis.sagemaker.patience: got 0, want an integer from 1",
             "diagnosis.sagemaker.ratio_treshold: unknown key; did you mean diagnosis.sagemaker.ratio_threshold?",
             "diagnosis.sagemaker.rule: got \"VanishingGradiant\", want one of ",
-            "diagnosis.sagemaker.rule: TreeDepth cannot be judged: it needs a model of XGBoost",
+            "diagnosis.sagemaker.rule: gradwatch cannot check TreeDepth: it needs an XGBoost model",
         ];
         assert_eq!(problems.len(), want.len(), "{problems:#?}");
         for (problem, want) in problems.iter().zip(want) {

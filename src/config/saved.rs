@@ -1,4 +1,4 @@
-//! A config as a run keeps it: where its paths begin, and what a key meant before it was there.
+//! Reads and writes the config of a run: resolves relative paths and fills in defaults for runs of older versions.
 
 use std::{
     env, io,
@@ -11,39 +11,42 @@ use toml::{Table, Value};
 use super::{Config, ConfigError, SplitBy, parse_table, read, with_overrides};
 use crate::disk::Folder;
 
-/// The file in a run's folder that says where the relative paths of its config begin.
+/// File in a run folder that records the base folder of relative paths in the config.
 pub const PATHS: &str = "paths.json";
-/// No [`PATHS`] comes near this.
+/// Largest [`PATHS`] file to read, in bytes; much larger than any real one.
 const MOST_BYTES: u64 = 1 << 16;
-/// Keys whose value is the path of a file or folder that is read.
+/// Keys whose value is the path of an input file or folder.
 const PATH_KEYS: [(&str, &str); 3] = [("data", "path"), ("model", "path"), ("model", "weights")];
 
 #[derive(Serialize, Deserialize)]
 struct Paths {
-    /// The folder in which the run was begun.
+    /// Working directory in which the run started.
     relative_to: PathBuf,
 }
 
-/// The content of [`PATHS`] for a run that begins now; `None` if the current folder is gone or its name is not UTF-8.
+/// Contents of [`PATHS`] for a new run; `None` if the current folder is gone or its name is not UTF-8.
 pub fn paths_json() -> Option<String> {
     serde_json::to_string(&Paths { relative_to: env::current_dir().ok()? }).ok()
 }
 
-/// The folder in which the run in `folder` was begun; `None` for runs that do not say so.
+/// Working directory in which the run in `folder` started; `None` if the run does not record it.
 fn begun_in(folder: &Path) -> Option<PathBuf> {
     let text = Folder::open(folder).and_then(|run| run.read_text(PATHS, MOST_BYTES));
     match text.and_then(|text| Ok(serde_json::from_str::<Paths>(&text)?)) {
         Ok(paths) => Some(paths.relative_to),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::warn!("{}: {error}; relative paths begin in the current folder", folder.join(PATHS).display());
+            tracing::warn!(
+                "{}: {error}; relative paths are resolved in the current folder",
+                folder.join(PATHS).display()
+            );
             None
         }
     }
 }
 
-/// `path` as seen from the current folder, for a run that was begun in `begun_in`. A path that is only here, and not where the run
-/// was begun, is meant too: the whole project may have moved.
+/// `path` relative to the current folder, for a run that started in `begun_in`. If the path exists only in the current
+/// folder, it stays as it is, because the whole project may have moved.
 fn seen_from_here(path: &str, begun_in: &Path) -> String {
     let there = begun_in.join(path);
     let is_same = env::current_dir().is_ok_and(|here| here == begun_in);
@@ -54,12 +57,13 @@ fn seen_from_here(path: &str, begun_in: &Path) -> String {
 }
 
 impl Config {
-    /// Reads the config that the run in `folder` or one of its checkpoints keeps, with `overrides` as for [`load`](Self::load).
-    /// Relative paths in it begin where the run was begun, those of `overrides` in the current folder. Without
-    /// `data.split_by`, it is of a version that split by position, and without `data.edition` of one that read data sets otherwise.
+    /// Reads the config of the run in `folder` or of one of its checkpoints, with `overrides` as for
+    /// [`load`](Self::load). Relative paths in it start at the folder in which the run started; those of `overrides`
+    /// start at the current folder. Without `data.split_by`, the config comes from a version that split by position;
+    /// without `data.edition`, from one with data edition 1.
     ///
     /// # Errors
-    /// If anything in it is wrong.
+    /// If a key or value is invalid.
     pub fn parse_saved(text: &str, name: &str, overrides: &[String], folder: &Path) -> Result<Self, ConfigError> {
         let mut table = parse_table(text, name)?;
         data_default(&mut table, SplitBy::Position, 1);
@@ -74,20 +78,20 @@ impl Config {
         Self::from_table(with_overrides(table, overrides)?, name)
     }
 
-    /// Reads the config at `path`, which is the run's own in `folder`, as [`parse_saved`](Self::parse_saved) does.
+    /// Reads the config of the run in `folder` from `path`, as [`parse_saved`](Self::parse_saved) does.
     ///
     /// # Errors
-    /// If the file cannot be read, or anything in it is wrong.
+    /// If the file cannot be read, or if a key or value is invalid.
     pub fn load_saved(path: &Path, overrides: &[String], folder: &Path) -> Result<Self, ConfigError> {
         Self::parse_saved(&read(path)?, &path.display().to_string(), overrides, folder)
     }
 
-    /// The same experiment with absolute paths, seen from the current folder.
+    /// The same config with absolute paths, resolved in the current folder.
     pub fn with_absolute_paths(&self) -> Self {
         let mut config = self.clone();
         let paths = [Some(&mut config.data.path), config.model.path.as_mut(), config.model.weights.as_mut()];
         for path in paths.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()) {
-            // A path that is not UTF-8 cannot be written to the config's file.
+            // The config file cannot contain a path that is not UTF-8.
             if let Ok(whole) = absolute(&*path)
                 && whole.to_str().is_some()
             {
@@ -97,7 +101,7 @@ impl Config {
         config
     }
 
-    /// The config as the run in `folder` is to keep it: if the run was begun elsewhere, its paths are absolute.
+    /// The config to store for the run in `folder`. Paths are absolute if the run started in another folder.
     pub fn to_keep(self, folder: &Path) -> Self {
         let begun_in = begun_in(folder);
         match begun_in.is_none() || begun_in == env::current_dir().ok() {
@@ -106,7 +110,8 @@ impl Config {
         }
     }
 
-    /// Reads a TOML file for a run that exists: what the file does not say of the split is as in `saved`, the run's own config.
+    /// Reads a TOML file for an existing run. A missing `data.split_by` or `data.edition` is taken from `saved`, the
+    /// run's own config.
     ///
     /// # Errors
     /// As for [`load`](Self::load).
@@ -118,7 +123,7 @@ impl Config {
     }
 }
 
-/// What a config that does not say so says of how images are found and split.
+/// Sets `data.split_by` and `data.edition` if the config does not have them.
 fn data_default(table: &mut Table, split_by: SplitBy, edition: usize) {
     if let Some(Value::Table(data)) = table.get_mut("data") {
         data.entry("split_by").or_insert_with(|| Value::String(split_by.name().to_owned()));
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn relative_paths_begin_where_the_run_was_begun_and_those_of_the_command_line_here() {
         let (run, begun_in) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        // A run of an earlier version says nothing.
+        // A run of an earlier version has no such file.
         assert_eq!(saved(run.path(), &[]).data.path, Path::new("photos"));
         let paths = Paths { relative_to: begun_in.path().to_owned() };
         std::fs::write(run.path().join(PATHS), serde_json::to_string(&paths).unwrap()).unwrap();
@@ -163,7 +168,7 @@ mod tests {
         assert_eq!(config.data.path, begun_in.path().join("photos"));
         assert_eq!(config.model.weights.as_deref(), Some(Path::new("/w/net.pth")));
         assert_eq!(saved(run.path(), &["data.path=here"]).data.path, Path::new("here"));
-        // Only here and not there: the whole project has moved. `src` is in the folder of these tests.
+        // If the path exists only here, the whole project has moved. `src` exists in the folder of these tests.
         assert_eq!(seen_from_here("src", begun_in.path()), "src");
         std::fs::create_dir(begun_in.path().join("src")).unwrap();
         assert_eq!(Path::new(&seen_from_here("src", begun_in.path())), begun_in.path().join("src"));

@@ -1,4 +1,4 @@
-//! Each table of the TOML file, turned into its validated struct: defaults, ranges, what excludes what.
+//! Parses each TOML table into its validated struct: defaults, ranges, and conflicting settings.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use super::{
     reader::{Patterns, Section},
 };
 
-/// Images of a batch: more than any data set that is trained in one piece, and far from where sizes overflow.
+/// Largest batch size: larger than practical data sets, and small enough that sizes do not overflow.
 const MOST_IMAGES: u64 = 1 << 24;
 
 pub(super) fn run(mut table: Section<'_>) -> RunConfig {
@@ -34,7 +34,7 @@ pub(super) fn run(mut table: Section<'_>) -> RunConfig {
         max_minutes: table.optional_number("max_minutes", &MINUTES),
     };
     if config.max_epochs.is_none() && config.max_steps.is_none() && config.max_minutes.is_none() {
-        table.missing("max_epochs", "max_epochs, max_steps or max_minutes, so that the run ends");
+        table.missing("max_epochs", "max_epochs, max_steps, or max_minutes, so that the run ends");
     }
     table.finish();
     config
@@ -44,9 +44,9 @@ pub(super) fn data(mut table: Section<'_>) -> DataConfig {
     let source = table.required_choice::<Source>("source");
     let path = table.optional::<String>("path", |path| !path.is_empty(), "a path");
     if path.is_none() && source.is_some_and(|source| source != Source::Synthetic) {
-        table.missing("path", "the folder of the data, or the manifest file of csv");
+        table.missing("path", "the data folder, or the manifest file for csv");
     }
-    let channel_count = "1 (grey) or 3 (RGB)";
+    let channel_count = "1 (gray) or 3 (RGB)";
     let config = DataConfig {
         source: source.unwrap_or(Source::Synthetic),
         edition: table.get("edition", DataConfig::EDITION, |edition| matches!(edition, 1 | 2), "1 or 2"),
@@ -91,13 +91,13 @@ fn augment(mut table: Section<'_>) -> Augment {
         cutout: table.count("cutout", 0, 0..=8192),
     };
     if config.random_crop > 0 && config.random_resized_crop {
-        table.problem("random_crop", "both random_crop and random_resized_crop are on; want one of them");
+        table.problem("random_crop", "both random_crop and random_resized_crop are on; want only one");
     }
     table.finish();
     config
 }
 
-/// Keys of `[model]` that say how layers are made.
+/// Keys of `[model]` that define layers and weights.
 const OF_OUR_LAYERS: [&str; 14] = [
     "activation",
     "normalization",
@@ -121,7 +121,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     if is_file {
         table.forbid(&OF_OUR_LAYERS, "a TorchScript file has its own layers and weights");
     } else {
-        table.forbid(&["path"], "only model.name = \"torchscript\" is read from a file");
+        table.forbid(&["path"], "only model.name = \"torchscript\" loads a file");
     }
     let path = table.optional::<String>("path", |path| !path.is_empty(), "a path");
     if is_file && path.is_none() {
@@ -134,7 +134,7 @@ pub(super) fn model(mut table: Section<'_>) -> Option<ModelConfig> {
     let own = name.unwrap_or(Architecture::Mlp).defaults();
     let weights = table.optional::<String>("weights", |path| !path.is_empty(), "a path");
     if weights.is_none() && !is_file {
-        table.forbid(&["weights_key"], "got a key without model.weights, want the file that has it");
+        table.forbid(&["weights_key"], "got a key without model.weights, want the weights file that has this key");
     }
     let Patterns(frozen) = table.any("freeze_batch_norm_statistics", Patterns::default());
     let config = ModelConfig {
@@ -185,7 +185,7 @@ pub(super) fn loss(mut table: Section<'_>) -> LossConfig {
         let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
         table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
     } else if given && config.class_weights.iter().all(|weight| *weight == 0.0) {
-        table.problem("class_weights", "got 0 for every class, want one above 0 at least");
+        table.problem("class_weights", "got 0 for every class, want at least one above 0");
     }
     table.finish();
     config

@@ -1,4 +1,4 @@
-//! What the tables beside `[data]` and `[model]` say: the run, the optimization and what is watched.
+//! The tables of the run, optimization, and monitoring, other than `[data]` and `[model]`.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::names::named_enum;
 
 named_enum! {
-    /// In which numbers the passes compute; weights and gradients are always float32.
+    /// Number format of the forward and backward passes. Weights and gradients are always float32.
     pub enum Precision {
         /// float32.
         Fp32 = "fp32",
-        /// bfloat16 where libtorch's autocast holds that safe.
+        /// bfloat16 for the operations that libtorch's autocast considers safe.
         Bf16 = "bf16",
-        /// float16 there, with a scaled loss.
+        /// float16 for these operations, with loss scaling.
         Fp16 = "fp16",
     }
 }
@@ -21,43 +21,43 @@ named_enum! {
 /// The `[run]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunConfig {
-    /// Folder in which the run's own folder is made.
+    /// Folder that contains the run folders.
     pub logdir: PathBuf,
-    /// Every random draw of the run follows from it.
+    /// Seed of all random numbers of the run.
     pub seed: u64,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda`, or `cuda:N`.
     pub device: String,
-    /// Threads of a CPU operation; 0 is one per core.
+    /// Threads per CPU operation; 0 is one per core.
     pub threads: usize,
-    /// In which numbers the passes compute.
+    /// Number format of the forward and backward passes.
     pub precision: Precision,
-    /// Whether images and weights of convolutions lie in memory channel by channel of a pixel.
+    /// Whether to store images and convolution weights in channels-last memory format.
     pub channels_last: bool,
-    /// CUDA: whether float32 products may be rounded to TF32.
+    /// CUDA: whether float32 products may use TF32.
     pub tf32: bool,
-    /// CUDA: whether cuDNN tries which algorithm is fastest.
+    /// CUDA: whether cuDNN benchmarks its algorithms and picks the fastest.
     pub cudnn_benchmark: bool,
-    /// CUDA: whether cuDNN takes only algorithms that give the same result again.
+    /// CUDA: whether to use only deterministic algorithms.
     pub deterministic: bool,
-    /// Passes over the training images after which the run ends.
+    /// Epochs after which the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_epochs: Option<u64>,
     /// Optimizer steps after which the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// Minutes of wall time after which the run ends.
+    /// Minutes of wall-clock time after which the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_minutes: Option<f64>,
 }
 
 named_enum! {
-    /// How the loss weighs the classes.
+    /// Class weighting in the loss.
     pub enum ClassBalance {
-        /// Every image counts the same.
+        /// Each image counts the same.
         None = "none",
-        /// Every class counts the same: images / (classes * images of the class).
+        /// Each class counts the same: images / (classes * images of the class).
         Balanced = "balanced",
-        /// As `class_weights` says.
+        /// Uses `class_weights`.
         Given = "given",
     }
 }
@@ -65,159 +65,160 @@ named_enum! {
 /// The `[loss]` table, validated. The loss is cross-entropy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LossConfig {
-    /// Probability mass that is spread evenly over the classes.
+    /// Probability mass to spread evenly over the classes.
     pub label_smoothing: f64,
-    /// How the classes are weighed.
+    /// Class weighting.
     pub class_balance: ClassBalance,
-    /// One weight per class for `class_balance = "given"`; else empty.
+    /// One weight per class for `class_balance = "given"`; otherwise empty.
     pub class_weights: Vec<f64>,
 }
 
 named_enum! {
-    /// How closely a run is watched.
+    /// Monitoring level.
     pub enum MonitorPreset {
-        /// No hooks; loss and total gradient norm alone.
+        /// No hooks; only the loss and the total gradient norm.
         Off = "off",
-        /// The norm of each gradient at every reading, all else now and then.
+        /// Norm of each gradient at every tracked step, everything else at its interval.
         Light = "light",
-        /// Distributions of each gradient at every reading.
+        /// Distribution of each gradient at every tracked step.
         Full = "full",
     }
 }
 
 named_enum! {
-    /// What computes statistics and clips on a GPU.
+    /// Implementation of statistics and clipping on a GPU.
     pub enum Kernels {
-        /// Kernels of gradwatch's own, compiled for the GPU that is there; libtorch's operations where that fails.
+        /// gradwatch's own kernels, compiled for the GPU at run time; libtorch operations if that fails.
         Auto = "auto",
-        /// libtorch's operations.
+        /// libtorch operations.
         Aten = "aten",
     }
 }
 
-/// The `[monitor]` table, validated. Steps are optimizer steps; 0 is never.
+/// The `[monitor]` table, validated. Intervals are in optimizer steps; 0 is never.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MonitorConfig {
-    /// How closely the run is watched; sets the defaults of the rest.
+    /// Monitoring level; sets the defaults of the other keys.
     pub preset: MonitorPreset,
-    /// Steps at the beginning that are looked at in everything.
+    /// Number of initial steps to measure in full.
     pub first_steps: u64,
-    /// Steps between two readings of loss and gradients, beside those that are due for what follows; each costs one wait for the
-    /// device.
+    /// Interval of the loss and gradient norms. The other intervals add tracked steps. Each tracked step costs one
+    /// device sync.
     pub every_steps: u64,
-    /// Steps between two sets of per-parameter scalars in TensorBoard.
+    /// Interval of per-parameter scalars in TensorBoard.
     pub parameters_every_steps: u64,
-    /// Steps between two sets of histograms in TensorBoard.
+    /// Interval of histograms in TensorBoard.
     pub histograms_every_steps: u64,
-    /// Steps between two looks at the layers: activations, dLoss/dz, the depth profile.
+    /// Interval of layer statistics: activations, dLoss/dz, the depth profile.
     pub layers_every_steps: u64,
-    /// Steps between two looks at weights and updates.
+    /// Interval of weight and update statistics.
     pub weights_every_steps: u64,
-    /// Steps between two sets of pictures in TensorBoard.
+    /// Interval of pictures in TensorBoard.
     pub pictures_every_steps: u64,
-    /// Steps between two estimates of the gradient noise scale; each costs a step where there are no micro-batches.
+    /// Interval of gradient noise scale estimates. Without micro-batches, each costs an extra forward and backward
+    /// pass.
     pub noise_scale_every_steps: u64,
-    /// Whether each gradient is compared with the one of the step before, which takes a copy of the gradients.
+    /// Whether to compare each gradient with that of the previous step. Keeps a copy of the gradients.
     pub previous_cosine: bool,
-    /// Steps that are kept in memory, to be written when the run dies.
+    /// Tracked steps to keep in memory. They are written to a file if the run dies.
     pub recent_steps: usize,
-    /// What computes statistics and clips on a GPU; the CPU has one way.
+    /// Implementation of statistics and clipping on a GPU. The CPU has only one.
     pub kernels: Kernels,
 }
 
 named_enum! {
-    /// The validation figure that tells the best weights.
+    /// Validation metric that selects the best weights.
     pub enum Metric {
-        /// Share of right predictions; higher is better.
+        /// Fraction of correct predictions; higher is better.
         Accuracy = "accuracy",
-        /// Mean of the classes' F1; higher is better.
+        /// Mean F1 over the classes; higher is better.
         F1 = "f1",
         /// Mean cross-entropy; lower is better.
         Loss = "loss",
-        /// Mean of the classes' precision; higher is better.
+        /// Mean precision over the classes; higher is better.
         Precision = "precision",
-        /// Mean of the classes' recall; higher is better.
+        /// Mean recall over the classes; higher is better.
         Recall = "recall",
-        /// Share of images whose class is among the first five guesses; higher is better.
+        /// Fraction of images whose class is among the top five predictions; higher is better.
         Top5Accuracy = "top5_accuracy",
     }
 }
 
 impl Metric {
-    /// Whether less of it is better.
+    /// Whether a lower value is better.
     pub fn lower_is_better(self) -> bool {
         self == Self::Loss
     }
 }
 
-/// The `[evaluate]` table, validated. Where both `every_*` are 0, a run evaluates nothing.
+/// The `[evaluate]` table, validated. If both `every_*` are 0, the run evaluates nothing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluateConfig {
-    /// Epochs between two evaluations; 0 is off. Where either is on, the last step is followed by one too.
+    /// Epochs between evaluations; 0 is off. If either interval is on, the last step is evaluated too.
     pub every_epochs: u64,
-    /// Steps between two evaluations, beside those of `every_epochs`; 0 is off.
+    /// Steps between evaluations, in addition to `every_epochs`; 0 is off.
     pub every_steps: u64,
-    /// Images per batch of an evaluation; 0 is twice `data.batch_size`.
+    /// Batch size of evaluations; 0 is twice `data.batch_size`.
     pub batch_size: usize,
-    /// The validation figure that tells the best weights and when to stop early.
+    /// Validation metric for the best weights and early stopping.
     pub metric: Metric,
-    /// Validation images of which Grad-CAM shows at each evaluation what speaks for the model's guess.
+    /// Number of validation images to explain with Grad-CAM at each evaluation.
     pub explain_images: usize,
-    /// Classes that they are of; all where there are none.
+    /// Classes of the images to explain; empty for all classes.
     pub explain_classes: Vec<String>,
 }
 
 impl EvaluateConfig {
-    /// Whether the run looks at the validation images.
+    /// Whether the run evaluates validation images.
     pub fn is_on(&self) -> bool {
         self.every_epochs > 0 || self.every_steps > 0
     }
 }
 
 named_enum! {
-    /// What becomes of a run that cannot write a checkpoint.
+    /// Handling of a failed checkpoint write.
     pub enum OnError {
-        /// It goes on, says so, and tells it again by its exit code.
+        /// Continue, log the failure, and end with a nonzero exit code.
         Continue = "continue",
-        /// It ends.
+        /// End the run.
         Stop = "stop",
     }
 }
 
-/// The `[checkpoint]` table, validated. Where all three `every_*` are 0, a run takes no checkpoints.
+/// The `[checkpoint]` table, validated. If all three `every_*` are 0, the run saves no checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckpointConfig {
-    /// Epochs between two checkpoints; 0 is never.
+    /// Epochs between checkpoints; 0 is off.
     pub every_epochs: u64,
-    /// Optimizer steps between two checkpoints; 0 is never.
+    /// Optimizer steps between checkpoints; 0 is off.
     pub every_steps: u64,
-    /// Minutes between two checkpoints; 0 is never.
+    /// Minutes between checkpoints; 0 is off.
     pub every_minutes: f64,
-    /// The newest so many stay.
+    /// Number of newest checkpoints to keep.
     pub keep_last: usize,
-    /// The best so many stay, and are taken whenever an evaluation is among them.
+    /// Number of best checkpoints to keep. An evaluation among the best triggers a checkpoint.
     pub keep_best: usize,
-    /// The validation figure that tells the best.
+    /// Validation metric that ranks checkpoints.
     pub metric: Metric,
-    /// Every so many-th stays; 0 is none.
+    /// Keep every N-th checkpoint; 0 is off.
     pub keep_every: u64,
-    /// What becomes of a run that cannot write one.
+    /// Handling of a failed checkpoint write.
     pub on_error: OnError,
 }
 
 impl CheckpointConfig {
-    /// Whether the run takes checkpoints.
+    /// Whether the run saves checkpoints.
     pub fn is_on(&self) -> bool {
         self.every_epochs > 0 || self.every_steps > 0 || self.every_minutes > 0.0
     }
 }
 
-/// The `[ema]` table, validated: an average of the weights, evaluated beside them.
+/// The `[ema]` table, validated: an exponential moving average of the weights, evaluated next to the raw weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EmaConfig {
-    /// Share of the average that a step leaves; 0 is no average.
+    /// Decay: the fraction of the average kept at each step; 0 is off.
     pub decay: f64,
-    /// Whether the first steps leave less.
+    /// Whether early steps use a smaller decay.
     pub warmup: bool,
 }
 
@@ -226,6 +227,6 @@ pub struct EmaConfig {
 pub struct EarlyStoppingConfig {
     /// Evaluations without improvement after which the run ends; 0 is off.
     pub patience: u64,
-    /// What counts as an improvement of `evaluate.metric`.
+    /// An evaluation must improve `evaluate.metric` by more than this to count as better.
     pub min_delta: f64,
 }

@@ -1,4 +1,4 @@
-//! What sets the images that are there apart from those that a run has kept a record of.
+//! Compares the current images with the recorded images of a run.
 
 use std::{collections::HashMap, io, path::Path};
 
@@ -7,7 +7,7 @@ use super::{
     record::{self, Image, Part, Recorded},
 };
 
-/// How many images, and the first of them.
+/// Number of images, with the first of them.
 #[derive(Debug, Default)]
 struct Count {
     images: usize,
@@ -22,13 +22,13 @@ impl Count {
         self.images += 1;
     }
 
-    /// `5 new, first data/cat/004.png`
+    /// Example: `5 new, first data/cat/004.png`.
     fn told(&self, what: &str) -> Option<String> {
         (self.images > 0).then(|| format!("{} {what}, first {}", self.images, self.first))
     }
 }
 
-/// What became of one split.
+/// Changes in one split.
 #[derive(Debug, Default)]
 struct SplitChanges {
     recorded: usize,
@@ -38,7 +38,7 @@ struct SplitChanges {
     moved: Count,
     gone: Count,
     new: Count,
-    /// Images that stand before one that they stood behind.
+    /// Images that now come before an image they used to follow.
     reordered: Count,
 }
 
@@ -51,8 +51,8 @@ impl SplitChanges {
         };
         let mut lines: Vec<String> = [
             of_images(unreadable, "cannot be read"),
-            of_images(replaced, "have other contents"),
-            of_images(relabelled, "have another class"),
+            of_images(replaced, "have different contents"),
+            of_images(relabelled, "have a different class"),
             of_images(elsewhere, moved),
         ]
         .into_iter()
@@ -63,13 +63,13 @@ impl SplitChanges {
             lines.push(format!("{name}: {}", come_and_gone.join(", ")));
         }
         if lines.is_empty() {
-            lines.extend(of_images(reordered, "come in another order"));
+            lines.extend(of_images(reordered, "are in a different order"));
         }
         (!lines.is_empty()).then(|| lines.join("; "))
     }
 }
 
-/// The images that are there, by name. One that stands twice has two places.
+/// The current images by name. An image that is listed twice has two entries.
 struct Places(HashMap<String, Vec<(usize, u32)>>);
 
 impl Places {
@@ -84,7 +84,7 @@ impl Places {
         Self(places)
     }
 
-    /// A place of this name that was not taken yet, in the split of this number if there is one.
+    /// Removes and returns an entry of this name, preferably from the given split.
     fn take(&mut self, name: &str, split: usize) -> Option<(usize, u32)> {
         let places = self.0.get_mut(name)?;
         let place = places.iter().position(|(number, _)| *number == split).unwrap_or(0);
@@ -92,14 +92,14 @@ impl Places {
     }
 }
 
-/// A record that is being read, and the images that it is held against.
+/// Compares the images of a record, one at a time, with the current images.
 struct Comparison<'a> {
     splits: [Option<&'a Survey>; 2],
     places: Places,
     changes: [SplitChanges; 2],
-    /// The last place in each split that was found.
+    /// Index of the last image found in each split.
     last: [Option<u32>; 2],
-    /// Split, index and recorded class of images that are there.
+    /// Split, index, and recorded class of the images that still exist.
     kept: Vec<(usize, u32, u32)>,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// All changes on one line. `classes` are the recorded ones.
+    /// Describes all changes in one line. `classes` are the recorded class names.
     fn told(mut self, classes: &[String]) -> String {
         for (number, index, class) in self.kept {
             let Some(split) = self.splits[number] else { continue };
@@ -156,14 +156,16 @@ impl<'a> Comparison<'a> {
             }
         }
         let [training, validation] = self.changes;
-        let lines =
-            [training.told("training", "are validated with now"), validation.told("validation", "are trained on now")];
+        let lines = [
+            training.told("training", "are now validation images"),
+            validation.told("validation", "are now training images"),
+        ];
         lines.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
-/// What sets training and validation images apart from those of the record at `path`, on one line; `None` for a split leaves it out.
-/// Empty if nothing does.
+/// Describes, in one line, how the training and validation images differ from the record at `path`. A split of `None`
+/// is ignored. The text is empty if there are no differences.
 ///
 /// # Errors
 /// If the record cannot be read, or its hash is not `want`.
@@ -176,19 +178,19 @@ pub fn changes(path: &Path, want: Option<&str>, splits: [Option<&Survey>; 2]) ->
     }
 }
 
-/// Images that a run was trained on, among others.
+/// The images of a data set that a run was trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
-    /// How many.
+    /// Number of images.
     pub images: usize,
-    /// The first of them, for messages.
+    /// The first image, for messages.
     pub first: String,
-    /// Whether the contents of all of them tell, and not only names and sizes.
+    /// Whether the contents of all images matched, not only names and sizes.
     pub is_certain: bool,
 }
 
-/// Those of `images` that the run whose record is at `path` was trained on: the same contents under any name or, if contents are not
-/// known, the same name and size.
+/// Finds the images that were used to train the run with the record at `path`: images with the same contents under any
+/// name or, if contents are not known, with the same name and size.
 ///
 /// # Errors
 /// If the record cannot be read.
@@ -237,13 +239,13 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 4 };
 
-    /// A folder with images in `data`, and a record of some of them.
+    /// A folder with images in `data`, and a record of these images.
     struct Place {
         folder: tempfile::TempDir,
     }
 
     impl Place {
-        /// Eight training images `t/0.png` to `t/7.png` and two of validation, each with a value of its own.
+        /// Creates eight training images `t/0.png` to `t/7.png` and two validation images, each with a different value.
         fn new() -> Self {
             let place = Self { folder: tempfile::tempdir().unwrap() };
             (0..8).for_each(|image| write_image(place.data(&format!("t/{image}.png")), image));
@@ -289,15 +291,16 @@ mod tests {
     #[test]
     fn each_kind_of_change_is_counted_with_the_first_image() {
         let place = Place::new();
-        // Of the same size: only the value of the pixels is another.
+        // The file size stays the same; only the pixel values change.
         write_image(place.data("t/4.png"), 44);
         write_image(place.data("t/6.png"), 66);
-        assert_eq!(place.told(&NAMES, &HELD), "2 of 8 training images have other contents, first data/t/4.png");
+        assert_eq!(place.told(&NAMES, &HELD), "2 of 8 training images have different contents, first data/t/4.png");
         let place = Place::new();
         let moved = [&NAMES[..7], &["v/1.png"]].concat();
         assert_eq!(
             place.told(&moved, &["t/7.png", "v/0.png"]),
-            "1 of 8 training images are validated with now, first data/t/7.png; 1 of 2 validation images are trained on now, \
+            "1 of 8 training images are now validation images, first data/t/7.png; 1 of 2 validation images are now \
+             training images, \
              first data/v/1.png"
         );
         let other = [&["new.png"], &NAMES[2..]].concat();
@@ -307,7 +310,7 @@ mod tests {
         );
         let mut order = NAMES;
         order.swap(1, 2);
-        assert_eq!(place.told(&order, &HELD), "1 of 8 training images come in another order, first data/t/2.png");
+        assert_eq!(place.told(&order, &HELD), "1 of 8 training images are in a different order, first data/t/2.png");
         let twice = [&NAMES[..], &["t/0.png"]].concat();
         assert_eq!(place.told(&twice, &HELD), "training: 1 new, first data/t/0.png");
     }
@@ -318,7 +321,7 @@ mod tests {
         let text = fs::read_to_string(place.record()).unwrap();
         fs::write(place.record(), text.replace("[\"t/3.png\",0", "[\"t/3.png\",1")).unwrap();
         let told = place.told(&NAMES, &HELD);
-        assert_eq!(told, "1 of 8 training images have another class, first data/t/3.png (cat, was dog)");
+        assert_eq!(told, "1 of 8 training images have a different class, first data/t/3.png (cat, was dog)");
     }
 
     #[test]
@@ -336,7 +339,7 @@ mod tests {
         let place = Place::new();
         fs::rename(place.data("t/2.png"), place.data("v/2.png")).unwrap();
         fs::copy(place.data("t/5.png"), place.data("v/5.png")).unwrap();
-        // The name of a training image, and not its contents.
+        // An image with the name of a training image but different contents.
         write_image(place.data("t/3.png"), 33);
         let [_, seen] = place.surveys(&NAMES[..1], &["t/3.png", "v/0.png", "v/2.png", "v/5.png"]);
         let found = overlap(&place.record(), &seen).unwrap();

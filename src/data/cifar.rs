@@ -1,6 +1,6 @@
 //! The binary versions of CIFAR-10 and CIFAR-100: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 //!
-//! A file is a row of records without a header: the label bytes, then 3 x 32 x 32 bytes of pixels.
+//! A file is a sequence of records without a header: label bytes, then 3 x 32 x 32 bytes of pixels.
 
 use std::io;
 use std::path::Path;
@@ -10,11 +10,11 @@ use super::dataset::{Splits, check_labels, numbered_classes};
 use super::{DataError, Dataset, ImageShape};
 use crate::disk::{read_regular, read_regular_text};
 
-/// Bytes of a file: CIFAR-100 has 154 MB in one.
+/// Upper limit for the size of a file. The largest one, of CIFAR-100, has 154 MB.
 const MOST_BYTES: u64 = 1 << 30;
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
-/// What tells the two data sets apart.
+/// Differences between the two data sets.
 #[derive(Debug)]
 pub(super) struct Format {
     train: &'static [&'static str],
@@ -22,12 +22,13 @@ pub(super) struct Format {
     sub_folder: &'static str,
     names: &'static str,
     classes: usize,
-    /// Bytes of label in front of the pixels. The last one counts: CIFAR-100 has the coarse label before the fine one.
+    /// Number of label bytes before the pixels. The last one is used: CIFAR-100 stores the coarse label before the fine
+    /// one.
     label_bytes: usize,
-    /// A file of the version for Python, and the sub-folder that it unpacks to.
+    /// A file of the Python version, and the subfolder of its archive.
     pickle: &'static str,
     pickle_folder: &'static str,
-    /// The archive of the binary version.
+    /// Archive of the binary version.
     archive: &'static str,
 }
 
@@ -57,7 +58,7 @@ pub(super) const CIFAR100: Format = Format {
     archive: "cifar-100-binary.tar.gz",
 };
 
-/// Reads the files in `folder`, or in the sub-folder that the archive unpacks to.
+/// Reads the files in `folder`, or in the subfolder that the archive extracts to.
 pub(super) fn load(folder: &Path, format: &Format) -> Result<Splits, DataError> {
     let unpacked = folder.join(format.sub_folder);
     let root = folder;
@@ -94,7 +95,7 @@ fn read_file(path: &Path, format: &Format, labels: &mut Vec<u32>, pixels: &mut V
     check_labels(path, labels.get(first..).unwrap_or_default(), format.classes)
 }
 
-/// One name per line; without the file the classes are numbered.
+/// Reads one name per line. If the file is missing, the classes are numbered.
 fn class_names(path: &Path, want: usize) -> Result<Vec<String>, DataError> {
     let text = match read_regular_text(path, MOST_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbered_classes(want)),
@@ -114,11 +115,11 @@ mod tests {
 
     use super::*;
 
-    /// Records whose pixels are all `10 * label` in the first channel, then `+ 1`, `+ 2`.
+    /// Records with pixels of `10 * label` in the first channel, `+ 1` in the second, and `+ 2` in the third.
     fn records(label_bytes: usize, labels: &[u8]) -> Vec<u8> {
         let record = |&label: &u8| {
             let pixels = (0..3).flat_map(move |channel| [label.wrapping_mul(10) + channel; 32 * 32]);
-            // The coarse label, where there is one, is never a valid fine label.
+            // The coarse label, if any, is never a valid fine label.
             [vec![255; label_bytes - 1], vec![label]].concat().into_iter().chain(pixels)
         };
         labels.iter().flat_map(record).collect()

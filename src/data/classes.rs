@@ -1,4 +1,4 @@
-//! The classes of a data set matched with those that a model knows, by name.
+//! Matches the classes of a data set with a model's classes by name.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,10 +8,10 @@ use std::{
 use super::DataError;
 use crate::{config::Source, disk::list};
 
-/// The index in `known` of each class in `own`.
+/// Returns the index in `known` of each class in `own`.
 ///
-/// The classes of a folder or a manifest may be fewer than the known ones. The other formats have a fixed list: they must be as
-/// many, and a list without names (`0`, `1`, ...) fits any.
+/// A folder or a manifest may contain only some of the known classes. All other formats have a fixed list of classes,
+/// which must have the same length. A fixed list without names (`0`, `1`, ...) matches any list of that length.
 pub(super) fn indices(origin: &Path, source: Source, own: &[String], known: &[String]) -> Result<Vec<u32>, DataError> {
     let is_fixed = !matches!(source, Source::Folder | Source::Csv);
     if own == known || (is_fixed && own.len() == known.len() && (is_numbered(own) || is_numbered(known))) {

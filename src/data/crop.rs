@@ -6,15 +6,15 @@ use fast_image_resize::{PixelType, ResizeOptions};
 use super::random::Stream;
 use super::{ImageShape, decode};
 
-/// How often a random area and aspect ratio is tried before the fallback, as in torchvision.
+/// Number of random areas and aspect ratios to try before the fallback, as in torchvision.
 const TRIES: usize = 10;
 
-/// Adds `padding` zeros (black, before normalisation) on each side and crops back to the image's size at a random
-/// place: torchvision's `RandomCrop(size, padding)`.
+/// Pads each side with `padding` zeros (black, before normalization) and crops back to the image's size at a random
+/// position: torchvision's `RandomCrop(size, padding)`.
 pub(super) fn random_crop(image: &[u8], shape: ImageShape, padding: usize, stream: &mut Stream) -> Vec<u8> {
     let mut offset = || stream.below(2 * padding as u64 + 1) as usize;
     let (top, left) = (offset(), offset());
-    // Where the part that both have in common starts: in the crop, and in the image.
+    // Start of the overlap, in the crop and in the image.
     let start = |offset: usize| (padding.saturating_sub(offset), offset.saturating_sub(padding));
     let ((crop_y, image_y), (crop_x, image_x)) = (start(top), start(left));
     let mut crop = vec![0; image.len()];
@@ -29,7 +29,7 @@ pub(super) fn random_crop(image: &[u8], shape: ImageShape, padding: usize, strea
     crop
 }
 
-/// A part of an image, in pixels.
+/// A rectangular part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) top: usize,
@@ -38,15 +38,15 @@ pub(super) struct Window {
     pub(super) width: usize,
 }
 
-/// The window of torchvision's `RandomResizedCrop`: an area of `scale` (share of the image's, uniform) and an aspect
-/// ratio of `ratio` (width / height, log-uniform) at a random place; after ten misfits the largest central window whose
-/// ratio is within `ratio`.
+/// Chooses the window of torchvision's `RandomResizedCrop`: a fraction `scale` of the image's area (uniform) with an
+/// aspect ratio in `ratio` (width / height, log-uniform) at a random position. After ten attempts that do not fit, the
+/// largest central window with an aspect ratio within `ratio`.
 pub(super) fn random_window(shape: ImageShape, scale: [f64; 2], ratio: [f64; 2], stream: &mut Stream) -> Window {
     let [narrowest, widest] = ratio;
     for _ in 0..TRIES {
         let area = shape.plane() as f64 * stream.uniform(scale[0], scale[1]);
         let ratio = stream.uniform(narrowest.ln(), widest.ln()).exp();
-        // Python's round, which torchvision uses, takes ties to even.
+        // Python's `round`, which torchvision uses, rounds ties to even.
         let width = (area * ratio).sqrt().round_ties_even() as usize;
         let height = (area / ratio).sqrt().round_ties_even() as usize;
         if (1..=shape.width).contains(&width) && (1..=shape.height).contains(&height) {
@@ -68,16 +68,16 @@ fn central_window(shape: ImageShape, narrowest: f64, widest: f64) -> Window {
     } else {
         (full_height, full_width)
     };
-    // At least one pixel: a ratio far from the image's would round a side to none.
+    // At least one pixel, because an aspect ratio far from the image's could round a side to 0.
     let height = (height.round_ties_even() as usize).clamp(1, shape.height);
     let width = (width.round_ties_even() as usize).clamp(1, shape.width);
     Window { top: (shape.height - height) / 2, left: (shape.width - width) / 2, height, width }
 }
 
-/// Cuts the window out and resizes it to the image's own size, bilinearly and antialiased.
+/// Cuts out the window and resizes it to the image's size, with bilinear interpolation and antialiasing.
 ///
-/// Cut first, resized then, as in torchvision: a resizer that is given the window as its source box would let the
-/// pixels around it shine in at the borders.
+/// As in torchvision, cuts first and resizes afterwards. With the window as its source box, the resizer would blend in
+/// pixels from outside of the window at its borders.
 pub(super) fn resized_crop(image: &[u8], shape: ImageShape, window: Window) -> Vec<u8> {
     let Window { top, left, height, width } = window;
     let resize = |plane: &[u8]| {
@@ -101,7 +101,7 @@ mod tests {
         Stream::new(1, Purpose::Augmentation, 0, index)
     }
 
-    /// The slow twin: pixel by pixel out of a padded copy.
+    /// Reference implementation: copies pixel by pixel from a padded image.
     fn crop_of_padded(image: &[u8], padding: isize, top: isize, left: isize) -> Vec<u8> {
         let mut crop = Vec::new();
         for channel in 0..2 {
@@ -137,11 +137,11 @@ mod tests {
         for w in &windows {
             assert!(w.top + w.height <= 100 && w.left + w.width <= 80, "{w:?}");
             let (area, ratio) = ((w.width * w.height) as f64 / 8e3, w.width as f64 / w.height as f64);
-            // Rounding a side of 30 pixels or more moves area and ratio by less than 4 %.
+            // Rounding a side of 30 or more pixels changes area and ratio by less than 4 %.
             assert!((0.24..0.52).contains(&area) && (0.48..2.08).contains(&ratio), "{w:?}");
         }
         let mean_area = windows.iter().map(|w| (w.width * w.height) as f64 / 8e3).sum::<f64>() / 2e3;
-        // Uniform on 0.25..0.5: mean 0.375; a little less, for large windows fit less often.
+        // Uniform on 0.25..0.5: mean 0.375, or slightly less because large windows fit less often.
         assert!((0.36..0.38).contains(&mean_area), "{mean_area}");
     }
 
@@ -176,7 +176,7 @@ mod tests {
     fn a_window_is_resized_bilinearly() {
         let shape = ImageShape { channels: 1, height: 1, width: 4 };
         let window = Window { top: 0, left: 1, height: 1, width: 2 };
-        // Pixel centres 0.25, 0.75, 1.25, 1.75 between the centres 0.5 and 1.5 of 0 and 100.
+        // Pixel centers 0.25, 0.75, 1.25, 1.75 between the centers 0.5 and 1.5 of 0 and 100.
         assert_eq!(resized_crop(&[255, 0, 100, 255], shape, window), [0, 25, 75, 100]);
     }
 }

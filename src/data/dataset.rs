@@ -1,4 +1,4 @@
-//! Labelled images of one split, held in memory or decoded from files when asked for.
+//! Labeled images of one split, held in memory or decoded from files on demand.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,10 +10,10 @@ use super::name::Base;
 use super::{DataError, decode};
 use crate::config::{DataConfig, OnBadImage};
 
-/// The size of one image.
+/// Shape of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageShape {
-    /// 1 (grey) or 3 (RGB) for files; any number for images in memory.
+    /// 1 (gray) or 3 (RGB) for files; any number for images in memory.
     pub channels: usize,
     /// Rows.
     pub height: usize,
@@ -22,17 +22,17 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Pixels of one channel.
+    /// Number of pixels per channel.
     pub fn plane(self) -> usize {
         self.height * self.width
     }
 
-    /// Channels, rows and columns, as libtorch wants them.
+    /// Channels, rows, and columns, in libtorch's type.
     pub fn sizes(self) -> [i64; 3] {
         [self.channels, self.height, self.width].map(|size| size as i64)
     }
 
-    /// Values of one image, all channels.
+    /// Number of values per image, over all channels.
     pub fn values(self) -> usize {
         self.channels * self.plane()
     }
@@ -44,17 +44,17 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// The training and the validation images of a data set: same shape, same classes.
+/// The training and validation images of a data set, with the same shape and classes.
 #[derive(Debug, Clone)]
 pub struct Splits {
-    /// The images to train on.
+    /// Images for training.
     pub train: Arc<Dataset>,
-    /// The images to validate with.
+    /// Images for validation.
     pub validation: Arc<Dataset>,
 }
 
 impl Splits {
-    /// The splits of a data set whose images are files, each given as path and class index.
+    /// Creates the splits of a data set of image files, each given as a path and class index.
     pub(super) fn from_files(
         origin: &Path,
         config: &DataConfig,
@@ -70,7 +70,7 @@ impl Splits {
     }
 }
 
-/// Labelled images of one shape. It has at least one image, and each label is the index of a class.
+/// Labeled images of one shape. A data set has at least one image, and each label is the index of a class.
 #[derive(Debug)]
 pub struct Dataset {
     origin: PathBuf,
@@ -83,10 +83,10 @@ pub struct Dataset {
 
 #[derive(Debug)]
 enum Pixels {
-    /// All images one after the other, each channels x height x width.
+    /// All images in sequence, each channels x height x width.
     Memory {
         pixels: Vec<u8>,
-        /// The number of each image where that is not its index.
+        /// Number of each image, if it differs from the image's index.
         numbers: Option<Vec<u64>>,
     },
     /// One file per image.
@@ -95,18 +95,19 @@ enum Pixels {
         base: Base,
         /// See [`DataConfig::crop_fraction`].
         crop_fraction: f64,
-        /// Whether JPEGs that are cut off are decoded as far as they go.
+        /// Whether truncated JPEGs are decoded as far as possible.
         is_lenient: bool,
     },
 }
 
 impl Dataset {
-    /// Images that are already decoded: `pixels` is images x channels x height x width, `labels` one class index per
-    /// image; neither their number nor a side may exceed 32 bits. `origin` stands for the images in messages.
+    /// Creates a data set of decoded images: `pixels` is images x channels x height x width, and `labels` has one class
+    /// index per image. The number of images, the height, and the width must each fit into 32 bits. Messages name the
+    /// images by `origin`.
     ///
     /// # Errors
-    /// [`DataError::Empty`], [`DataError::TooLarge`], [`DataError::LabelOutOfRange`], or
-    /// [`DataError::PixelCount`] where `pixels` has another length than `labels` and `shape` call for.
+    /// [`DataError::Empty`], [`DataError::TooLarge`], [`DataError::LabelOutOfRange`], or [`DataError::PixelCount`] if
+    /// the length of `pixels` does not match `labels` and `shape`.
     pub fn in_memory(
         origin: &Path,
         shape: ImageShape,
@@ -124,11 +125,12 @@ impl Dataset {
         Self::new(origin, shape, classes, labels, Pixels::Memory { pixels, numbers: None })
     }
 
-    /// Images that are decoded from `files` (path, class index) each time they are asked for, and resized to `shape`.
-    /// `origin` stands for them in messages.
+    /// Creates a data set that decodes images from `files` (path, class index) on every access and resizes them to
+    /// `shape`. Messages name the data set by `origin`.
     ///
     /// # Errors
-    /// [`DataError::Empty`], [`DataError::LabelOutOfRange`], or [`DataError::Channels`] for neither 1 nor 3 channels.
+    /// [`DataError::Empty`], [`DataError::LabelOutOfRange`], or [`DataError::Channels`] if the number of channels is
+    /// neither 1 nor 3.
     pub fn from_files(
         origin: &Path,
         shape: ImageShape,
@@ -153,7 +155,7 @@ impl Dataset {
         Self::new(origin, shape, classes, labels, Pixels::Files { paths, base, crop_fraction, is_lenient: false })
     }
 
-    /// The same with the shape and the crop that `config` wants.
+    /// Like [`from_files`](Self::from_files), with the shape and crop from `config`.
     pub(super) fn of_config(
         origin: &Path,
         config: &DataConfig,
@@ -169,7 +171,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// The same images, of which image `i` has the number `of_images[i]` in a set that was divided.
+    /// Numbers the images: image `i` was number `of_images[i]` in the set before it was split.
     pub(super) fn with_numbers(mut self, of_images: Vec<u64>) -> Self {
         if let Some(Pixels::Memory { numbers, .. }) = Arc::get_mut(&mut self.pixels) {
             *numbers = Some(of_images);
@@ -177,7 +179,7 @@ impl Dataset {
         self
     }
 
-    /// The same images with other class indices: `indices[label]` in place of `label`, among `classes`.
+    /// Returns the same images with other class indices: `indices[label]` instead of `label`, among `classes`.
     pub(super) fn with_classes(&self, indices: &[u32], classes: &[String]) -> Self {
         let Self { origin, shape, labels, pixels, .. } = self;
         Self {
@@ -207,22 +209,22 @@ impl Dataset {
         Ok(Self { origin: origin.to_owned(), shape, classes, labels, pixels: Arc::new(pixels), bad: Mutex::default() })
     }
 
-    /// Where the images come from, for messages.
+    /// Source of the images, for messages.
     pub fn origin(&self) -> &Path {
         &self.origin
     }
 
-    /// The shape that each image has.
+    /// Shape of each image.
     pub fn shape(&self) -> ImageShape {
         self.shape
     }
 
-    /// Names of the classes, by index.
+    /// Class names, by index.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The class index of each image.
+    /// Class index of each image.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
@@ -244,7 +246,7 @@ impl Dataset {
         counts
     }
 
-    /// The file of image `index`, where it has one of its own.
+    /// The file of image `index`, if each image has a file of its own.
     pub fn file(&self, index: u32) -> Option<&Path> {
         match &*self.pixels {
             Pixels::Memory { .. } => None,
@@ -252,8 +254,8 @@ impl Dataset {
         }
     }
 
-    /// What image `index` is called in the data set, wherever the set lies: the path of its file below the folder of the set, or
-    /// its number.
+    /// Name of image `index`, independent of the location of the data set: the path of its file relative to the folder
+    /// of the set, or its number.
     pub fn name(&self, index: u32) -> String {
         match &*self.pixels {
             Pixels::Memory { numbers, .. } => {
@@ -266,7 +268,7 @@ impl Dataset {
         }
     }
 
-    /// The image called `name`, for messages: the path of its file, or `image 7`.
+    /// Describes the image called `name` for messages: the path of its file, or `image 7`.
     pub fn shown(&self, name: &str) -> String {
         match &*self.pixels {
             Pixels::Memory { .. } => format!("image {name}"),
@@ -274,15 +276,15 @@ impl Dataset {
         }
     }
 
-    /// Whether asking for an image reads and decodes a file.
+    /// Whether reading an image decodes a file.
     pub fn is_decoded_on_demand(&self) -> bool {
         matches!(*self.pixels, Pixels::Files { .. })
     }
 
-    /// The pixels of image `index`, channels x height x width.
+    /// Returns the pixels of image `index`, channels x height x width.
     ///
     /// # Errors
-    /// [`DataError::NoSuchImage`], and [`DataError::BadImage`] for a file that does not decode.
+    /// [`DataError::NoSuchImage`], or [`DataError::BadImage`] if the file does not decode.
     pub fn image(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
         let missing = DataError::NoSuchImage { index, len: self.len() };
         let at = index as usize;
@@ -297,16 +299,16 @@ impl Dataset {
         }
     }
 
-    /// Like [`image`](Self::image), but with [`OnBadImage::Skip`] an image that does not decode is `None`. It is named
-    /// in the log the first time and remembered in [`bad_images`](Self::bad_images).
+    /// Like [`image`](Self::image), but with [`OnBadImage::Skip`], an image that does not decode is `None`. It is
+    /// logged the first time and recorded in [`bad_images`](Self::bad_images).
     ///
     /// # Errors
-    /// As [`image`](Self::image); with [`OnBadImage::Skip`] never [`DataError::BadImage`].
+    /// As for [`image`](Self::image), but with [`OnBadImage::Skip`] never [`DataError::BadImage`].
     pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Cow<'_, [u8]>>, DataError> {
         match self.image(index) {
             Err(DataError::BadImage { path, cause }) if on_bad == OnBadImage::Skip => {
                 if self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
-                    tracing::warn!("{} does not decode and is left out: {cause}", path.display());
+                    tracing::warn!("{} cannot be decoded and is skipped: {cause}", path.display());
                 }
                 Ok(None)
             }
@@ -314,19 +316,19 @@ impl Dataset {
         }
     }
 
-    /// Counts images among those that do not decode, and names them no more.
+    /// Records images as not decodable, without logging them again.
     pub fn mark_bad(&self, indices: impl IntoIterator<Item = u32>) {
         let known = indices.into_iter().filter(|&index| (index as usize) < self.len());
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
     }
 
-    /// The images that were left out so far because they do not decode, ascending.
+    /// The images found so far that do not decode, in ascending order.
     pub fn bad_images(&self) -> Vec<u32> {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
 
-/// Refuses a split without images, by name.
+/// Rejects a split without images, naming the split.
 pub(super) fn check_not_empty(origin: &Path, train: usize, validation: usize) -> Result<(), DataError> {
     let split = match (train, validation) {
         (0, _) => "training",
@@ -336,7 +338,7 @@ pub(super) fn check_not_empty(origin: &Path, train: usize, validation: usize) ->
     Err(DataError::Empty { path: origin.to_owned(), split })
 }
 
-/// Refuses labels that are not the index of a class.
+/// Rejects labels that are not the index of a class.
 pub(super) fn check_labels(origin: &Path, labels: &[u32], classes: usize) -> Result<(), DataError> {
     match labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
         Some((index, &label)) => Err(DataError::LabelOutOfRange { path: origin.to_owned(), index, label, classes }),
@@ -344,7 +346,7 @@ pub(super) fn check_labels(origin: &Path, labels: &[u32], classes: usize) -> Res
     }
 }
 
-/// Names for classes that have none: `0`, `1`, ...
+/// Names for unnamed classes: `0`, `1`, ...
 pub(super) fn numbered_classes(count: usize) -> Vec<String> {
     (0..count).map(|class| class.to_string()).collect()
 }
@@ -385,7 +387,7 @@ mod tests {
         let files = vec![(good, 0), (bad.clone(), 0)];
         let dataset = Dataset::from_files(folder.path(), SHAPE, numbered_classes(1), files).unwrap();
         let message = dataset.image_unless_bad(1, OnBadImage::Stop).unwrap_err().to_string();
-        assert!(message.contains("bad.png does not decode"), "{message}");
+        assert!(message.contains("bad.png cannot be decoded"), "{message}");
         assert!(dataset.bad_images().is_empty());
         for _ in 0..2 {
             assert!(dataset.image_unless_bad(1, OnBadImage::Skip).unwrap().is_none());

@@ -1,4 +1,4 @@
-//! An image file as pixels of a wanted shape.
+//! Decodes an image file to pixels of a given shape.
 
 use std::io::{BufReader, Cursor, Error, Read};
 use std::path::Path;
@@ -10,23 +10,23 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use super::{DataError, ImageShape, jpeg_end};
 use crate::disk;
 
-/// Bytes of a file, and bytes of memory of its decoder: an image beyond is refused.
+/// Maximum size of a file, and maximum memory of its decoder, in bytes.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// Decodes a file to `shape.channels` (1: grey by ITU-R BT.709 luma, else RGB; an alpha channel is dropped), resizes it
-/// so that the middle of it, `crop_fraction` of each side, just covers height x width, and cuts what stands over equally on both
-/// sides. Result: channels x height x width.
+/// Decodes a file to `shape.channels` (1: gray by ITU-R BT.709 luma, otherwise RGB; an alpha channel is dropped).
+/// Resizes it so that its center, `crop_fraction` of each side, just covers height x width, and cuts off the excess
+/// equally on both sides. Returns channels x height x width.
 ///
-/// The file's content says its format, not its name. Downscaling averages (an antialiased bilinear filter, as
-/// Pillow's); an EXIF rotation is not applied. An image of more than 512 MiB, as a file or decoded, is refused, and so is a JPEG that
-/// is cut off, unless `is_lenient`.
+/// The format is detected from the file's content, not from its name. Downscaling uses an antialiased bilinear filter,
+/// like Pillow. EXIF rotation is not applied. An image of more than 512 MiB, as a file or decoded, is an error, and so
+/// is a truncated JPEG unless `is_lenient`.
 pub(super) fn decode(
     path: &Path,
     shape: ImageShape,
     crop_fraction: f64,
     is_lenient: bool,
 ) -> Result<Vec<u8>, DataError> {
-    // Some decoders end their message with a line end.
+    // Some decoders end their message with a line break.
     let bad = |cause: String| DataError::BadImage { path: path.to_owned(), cause: cause.trim_end().replace('\n', " ") };
     let image = read(path, is_lenient).map_err(bad)?;
     let (width, height) = (image.width(), image.height());
@@ -35,8 +35,8 @@ pub(super) fn decode(
         _ => (image.into_rgb8().into_raw(), PixelType::U8x3),
     };
     let source = ImageRef::new(width, height, &interleaved, kind).map_err(|e| bad(e.to_string()))?;
-    // The largest box of the wanted aspect ratio, made smaller around the middle. What surrounds it shines in at its borders, as
-    // where the whole image is resized first and cropped then.
+    // The largest box of the target aspect ratio, shrunk around the center. Pixels outside of the box blend in at its
+    // borders, as if the whole image were resized first and cropped afterwards.
     let sides = [(width, shape.width), (height, shape.height)];
     let scale = sides.map(|(got, want)| f64::from(got) / want as f64).into_iter().fold(f64::INFINITY, f64::min);
     let [wide, high] = sides.map(|(got, want)| (scale * crop_fraction * want as f64).min(f64::from(got)));
@@ -50,7 +50,7 @@ fn read(path: &Path, is_lenient: bool) -> Result<DynamicImage, String> {
     let file = disk::open_regular(path).map_err(text)?;
     let bytes = file.metadata().map_err(text)?.len();
     if bytes > MOST_BYTES {
-        return Err(format!("it has {bytes} bytes, at most {MOST_BYTES} are read"));
+        return Err(format!("it has {bytes} bytes, and the limit is {MOST_BYTES}"));
     }
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MOST_BYTES);
@@ -59,7 +59,7 @@ fn read(path: &Path, is_lenient: bool) -> Result<DynamicImage, String> {
         let mut bytes = Vec::with_capacity(bytes as usize);
         reader.into_inner().take(MOST_BYTES).read_to_end(&mut bytes).map_err(text)?;
         if !is_lenient && !jpeg_end::has_end(&bytes) {
-            return Err("it is cut off: a JPEG without its end".into());
+            return Err("it is truncated: a JPEG file without an end marker".into());
         }
         let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
         reader.limits(limits);
@@ -71,16 +71,17 @@ fn read(path: &Path, is_lenient: bool) -> Result<DynamicImage, String> {
     decoded.map_err(|error| error.to_string())
 }
 
-/// Resizes the part of `source` that `options` choose to the height and width of `shape`, bilinearly and antialiased.
+/// Resizes the part of `source` selected by `options` to the height and width of `shape`, with bilinear interpolation
+/// and antialiasing.
 pub(super) fn resize(source: &ImageRef<'_>, shape: ImageShape, options: ResizeOptions) -> Result<Vec<u8>, String> {
-    let side = |pixels: usize| u32::try_from(pixels).map_err(|_| format!("{pixels} pixels are too many for a side"));
+    let side = |pixels: usize| u32::try_from(pixels).map_err(|_| format!("{pixels} pixels are too many for one side"));
     let mut resized = Image::new(side(shape.width)?, side(shape.height)?, source.pixel_type());
     let options = options.resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new().resize(source, &mut resized, &options).map_err(|e| e.to_string())?;
     Ok(resized.into_vec())
 }
 
-/// Height x width x channels to channels x height x width.
+/// Converts height x width x channels to channels x height x width.
 fn planar(interleaved: &[u8], channels: usize) -> Vec<u8> {
     (0..channels).flat_map(|channel| interleaved.iter().skip(channel).step_by(channels).copied()).collect()
 }
@@ -126,7 +127,8 @@ mod tests {
         })
         .save(&path)
         .unwrap();
-        // The four pixels of each quarter, and the ring around them by its share of the filter, which is two pixels wide on each side.
+        // The four pixels of each quarter, plus a fraction of the ring around them, because the filter extends two
+        // pixels on each side.
         assert_eq!(decode(&path, GREY, 4.0 / 6.0, false).unwrap(), [153; 4]);
         assert_eq!(decode(&path, GREY, 2.0 / 6.0, false).unwrap(), [200; 4]);
     }
@@ -170,7 +172,7 @@ mod tests {
         for end in [whole.len() - 2, whole.len() * 9 / 10] {
             std::fs::write(&path, &whole[..end]).unwrap();
             let message = decode(&path, RGB, 1.0, false).unwrap_err().to_string();
-            assert!(message.contains("it is cut off"), "{message}");
+            assert!(message.contains("it is truncated"), "{message}");
             assert!(decode(&path, RGB, 1.0, true).is_ok());
         }
         std::fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
@@ -190,7 +192,7 @@ mod tests {
         std::fs::File::create(path("sparse.png")).unwrap().set_len(20 << 30).unwrap();
         assert_eq!(cause("pipe.png"), "it is a pipe, not a regular file");
         assert_eq!(cause("zero.png"), "it is a device, not a regular file");
-        assert_eq!(cause("sparse.png"), "it has 21474836480 bytes, at most 536870912 are read");
+        assert_eq!(cause("sparse.png"), "it has 21474836480 bytes, and the limit is 536870912");
     }
 
     #[test]
@@ -199,7 +201,7 @@ mod tests {
         let path = folder.path().join("large.bmp");
         RgbImage::new(2, 2).save(&path).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
-        // Width and height of the header: 2^15 x 2^15 pixels of three bytes are 3 GiB.
+        // Width and height in the header: 2^15 x 2^15 pixels of three bytes are 3 GiB.
         bytes[18..26].copy_from_slice(&[0, 128, 0, 0, 0, 128, 0, 0]);
         std::fs::write(&path, bytes).unwrap();
         assert!(matches!(decode(&path, RGB, 1.0, false), Err(DataError::BadImage { .. })));

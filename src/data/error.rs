@@ -1,46 +1,46 @@
-//! What can go wrong between the files of a data set and a batch.
+//! Errors from reading a data set's files to building a batch.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why data cannot be used. Only [`DataError::BadImage`] concerns one image alone, so only it can be skipped; each
-/// other variant says that the data set, the options or a thread is unusable.
+/// Reason why data cannot be used. Only [`DataError::BadImage`] concerns a single image, so only that image can be
+/// skipped. All other variants mean that the data set, the options, or a thread is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file or folder is not there.
+    /// A file or folder does not exist.
     #[error("{path} does not exist: check data.path (--set data.path=NEW){}", fetching(path))]
     Missing {
-        /// The first spelling that was looked for.
+        /// The first name that was tried.
         path: PathBuf,
     },
-    /// The system refused to read.
+    /// Reading failed.
     #[error("{path} cannot be read: {cause}: check data.path and the permissions")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A file ends before the data that its header or its format announces.
+    /// A file ends before the data that its header or format specifies.
     #[error("{path} is truncated: got {got} bytes, want {want}: fetch it again")]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Bytes found, after decompression.
+        /// Number of bytes found, after decompression.
         got: u64,
-        /// Bytes announced.
+        /// Number of bytes expected.
         want: u64,
     },
-    /// A file goes on after the data that its header announces.
-    #[error("{path} goes on after the {want} bytes its header announces: fetch it again")]
+    /// A file continues after the data that its header specifies.
+    #[error("{path} has more data after the {want} bytes that its header specifies: fetch it again")]
     TrailingBytes {
         /// The file.
         path: PathBuf,
-        /// Bytes announced.
+        /// Number of bytes expected.
         want: u64,
     },
-    /// A file starts like a file of another kind.
-    #[error("{path} is of another format: got magic number {got:#010x}, want {want:#010x}: check data.source")]
+    /// A file starts like a file of another format.
+    #[error("{path} has another format: got magic number {got:#010x}, want {want:#010x}: check data.source")]
     WrongMagic {
         /// The file.
         path: PathBuf,
@@ -49,16 +49,16 @@ pub enum DataError {
         /// The four bytes of the format.
         want: u32,
     },
-    /// A gzip stream is damaged or cut short.
-    #[error("{path} does not decompress: {cause}: fetch it again")]
+    /// A gzip stream is damaged or truncated.
+    #[error("{path} cannot be decompressed: {cause}: fetch it again")]
     Gzip {
         /// The file.
         path: PathBuf,
-        /// The decoder's reason.
+        /// The decoder's error.
         cause: io::Error,
     },
-    /// An image file and its label file do not belong together.
-    #[error("{images} holds {image_count} images but {labels} holds {label_count} labels: fetch both again")]
+    /// An image file and its label file do not match.
+    #[error("{images} has {image_count} images but {labels} has {label_count} labels: fetch both again")]
     CountMismatch {
         /// The image file.
         images: PathBuf,
@@ -70,9 +70,9 @@ pub enum DataError {
         label_count: usize,
     },
     /// A label is not the index of a class.
-    #[error("label {index} of {path} is {label}, want 0..={}: fetch it again or mend it", classes.saturating_sub(1))]
+    #[error("label {index} of {path} is {label}, want 0..={}: fetch it again or fix it", classes.saturating_sub(1))]
     LabelOutOfRange {
-        /// Where the labels come from.
+        /// Source of the labels.
         path: PathBuf,
         /// Position of the label, from 0.
         index: usize,
@@ -91,50 +91,51 @@ pub enum DataError {
         /// Shape of the validation images.
         validation: super::ImageShape,
     },
-    /// There is no image to train on or to validate with.
-    #[error("{path} gives no {split} image: check data.path and data.validation_fraction")]
+    /// There are no images for training or for validation.
+    #[error("{path} has no {split} image: check data.path and data.validation_fraction")]
     Empty {
         /// The file or folder.
         path: PathBuf,
-        /// What there is none of: a `training`, `validation`, `usable` or `decodable` image.
+        /// The kind of missing image: `training`, `validation`, `usable`, or `decodable`.
         split: &'static str,
     },
-    /// A class folder holds nothing to decode.
-    #[error("class folder {path} holds no png, jpeg, bmp or webp image{left_out}: fill it or remove it")]
+    /// A class folder does not contain any image.
+    #[error("class folder {path} contains no png, jpeg, bmp, or webp image{left_out}: fill it or remove it")]
     ClassWithoutImages {
         /// The folder.
         path: PathBuf,
-        /// What it holds instead, as the end of a sentence.
+        /// Its actual contents, as the end of a sentence.
         left_out: String,
     },
-    /// A class folder is a link whose target is not there.
-    #[error("class folder {path} is a link that leads nowhere: mount or restore what it leads to, or remove the link")]
+    /// A class folder is a link whose target does not exist.
+    #[error("class folder {path} is a broken link: mount or restore its target, or remove the link")]
     ClassIsGone {
         /// The link.
         path: PathBuf,
     },
-    /// Images lie where folders of classes should.
+    /// There are images instead of class folders.
     #[error(
-        "{path} holds {images} image(s) and no class folders: make a folder for each class, or list the images in a CSV file \
+        "{path} contains {images} image(s) and no class folders: make a folder for each class, or list the images in a \
+         CSV file \
          (data.source = \"csv\")"
     )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
-        /// Images in it.
+        /// Number of images in it.
         images: usize,
     },
-    /// Folders look like the parts of a data set, and some part is missing.
-    #[error("{path} holds {got}: {want}")]
+    /// Folder names look like the splits of a data set, but a split is missing.
+    #[error("{path} contains {got}: {want}")]
     UnclearLayout {
         /// The folder.
         path: PathBuf,
         /// The folders in it.
         got: String,
-        /// What to rename.
+        /// How to rename them.
         want: &'static str,
     },
-    /// Validation images are of a class that training never shows.
+    /// Validation images have a class that no training image has.
     #[error("{path}: class `{class}` has validation images but no training image")]
     UnknownClass {
         /// The folder or manifest.
@@ -142,17 +143,17 @@ pub enum DataError {
         /// The class.
         class: String,
     },
-    /// A file of class names has too few or too many.
-    #[error("{path} names {got} classes, want {want}: fetch it again")]
+    /// A file of class names has too few or too many names.
+    #[error("{path} lists {got} classes, want {want}: fetch it again")]
     ClassNames {
         /// The file.
         path: PathBuf,
-        /// Names found.
+        /// Number of names found.
         got: usize,
         /// Number of classes.
         want: usize,
     },
-    /// A manifest's first line lacks a column.
+    /// The header of a manifest lacks a column.
     #[error("{path} lacks the column `{column}`: got the header `{got}`, want `path,label` or `path,label,split`")]
     ManifestHeader {
         /// The manifest.
@@ -162,126 +163,128 @@ pub enum DataError {
         /// The columns found.
         got: String,
     },
-    /// A manifest's row cannot be used.
+    /// A row of a manifest cannot be used.
     #[error("{path}, line {line}: {cause}")]
     ManifestRow {
         /// The manifest.
         path: PathBuf,
-        /// Line number, from 1; 0 where the parser does not know it.
+        /// Line number, from 1; 0 if the parser does not know it.
         line: u64,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
-    /// Images that a manifest lists are not there, or are no files.
+    /// Images listed in a manifest are missing or not regular files.
     #[error(
-        "{path}: {count} of {of} images cannot be read, first {first}: {cause}; paths are relative to the folder of the CSV file: mend \
-         its rows, or set data.on_bad_image = \"skip\""
+        "{path}: {count} of {of} images cannot be read, first {first}: {cause}; paths are relative to the folder of \
+         the CSV file: fix its rows, or set data.on_bad_image = \"skip\""
     )]
     MissingImages {
         /// The manifest.
         path: PathBuf,
-        /// Images that cannot be read.
+        /// Number of images that cannot be read.
         count: usize,
-        /// All images.
+        /// Total number of images.
         of: usize,
-        /// The first that cannot be read.
+        /// The first image that cannot be read.
         first: PathBuf,
-        /// Why not.
+        /// The system's error for that image.
         cause: io::Error,
     },
-    /// Several data sets lie in one folder.
-    #[error("{path} holds several data sets ({got}): put the files of one of them into a folder of their own")]
+    /// A folder contains several data sets.
+    #[error("{path} contains several data sets ({got}): move the files of one of them to a separate folder")]
     SeveralSets {
         /// The folder.
         path: PathBuf,
         /// Their names.
         got: String,
     },
-    /// CIFAR for Python instead of its binary version.
+    /// The files are the Python version of CIFAR, not the binary version.
     #[error(
         "{path} is the Python version of CIFAR, a pickle: fetch the binary version ({archive}) from \
          https://www.cs.toronto.edu/~kriz/cifar.html"
     )]
     PythonVersion {
-        /// The pickle.
+        /// The pickle file.
         path: PathBuf,
         /// The archive to fetch.
         archive: &'static str,
     },
     /// One image does not decode.
-    #[error("{path} does not decode: {cause}: remove it, or set data.on_bad_image = \"skip\"")]
+    #[error("{path} cannot be decoded: {cause}: remove it, or set data.on_bad_image = \"skip\"")]
     BadImage {
         /// The image.
         path: PathBuf,
-        /// The decoder's reason.
+        /// The decoder's error.
         cause: String,
     },
-    /// A file or folder that was named to be looked at is not there.
-    #[error("{path} cannot be read: {cause}: name image files, or folders that hold some")]
+    /// A file or folder to read images from cannot be read.
+    #[error("{path} cannot be read: {cause}: give image files, or folders that contain images")]
     NoImageFile {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A folder that was named to be looked at holds no image.
-    #[error("{path} holds no png, jpeg, bmp or webp image{left_out}: name image files, or folders that hold some")]
+    /// A folder to read images from does not contain any image.
+    #[error(
+        "{path} contains no png, jpeg, bmp, or webp image{left_out}: give image files, or folders that contain images"
+    )]
     NoImageFiles {
         /// The folder.
         path: PathBuf,
-        /// What it holds instead, as the end of a sentence.
+        /// Its actual contents, as the end of a sentence.
         left_out: String,
     },
-    /// The classes are not those of the run.
+    /// The classes of the data differ from those of the run.
     #[error(
-        "{path} has other classes than the run: got {got}, want {want}; unknown to the run: {unknown}; missing: {missing}; give \
-         the classes the names that they had, or choose other images"
+        "{path} has different classes than the run: got {got}, want {want}; unknown to the run: {unknown}; missing: \
+         {missing}; rename the classes to match the run, or choose other images"
     )]
     OtherClasses {
         /// The folder or file.
         path: PathBuf,
-        /// Classes of the data.
+        /// Number of classes of the data.
         got: usize,
-        /// Classes of the run.
+        /// Number of classes of the run.
         want: usize,
-        /// Those that the run does not have, the first few by name.
+        /// Classes that the run does not have; the first few by name.
         unknown: String,
-        /// Those of the run that the data does not have, likewise.
+        /// Classes of the run that the data does not have; the first few by name.
         missing: String,
     },
-    /// There is nothing where the images are said to be.
+    /// The path of the images does not exist.
     #[error("{path} does not exist: {remedy}")]
     NotThere {
         /// The folder or manifest.
         path: PathBuf,
-        /// What to do, for the subcommand that asks.
+        /// How to fix it, for the current subcommand.
         remedy: &'static str,
     },
-    /// An image was asked for that the data set does not have.
-    #[error("image {index} was asked for, but the data set has {len}")]
+    /// The data set does not have the requested image.
+    #[error("image {index} is out of range: the data set has {len} images")]
     NoSuchImage {
-        /// The index asked for.
+        /// The requested index.
         index: u32,
         /// Number of images.
         len: usize,
     },
-    /// Pixels do not fit in memory, or not to the shape.
+    /// The number of pixels does not match the labels and the shape.
     #[error("{path}: got {got} bytes of pixels, want {want} (images x channels x height x width)")]
     PixelCount {
-        /// Where the pixels come from.
+        /// Source of the pixels.
         path: PathBuf,
-        /// Bytes given.
+        /// Number of bytes given.
         got: usize,
-        /// Bytes that labels and shape call for.
+        /// Number of bytes expected from labels and shape.
         want: u128,
     },
-    /// Files cannot be decoded to that many channels.
-    #[error("images are decoded to 1 (grey) or 3 (RGB) channels, got {got}: check data.channels")]
+    /// Files cannot be decoded to this number of channels.
+    #[error("images are decoded to 1 (gray) or 3 (RGB) channels, got {got}: check data.channels")]
     Channels {
-        /// Channels asked for.
+        /// The requested number of channels.
         got: usize,
     },
-    /// The images are too large or too many to hold.
+    /// There are too many images, or they are too large.
     #[error("{images} images of {shape} do not fit in memory: lower data.samples or data.image_size")]
     TooLarge {
         /// Number of images.
@@ -289,9 +292,10 @@ pub enum DataError {
         /// Shape of one image.
         shape: super::ImageShape,
     },
-    /// The images take more memory than is free.
+    /// The images need more memory than is free.
     #[error(
-        "{images} images of {shape} take {} GB of memory, {} GB are free: lower data.samples, data.image_size or data.classes",
+        "{images} images of {shape} need {} GB of memory, but {} GB are free: lower data.samples, data.image_size, or \
+         data.classes",
         gigabytes(*want_bytes), gigabytes(*free_bytes)
     )]
     NoMemory {
@@ -299,48 +303,48 @@ pub enum DataError {
         images: usize,
         /// Shape of one image.
         shape: super::ImageShape,
-        /// Bytes that they take.
+        /// Number of bytes they need.
         want_bytes: u64,
-        /// Bytes that are free.
+        /// Number of free bytes.
         free_bytes: u64,
     },
-    /// Normalisation would divide by zero or by a non-number.
+    /// Normalization would divide by zero or by a non-finite number.
     #[error("channel {channel} has mean {mean} and std {std}, want finite numbers and std > 0: set data.normalize")]
     PixelScale {
         /// The channel, from 0.
         channel: usize,
-        /// Its mean.
+        /// Mean of the channel.
         mean: f32,
-        /// Its standard deviation; 0 where every training pixel is equal.
+        /// Standard deviation of the channel; 0 if all training pixels are equal.
         std: f32,
     },
-    /// Normalisation is for another number of channels.
+    /// The number of normalization values does not match the number of channels.
     #[error("got {mean} values of data.mean and {std} of data.std, want one per channel: {channels}")]
     PixelScaleChannels {
         /// Number of means.
         mean: usize,
         /// Number of standard deviations.
         std: usize,
-        /// Channels of the images.
+        /// Number of channels of the images.
         channels: usize,
     },
-    /// An epoch would have no batch.
-    #[error("batches of {batch_size} out of {images} images: none; lower data.batch_size or unset data.drop_last")]
+    /// An epoch would not have any batch.
+    #[error("{images} images do not fill a batch of {batch_size}; lower data.batch_size or unset data.drop_last")]
     NoBatch {
-        /// Images per batch.
+        /// Number of images per batch.
         batch_size: usize,
-        /// Images of the data set.
+        /// Number of images in the data set.
         images: usize,
     },
-    /// A loader thread could not be started, or panicked.
+    /// A loader thread could not start, or it panicked.
     #[error("a loader thread stopped: {cause}: set data.workers = 0 to load in the training thread")]
     Worker {
-        /// The panic's message, or the system's reason.
+        /// The panic's message, or the system's error.
         cause: String,
     },
 }
 
-/// How to get a data set that this project has a way to fetch.
+/// Explains how to fetch a data set that this project can download.
 fn fetching(path: &Path) -> &'static str {
     match path.iter().any(|part| part == "fashion-mnist") {
         true => ", or fetch Fashion-MNIST with `make setup-data`",
@@ -348,13 +352,13 @@ fn fetching(path: &Path) -> &'static str {
     }
 }
 
-/// Billions of bytes, to a tenth.
+/// Gigabytes (10^9 bytes), with one decimal.
 pub(super) fn gigabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e9)
 }
 
 impl DataError {
-    /// An input error of `path`; a file that is not there gets its own variant.
+    /// Converts an I/O error at `path`. A missing file has its own variant.
     pub(super) fn io(path: &Path, cause: io::Error) -> Self {
         match cause.kind() {
             io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
 
-/// An IDX file of bytes.
+/// Builds an IDX file of bytes.
 pub(super) fn idx_bytes(sizes: &[u32], values: &[u8]) -> Vec<u8> {
     let magic = 0x0800 | sizes.len() as u32;
     let header = [&[magic], sizes].concat();
     header.iter().flat_map(|word| word.to_be_bytes()).chain(values.iter().copied()).collect()
 }
 
-/// A gzip stream of `bytes`.
+/// Compresses `bytes` as a gzip stream.
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// Three training images and one validation image of 2x3 pixels; pixel `i` of the file has value `i`.
+/// Writes three training images and one validation image of 2x3 pixels; pixel `i` of the file has value `i`.
 pub(super) fn write_idx_set(folder: &Path, separator: &str, is_gzip: bool) {
     let ramp: Vec<u8> = (0..18).collect();
     let files = [
@@ -34,13 +34,13 @@ pub(super) fn write_idx_set(folder: &Path, separator: &str, is_gzip: bool) {
     }
 }
 
-/// Writes a grey 4x4 image of one value, in the format that its name says, with its parent folders.
+/// Writes a uniform gray 4x4 image in the format of its file extension, and creates its parent folders.
 pub(super) fn write_image(path: impl AsRef<Path>, value: u8) {
     std::fs::create_dir_all(path.as_ref().parent().unwrap()).unwrap();
     image::GrayImage::from_pixel(4, 4, image::Luma([value])).save(path).unwrap();
 }
 
-/// Ten grey synthetic images per class of 8x8 pixels in three classes; `source` and `path` as given.
+/// A config with `source` and `path`, for ten synthetic gray images of 8x8 pixels in each of three classes.
 pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
     DataConfig {
         source,

@@ -1,4 +1,4 @@
-//! A folder of images with one sub-folder per class.
+//! A folder of images with one subfolder per class.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use super::listing::{Entry, Kind, entries, file_name, images_in, is_hidden};
 use super::{DataError, split};
 use crate::config::DataConfig;
 
-/// Lists the images of `config.path`. With folders for training and for validation (or tests) the split is theirs; else a
-/// share of each class is held back, see [`split::of_files`].
+/// Lists the images of `config.path`. If there are folders for training and for validation (or test), they are the
+/// splits. Otherwise, a fraction of each class is held out for validation; see [`split::of_files`].
 ///
-/// The classes are the sub-folders' names in byte order. Their images may lie in folders of their own. What is passed over is
-/// told in one line.
+/// The classes are the names of the subfolders, sorted by bytes. A class folder may contain nested folders. One log
+/// line summarizes all skipped entries.
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let root = config.path.as_path();
     let layout = if config.is_first_edition() { Layout::of_first_edition(root) } else { Layout::of(root)? };
@@ -41,16 +41,17 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     Splits::from_files(root, config, classes, train, validation)
 }
 
-/// Says that the images for tests choose the best weights.
+/// Warns that test images are used to select the best weights.
 pub(super) fn warn_of_test(root: &Path, what: &str) {
     tracing::warn!(
-        "{}: {what} validates, as there are no validation images: it chooses the best weights, so that its figures are not those \
-         of unseen images; hold some training images back as val",
+        "{}: using {what} for validation, because there are no validation images; it selects the best weights, so its \
+         metrics are not those of unseen images; hold out some training images as val",
         root.display()
     );
 }
 
-/// The images of `config.path` for tests, else for validation, where the training images lie in a folder beside them; or all.
+/// Loads the test images of `config.path`, or else the validation images, if a folder with training images is next to
+/// them. Otherwise, loads all images.
 pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let root = config.path.as_path();
     let folder = layout::unseen(root)?;
@@ -63,7 +64,7 @@ pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
 /// Images with their class index.
 type Files = Vec<(PathBuf, u32)>;
 
-/// The class names of a folder, and its images with their class index, sorted by path.
+/// The class names of a folder, and its images with their class indices, sorted by path.
 type Listing = (Vec<String>, Files);
 
 fn list(root: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<Listing, DataError> {
@@ -109,7 +110,7 @@ fn images_of_class(folder: &Path, config: &DataConfig, left_out: &mut LeftOut) -
     }
 }
 
-/// Counts what lies beside the folders of the splits.
+/// Records entries next to the folders of the splits as skipped.
 fn look_beside(root: &Path, layout: &Layout, left_out: &mut LeftOut) -> Result<(), DataError> {
     for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
         match (Entry::at(&path)?, Kind::of(&path)) {
@@ -124,17 +125,17 @@ fn look_beside(root: &Path, layout: &Layout, left_out: &mut LeftOut) -> Result<(
     Ok(())
 }
 
-/// Holds a share of each class back, see [`split::of_files`].
+/// Holds out a fraction of each class; see [`split::of_files`].
 fn divide((classes, files): Listing, config: &DataConfig, seed: u64) -> (Vec<String>, Files, Files) {
     let is_held_back = split::of_files(config, files.iter().map(|(path, label)| (&**path, *label)), seed);
     let (train, validation) = split::deal(files, &is_held_back);
     (classes, train, validation)
 }
 
-/// The images of `listing` with class indices of `classes` in place of its own.
+/// Replaces the class indices of `listing` by indices into `classes`.
 fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Files, DataError> {
     let (own_classes, mut files) = listing;
-    // Not looked for one by one, which takes the square of the classes.
+    // A map, because a linear search would take time quadratic in the number of classes.
     let known: HashMap<&String, u32> = classes.iter().zip(0..).collect();
     let index_of = |class: &String| {
         let unknown = || DataError::UnknownClass { path: root.to_owned(), class: class.clone() };
@@ -271,19 +272,23 @@ mod tests {
         let flat = tempfile::tempdir().unwrap();
         write_image(flat.path().join("1.png"), 1);
         fs::write(flat.path().join("2.tif"), "").unwrap();
-        assert!(message(flat.path()).contains("holds 2 image(s) and no class folders: "), "{}", message(flat.path()));
+        assert!(
+            message(flat.path()).contains("contains 2 image(s) and no class folders: "),
+            "{}",
+            message(flat.path())
+        );
         let root = tempfile::tempdir().unwrap();
         write_image(root.path().join("cat/1.png"), 1);
         fs::create_dir(root.path().join("dog")).unwrap();
         fs::write(root.path().join("dog/1.tif"), "").unwrap();
         let other = message(root.path());
         assert!(
-            other.contains("holds no png, jpeg, bmp or webp image, only 1 entry: 1 of formats other than"),
+            other.contains("contains no png, jpeg, bmp, or webp image, only 1 entry: 1 of formats other than"),
             "{other}"
         );
         fs::remove_dir_all(root.path().join("dog")).unwrap();
         symlink("nowhere", root.path().join("dog")).unwrap();
         let gone = message(root.path());
-        assert!(gone.contains("dog is a link that leads nowhere"), "{gone}");
+        assert!(gone.contains("dog is a broken link"), "{gone}");
     }
 }

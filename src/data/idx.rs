@@ -1,7 +1,7 @@
 //! IDX files, the format of MNIST and Fashion-MNIST: <http://yann.lecun.com/exdb/mnist/>.
 //!
-//! A header of big-endian 32-bit numbers (magic number 0x08 for bytes and the rank, then one size per dimension), then
-//! one byte per value.
+//! The header consists of big-endian 32-bit numbers: the magic number (0x08 for bytes, and the rank), then one size per
+//! dimension. One byte per value follows.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use crate::{config::DataConfig, disk};
 const IMAGES: &str = "idx3-ubyte";
 const LABELS: &str = "idx1-ubyte";
 
-/// Reads the `train-*` files as training and the `t10k-*` files as validation images, or EMNIST's `emnist-*-train-*` and
-/// `emnist-*-test-*`.
+/// Reads training images from the `train-*` files and validation images from the `t10k-*` files, or from EMNIST's
+/// `emnist-*-train-*` and `emnist-*-test-*` files.
 pub(super) fn load(config: &DataConfig) -> Result<Splits, DataError> {
     let folder = config.path.as_path();
     let Names { train, test, is_letters } = Names::find(folder)?;
@@ -35,7 +35,7 @@ pub(super) fn load(config: &DataConfig) -> Result<Splits, DataError> {
     Ok(Splits { train: Arc::new(train.dataset(&classes)?), validation: Arc::new(test.dataset(&classes)?) })
 }
 
-/// What the names of a data set's files begin with.
+/// Prefixes of a data set's file names.
 struct Names {
     train: String,
     test: String,
@@ -43,7 +43,7 @@ struct Names {
 }
 
 impl Names {
-    /// MNIST's where they are there, or no others are.
+    /// Returns MNIST's prefixes if such files exist, or if there are no files of another set.
     fn find(folder: &Path) -> Result<Self, DataError> {
         let mnist = Self { train: "train".into(), test: "t10k".into(), is_letters: false };
         if !folder.is_dir() || find(folder, &mnist.train, "images", IMAGES).is_ok() {
@@ -68,7 +68,7 @@ impl Names {
     }
 }
 
-/// The images of one split, and their labels as the files have them.
+/// The images of one split, with their labels as stored in the files.
 struct Part {
     images_path: PathBuf,
     labels_path: PathBuf,
@@ -95,7 +95,7 @@ impl Part {
     }
 
     fn dataset(self, classes: &IdxClasses) -> Result<Dataset, DataError> {
-        // A label below the first one wraps round and is refused.
+        // A label below the first one wraps around and fails the check.
         let label = |label: u8| u32::from(label).wrapping_sub(classes.first_label);
         let labels: Vec<u32> = self.labels.into_iter().map(label).collect();
         check_labels(&self.labels_path, &labels, classes.names.len())?;
@@ -103,16 +103,17 @@ impl Part {
     }
 }
 
-/// The first that exists of the two spellings (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`), plain or gzipped.
+/// Returns the first existing file of both spellings (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`), plain or
+/// gzipped.
 fn find(folder: &Path, prefix: &str, content: &str, kind: &str) -> Result<PathBuf, DataError> {
     let path = |separator, suffix| folder.join(format!("{prefix}-{content}{separator}{kind}{suffix}"));
     let spellings = [path('-', ""), path('.', ""), path('-', ".gz"), path('.', ".gz")];
     spellings.into_iter().find(|path| path.exists()).ok_or_else(|| DataError::Missing { path: path('-', "") })
 }
 
-/// Reads an IDX file of bytes with `RANK` dimensions: its sizes and its values.
+/// Reads the sizes and values of an IDX file of bytes with `RANK` dimensions.
 ///
-/// Memory grows with the bytes that are really there, never with what the header announces.
+/// Memory grows with the available bytes, not with the sizes in the header.
 fn read_idx<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>), DataError> {
     let file = disk::open_regular(path).map_err(|e| DataError::io(path, e))?;
     let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
@@ -160,7 +161,7 @@ mod tests {
         super::load(&config(Source::Idx, folder))
     }
 
-    /// Reads a file of labels with these bytes.
+    /// Reads a label file with these bytes.
     fn read_labels(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -238,7 +239,7 @@ mod tests {
         std::fs::write(&labels, idx_bytes(&[3], &[3, 10, 0])).unwrap();
         assert_eq!(
             load(folder.path()).unwrap_err().to_string(),
-            format!("label 1 of {} is 10, want 0..=9: fetch it again or mend it", labels.display())
+            format!("label 1 of {} is 10, want 0..=9: fetch it again or fix it", labels.display())
         );
     }
 
@@ -272,7 +273,7 @@ mod tests {
         let splits = load(folder.path()).unwrap();
         assert_eq!((splits.train.classes().len(), splits.train.classes()[25].as_str()), (26, "z"));
         assert_eq!((splits.train.labels()[0], splits.validation.labels()), (0, &[25, 1][..]));
-        // A run that was begun before has ten numbered classes.
+        // A run from an earlier version has ten numbered classes.
         let first = super::load(&DataConfig { edition: 1, ..config(Source::Idx, folder.path()) });
         assert!(matches!(first, Err(DataError::LabelOutOfRange { label: 10, classes: 10, .. })));
         write("emnist-digits-train-images-idx3-ubyte", vec![]);

@@ -1,14 +1,14 @@
-//! Which classes the labels of IDX files stand for: the files say neither their number nor their names.
+//! Determines the classes of IDX labels, because the files contain neither their number nor their names.
 
 use super::dataset::numbered_classes;
 
-/// Classes of MNIST and the sets that are made like it, of which a part may have fewer.
+/// Number of classes of MNIST and similar sets. A subset may contain fewer.
 const USUAL: usize = 10;
 
 /// Fashion-MNIST's classes, as <https://github.com/zalandoresearch/fashion-mnist> lists them.
 const FASHION: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
-/// BLAKE3 of its labels, without the headers of the files: training, test.
+/// BLAKE3 of its training and test labels, without the file headers.
 const FASHION_LABELS: [&str; 2] = [
     "32fcc5c992292ad2bdad03c701be466e8fba20b38d37a4f59514aba5d872dc07",
     "46effff67f65a1a2ba684568341f9a34c0e0c344fee101842cc811422cf19f16",
@@ -18,18 +18,19 @@ const FASHION_LABELS: [&str; 2] = [
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct IdxClasses {
     pub names: Vec<String>,
-    /// The label of the first class: 1 in EMNIST's letters.
+    /// Label of the first class; 1 in EMNIST letters.
     pub first_label: u32,
 }
 
 impl IdxClasses {
-    /// Ten numbered classes, whatever the labels are.
+    /// Ten numbered classes, regardless of the labels.
     pub(super) fn usual() -> Self {
         Self { names: numbered_classes(USUAL), first_label: 0 }
     }
 
-    /// From all labels: ten classes, or more where every label up to the largest occurs. Labels may begin at 1 only there, since
-    /// a part of MNIST can lack its zeros. A label that is far from the others makes no classes: it is damage.
+    /// Determines the classes from all labels: ten classes, or more if the labels from 0 on occur without a gap. Labels
+    /// may start at 1 only if more than ten of them occur, without a gap up to the largest, because a subset of MNIST
+    /// can lack zeros. A label after a gap does not add classes: it is damage.
     pub(super) fn of(train: &[u8], test: &[u8], is_letters: bool) -> Self {
         let hash = |labels| blake3::hash(labels).to_hex();
         if hash(train).as_str() == FASHION_LABELS[0] || hash(test).as_str() == FASHION_LABELS[1] {
@@ -71,7 +72,7 @@ mod tests {
         assert_eq!(of(0..46, &[46, 0]), (47, "0".into(), 0));
         assert_eq!(of(1..27, &[1, 26]), (26, "a".into(), 1));
         assert_eq!(of(1..38, &[]), (37, "1".into(), 1));
-        // A lone label beyond the others is damage, and is refused as such.
+        // An isolated label is damage, and is rejected later.
         assert_eq!(of((0..10).chain([200]), &[]), (10, "0".into(), 0));
         assert_eq!(of((1..27).chain([200]), &[]), (10, "0".into(), 0));
     }

@@ -1,14 +1,14 @@
-//! Whether a JPEG is whole. Its decoder fills what is missing with grey, and says nothing.
+//! Detects truncated JPEGs. The decoder silently fills missing parts with gray.
 
 const END: [u8; 2] = [0xff, 0xd9];
 
-/// Whether a JPEG file has its end marker, by which Pillow goes too. What follows it does not matter.
+/// Whether a JPEG file has its end marker, which Pillow also checks. Bytes after it are ignored.
 pub(super) fn has_end(file: &[u8]) -> bool {
-    // Without a look at every byte, where nothing follows.
+    // Fast path: if nothing follows the marker, no scan is needed.
     file.ends_with(&END) || find_end(file).is_some()
 }
 
-/// Goes from marker to marker: an embedded preview has an end of its own, within a segment.
+/// Scans from marker to marker, because an embedded preview has its own end marker inside a segment.
 fn find_end(file: &[u8]) -> Option<()> {
     let mut rest = file;
     loop {
@@ -18,7 +18,7 @@ fn find_end(file: &[u8]) -> Option<()> {
         rest = rest.get(code..)?;
         match rest.split_first()? {
             (0xd9, _) => return Some(()),
-            // A byte 0xff of the image data, a restart, the start of the image: nothing follows that belongs to them.
+            // An escaped 0xff in the image data, a restart marker, or the start of the image: these have no segment.
             (0x00 | 0x01 | 0xd0..=0xd8, after) => rest = after,
             (_, after) => {
                 let length = u16::from_be_bytes(*after.first_chunk()?);

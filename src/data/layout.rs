@@ -1,4 +1,4 @@
-//! Where a folder of images has its splits: class folders at once, or below folders such as `train/` and `val/`.
+//! The layout of an image folder: class folders directly in it, or in folders such as `train/` and `val/`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,18 @@ const TEST: [&str; 2] = ["test", "testing"];
 pub(super) enum Layout {
     /// The folders are the classes.
     Classes,
-    /// The classes are one folder further down.
+    /// The folders are splits, and the classes are one level below.
     Splits { train: PathBuf, validation: Option<PathBuf>, test: Option<PathBuf> },
 }
 
-/// Names a split by the word that a data set has for it, in any letters; `None` where it is another word.
+/// Returns the split with this name, in upper or lower case; `None` for any other word.
 pub(super) fn split_of(word: &str) -> Option<Split> {
     let word = word.to_lowercase();
     let splits = [(&TRAIN[..], Split::Train), (&VALIDATION, Split::Validation), (&TEST, Split::Test)];
     splits.into_iter().find(|(names, _)| names.contains(&word.as_str())).map(|(_, split)| split)
 }
 
-/// A part of a data set.
+/// A split of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Split {
     Train,
@@ -34,9 +34,9 @@ pub(super) enum Split {
 }
 
 impl Layout {
-    /// Looks at the names of the folders in `root`, and at what is in them where that decides.
+    /// Detects the layout from the names of the folders in `root` and, if necessary, from their contents.
     ///
-    /// A class may be called `train` too, among others of other names.
+    /// A class may be named `train` if the other folders have different names.
     pub(super) fn of(root: &Path) -> Result<Self, DataError> {
         let folders = folders(root)?;
         let train = pick(&folders, &TRAIN);
@@ -45,7 +45,8 @@ impl Layout {
         match (train, validation, test) {
             (Some(train), None, None) if folders.len() == 1 => Ok(Self::Splits { train, validation: None, test: None }),
             (Some(train), None, None) if shares_classes(&train, &folders)? => Err(unclear(
-                "rename the folder of validation images to val, or move the other one away, so that train is divided",
+                "rename the folder of validation images to val, or move the other folder away to split train \
+                 automatically",
             )),
             (Some(train), validation, test) if validation.is_some() || test.is_some() => {
                 Ok(Self::Splits { train, validation, test })
@@ -59,7 +60,8 @@ impl Layout {
         }
     }
 
-    /// What versions before edition 2 took for splits: these very names, and `train` only with another one beside it.
+    /// The layout that versions before edition 2 detected: only these exact names, and `train` only next to another
+    /// split.
     pub(super) fn of_first_edition(root: &Path) -> Self {
         let folder = |name: &str| Some(root.join(name)).filter(|folder| folder.is_dir());
         match (folder("train"), folder("val").or_else(|| folder("validation")), folder("test")) {
@@ -70,7 +72,7 @@ impl Layout {
         }
     }
 
-    /// Whether a folder beside the class folders is one that is known and left alone.
+    /// Whether the layout uses this folder.
     pub(super) fn has(&self, folder: &Path) -> bool {
         match self {
             Self::Classes => true,
@@ -81,7 +83,7 @@ impl Layout {
     }
 }
 
-/// Of a folder that is only evaluated: the test images, else those for validation, which may lie there alone.
+/// Returns the folder to evaluate: test images, or else validation images, which may be the only split.
 pub(super) fn unseen(root: &Path) -> Result<PathBuf, DataError> {
     let folders = folders(root)?;
     let part = pick(&folders, &TEST).or_else(|| pick(&folders, &VALIDATION));
@@ -94,7 +96,7 @@ pub(super) fn unseen(root: &Path) -> Result<PathBuf, DataError> {
     })
 }
 
-/// The first name that is there, as it is or else in other letters.
+/// Returns the first of `names` that exists, with an exact match first, then ignoring case.
 fn pick(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
     let find = |is_it: &dyn Fn(&str, &str) -> bool| {
         names.iter().find_map(|name| folders.iter().find(|folder| is_it(&file_name(folder), name)))
@@ -119,7 +121,8 @@ fn holds_folders_alone(folder: &Path) -> Result<bool, DataError> {
     Ok(has_folder)
 }
 
-/// Whether another of the folders has a folder of a name that is in `part` too: then they are parts of one data set, and no classes.
+/// Whether another folder has a subfolder with the same name as one in `part`. If so, the folders are splits of one
+/// data set, not classes.
 fn shares_classes(part: &Path, folders: &[PathBuf]) -> Result<bool, DataError> {
     let inner = |folder: &Path| -> Result<Vec<String>, DataError> {
         Ok(self::folders(folder)?.iter().map(|inner| file_name(inner)).collect())
@@ -178,9 +181,12 @@ mod tests {
     #[test]
     fn splits_that_lack_the_other_half_say_what_was_seen_and_what_to_rename() {
         let message = layout(&["train/a/1.png", "holdout/a/1.png"]).unwrap_err();
-        assert!(message.contains("holds holdout/, train/: rename the folder of validation images to val"), "{message}");
+        assert!(
+            message.contains("contains holdout/, train/: rename the folder of validation images to val"),
+            "{message}"
+        );
         let message = layout(&["images/a/1.png", "val/a/1.png"]).unwrap_err();
-        assert!(message.contains("holds images/, val/: rename the folder of training images to train"), "{message}");
+        assert!(message.contains("contains images/, val/: rename the folder of training images to train"), "{message}");
         assert!(layout(&["val/a/1.png"]).is_err());
     }
 

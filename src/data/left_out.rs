@@ -1,53 +1,53 @@
-//! What lies in the folders of a data set and is passed over, counted by reason, for one line in the log.
+//! Counts the skipped entries of a data set's folders by reason, for one log line.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Why a file or folder is passed over, in the order in which they are told.
+/// Reason why a file or folder is skipped, in the order of the log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
-    /// An image in a format that no decoder here reads.
+    /// An image in an unsupported format.
     Format,
-    /// A link whose target is not there.
+    /// A link whose target does not exist.
     Nowhere,
-    /// A pipe, a device or a socket.
+    /// A pipe, a device, or a socket.
     Special,
     /// An image whose name starts with a dot.
     Hidden,
-    /// An image in a folder within a class folder, where those are not looked into.
+    /// An image in a subfolder of a class folder, if subfolders are not searched.
     Nested,
-    /// A link to a folder that is looked into anyway, or to one above it.
+    /// A link to a folder that is already searched, or to one of its parents.
     Again,
-    /// An image beside the class folders.
+    /// An image next to the class folders.
     Beside,
-    /// A folder beside those of the splits.
+    /// A folder next to those of the splits.
     OtherFolder,
-    /// A file whose name is not that of an image.
+    /// A file without the extension of an image.
     NotImage,
 }
 
 impl Reason {
     fn text(self) -> &'static str {
         match self {
-            Self::Format => "of formats other than png, jpeg, bmp and webp",
-            Self::Nowhere => "links that lead nowhere",
-            Self::Special => "pipes, devices and sockets",
+            Self::Format => "of formats other than png, jpeg, bmp, and webp",
+            Self::Nowhere => "broken links",
+            Self::Special => "pipes, devices, and sockets",
             Self::Hidden => "hidden images",
-            Self::Nested => "images in folders within class folders",
-            Self::Again => "links to folders that are listed already",
-            Self::Beside => "images beside the class folders",
-            Self::OtherFolder => "folders beside those of the splits",
+            Self::Nested => "images in subfolders of class folders",
+            Self::Again => "links to folders already listed",
+            Self::Beside => "images next to the class folders",
+            Self::OtherFolder => "folders next to the split folders",
             Self::NotImage => "not images",
         }
     }
 }
 
-/// How many were passed over for each reason, and the first of each.
+/// Number of skipped entries per reason, with the first of each.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
     by_reason: BTreeMap<Reason, (usize, PathBuf)>,
-    /// Images that are taken and lie deeper than in their class folder.
+    /// Number of images in subfolders of class folders, which are used.
     within: Option<(usize, PathBuf)>,
 }
 
@@ -62,7 +62,7 @@ impl LeftOut {
         }
     }
 
-    /// Counts the images of a class folder that lie in folders within it.
+    /// Counts the images in subfolders of a class folder.
     pub(super) fn count_within(&mut self, folder: &Path, images: &[PathBuf]) {
         let mut within = images.iter().filter(|path| path.parent() != Some(folder));
         if let Some(first) = within.next() {
@@ -72,21 +72,22 @@ impl LeftOut {
         }
     }
 
-    /// Warns of what was passed over in `root`, in one line, and in another of what was found where some do not look; of nothing
-    /// where there is nothing.
+    /// Warns about the skipped entries of `root` in one line, and about used images in subfolders in another, if there
+    /// are any.
     pub(super) fn tell(&self, root: &Path) {
         if let Some((count, first)) = &self.within {
             let (root, first) = (root.display(), first.display());
             tracing::warn!(
-                "{root}: {count} image(s) lie in folders within class folders and are taken as of the class (first {first})"
+                "{root}: {count} image(s) in subfolders of class folders belong to the class of that folder (first \
+                 {first})"
             );
         }
         if !self.by_reason.is_empty() {
-            tracing::warn!("{}: left out {self}", root.display());
+            tracing::warn!("{}: skipped {self}", root.display());
         }
     }
 
-    /// What was passed over as the end of a sentence; empty where nothing was.
+    /// Describes the skipped entries as the end of a sentence; empty if there are none.
     pub(super) fn addition(&self) -> String {
         if self.by_reason.is_empty() { String::new() } else { format!(", only {self}") }
     }
@@ -117,7 +118,8 @@ mod tests {
         for name in ["a/2.tif", "a/1.gif"] {
             left_out.add(Reason::Format, name.into());
         }
-        let want = "3 entries: 2 of formats other than png, jpeg, bmp and webp (first a/2.tif); 1 not images (first a/notes.txt)";
+        let want = "3 entries: 2 of formats other than png, jpeg, bmp, and webp (first a/2.tif); 1 not images (first \
+                    a/notes.txt)";
         assert_eq!(left_out.to_string(), want);
         assert_eq!(left_out.addition(), format!(", only {want}"));
     }

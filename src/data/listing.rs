@@ -1,4 +1,4 @@
-//! The image files of a folder and of the folders in it.
+//! Lists the image files of a folder and its subfolders.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use super::DataError;
 use super::left_out::{LeftOut, Reason};
 
-/// Endings of the files that are decoded.
+/// Extensions of supported image files.
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
-/// Endings of other image files, which somebody may miss.
+/// Extensions of other image files, which a user may miss.
 const OTHER_FORMATS: [&str; 27] = [
     "arw", "avif", "cr2", "dcm", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "j2k", "jfif", "jp2", "jpe", "jxl",
     "nef", "pbm", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff",
 ];
 
-/// What the name of a file says of it.
+/// Type of a file by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Image,
@@ -35,19 +35,19 @@ impl Kind {
     }
 }
 
-/// What there is at a path, links followed.
+/// Type of an entry, with links followed.
 pub(super) enum Entry {
-    /// With its device and inode, which no other folder has.
+    /// With its device and inode, which identify the folder.
     Folder((u64, u64)),
     File,
-    /// A pipe, a device or a socket.
+    /// A pipe, a device, or a socket.
     Special,
-    /// A link whose target is not there.
+    /// A link whose target does not exist.
     Nowhere,
 }
 
 impl Entry {
-    /// `None` where the entry has gone since its folder was read.
+    /// Returns the type of the entry; `None` if it was removed since its folder was read.
     pub(super) fn at(path: &Path) -> Result<Option<Self>, DataError> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Ok(Some(Self::Folder((found.dev(), found.ino())))),
@@ -59,11 +59,11 @@ impl Entry {
     }
 }
 
-/// The images of `folder` sorted by path; with `is_nested` also those of the folders in it. What is passed over is added to
-/// `left_out`. Links to folders are followed, each folder is looked into once.
+/// Lists the images of `folder`, sorted by path; with `is_nested`, also those of its subfolders. Skipped entries are
+/// added to `left_out`. Links to folders are followed, and each folder is searched once.
 pub(super) fn images_in(folder: &Path, is_nested: bool, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
-    // A link to a folder above would bring the images of other classes in, and lead round for ever.
+    // A link to a parent folder would add images of other classes and cause an endless loop.
     let mut known = above(folder)?;
     let mut open = vec![folder.to_owned()];
     while let Some(inner) = open.pop() {
@@ -93,14 +93,14 @@ pub(super) fn images_in(folder: &Path, is_nested: bool, left_out: &mut LeftOut) 
     Ok(files)
 }
 
-/// The folder itself and all that it lies in.
+/// Device and inode of the folder and of all its parents.
 fn above(folder: &Path) -> Result<HashSet<(u64, u64)>, DataError> {
     let whole = fs::canonicalize(folder).map_err(|e| DataError::io(folder, e))?;
     let ids = whole.ancestors().filter_map(|folder| fs::metadata(folder).ok());
     Ok(ids.map(|found| (found.dev(), found.ino())).collect())
 }
 
-/// Everything in a folder, hidden entries too, sorted by path.
+/// Lists all entries of a folder, including hidden ones, sorted by path.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
     let mut paths: Vec<PathBuf> = entries.map_err(|e| DataError::io(folder, e))?;
@@ -123,7 +123,7 @@ mod tests {
     use super::super::fixture::write_image;
     use super::*;
 
-    /// The images below `root` by their paths in it, and what was left out.
+    /// The images below `root` by relative path, and the skipped entries.
     fn list(root: &Path, is_nested: bool) -> (Vec<String>, String) {
         let mut left_out = LeftOut::default();
         let files = images_in(root, is_nested, &mut left_out).unwrap();
@@ -147,7 +147,7 @@ mod tests {
         );
         let (files, left_out) = list(root.path(), false);
         assert_eq!(files, ["b.png", "c.webp"]);
-        assert_eq!(left_out, ", only 2 entries: 2 images in folders within class folders (first a/2.JPG)");
+        assert_eq!(left_out, ", only 2 entries: 2 images in subfolders of class folders (first a/2.JPG)");
     }
 
     #[test]
@@ -165,8 +165,8 @@ mod tests {
         let _listener = UnixListener::bind(path("socket.png")).unwrap();
         let (files, left_out) = list(root.path(), true);
         assert_eq!(files, ["good.png"]);
-        let want = ", only 10 entries: 2 of formats other than png, jpeg, bmp and webp (first x.HEIC); \
-                    2 links that lead nowhere (first gone.png); 2 pipes, devices and sockets (first endless.png); \
+        let want = ", only 10 entries: 2 of formats other than png, jpeg, bmp, and webp (first x.HEIC); \
+                    2 broken links (first gone.png); 2 pipes, devices, and sockets (first endless.png); \
                     2 hidden images (first ._y.gif); 2 not images (first Thumbs.db)";
         assert_eq!(left_out, want);
     }
@@ -186,6 +186,6 @@ mod tests {
         symlink("../data/cat", root.path().join("elsewhere/back")).unwrap();
         let (files, left_out) = list(&cat, true);
         assert_eq!(files, ["1.png", "more/3.png"]);
-        assert_eq!(left_out, ", only 4 entries: 4 links to folders that are listed already (first here)");
+        assert_eq!(left_out, ", only 4 entries: 4 links to folders already listed (first here)");
     }
 }

@@ -1,38 +1,39 @@
-//! Batches of normalised, augmented images, in an order that can be drawn again and resumed anywhere.
+//! Batches of normalized, augmented images, in a reproducible order that can resume anywhere.
 
 use std::sync::Arc;
 
 use super::prefetch::Prefetch;
 use super::random::{Purpose, Stream};
-use super::scale::append_normalised;
-use super::{DataError, Dataset, PixelScale, augment};
+use super::{Bytes, DataError, Dataset, Images, PixelScale, augment};
 use crate::config::{Augment, DataConfig, OnBadImage};
 
-/// How a [`Loader`] makes batches.
+/// Options of a [`Loader`].
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
     /// Images per batch.
     pub batch_size: usize,
-    /// Seed of order and augmentation.
+    /// Seed of shuffling and augmentation.
     pub seed: u64,
     /// Threads that decode and augment; 0 loads in the caller's thread.
     pub workers: usize,
-    /// Batches kept ready, beside one in the hands of each worker.
+    /// Number of batches to prefetch, in addition to the one that each worker is loading.
     pub prefetch: usize,
-    /// Whether the last, smaller batch is left out.
+    /// Whether to drop the last, smaller batch.
     pub drop_last: bool,
-    /// Whether each epoch has an order of its own; else images come by index.
+    /// Whether to shuffle each epoch; otherwise images come by index.
     pub shuffle: bool,
-    /// Random changes to each image.
+    /// Random augmentation of each image.
     pub augment: Option<Augment>,
-    /// Normalisation.
+    /// Pixel normalization.
     pub scale: PixelScale,
-    /// What to do with an image that does not decode.
+    /// Handling of images that do not decode.
     pub on_bad_image: OnBadImage,
+    /// Whether batches stay bytes that the device normalizes: a quarter of the copied bytes.
+    pub as_bytes: bool,
 }
 
 impl LoaderOptions {
-    /// Shuffled and augmented batches, as `config` asks for.
+    /// Shuffled and augmented batches, according to `config`.
     pub fn for_training(config: &DataConfig, seed: u64, scale: PixelScale) -> Self {
         Self {
             batch_size: config.batch_size,
@@ -44,47 +45,48 @@ impl LoaderOptions {
             augment: Some(config.augment.clone()),
             scale,
             on_bad_image: config.on_bad_image,
+            as_bytes: false,
         }
     }
 
-    /// All images by index, unchanged.
+    /// All images by index, without augmentation.
     pub fn for_validation(config: &DataConfig, scale: PixelScale) -> Self {
         Self { drop_last: false, shuffle: false, augment: None, ..Self::for_training(config, 0, scale) }
     }
 }
 
-/// Some images of an epoch, at least one.
+/// Images of an epoch, at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Position in the epoch, from 0. With bad images left out, positions may be missing; resume by this number.
+    /// Index in the epoch, from 0. If bad images are skipped, indices may be missing; resume by this number.
     pub number: usize,
-    /// Normalised pixels, images x channels x height x width.
-    pub images: Vec<f32>,
+    /// Pixels, images x channels x height x width.
+    pub images: Images,
     /// Class index of each image.
     pub labels: Vec<i64>,
-    /// Index of each image in its data set.
+    /// Index of each image in its dataset.
     pub indices: Vec<u32>,
     /// Images, channels, height, width.
     pub shape: [usize; 4],
 }
 
-/// Makes the batches of any epoch of a data set.
+/// Creates the batches of any epoch of a dataset.
 ///
-/// The order of an epoch is a function of (seed, epoch) and the augmentation of an image of (seed, epoch, index). So
-/// the batches are the same, bit for bit, with any number of workers and from any batch on.
+/// The order of an epoch is a function of (seed, epoch); the augmentation of an image is a function of (seed, epoch,
+/// index). Batches are therefore bit-identical with any number of workers and from any first batch.
 #[derive(Debug)]
 pub struct Loader {
     recipe: Arc<Recipe>,
 }
 
 impl Loader {
-    /// A loader of `dataset`.
+    /// Creates a loader of `dataset`.
     ///
     /// # Errors
-    /// [`DataError::NoBatch`] where an epoch would be empty, [`DataError::PixelScaleChannels`] where the scale is not
-    /// for this data set.
+    /// [`DataError::NoBatch`] if an epoch would be empty; [`DataError::PixelScaleChannels`] if the scale does not match
+    /// the channels of the dataset.
     pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, DataError> {
-        let tables = options.scale.clone().checked_for(&dataset)?.tables();
+        let tables = options.scale.clone().checked_for(&dataset)?.tables().into();
         let loader = Self { recipe: Arc::new(Recipe { dataset, options, tables }) };
         if loader.batches_per_epoch() == 0 {
             let Recipe { dataset, options, .. } = loader.recipe.as_ref();
@@ -93,12 +95,12 @@ impl Loader {
         Ok(loader)
     }
 
-    /// The images that are loaded.
+    /// The dataset.
     pub fn dataset(&self) -> &Arc<Dataset> {
         &self.recipe.dataset
     }
 
-    /// Batches of one epoch, at least 1.
+    /// Batches per epoch, at least 1.
     pub fn batches_per_epoch(&self) -> usize {
         let Recipe { dataset, options, .. } = self.recipe.as_ref();
         let whole = dataset.len().checked_div(options.batch_size).unwrap_or(0);
@@ -107,15 +109,16 @@ impl Loader {
         whole + usize::from(has_rest)
     }
 
-    /// The first batch of the first epoch, loaded here and now.
+    /// Loads the first batch of the first epoch in the caller's thread.
     ///
     /// # Errors
-    /// Where an image of it cannot be had.
+    /// If an image cannot be loaded.
     pub fn first_batch(&self) -> Result<Batch, DataError> {
         self.recipe.batch(&self.recipe.order(0), 0, 0)
     }
 
-    /// The batches of an epoch from number `first_batch` on; workers start at once. Dropping it stops them.
+    /// Returns the batches of an epoch from number `first_batch` on. Workers start immediately; dropping the epoch
+    /// stops them.
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
         let order = self.recipe.order(epoch);
         let recipe = Arc::clone(&self.recipe);
@@ -125,12 +128,12 @@ impl Loader {
     }
 }
 
-/// The batches of one epoch. The first error ends it. A batch of which no image decodes is passed over.
+/// The batches of one epoch. The first error ends it. A batch without any decodable image is skipped.
 #[derive(Debug)]
 pub struct Epoch(Prefetch<Batch>);
 
 impl Epoch {
-    /// The next batch; `None` at the end, and if `is_unwanted` turns true while it is waited for, which loses nothing.
+    /// Returns the next batch; `None` at the end, or if `is_unwanted` turns true during the wait, which loses nothing.
     pub fn next_unless(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<Batch, DataError>> {
         loop {
             match self.0.next_unless(&is_unwanted)? {
@@ -149,13 +152,13 @@ impl Iterator for Epoch {
     }
 }
 
-/// What every worker knows.
+/// Shared data of all workers.
 #[derive(Debug)]
 struct Recipe {
     dataset: Arc<Dataset>,
     options: LoaderOptions,
-    /// The normalised value of each byte, per channel.
-    tables: Vec<[f32; 256]>,
+    /// The normalized value of each byte, per channel.
+    tables: Arc<[[f32; 256]]>,
 }
 
 impl Recipe {
@@ -170,7 +173,7 @@ impl Recipe {
     fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
         let shape = self.dataset.shape();
         let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
-        let mut images = Vec::with_capacity(planned.len() * shape.values());
+        let mut images = Bytes::with_capacity(planned.len(), shape, &self.tables);
         let (mut labels, mut indices) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
         for &index in planned {
             let label = self.dataset.labels().get(index as usize);
@@ -180,11 +183,14 @@ impl Recipe {
             }
         }
         let shape = [labels.len(), shape.channels, shape.height, shape.width];
+        let images = Images::Bytes(images);
+        let images =
+            if self.options.as_bytes { images } else { Images::Normalized(images.normalized(shape).into_owned()) };
         Ok(Batch { number, images, labels, indices, shape })
     }
 
-    /// Appends image `index` as it looks in `epoch`; false where it is bad and left out.
-    fn append_image(&self, index: u32, epoch: u64, images: &mut Vec<f32>) -> Result<bool, DataError> {
+    /// Appends image `index`, augmented for `epoch`; returns false if it is bad and skipped.
+    fn append_image(&self, index: u32, epoch: u64, images: &mut Bytes) -> Result<bool, DataError> {
         let Some(mut image) = self.dataset.image_unless_bad(index, self.options.on_bad_image)? else {
             return Ok(false);
         };
@@ -193,12 +199,9 @@ impl Recipe {
         if let Some(options) = &self.options.augment {
             image = augment::change_pixels(image, shape, options, &mut stream);
         }
-        let start = images.len();
-        append_normalised(&self.tables, &image, shape.plane(), images);
-        if let (Some(Augment { cutout: side @ 1.., .. }), Some(image)) =
-            (&self.options.augment, images.get_mut(start..))
-        {
-            augment::cutout(image, shape, *side, &mut stream);
+        images.pixels.extend_from_slice(&image);
+        if let Some(Augment { cutout: side @ 1.., .. }) = &self.options.augment {
+            images.cutouts.push(augment::cutout(shape, *side, &mut stream));
         }
         Ok(true)
     }
@@ -270,7 +273,7 @@ mod tests {
         let look = |epoch: &[Batch], index: u32| -> Vec<f32> {
             let find = |batch: &Batch| {
                 let at = batch.indices.iter().position(|&i| i == index)?;
-                Some(batch.images[64 * at..64 * (at + 1)].to_vec())
+                Some(batch.images.normalized(batch.shape)[64 * at..64 * (at + 1)].to_vec())
             };
             epoch.iter().find_map(find).unwrap()
         };
@@ -295,7 +298,7 @@ mod tests {
         let batches = batches(&Loader::new(Arc::new(dataset), options).unwrap(), 0, 0);
         let first = Batch {
             number: 0,
-            images: vec![0.0, 0.2, (0.4 - 0.5) / 0.25, 2.0, 1.0, 0.0, -2.0, -2.0],
+            images: Images::Normalized(vec![0.0, 0.2, (0.4 - 0.5) / 0.25, 2.0, 1.0, 0.0, -2.0, -2.0]),
             labels: vec![2, 0],
             indices: vec![0, 1],
             shape: [2, 2, 1, 2],
@@ -307,7 +310,19 @@ mod tests {
     #[test]
     fn cutout_sets_the_mean() {
         let loader = loader(0, |o| o.augment = Some(Augment { cutout: 64, ..NO_AUGMENT }));
-        assert!(batches(&loader, 0, 0).iter().all(|batch| batch.images.iter().all(|&value| value == 0.0)));
+        let is_mean = |batch: &Batch| batch.images.normalized(batch.shape).iter().all(|&value| value == 0.0);
+        assert!(batches(&loader, 0, 0).iter().all(is_mean));
+    }
+
+    #[test]
+    fn bytes_are_the_same_images_not_yet_normalized() {
+        let [normalized, bytes] = [false, true].map(|as_bytes| batches(&loader(0, |o| o.as_bytes = as_bytes), 3, 0));
+        for (normalized, bytes) in normalized.iter().zip(&bytes) {
+            let Images::Bytes(raw) = &bytes.images else { panic!("{:?}", bytes.images) };
+            assert_eq!((raw.pixels.len(), raw.cutouts.len()), (bytes.shape.iter().product(), bytes.shape[0]));
+            assert_eq!(bytes.images.normalized(bytes.shape), normalized.images.normalized(normalized.shape));
+            assert_eq!((&bytes.labels, &bytes.indices), (&normalized.labels, &normalized.indices));
+        }
     }
 
     #[test]
@@ -323,7 +338,7 @@ mod tests {
         assert!(Loader::new(Arc::clone(dropping.dataset()), options).is_err());
     }
 
-    /// Seven image files in batches of two; those of `bad` do not decode.
+    /// Seven image files in batches of two; those in `bad` do not decode.
     fn file_loader(folder: &Path, bad: &[u32], workers: usize, on_bad_image: OnBadImage) -> Loader {
         let path = |index: u32| folder.join(format!("{index}.png"));
         (0..7).for_each(|index| write_image(path(index), index as u8));
@@ -344,7 +359,7 @@ mod tests {
                 let epoch = batches(&loader, 0, 0);
                 let seen: Vec<_> = epoch.iter().map(|batch| (batch.number, batch.indices.clone())).collect();
                 assert_eq!(seen, [(0, vec![0]), (1, vec![2, 3]), (3, vec![6])]);
-                assert_eq!((epoch[0].shape, &epoch[0].images), ([1, 1, 2, 2], &vec![0.0; 4]));
+                assert_eq!((epoch[0].shape, &epoch[0].images), ([1, 1, 2, 2], &Images::Normalized(vec![0.0; 4])));
                 assert_eq!(loader.dataset().bad_images(), [1, 4, 5]);
             }
             assert_eq!(batches(&loader, 0, 2)[0].number, 3);
@@ -357,7 +372,7 @@ mod tests {
         for workers in [0, 1, 3] {
             let results: Vec<_> = file_loader(folder.path(), &[3], workers, OnBadImage::Stop).epoch(0, 0).collect();
             assert_eq!(results.len(), 2);
-            assert!(results[1].as_ref().unwrap_err().to_string().contains("3.png does not decode"));
+            assert!(results[1].as_ref().unwrap_err().to_string().contains("3.png cannot be decoded"));
         }
     }
 }

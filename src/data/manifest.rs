@@ -1,4 +1,4 @@
-//! A CSV manifest with the columns `path`, `label` and optionally `split`.
+//! A CSV manifest with the columns `path`, `label`, and optionally `split`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -12,12 +12,13 @@ use super::layout::{Split, split_of};
 use super::{DataError, split};
 use crate::{config::DataConfig, disk};
 
-/// Reads the manifest `config.path`. Columns are found by name, in any order; others are passed over. Paths are
+/// Reads the manifest `config.path`. Columns are found by name, in any order; other columns are ignored. Paths are
 /// relative to the manifest's folder.
 ///
-/// Labels may be any strings; sorted (by value where all are integers, else by bytes) they are the classes. With a
-/// column `split` the rows are dealt by it (`train`, `val`, `test` or one of their other names; tests validate only where
-/// nothing else does); without it a share of each class is held back, see [`split::of_files`].
+/// Labels may be any strings. Sorted (by value if all are integers, otherwise by bytes), they are the classes. With a
+/// `split` column, it assigns the rows (`train`, `val`, `test`, or one of their other names; test rows are used for
+/// validation only if there are no validation rows). Without it, a fraction of each class is held out; see
+/// [`split::of_files`].
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let manifest = config.path.as_path();
     let rows = read(manifest)?;
@@ -38,7 +39,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     Splits::from_files(manifest, config, classes, train, validation)
 }
 
-/// The rows of the manifest for tests, else for validation, or all where it has no column `split`.
+/// Loads the test rows of the manifest, or else its validation rows, or all rows if there is no `split` column.
 pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let manifest = config.path.as_path();
     let mut rows = read(manifest)?;
@@ -57,7 +58,7 @@ pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
 struct Row {
     path: PathBuf,
     label: String,
-    /// `None` where the manifest has no such column.
+    /// `None` if the manifest has no such column.
     split: Option<Split>,
 }
 
@@ -70,7 +71,7 @@ fn read(manifest: &Path) -> Result<Vec<Row>, DataError> {
     if file.fill_buf().map_err(|e| DataError::io(manifest, e))?.contains(&0) {
         return Err(bad_row(
             1,
-            "it is no text; want a CSV file with the header `path,label` or `path,label,split`".into(),
+            "it is not a text file; want a CSV file with the header `path,label` or `path,label,split`".into(),
         ));
     }
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
@@ -103,7 +104,7 @@ fn parse_row(
     };
     let split = split.map(|column| {
         let word = record.get(column).unwrap_or_default();
-        split_of(word).ok_or_else(|| format!("split is `{word}`, want train, val, validation or test"))
+        split_of(word).ok_or_else(|| format!("split is `{word}`, want train, val, validation, or test"))
     });
     Ok(Row {
         path: folder.join(value(path, "path")?),
@@ -112,7 +113,7 @@ fn parse_row(
     })
 }
 
-/// Training and validation rows by their column `split`.
+/// Assigns the rows to training and validation by their `split` column.
 fn deal_by_split(manifest: &Path, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     let has = |split| rows.iter().any(|row| row.split == Some(split));
     let held_back = if has(Split::Validation) { Split::Validation } else { Split::Test };
@@ -200,7 +201,7 @@ mod tests {
     fn a_header_without_a_needed_column_shows_what_it_has() {
         assert!(message("file,label\na,x\n").contains("lacks the column `path`: got the header `file,label`"));
         assert!(message("").contains("lacks the column `path`"));
-        assert!(message("path,label\0\n").contains("line 1: it is no text"));
+        assert!(message("path,label\0\n").contains("line 1: it is not a text file"));
     }
 
     #[test]

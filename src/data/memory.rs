@@ -1,15 +1,15 @@
-//! Memory that the system can still give.
+//! Free memory of the system.
 
 use std::path::Path;
 
 use crate::disk;
 
-/// Bytes that are free for a new use, as Linux estimates them; `None` where it does not say.
+/// Available memory in bytes, as estimated by Linux; `None` if unknown.
 pub(super) fn free_bytes() -> Option<u64> {
     available(&disk::read_regular_text(Path::new("/proc/meminfo"), 1 << 20).ok()?)
 }
 
-/// `MemAvailable` of the text of `/proc/meminfo`, in bytes.
+/// Parses `MemAvailable` from the text of `/proc/meminfo`, in bytes.
 fn available(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

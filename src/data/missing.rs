@@ -1,4 +1,4 @@
-//! The images of a manifest that are not there, told before training and all at once.
+//! Checks for missing images of a manifest before training, and reports all of them at once.
 
 use std::fs;
 use std::io::{Error, ErrorKind};
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::{DataError, Dataset};
 use crate::config::{DataConfig, OnBadImage, Source};
 
-/// Looks for the files that the manifest of a `csv` data set lists, none of which is opened. Those that cannot be read are an error,
-/// or told in one line and counted among the bad images. Other sources take the files that are there.
+/// Checks that the files listed in the manifest of a `csv` data set exist, without opening them. Missing files are an
+/// error, or are reported in one line and counted as bad images. Other sources need no check, because they list
+/// existing files.
 ///
 /// # Errors
 /// [`DataError::MissingImages`] with [`OnBadImage::Stop`].
@@ -40,7 +41,7 @@ pub fn check_listed(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(
         (Some((first, cause)), OnBadImage::Stop) => Err(DataError::MissingImages { path, count, of, first, cause }),
         (Some((first, cause)), OnBadImage::Skip) => {
             let (path, first) = (path.display(), first.display());
-            tracing::warn!("{path}: {count} of {of} images cannot be read and are left out, first {first}: {cause}");
+            tracing::warn!("{path}: {count} of {of} images cannot be read and are skipped, first {first}: {cause}");
             Ok(())
         }
     }

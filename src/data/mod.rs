@@ -1,11 +1,11 @@
-//! The way from image files to batches: sources, augmentation, normalisation, loader.
+//! From image files to batches: sources, augmentation, normalization, loader.
 //!
-//! [`load`] reads a data set and splits it into training and validation images; a [`Loader`] turns one split into the
-//! batches of an epoch. Nothing here knows of tensors: a [`Batch`] is host memory in the order of a tensor.
+//! [`load`] reads a dataset and splits it into training and validation images; a [`Loader`] turns one split into the
+//! batches of an epoch. This module does not use tensors: a [`Batch`] is host memory in tensor order.
 //!
-//! Every draw is a function of where it is used: the order of an epoch of (seed, epoch), the augmentation of an image
-//! of (seed, epoch, index). There is no state to save, and a run resumed in the middle of an epoch sees what it would
-//! have seen.
+//! Every random draw is a function of its use: the order of an epoch of (seed, epoch), the augmentation of an image of
+//! (seed, epoch, index). There is no state to save, and a run resumed in the middle of an epoch sees the same images as
+//! an uninterrupted one.
 //!
 //! ```
 //! use gradwatch::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
@@ -50,7 +50,7 @@
 //! for batch in loader.epoch(epoch, first_batch) {
 //!     let batch = batch?;
 //!     assert_eq!(batch.shape, [32, 3, 16, 16]);
-//!     assert_eq!(batch.images.len(), 32 * 3 * 16 * 16);
+//!     assert_eq!(batch.images.normalized(batch.shape).len(), 32 * 3 * 16 * 16);
 //! }
 //! # Ok::<(), gradwatch::data::DataError>(())
 //! ```
@@ -68,6 +68,7 @@ mod fixture;
 mod folder;
 mod idx;
 mod idx_classes;
+mod images;
 mod jpeg_end;
 mod layout;
 mod left_out;
@@ -90,6 +91,7 @@ mod twins;
 pub use changes::{Overlap, changes, overlap};
 pub use dataset::{Dataset, ImageShape, Splits};
 pub use error::DataError;
+pub use images::{Bytes, Images};
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 pub use missing::check_listed;
 pub use preprocessing::{Preprocessing, image_files};
@@ -102,11 +104,12 @@ use std::sync::Arc;
 
 use crate::config::{DataConfig, Source};
 
-/// Reads the data set of `config`. `seed` decides which images are held back for validation where the source ships no
-/// split, and what synthetic images look like.
+/// Reads the dataset of `config`. `seed` selects the validation images if the source has no split of its own, and
+/// determines the synthetic images.
 ///
 /// # Errors
-/// What is missing, damaged or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are not opened yet; [`check_listed`] looks for those of `csv`.
+/// If data is missing, damaged, or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are not opened
+/// yet; [`check_listed`] checks that those of `csv` exist.
 pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     match config.source {
         Source::Idx => idx::load(config),
@@ -118,7 +121,7 @@ pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     }
 }
 
-/// The same for a model that knows `classes`: labels are their indices, matched by name.
+/// Like [`load`], for a model that knows `classes`: labels are indices of `classes`, matched by name.
 ///
 /// # Errors
 /// As for [`load`]; [`DataError::OtherClasses`].
@@ -128,8 +131,9 @@ pub fn load_known(config: &DataConfig, seed: u64, classes: &[String]) -> Result<
     Ok(Splits { train: known(train)?, validation: known(validation)? })
 }
 
-/// The images of `config` that nobody has trained on: those of a split of their own, for tests where there is one and else for
-/// validation; all of them where none is shipped. Labels are indices of `classes`, those of the model, matched by name.
+/// Reads the images of `config` that are not used for training: the test split if there is one, otherwise the
+/// validation split; all images if the data has no split. Labels are indices of `classes`, the classes of the model,
+/// matched by name.
 ///
 /// # Errors
 /// As for [`load_known`].
@@ -151,7 +155,7 @@ fn with_known_classes(
     Ok(if dataset.classes() == classes { dataset } else { Arc::new(dataset.with_classes(&indices, classes)) })
 }
 
-/// Says so if nothing is where the images of `config` are said to be. `remedy` is what to do then.
+/// Checks that the path of `config` exists. The error suggests `remedy`.
 ///
 /// # Errors
 /// [`DataError::NotThere`].
@@ -162,7 +166,7 @@ pub fn check_place(config: &DataConfig, remedy: &'static str) -> Result<(), Data
     }
 }
 
-/// The shape that the config gives to images which have none of their own.
+/// The image shape from the config, for sources without a fixed shape.
 fn configured_shape(config: &DataConfig) -> ImageShape {
     ImageShape { channels: config.channels, height: config.image_size, width: config.image_size }
 }

@@ -1,10 +1,10 @@
-//! What an image file is called in its data set, wherever the set lies.
+//! Names of image files, independent of the location of their data set.
 
 use std::path::{Component, Path, PathBuf, absolute};
 
 use crate::config::{DataConfig, Source};
 
-/// The folder that the names of a data set's files begin in.
+/// The folder that file names in a data set are relative to.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
     as_given: PathBuf,
@@ -17,7 +17,7 @@ impl Base {
         Self { as_given: folder.to_owned(), absolute }
     }
 
-    /// The data set's own folder, or that of the manifest.
+    /// Uses the data set's own folder, or that of the manifest.
     pub(super) fn of_config(config: &DataConfig) -> Self {
         Self::new(match config.source {
             Source::Csv => config.path.parent().unwrap_or(Path::new("")),
@@ -25,8 +25,8 @@ impl Base {
         })
     }
 
-    /// The path below the folder, or the whole path of a file that lies elsewhere. Bytes that are not UTF-8 are escaped, so that
-    /// two files never share a name.
+    /// Returns the path relative to the folder, or the full path of a file outside of it. Bytes that are not UTF-8 are
+    /// escaped, so that two files never share a name.
     pub(super) fn name_of(&self, path: &Path) -> String {
         let base = if path.is_absolute() { &self.absolute } else { &self.as_given };
         let inner = path.strip_prefix(base).unwrap_or(path);
@@ -37,7 +37,7 @@ impl Base {
         }
     }
 
-    /// Where the file of this name lies or lay, for messages.
+    /// Current or former path of the file with this name, for messages.
     pub(super) fn shown(&self, name: &str) -> String {
         self.as_given.join(name).display().to_string()
     }

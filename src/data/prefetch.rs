@@ -1,8 +1,8 @@
 //! An ordered sequence whose items are produced ahead of time on threads.
 //!
-//! Worker `w` of `n` produces the items `w`, `w + n`, `w + 2n`, ... and hands them over in a queue of its own; the
-//! consumer takes from the queues in turn. That keeps the order for any number of workers, and each queue's length
-//! bounds what is held in memory, without a lock or a reordering buffer.
+//! Worker `w` of `n` produces the items `w`, `w + n`, `w + 2n`, ... and sends them through a queue of its own. The
+//! consumer reads the queues in turn. This keeps the order for any number of workers, and the queue lengths limit
+//! memory use, without a lock or a reordering buffer.
 
 use std::any::Any;
 use std::fmt;
@@ -14,19 +14,19 @@ use std::time::{Duration, Instant};
 
 use super::DataError;
 
-/// Time between two looks at whether the item is still wanted.
+/// Interval of the check whether the item is still needed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long workers that nobody needs any more are waited for: one may hang in a file system that does not answer.
+/// Maximum wait for workers that are no longer needed: a worker can hang in an unresponsive file system.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Yields `produce(i)` for each `i` of a range, in order, up to and including the first error.
 ///
 /// A panic in a worker is yielded as [`DataError::Worker`]. Dropping the sequence ends its threads, which takes at most
-/// as long as the items they are producing; those that take longer than two seconds end by themselves.
+/// as long as the items in progress. Dropping waits at most two seconds; slower threads end by themselves.
 pub(super) struct Prefetch<T> {
     rest: Range<usize>,
     produce: Arc<Produce<T>>,
-    /// Empty where items are produced in the caller's thread.
+    /// Empty if items are produced in the caller's thread.
     lanes: Vec<Lane<T>>,
     turn: usize,
 }
@@ -39,8 +39,8 @@ struct Lane<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// With `workers == 0` items are produced when asked for. Else at most `ahead` items wait, and each worker holds
-    /// one more.
+    /// With `workers == 0`, items are produced on demand. Otherwise, at most `ahead` items wait in the queues, and each
+    /// worker holds one more.
     pub(super) fn new(
         range: Range<usize>,
         workers: usize,
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Prefetch<T> {
         let (sender, ready) = sync_channel(queue);
         let work = move || {
             for item in items {
-                // Nobody receives any more once the consumer is dropped.
+                // Sending fails once the consumer is dropped.
                 if sender.send(produce(item)).is_err() {
                     return;
                 }
@@ -75,7 +75,8 @@ impl<T: Send + 'static> Prefetch<T> {
         Lane { ready, worker: thread::Builder::new().name(format!("loader-{number}")).spawn(work) }
     }
 
-    /// The next item; `None` at the end, and if `is_unwanted` turns true while it is waited for, which loses nothing.
+    /// Returns the next item; `None` at the end, or if `is_unwanted` becomes true while waiting. No item is lost in
+    /// that case.
     pub(super) fn next_unless(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<T, DataError>> {
         let item = self.rest.clone().next()?;
         if is_unwanted() {
@@ -108,7 +109,7 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without a message").replace('\n', " ")
@@ -125,7 +126,7 @@ impl<T: Send + 'static> Iterator for Prefetch<T> {
 impl<T> Drop for Prefetch<T> {
     fn drop(&mut self) {
         let (queues, workers): (Vec<_>, Vec<_>) = self.lanes.drain(..).map(|lane| (lane.ready, lane.worker)).unzip();
-        // First no queue may take an item any more: a worker that waits for room would never end.
+        // Close the queues first: a worker that waits for room in its queue would never end.
         drop(queues);
         let deadline = Instant::now() + LAST_WAIT;
         for worker in workers.into_iter().flatten() {
@@ -133,7 +134,7 @@ impl<T> Drop for Prefetch<T> {
                 thread::sleep(Duration::from_millis(1));
             }
             if worker.is_finished() {
-                // A panic that nobody asked for any more changes nothing.
+                // A panic no longer matters, because its item is not needed.
                 let _ = worker.join();
             }
         }
@@ -155,7 +156,7 @@ mod tests {
 
     const MISSING: fn() -> DataError = || DataError::NoSuchImage { index: 0, len: 0 };
 
-    /// Waits until `condition` holds, or for two minutes.
+    /// Waits until `condition` is true, for up to two minutes.
     fn eventually(condition: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         while !condition() && start.elapsed() < Duration::from_secs(120) {
@@ -219,7 +220,7 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         let receiver = std::sync::Mutex::new(receiver);
         let mut items = Prefetch::new(0..3, 1, 1, move |item| {
-            // Hangs until it is let go.
+            // Blocks until the sender is dropped.
             let _ = receiver.lock().unwrap().recv();
             Ok(item)
         });

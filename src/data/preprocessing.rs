@@ -1,4 +1,4 @@
-//! What is done to an image file before a model sees it, as a trained model takes it along.
+//! Preprocessing of an image file for a model, stored with the trained model.
 
 use std::{
     fs,
@@ -14,10 +14,11 @@ use super::{
 };
 use crate::config::DataConfig;
 
-/// From an image file to a model's input: cut to the middle, resized, and normalised as `(pixel / 255 - mean) / std`.
+/// Converts an image file to a model's input: crops the center, resizes it, and normalizes to `(pixel / 255 - mean) /
+/// std`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// 1 (grey) or 3 (RGB); any number for images that are no files.
+    /// 1 (gray) or 3 (RGB); any number if the images are not files.
     pub channels: usize,
     /// Rows.
     pub height: usize,
@@ -27,7 +28,7 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
     pub std: Vec<f32>,
-    /// Share of each side that is kept; see [`DataConfig::crop_fraction`].
+    /// Fraction of each side to keep; see [`DataConfig::crop_fraction`].
     #[serde(default = "whole")]
     pub crop_fraction: f64,
 }
@@ -37,22 +38,22 @@ fn whole() -> f64 {
 }
 
 impl Preprocessing {
-    /// That of the images of a run.
+    /// The preprocessing of a run's images.
     pub fn new(shape: ImageShape, scale: &PixelScale, config: &DataConfig) -> Self {
         let ImageShape { channels, height, width } = shape;
         let (mean, std) = (scale.mean().to_vec(), scale.std().to_vec());
         Self { channels, height, width, mean, std, crop_fraction: config.crop_fraction }
     }
 
-    /// The shape that a model wants.
+    /// Shape of the model's input images.
     pub fn shape(&self) -> ImageShape {
         ImageShape { channels: self.channels, height: self.height, width: self.width }
     }
 
-    /// How pixels are shifted and scaled.
+    /// The normalization of pixels.
     ///
     /// # Errors
-    /// Where the numbers are not one finite mean and one standard deviation above 0 for each channel.
+    /// If the values are not one finite mean and one standard deviation above 0 per channel.
     pub fn scale(&self) -> Result<PixelScale, DataError> {
         let scale = PixelScale::new(self.mean.clone(), self.std.clone())?;
         match self.mean.len() == self.channels {
@@ -65,10 +66,10 @@ impl Preprocessing {
         }
     }
 
-    /// The pixels that the model sees of a file, channels x height x width.
+    /// Decodes a file to the model's input pixels, channels x height x width.
     ///
     /// # Errors
-    /// [`DataError::BadImage`], and [`DataError::Channels`] for a model of neither grey nor RGB images.
+    /// [`DataError::BadImage`], or [`DataError::Channels`] if the model's images are neither gray nor RGB.
     pub fn decode(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         match self.channels {
             1 | 3 => decode::decode(path, self.shape(), self.crop_fraction, false),
@@ -76,7 +77,7 @@ impl Preprocessing {
         }
     }
 
-    /// The same of several files, on as many threads as there are cores.
+    /// Decodes several files on as many threads as there are cores.
     pub fn decode_all(&self, paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let share = paths.len().div_ceil(threads).max(1);
@@ -84,12 +85,12 @@ impl Preprocessing {
         thread::scope(|scope| {
             let workers: Vec<_> =
                 paths.chunks(share).map(|paths| (paths, scope.spawn(move || decode(paths)))).collect();
-            // A decoder that panics says so of each image of its share, on this thread.
+            // If a decoder panics, all images of its thread become errors.
             workers.into_iter().flat_map(|(paths, worker)| worker.join().unwrap_or_else(|_| crashed(paths))).collect()
         })
     }
 
-    /// What becomes of the pixels of images: the model's input, one image after the other.
+    /// Normalizes the pixels of images to the model's input, one image after the other.
     ///
     /// # Errors
     /// As for [`scale`](Self::scale).
@@ -106,16 +107,16 @@ impl Preprocessing {
 fn crashed(paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
     let bad = |path: &PathBuf| DataError::BadImage {
         path: path.clone(),
-        cause: "the decoder crashed on it or its neighbours".into(),
+        cause: "the decoder crashed on this image or on another one of the batch".into(),
     };
     paths.iter().map(|path| Err(bad(path))).collect()
 }
 
-/// The files among `paths`, and the images in the folders among them and below, sorted by path. A file counts whatever its name.
-/// What is passed over in a folder is told in one line.
+/// Lists the files among `paths`, and the images in the folders among them, including subfolders, sorted by path within
+/// each folder. Files count regardless of their names. One log line per folder summarizes its skipped entries.
 ///
 /// # Errors
-/// Where a folder cannot be read or holds no image.
+/// If a path cannot be read, or a folder does not contain any image.
 pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for path in paths {

@@ -1,19 +1,19 @@
 //! Random streams addressed by (seed, purpose, epoch, index).
 //!
-//! Because a stream has an address and no history, the order of an epoch and the augmentation of an image can be drawn
-//! on any thread, in any sequence, and again after a restart.
+//! A stream depends only on its address, not on earlier draws. So the order of an epoch and the augmentation of an
+//! image can be drawn on any thread, in any order, and again after a restart.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream is drawn for. Two purposes never share a stream. The numbers are part of what makes a run repeatable.
+/// Purpose of a stream. Two purposes never share a stream. Changing the numbers makes old runs unreproducible.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// The order of the images of an epoch.
+    /// The order of an epoch's images.
     Order = 1,
     /// The augmentation of one image.
     Augmentation = 2,
-    /// The choice of validation images of one class.
+    /// The choice of validation images in one class.
     Split = 3,
     /// The pattern of one synthetic class.
     Pattern = 4,
@@ -21,7 +21,7 @@ pub(super) enum Purpose {
     Noise = 5,
 }
 
-/// A random stream: ChaCha with 8 rounds, whose key is (seed, purpose, epoch) and whose nonce is the index.
+/// A random stream: ChaCha with 8 rounds. Its key is (seed, purpose, epoch), and its nonce is the index.
 #[derive(Debug)]
 pub(super) struct Stream(ChaCha8Rng);
 
@@ -37,12 +37,12 @@ impl Stream {
         Self(rng)
     }
 
-    /// 32 random bits.
+    /// Returns 32 random bits.
     pub(super) fn bits(&mut self) -> u32 {
         self.0.next_u32()
     }
 
-    /// A number of `0..bound`, each equally likely; 0 for `bound == 0`.
+    /// Returns a number in `0..bound`, each with equal probability; 0 if `bound == 0`.
     ///
     /// Lemire, "Fast random integer generation in an interval" (2019), algorithm 5.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
@@ -57,18 +57,18 @@ impl Stream {
         (product >> 64) as u64
     }
 
-    /// A number of `low..high`, in steps of 2^-53 of the interval.
+    /// Returns a number in `low..high`, in steps of 2^-53 of the interval.
     pub(super) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         low + unit * (high - low)
     }
 
-    /// True with the given probability: never for 0, always for 1.
+    /// Returns true with the given probability: never for 0, always for 1.
     pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.uniform(0.0, 1.0) < probability
     }
 
-    /// Puts `items` into an order that is each as likely as any other (Fisher and Yates, from the end).
+    /// Shuffles `items`, with equal probability for each order (Fisher-Yates, from the end).
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -80,7 +80,7 @@ impl Stream {
 mod tests {
     use super::*;
 
-    /// Printed by `random_golden.py`, an independent ChaCha8. A change of these numbers makes old runs unrepeatable.
+    /// Output of `random_golden.py`, an independent ChaCha8. Changing these numbers makes old runs unreproducible.
     #[test]
     fn streams_are_those_of_an_independent_implementation() {
         let mut stream = Stream::new(7, Purpose::Order, 3, 5);
@@ -112,7 +112,7 @@ mod tests {
         for _ in 0..50_000 {
             hits[stream.below(5) as usize] += 1;
         }
-        // Binomial(50000, 1/5): mean 10000, standard deviation 89.4; five of those either way.
+        // Binomial(50000, 1/5): mean 10000, standard deviation 89.4; allows five standard deviations.
         assert!(hits.iter().all(|&n| (9_553..=10_447).contains(&n)), "{hits:?}");
         assert_eq!((stream.below(1), stream.below(0)), (0, 0));
     }

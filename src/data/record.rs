@@ -1,7 +1,8 @@
-//! The file in which a run keeps what its images are: a line for each, so that a later look can say what differs.
+//! The data record of a run: a file with one line per image, used later to detect changes in the data.
 //!
-//! The first line is a [`Header`]. Each of the others is one image as `[name, class index, bytes, contents]`: those of training,
-//! those of validation, and then those that were trained on before the images were changed on purpose.
+//! The first line is a [`Header`]. Each other line is one image as `[name, class index, bytes, contents]`: first the
+//! training images, then the validation images, then the images that were trained on before an intended change of the
+//! data.
 
 use std::{
     collections::HashSet,
@@ -15,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::Survey;
 use crate::disk::Folder;
 
-/// The file's name in the run's folder.
+/// Name of the file in the run's folder.
 pub const RECORD: &str = "data.jsonl";
 const FORMAT: u32 = 1;
-/// No name of a file comes near this.
+/// Upper limit for the length of a line.
 const MOST_LINE_BYTES: u64 = 1 << 24;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,16 +34,16 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct Line(String, u32, u64, Option<String>);
 
-/// Where an image of a run stands.
+/// The part of a run that an image belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Training,
     Validation,
-    /// It was trained on until the images were changed on purpose.
+    /// The image was trained on before an intended change of the data.
     Earlier,
 }
 
-/// An image as the run keeps it.
+/// An image in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub name: String,
@@ -52,23 +53,23 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Whether two images of one name are the same as far as both are known.
+    /// Whether two images of the same name are equal, as far as their contents are known.
     pub(super) fn fits(&self, bytes: u64, contents: Option<u128>) -> bool {
         self.bytes == bytes && self.contents.zip(contents).is_none_or(|(one, other)| one == other)
     }
 }
 
-/// What was read of a record beside its images.
+/// The contents of a record, except for its images.
 #[derive(Debug)]
 pub struct Recorded {
-    /// The names of the classes, by index.
+    /// Class names, by index.
     pub classes: Vec<String>,
-    /// BLAKE3 of the file, in hexadecimal digits.
+    /// BLAKE3 hash of the file, in hexadecimal digits.
     pub hash: String,
 }
 
-/// The text of the file for these images. `before` is the record that it takes the place of: what was trained on by then and no
-/// longer is stays in it.
+/// Builds the text of the record for these images. `before` is the record it replaces: images that were trained on
+/// earlier and are no longer in the training set are carried over.
 pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> String {
     let earlier = before.map(|path| no_longer_trained(path, training)).unwrap_or_default();
     let header = Header {
@@ -78,7 +79,7 @@ pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> 
         validation: validation.dataset().len(),
         earlier: earlier.len(),
     };
-    // Strings and numbers are always JSON.
+    // Strings and numbers always serialize to JSON.
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     let surveyed = [training, validation].into_iter().flat_map(|split| {
         split.images().map(|(index, class, print)| Image {
@@ -97,7 +98,8 @@ pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> 
     text
 }
 
-/// The images that the record at `path` has as trained on and that are not among `training`. A record that cannot be read has none.
+/// Returns the images that were trained on according to the record at `path` and are not in `training`. Empty if the
+/// record cannot be read.
 fn no_longer_trained(path: &Path, training: &Survey) -> Vec<Image> {
     let contents: HashSet<u128> = training.prints.iter().filter_map(|print| print.contents).collect();
     let names: HashSet<(String, u64)> =
@@ -113,12 +115,12 @@ fn no_longer_trained(path: &Path, training: &Survey) -> Vec<Image> {
         }
     });
     if let Err(error) = read {
-        tracing::warn!("{}: {error}; it is not known any more which images were trained on before", path.display());
+        tracing::warn!("{}: {error}; cannot tell which images were trained on before", path.display());
     }
     gone
 }
 
-/// Hands each image of the record at `path` to `see`, in its order.
+/// Passes each image of the record at `path` to `see`, in order.
 ///
 /// # Errors
 /// If the file cannot be read, is damaged, or is of a later format.
@@ -219,7 +221,7 @@ mod tests {
         written(&path, &[4, 6], &[3], Some(&path));
         let first = [(Part::Training, "0"), (Part::Training, "1"), (Part::Validation, "0"), (Part::Earlier, "0")];
         assert_eq!(parts(&path), first.map(|(part, name)| (part, name.to_owned())));
-        // 4 and 6 have gone too; 3 is trained on again.
+        // 4 and 6 are removed too; 3 is trained on again.
         written(&path, &[3], &[7], Some(&path));
         let then = [(Part::Training, "0"), (Part::Validation, "0"), (Part::Earlier, "0"), (Part::Earlier, "1")];
         assert_eq!(parts(&path), then.map(|(part, name)| (part, name.to_owned())));

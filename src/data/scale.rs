@@ -1,4 +1,4 @@
-//! The mean and standard deviation by which pixels are normalised.
+//! Mean and standard deviation for pixel normalization.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::prefetch::Prefetch;
 use super::{DataError, Dataset};
 use crate::config::{DataConfig, Normalize, OnBadImage};
 
-/// Images that are decoded at most to compute mean and standard deviation: enough for two digits of both, and seconds
-/// instead of an epoch's time.
+/// Maximum number of images to decode for mean and standard deviation: enough for two digits of both, in seconds
+/// instead of the time of an epoch.
 const MAX_DECODED: usize = 2_000;
 
 /// One mean and one standard deviation per channel, for pixels in 0..=1: `value = (pixel / 255 - mean) / std`.
@@ -18,11 +18,11 @@ pub struct PixelScale {
 }
 
 impl PixelScale {
-    /// A scale with the given values.
+    /// Creates a scale with the given values.
     ///
     /// # Errors
-    /// [`DataError::PixelScaleChannels`] for unequal lengths, [`DataError::PixelScale`] for a value that is not finite
-    /// or a standard deviation that is not positive.
+    /// [`DataError::PixelScaleChannels`] if the lengths differ; [`DataError::PixelScale`] if a value is not finite or a
+    /// standard deviation is not positive.
     pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Self, DataError> {
         if mean.len() != std.len() {
             return Err(DataError::PixelScaleChannels { mean: mean.len(), std: std.len(), channels: mean.len() });
@@ -34,15 +34,16 @@ impl PixelScale {
         }
     }
 
-    /// The scale that leaves pixels in 0..=1.
+    /// A scale that keeps pixels in 0..=1.
     pub fn identity(channels: usize) -> Self {
         Self { mean: vec![0.0; channels], std: vec![1.0; channels] }
     }
 
-    /// The scale that `config` asks for. [`Normalize::Computed`] measures `train`, so the same scale serves validation.
+    /// Creates the scale that `config` selects. [`Normalize::Computed`] measures `train`; validation uses the same
+    /// scale.
     ///
     /// # Errors
-    /// As [`new`](Self::new) and [`measured`](Self::measured).
+    /// As for [`new`](Self::new) and [`measured`](Self::measured).
     pub fn from_config(config: &DataConfig, train: &Arc<Dataset>) -> Result<Self, DataError> {
         let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
         match config.normalize {
@@ -52,12 +53,12 @@ impl PixelScale {
         }
     }
 
-    /// The mean and the standard deviation (of the population) of each channel over all images in memory, or over at
-    /// most 2,000 evenly spaced images that are decoded from files, on `workers` threads.
+    /// Computes the mean and the (population) standard deviation of each channel: over all images in memory, or over at
+    /// most 2,000 evenly spaced images decoded from files, on `workers` threads.
     ///
     /// # Errors
-    /// [`DataError::PixelScale`] where all pixels of a channel are equal; [`DataError::Empty`] where every image is
-    /// bad; as [`Dataset::image_unless_bad`].
+    /// [`DataError::PixelScale`] if all pixels of a channel are equal; [`DataError::Empty`] if every image is bad; as
+    /// for [`Dataset::image_unless_bad`].
     pub fn measured(dataset: &Arc<Dataset>, workers: usize, on_bad: OnBadImage) -> Result<Self, DataError> {
         let len = dataset.len();
         let (count, workers) = if dataset.is_decoded_on_demand() { (len.min(MAX_DECODED), workers) } else { (len, 0) };
@@ -88,7 +89,7 @@ impl PixelScale {
         &self.std
     }
 
-    /// Itself, if it has as many channels as the images.
+    /// Returns the scale if its number of channels matches the images.
     pub(super) fn checked_for(self, dataset: &Dataset) -> Result<Self, DataError> {
         let channels = dataset.shape().channels;
         if self.mean.len() == channels {
@@ -97,22 +98,22 @@ impl PixelScale {
         Err(DataError::PixelScaleChannels { mean: self.mean.len(), std: self.std.len(), channels })
     }
 
-    /// The normalised value of each byte, per channel. A table gives the values of the formula to the last bit at the
-    /// price of a multiplication.
+    /// Normalized value of each byte, per channel. A table gives the values of the formula bit for bit, at the cost of
+    /// a multiplication.
     pub(super) fn tables(&self) -> Vec<[f32; 256]> {
         let table = |(mean, std): (&f32, &f32)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
         self.mean.iter().zip(&self.std).map(table).collect()
     }
 }
 
-/// Appends the values that `tables`, one per channel, give to the pixels of an image of channels x plane bytes.
+/// Appends the normalized pixels of an image of channels x plane bytes; `tables` has one table per channel.
 pub(super) fn append_normalised(tables: &[[f32; 256]], image: &[u8], plane: usize, values: &mut Vec<f32>) {
     for (plane, table) in image.chunks_exact(plane).zip(tables) {
         values.extend(plane.iter().map(|&pixel| table[usize::from(pixel)]));
     }
 }
 
-/// Sums over pixels in bytes: exact, so the order of the images does not matter.
+/// Sums over byte pixels: exact, so the order of the images does not matter.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     count: u64,
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
 
-    /// Images of two channels of two pixels.
+    /// Images with two channels of two pixels each.
     fn dataset(pixels: &[u8]) -> Arc<Dataset> {
         let shape = ImageShape { channels: 2, height: 1, width: 2 };
         let labels = vec![0; pixels.len() / 4];
@@ -160,8 +161,8 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_are_those_of_each_channel() {
-        // Channel 0 holds 0, 51, 102, 255: mean 102, squared deviations 10404, 2601, 0, 23409, variance 9103.5.
-        // Channel 1 holds 0, 0, 255, 255: mean 127.5, deviation 127.5.
+        // Channel 0 is 0, 51, 102, 255: mean 102, squared deviations 10404, 2601, 0, 23409, variance 9103.5.
+        // Channel 1 is 0, 0, 255, 255: mean 127.5, deviation 127.5.
         let scale = PixelScale::measured(&dataset(&[0, 51, 0, 255, 102, 255, 0, 255]), 0, OnBadImage::Stop).unwrap();
         assert_eq!(scale.mean(), [0.4, 0.5]);
         assert_eq!(scale.std(), [(9103.5_f64.sqrt() / 255.0) as f32, 0.5]);
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!([tables[0][0], tables[0][51], tables[0][255]], [-2.0, (0.2 - 0.5) / 0.25, 2.0]);
     }
 
-    /// `count` one-pixel files of which those in `bad` do not decode; the others alternate between 0 and 200.
+    /// `count` one-pixel files; those in `bad` do not decode, the others alternate between 0 and 200.
     fn files(folder: &Path, count: u32, bad: &[u32]) -> Arc<Dataset> {
         let path = |index: u32| folder.join(format!("{index}.png"));
         for index in 0..count {
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn of_many_files_an_evenly_spaced_sample_is_decoded() {
         let folder = tempfile::tempdir().unwrap();
-        // Of 4,000 files each second one, which are the black ones.
+        // Samples every second of 4,000 files, all of which are black.
         let dataset = files(folder.path(), 4_000, &[]);
         let error = PixelScale::measured(&dataset, 2, OnBadImage::Stop).unwrap_err();
         assert!(matches!(error, DataError::PixelScale { channel: 0, mean: 0.0, std: 0.0 }), "{error}");

@@ -1,4 +1,4 @@
-//! The choice of validation images where a source ships none.
+//! Chooses the validation images if a data set does not have a validation split.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::name::Base;
 use super::random::{Purpose, Stream};
 use crate::config::{DataConfig, SplitBy};
 
-/// Says of each file, given as path and class index, whether it is held back for validation.
+/// Returns for each file, given as a path and class index, whether it is held out for validation.
 pub(super) fn of_files<'a>(
     config: &DataConfig,
     files: impl Iterator<Item = (&'a std::path::Path, u32)>,
@@ -20,10 +20,11 @@ pub(super) fn of_files<'a>(
     }
 }
 
-/// Says of each image whether it is held back for validation, by its position in its class.
+/// Returns for each image whether it is held out for validation, by its position in its class.
 ///
-/// From each class of `n` images `fraction * n`, rounded, are held back, but at least one and at most `n - 1`; a class
-/// of one image stays in training. The choice within a class depends on `seed`, its index and its images alone.
+/// From each class of `n` images, `fraction * n`, rounded, are held out, but at least one and at most `n - 1`. A class
+/// with a single image stays in training. The choice within a class depends only on `seed`, the class index, and the
+/// class's images.
 pub(super) fn held_back(labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
     let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); classes];
@@ -46,21 +47,22 @@ pub(super) fn held_back(labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
     is_held_back
 }
 
-/// An image as the split by name knows it.
+/// An image in the split by name.
 #[derive(Debug, Clone, Copy)]
 struct Drawn {
     number: u64,
     is_held_back: bool,
-    /// Whether it has several labels.
+    /// Whether the image has several labels.
     is_shared: bool,
     label: u32,
 }
 
-/// Says of each image whether it is held back for validation, by its name.
+/// Returns for each image whether it is held out for validation, by its name.
 ///
-/// An image is held back if its number, drawn from `seed` and its name alone, is below the share, so that other images do not
-/// matter. Only a class that would be all on one side gives up one image: the one of the lowest or the highest number. A class of
-/// one image stays in training. Images of the same name are always on one side.
+/// An image is held out if its number, derived only from `seed` and its name, is below the fraction. So the other
+/// images do not matter. Only if all images of a class would be on one side, one image moves: the one with the lowest
+/// or the highest number. A class with a single image stays in training. Images with the same name are always on the
+/// same side.
 fn held_back_by_name(names: &[String], labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
     let mut images: HashMap<&str, Drawn> = HashMap::new();
     let mut members: Vec<Vec<&str>> = Vec::new();
@@ -95,7 +97,7 @@ fn held_back_by_name(names: &[String], labels: &[u32], fraction: f64, seed: u64)
     names.iter().map(|name| images.get(name.as_str()).is_some_and(|image| image.is_held_back)).collect()
 }
 
-/// A number that is equally likely to be any of 64 bits.
+/// Returns a number uniformly distributed over 64 bits.
 fn number_of(name: &str, seed: u64) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key("gradwatch: which images are held back for validation");
     hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
@@ -104,7 +106,7 @@ fn number_of(name: &str, seed: u64) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Deals `items` to (training, validation), keeping their order.
+/// Splits `items` into (training, validation), keeping their order.
 pub(super) fn deal<T>(items: impl IntoIterator<Item = T>, is_held_back: &[bool]) -> (Vec<T>, Vec<T>) {
     let (mut train, mut validation) = (Vec::new(), Vec::new());
     for (item, &held) in items.into_iter().zip(is_held_back) {
@@ -144,7 +146,7 @@ mod tests {
         assert_ne!(held_back(&labels, 0.5, 3), held_back(&labels, 0.5, 4));
     }
 
-    /// Names `0` to `n - 1` below a folder.
+    /// Names `0` to `n - 1` in a folder.
     fn names(class: &str, n: usize) -> Vec<String> {
         (0..n).map(|index| format!("{class}/{index}.png")).collect()
     }
@@ -160,7 +162,7 @@ mod tests {
         let more = [names("aardvark", 7), whole[50..].to_vec()].concat();
         let after = is_held(&more);
         assert!(whole[50..].iter().all(|name| after[name] == before[name]));
-        // Binomial(200, 1/4): mean 50, standard deviation 6.1; four of those either way.
+        // Binomial(200, 1/4): mean 50, standard deviation 6.1; allows four standard deviations.
         let held = before.values().filter(|held| **held).count();
         assert!((26..=74).contains(&held), "{held}");
         let other_seed = held_back_by_name(&whole, &[0; 200], 0.25, 4);
@@ -190,7 +192,7 @@ mod tests {
                 let flags = held_back_by_name(&twice, &labels, 0.3, seed);
                 assert_eq!(flags[..40], flags[40..]);
             }
-            // A class of one distinct image, however often it stands there, is trained on.
+            // A class with one distinct image stays in training, even if the image is listed several times.
             assert_eq!(held_back_by_name(&[names("y", 1), names("y", 1)].concat(), &[0, 0], 0.9, seed), [false; 2]);
         }
     }

@@ -1,4 +1,4 @@
-//! Which images a data set consists of: name, class, size and contents of each.
+//! Surveys the images of a data set: name, class, size, and contents of each.
 
 use std::{
     fs,
@@ -18,21 +18,21 @@ use serde::{Deserialize, Serialize};
 use super::Dataset;
 use crate::disk;
 
-/// Files are read if they have at most so many bytes in all.
+/// Files are read only if their total size is at most this many bytes.
 const MOST_READ_BYTES: u64 = 1 << 30;
 
-/// What tells an image from others, beside its name and class.
+/// Identifies an image, in addition to its name and class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Print {
-    /// Size of the file, or of the pixels; 0 if the file cannot be looked at.
+    /// Size of the file, or of the pixels; 0 if the file is not accessible.
     pub bytes: u64,
-    /// The first half of BLAKE3 of the file, or of the pixels; `None` if they were not read.
+    /// First half of the BLAKE3 hash of the file, or of the pixels; `None` if they were not read.
     pub contents: Option<u128>,
-    /// Device and number of the file: the same for all links to it.
+    /// Device and inode of the file, which all links to it share.
     pub place: Option<(u64, u64)>,
 }
 
-/// The images of one split, as far as they were looked at.
+/// The surveyed images of one split.
 #[derive(Debug, Clone)]
 pub struct Survey {
     pub(super) dataset: Arc<Dataset>,
@@ -41,31 +41,31 @@ pub struct Survey {
     pub(super) has_contents: bool,
 }
 
-/// What two splits with the same images in the same order have in common.
+/// Hashes that identify the images of a split and their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// BLAKE3 of names, class indices and sizes.
+    /// BLAKE3 of names, class indices, and sizes.
     files: String,
-    /// BLAKE3 of contents; `None` if they were not read.
+    /// BLAKE3 of the contents; `None` if they were not read.
     contents: Option<String>,
 }
 
 impl Fingerprint {
-    /// Whether the images are the same as far as both know them.
+    /// Whether the images are equal. Contents count only if both fingerprints include them.
     pub fn fits(&self, other: &Self) -> bool {
         let contents = self.contents.as_ref().zip(other.contents.as_ref());
         self.files == other.files && contents.is_none_or(|(one, other)| one == other)
     }
 }
 
-/// Looks at the images of splits of one data set, on all cores. Pixels in memory are hashed. Of files the contents are, if they
-/// have at most 1 GiB in all; of more, names and sizes are all that is looked at. A file that cannot be read is left to the loader
-/// to report.
+/// Surveys the images of a data set's splits, on all cores. Pixels in memory are hashed. Files are hashed if their
+/// total size is at most 1 GiB; otherwise, only names and sizes are used. A file that cannot be read is not an error
+/// here; the loader reports it.
 pub fn survey<const N: usize>(splits: [&Arc<Dataset>; N]) -> [Survey; N] {
     survey_up_to(MOST_READ_BYTES, splits)
 }
 
-/// Looks at the names and sizes of images, and at contents only where they are in memory.
+/// Surveys names and sizes of images, and contents only of images in memory.
 pub fn survey_names(images: &Arc<Dataset>) -> Survey {
     let [survey] = survey_up_to(0, [images]);
     survey
@@ -90,7 +90,7 @@ fn survey_up_to<const N: usize>(most_bytes: u64, splits: [&Arc<Dataset>; N]) -> 
     surveys
 }
 
-/// What is known of an image without reading a file.
+/// Describes an image without reading its file.
 fn look_at(dataset: &Dataset, index: usize) -> Print {
     let index = index as u32;
     match dataset.file(index).map(fs::metadata) {
@@ -109,7 +109,7 @@ fn look_at(dataset: &Dataset, index: usize) -> Print {
 fn contents_of(path: &Path) -> Option<u128> {
     let file = disk::open_regular(path).ok()?;
     let mut hasher = blake3::Hasher::new();
-    // A file may have grown since, and those of /proc are longer than they say.
+    // The file may have grown, and files in /proc are longer than their metadata says.
     hasher.update_reader(file.take(MOST_READ_BYTES)).ok()?;
     Some(half(&hasher))
 }
@@ -120,9 +120,9 @@ fn half(hasher: &blake3::Hasher) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// `of(0)` to `of(count - 1)`.
+/// Computes `of(0)` to `of(count - 1)`.
 fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    /// Images of one turn: enough that threads seldom meet, few enough that they end together.
+    /// Images per batch of work: enough to avoid contention, few enough that all threads finish at about the same time.
     const TURN: usize = 64;
     let next = AtomicUsize::new(0);
     let turns = Mutex::new(Vec::new());
@@ -138,7 +138,7 @@ fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T>
     };
     thread::scope(|scope| {
         for _ in 1..thread::available_parallelism().map_or(1, NonZero::get) {
-            // If the system gives no thread, the others do its share.
+            // If a thread cannot be started, the other threads do its work.
             let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
@@ -149,17 +149,17 @@ fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T>
 }
 
 impl Survey {
-    /// The images that were looked at.
+    /// The surveyed data set.
     pub fn dataset(&self) -> &Arc<Dataset> {
         &self.dataset
     }
 
-    /// Whether contents were read, and not only names and sizes.
+    /// Whether contents were read, in addition to names and sizes.
     pub fn has_contents(&self) -> bool {
         self.has_contents
     }
 
-    /// Index, label and print of each image.
+    /// Index, label, and print of each image.
     pub(super) fn images(&self) -> impl Iterator<Item = (u32, u32, &Print)> {
         (0..).zip(self.dataset.labels()).zip(&self.prints).map(|((index, label), print)| (index, *label, print))
     }
@@ -170,12 +170,12 @@ impl Survey {
         if self.has_contents { contents.is_none() } else { bytes == 0 && place.is_none() }
     }
 
-    /// The image of this index, for messages.
+    /// Describes the image with this index, for messages.
     pub(super) fn shown(&self, index: u32) -> String {
         self.dataset.shown(&self.dataset.name(index))
     }
 
-    /// What tells these images, in their order, from others. Where they lie does not matter.
+    /// Hashes that identify these images and their order, independent of their location.
     pub fn fingerprint(&self) -> Fingerprint {
         let (mut files, mut contents) = (blake3::Hasher::new(), blake3::Hasher::new());
         for (index, label, print) in self.images() {
@@ -213,7 +213,7 @@ mod tests {
         let one = fingerprint("one", &["1.png", "2.png"]);
         assert_eq!(fingerprint("moved", &["1.png", "2.png"]), one);
         assert!(!fingerprint("moved", &["2.png", "1.png"]).fits(&one));
-        // Images of one value and side have files of one size.
+        // Uniform images of the same size have files of the same size.
         std::fs::rename(path("moved/2.png"), path("moved/0.png")).unwrap();
         std::fs::rename(path("moved/1.png"), path("moved/2.png")).unwrap();
         std::fs::rename(path("moved/0.png"), path("moved/1.png")).unwrap();

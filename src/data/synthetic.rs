@@ -1,4 +1,4 @@
-//! Random images around one smooth pattern per class: a data set that needs no file.
+//! Random images around one smooth pattern per class: a data set without files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use super::random::{Purpose, Stream};
 use super::{DataError, Dataset, ImageShape, memory, split};
 use crate::config::DataConfig;
 
-/// From this size on, the drawing takes long enough to be announced.
+/// Data sets of at least this size take long enough to be announced.
 const LARGE_BYTES: u64 = 500_000_000;
-/// Index, label and place among the images of its class, as an image is dealt to a split.
+/// Index, label, and position within the class, while images are assigned to splits.
 const BOOKKEEPING_BYTES: usize = 40;
 
-/// Knots of a pattern along each side; between them it is interpolated.
+/// Knots of a pattern along each side; values in between are interpolated.
 const KNOTS: usize = 4;
 
-/// Draws `config.samples` images. Image `i` is of class `i % classes` and depends on `seed` and `i` alone; a
-/// stratified share is held back for validation by `seed` and `i`.
+/// Draws `config.samples` images. Image `i` has class `i % classes` and depends only on `seed` and `i`. A stratified
+/// fraction is held out for validation, by `seed` and `i`.
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     let (origin, shape) = (Path::new("the synthetic data set"), super::configured_shape(config));
     let samples = if config.classes == 0 { 0 } else { config.samples };
@@ -32,7 +32,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
             return Err(DataError::NoMemory { images: samples, shape, want_bytes, free_bytes });
         }
         _ if want_bytes >= LARGE_BYTES => {
-            tracing::info!("draws {samples} synthetic images of {shape}: {} GB of memory", gigabytes(want_bytes));
+            tracing::info!("generating {samples} synthetic images of {shape}: {} GB of memory", gigabytes(want_bytes));
         }
         _ => {}
     }
@@ -46,7 +46,8 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
         let mut pixels = Vec::new();
         pixels.try_reserve_exact(images.len() * values).map_err(|_| too_large())?;
         pixels.resize(images.len() * values, 0);
-        // Class by class: one pattern at a time is enough, and those of thousands of classes are larger than their images.
+        // Draws class by class, with one pattern in memory at a time: the patterns of thousands of classes would be
+        // larger than their images.
         let mut places: Vec<usize> = (0..images.len()).collect();
         places.sort_by_key(|&place| images[place].1);
         for of_class in places.chunk_by(|&one, &other| images[one].1 == images[other].1) {
@@ -63,12 +64,12 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     Ok(Splits { train: draw(train)?, validation: draw(validation)? })
 }
 
-/// Bytes of all images, their order and labels.
+/// Size of all images, their order, and their labels, in bytes.
 fn bytes(samples: usize, shape: ImageShape) -> u64 {
     samples.saturating_mul(shape.values().saturating_add(BOOKKEEPING_BYTES)) as u64
 }
 
-/// The noiseless image of a class: knots drawn from 64..192, interpolated linearly along both sides.
+/// The noiseless image of a class: knots in 64..192, interpolated linearly along both sides.
 fn pattern(shape: ImageShape, seed: u64, class: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, Purpose::Pattern, 0, class);
     let mut pixels = Vec::with_capacity(shape.values());
@@ -85,15 +86,15 @@ fn pattern(shape: ImageShape, seed: u64, class: u64) -> Vec<f32> {
     pixels
 }
 
-/// The value at the centre of pixel `at` of `side`, where the first knot is at the start and the last at the end.
+/// Value at the center of pixel `at` of `side`, with the first knot at the start and the last knot at the end.
 fn interpolate(knots: &[f32; KNOTS], at: usize, side: usize) -> f32 {
     let position = (at as f32 + 0.5) * (KNOTS - 1) as f32 / side as f32;
     let weight = |knot: usize| (1.0 - (position - knot as f32).abs()).max(0.0);
     knots.iter().enumerate().map(|(knot, value)| weight(knot) * value).sum()
 }
 
-/// The pattern plus noise. The noise of a pixel is the mean of four uniform bytes less its expectation: nearly normal,
-/// with standard deviation 36.95 (sqrt(65535 / 12 / 4)), and exact on every machine.
+/// The pattern plus noise. The noise of a pixel is the mean of four uniform bytes minus its expectation: almost normal,
+/// with standard deviation 36.95 (sqrt(65535 / 12 / 4)), and identical on every machine.
 fn image(pattern: &[f32], seed: u64, index: u64) -> impl Iterator<Item = u8> {
     let mut stream = Stream::new(seed, Purpose::Noise, 0, index);
     pattern.iter().map(move |value| {
@@ -159,14 +160,14 @@ mod tests {
         let values: Vec<f64> = image(&[128.0; 10_000], 1, 1).map(f64::from).collect();
         let mean = values.iter().sum::<f64>() / 1e4;
         let std = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 1e4).sqrt();
-        // Standard errors: 0.37 of the mean, 0.26 of the deviation; four of those either way.
+        // Standard errors: 0.37 for the mean, 0.26 for the standard deviation; allows four standard errors.
         assert!((mean - 128.0).abs() < 1.5 && (std - 36.95).abs() < 1.05, "{mean} {std}");
     }
 
     #[test]
     fn images_beyond_memory_are_refused_with_both_sizes() {
         let shape = ImageShape { channels: 3, height: 2, width: 2 };
-        // Twelve bytes of pixels and 40 beside for each image, 48 for the pattern of each class.
+        // Each image takes twelve bytes of pixels and 40 bytes of bookkeeping.
         assert_eq!(bytes(100, shape), 5_200);
         let base = config(Source::Synthetic, "");
         for config in [

@@ -1,8 +1,8 @@
-//! Images that stand where they should not: in both splits, twice, or with two labels.
+//! Finds duplicate images: in both splits, twice in a split, or with two labels.
 
 use super::Survey;
 
-/// An image by what it is: twins are equal here.
+/// Identifies an image; equal for duplicates.
 type Key = (u8, u128);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ struct Entry {
     index: u32,
 }
 
-/// Twins of one kind: how many, and the first with its twin.
+/// Number of duplicates of one kind, and the first one with its duplicate.
 #[derive(Debug, Default)]
 struct Found {
     count: usize,
@@ -23,7 +23,7 @@ struct Found {
 impl Found {
     fn add(&mut self, count: usize, pair: [Entry; 2]) {
         self.count += count;
-        // The first by its place in the data set, not by its hash.
+        // First by position in the data set, not by hash.
         let place = |entry: &Entry| (entry.is_validation, entry.index);
         if self.first.is_none_or(|first| place(&pair[0]) < place(&first[0])) {
             self.first = Some(pair);
@@ -31,15 +31,15 @@ impl Found {
     }
 }
 
-/// Images that are in both splits, that stand twice in one, or that have two labels: a line for each kind, with their number and
-/// the first of them. Images are the same if their contents are, or their file is, whatever it is called.
+/// Reports images that are in both splits, twice in one split, or have two labels: one line per kind, with their number
+/// and the first one. Two images are the same if their contents or their files are, regardless of their names.
 pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
     let mut entries: Vec<Entry> =
         [training, validation].into_iter().zip([false, true]).flat_map(|(split, held)| entries(split, held)).collect();
     entries.sort_unstable();
     let (mut both, mut twice, mut labels) = (Found::default(), Found::default(), Found::default());
     for twins in entries.chunk_by(|one, other| one.key == other.key).filter(|twins| twins.len() > 1) {
-        // Sorted: training images come first, and within a split equal labels together.
+        // In sort order, training images come first, and within a split, equal labels are adjacent.
         let first = twins[0];
         let held = twins.iter().filter(|entry| entry.is_validation).count();
         if let Some(validated) = twins.iter().find(|entry| entry.is_validation && !first.is_validation) {
@@ -54,7 +54,7 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
     }
     let split = |entry: Entry| if entry.is_validation { validation } else { training };
     let shown = |entry: Entry| split(entry).shown(entry.index);
-    // Numbers of images in memory begin anew in each split.
+    // Numbers of images in memory restart in each split.
     let is_one_file = |one: Entry, other: Entry| {
         let is_file = one.is_validation == other.is_validation || split(one).dataset.is_decoded_on_demand();
         is_file && shown(one) == shown(other)
@@ -69,8 +69,8 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
         both.first.map(|[one, other]| {
             let (one, other) = (shown(one), twin(one, other));
             format!(
-                "{} of {} validation images are in both splits, first {one}{other}: evaluations are too good; keep each image in \
-                 one split",
+                "{} of {} validation images are in both splits, first {one}{other}: evaluations are too optimistic; \
+                 keep each image in one split",
                 both.count,
                 validation.dataset.len()
             )
@@ -78,17 +78,17 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
         labels.first.map(|[one, other]| {
             let classes = [class(one), class(other)].join(" and ");
             let (one, other) = (shown(one), twin(one, other));
-            format!("images with two labels: {}, first {one}{other}: {classes}; keep the right one", labels.count)
+            format!("images with two labels: {}, first {one}{other}: {classes}; keep the correct one", labels.count)
         }),
         twice.first.map(|[one, other]| {
             let (one, other) = (shown(one), twin(one, other));
-            format!("images that stand twice in a split: {}, first {one}{other}; remove one of each", twice.count)
+            format!("duplicate images in a split: {}, first {one}{other}; remove one of each", twice.count)
         }),
     ];
     lines.into_iter().flatten().collect()
 }
 
-/// The images of a split that can be told from others. An empty file is none.
+/// The images of a split that can be identified. Empty files are ignored.
 fn entries(split: &Survey, is_validation: bool) -> impl Iterator<Item = Entry> {
     split.images().filter(|(_, _, print)| print.bytes > 0).filter_map(move |(index, label, print)| {
         let file = || print.place.map(|(device, number)| (1, u128::from(device) << 64 | u128::from(number)));
@@ -106,7 +106,7 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
 
-    /// Images of one pixel pair each, with their labels.
+    /// Images with two equal pixels each, with their labels.
     fn in_memory(images: &[(u8, u32)]) -> Arc<Dataset> {
         let pixels = images.iter().flat_map(|(value, _)| [*value; 2]).collect();
         let labels = images.iter().map(|(_, label)| *label).collect();
@@ -132,7 +132,7 @@ mod tests {
             "{lines:?}"
         );
         assert!(
-            lines[2].starts_with("images that stand twice in a split: 2, first image 3 (the same as image 1)"),
+            lines[2].starts_with("duplicate images in a split: 2, first image 3 (the same as image 1)"),
             "{lines:?}"
         );
     }
@@ -153,7 +153,7 @@ mod tests {
         let (training, validation) = (files(&["1.png", "2.png", "e.png"]), files(&["copy.png", "f.png", "link.png"]));
         let lines = said(&training, &validation);
         assert!(lines.len() == 1 && lines[0].starts_with("2 of 3 validation images are in both splits"), "{lines:?}");
-        // Without contents, the file is what tells.
+        // Without contents, the file itself identifies an image.
         let mut surveys = survey([&training, &validation]);
         surveys.iter_mut().flat_map(|survey| &mut survey.prints).for_each(|print| print.contents = None);
         let [training, validation] = surveys;

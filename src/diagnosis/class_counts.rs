@@ -1,15 +1,16 @@
-//! How many images each class has, as JSON that stays short for tens of thousands of classes.
+//! Serializes the number of images per class as JSON that stays short for tens of thousands of classes.
 //!
-//! Of many classes it is a list of `[images, classes]`, how many classes have so many images, the fewest images first: no rule asks
-//! which classes they are. Its length grows with the numbers that differ, and no faster than the root of the number of images.
+//! With many classes, the JSON is a list of `[images, classes]`: the number of classes that have that many images, in
+//! ascending order of images. No rule needs to know which classes they are. The length of the list is the number of
+//! distinct counts, which grows at most with the square root of the number of images.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// Classes up to which each has its number.
+/// Most classes to list one by one.
 pub(crate) const LISTED: usize = 1000;
-/// Classes that a file may speak of: 128 MB of numbers.
+/// Most classes to read from a file: 128 MB of numbers.
 const MOST: u64 = 1 << 24;
 
 #[derive(Deserialize)]
@@ -36,7 +37,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     let classes = how_many.iter().try_fold(0u64, |sum, (_, classes)| sum.checked_add(*classes));
     match classes.filter(|&classes| classes <= MOST) {
         Some(_) => Ok(how_many.into_iter().flat_map(|(images, classes)| (0..classes).map(move |_| images)).collect()),
-        None => Err(D::Error::custom(format!("class_counts: want those of at most {MOST} classes"))),
+        None => Err(D::Error::custom(format!("class_counts: want at most {MOST} classes"))),
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
                 sorted.sort_unstable();
             }
             assert_eq!(back.class_counts, sorted);
-            // The entropy is a sum in another order.
+            // The entropy adds up in another order.
             assert!((back.guess() - facts.guess()).abs() < 1e-9);
         }
     }

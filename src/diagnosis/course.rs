@@ -1,4 +1,4 @@
-//! The course of the training loss, in blocks of ten readings: what is noise within a block is no course.
+//! History of the training loss, in blocks of ten tracked steps, so that noise within a block does not count.
 
 use std::collections::VecDeque;
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::nan_from_null;
 
-/// Ten readings.
+/// Statistics of ten tracked steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Block {
     /// Median of the losses.
     pub loss: f64,
-    /// Median of the changes from one reading to the next, without their sign.
+    /// Median absolute change between consecutive tracked steps.
     pub roughness: f64,
 }
 
-/// The losses of a run that are finite.
+/// Finite losses of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LossCourse {
-    /// The first loss of all.
+    /// First loss.
     #[serde(deserialize_with = "nan_from_null")]
     pub first: f64,
-    /// The lowest block.
+    /// Lowest median of a block.
     #[serde(deserialize_with = "nan_from_null")]
     pub best: f64,
-    /// Blocks that were closed, also those that are no longer kept.
+    /// Number of completed blocks, including those no longer stored.
     pub count: u64,
-    /// The last blocks, the oldest first.
+    /// The last blocks, oldest first.
     pub blocks: VecDeque<Block>,
-    /// The readings of the block that is open.
+    /// Losses of the incomplete block.
     open: Vec<f64>,
-    /// Whether the last reading closed a block.
+    /// Whether the last tracked step completed a block.
     #[serde(skip)]
     pub has_closed: bool,
 }
@@ -43,9 +43,9 @@ impl Default for LossCourse {
 }
 
 impl LossCourse {
-    /// Readings of a block.
+    /// Tracked steps per block.
     pub const BLOCK: usize = 10;
-    /// Blocks that are kept.
+    /// Number of blocks to store.
     const KEPT: usize = 64;
 
     pub(super) fn add(&mut self, loss: f64) {
@@ -71,18 +71,18 @@ impl LossCourse {
         self.has_closed = true;
     }
 
-    /// The last blocks, where there are so many.
+    /// The last `count` blocks; `None` if there are fewer.
     pub(super) fn last(&self, count: usize) -> Option<impl DoubleEndedIterator<Item = &Block> + Clone> {
         Some(self.blocks.range(self.blocks.len().checked_sub(count)?..))
     }
 
-    /// The median of the losses of the last blocks.
+    /// Median loss of the last `blocks` blocks.
     pub(super) fn level(&self, blocks: usize) -> Option<f64> {
         Some(median(self.last(blocks)?.map(|block| block.loss).collect()))
     }
 
-    /// By how much of itself the loss fell: the median of the first `part` of the last `blocks` blocks against that of their last
-    /// `part`. Negative where it rose.
+    /// Relative decrease of the loss: compares the median of the first `part` of the last `blocks` blocks with that of
+    /// their last `part`. Negative if the loss rose.
     pub(super) fn fall(&self, blocks: usize, part: usize) -> Option<f64> {
         let losses = self.last(blocks)?.map(|block| block.loss);
         let (before, now) = (median(losses.clone().take(part).collect()), median(losses.rev().take(part).collect()));
@@ -90,7 +90,7 @@ impl LossCourse {
     }
 }
 
-/// The median; of an even number the upper of the two; NaN of none.
+/// Median; the upper one of two middle values; NaN if there are none.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -118,7 +118,7 @@ mod tests {
         let course = of((0..60).map(|reading| 6.0 - f64::from(reading / 10)));
         assert_eq!(course.level(3), Some(2.0));
         assert_eq!(course.level(7), None);
-        // From the median of 6 and 5, the upper, to that of 1 and 2.
+        // From 6, the upper of 6 and 5, to 2, the upper of 1 and 2.
         assert_eq!(course.fall(6, 2), Some((6.0 - 2.0) / 6.0));
     }
 

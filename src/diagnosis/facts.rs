@@ -1,4 +1,4 @@
-//! What is known of a run before its first step, as numbers.
+//! Facts about a run before its first step, as numbers.
 
 use std::{fmt, sync::Arc};
 
@@ -7,43 +7,44 @@ use serde::{Deserialize, Serialize};
 use super::class_counts;
 use crate::gradient::{GradientError, GradientMonitor, TensorStatistics};
 
-/// The data, and the weights as they were drawn. What is not known is empty or 0, and no rule judges by it.
+/// Data and initial weights. Unknown values are empty or 0, and rules ignore them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
-    /// How many classes there are; 0 where that is not known.
+    /// Number of classes; 0 if unknown.
     pub classes: usize,
-    /// Training images of each class. Of more than 1,000 classes a file keeps the numbers, and not whose they are.
+    /// Training images per class. With more than 1,000 classes, a file stores the counts without their classes.
     #[serde(with = "class_counts")]
     pub class_counts: Vec<u64>,
-    /// Images of a micro-batch.
+    /// Images per micro-batch.
     pub batch_size: usize,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: u64,
-    /// Each channel of the first batch, as the model sees it.
+    /// Statistics of each channel of the first batch, after normalization.
     pub channels: Vec<ChannelFacts>,
-    /// Each parameter before the first step, in the order of the forward pass.
+    /// Statistics of each parameter before the first step, in the order of the forward pass.
     pub parameters: Vec<ParameterFacts>,
-    /// The classes of which images do not decode, as far as images have been asked for. The one part that grows while a run trains.
+    /// Classes with images that do not decode, among the images requested so far. Only this field grows during
+    /// training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost_images: Vec<LostImages>,
 }
 
-/// Images of one class in one split that do not decode and are left out.
+/// Images of one class in one split that do not decode and are skipped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostImages {
     /// `training` or `validation`.
     pub split: String,
-    /// The class.
+    /// Name of the class.
     pub class: String,
-    /// Its images in the split.
+    /// Images of the class in the split.
     pub images: u64,
-    /// Those of them that do not decode.
+    /// Number of these images that do not decode.
     pub lost: u64,
 }
 
 impl LostImages {
-    /// Each class of a split that has lost images: of `labels`, those at the places `bad`.
+    /// Counts lost images per class. `bad` contains indices into `labels`.
     pub fn of(split: &str, classes: &[String], labels: &[u32], bad: &[u32]) -> Vec<Self> {
         let count = |labels: &mut dyn Iterator<Item = u32>| {
             let mut counts = vec![0u64; classes.len()];
@@ -62,12 +63,12 @@ impl LostImages {
         all.filter(|of_class| of_class.lost > 0).collect()
     }
 
-    /// The part of the class's images that is lost.
+    /// Fraction of the class's images that is lost.
     pub fn share(&self) -> f64 {
         self.lost as f64 / (self.images as f64).max(1.0)
     }
 
-    /// Whether none is left.
+    /// Whether all images are lost.
     pub fn is_all(&self) -> bool {
         self.lost >= self.images
     }
@@ -83,21 +84,21 @@ impl fmt::Display for LostImages {
     }
 }
 
-/// One channel of the images.
+/// Statistics of one channel of the images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ChannelFacts {
-    /// Mean of its values.
+    /// Mean of the values.
     pub mean: f64,
     /// Standard deviation.
     pub std: f64,
 }
 
-/// One parameter before the first step.
+/// Statistics of one parameter before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParameterFacts {
-    /// Its name.
+    /// Parameter name.
     pub name: Arc<str>,
-    /// Its shape, outputs first.
+    /// Shape, with outputs first.
     pub shape: Vec<i64>,
     /// Mean of its elements.
     pub mean: f64,
@@ -106,7 +107,7 @@ pub struct ParameterFacts {
 }
 
 impl ChannelFacts {
-    /// Each channel of `images`, `[n, channels, plane]`.
+    /// Computes the statistics of each channel of `images`, with shape `[n, channels, plane]`.
     pub fn of(images: &[f32], channels: usize, plane: usize) -> Vec<Self> {
         let of_one = |channel: usize| {
             let values =
@@ -121,48 +122,48 @@ impl ChannelFacts {
 }
 
 impl ParameterFacts {
-    /// From what was measured; `None` where nothing was of its distribution.
+    /// Creates the facts from measured statistics; `None` without a distribution, or if it is not finite.
     pub fn new(measured: &TensorStatistics, shape: Vec<i64>) -> Option<Self> {
         let distribution = measured.distribution.as_ref()?;
         let (mean, std) = (distribution.mean, distribution.std);
         (mean.is_finite() && std.is_finite()).then(|| Self { name: Arc::clone(&measured.name), shape, mean, std })
     }
 
-    /// Each parameter that a monitor watches, as it is now, in the order of attachment: that of the forward pass. One device sync.
+    /// Measures the current values of all monitored parameters, in the order of attachment, which is that of the
+    /// forward pass. One device sync.
     ///
     /// # Errors
-    /// Where the parameters are sparse, or do not share one device.
+    /// If the parameters are sparse, or are not all on one device.
     pub fn of(monitor: &GradientMonitor) -> Result<Vec<Self>, GradientError> {
         let weights = monitor.weights()?;
         let shapes = monitor.parameters().map(|(_, param)| param.size());
         Ok(weights.iter().zip(shapes).filter_map(|(weight, shape)| Self::new(weight, shape)).collect())
     }
 
-    /// Whether it is the weight of a linear layer or a convolution.
+    /// Whether the parameter is the weight of a linear layer or a convolution.
     pub fn is_matrix(&self) -> bool {
         self.shape.len() >= 2
     }
 
-    /// Whether all of its elements are 0.
+    /// Whether all elements are 0.
     pub fn is_zero(&self) -> bool {
         self.mean == 0.0 && self.std == 0.0
     }
 
-    /// Inputs of a unit.
+    /// Inputs per unit.
     pub fn fan_in(&self) -> f64 {
         self.shape.iter().skip(1).product::<i64>() as f64
     }
 
-    /// Mean square of the elements times [`fan_in`](Self::fan_in): the factor on the mean square of what goes through, about 1
-    /// where a layer keeps it.
+    /// Mean square of the elements times [`fan_in`](Self::fan_in): the factor by which a layer changes the mean square
+    /// of its input. About 1 if it preserves the signal's size.
     pub fn scale(&self) -> f64 {
         (self.std.powi(2) + self.mean.powi(2)) * self.fan_in()
     }
 }
 
 impl Facts {
-    /// The loss of the best guess that knows how frequent each class is, and nothing of the images: ln C where they are equal;
-    /// NaN where nothing is known.
+    /// Loss of the best guess that knows only the class frequencies: ln C if they are equal; NaN if nothing is known.
     pub fn guess(&self) -> f64 {
         let images = self.class_counts.iter().sum::<u64>() as f64;
         if images == 0.0 {
@@ -172,13 +173,13 @@ impl Facts {
         -shares.map(|share| share * share.ln()).sum::<f64>()
     }
 
-    /// Whether a parameter is the weight of a linear layer or a convolution; by its name where its shape is not known.
+    /// Whether a parameter is the weight of a linear layer or a convolution. Uses the name if the shape is unknown.
     pub fn is_weight(&self, name: &str) -> bool {
         let known = self.parameters.iter().find(|parameter| &*parameter.name == name);
         known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_matrix)
     }
 
-    /// The weights of all layers but the last.
+    /// Weights of all layers except the last.
     pub fn hidden_weights(&self) -> impl Iterator<Item = &ParameterFacts> {
         let last = self.parameters.iter().rposition(ParameterFacts::is_matrix).unwrap_or(0);
         self.parameters[..last].iter().filter(|parameter| parameter.is_matrix())
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn channels_are_told_apart() {
-        // Two images of two channels of two pixels.
+        // Two images, each with two channels of two pixels.
         let images = [1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 30.0, 30.0];
         let channels = ChannelFacts::of(&images, 2, 2);
         assert_eq!(channels[0], ChannelFacts { mean: 4.0, std: 5f64.sqrt() });

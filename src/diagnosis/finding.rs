@@ -1,4 +1,4 @@
-//! What a rule found.
+//! Findings of the rules.
 
 use std::{fmt, sync::Arc};
 
@@ -8,29 +8,29 @@ use super::{RuleName, rules::Known};
 pub use crate::config::Severity;
 use crate::disk::nan_from_null;
 
-/// By how much of its size a step of healthy training moves a weight.
+/// Update ratio in healthy training.
 const HEALTHY_RATIO: f64 = 1e-3;
-/// Most that is asked of a learning rate at once.
+/// Largest factor by which to change a learning rate at once.
 const MOST_CHANGE: f64 = 1e4;
 
-/// A number against what it should be.
+/// A measured value and its healthy range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// What it is of.
+    /// Description of the value.
     pub name: String,
-    /// What was seen.
+    /// Measured value.
     #[serde(deserialize_with = "nan_from_null")]
     pub seen: f64,
-    /// What a healthy run shows.
+    /// Value in a healthy run.
     pub expected: String,
 }
 
-/// A change that helps.
+/// A recommended change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remedy {
-    /// The line of the config: `model.activation = "relu"`.
+    /// Config line, such as `model.activation = "relu"`.
     pub change: String,
-    /// What it does.
+    /// Effect of the change.
     pub why: String,
 }
 
@@ -39,18 +39,18 @@ impl Remedy {
         Self { change: change.into(), why: why.to_owned() }
     }
 
-    /// A tenth of the learning rate, where that is known.
+    /// Recommends a tenth of the learning rate, if it is known.
     pub(super) fn lower_learning_rate(known: &Known<'_>, why: &str) -> Option<Self> {
         Some(Self::learning_rate(known.config?.optimizer.learning_rate / 10.0, why))
     }
 
-    /// Ten times the learning rate, where that is known.
+    /// Recommends ten times the learning rate, if it is known.
     pub(super) fn higher_learning_rate(known: &Known<'_>, why: &str) -> Option<Self> {
         Some(Self::learning_rate(known.config?.optimizer.learning_rate * 10.0, why))
     }
 
-    /// The learning rate at which a step that moves the weights by `ratio` of their size moves them by a thousandth, where the
-    /// present one is known. The change is at least tenfold, so that it shows.
+    /// Recommends the learning rate that changes an update ratio of `ratio` to a healthy 1e-3, if the current one is
+    /// known. The change is at least tenfold, so that it has a visible effect.
     pub(super) fn fitting_learning_rate(known: &Known<'_>, ratio: f64) -> Option<Self> {
         let now = known.config?.optimizer.learning_rate;
         let factor = match HEALTHY_RATIO / ratio {
@@ -58,68 +58,68 @@ impl Remedy {
             factor => factor.clamp(1.0 / MOST_CHANGE, 0.1),
         };
         (now > 0.0 && factor.is_finite())
-            .then(|| Self::learning_rate(now * factor, "steps of about a thousandth of the weights"))
+            .then(|| Self::learning_rate(now * factor, "moves the weights by about a thousandth per step"))
     }
 
-    /// With two digits: the noise of a division says nothing.
+    /// Rounds to two digits, because more precision has no meaning.
     fn learning_rate(value: f64, why: &str) -> Self {
         let rounded = format!("{value:.1e}").parse().unwrap_or(value);
         Self::new(format!("optimizer.learning_rate = {rounded}"), why)
     }
 }
 
-/// What a rule sees at one step.
+/// Result of a rule at one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Symptom {
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
-    /// Where it is; empty where it is of the whole model.
+    /// Affected layers; empty if the whole model is affected.
     pub layers: Vec<Arc<str>>,
-    /// The numbers; the first is the one that is followed over the steps.
+    /// Measured values. The evidence of a finding follows the first one.
     pub figures: Vec<Figure>,
-    /// Why, in a sentence.
+    /// Cause, in one sentence.
     pub cause: String,
-    /// What to change, the best first.
+    /// Recommended changes, best first.
     pub remedies: Vec<Remedy>,
 }
 
-/// A figure at a step.
+/// A measured value at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The step.
+    /// Optimizer step.
     pub step: u64,
-    /// The finding's first figure there.
+    /// The finding's first figure at that step.
     #[serde(deserialize_with = "nan_from_null")]
     pub value: f64,
 }
 
-/// What one rule has to say of a run.
+/// All symptoms of one rule in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The rule.
+    /// Name of the rule.
     pub rule: RuleName,
-    /// How bad it was at its worst.
+    /// Highest severity so far.
     pub severity: Severity,
-    /// Where it was at its worst.
+    /// Affected layers at the highest severity.
     pub layers: Vec<Arc<str>>,
-    /// The first step at which it was seen.
+    /// First step with the symptom.
     pub first_step: u64,
-    /// The last.
+    /// Last step with the symptom or one of its consequences.
     pub last_step: u64,
-    /// The numbers at its worst.
+    /// Measured values at the highest severity.
     pub figures: Vec<Figure>,
-    /// Why, in a sentence.
+    /// Cause, in one sentence.
     pub cause: String,
-    /// What to change, the best first.
+    /// Recommended changes, best first.
     pub remedies: Vec<Remedy>,
-    /// Its first steps and its last, with their values.
+    /// Values at the first and last steps with the symptom.
     pub evidence: Vec<Evidence>,
-    /// What else was seen that follows from it, with the first step of each.
+    /// Consequences of this finding, with the first step of each.
     pub symptoms: Vec<(RuleName, u64)>,
 }
 
 impl Finding {
-    /// Steps of evidence that are kept of the beginning, and as many of the end.
+    /// Number of first steps to keep as evidence, and number of last steps.
     const KEPT: usize = 8;
 
     pub(super) fn new(rule: RuleName, step: u64, symptom: Symptom) -> Self {
@@ -139,7 +139,7 @@ impl Finding {
         }
     }
 
-    /// Takes the symptom of a later step in. Whether it is worse than all before.
+    /// Adds the symptom of a later step. Returns whether it is worse than all earlier ones.
     pub(super) fn add(&mut self, step: u64, symptom: Symptom) -> bool {
         self.last_step = step;
         if let Some(figure) = symptom.figures.first() {
@@ -157,7 +157,7 @@ impl Finding {
         true
     }
 
-    /// Where it is, as part of a sentence; empty where it is of the whole model.
+    /// Affected layers as part of a sentence; empty if the whole model is affected.
     pub(crate) fn place(&self) -> String {
         match &self.layers[..] {
             [] => String::new(),
@@ -166,7 +166,7 @@ impl Finding {
         }
     }
 
-    /// Takes a finding in that follows from this one: it has been there since that was seen.
+    /// Merges an earlier finding that follows from this one, and takes over its first step.
     pub(super) fn absorb(&mut self, earlier: &Self) {
         self.first_step = self.first_step.min(earlier.first_step);
         self.symptoms.push((earlier.rule, earlier.first_step));
@@ -186,7 +186,7 @@ impl Finding {
 }
 
 impl fmt::Display for Finding {
-    /// One line: what, where, since when, why, what to change.
+    /// One line: rule, severity, first step, layers, cause, and recommended changes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place();
         write!(f, "{} ({}) since step {}{place}: {}", self.rule, self.severity, self.first_step, self.cause)?;
@@ -235,7 +235,8 @@ mod tests {
         let change = |remedy: Option<Remedy>| remedy.unwrap().change;
         assert_eq!(change(Remedy::higher_learning_rate(&known, "")), "optimizer.learning_rate = 0.3");
         assert_eq!(change(Remedy::lower_learning_rate(&known, "")), "optimizer.learning_rate = 0.003");
-        // Steps of a half and of 1e-6 want rates of 1/500 and 1000 times this; one of 0.005 at least a tenth.
+        // Update ratios of 0.5 and 1e-6 need learning rates of 1/500 and 1000 times the current one; 0.005 needs at
+        // least a tenth.
         assert_eq!(change(Remedy::fitting_learning_rate(&known, 0.5)), "optimizer.learning_rate = 0.00006");
         assert_eq!(change(Remedy::fitting_learning_rate(&known, 1e-6)), "optimizer.learning_rate = 30");
         assert_eq!(change(Remedy::fitting_learning_rate(&known, 5e-3)), "optimizer.learning_rate = 0.003");

@@ -1,4 +1,4 @@
-//! Runs, layers and gradients for the tests of rules.
+//! Runs, layers, and gradients for rule tests.
 
 use super::{Evaluation, Facts, Subject, Thresholds, course::LossCourse, rules::Known};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// A run of ten classes and what is known of it.
+/// A run with ten classes and its facts.
 pub(super) struct Case {
     pub config: Config,
     pub facts: Facts,
@@ -18,7 +18,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// An MLP with more or other keys.
+    /// An MLP with additional or other keys.
     pub fn new(more: &str) -> Self {
         let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
         Self {
@@ -29,7 +29,7 @@ impl Case {
         }
     }
 
-    /// After these losses.
+    /// A run with these past losses.
     pub fn with_losses(losses: impl IntoIterator<Item = f64>) -> Self {
         let mut case = Self::new("");
         losses.into_iter().for_each(|loss| case.course.add(loss));
@@ -46,7 +46,7 @@ impl Case {
     }
 }
 
-/// A profile of layers with these sizes, from the input on.
+/// A profile with these RMS values per layer, starting at the input.
 pub(super) fn profile(sizes: &[f64]) -> DepthProfile {
     let layers = sizes.iter().enumerate().map(|(index, &size)| (format!("layers.{index}.linear").into(), size));
     DepthProfile { source: ProfileSource::PreActivations, layers: layers.collect() }
@@ -82,7 +82,7 @@ pub(super) fn gradients(norms: &[(&str, f64)]) -> GradientStatistics {
     }
 }
 
-/// A distribution of which only these counts are known.
+/// A distribution with these counts. All other counts are 0.
 pub(super) fn distribution(denormals: u64, zeros: u64) -> Distribution {
     Distribution {
         mean: 0.0,
@@ -96,12 +96,12 @@ pub(super) fn distribution(denormals: u64, zeros: u64) -> Distribution {
     }
 }
 
-/// A move of a parameter of norm 1.
+/// An update of a parameter with norm 1.
 pub(super) fn update(name: &str, update_ratio: f64) -> ParameterUpdate {
     ParameterUpdate { name: name.into(), norm: update_ratio, update_ratio }
 }
 
-/// An evaluation that says nothing.
+/// An evaluation with all values NaN.
 pub(super) fn evaluation(step: u64) -> Evaluation {
     let nan = f64::NAN;
     Evaluation { step, train_loss: nan, train_accuracy: nan, validation_loss: nan, validation_accuracy: nan }

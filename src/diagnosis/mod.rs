@@ -1,7 +1,7 @@
-//! What is wrong with a run, where, since when, why, and what to change.
+//! Finds problems in a run: affected layers, first step, cause, and fixes.
 //!
-//! Rules judge every reading on the host; none touches a tensor. What a rule sees is a [`Symptom`]; the symptoms of one rule
-//! over the steps are one [`Finding`], and those that another finding explains are folded into it: a loss that is NaN after an
+//! Rules check every tracked step on the host and access no tensor. A rule returns a [`Symptom`]. The symptoms of one
+//! rule over all steps form one [`Finding`]. A finding that follows from another is merged into it: a NaN loss after an
 //! explosion is one finding, not two.
 //!
 //! ```
@@ -10,7 +10,7 @@
 //! let facts = Facts { classes: 10, ..Facts::default() };
 //! let subject = Subject { config: None, facts: &facts };
 //! let mut diagnosis = Diagnosis::default();
-//! // A guess at random costs ln 10 = 2.3.
+//! // A random guess costs ln 10 = 2.3.
 //! let found = diagnosis.judge(&Observation { step: 0, loss: 40.0, ..Observation::default() }, &subject);
 //! assert_eq!((found[0].rule, found[0].severity), (RuleName::InitialLoss, Severity::Warning));
 //! ```
@@ -38,7 +38,7 @@ pub use crate::config::{RuleName, RuleSetName};
 use course::LossCourse;
 use rules::{Known, Rule, Rules, follows_from};
 
-/// The rules with what they remember, and what they found. All of it is part of a checkpoint.
+/// All rules with their state, and the findings. Everything is part of a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Diagnosis {
     rules: Rules,
@@ -50,18 +50,18 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// With bounds of its own. A checkpoint does not keep them.
+    /// Creates a diagnosis with custom thresholds. A checkpoint does not keep them.
     pub fn with_thresholds(thresholds: Thresholds) -> Self {
         Self { thresholds, ..Self::default() }
     }
 
-    /// Judges a reading. Returns the findings that are new, or worse than they were.
+    /// Checks a tracked step. Returns the findings that are new or got worse.
     pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Finding> {
         self.course.add(seen.loss);
         self.ask(seen.step, subject, |rule, known| rule.judge(seen, known))
     }
 
-    /// Judges an evaluation. Returns the findings that are new, or worse than they were.
+    /// Checks an evaluation. Returns the findings that are new or got worse.
     pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Finding> {
         self.ask(seen.step, subject, |rule, known| rule.judge_evaluation(seen, known))
     }
@@ -75,7 +75,7 @@ impl Diagnosis {
         let Self { rules, course, findings, thresholds } = self;
         let known = Known { config, facts, course, thresholds };
         let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
-        // The layers of a file are not ours to change, nor those that the weights of a file fit.
+        // Layers from a TorchScript file, or layers that must match a weight file, cannot be changed.
         let has_file = config.is_some_and(|config| config.model.known().is_none() || config.model.weights.is_some());
         let mut news = Vec::new();
         for rule in rules.in_order() {
@@ -87,12 +87,13 @@ impl Diagnosis {
         news
     }
 
-    /// Everything that was found, in the order in which it was.
+    /// All findings, in the order of their appearance.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// What is to be mended first: of the worst findings the one whose rule is nearest to a cause.
+    /// The finding to fix first: among the most severe ones, the one whose rule comes first in the order from cause to
+    /// consequence.
     pub fn root_cause(&self) -> Option<&Finding> {
         let order: Vec<RuleName> = Rules::default().in_order().iter().map(|rule| rule.name()).collect();
         let place = |finding: &Finding| order.iter().position(|rule| *rule == finding.rule);
@@ -100,7 +101,7 @@ impl Diagnosis {
     }
 }
 
-/// Takes a symptom in. Returns its finding where that is new, or worse than it was.
+/// Adds a symptom. Returns its finding if it is new or got worse.
 fn take_in(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symptom) -> Option<Finding> {
     if let Some(finding) = findings.iter_mut().find(|finding| finding.rule == rule) {
         return finding.add(step, symptom).then(|| finding.clone());
@@ -110,7 +111,7 @@ fn take_in(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symp
         return None;
     }
     let mut finding = Finding::new(rule, step, symptom);
-    // What was seen before its cause was.
+    // Merges consequences that appeared before their cause.
     findings.retain(|earlier| {
         let follows = follows_from(earlier.rule, rule);
         if follows {
@@ -157,7 +158,7 @@ mod tests {
         let finding = &diagnosis.findings()[0];
         assert_eq!((finding.rule, finding.first_step), (RuleName::Exploding, 30));
         assert_eq!(finding.symptoms, [(RuleName::NonFinite, 35)]);
-        // It is told when it is new and when it gets worse.
+        // A finding is reported when it is new and when it gets worse.
         assert_eq!(
             news.iter().map(|news| news.severity).collect::<Vec<_>>(),
             [Severity::Info, Severity::Warning, Severity::Critical]

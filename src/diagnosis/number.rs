@@ -1,18 +1,18 @@
-//! Numbers in sentences.
+//! Formats numbers for messages.
 
-/// Two digits: what is said of a gradient is its size.
+/// Formats a number with two significant digits, for example the magnitude of a gradient.
 pub(super) fn two_digits(number: f64) -> String {
     let rounded = format!("{number:.1e}").parse().unwrap_or(number);
     short(rounded)
 }
 
-/// A number with the digits that matter.
+/// Formats a number with at most four decimals, or in scientific notation if it is very small or large.
 pub(super) fn short(number: f64) -> String {
     if number == 0.0 || (1e-3..1e5).contains(&number.abs()) {
         let text = format!("{number:.4}");
         return text.trim_end_matches('0').trim_end_matches('.').to_owned();
     }
-    // "1.0e-7" is 1e-7; NaN and infinities have no exponent.
+    // "1.0e-7" becomes 1e-7; NaN and infinities have no exponent.
     format!("{number:.1e}").replace(".0e", "e")
 }
 

@@ -1,4 +1,4 @@
-//! What rules judge by.
+//! Inputs of the rules.
 
 use super::Facts;
 use crate::{
@@ -6,75 +6,75 @@ use crate::{
     gradient::{DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
 };
 
-/// What is known of a run before its first step.
+/// Facts about a run before its first step.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// The whole experiment; `None` where another program trained.
+    /// The config; `None` if another program trained the run.
     pub config: Option<&'a Config>,
-    /// The data, and the weights as they were drawn.
+    /// Data and initial weights.
     pub facts: &'a Facts,
 }
 
 impl Subject<'_> {
-    /// The function between layers, where it is known.
+    /// Activation function, if known.
     pub fn activation(&self) -> Option<Activation> {
         Some(self.config?.model.known()?.activation)
     }
 }
 
-/// What a reading says. What was not looked at is `None` or empty, and no rule judges by it.
+/// Statistics of a tracked step. Values that were not measured are `None`, empty, or as noted, and rules ignore them.
 #[derive(Debug, Clone, Default)]
 pub struct Observation<'a> {
-    /// The step.
+    /// Optimizer step.
     pub step: u64,
-    /// Mean loss of the step's images; NaN where it was not seen.
+    /// Mean loss of the step's images; NaN if not measured.
     pub loss: f64,
-    /// Learning rate of the step; NaN where it was not seen.
+    /// Learning rate of the step; NaN if not measured.
     pub learning_rate: f64,
-    /// L2 norm of all gradients as backward left them; 0 where it was not seen.
+    /// L2 norm of all gradients after the backward pass; 0 if not measured.
     pub total_norm: f64,
-    /// Steps in a row, this one included, that could not be taken, since their gradient or update was not finite; those with which
-    /// a float16 loss scale looks for its size apart.
+    /// Consecutive skipped steps, including this one, because a gradient or update was not finite. Excludes steps in
+    /// which a float16 loss scale is still being searched.
     pub skipped_in_a_row: u64,
-    /// Each parameter's gradient.
+    /// Gradient statistics per parameter.
     pub gradients: Option<&'a GradientStatistics>,
-    /// Each parameter after the step.
+    /// Weight statistics per parameter, after the step.
     pub weights: &'a [TensorStatistics],
-    /// How far the step moved each parameter.
+    /// Update size per parameter.
     pub updates: &'a [ParameterUpdate],
-    /// Each tapped layer.
+    /// Statistics per tapped layer.
     pub layers: &'a [LayerStatistics],
-    /// The gradient's size from layer to layer.
+    /// Gradient size per layer.
     pub depth_profile: Option<DepthProfile>,
-    /// Cosine with the gradients of the step before.
+    /// Cosine with the gradients of the previous step.
     pub previous_cosine: Option<f64>,
-    /// Share of the time since the last reading in which training waited for images.
+    /// Fraction of the time since the last tracked step that training spent waiting for images.
     pub wait_fraction: Option<f64>,
 }
 
 impl Observation<'_> {
-    /// Whether loss and gradient were seen, and are what a step can be taken with.
+    /// Whether loss and gradient were measured and are finite enough to take a step.
     pub fn has_finite_gradient(&self) -> bool {
         self.loss.is_finite() && self.total_norm > 0.0 && (self.total_norm.powi(2) as f32).is_finite()
     }
 
-    /// Whether the step moved the weights, as far as it was seen.
+    /// Whether the step was taken, as far as it was measured.
     pub fn is_taken(&self) -> bool {
         self.skipped_in_a_row == 0 && (self.total_norm.powi(2) as f32).is_finite()
     }
 }
 
-/// What an evaluation says. What was not looked at is NaN.
+/// Metrics of an evaluation. Values that were not measured are NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
-    /// Steps before it.
+    /// Optimizer steps before the evaluation.
     pub step: u64,
     /// Mean loss of the training images since the last evaluation.
     pub train_loss: f64,
-    /// Share of right first guesses among them.
+    /// Accuracy on these training images.
     pub train_accuracy: f64,
     /// Mean loss of the validation images.
     pub validation_loss: f64,
-    /// Share of right first guesses among them.
+    /// Accuracy on the validation images.
     pub validation_accuracy: f64,
 }

@@ -1,4 +1,4 @@
-//! The bounds beyond which rules speak, in one place so that they can be chosen and tested together.
+//! Thresholds of the rules, in one place so that they can be chosen and tested together.
 
 use super::rules::{
     dead_relu, exploding, initial_loss, input_not_normalised, label_imbalance, learning_rate, loss_diverging,
@@ -6,38 +6,38 @@ use super::rules::{
     vanishing,
 };
 
-/// Where each rule begins to speak. What a figure is of, and where its default comes from, each rule's file says.
+/// Threshold of each rule. The file of the rule defines the measured value and gives the source of the default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
-    /// First layer's gradient over the last layer's: below it the gradient vanishes.
+    /// Minimum ratio of the first layer's gradient to the last layer's. Below it, the gradient vanishes.
     pub vanishing: f64,
-    /// The same: above it the gradient explodes.
+    /// Maximum of the same ratio. Above it, the gradient explodes.
     pub exploding: f64,
-    /// Share of a layer's outputs at 0.
+    /// Fraction of a layer's outputs at 0.
     pub dead_relu: f64,
-    /// Share of a layer's inputs where the activation is flat.
+    /// Fraction of a layer's inputs at which the activation is flat.
     pub saturated: f64,
-    /// The first loss over that of a guess.
+    /// First loss over the loss of a random guess.
     pub initial_loss: f64,
-    /// Factor by which the variance of the weights is off.
+    /// Factor by which the variance of the weights deviates.
     pub poor_initialization: f64,
     /// Median update ratio of the weights.
     pub update_ratio: f64,
-    /// Median update ratio below which a run hardly moves.
+    /// Median update ratio below which the weights hardly move.
     pub learning_rate: f64,
-    /// Share by which the loss has to fall in a while.
+    /// Relative decrease of the loss that counts as progress.
     pub loss_plateau: f64,
-    /// Rise of the loss over its best, in losses of a guess.
+    /// Rise of the loss above its minimum, in units of the loss of a guess.
     pub loss_diverging: f64,
-    /// Change of the loss from reading to reading, in losses of a guess.
+    /// Change of the loss between tracked steps, in units of the loss of a guess.
     pub loss_oscillating: f64,
-    /// Accuracy that an evaluation has to gain.
+    /// Accuracy that an evaluation must gain.
     pub slow_convergence: f64,
-    /// Validation loss over its lowest.
+    /// Validation loss over its minimum.
     pub overfitting: f64,
-    /// Mean or standard deviation of a channel.
+    /// Absolute mean or standard deviation of a channel.
     pub input_not_normalised: f64,
-    /// The most frequent class over the rarest.
+    /// Images of the most frequent class over those of the rarest.
     pub label_imbalance: f64,
 }
 

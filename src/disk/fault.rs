@@ -1,7 +1,8 @@
-//! Places at which a test breaks the program: killed there, or with a disk that is full. Only in builds with debug assertions.
+//! Fault injection for tests: kills the process at a given point, or simulates a full disk. Only in builds with debug
+//! assertions.
 //!
-//! `GRADWATCH_FAULT` is `kill NAME N`, which kills the process when it passes the place `NAME` for the N-th time, from 1, or
-//! `full BYTES`, which refuses what would be written after so many bytes, small files that replace others apart.
+//! `GRADWATCH_FAULT` is `kill NAME N`, which kills the process when it passes the point `NAME` for the N-th time (from
+//! 1), or `full BYTES`, which fails all writes after so many bytes, except those of small files that replace others.
 
 #[cfg(debug_assertions)]
 mod armed {
@@ -19,7 +20,7 @@ mod armed {
         Full { bytes: u64 },
     }
 
-    /// Passes of the place, or bytes that were written.
+    /// Passes of the point, or bytes written.
     static SO_FAR: AtomicU64 = AtomicU64::new(0);
 
     fn fault() -> &'static Fault {
@@ -56,7 +57,7 @@ mod armed {
         Ok(is_struck(name).then_some(length / 2))
     }
 
-    /// As the kernel would do it: nothing runs after this.
+    /// Like a kill by the kernel: no code runs after this.
     pub(in crate::disk) fn strike() -> ! {
         let _ = signal_hook::low_level::raise(signal_hook::consts::SIGKILL);
         std::process::abort()

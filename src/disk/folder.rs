@@ -1,4 +1,5 @@
-//! A folder held open, below which nothing is reached through a link: what others put into a run folder leads nowhere else.
+//! An open folder that follows no links below it, so that entries planted in a run folder cannot redirect reads or
+//! writes.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,13 +20,13 @@ use rustix::fs::{
 
 use super::{regular_file::read_all, write_all};
 
-/// Both ends of a temporary name.
+/// Prefix and suffix of temporary names.
 const BESIDE: (&str, &str) = (".gradwatch-", ".partial");
-/// Temporary names that are tried. They are taken only where two hosts share a disk and a process number.
+/// Maximum number of temporary names to try. Collisions occur only if two hosts share a disk and a process ID.
 const TRIES: usize = 1000;
 
-/// A folder that is open. Names are those of entries right in it; a symbolic link, a pipe or a device among them is an error
-/// where a file is wanted, and nothing waits for one.
+/// An open folder. Names refer to its direct entries. If a file is expected, a symbolic link, pipe, or device is an
+/// error, and opening it never blocks.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
@@ -33,52 +34,52 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder that a user names. Symbolic links on the way to it are followed.
+    /// Opens a folder from a user-given path. Symbolic links in the path are followed.
     ///
     /// # Errors
-    /// If there is no such folder, or it cannot be read.
+    /// If the folder does not exist or cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let handle = rustix::fs::open(name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { path: path.to_owned(), handle: Arc::new(handle) })
     }
 
-    /// The same for one that is made if it is missing, with the folders on the way to it.
+    /// Like [`open`](Self::open), but creates the folder and its parents if they are missing.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), and if it cannot be made.
+    /// As for [`open`](Self::open), and if it cannot be created.
     pub fn make(path: &Path) -> io::Result<Self> {
         match fs::create_dir_all(path) {
-            // A file has the name.
+            // The path is a file.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
             made => made.and_then(|()| Self::open(path)),
         }
     }
 
-    /// Opens a folder inside a run folder: `path` itself must not be a symbolic link.
+    /// Opens a folder inside a run folder. `path` itself must not be a symbolic link.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), and if it is a link.
+    /// As for [`open`](Self::open), and if `path` is a link.
     pub fn open_unlinked(path: &Path) -> io::Result<Self> {
         match path.file_name() {
             Some(name) => {
                 let inner = Self::open(path.parent().unwrap_or(Path::new("")))?.folder(name)?;
                 Ok(Self { path: path.to_owned(), ..inner })
             }
-            // `.`, `..` and `/` are no links.
+            // `.`, `..`, and `/` are not links.
             None => Self::open(path),
         }
     }
 
-    /// The path by which it was opened.
+    /// The path used to open the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens a folder in it.
+    /// Opens a subfolder.
     ///
     /// # Errors
-    /// If it is missing, a link, or no folder.
+    /// If it is missing, a link, or not a folder.
     pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = single(name.as_ref())?;
         if is(&self.stat(name)?, FileType::Symlink) {
@@ -89,14 +90,14 @@ impl Folder {
         Ok(Self { path: self.path.join(name), handle: Arc::new(handle) })
     }
 
-    /// Opens a folder in it, which is made if it is missing.
+    /// Opens a subfolder, and creates it if it is missing.
     ///
     /// # Errors
-    /// As for [`folder`](Self::folder), and if it cannot be made.
+    /// As for [`folder`](Self::folder), and if it cannot be created.
     pub fn make_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         match self.new_folder(&name) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => match self.folder(&name) {
-                // On a read-only disk the answer is that, also for a folder that is there.
+                // On a read-only disk, `mkdirat` reports that error even if the folder exists.
                 Err(missing) if missing.kind() == io::ErrorKind::NotFound => Err(error),
                 opened => opened,
             },
@@ -104,10 +105,10 @@ impl Folder {
         }
     }
 
-    /// Makes a folder in it that is not there yet.
+    /// Creates a new subfolder.
     ///
     /// # Errors
-    /// If anything of that name is there, or the folder cannot be made.
+    /// If the name is taken, or the folder cannot be created.
     pub fn new_folder(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         mkdirat(&*self.handle, single(name.as_ref())?, Mode::from_raw_mode(0o777))?;
         self.sync()
@@ -116,12 +117,12 @@ impl Folder {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// If it is missing, or no regular file.
+    /// If it is missing or not a regular file.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         self.open_with(name.as_ref(), OFlags::RDONLY)
     }
 
-    /// All bytes of a regular file of at most so many.
+    /// Reads a regular file of at most `most_bytes` bytes.
     ///
     /// # Errors
     /// As for [`open_file`](Self::open_file), and if it is larger.
@@ -129,7 +130,7 @@ impl Folder {
         read_all(self.open_file(name)?, most_bytes)
     }
 
-    /// The text of a regular file of at most so many bytes.
+    /// Reads a regular text file of at most `most_bytes` bytes.
     ///
     /// # Errors
     /// As for [`read`](Self::read), and if it is not UTF-8.
@@ -138,15 +139,15 @@ impl Folder {
         text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
     }
 
-    /// Opens a regular file to write at its end; it is made if it is missing.
+    /// Opens a regular file for appending, and creates it if it is missing.
     ///
     /// # Errors
-    /// If it is no regular file, has further names (hard links), or cannot be written.
+    /// If it is not a regular file, has several names (hard links), or cannot be written.
     pub fn append(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         self.open_own(name.as_ref(), OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
     }
 
-    /// Opens a regular file to read it and to write over it; it is made if it is missing.
+    /// Opens a regular file for reading and writing, and creates it if it is missing.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -154,25 +155,25 @@ impl Folder {
         self.open_own(name.as_ref(), OFlags::RDWR | OFlags::CREATE)
     }
 
-    /// Makes a file that is not there yet.
+    /// Creates a new file.
     ///
     /// # Errors
-    /// If anything of that name is there, also a link to nothing, or the file cannot be made.
+    /// If the name is taken, even by a dangling link, or if the file cannot be created.
     pub fn create_new(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&*self.handle, single(name.as_ref())?, flags, Mode::from_raw_mode(0o666))?.into())
     }
 
-    /// Writes a file that takes the place of whatever has its name, a link too, once it is whole and on the disk.
+    /// Writes a file atomically: once it is complete and on disk, it replaces any entry of that name, including a link.
     ///
     /// # Errors
-    /// If the system reports one. What was there is as it was, unless only the sync of the folder failed.
+    /// If the system reports an error. The old entry is unchanged, unless only the sync of the folder failed.
     pub fn replace(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> io::Result<()> {
         let name = single(name.as_ref())?;
         self.write_beside(bytes, |_| Ok(()), |beside| self.rename(beside, name))
     }
 
-    /// Writes a file under a temporary name, syncs it, and lets `place` give it its own.
+    /// Writes a file under a temporary name, syncs it, and calls `place` to move it to its final name.
     pub(super) fn write_beside(
         &self,
         bytes: &[u8],
@@ -185,13 +186,13 @@ impl Folder {
             .and_then(|()| file.sync_all())
             .and_then(|()| place(&beside));
         if written.is_err() {
-            // Its own failure says nothing that the first one does not.
+            // A failure to remove the file adds nothing to the first error.
             let _ = self.remove(&beside);
         }
         written.and_then(|()| self.sync())
     }
 
-    /// A new file under a name that nothing has.
+    /// Creates a new file with an unused temporary name.
     fn create_beside(&self) -> io::Result<(OsString, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         for _ in 0..TRIES {
@@ -205,10 +206,10 @@ impl Folder {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Removes what a process that died has left under temporary names. For a folder in which no other process writes.
+    /// Removes temporary files of a process that died. No other process may be writing to the folder.
     ///
     /// # Errors
-    /// If the folder cannot be read, or such a file cannot be removed.
+    /// If the folder cannot be read, or a temporary file cannot be removed.
     pub fn remove_partial(&self) -> io::Result<()> {
         let names = self.names()?.into_iter();
         let is_partial = |name: &OsString| {
@@ -218,36 +219,36 @@ impl Folder {
         names.filter(is_partial).try_for_each(|name| self.remove(name))
     }
 
-    /// Gives an entry another name. What has that name is replaced; a link is not followed.
+    /// Renames an entry. An existing entry of the new name is replaced; links are not followed.
     ///
     /// # Errors
-    /// If the system reports one.
+    /// If the system reports an error.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(renameat(&*self.handle, single(from.as_ref())?, &*self.handle, single(to.as_ref())?)?)
     }
 
-    /// The same for a name that nothing has yet.
+    /// Renames an entry to a name that must not be taken.
     pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match renameat_with(&*self.handle, from, &*self.handle, to, RenameFlags::NOREPLACE) {
-            // Not every file system can.
+            // Not every file system supports this.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !self.contains(to) => self.rename(from, to),
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
             renamed => Ok(renamed?),
         }
     }
 
-    /// Removes a file, or a link and not what it leads to.
+    /// Removes a file, or a link itself (not its target).
     ///
     /// # Errors
-    /// If the system reports one.
+    /// If the system reports an error.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(unlinkat(&*self.handle, single(name.as_ref())?, AtFlags::empty())?)
     }
 
-    /// Removes a folder and all below it. Links in it are removed and not followed.
+    /// Removes a subfolder with its contents. Links in it are removed, not followed.
     ///
     /// # Errors
-    /// If it is missing or no folder, or anything of it cannot be removed.
+    /// If it is missing or not a folder, or if any of its contents cannot be removed.
     pub fn remove_folder(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = single(name.as_ref())?;
         let inner = self.folder(name)?;
@@ -261,7 +262,7 @@ impl Folder {
         Ok(unlinkat(&*self.handle, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// The names of all entries, sorted.
+    /// Returns the names of all entries, sorted.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -278,35 +279,35 @@ impl Folder {
         Ok(names)
     }
 
-    /// Whether anything has this name, also a link to nothing.
+    /// Whether an entry of this name exists, including a dangling link.
     pub fn contains(&self, name: impl AsRef<OsStr>) -> bool {
         self.stat(name.as_ref()).is_ok()
     }
 
-    /// Why a run may not use an entry of its folder: it is a link, or neither a regular file nor a folder, or, where it is to
-    /// be written over, it has further names. `None` if nothing speaks against it.
+    /// Returns the reason why a run must not use an entry of its folder: it is a link, it is neither a regular file nor
+    /// a folder, or, if it will be overwritten, it has several names. `None` if there is no objection.
     pub fn objection(&self, name: impl AsRef<OsStr>, is_written_over: bool) -> Option<io::Error> {
         let stat = self.stat(name.as_ref()).ok().filter(|stat| !is(stat, FileType::Directory))?;
         refuse_special(&stat).or_else(|| refuse_hard_links(&stat).filter(|_| is_written_over))
     }
 
-    /// Whether files can be made in it, as far as the system tells.
+    /// Checks whether files can be created in the folder, according to its permissions.
     ///
     /// # Errors
-    /// The reason why not.
+    /// If the folder is not writable.
     pub fn check_writable(&self) -> io::Result<()> {
         Ok(accessat(&*self.handle, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())?)
     }
 
-    /// Waits until what was made, renamed or removed in it is on the disk.
+    /// Waits until created, renamed, and removed entries are on disk.
     ///
     /// # Errors
-    /// If the system reports one.
+    /// If the system reports an error.
     pub fn sync(&self) -> io::Result<()> {
         Ok(fsync(&*self.handle)?)
     }
 
-    /// Of the entry itself, where that is a link.
+    /// Returns the metadata of an entry. For a link, that of the link itself.
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(statat(&*self.handle, single(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -318,18 +319,18 @@ impl Folder {
 
     fn open_with(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
         let name = single(name)?;
-        // Before it is opened, since opening a device may do something.
+        // Checked before opening, because opening a device can have side effects.
         if let Some(refusal) = self.stat(name).ok().as_ref().and_then(refuse_special) {
             return Err(refusal);
         }
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = File::from(openat(&*self.handle, name, flags, Mode::from_raw_mode(0o666))?);
-        // And after it: it may have been exchanged in between.
+        // Checked again after opening, because the entry may have been replaced in between.
         refuse_special(&fstat(&file)?).map_or(Ok(file), Err)
     }
 }
 
-/// A name is one entry of the folder, and leads to no other.
+/// Checks that a name is a single entry of the folder.
 fn single(name: &OsStr) -> io::Result<&OsStr> {
     match Path::new(name).file_name() {
         Some(last) if last == name => Ok(name),
@@ -342,7 +343,8 @@ fn is(stat: &Stat, kind: FileType) -> bool {
 }
 
 fn linked() -> io::Error {
-    let message = "it is a symbolic link, and none inside a run folder is followed: copy the run with cp -rL, or move the \
+    let message = "it is a symbolic link, and gradwatch does not follow links inside a run folder: copy the run with \
+                   cp -rL, or move the \
                    whole folder and set run.logdir";
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
@@ -361,12 +363,12 @@ fn refuse_special(stat: &Stat) -> Option<io::Error> {
 }
 
 fn refuse_hard_links(stat: &Stat) -> Option<io::Error> {
-    // As wide as the system's number, which differs between platforms.
+    // Converts to u64, because the type of the system's number differs between platforms.
     #[allow(clippy::useless_conversion)]
     let names = u64::from(stat.st_nlink);
     (names > 1).then(|| {
         let message = format!(
-            "it has {names} names (hard links), and writing to one changes the others: copy the run with cp -r and use the copy"
+            "it has {names} hard links, and writing to one changes the others: copy the run with cp -r and use the copy"
         );
         io::Error::new(io::ErrorKind::InvalidInput, message)
     })

@@ -1,18 +1,18 @@
-//! Numbers in JSON, which has none that are not finite.
+//! Non-finite numbers in JSON, which cannot represent them.
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads null as NaN: serde_json writes null for what is not finite.
+/// Reads null as NaN, because serde_json writes null for non-finite numbers.
 pub(crate) fn nan_from_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
-/// Rows of numbers as texts of words, which tell NaN and the infinities apart: `"0.5 NaN -inf"`.
+/// Rows of numbers as space-separated text, which distinguishes NaN from the infinities: `"0.5 NaN -inf"`.
 pub(crate) mod exact_rows {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub(crate) fn serialize<S: Serializer>(rows: &[Vec<f64>], serializer: S) -> Result<S::Ok, S::Error> {
-        // The shortest text that reads back as the same number.
+        // `to_string` gives the shortest text that reads back as the same number.
         serializer.collect_seq(rows.iter().map(|row| row.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")))
     }
 

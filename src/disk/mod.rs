@@ -1,4 +1,4 @@
-//! Files that are whole or not there at all, whatever happens while they are written.
+//! Crash-safe files: complete or absent, even if a write is interrupted.
 
 mod fault;
 mod folder;
@@ -21,10 +21,10 @@ pub use regular_file::{open_regular, read_line, read_regular, read_regular_text}
 pub(crate) use tensor_file::list;
 pub use tensor_file::{NamedTensors, TensorFile, TensorFileError, copy_named, read_tensors, write_into};
 
-/// Bytes of one write.
+/// Number of bytes per write.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Writes all bytes. `name` is what a test calls this place to break it, in the middle of the bytes.
+/// Writes all bytes. `name` identifies this point for fault injection, which can interrupt the write halfway.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], name: &'static str) -> io::Result<()> {
     match fault::before_write(name, bytes.len())? {
         None => file.write_all(bytes),
@@ -35,7 +35,7 @@ pub(crate) fn write_all(file: &mut File, bytes: &[u8], name: &'static str) -> io
     }
 }
 
-/// Writes a file that was just made, syncs it, and returns the BLAKE3 hash of its bytes, which is taken meanwhile.
+/// Writes a newly created file, syncs it, and returns the BLAKE3 hash of its bytes, which is computed in parallel.
 pub(crate) fn write_hashed(mut file: File, bytes: &[u8], name: &'static str) -> io::Result<blake3::Hash> {
     let mut write = || -> io::Result<()> {
         bytes.chunks(CHUNK_BYTES).try_for_each(|chunk| write_all(&mut file, chunk, name))?;
@@ -44,7 +44,7 @@ pub(crate) fn write_hashed(mut file: File, bytes: &[u8], name: &'static str) -> 
     thread::scope(|scope| {
         let hash = thread::Builder::new().spawn_scoped(scope, || blake3::hash(bytes))?;
         write()?;
-        hash.join().map_err(|_| io::Error::other("its hash could not be taken"))
+        hash.join().map_err(|_| io::Error::other("its hash could not be computed"))
     })
 }
 

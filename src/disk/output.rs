@@ -1,4 +1,4 @@
-//! Where a user wants a file: looked at before any work is done, written after it.
+//! Output files named by the user: checked before any work starts, written after it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,40 +14,40 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown};
 
 use super::Folder;
 
-/// Links that are followed one after the other, as Linux has it.
+/// Maximum number of consecutive links to follow, as on Linux.
 const MOST_LINKS: usize = 40;
 
-/// Why a file is not written. What is there is as it was.
+/// Reason why a file was not written. An existing file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// It is there already.
-    #[error("{} exists; give another name, or --force to replace it", path.display())]
+    /// The file already exists.
+    #[error("{} already exists; choose another name, or replace it with --force", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// The system reports an error, or the name leads to what cannot be written.
+    /// The system reported an error, or the path cannot be written to.
     #[error("{} cannot be written: {cause}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// The reason.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
 impl OutputError {
-    /// That `path` cannot be written, or is there already.
+    /// Creates the error for `path`: already exists, or cannot be written.
     pub fn of(path: &Path, cause: io::Error) -> Self {
         let path = path.to_owned();
         if cause.kind() == io::ErrorKind::AlreadyExists { Self::Exists { path } } else { Self::Write { path, cause } }
     }
 }
 
-/// A file that is going to be written, or what takes the bytes in place of one.
+/// A file to be written, or a stream that receives the bytes instead.
 ///
-/// Symbolic links are followed. A regular file is replaced once its successor is whole, and keeps its mode and owner. Pipes and
-/// character devices are written as they are, and never replaced; a pipe without a reader is waited for.
+/// Symbolic links are followed. A regular file is replaced once the new file is complete, and keeps its mode and owner.
+/// Pipes and character devices are written to and never replaced. If a pipe has no reader, writing waits for one.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -57,22 +57,22 @@ pub struct Output {
 #[derive(Debug)]
 enum To {
     Stdout,
-    /// A pipe or a device, once it is open.
+    /// A pipe or a device; `None` until it is opened.
     Stream(Option<File>),
     File {
-        /// Where the links lead.
+        /// Target of the links.
         target: PathBuf,
         may_replace: bool,
     },
 }
 
 impl Output {
-    /// Looks at what the name leads to, and whether it can be written; nothing is opened for writing yet. `-` is stdout. A
-    /// regular file that is there is replaced only if `may_replace`.
+    /// Checks the path and whether it can be written to, without opening it. `-` is stdout. An existing regular file is
+    /// replaced only if `may_replace` is set.
     ///
     /// # Errors
-    /// If the file is there and may not be replaced, its folder is missing or cannot be written, or the name leads to a folder,
-    /// a disk or a socket.
+    /// If the file exists and must not be replaced, its folder is missing or not writable, or the path is a folder, a
+    /// disk, or a socket.
     pub fn choose(path: &Path, may_replace: bool) -> Result<Self, OutputError> {
         let to = if path == Path::new("-") { Ok(To::Stdout) } else { look_at(path, may_replace) };
         match to {
@@ -81,25 +81,25 @@ impl Output {
         }
     }
 
-    /// The name that the user gave.
+    /// The path given by the user.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the bytes go to stdout, which then is not for messages.
+    /// Whether the bytes go to stdout, which then cannot be used for messages.
     pub fn is_stdout(&self) -> bool {
         matches!(self.to, To::Stdout)
     }
 
-    /// Whether what is written a second time follows the first, as on stdout and in a pipe, and does not replace it.
+    /// Whether a second write appends to the first, as on stdout and in a pipe, instead of replacing it.
     pub fn is_stream(&self) -> bool {
         !matches!(self.to, To::File { .. })
     }
 
-    /// Writes the whole file. Blocks while a pipe has no reader, until a signal ends the process.
+    /// Writes all bytes. If a pipe has no reader, blocks until a signal ends the process.
     ///
     /// # Errors
-    /// If the system reports one, or a file has come to be there meanwhile that may not be replaced.
+    /// If the system reports an error, or a file that must not be replaced was created in the meantime.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         let written = match &mut self.to {
             To::Stdout => write_stdout(bytes),
@@ -119,15 +119,15 @@ fn look_at(path: &Path, may_replace: bool) -> io::Result<To> {
     if let Some(found) = &found {
         let kind = found.file_type();
         if kind.is_dir() {
-            return refuse("it is a folder; give the name of a file");
+            return refuse("it is a folder; give a file name");
         }
         if kind.is_block_device() {
-            return refuse("it is a disk; give the name of a file");
+            return refuse("it is a disk; give a file name");
         }
         if kind.is_socket() {
-            return refuse("it is a socket; give the name of a file");
+            return refuse("it is a socket; give a file name");
         }
-        // /dev/stdout, also where the shell sends it into a file.
+        // The path may be /dev/stdout, even if the shell redirects it to a file.
         let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|stdout| File::from(stdout).metadata());
         if stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (found.dev(), found.ino())) {
             return Ok(To::Stdout);
@@ -141,7 +141,7 @@ fn look_at(path: &Path, may_replace: bool) -> io::Result<To> {
     }
     let target = target(path)?;
     if target.file_name().is_none() {
-        return refuse("it is no name of a file");
+        return refuse("it is not a file name");
     }
     match Folder::open(folder_of(&target)).and_then(|folder| folder.check_writable()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => refuse("its folder does not exist"),
@@ -153,20 +153,20 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// Where the links lead that `path` may be, whether or not anything is there.
+/// Returns the final target of `path` if it is a link. The target need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::read_link(&target) {
             Ok(to) => target = folder_of(&target).join(to),
-            // No link, or nothing there.
+            // Not a link, or missing.
             Err(_) => return Ok(target),
         }
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "its symbolic links lead in a circle"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "its symbolic links form a loop"))
 }
 
-/// Who closes the other end has seen enough.
+/// If the reader closes its end early, that is not an error.
 fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -182,7 +182,7 @@ fn write_stream(path: &Path, stream: &mut Option<File>, bytes: &[u8]) -> io::Res
             let file = OpenOptions::new().write(true).custom_flags(OFlags::NOCTTY.bits() as i32).open(path)?;
             let kind = file.metadata()?.file_type();
             if !kind.is_fifo() && !kind.is_char_device() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was exchanged meanwhile"));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was replaced in the meantime"));
             }
             stream.insert(file)
         }
@@ -195,7 +195,7 @@ fn write_file(target: &Path, may_replace: bool, bytes: &[u8]) -> io::Result<()> 
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let keep_mode = |file: &File| {
         if let Ok(earlier) = folder.stat(name) {
-            // Only root may give a file away; without that, it is the writer's as a new one would be.
+            // Only root can change the owner; otherwise the writer owns the file, like any new file.
             let _ = fchown(file, Some(Uid::from_raw(earlier.st_uid)), Some(Gid::from_raw(earlier.st_gid)));
             fchmod(file, Mode::from_raw_mode(earlier.st_mode & 0o777))?;
         }
@@ -208,11 +208,11 @@ fn write_file(target: &Path, may_replace: bool, bytes: &[u8]) -> io::Result<()> 
     folder.write_beside(bytes, keep_mode, place)
 }
 
-/// Writes a file that takes the place of the one at `path` once it is whole and on the disk: a crash leaves the old one or the
-/// new one. Symbolic links are followed; a pipe or a device is written and not replaced.
+/// Writes a file atomically: it replaces the file at `path` once it is complete and on disk, so a crash leaves either
+/// the old or the new one. Symbolic links are followed. Pipes and devices are written to and not replaced.
 ///
 /// # Errors
-/// If the system reports one. The old file is as it was, unless only the sync of its folder failed.
+/// If the system reports an error. The old file is unchanged, unless only the sync of its folder failed.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match look_at(path, true)? {
         To::Stdout => write_stdout(bytes),

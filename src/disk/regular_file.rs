@@ -1,4 +1,4 @@
-//! Reading a file that a user names: a regular one, or an error, and never a wait for a pipe or a device.
+//! Reads files named by the user. Anything but a regular file is an error, and opening a pipe or a device never blocks.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,10 +12,10 @@ use rustix::fs::OFlags;
 /// Opens a regular file for reading. Symbolic links are followed.
 ///
 /// # Errors
-/// Whatever the system reports; [`io::ErrorKind::InvalidInput`] if the path leads to a pipe, a device, a socket or a folder. The
-/// file type is checked after opening, so a file that is exchanged in between cannot slip through.
+/// If the system reports an error, or with [`io::ErrorKind::InvalidInput`] if the path is a pipe, a device, a socket,
+/// or a folder. The file type is checked after opening, so a file that is replaced in between cannot pass.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // Without it, opening a pipe waits for a writer.
+    // Without this flag, opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
@@ -31,7 +31,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is a {got}, not a regular file")))
 }
 
-/// All bytes of a regular file.
+/// Reads a regular file.
 ///
 /// # Errors
 /// As for [`open_regular`]; [`io::ErrorKind::FileTooLarge`] if the file has more than `most_bytes`.
@@ -39,10 +39,11 @@ pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     read_all(open_regular(path)?, most_bytes)
 }
 
-/// All bytes of an open file of at most so many; [`io::ErrorKind::OutOfMemory`] if they do not fit into memory.
+/// Reads an open file of at most `most_bytes` bytes. Fails with [`io::ErrorKind::OutOfMemory`] if it does not fit into
+/// memory.
 pub(super) fn read_all(file: File, most_bytes: u64) -> io::Result<Vec<u8>> {
     let too_large = |bytes: u64| {
-        io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, at most {most_bytes} are read"))
+        io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, and the limit is {most_bytes}"))
     };
     let length = file.metadata()?.len();
     if length > most_bytes {
@@ -51,7 +52,7 @@ pub(super) fn read_all(file: File, most_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let room = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     bytes.try_reserve_exact(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    // A file that grows meanwhile, and those of /proc, are longer than their metadata says.
+    // A growing file, or a file in /proc, can be longer than its metadata says.
     file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most_bytes {
         return Err(too_large(bytes.len() as u64));
@@ -59,7 +60,7 @@ pub(super) fn read_all(file: File, most_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a regular file.
+/// Reads a regular text file.
 ///
 /// # Errors
 /// As for [`read_regular`]; [`io::ErrorKind::InvalidData`] if it is not UTF-8.
@@ -68,11 +69,11 @@ pub fn read_regular_text(path: &Path, most_bytes: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// The next line of a file, its break included, into `line`; whether it is whole and of at most `most_bytes`. A file without a
-/// line break costs no more memory than that.
+/// Reads the next line of a file, including its line break, into `line`. Returns whether the line is complete within
+/// `most_bytes`. At most `most_bytes` are read, even if the file has no line break.
 ///
 /// # Errors
-/// Whatever the system reports.
+/// If the system reports an error.
 pub fn read_line(file: &mut impl BufRead, line: &mut Vec<u8>, most_bytes: u64) -> io::Result<bool> {
     line.clear();
     file.take(most_bytes).read_until(b'\n', line)?;
@@ -113,7 +114,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read_regular_text(&path, 5).unwrap(), "12345");
-        assert_eq!(read_regular(&path, 4).unwrap_err().to_string(), "it has 5 bytes, at most 4 are read");
+        assert_eq!(read_regular(&path, 4).unwrap_err().to_string(), "it has 5 bytes, and the limit is 4");
         std::fs::write(&path, b"\xff").unwrap();
         assert_eq!(read_regular_text(&path, 5).unwrap_err().to_string(), "it is not UTF-8 text");
     }

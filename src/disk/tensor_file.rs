@@ -1,4 +1,4 @@
-//! Named tensors as the bytes of a safetensors file, and back.
+//! Converts named tensors to the bytes of a safetensors file, and back.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,45 +6,51 @@ use safetensors::{
     Dtype, SafeTensorError, SafeTensors,
     tensor::{Metadata, TensorInfo, TensorView},
 };
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::libtorch::first_line;
+use crate::libtorch::{LibtorchError, PinnedBuffer, first_line};
 
-/// How many names of a kind an error message lists.
+/// Maximum number of names per category in an error message.
 const LISTED: usize = 4;
 
-/// Tensors by name. They are the state itself: what is copied into them is there.
+/// Tensors by name. They are the live state: copying into them changes it.
 pub type NamedTensors = Vec<(String, Tensor)>;
 
-/// Why tensors and bytes do not go together. Nothing was changed.
+/// Reasons why a file does not match the tensors. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
-    /// The bytes are no safetensors file, or cut short.
-    #[error("got {0}, want a whole safetensors file")]
+    /// The bytes are not a safetensors file, or are truncated.
+    #[error("got {0}, want a complete safetensors file")]
     Format(#[from] SafeTensorError),
-    /// The tensors of the file are others.
+    /// The tensors of the file differ from the expected ones.
     #[error("missing {}; unexpected {}; different {}", list(missing), list(unexpected), list(different))]
     Mismatch {
-        /// Names that are wanted and not there.
+        /// Expected names that are missing in the file.
         missing: Vec<String>,
-        /// Names that are there and not wanted.
+        /// Unexpected names in the file.
         unexpected: Vec<String>,
-        /// Names whose shape or type differs, with both.
+        /// Names whose shape or dtype differs, with both values.
         different: Vec<String>,
     },
-    /// libtorch refused.
-    #[error("libtorch refused: {}", first_line(.0))]
+    /// libtorch reported an error.
+    #[error("libtorch error: {}", first_line(.0))]
     Torch(TchError),
 }
 
-// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+// Not a #[source]: the message is complete, and the source is a page of C++ backtrace.
 impl From<TchError> for TensorFileError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)
     }
 }
 
-/// Names with commas between them, from the fifth on their number alone.
+impl From<LibtorchError> for TensorFileError {
+    fn from(error: LibtorchError) -> Self {
+        Self::Torch(error.into())
+    }
+}
+
+/// Joins names with commas; lists only the number of names after the fourth.
 pub(crate) fn list(names: &[String]) -> String {
     match names.split_at_checked(LISTED) {
         _ if names.is_empty() => "none".to_owned(),
@@ -53,70 +59,97 @@ pub(crate) fn list(names: &[String]) -> String {
     }
 }
 
-/// The bytes of a safetensors file. Filled again with tensors of the same sizes, it takes no new memory.
+/// The bytes of a safetensors file. Filling it again with tensors of the same sizes allocates no new memory.
 #[derive(Debug, Default)]
-pub struct TensorFile(Vec<u8>);
+pub struct TensorFile {
+    /// File contents for tensors on the CPU.
+    bytes: Vec<u8>,
+    /// File contents for tensors on a GPU, instead of `bytes`.
+    pinned: Option<PinnedBuffer>,
+}
 
 impl TensorFile {
-    /// Copies tensors of any device in. Device sync here, when they are not on the CPU.
+    /// Copies tensors of one device, or of one device and the CPU. Copies from a GPU are only queued, on the current
+    /// stream: later changes to the tensors do not affect them. No sync.
     ///
     /// # Errors
-    /// Where a tensor has a type that files do not know, or libtorch refuses.
+    /// If a tensor has a dtype that the file format does not support, or libtorch reports an error.
     pub fn fill(&mut self, tensors: &[(String, Tensor)]) -> Result<(), TensorFileError> {
         let mut typed = Vec::with_capacity(tensors.len());
         for (name, tensor) in tensors {
             typed.push((to_dtype(tensor.f_kind()?)?, name, tensor));
         }
-        // The widest first, so that each lies at a multiple of its width, which readers rely on.
+        // The widest dtype first, so that each tensor starts at a multiple of its element size, which readers require.
         typed.sort_by_key(|(dtype, ..)| std::cmp::Reverse(*dtype));
         let mut end = 0;
         let mut infos = Vec::with_capacity(typed.len());
+        let mut offsets = Vec::with_capacity(typed.len());
         for (dtype, name, tensor) in &typed {
             let data_offsets = (end, end + bytes_of(tensor));
+            offsets.push(end);
             end = data_offsets.1;
             infos.push(((*name).clone(), TensorInfo { dtype: *dtype, shape: to_shape(tensor), data_offsets }));
         }
         let metadata = Metadata::new(None, infos)?;
         let mut header = serde_json::to_vec(&metadata).map_err(SafeTensorError::JsonError)?;
-        // The data begins at a multiple of eight.
+        // The data starts at a multiple of eight.
         header.resize(header.len().next_multiple_of(8), b' ');
-        let data = 8 + header.len();
-        // Not cleared first, so that only what is new is set to zero.
-        self.0.resize(data + end, 0);
-        self.0[..8].copy_from_slice(&(header.len() as u64).to_le_bytes());
-        self.0[8..data].copy_from_slice(&header);
-        let mut rest = &mut self.0[data..];
-        for (_, _, tensor) in typed {
-            let (place, after) = rest.split_at_mut(bytes_of(tensor));
+        let head = [&(header.len() as u64).to_le_bytes()[..], &header].concat();
+        let length = head.len() + end;
+        let placed: Vec<(usize, &Tensor)> =
+            offsets.iter().zip(&typed).map(|(offset, (.., tensor))| (head.len() + offset, *tensor)).collect();
+        match tensors.iter().map(|(_, tensor)| tensor.device()).find(|device| *device != Device::Cpu) {
+            Some(device) => Ok(self.pinned.get_or_insert_default().copy(&head, &placed, length, device)?),
+            None => {
+                self.pinned = None;
+                self.copy_here(&head, &placed, length)
+            }
+        }
+    }
+
+    fn copy_here(&mut self, head: &[u8], tensors: &[(usize, &Tensor)], length: usize) -> Result<(), TensorFileError> {
+        // Not cleared first, so that only new memory is zeroed.
+        self.bytes.resize(length, 0);
+        self.bytes[..head.len()].copy_from_slice(head);
+        for (offset, tensor) in tensors {
+            let place = &mut self.bytes[*offset..offset + bytes_of(tensor)];
             tensor.f_detach()?.f_copy_data_u8(place, tensor.numel())?;
-            rest = after;
         }
         Ok(())
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    /// Waits for copies from the GPU and returns the bytes.
+    ///
+    /// # Errors
+    /// If an earlier operation on the GPU failed.
+    pub fn bytes(&self) -> Result<&[u8], TensorFileError> {
+        self.pinned.as_ref().map_or(Ok(&self.bytes), |pinned| Ok(pinned.read()?))
     }
 
-    /// The bytes, without the file.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+    /// Waits for copies from the GPU and converts the file to its bytes.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Self::bytes).
+    pub fn into_bytes(self) -> Result<Vec<u8>, TensorFileError> {
+        match &self.pinned {
+            Some(pinned) => Ok(pinned.read()?.to_vec()),
+            None => Ok(self.bytes),
+        }
     }
 }
 
-/// Copies what a file holds into `tensors`, all or none: names, shapes and types must be theirs.
+/// Copies the tensors of a file into `tensors`, all or none: names, shapes, and dtypes must match.
 ///
 /// # Errors
-/// Where they are not.
+/// If they do not match.
 pub fn write_into(tensors: &[(String, Tensor)], bytes: &[u8]) -> Result<(), TensorFileError> {
     copy_named(&read_tensors(bytes)?, tensors)
 }
 
-/// Every tensor of a file, on the CPU, in the order in which they lie there.
+/// Reads every tensor of a file, on the CPU, in file order.
 ///
 /// # Errors
-/// Where the bytes are no safetensors file or hold types that libtorch does not know.
+/// If the bytes are not a safetensors file, or contain dtypes that libtorch does not support.
 pub fn read_tensors(bytes: &[u8]) -> Result<NamedTensors, TensorFileError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut views = file.tensors();
@@ -124,10 +157,10 @@ pub fn read_tensors(bytes: &[u8]) -> Result<NamedTensors, TensorFileError> {
     views.into_iter().map(|(name, view)| Ok((name, to_tensor(&view)?))).collect()
 }
 
-/// Copies tensors into those of the same names, all or none: names, shapes and types must be the same.
+/// Copies tensors into those with the same names, all or none: names, shapes, and dtypes must match.
 ///
 /// # Errors
-/// Where they are not.
+/// If they do not match.
 pub fn copy_named(from: &[(String, Tensor)], into: &[(String, Tensor)]) -> Result<(), TensorFileError> {
     let known: HashMap<&str, &Tensor> = from.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let (mut pairs, mut missing, mut different) = (Vec::new(), Vec::new(), Vec::new());
@@ -162,7 +195,7 @@ fn to_tensor(view: &TensorView<'_>) -> Result<Tensor, TensorFileError> {
     Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
 }
 
-/// The types of numbers that files and libtorch have in common.
+/// Dtypes that both the file format and libtorch support.
 const KINDS: [(Kind, Dtype); 9] = [
     (Kind::Float, Dtype::F32),
     (Kind::Half, Dtype::F16),
@@ -184,7 +217,7 @@ fn to_kind(dtype: Dtype) -> Option<Kind> {
 }
 
 fn unknown(kind: impl std::fmt::Debug) -> TensorFileError {
-    TensorFileError::Torch(TchError::Kind(format!("tensors of {kind:?} are not known here")))
+    TensorFileError::Torch(TchError::Kind(format!("tensors of type {kind:?} are not supported")))
 }
 
 fn to_shape(tensor: &Tensor) -> Vec<usize> {
@@ -197,8 +230,6 @@ fn bytes_of(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     fn tensors() -> NamedTensors {
@@ -225,16 +256,16 @@ mod tests {
         loaded.iter().for_each(|(_, tensor)| _ = tensor.shallow_clone().zero_());
         let mut file = TensorFile::default();
         file.fill(&saved).unwrap();
-        write_into(&loaded, file.bytes()).unwrap();
+        write_into(&loaded, file.bytes().unwrap()).unwrap();
         for ((name, before), (_, after)) in saved.iter().zip(&loaded) {
             assert_eq!(bits(before), bits(after), "{name}");
         }
-        // As readers rely on, every tensor begins at a multiple of its width.
-        let (header, metadata) = SafeTensors::read_metadata(file.bytes()).unwrap();
+        // Every tensor must start at a multiple of its element size, which readers require.
+        let (header, metadata) = SafeTensors::read_metadata(file.bytes().unwrap()).unwrap();
         for (name, info) in metadata.tensors() {
             assert!((8 + header + info.data_offsets.0).is_multiple_of(info.dtype.bitsize() / 8), "{name}");
         }
-        let mut read = read_tensors(file.bytes()).unwrap();
+        let mut read = read_tensors(file.bytes().unwrap()).unwrap();
         read.sort_by_key(|(name, _)| saved.iter().position(|(known, _)| known == name));
         for ((name, before), (also, after)) in saved.iter().zip(&read) {
             assert_eq!(
@@ -250,11 +281,11 @@ mod tests {
         file.fill(&[("w".to_owned(), Tensor::from_slice(&[1.0f32]))]).unwrap();
         let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  "#;
         let want = [&(header.len() as u64).to_le_bytes()[..], header, &1.0f32.to_le_bytes()].concat();
-        assert_eq!(file.bytes(), want);
-        let place = file.bytes().as_ptr();
+        assert_eq!(file.bytes().unwrap(), want);
+        let place = file.bytes().unwrap().as_ptr();
         file.fill(&[("w".to_owned(), Tensor::from_slice(&[2.0f32]))]).unwrap();
-        assert_eq!(place, file.bytes().as_ptr());
-        assert!(file.bytes().ends_with(&2.0f32.to_le_bytes()));
+        assert_eq!(place, file.bytes().unwrap().as_ptr());
+        assert!(file.bytes().unwrap().ends_with(&2.0f32.to_le_bytes()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The reading end of an event file.
+//! Reads event files.
 
 use std::{
     fs::File,
@@ -17,9 +17,9 @@ use crate::disk::open_regular;
 
 /// Reads the events of a file.
 ///
-/// As an iterator it takes the file as it is: damaged data costs its own record; a damaged length or a torn end costs
-/// what follows and ends the iteration after the error. [`read_event`](Self::read_event) also follows a file that is
-/// still being written.
+/// The iterator reads a finished file. It reports a record with damaged data as an error and continues with the next
+/// record. After a damaged length or a truncated end, it reports the error and stops. [`read_event`](Self::read_event)
+/// can also follow a file that is still being written.
 pub struct EventFile<R> {
     path: PathBuf,
     records: RecordReader<R>,
@@ -27,10 +27,10 @@ pub struct EventFile<R> {
 }
 
 impl EventFile<BufReader<File>> {
-    /// Opens the file at `path`.
     ///
     /// # Errors
-    /// Where the system refuses, or the path leads to a pipe, a device or a folder.
+    /// If the file cannot be opened, or the path is a pipe, a device, or a folder.
+    /// Opens the file at `path` for reading.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EventsError> {
         let path = path.as_ref();
         let file = open_regular(path).map_err(|cause| EventsError::Open { path: path.to_owned(), cause })?;
@@ -39,16 +39,16 @@ impl EventFile<BufReader<File>> {
 }
 
 impl<R: Read> EventFile<R> {
-    /// Reads from the start of `source`; `path` is its name in errors.
+    /// Reads from the start of `source`; error messages contain `path`.
     pub fn new(path: impl Into<PathBuf>, source: R) -> Self {
         Self { path: path.into(), records: RecordReader::new(source), is_over: false }
     }
 
-    /// The next event, `None` at a clean end. After `None` and after a [`RecordError::Truncated`] the next call goes on
-    /// where this one ended, with what was written meanwhile.
+    /// Returns the next event, or `None` at the end of the file. After `None` or [`RecordError::Truncated`], the next
+    /// call continues at the same position and reads any data written in the meantime.
     ///
     /// # Errors
-    /// Where the record is damaged or its end is missing, or where it holds no event.
+    /// If the record is damaged or truncated, or does not contain an event.
     pub fn read_event(&mut self) -> Result<Option<Event>, EventsError> {
         let offset = self.records.offset();
         let data = self.records.read().map_err(|cause| EventsError::Record { path: self.path.clone(), cause })?;
@@ -107,7 +107,7 @@ mod tests {
             steps[1].as_ref().unwrap_err().starts_with("file has damaged data in the record at byte "),
             "{steps:?}"
         );
-        assert!(steps[2].as_ref().unwrap_err().contains("holds no event"), "{steps:?}");
+        assert!(steps[2].as_ref().unwrap_err().contains("has no valid event"), "{steps:?}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! What is known of a run before its first step, as the first line of its metrics.jsonl.
+//! Facts about a run before its first step, as the first line of its metrics.jsonl.
 
 use serde::Serialize;
 
 use super::{EventsError, JsonLines};
 use crate::diagnosis::Facts;
 
-/// Writes the data and the weights of a run before its first step, where [`Replay`](crate::replay::Replay) looks for them beside
-/// event files: as the first line of `metrics.jsonl`. A loop of one's own is then judged by them too.
+/// Writes facts about the data and weights of a run before its first step, as the first line of `metrics.jsonl`.
+/// [`Replay`](crate::replay::Replay) finds this file next to event files, so `diagnose` can also use these facts for a
+/// custom training loop.
 ///
 /// ```
 /// use gradwatch::{diagnosis::{Facts, ParameterFacts}, events::{JsonLines, SummaryWriter, write_facts}};
@@ -26,7 +27,7 @@ use crate::diagnosis::Facts;
 /// ```
 ///
 /// # Errors
-/// Where the system refuses.
+/// If the write fails.
 pub fn write_facts(metrics: &mut JsonLines, facts: &Facts) -> Result<(), EventsError> {
     #[derive(Serialize)]
     struct Line<'a> {

@@ -1,21 +1,21 @@
-//! A histogram on its way into an event file.
+//! Histograms in the form that event files need.
 //!
-//! TensorBoard turns what is stored here into rows of (left, right, count) when it reads (tensorboard/data_compat.py):
-//! it drops the empty buckets of both ends, takes `min` as the left edge of the first bucket that is left and `max` as
-//! the right edge of the last, and the limits only between them, all rounded to f32. A [`Histogram`] is kept in that
-//! form: no empty bucket at an end, `max` as its last limit, every edge finite and none left of the one before it. So
-//! the file says what the dashboard shows.
+//! When TensorBoard reads a histogram, it converts it to rows of (left, right, count) (tensorboard/data_compat.py). It
+//! drops empty buckets at both ends, uses `min` as the left edge of the first remaining bucket, `max` as the right edge
+//! of the last one, and the limits only in between, all rounded to f32. A [`Histogram`] is stored in that form already:
+//! no empty bucket at either end, `max` as its last limit, all edges finite, and no edge left of the previous one. So
+//! the dashboard shows exactly the contents of the file.
 
 use super::{EventsError, proto::HistogramProto};
 
-/// Counts of values in buckets, with their moments.
+/// Counts of values in buckets, with the moments of the values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram(HistogramProto);
 
 impl Histogram {
-    /// `buckets` (at least one) of equal width from the smallest to the largest value, each with its left edge and
-    /// without its right one; the last has both. Equal values make one bucket without width. Values that are not finite
-    /// are left out of everything, since TensorBoard cannot place them.
+    /// Counts `values` in `buckets` (at least one) of equal width from the smallest to the largest value. Each bucket
+    /// includes its left edge but not its right edge; the last bucket includes both. If all values are equal, they form
+    /// a single bucket of width 0. Non-finite values are ignored completely, because TensorBoard cannot display them.
     pub fn of(values: &[f32], buckets: usize) -> Self {
         let finite = || values.iter().copied().filter(|value| value.is_finite()).map(f64::from);
         let (min, max) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), v| (min.min(v), max.max(v)));
@@ -27,7 +27,8 @@ impl Histogram {
         let mut limits: Vec<f64> = (1..=inner).map(|bucket| min + bucket as f64 * width).collect();
         let mut counts = vec![0.0; inner + 1];
         for value in finite() {
-            // Searched, not divided: a value at a limit must not fall on its other side by rounding.
+            // A search avoids the rounding errors of a division, which could move a value at a limit into the wrong
+            // bucket.
             if let Some(count) = counts.get_mut(limits.partition_point(|&limit| limit <= value)) {
                 *count += 1.0;
             }
@@ -44,12 +45,12 @@ impl Histogram {
         })
     }
 
-    /// Ready-made buckets: `counts[i]` values between `limits[i - 1]` and `limits[i]`, the first bucket being open to
-    /// the left. `range` is the smallest and the largest value. The last limit may be infinite.
+    /// Uses existing buckets: `counts[i]` values between `limits[i - 1]` and `limits[i]`; the first bucket is open to
+    /// the left. `range` contains the smallest and the largest value. The last limit may be infinite.
     ///
     /// # Errors
-    /// Where there are not as many limits as counts, the limits do not rise, a count is negative or not finite, or
-    /// `range` is not finite or lies outside the buckets that hold values.
+    /// If the numbers of limits and counts differ, the limits do not increase, a count is negative or not finite, or
+    /// `range` is not finite or is outside of the buckets that contain values.
     pub fn from_buckets(
         range: [f64; 2],
         sum: f64,
@@ -59,15 +60,15 @@ impl Histogram {
     ) -> Result<Self, EventsError> {
         let refuse = |got: String, want| Err(EventsError::Histogram { got, want });
         if limits.len() != counts.len() {
-            return refuse(format!("{} limits and {} counts", limits.len(), counts.len()), "as many of each");
+            return refuse(format!("{} limits and {} counts", limits.len(), counts.len()), "the same number of both");
         }
         if let Some((index, pair)) = limits.windows(2).enumerate().find(|(_, pair)| !matches!(pair, [a, b] if a < b)) {
-            return refuse(format!("limits {pair:?} at {index}"), "limits that rise");
+            return refuse(format!("limits {pair:?} at {index}"), "increasing limits");
         }
         if let Some((index, count)) =
             counts.iter().enumerate().find(|(_, count)| !(count.is_finite() && **count >= 0.0))
         {
-            return refuse(format!("a count of {count} at {index}"), "counts that are finite and not negative");
+            return refuse(format!("a count of {count} at {index}"), "finite counts of at least 0");
         }
         let filled = |count: &f64| *count > 0.0;
         let (Some(first), Some(last)) = (counts.iter().position(filled), counts.iter().rposition(filled)) else {
@@ -138,10 +139,10 @@ mod tests {
         let refused = |range, limits: &[f64], counts: &[f64]| {
             Histogram::from_buckets(range, 0.0, 0.0, limits.to_vec(), counts.to_vec()).unwrap_err().to_string()
         };
-        let prefix = "a histogram cannot be made: got ";
+        let prefix = "cannot build a histogram: got ";
         assert_eq!(
             refused([0.0, 1.0], &[1.0], &[]),
-            format!("{prefix}1 limits and 0 counts, want as many of each; mend the buckets given to it")
+            format!("{prefix}1 limits and 0 counts, want the same number of both; fix its buckets")
         );
         assert!(refused([0.0, 1.0], &[1.0, 1.0], &[1.0, 1.0]).starts_with(&format!("{prefix}limits [1.0, 1.0] at 0")));
         assert!(refused([0.0, 1.0], &[f64::NAN, 1.0], &[1.0, 1.0]).starts_with(&format!("{prefix}limits [NaN, 1.0]")));
@@ -155,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Looks at every value once for every bucket.
+    /// Reference implementation that checks every value against every bucket.
     fn slow_counts(values: &[f32], min: f64, limits: &[f64]) -> Vec<f64> {
         let lefts = std::iter::once(&min).chain(limits);
         let is_last = |bucket: usize| bucket + 1 == limits.len();

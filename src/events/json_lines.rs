@@ -1,4 +1,4 @@
-//! A log with one JSON value a line.
+//! A log with one JSON value per line.
 
 use std::{
     fs::File,
@@ -11,21 +11,21 @@ use serde::Serialize;
 use super::{EventsError, PendingPosition};
 use crate::disk::{self, Folder};
 
-/// A file of whole lines: one that cannot be written to its end is taken back.
+/// A file of complete lines. An incomplete line from a failed write is removed before the next one.
 pub struct JsonLines {
     path: PathBuf,
     file: File,
-    /// Of whole lines.
+    /// Length of the complete lines.
     bytes: u64,
-    /// Whether there may be a piece of a line behind them.
+    /// Whether an incomplete line may follow them.
     is_torn: bool,
 }
 
 impl JsonLines {
-    /// Appends to the file at `path`, which is made where it is missing.
+    /// Opens the file at `path` for appending, and creates it if it is missing.
     ///
     /// # Errors
-    /// Where the system refuses, or the file is no regular one: a symbolic link is not followed.
+    /// If the file cannot be opened or is not a regular file. Symbolic links are not followed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EventsError> {
         let path = path.as_ref().to_owned();
         let name = path.file_name().unwrap_or_default();
@@ -40,16 +40,16 @@ impl JsonLines {
         }
     }
 
-    /// Appends a line. It is in the system's hands when this returns. Numbers that are not finite become null.
+    /// Appends a line and passes it to the operating system before returning. Non-finite numbers become null.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the write fails.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), EventsError> {
         self.append(value).map_err(|cause| EventsError::Write { path: self.path.clone(), cause })
     }
 
     fn append(&mut self, value: &impl Serialize) -> io::Result<()> {
-        // What a failed write has left must not be the beginning of this line.
+        // Removes the remains of a failed write.
         if self.is_torn {
             self.file.set_len(self.bytes)?;
         }
@@ -61,10 +61,10 @@ impl JsonLines {
         Ok(())
     }
 
-    /// How far the file is, to be waited for elsewhere.
+    /// Returns the current length of the file, which another thread can wait for until it is on disk.
     ///
     /// # Errors
-    /// Where the system has no handle left.
+    /// If the file handle cannot be duplicated.
     pub fn position(&self) -> Result<PendingPosition, EventsError> {
         let file = self.file.try_clone().map_err(|cause| EventsError::Write { path: self.path.clone(), cause })?;
         Ok(PendingPosition::written(&self.path, file, self.bytes))

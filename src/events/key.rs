@@ -1,4 +1,4 @@
-//! What a value is filed under: tag, step and wall time.
+//! The key of a value: tag, step, and wall time.
 
 use std::{
     fmt,
@@ -8,13 +8,14 @@ use std::{
 
 use super::EventsError;
 
-/// The name of a series, e.g. `loss/train`. TensorBoard groups series by what stands before the first slash.
+/// The name of a series, such as `loss/train`. TensorBoard groups series by the part before the first slash.
 ///
-/// Cloning one costs no allocation: a loop that writes the same tags at each step keeps them.
+/// Cloning a tag does not allocate, so a loop that writes the same tags at every step should reuse them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(Arc<str>);
 
 impl Tag {
+    /// The tag as text.
     /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -51,7 +52,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The optimizer steps taken before a value was seen: TensorBoard's `global_step`. At most 2^63 - 1.
+/// Number of optimizer steps before the value was recorded: TensorBoard's `global_step`. At most 2^63 - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Step(u64);
 
@@ -61,25 +62,25 @@ impl Step {
         self.0
     }
 
-    /// The step as the event file stores it.
+    /// The step in the format of event files.
     pub(super) fn to_stored(self) -> i64 {
         i64::try_from(self.0).expect("no Step is made beyond 2^63 - 1")
     }
 }
 
 impl From<u64> for Step {
-    /// Steps beyond 2^63 - 1, which no run reaches, become that.
+    /// Clamps the step to 2^63 - 1, which no run reaches.
     fn from(step: u64) -> Self {
         Self(step.min(i64::MAX as u64))
     }
 }
 
-/// Seconds since 1970-01-01 UTC, finite. As an f64 it resolves about 0.2 microseconds.
+/// Seconds since 1970-01-01 UTC, finite. The f64 has a resolution of about 0.2 microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct WallTime(f64);
 
 impl WallTime {
-    /// The time now; 1970 on a machine whose clock stands before it.
+    /// The current time, or 0 if the system clock is set before 1970.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
     }
@@ -87,7 +88,7 @@ impl WallTime {
     /// The time `secs` seconds after 1970-01-01 UTC.
     ///
     /// # Errors
-    /// Where `secs` is NaN or infinite: TensorBoard cannot show such a time.
+    /// If `secs` is NaN or infinite, because TensorBoard cannot show such a time.
     pub fn from_secs(secs: f64) -> Result<Self, EventsError> {
         if secs.is_finite() { Ok(Self(secs)) } else { Err(EventsError::WallTime { got: secs }) }
     }

@@ -1,4 +1,4 @@
-//! The layout of TensorBoard's Custom Scalars page: which series share a chart.
+//! The layout of TensorBoard's Custom Scalars page, which groups series into charts.
 
 use prost::Message;
 
@@ -10,59 +10,59 @@ use super::{
     },
 };
 
-/// What TensorBoard shows under Custom Scalars. The layouts of several runs are shown as one: categories of one title
-/// are joined.
+/// Contents of TensorBoard's Custom Scalars page. TensorBoard merges the layouts of several runs, joining categories
+/// with the same title.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
-    /// From top to bottom.
+    /// Categories from top to bottom.
     pub categories: Vec<Category>,
 }
 
 /// Charts under one heading.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Category {
-    /// The heading.
+    /// Heading.
     pub title: String,
-    /// The charts. TensorBoard 2.21 shows those of lines first, in this order, and then those of bands, the last one
-    /// first.
+    /// Charts. TensorBoard 2.21 shows line charts first, in this order, and then band charts in reverse order.
     pub charts: Vec<Chart>,
-    /// Whether the charts are hidden, and not loaded, until the heading is clicked.
+    /// Whether TensorBoard hides the charts, and does not load them, until the user clicks the heading.
     pub closed: bool,
 }
 
 /// One chart of scalars over steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Chart {
-    /// A line for each series. Series of one run have one colour and differ by their symbols, so few are told apart.
+    /// One line per series. All series of a run have the same color and differ only by marker symbol, so only a few can
+    /// be told apart.
     Lines {
-        /// Above the chart.
+        /// Title above the chart.
         title: String,
-        /// Regular expressions, of Python's kind. A series is shown if one of them matches the beginning of its tag
-        /// (`re.match`), so `loss` shows `loss/train` too; see [`exact_tag`].
+        /// Regular expressions in Python syntax. A series is shown if one of them matches the start of its tag
+        /// (`re.match`), so `loss` also shows `loss/train`; see [`exact_tag`].
         tags: Vec<String>,
     },
-    /// A line in a shaded band for each series.
+    /// One line in a shaded band per series.
     Bands {
-        /// Above the chart.
+        /// Title above the chart.
         title: String,
-        /// The lines and their bands.
+        /// Lines with their bands.
         series: Vec<Band>,
     },
 }
 
-/// A line and the band around it. The three series need values at the same steps: TensorBoard shows no part of a band
-/// where one has a step that another lacks.
+/// A line and the band around it. The three series need values at the same steps: if one of them has a step that
+/// another lacks, TensorBoard does not show the band at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Band {
-    /// The line, e.g. a median. It also names the band, so a chart holds it once.
+    /// Tag of the line, such as a median. It identifies the band, so a chart can contain it only once.
     pub value: Tag,
-    /// The lower edge.
+    /// Tag of the lower edge.
     pub lower: Tag,
-    /// The upper edge.
+    /// Tag of the upper edge.
     pub upper: Tag,
 }
 
-/// A regular expression for [`Chart::Lines`] that matches `tag` and nothing else.
+/// Returns a regular expression for [`Chart::Lines`] that matches only `tag`.
 ///
 /// ```
 /// assert_eq!(gradwatch::events::exact_tag("lr (group 0)"), r"lr \(group 0\)$");
@@ -81,14 +81,14 @@ pub fn exact_tag(tag: impl Into<Tag>) -> String {
 }
 
 impl Layout {
-    /// The tag under which TensorBoard looks for a layout.
+    /// The tag that TensorBoard reads layouts from.
     pub const TAG: &'static str = "custom_scalars__config__";
 
-    /// The metadata and the tensor that hold the layout.
+    /// The metadata and tensor that contain the layout.
     pub(super) fn into_tensor(self) -> (SummaryMetadata, TensorProto) {
         let plugin_data = PluginData { plugin_name: "custom_scalars".into(), content: Vec::new() };
         let string_val = vec![self.into_proto().encode_to_vec()];
-        // A shape without dimensions: a single string.
+        // A shape without dimensions, for a single string.
         let tensor_shape = Some(TensorShape::default());
         (
             SummaryMetadata { plugin_data: Some(plugin_data) },

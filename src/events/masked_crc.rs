@@ -1,8 +1,8 @@
 //! The checksum of TFRecords: CRC-32C, rotated and offset.
 //!
-//! A CRC over data that holds CRCs is weak, so TensorFlow stores them masked (tensorflow/core/lib/hash/crc32c.h).
+//! A CRC over data that contains CRCs is weak, so TensorFlow masks the stored CRCs (tensorflow/core/lib/hash/crc32c.h).
 
-/// The masked CRC-32C of `bytes`.
+/// Returns the masked CRC-32C of `bytes`.
 pub fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -13,7 +13,7 @@ mod tests {
 
     #[test]
     fn the_crc_below_the_mask_is_castagnolis() {
-        // RFC 3720, appendix B.4, where the checksums stand in the order of the wire, least significant byte first.
+        // RFC 3720, appendix B.4, which lists the checksums in wire order, least significant byte first.
         let rising: Vec<u8> = (0..32).collect();
         let falling: Vec<u8> = (0..32).rev().collect();
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn the_mask_turns_by_fifteen_bits_and_adds() {
-        // e3069283 turned right by 15 bits is 2507c60d, and 2507c60d + a282ead8 = c78ab0e5.
+        // e3069283 rotated right by 15 bits is 2507c60d, and 2507c60d + a282ead8 = c78ab0e5.
         assert_eq!(masked_crc(b"123456789"), 0xc78a_b0e5);
         assert_eq!(masked_crc(b""), 0xa282_ead8);
     }

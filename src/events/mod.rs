@@ -1,6 +1,6 @@
-//! TensorBoard event files, and the run folder they lie in.
+//! TensorBoard event files, and the run folder that contains them.
 //!
-//! From bytes upwards: [`masked_crc`], [`tf_record`], [`proto`], then [`SummaryWriter`] and [`EventFile`].
+//! Layers, from the bottom up: [`masked_crc`], [`tf_record`], [`proto`], then [`SummaryWriter`] and [`EventFile`].
 //!
 //! ```
 //! use gradwatch::events::{EventFile, Histogram, SummaryWriter, proto::What};
@@ -59,64 +59,65 @@ pub use telemetry::{
 pub use tf_record::RecordError;
 pub use value::Value;
 
-/// What can go wrong with the files of a run. Only [`EventsError::Write`] and [`EventsError::Incomplete`] happen while
-/// training; they cost the file's further entries, not the run.
+/// Errors from the files of a run. Only [`EventsError::Write`] and [`EventsError::Incomplete`] occur during training;
+/// the file then loses its further entries, but the run continues.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
-    /// The folder already holds a run.
+    /// The folder already contains a run.
     #[error("run folder {} is already used; choose another --run-name or remove it", path.display())]
     AlreadyUsed {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process works in the folder.
+    /// Another process uses the folder.
     #[error("run folder {} is in use by {holder}; wait for it to end or stop it", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// The process, as far as it says who it is.
+        /// The process, as recorded in the lock file.
         holder: String,
     },
-    /// The folder is no run's.
-    #[error("{} holds no run: {missing} is missing; want the folder of a run, e.g. logs/NAME", path.display())]
+    /// The folder does not contain a run.
+    #[error("{} is not a run folder: {missing} is missing; want a run folder, e.g. logs/NAME", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
-        /// What a run has.
+        /// The missing file or folder.
         missing: &'static str,
     },
-    /// A file of a run's folder is a link, a pipe or the like: writing to it would change something outside of the run.
+    /// A file in the run's folder is a link, a pipe, or similar. Writing to it would change something outside of the
+    /// run.
     #[error("{}: {what}", path.display())]
     Elsewhere {
         /// The entry of the folder.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The kind of entry, and how to fix it.
         what: String,
     },
-    /// A file or folder cannot be made.
+    /// A file or folder cannot be created.
     #[error("{} cannot be created: {cause}; check run.logdir and its permissions", path.display())]
     Create {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A file cannot be written any further.
-    #[error("{} cannot be written: {cause}; free space, what follows is not recorded", path.display())]
+    /// Further writes to a file fail.
+    #[error("{} cannot be written: {cause}; free disk space; later entries are not recorded", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// An event file lacks its last entries: it could not be written to its end.
-    #[error("{} lacks its last {lost} entries: {cause}; free space before the next run", path.display())]
+    /// An event file lacks its last entries because writing failed.
+    #[error("{} lacks its last {lost} entries: {cause}; free disk space before the next run", path.display())]
     Incomplete {
         /// The file.
         path: PathBuf,
-        /// Entries that are missing.
+        /// Number of missing entries.
         lost: u64,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
     /// A file cannot be opened.
@@ -124,37 +125,40 @@ pub enum EventsError {
     Open {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A record of an event file is damaged, or its end is not there (yet).
+    /// A record of an event file is damaged, or its end is missing (or not written yet).
     #[error("{} {cause}", path.display())]
     Record {
         /// The file.
         path: PathBuf,
-        /// What is wrong and where.
+        /// The error and its position.
         cause: RecordError,
     },
-    /// A whole record of an event file is no event. The next one can be read.
-    #[error("{} holds no event in the record at byte {offset}: {cause}; skip it, another program wrote it", path.display())]
+    /// A complete record of an event file is not an event. The next record can be read.
+    #[error(
+        "{} has no valid event in the record at byte {offset}: {cause}; skip it, another program wrote it",
+        path.display()
+    )]
     NotAnEvent {
         /// The file.
         path: PathBuf,
         /// Start of the record.
         offset: u64,
-        /// What is wrong with its data.
+        /// The decoding error.
         cause: prost::DecodeError,
     },
-    /// Buckets do not make a histogram.
-    #[error("a histogram cannot be made: got {got}, want {want}; mend the buckets given to it")]
+    /// Buckets do not form a histogram.
+    #[error("cannot build a histogram: got {got}, want {want}; fix its buckets")]
     Histogram {
-        /// What was given.
+        /// The given value.
         got: String,
-        /// What is needed.
+        /// The expected value.
         want: &'static str,
     },
     /// A time is NaN or infinite.
-    #[error("a wall time is {got}; want finite seconds since 1970")]
+    #[error("got a wall time of {got}, want finite seconds since 1970")]
     WallTime {
         /// The seconds.
         got: f64,

@@ -1,20 +1,21 @@
-//! The numbers in a value of an event file, in whichever of its encodings they are.
+//! Extracts the numbers from a value of an event file, in any of the common encodings.
 
 use super::proto::{Content, DT_DOUBLE, DT_FLOAT, HistogramProto, SummaryValue, TensorProto};
 
-/// What a value of a tag says in numbers.
+/// The numbers in a value of a tag.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Numbers {
     /// One number.
+    /// A single number.
     Scalar(f64),
-    /// Counts of values by size. Encodings that leave a sum out have it from the middles of their buckets.
+    /// Counts of values by size. If the encoding has no sums, they are computed from the centers of the buckets.
     Histogram(HistogramProto),
 }
 
 impl Numbers {
-    /// A scalar as TensorFlow 1, PyTorch and tensorboardX write it (`simple_value`) or as TensorFlow 2 and Keras do (a tensor of
-    /// one number); a histogram as the first write it (`HistogramProto`) or as the second do (a tensor of rows of left edge, right
-    /// edge and count). `None` for everything else.
+    /// Reads scalars in the encoding of TensorFlow 1, PyTorch, and tensorboardX (`simple_value`) or of TensorFlow 2 and
+    /// Keras (a tensor with one number), and histograms in the encoding of the former (`HistogramProto`) or of the
+    /// latter (a tensor with rows of left edge, right edge, and count). `None` for all other values.
     pub fn of(value: SummaryValue) -> Option<Self> {
         match value.content? {
             Content::SimpleValue(number) => Some(Self::Scalar(number.into())),
@@ -24,7 +25,7 @@ impl Numbers {
                 let numbers = numbers(&tensor)?;
                 match plugin.as_deref() {
                     Some("histograms") => Some(Self::Histogram(of_rows(&numbers))),
-                    // Only the first value of a tag carries the plugin's name.
+                    // Only the first value of a tag contains the plugin name.
                     None | Some("" | "scalars") if numbers.len() == 1 => Some(Self::Scalar(numbers[0])),
                     None | Some("") if tensor.tensor_shape.as_ref().is_some_and(|shape| is_rows(&shape.dim)) => {
                         Some(Self::Histogram(of_rows(&numbers)))
@@ -52,7 +53,7 @@ fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
     }
 }
 
-/// From rows of left edge, right edge and count.
+/// Converts rows of left edge, right edge, and count.
 fn of_rows(numbers: &[f64]) -> HistogramProto {
     let rows = || numbers.as_chunks::<3>().0.iter().filter(|[_, _, count]| *count > 0.0);
     let middle = |[left, right, _]: &[f64; 3]| 0.5 * (left + right);

@@ -1,4 +1,5 @@
-//! How far the logs of a run are on the disk: what a checkpoint keeps, and what a resumed run cuts them back to.
+//! Positions up to which a run's logs are on disk. A checkpoint stores them, and a resumed run truncates its logs to
+//! them.
 
 use std::{
     fs::File,
@@ -12,26 +13,26 @@ use serde::{Deserialize, Serialize};
 use super::tf_record::RecordReader;
 use crate::disk::{self, Folder};
 
-/// A place in a log, at the end of a whole entry.
+/// A position in a log, at the end of a complete entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPosition {
     /// Name of the file in the run's folder.
     pub file: String,
-    /// Bytes up to there.
+    /// Number of bytes up to this position.
     pub bytes: u64,
-    /// Whether entries before it are lost, because the file could not be written further.
+    /// Whether earlier entries are missing because writing to the file failed.
     #[serde(default)]
     pub is_incomplete: bool,
 }
 
-/// A place that a log has reached for the program, and will have reached on the disk.
+/// A log position that the program has reached but that may not be on disk yet.
 pub struct PendingPosition {
     file: String,
     state: State,
 }
 
 enum State {
-    /// The thread that writes the file says when.
+    /// The writer thread sends the position once it is on disk.
     Queued(Receiver<(u64, bool)>),
     Written(File, u64),
 }
@@ -49,10 +50,10 @@ impl PendingPosition {
         Self { file: name_of(path), state: State::Written(file, bytes) }
     }
 
-    /// Waits until it is on the disk. Where a log could not be written further, it is the end of what could.
+    /// Waits until the position is on disk. If writing to the log failed, returns the end of the written part.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the file cannot be synced, or its writer thread has ended.
     pub fn wait(self) -> io::Result<LogPosition> {
         let (bytes, is_incomplete) = match self.state {
             State::Queued(position) => position.recv().map_err(|_| io::Error::other("its writer has ended"))?,
@@ -65,10 +66,11 @@ impl PendingPosition {
     }
 }
 
-/// Cuts a log back to its first `bytes`, or to the whole entries before where it is shorter or torn. Returns where it ends now.
+/// Truncates a log to its first `bytes`. A log that is shorter is truncated to its last complete entry. Returns the new
+/// length.
 ///
 /// # Errors
-/// Where the system refuses.
+/// If the system reports an error.
 pub(super) fn cut(folder: &Folder, name: &str, bytes: u64) -> io::Result<u64> {
     let file = folder.change(name)?;
     let length = file.metadata()?.len();
@@ -81,7 +83,7 @@ pub(super) fn cut(folder: &Folder, name: &str, bytes: u64) -> io::Result<u64> {
     Ok(end)
 }
 
-/// Bytes up to the last whole entry.
+/// Number of bytes up to the last complete entry.
 fn whole_entries(name: &str, file: &File) -> io::Result<u64> {
     if name.ends_with(".jsonl") {
         let mut lines = BufReader::new(file);

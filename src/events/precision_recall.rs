@@ -4,9 +4,9 @@ use prost::Message;
 
 use super::proto::{DT_FLOAT, Dimension, PluginData, PrCurveData, SummaryMetadata, TensorProto, TensorShape};
 
-/// Thresholds from 0 to 1, both included: TensorBoard's own default.
+/// Number of thresholds from 0 to 1, both included: TensorBoard's default.
 pub const THRESHOLDS: usize = 201;
-/// Below it a number of predictions is none, as in TensorBoard's own writer.
+/// Minimum denominator of precision and recall, as in TensorBoard's own writer.
 const LEAST: f64 = 1e-7;
 
 /// The curve of one class against all others.
@@ -17,14 +17,14 @@ pub struct PrecisionRecall {
 }
 
 impl PrecisionRecall {
-    /// From how many images of the class (`positives`) and of others (`negatives`) have a probability `p` of the class with
-    /// `floor(200 p)` = 0, 1, ..., 200.
+    /// Builds the curve from the numbers of images of the class (`positives`) and of all other images (`negatives`)
+    /// whose probability `p` of the class has `floor(200 p)` = 0, 1, ..., 200.
     pub fn new(positives: Box<[u64; THRESHOLDS]>, negatives: Box<[u64; THRESHOLDS]>) -> Self {
         Self { positives, negatives }
     }
 
-    /// For each threshold, those at or above it being taken for the class: true positives, false positives, true negatives, false
-    /// negatives, precision, recall.
+    /// Returns true positives, false positives, true negatives, false negatives, precision, and recall for each
+    /// threshold. Images with a probability at or above the threshold count as predictions of the class.
     fn rows(&self) -> [Vec<f64>; 6] {
         let at_or_above = |counts: &[u64]| {
             let mut sum = 0;
@@ -48,7 +48,7 @@ impl PrecisionRecall {
         [hits, alarms, rejections, misses, precision, recall]
     }
 
-    /// The metadata and the tensor that hold the curve, as the plugin wants them: version 0, six rows.
+    /// The metadata and tensor that contain the curve in the plugin's format: version 0, six rows.
     pub(super) fn into_tensor(self) -> (SummaryMetadata, TensorProto) {
         let content = PrCurveData { version: 0, num_thresholds: THRESHOLDS as u32 }.encode_to_vec();
         let plugin_data = PluginData { plugin_name: "pr_curves".into(), content };
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn counts_are_those_at_or_above_each_threshold() {
-        // Three of the class at 1.0, 0.5 and 0.1; two others at 0.5 and 0.
+        // Three images of the class at 1.0, 0.5, and 0.1; two others at 0.5 and 0.
         let curve = PrecisionRecall::new(bins(&[(200, 1), (100, 1), (20, 1)]), bins(&[(100, 1), (0, 1)]));
         let rows = curve.rows();
         let at = |bin: usize| [0, 1, 2, 3, 4, 5].map(|row| rows[row][bin]);

@@ -1,8 +1,8 @@
-//! The protobuf messages of event files, as far as they are written and read here.
+//! The protobuf messages of event files that gradwatch writes and reads.
 //!
-//! Names and field numbers are those of tensorflow/core/util/event.proto and of summary.proto, histogram.proto,
-//! tensor.proto, tensor_shape.proto and types.proto in tensorflow/core/framework; those of layouts, of layout.proto in
-//! tensorboard/plugins/custom_scalar. Unknown fields are skipped.
+//! Names and field numbers come from tensorflow/core/util/event.proto and from summary.proto, histogram.proto,
+//! tensor.proto, tensor_shape.proto, and types.proto in tensorflow/core/framework. Those of layouts come from
+//! layout.proto in tensorboard/plugins/custom_scalar. Unknown fields are skipped.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -15,12 +15,12 @@ pub struct Event {
     /// TensorBoard's `global_step`.
     #[prost(int64, tag = "2")]
     pub step: i64,
-    /// What the entry holds.
+    /// Content of the entry.
     #[prost(oneof = "What", tags = "3, 5, 7")]
     pub what: Option<What>,
 }
 
-/// What an entry holds.
+/// Content of an entry.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum What {
     /// `brain.Event:2`, in the first entry of a file.
@@ -29,34 +29,34 @@ pub enum What {
     /// Values of tags.
     #[prost(message, tag = "5")]
     Summary(Summary),
-    /// A mark in the life of a run.
+    /// A mark for the start, end, or resumption of a run.
     #[prost(message, tag = "7")]
     SessionLog(SessionLog),
 }
 
-/// Marks where a run was started or resumed.
+/// Marks the step at which a run started or resumed.
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionLog {
-    /// What is marked.
+    /// A [`SessionStatus`].
     #[prost(enumeration = "SessionStatus", tag = "1")]
     pub status: i32,
-    /// The checkpoint that was saved or restored.
+    /// The saved or restored checkpoint.
     #[prost(string, tag = "2")]
     pub checkpoint_path: String,
-    /// For people.
+    /// Human-readable message.
     #[prost(string, tag = "3")]
     pub msg: String,
 }
 
-/// What a [`SessionLog`] marks.
+/// Kind of mark in a [`SessionLog`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum SessionStatus {
-    /// Not said.
+    /// Not set.
     Unspecified = 0,
-    /// A start or a resumption: values of this step and later ones from before it are void to TensorBoard.
+    /// A start or a resumption. TensorBoard discards earlier values of this step and of later steps.
     Start = 1,
-    /// An end.
+    /// The end of a run.
     Stop = 2,
     /// A checkpoint was saved.
     Checkpoint = 3,
@@ -65,7 +65,7 @@ pub enum SessionStatus {
 /// Values of one step.
 #[derive(Clone, PartialEq, Message)]
 pub struct Summary {
-    /// One for each tag.
+    /// One value per tag.
     #[prost(message, repeated, tag = "1")]
     pub value: Vec<SummaryValue>,
 }
@@ -73,38 +73,39 @@ pub struct Summary {
 /// One value of one tag: `Summary.Value`.
 #[derive(Clone, PartialEq, Message)]
 pub struct SummaryValue {
-    /// The series.
+    /// Tag of the series.
     #[prost(string, tag = "1")]
     pub tag: String,
-    /// Which plugin shows it, where its kind does not say.
+    /// The plugin that displays the value, if the type does not determine it.
     #[prost(message, optional, tag = "9")]
     pub metadata: Option<SummaryMetadata>,
-    /// The value.
+    /// Value of the tag.
     #[prost(oneof = "Content", tags = "2, 4, 5, 8")]
+    /// The payload.
     pub content: Option<Content>,
 }
 
-/// The kinds of value.
+/// Types of values.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Content {
     /// A scalar.
     #[prost(float, tag = "2")]
     SimpleValue(f32),
-    /// A picture.
+    /// An image.
     #[prost(message, tag = "4")]
     Image(Image),
     /// A histogram.
     #[prost(message, tag = "5")]
     Histogram(HistogramProto),
-    /// Whatever the plugin of the metadata wants; here text or a [`LayoutProto`].
+    /// The format that the plugin in the metadata expects; here, text or a [`LayoutProto`].
     #[prost(message, tag = "8")]
     Tensor(TensorProto),
 }
 
-/// How TensorBoard shows a series.
+/// Sets how TensorBoard displays a series.
 #[derive(Clone, PartialEq, Message)]
 pub struct SummaryMetadata {
-    /// Which plugin shows it.
+    /// The plugin that displays the series.
     #[prost(message, optional, tag = "1")]
     pub plugin_data: Option<PluginData>,
 }
@@ -112,15 +113,15 @@ pub struct SummaryMetadata {
 /// A plugin's name and options: `SummaryMetadata.PluginData`.
 #[derive(Clone, PartialEq, Message)]
 pub struct PluginData {
-    /// Such as `text`.
+    /// Name, such as `text`.
     #[prost(string, tag = "1")]
     pub plugin_name: String,
-    /// A message of the plugin's own. The text plugin's says version 0, which is no bytes at all.
+    /// A message defined by the plugin. Version 0 of the text plugin's message is empty.
     #[prost(bytes = "vec", tag = "2")]
     pub content: Vec<u8>,
 }
 
-/// A histogram: `bucket[i]` values lie between `bucket_limit[i - 1]` and `bucket_limit[i]`.
+/// A histogram: `bucket[i]` values are between `bucket_limit[i - 1]` and `bucket_limit[i]`.
 #[derive(Clone, PartialEq, Message)]
 pub struct HistogramProto {
     /// Smallest value.
@@ -135,24 +136,24 @@ pub struct HistogramProto {
     /// Sum of the values.
     #[prost(double, tag = "4")]
     pub sum: f64,
-    /// Sum of their squares.
+    /// Sum of the squared values.
     #[prost(double, tag = "5")]
     pub sum_squares: f64,
-    /// Right edges.
+    /// Right edges of the buckets.
     #[prost(double, repeated, tag = "6")]
     pub bucket_limit: Vec<f64>,
-    /// Counts.
+    /// Counts of the buckets.
     #[prost(double, repeated, tag = "7")]
     pub bucket: Vec<f64>,
 }
 
-/// A picture: `Summary.Image`.
+/// An image: `Summary.Image`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Image {
-    /// In pixels.
+    /// Height in pixels.
     #[prost(int32, tag = "1")]
     pub height: i32,
-    /// In pixels.
+    /// Width in pixels.
     #[prost(int32, tag = "2")]
     pub width: i32,
     /// The PNG file.
@@ -160,27 +161,27 @@ pub struct Image {
     pub encoded_image_string: Vec<u8>,
 }
 
-/// What the PR Curves page wants to know of a curve: `PrCurvePluginData` in tensorboard/plugins/pr_curve/plugin_data.proto.
+/// Data of a curve for the PR Curves page: `PrCurvePluginData` in tensorboard/plugins/pr_curve/plugin_data.proto.
 #[derive(Clone, PartialEq, Message)]
 pub struct PrCurveData {
-    /// 0 so far.
+    /// Always 0.
     #[prost(int32, tag = "1")]
     pub version: i32,
-    /// Columns of the tensor.
+    /// Number of columns of the tensor.
     #[prost(uint32, tag = "2")]
     pub num_thresholds: u32,
 }
 
-/// A tensor of strings or of numbers.
+/// A tensor of strings or numbers.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
-    /// [`DT_STRING`], [`DT_FLOAT`] or [`DT_DOUBLE`].
+    /// [`DT_STRING`], [`DT_FLOAT`], or [`DT_DOUBLE`].
     #[prost(int32, tag = "1")]
     pub dtype: i32,
-    /// No dimensions for a single element.
+    /// Has no dimensions for a single element.
     #[prost(message, optional, tag = "2")]
     pub tensor_shape: Option<TensorShape>,
-    /// Numbers as little-endian bytes, where they do not stand in a field of their own.
+    /// Numbers as little-endian bytes, if they are not in a field of their own.
     #[prost(bytes = "vec", tag = "4")]
     pub tensor_content: Vec<u8>,
     /// Numbers of [`DT_FLOAT`].
@@ -189,7 +190,7 @@ pub struct TensorProto {
     /// Numbers of [`DT_DOUBLE`].
     #[prost(double, repeated, tag = "6")]
     pub double_val: Vec<f64>,
-    /// The strings, UTF-8.
+    /// UTF-8 strings.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub string_val: Vec<Vec<u8>>,
 }
@@ -204,7 +205,7 @@ pub const DT_DOUBLE: i32 = 2;
 /// Sizes of a tensor's dimensions: `TensorShapeProto`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShape {
-    /// One for each dimension.
+    /// One entry per dimension.
     #[prost(message, repeated, tag = "2")]
     pub dim: Vec<Dimension>,
 }
@@ -212,7 +213,7 @@ pub struct TensorShape {
 /// One dimension: `TensorShapeProto.Dim`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
-    /// Its size.
+    /// Size of the dimension.
     #[prost(int64, tag = "1")]
     pub size: i64,
 }
@@ -220,10 +221,10 @@ pub struct Dimension {
 /// The charts of the Custom Scalars page: `Layout` in tensorboard/plugins/custom_scalar/layout.proto.
 #[derive(Clone, PartialEq, Message)]
 pub struct LayoutProto {
-    /// 0 so far.
+    /// Always 0.
     #[prost(int32, tag = "1")]
     pub version: i32,
-    /// From top to bottom.
+    /// Categories from top to bottom.
     #[prost(message, repeated, tag = "2")]
     pub category: Vec<CategoryProto>,
 }
@@ -231,13 +232,13 @@ pub struct LayoutProto {
 /// Charts under one heading: `Category`.
 #[derive(Clone, PartialEq, Message)]
 pub struct CategoryProto {
-    /// The heading.
+    /// Heading.
     #[prost(string, tag = "1")]
     pub title: String,
-    /// The charts.
+    /// Charts under the heading.
     #[prost(message, repeated, tag = "2")]
     pub chart: Vec<ChartProto>,
-    /// Whether the charts are hidden at first.
+    /// Whether the charts are collapsed initially.
     #[prost(bool, tag = "3")]
     pub closed: bool,
 }
@@ -245,37 +246,37 @@ pub struct CategoryProto {
 /// One chart: `Chart`.
 #[derive(Clone, PartialEq, Message)]
 pub struct ChartProto {
-    /// Above the chart.
+    /// Title above the chart.
     #[prost(string, tag = "1")]
     pub title: String,
-    /// What it shows.
+    /// Content of the chart.
     #[prost(oneof = "ChartContent", tags = "2, 3")]
     pub content: Option<ChartContent>,
 }
 
-/// The kinds of chart.
+/// Types of charts.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum ChartContent {
     /// Lines.
     #[prost(message, tag = "2")]
     Multiline(LinesProto),
-    /// Lines in bands.
+    /// Lines with bands.
     #[prost(message, tag = "3")]
     Margin(BandsProto),
 }
 
-/// The series of a chart of lines: `MultilineChartContent`.
+/// The series of a line chart: `MultilineChartContent`.
 #[derive(Clone, PartialEq, Message)]
 pub struct LinesProto {
-    /// Regular expressions that match the beginning of a tag.
+    /// Regular expressions that match the start of a tag.
     #[prost(string, repeated, tag = "1")]
     pub tag: Vec<String>,
 }
 
-/// The series of a chart of bands: `MarginChartContent`.
+/// The series of a band chart: `MarginChartContent`.
 #[derive(Clone, PartialEq, Message)]
 pub struct BandsProto {
-    /// The lines and their bands.
+    /// Lines with their bands.
     #[prost(message, repeated, tag = "1")]
     pub series: Vec<BandProto>,
 }
@@ -283,13 +284,13 @@ pub struct BandsProto {
 /// The tags of a line and of its band's edges: `MarginChartContent.Series`.
 #[derive(Clone, PartialEq, Message)]
 pub struct BandProto {
-    /// The line.
+    /// Tag of the line.
     #[prost(string, tag = "1")]
     pub value: String,
-    /// The lower edge.
+    /// Tag of the lower edge.
     #[prost(string, tag = "2")]
     pub lower: String,
-    /// The upper edge.
+    /// Tag of the upper edge.
     #[prost(string, tag = "3")]
     pub upper: String,
 }

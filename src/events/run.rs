@@ -15,14 +15,14 @@ use super::{
 };
 use crate::disk::{Folder, read_line};
 
-/// The file that says which process works in the folder. It stays when the process is gone; its lock does not.
+/// The file that names the process that uses the folder. It remains after the process ends; its lock does not.
 const LOCK: &str = "run.lock";
 const CONFIG: &str = "config.toml";
-/// The logs of JSON lines.
+/// Logs in JSON lines format.
 const LINES: [&str; 2] = ["metrics.jsonl", "findings.jsonl"];
-/// What else is written at its end.
+/// The text log, which a run also appends to.
 const LOG: &str = "train.log";
-/// What else a run reads or writes there.
+/// Other entries that a run reads or writes.
 const OTHERS: [&str; 11] = [
     CONFIG,
     "paths.json",
@@ -36,24 +36,24 @@ const OTHERS: [&str; 11] = [
     "explanations",
     "evaluation",
 ];
-/// No line of metrics.jsonl comes near this, nor does the text of a lock.
+/// Upper limit for a line of metrics.jsonl and for the text of a lock file.
 const MOST_BYTES: u64 = 1 << 30;
-/// Names that are tried for a run without a name of its own.
+/// Maximum number of names to try for a run without a name.
 const MOST_NAMES: usize = 10_000;
 
-/// A run's folder, held by this process alone for as long as this lives.
+/// A run's folder, locked by this process for the lifetime of this value.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: Folder,
-    /// The kernel gives the lock back when the process ends, however it ends.
+    /// The kernel releases the lock when the process ends, for any reason.
     _lock: File,
 }
 
 impl RunFolder {
-    /// Makes `logdir/name`. A folder that is there already is taken only when it is empty.
+    /// Creates `logdir/name`. An existing folder is accepted only if it is empty.
     ///
     /// # Errors
-    /// Where the folder holds anything, or cannot be made or written.
+    /// If the folder is not empty, or cannot be created or written.
     pub fn create(logdir: &Path, name: &str) -> Result<Self, EventsError> {
         let path = logdir.join(name);
         let refuse = |cause| EventsError::Create { path: path.clone(), cause };
@@ -71,20 +71,20 @@ impl RunFolder {
             return Err(EventsError::AlreadyUsed { path });
         }
         let held = Self::hold(folder)?;
-        // Another process may have had it in the meantime, and be gone.
+        // Another process may have used the folder in the meantime and ended.
         let is_used = held.folder.names().map_err(refuse)?.iter().any(|name| name != LOCK);
         if is_used { Err(EventsError::AlreadyUsed { path }) } else { Ok(held) }
     }
 
-    /// Makes a new folder `logdir/name`, or `name-2`, `name-3` and so on where that is taken.
+    /// Creates a new folder `logdir/name`, or `name-2`, `name-3`, and so on if the name is taken.
     ///
     /// # Errors
-    /// Where the folder cannot be made or written.
+    /// If the folder cannot be created or written.
     pub fn create_unnamed(logdir: &Path, name: &str) -> Result<Self, EventsError> {
         let numbered = (2..=MOST_NAMES).map(|number| format!("{name}-{number}"));
         for name in std::iter::once(name.to_owned()).chain(numbered) {
             let path = logdir.join(name);
-            // The system makes a folder for one process alone.
+            // Only one process can create a given folder.
             match make(logdir, &path) {
                 Ok(folder) => return Self::hold(folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -94,13 +94,13 @@ impl RunFolder {
         Err(EventsError::AlreadyUsed { path: logdir.join(name) })
     }
 
-    /// The folder of a run that was begun before.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// Where it is no run's, another process works in it, or a file of it leads elsewhere.
+    /// If it does not contain a run, another process uses it, or one of its files leads outside of it.
     pub fn open(path: &Path) -> Result<Self, EventsError> {
         let missing = |missing| EventsError::NoRun { path: path.to_owned(), missing };
-        // Without this, the lock file would make a run of any folder.
+        // Otherwise, creating the lock file would turn any folder into a run.
         if !path.is_dir() {
             return Err(missing("the folder"));
         }
@@ -120,14 +120,14 @@ impl RunFolder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // What cannot be read names nobody.
+                // If the file cannot be read, the holder remains unknown.
                 let _ = lock.take(MOST_BYTES).read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
                 return Err(EventsError::InUse { path: folder.path().to_owned(), holder: holder.to_owned() });
             }
             Err(TryLockError::Error(cause)) => {
                 tracing::warn!(
-                    "{} cannot be locked ({cause}): nothing keeps a second process from this run",
+                    "{} cannot be locked ({cause}): a second process could write to this run",
                     file.display()
                 );
             }
@@ -138,54 +138,54 @@ impl RunFolder {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The folder, to open what is in it.
+    /// The folder itself, for opening its files.
     pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// The log of what the program says, to write at its end.
+    /// Opens the text log for appending.
     ///
     /// # Errors
-    /// Where the file cannot be made.
+    /// If the file cannot be created.
     pub fn log(&self) -> Result<File, EventsError> {
         self.folder.append(LOG).map_err(|cause| EventsError::Create { path: self.path().join(LOG), cause })
     }
 
-    /// Writes a small file of the run; a crash leaves the old one or the new one.
+    /// Writes a small file of the run atomically: after a crash, it has either the old or the new content.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the write fails.
     pub fn write(&self, name: &str, content: &str) -> Result<(), EventsError> {
         let refuse = |cause| EventsError::Create { path: self.path().join(name), cause };
         self.folder.replace(name, content.as_bytes()).map_err(refuse)
     }
 
-    /// A log of JSON lines in the run, which goes on where it is there already.
+    /// Opens a JSON lines log of the run for appending, and creates it if it is missing.
     ///
     /// # Errors
-    /// Where the file cannot be made.
+    /// If the file cannot be created.
     pub fn json_lines(&self, name: &str) -> Result<JsonLines, EventsError> {
         JsonLines::open(self.path().join(name))
     }
 
-    /// The logs that a checkpoint keeps the positions of: the event files of sessions, and [`LINES`].
+    /// The logs whose positions a checkpoint stores: the event files of sessions, and [`LINES`].
     fn logs(&self) -> Result<Vec<String>, EventsError> {
         let read = |cause| EventsError::Open { path: self.path().to_owned(), cause };
         let names = self.folder.names().map_err(read)?.into_iter();
-        // The names of logs are ASCII.
+        // Names of logs are ASCII.
         let names = names.filter_map(|name| name.into_string().ok());
         Ok(names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect())
     }
 
-    /// Event files of earlier sessions, as long as they are.
+    /// The event files of earlier sessions, with their lengths.
     ///
     /// # Errors
-    /// Where they cannot be looked at.
+    /// If they cannot be read.
     pub fn earlier_sessions(&self) -> Result<Vec<LogPosition>, EventsError> {
         let logs = self.logs()?.into_iter().filter(|name| session_of(name).is_some());
         let position = |file: String| {
@@ -196,28 +196,29 @@ impl RunFolder {
         logs.map(position).collect()
     }
 
-    /// Whether the run has recorded anything that a fresh start would lose.
+    /// Whether the run has recorded steps, which a fresh start would lose.
     pub fn has_steps(&self) -> bool {
         let Ok(file) = self.folder.open_file(LINES[0]) else { return false };
         let (mut file, mut line) = (BufReader::new(file), Vec::new());
         let mut next = || read_line(&mut file, &mut line, MOST_BYTES).map(|_| !line.is_empty()).unwrap_or(false);
-        // The first line says what is known before the first step.
+        // The first line contains facts from before the first step.
         next() && next()
     }
 
-    /// The number of the session that begins now.
+    /// Number of the session that starts now.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn next_session(&self) -> Result<u32, EventsError> {
         Ok(self.logs()?.iter().filter_map(|name| session_of(name)).max().unwrap_or(0).saturating_add(1))
     }
 
-    /// Takes the logs back to `positions`. An event file that is not among them is of steps that will be taken once more, and
-    /// goes; so do lines. What is shorter than it was is said and cut to its whole entries.
+    /// Truncates the logs to `positions`. An event file without a position covers steps that will run again, so it is
+    /// removed; JSON lines are truncated likewise. A log that is shorter than its position is truncated to its last
+    /// complete entry, with a warning.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the system reports an error.
     pub fn cut_back(&self, positions: &[LogPosition]) -> Result<(), EventsError> {
         for name in self.logs()? {
             let path = self.path().join(&name);
@@ -235,13 +236,13 @@ impl RunFolder {
             }
         }
         for position in positions.iter().filter(|position| !self.folder.contains(&position.file)) {
-            tracing::warn!("{} is gone, with the entries of {} bytes", position.file, position.bytes);
+            tracing::warn!("{} is missing: entries of {} bytes are lost", position.file, position.bytes);
         }
         self.folder.sync().map_err(|cause| EventsError::Write { path: self.path().to_owned(), cause })
     }
 }
 
-/// Makes a folder that is not there yet, and the log folder where that is missing.
+/// Creates a new folder, and the log folder if it is missing.
 fn make(logdir: &Path, path: &Path) -> io::Result<Folder> {
     fs::create_dir_all(logdir)?;
     fs::create_dir(path)?;
@@ -249,7 +250,7 @@ fn make(logdir: &Path, path: &Path) -> io::Result<Folder> {
     Folder::open(path)
 }
 
-/// Before anything is written: all that the run will read and write has to be its own.
+/// Checks, before any write, that all files the run will read or write are its own.
 fn check_own(folder: &Folder) -> Result<(), EventsError> {
     let read = |cause| EventsError::Open { path: folder.path().to_owned(), cause };
     for name in folder.names().map_err(read)?.iter().filter_map(|name| name.to_str()) {
@@ -262,14 +263,14 @@ fn check_own(folder: &Folder) -> Result<(), EventsError> {
     Ok(())
 }
 
-/// Removes what a process that died has left of small files that it was writing.
+/// Removes partially written small files of a process that died.
 fn remove_partial(folder: &Folder) -> io::Result<()> {
     folder.remove_partial()?;
     let mut inner = ["weights", "explanations"].into_iter().filter_map(|name| folder.folder(name).ok());
     inner.try_for_each(|folder| folder.remove_partial())
 }
 
-/// A run's name where the user gives none: the config's file name and the time, `fashion-mnist-20260102-150405`.
+/// Default name of a run: the config's file name and the time, such as `fashion-mnist-20260102-150405`.
 pub fn run_name(config: &Path, now: OffsetDateTime) -> String {
     let stem = config.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let (date, time) = (now.date(), now.time());
@@ -316,7 +317,7 @@ mod tests {
         let error = RunFolder::open(&path).unwrap_err();
         assert!(error.to_string().contains(&format!("in use by process {} on ", std::process::id())), "{error}");
         drop(run);
-        // What a process that died leaves: the file, and no lock.
+        // A process that died leaves the file but not the lock.
         assert!(path.join(LOCK).exists());
         drop(RunFolder::open(&path).unwrap());
         fs::write(path.join(LOCK), "").unwrap();

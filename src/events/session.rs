@@ -1,4 +1,4 @@
-//! The names and first entries of event files, one file for each session of a run.
+//! The names and first entries of event files. Each session of a run has its own file.
 
 use std::{
     fs::{self, File},
@@ -19,10 +19,10 @@ use crate::disk::Folder;
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".session-";
 const EVALUATION: &str = ".evaluation";
-/// Names that are tried for a new file.
+/// Maximum number of names to try for a new file.
 const NAMES: usize = 1000;
 
-/// What an event file is of.
+/// Content of an event file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Session(Session),
@@ -30,31 +30,31 @@ pub(super) enum Kind {
     Other,
 }
 
-/// From a start of the program to its end. A run that was killed and resumed has several.
+/// The time from a start of the program to its end. A run that was killed and resumed has several sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
-    /// From 1.
+    /// Session number, from 1.
     pub number: u32,
-    /// The first step that is written.
+    /// First step of the session.
     pub step: Step,
 }
 
-/// The number in the name of a session's event file; `None` for any other file.
+/// Returns the session number from the name of a session's event file; `None` for any other file.
 pub(super) fn session_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.rsplit_once(SUFFIX)?.1.parse().ok()
 }
 
-/// Whether a file's name is that of an event file of an evaluation.
+/// Whether this is the name of an event file with evaluation results.
 pub fn is_evaluation(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(EVALUATION)
 }
 
-/// The folder of event files, made where it is missing.
+/// Opens the folder for event files, and creates it if it is missing.
 pub(super) fn make_folder(logdir: &Path) -> Result<Folder, EventsError> {
     Folder::make(logdir).map_err(|cause| EventsError::Create { path: logdir.to_owned(), cause })
 }
 
-/// Makes an event file in a folder, with its first records, and returns its path.
+/// Creates an event file with its first records. Returns its path and handle.
 pub(super) fn create_file(folder: &Folder, kind: Kind) -> Result<(PathBuf, File), EventsError> {
     let now = WallTime::now();
     let mut tries = 0..NAMES;
@@ -66,7 +66,7 @@ pub(super) fn create_file(folder: &Folder, kind: Kind) -> Result<(PathBuf, File)
         });
         let path = folder.path().join(&name);
         match made {
-            // A process of the same number on a host of the same name, as containers have them.
+            // The host name and process ID can collide with those of another container.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && tries.next().is_some() => {}
             Ok(file) => return Ok((path, file)),
             Err(cause) => return Err(EventsError::Create { path, cause }),
@@ -74,8 +74,9 @@ pub(super) fn create_file(folder: &Folder, kind: Kind) -> Result<(PathBuf, File)
     }
 }
 
-/// A name as TensorFlow gives it; the number keeps the writers of one process apart. TensorBoard reads a run's files in the order
-/// of their names, so that one made later gets a later time, whatever the clock says.
+/// Returns a file name in TensorFlow's format. The number distinguishes several writers of one process. TensorBoard
+/// reads a run's files in the order of their names, so a later session always gets a later time, even if the clock was
+/// set back.
 fn file_name(logdir: &Folder, now: WallTime, kind: Kind) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let host = host_name();
@@ -92,19 +93,20 @@ fn file_name(logdir: &Folder, now: WallTime, kind: Kind) -> String {
     format!("{PREFIX}{secs:010}.{host}.{}.{number}{suffix}", std::process::id())
 }
 
-/// The name of this machine.
+/// Name of this machine.
 pub(super) fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }
 
-/// The latest time in the names of a folder's event files.
+/// Latest time in the names of a folder's event files.
 fn latest(logdir: &Folder) -> Option<u64> {
     let secs = |name: &str| name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok();
     logdir.names().ok()?.iter().filter_map(|name| secs(name.to_str()?)).max()
 }
 
-/// What a file begins with: its version, and where a run goes on, the mark that voids what was shown of later steps.
+/// The first records of a file: its version and, for a resumed run, the mark that makes TensorBoard discard later
+/// steps.
 fn first_records(wall_time: WallTime, kind: Kind) -> Vec<u8> {
     let mut records = Vec::new();
     let mut append = |step: i64, what: What| {

@@ -1,4 +1,4 @@
-//! The writing end of an event file.
+//! Writes event files.
 
 use std::{
     fs::File,
@@ -17,19 +17,19 @@ use super::{
 };
 use crate::disk::Folder;
 
-/// Entries that wait before a caller does.
+/// Maximum number of queued entries; if the queue is full, the caller waits.
 const QUEUE_LENGTH: usize = 16_384;
 
-/// Writes scalars, histograms, text and images for TensorBoard.
+/// Writes scalars, histograms, text, and images for TensorBoard.
 ///
-/// A thread of its own encodes and writes. What was queued is handed to the system as soon as the queue runs empty or
-/// 64 KiB have gathered, so a killed process loses next to nothing; it is synced to the disk by [`flush`](Self::flush),
-/// by [`close`](Self::close) and when the writer drops, also while a panic unwinds. Entries carry the time at which
-/// they were queued. Several threads may share a writer by reference.
+/// A separate thread encodes and writes the entries. It passes them to the operating system whenever the queue is empty
+/// or 64 KiB have accumulated, so a killed process loses almost nothing. [`flush`](Self::flush),
+/// [`close`](Self::close), and dropping the writer (also during a panic) sync the file to disk. Entries carry the time
+/// at which they were queued. Several threads can share a writer by reference.
 ///
-/// When the file cannot be written any further (disk full), the next call returns [`EventsError::Write`], once; entries
-/// after that are dropped and counted, so that a loop that ignores the error goes on training. `flush` and `close` say
-/// each time that the file is incomplete.
+/// If writing fails (disk full), the next call returns [`EventsError::Write`], once. Later entries are dropped and
+/// counted, so a loop that ignores the error continues training. `flush` and `close` report an incomplete file every
+/// time.
 #[derive(Debug)]
 pub struct SummaryWriter {
     path: PathBuf,
@@ -39,17 +39,17 @@ pub struct SummaryWriter {
 }
 
 impl SummaryWriter {
-    /// Makes `logdir` where it is missing, and in it a new event file,
-    /// `events.out.tfevents.<seconds since 1970>.<host>.<process>.<number>`.
+    /// Creates `logdir` if it is missing, and a new event file in it named `events.out.tfevents.<seconds since
+    /// 1970>.<host>.<process>.<number>`.
     ///
     /// # Errors
-    /// Where the folder or the file cannot be made.
+    /// If the folder or the file cannot be created.
     pub fn create(logdir: impl AsRef<Path>) -> Result<Self, EventsError> {
         Self::make(&make_folder(logdir.as_ref())?, Kind::Other)
     }
 
-    /// The same for a run that may be killed and resumed: its first session makes the first file, each later one another that
-    /// goes on at its first step. The name ends in `.session-<number>`.
+    /// Like [`create`](Self::create), for a run that may be killed and resumed. Each session creates its own file,
+    /// which starts at the session's first step. The name ends in `.session-<number>`.
     ///
     /// # Errors
     /// As for [`create`](Self::create).
@@ -57,10 +57,11 @@ impl SummaryWriter {
         Self::make(&make_folder(logdir.as_ref())?, Kind::Session(session))
     }
 
-    /// The same for the results of one evaluation, in a folder that is there. The name ends in `.evaluation`.
+    /// Like [`create`](Self::create), for the results of one evaluation, in an existing folder. The name ends in
+    /// `.evaluation`.
     ///
     /// # Errors
-    /// Where the file cannot be made.
+    /// If the file cannot be created.
     pub fn create_evaluation(folder: &Folder) -> Result<Self, EventsError> {
         Self::make(folder, Kind::Evaluation)
     }
@@ -80,20 +81,20 @@ impl SummaryWriter {
         Ok(Self { path, queue: Some(queue), thread: Some(thread), failure })
     }
 
-    /// The event file.
+    /// Path of the event file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A number, stored as f32; NaN and infinities as they are.
+    /// Writes a number as f32. NaN and infinities are kept.
     ///
     /// # Errors
-    /// Where an earlier entry could not be written; see [`SummaryWriter`].
+    /// If an earlier entry could not be written; see [`SummaryWriter`].
     pub fn scalar(&self, tag: impl Into<Tag>, step: impl Into<Step>, value: f64) -> Result<(), EventsError> {
         self.value_at(WallTime::now(), tag, step, Value::Scalar(value))
     }
 
-    /// Several numbers of one step, in one event: cheaper than one by one.
+    /// Writes several numbers of one step in one event, which costs less than one event per number.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -106,7 +107,7 @@ impl SummaryWriter {
         if values.is_empty() { Ok(()) } else { self.send_values(WallTime::now(), step.into(), values) }
     }
 
-    /// A distribution.
+    /// Writes a histogram.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -119,7 +120,7 @@ impl SummaryWriter {
         self.value_at(WallTime::now(), tag, step, Value::Histogram(histogram))
     }
 
-    /// A text, which TensorBoard renders as Markdown.
+    /// Writes text, which TensorBoard renders as Markdown.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -127,7 +128,7 @@ impl SummaryWriter {
         self.value_at(WallTime::now(), tag, step, Value::Text(text.into()))
     }
 
-    /// The picture of a PNG file, `width` x `height` pixels.
+    /// Writes a PNG image of `width` x `height` pixels.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -142,7 +143,7 @@ impl SummaryWriter {
         self.value_at(WallTime::now(), tag, step, Value::Image { png, width, height })
     }
 
-    /// The charts of TensorBoard's Custom Scalars page. The last layout of a run counts.
+    /// Writes the charts of TensorBoard's Custom Scalars page. The last layout of a run wins.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -150,7 +151,7 @@ impl SummaryWriter {
         self.value_at(WallTime::now(), Layout::TAG, 0, Value::Layout(layout.clone()))
     }
 
-    /// Any value, seen at `wall_time` instead of now.
+    /// Writes any value, with `wall_time` instead of the current time.
     ///
     /// # Errors
     /// As for [`scalar`](Self::scalar).
@@ -164,33 +165,33 @@ impl SummaryWriter {
         self.send_values(wall_time, step.into(), vec![(tag.into(), value)])
     }
 
-    /// Waits until everything queued so far is on the disk.
+    /// Waits until all queued entries are on disk.
     ///
     /// # Errors
-    /// Where it is not, or earlier entries are lost.
+    /// If any entry could not be written.
     pub fn flush(&self) -> Result<(), EventsError> {
-        // A thread that is gone has failed, which is told below.
+        // If the thread ended, `complete` reports its failure.
         let _ = self.position().wait();
         self.complete()
     }
 
-    /// How far the file is with everything queued so far, to be waited for elsewhere.
+    /// Returns the position after all entries queued so far, which another thread can wait for until it is on disk.
     pub fn position(&self) -> PendingPosition {
         let (done, position) = mpsc::sync_channel(1);
         self.send(Entry::Sync(done));
         PendingPosition::queued(&self.path, position)
     }
 
-    /// Writes what is queued, syncs it to the disk and ends the thread.
+    /// Writes all queued entries, syncs the file to disk, and ends the thread.
     ///
     /// # Errors
-    /// Where entries are lost, also if an earlier call has said so.
+    /// If any entry could not be written, even if an earlier call reported it.
     pub fn close(mut self) -> Result<(), EventsError> {
         self.finish();
         self.complete()
     }
 
-    /// Entries lost so far because the file could not be written any further.
+    /// Number of entries lost so far because of write errors.
     pub fn lost_entries(&self) -> u64 {
         self.failure.lost_entries()
     }
@@ -212,7 +213,7 @@ impl SummaryWriter {
 
     fn send(&self, entry: Entry) {
         if let Some(queue) = &self.queue {
-            // Fails only when the thread is gone, and it stays for as long as there is a sender.
+            // Sending fails only if the thread has ended, and the thread lives as long as there is a sender.
             let _ = queue.send(entry);
         }
     }
@@ -220,7 +221,7 @@ impl SummaryWriter {
     fn finish(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // An error would be a panic of the thread, which has none.
+            // `join` fails only if the thread panicked, and it never does.
             let _ = thread.join();
         }
     }

@@ -1,7 +1,7 @@
-//! What a run's telemetry is called in TensorBoard.
+//! The TensorBoard tags of a run's telemetry.
 //!
-//! Everything about one parameter or layer has a group of its own (`grad_norm/...`), so that the few series about the
-//! whole model stay together in `gradients` and `updates`.
+//! Statistics per parameter or layer have their own groups (`grad_norm/...`), so that the few series about the whole
+//! model stay together in `gradients` and `updates`.
 
 use super::{EventsError, Histogram, SummaryWriter};
 use crate::gradient::{
@@ -9,11 +9,11 @@ use crate::gradient::{
     TensorStatistics,
 };
 
-/// Writes `grad_norm/total`, and the 5th, 50th and 95th percentile of the parameters' RMS gradients as
-/// `gradients/rms_p5`, `_p50` and `_p95`.
+/// Writes `grad_norm/total`, and the 5th, 50th, and 95th percentile of the parameters' RMS gradients as
+/// `gradients/rms_p5`, `_p50`, and `_p95`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_gradient_bands(
     writer: &SummaryWriter,
     step: u64,
@@ -24,21 +24,22 @@ pub fn write_gradient_bands(
     writer.scalars(step, [total].into_iter().chain(bands("gradients/rms", rms)))
 }
 
-/// Writes all of [`write_gradient_bands`], and for every parameter `grad_norm/`, `grad_rms/`, `grad_max_abs/`, and where
-/// they were taken `grad_mean/`, `grad_std/` and `grad_zero_fraction/`. Where there are any, the numbers of elements of an
-/// unwanted kind too: `grad_denormals/`, `grad_nans/`, `grad_infinities/`, `grad_negative_infinities/`.
+/// Writes everything in [`write_gradient_bands`], and `grad_norm/`, `grad_rms/`, and `grad_max_abs/` for every
+/// parameter. Parameters with a distribution also get `grad_mean/`, `grad_std/`, and `grad_zero_fraction/`, as well as
+/// nonzero counts of problematic elements: `grad_denormals/`, `grad_nans/`, `grad_infinities/`, and
+/// `grad_negative_infinities/`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_gradients(writer: &SummaryWriter, step: u64, statistics: &GradientStatistics) -> Result<(), EventsError> {
     write_gradient_bands(writer, step, statistics)?;
     writer.scalars(step, figures("grad", &statistics.parameters))
 }
 
-/// Writes `param_norm/` and all else of [`write_gradients`] for weights.
+/// Writes the same statistics per parameter as [`write_gradients`] for weights, as `param_norm/` and so on.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_weights(writer: &SummaryWriter, step: u64, weights: &[TensorStatistics]) -> Result<(), EventsError> {
     writer.scalars(step, figures("param", weights))
 }
@@ -66,10 +67,10 @@ fn figures(group: &str, tensors: &[TensorStatistics]) -> Vec<(String, f64)> {
     figures
 }
 
-/// Writes `<group>_histogram/<parameter>` of each tensor that has a distribution: `grad_histogram/`, `param_histogram/`.
+/// Writes `<group>_histogram/<parameter>` for each tensor with a distribution: `grad_histogram/`, `param_histogram/`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_histograms(
     writer: &SummaryWriter,
     group: &str,
@@ -84,11 +85,11 @@ pub fn write_histograms(
     Ok(())
 }
 
-/// Writes `update_norm/` and `update_ratio/` of each parameter, and the percentiles of the ratios as `updates/ratio_p5`,
-/// `_p50` and `_p95`.
+/// Writes `update_norm/` and `update_ratio/` of each parameter, and the percentiles of the ratios as
+/// `updates/ratio_p5`, `_p50`, and `_p95`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_updates(writer: &SummaryWriter, step: u64, updates: &[ParameterUpdate]) -> Result<(), EventsError> {
     let of_one = updates.iter().flat_map(|update| {
         let name = &update.name;
@@ -98,11 +99,11 @@ pub fn write_updates(writer: &SummaryWriter, step: u64, updates: &[ParameterUpda
     writer.scalars(step, of_one.chain(bands("updates/ratio", ratios)))
 }
 
-/// Writes `activation_mean/`, `activation_rms/`, `activation_nonpositive/`, `activation_saturated/` and
+/// Writes `activation_mean/`, `activation_rms/`, `activation_nonpositive/`, `activation_saturated/`, and
 /// `layer_grad_rms/` (RMS of dLoss/dz) of each layer.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_layers(writer: &SummaryWriter, step: u64, layers: &[LayerStatistics]) -> Result<(), EventsError> {
     let figures = layers.iter().flat_map(|layer| {
         let always = [
@@ -120,7 +121,7 @@ pub fn write_layers(writer: &SummaryWriter, step: u64, layers: &[LayerStatistics
 /// Writes `gradients/depth_slope` and `gradients/depth_slope_error`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_slope(writer: &SummaryWriter, step: u64, slope: &Slope) -> Result<(), EventsError> {
     let error = ("gradients/depth_slope_error", slope.standard_error);
     writer.scalars(step, [("gradients/depth_slope", slope.log2_per_layer), error])
@@ -129,7 +130,7 @@ pub fn write_slope(writer: &SummaryWriter, step: u64, slope: &Slope) -> Result<(
 /// Writes `backward_ms/<layer>`.
 ///
 /// # Errors
-/// Where an earlier entry could not be written.
+/// If an earlier entry could not be written.
 pub fn write_timeline(writer: &SummaryWriter, step: u64, timeline: &BackwardTimeline) -> Result<(), EventsError> {
     let layers = timeline.layers().into_iter();
     writer.scalars(step, layers.map(|(layer, secs)| (format!("backward_ms/{layer}"), 1e3 * secs)))

@@ -1,4 +1,4 @@
-//! A tensor's distribution as TensorBoard stores it: buckets that double in width on both sides of 0.
+//! Converts a tensor's distribution to TensorBoard's format: buckets that double in width on both sides of 0.
 
 use super::{EventsError, Histogram};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     libtorch::column::FIRST_EXPONENT,
 };
 
-/// One run of neighbouring buckets, with the right edge of each.
+/// A sequence of adjacent buckets, with the right edge of each.
 #[derive(Default)]
 struct Buckets {
     limits: Vec<f64>,
@@ -21,11 +21,11 @@ impl Buckets {
 }
 
 impl Histogram {
-    /// The finite elements of a tensor whose distribution was taken; `None` where it was not. Zeros and denormals share
-    /// the bucket around 0. At most 83 buckets of 16 bytes each, whatever the size of the tensor.
+    /// Histogram of the finite elements of a tensor; `None` if its distribution was not measured. Zeros and denormals
+    /// share the bucket around 0. At most 83 buckets of 16 bytes each, regardless of the size of the tensor.
     ///
     /// # Errors
-    /// None that is known: the buckets are made to fit.
+    /// No known case: the buckets are valid by construction.
     pub fn of_tensor(tensor: &TensorStatistics) -> Result<Option<Self>, EventsError> {
         let Some(distribution) = &tensor.distribution else { return Ok(None) };
         let LogHistogram { top, negative, positive } = &distribution.histogram;
@@ -53,23 +53,23 @@ impl Histogram {
     }
 }
 
-/// Where a bucket ends towards 0: the last of the octaves that are kept apart holds all smaller ones too.
+/// Edge of a bucket toward 0. The last of the separate octaves also contains all smaller values.
 fn inner_edge(power: f64, index: usize, tiny: f64) -> f64 {
     if index + 1 == LogHistogram::OCTAVES { tiny } else { power }
 }
 
-/// The smallest and the largest element, as closely as they are known: the end with the largest magnitude to the bit, the
-/// other to its power of two.
+/// The smallest and the largest element, as precisely as they are known: the one with the larger magnitude exactly, the
+/// other one to its power of two.
 fn range(tensor: &TensorStatistics, histogram: &LogHistogram, [zeros, denormals]: [u64; 2]) -> [f64; 2] {
     let largest = if tensor.max_abs.is_finite() { tensor.max_abs } else { f64::from(f32::MAX) };
     let tiny = 2f64.powi(FIRST_EXPONENT);
-    // Denormals have a sign that was not counted.
+    // Denormals were not counted by sign.
     let around_zero = if denormals > 0 { tiny.min(largest) } else { 0.0 };
     let end = |counts: &[u64]| {
         let first = counts.iter().position(|&count| count > 0)?;
         Some((2.0 * 2f64.powi(histogram.top - first as i32)).min(largest))
     };
-    // Without elements on one side, the range begins where the innermost bucket of the other does.
+    // If one side has no elements, the range starts at the innermost bucket of the other side.
     let start = |counts: &[u64]| {
         if zeros + denormals > 0 || counts.is_empty() {
             return 0.0 - around_zero;
@@ -130,7 +130,7 @@ mod tests {
             prop_assert_eq!(histogram.num, finite.len() as f64);
             let mut left = histogram.min;
             for (&limit, &count) in histogram.bucket_limit.iter().zip(&histogram.bucket) {
-                // A power of two below 0 belongs to the bucket that it begins towards 0: count both ends.
+                // A negative power of two belongs to the bucket that starts there toward 0, so both ends are allowed.
                 let inside = finite.iter().filter(|&&v| left <= v && v <= limit).count() as f64;
                 let strictly = finite.iter().filter(|&&v| left < v && v < limit).count() as f64;
                 prop_assert!(strictly <= count && count <= inside, "{} {} {}", left, limit, count);

@@ -1,59 +1,59 @@
-//! TFRecord framing: length, its checksum, data, its checksum, all little-endian.
+//! TFRecord framing: length, checksum of the length, data, checksum of the data, all little-endian.
 
 use std::io::{self, Read};
 
 use super::masked_crc::masked_crc;
 
-/// Bytes before the data: u64 length and the u32 checksum of it.
+/// Bytes before the data: the u64 length and its u32 checksum.
 const HEADER_BYTES: u64 = 12;
-/// Bytes after the data: the u32 checksum of it.
+/// Bytes after the data: its u32 checksum.
 const FOOTER_BYTES: u64 = 4;
-/// No event comes near this; a longer length is damage that its checksum happens not to show.
+/// Upper limit for an event. A longer length is damage that its checksum did not detect.
 const MAX_DATA_BYTES: u64 = 1 << 30;
 
-/// What is wrong with a record, and the byte at which it starts.
+/// Error in a record, with the byte offset of its start.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file ends inside the record. What is missing may still be written: read again when the file has grown.
+    /// The file ends inside the record. The rest may still be written: read again after the file has grown.
     #[error(
         "ends inside the record at byte {offset}: got {got} of {want} bytes; \
-         it is still being written, or its writer was killed: all records before are whole"
+         it is still being written, or its writer was killed: all earlier records are intact"
     )]
     Truncated {
         /// Start of the record.
         offset: u64,
-        /// Bytes of the record that are there.
+        /// Number of available bytes of the record.
         got: u64,
-        /// Bytes of the record, as far as known: those of its header where even that is incomplete.
+        /// Expected number of bytes: those of the header, if the header itself is incomplete.
         want: u64,
     },
-    /// The length is damaged, so nothing after it can be found.
-    #[error("has a damaged length in the record at byte {offset}: copy the file anew; what follows cannot be read")]
+    /// The length is damaged, so later records cannot be found.
+    #[error("has a damaged length in the record at byte {offset}: copy the file again; later records cannot be read")]
     Length {
         /// Start of the record.
         offset: u64,
     },
-    /// The data is damaged. Read again for the next record.
+    /// The data is damaged. The next call reads the next record.
     #[error("has damaged data in the record at byte {offset}: got checksum {got:#010x}, want {want:#010x}; skip it")]
     Data {
         /// Start of the record.
         offset: u64,
-        /// Checksum of the data that is there.
+        /// Checksum of the data in the file.
         got: u32,
-        /// Checksum that was written with the data.
+        /// Checksum stored with the data.
         want: u32,
     },
-    /// The system refused to read.
+    /// Reading failed.
     #[error("cannot be read at byte {offset}: {cause}")]
     Io {
         /// Start of the record.
         offset: u64,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
-/// Appends the record of `data` to `records`.
+/// Appends `data` to `records` as a record.
 pub fn append_record(records: &mut Vec<u8>, data: &[u8]) {
     let length = (data.len() as u64).to_le_bytes();
     records.extend_from_slice(&length);
@@ -62,11 +62,11 @@ pub fn append_record(records: &mut Vec<u8>, data: &[u8]) {
     records.extend_from_slice(&masked_crc(data).to_le_bytes());
 }
 
-/// Reads records one after the other, also from a file that is still being written.
+/// Reads records in sequence, including from a file that is still being written.
 pub struct RecordReader<R> {
     source: R,
     offset: u64,
-    /// What is there of the record at `offset`.
+    /// The available part of the record at `offset`.
     record: Vec<u8>,
 }
 
@@ -76,16 +76,16 @@ impl<R: Read> RecordReader<R> {
         Self { source, offset: 0, record: Vec::new() }
     }
 
-    /// Start of the next record: the bytes of all records read so far.
+    /// Start of the next record, which is the total size of all records read so far.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The data of the next record, `None` at a clean end. After `None` and after [`RecordError::Truncated`] the next
-    /// call goes on where this one ended.
+    /// Returns the data of the next record, or `None` at the end of the file. After `None` or
+    /// [`RecordError::Truncated`], the next call continues at the same position.
     ///
     /// # Errors
-    /// Where the record is damaged or its end is missing.
+    /// If the record is damaged or truncated.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, RecordError> {
         let offset = self.offset;
         self.fill(HEADER_BYTES)?;
@@ -115,8 +115,8 @@ impl<R: Read> RecordReader<R> {
         if got == want { Ok(Some(data)) } else { Err(RecordError::Data { offset, got, want }) }
     }
 
-    /// Reads until `want` bytes of the record are there or the source ends: memory grows with what is there, not with
-    /// what a header claims.
+    /// Reads until the record has `want` bytes or the source ends. Memory grows with the available data, not with the
+    /// length that a header claims.
     fn fill(&mut self, want: u64) -> Result<(), RecordError> {
         let missing = want.saturating_sub(self.record.len() as u64);
         let read = (&mut self.source).take(missing).read_to_end(&mut self.record);
@@ -145,7 +145,7 @@ mod tests {
         bytes
     }
 
-    /// Every record up to the first error, and that error.
+    /// Returns all records up to the first error, and that error.
     fn read_all(bytes: &[u8]) -> (Vec<Vec<u8>>, Option<RecordError>) {
         let mut reader = RecordReader::new(bytes);
         let mut records = Vec::new();
@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_record_has_the_bytes_derived_by_hand() {
-        // crc32c(03 00 00 00 00 00 00 00) = 576c35e3, turned 6bc6aed8, plus a282ead8 = 0e4999b0;
-        // crc32c("abc") = 364b3fb7, turned 7f6e6c96, plus a282ead8 = 21f1576e.
+        // crc32c(03 00 00 00 00 00 00 00) = 576c35e3, rotated 6bc6aed8, plus a282ead8 = 0e4999b0; crc32c("abc") =
+        // 364b3fb7, rotated 7f6e6c96, plus a282ead8 = 21f1576e.
         let mut bytes = Vec::new();
         append_record(&mut bytes, b"abc");
         let want = b"\x03\0\0\0\0\0\0\0\xb0\x99\x49\x0eabc\x6e\x57\xf1\x21";
@@ -230,7 +230,7 @@ mod tests {
         assert!(reader.record.capacity() < 1 << 10);
     }
 
-    /// A file that grows by one byte whenever its end was seen.
+    /// A file that grows by one byte each time the reader reaches its end.
     struct Growing<'a>(&'a RefCell<VecDeque<u8>>, bool);
 
     impl Read for Growing<'_> {
@@ -250,7 +250,7 @@ mod tests {
         let left = RefCell::new(VecDeque::from(bytes));
         let mut reader = RecordReader::new(Growing(&left, false));
         let (mut records, mut torn) = (Vec::new(), 0);
-        // Each try but the first brings a byte.
+        // Each attempt except the first yields one byte.
         for _ in 0..1000 {
             match reader.read() {
                 Ok(Some(record)) => records.push(record),

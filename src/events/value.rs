@@ -1,38 +1,39 @@
-//! What a tag can hold at one step.
+//! The types of values that a tag can have at one step.
 
 use super::{
     Histogram, Layout, PrecisionRecall,
     proto::{Content, DT_STRING, Image, PluginData, SummaryMetadata, SummaryValue, TensorProto, TensorShape},
 };
 
-/// A value of a tag at one step. All values of a tag should be of one kind: TensorBoard goes by the first.
+/// A value of a tag at one step. All values of a tag should have the same type, because TensorBoard uses the type of
+/// the first one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A number, stored as f32; NaN and infinities as they are.
+    /// A number, stored as f32. NaN and infinities are kept.
     Scalar(f64),
-    /// A distribution.
+    /// A histogram.
     Histogram(Histogram),
-    /// A text, which TensorBoard renders as Markdown.
+    /// Text, which TensorBoard renders as Markdown.
     Text(String),
-    /// A picture.
+    /// An image.
     Image {
         /// The PNG file.
         png: Vec<u8>,
-        /// In pixels.
+        /// Width in pixels.
         width: u32,
-        /// In pixels.
+        /// Height in pixels.
         height: u32,
     },
-    /// The charts of the Custom Scalars page, which TensorBoard looks for under [`Layout::TAG`].
+    /// The charts of the Custom Scalars page, which TensorBoard reads from [`Layout::TAG`].
     Layout(Layout),
-    /// The curve of a class, for the PR Curves page.
+    /// The precision-recall curve of a class, for the PR Curves page.
     PrecisionRecall(PrecisionRecall),
 }
 
 impl Value {
-    /// The value as it is stored. Scalars, histograms and images are stored in the fields that TensorBoard has had for
-    /// them since its first version and knows without metadata; texts and layouts are tensors
-    /// and need their plugin's name.
+    /// Converts the value to its stored form. Scalars, histograms, and images use the fields that TensorBoard has
+    /// supported since its first version and recognizes without metadata. Text, layouts, and curves are tensors and
+    /// need the name of their plugin.
     pub(super) fn into_summary_value(self, tag: String) -> SummaryValue {
         let mut metadata = None;
         let content = match self {
@@ -41,7 +42,7 @@ impl Value {
             Self::Text(text) => {
                 let plugin_data = PluginData { plugin_name: "text".into(), content: Vec::new() };
                 metadata = Some(SummaryMetadata { plugin_data: Some(plugin_data) });
-                // A shape without dimensions: a single string.
+                // A shape without dimensions, for a single string.
                 let tensor_shape = Some(TensorShape::default());
                 Content::Tensor(TensorProto {
                     dtype: DT_STRING,
@@ -61,7 +62,7 @@ impl Value {
                 Content::Tensor(tensor)
             }
             Self::Image { png, width, height } => {
-                // PNG itself ends at 2^31 - 1 pixels.
+                // PNG itself allows at most 2^31 - 1 pixels per side.
                 let pixels = |count| i32::try_from(count).unwrap_or(i32::MAX);
                 Content::Image(Image { height: pixels(height), width: pixels(width), encoded_image_string: png })
             }

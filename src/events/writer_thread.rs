@@ -19,18 +19,19 @@ use super::{
 };
 use crate::disk;
 
-/// Bytes gathered before a write.
+/// Size at which the buffer is written.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// What a caller puts into the queue.
+/// An entry of the queue.
 pub(super) enum Entry {
     /// One event.
     Values { wall_time: WallTime, step: Step, values: Vec<(Tag, Value)> },
-    /// Sent the bytes of the file when all entries before it are on the disk or lost, and whether any are. It has room for them.
+    /// Requests the file size, once all earlier entries are on disk or lost, and whether any are lost. The channel must
+    /// have room for the reply.
     Sync(SyncSender<(u64, bool)>),
 }
 
-/// The error that ended the file, and what was lost with it.
+/// The error that ended writing, and the number of lost entries.
 #[derive(Debug, Default)]
 pub(super) struct Failure {
     cause: OnceLock<io::Error>,
@@ -39,40 +40,40 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The error that ended the file.
+    /// Returns the error that ended writing.
     pub(super) fn cause(&self) -> Option<io::Error> {
         let cause = self.cause.get()?;
         self.is_told.store(true, Ordering::Relaxed);
         Some(copy_of(cause))
     }
 
-    /// The error that ended the file, unless someone was told already.
+    /// Returns the error that ended writing, unless it was already reported.
     pub(super) fn cause_once(&self) -> Option<io::Error> {
         let cause = self.cause.get()?;
         if self.is_told.swap(true, Ordering::Relaxed) { None } else { Some(copy_of(cause)) }
     }
 
-    /// Entries that are not, or not whole, in the file.
+    /// Number of entries that are missing or incomplete in the file.
     pub(super) fn lost_entries(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// [`io::Error`] is no `Clone`, and this one has several readers.
+/// Copies an [`io::Error`], which is not `Clone`, for several readers.
 fn copy_of(cause: &io::Error) -> io::Error {
     cause.raw_os_error().map_or_else(|| cause.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Writes entries until every sender is gone. After a failure it only counts them, so that no caller waits.
+/// Writes entries until all senders are gone. After a failure, it only counts them, so that no caller blocks.
 pub(super) fn run(file: File, entries: &Receiver<Entry>, failure: &Failure) {
     let written = file.metadata().map_or(0, |metadata| metadata.len());
     let mut output = Output { file, records: Vec::with_capacity(2 * BUFFER_BYTES), held: 0, written, syncing: None };
     let Err(cause) = output.write_entries(entries) else { return };
     failure.lost.fetch_add(output.held, Ordering::Relaxed);
-    // The cause must be there before who waits hears the position.
+    // The cause must be set before a waiting caller receives the position.
     let _ = failure.cause.set(cause);
     let Output { written, syncing, .. } = output;
-    // A caller who no longer waits is no failure, here and below.
+    // If the caller no longer waits, sending fails without harm, here and below.
     syncing.map(|done| done.send((written, true)));
     for entry in entries {
         match entry {
@@ -84,18 +85,18 @@ pub(super) fn run(file: File, entries: &Receiver<Entry>, failure: &Failure) {
 
 struct Output {
     file: File,
-    /// Records that the system does not have yet.
+    /// Records not yet passed to the operating system.
     records: Vec<u8>,
-    /// How many.
+    /// Number of entries in `records`.
     held: u64,
-    /// Bytes of the file, all of whole records.
+    /// Size of the file, which contains only complete records.
     written: u64,
     syncing: Option<SyncSender<(u64, bool)>>,
 }
 
 impl Output {
-    /// Never waits while it holds records: they go to the system when the queue is empty, and when they fill the buffer,
-    /// which takes milliseconds where the queue is not.
+    /// Never waits while it has unwritten records. It writes them when the queue is empty, and when the buffer is full,
+    /// which takes only milliseconds while the queue is not empty.
     fn write_entries(&mut self, entries: &Receiver<Entry>) -> io::Result<()> {
         let mut encoder = Encoder::default();
         loop {
@@ -139,7 +140,7 @@ impl Output {
     }
 }
 
-/// Encodes events. What scalars need is kept, so that they allocate nothing.
+/// Encodes events. It reuses its buffers, so that scalars do not allocate.
 #[derive(Default)]
 struct Encoder {
     values: Vec<SummaryValue>,

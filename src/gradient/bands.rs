@@ -1,20 +1,20 @@
-//! How the values of many tensors spread, in three numbers.
+//! The spread of values across many tensors, as three percentiles.
 
 use serde::Serialize;
 
 /// Percentiles across layers or parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bands {
-    /// 5 % of the values lie below.
+    /// 5 % of the values are below.
     pub p5: f64,
     /// The median.
     pub p50: f64,
-    /// 5 % of the values lie above.
+    /// 5 % of the values are above.
     pub p95: f64,
 }
 
 impl Bands {
-    /// Percentiles of the finite values, interpolated linearly between neighbours as numpy does; `None` without one.
+    /// Percentiles of the finite values, interpolated linearly between neighbors as in numpy; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         if values.is_empty() {

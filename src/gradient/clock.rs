@@ -1,4 +1,4 @@
-//! When each hook fired: its place in the order of all, and on demand its moment.
+//! Records the order in which hooks fire and, on request, their times.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -12,16 +12,16 @@ use crate::libtorch::{LibtorchError, Moment};
 /// Shared by the hooks of one monitor, which fire on threads of the autograd engine.
 pub(super) struct Clock {
     device: Device,
-    /// Hooks that fired so far.
+    /// Number of hook calls so far.
     fired: AtomicU64,
-    /// `fired` after each hook's last call; 0 is never.
+    /// Value of `fired` after each hook's last call; 0 if it never fired.
     numbers: Box<[AtomicU64]>,
-    /// `fired` at the last look.
+    /// Value of `fired` at the last call of `look`.
     last_look: AtomicU64,
     timing: Mutex<Option<Timing>>,
 }
 
-/// A backward pass whose time is taken.
+/// A timed backward pass.
 struct Timing {
     start: Moment,
     written: Vec<Option<Moment>>,
@@ -34,16 +34,16 @@ impl Clock {
         Self { device, fired: zero(), numbers, last_look: zero(), timing: Mutex::default() }
     }
 
-    /// Called by a hook.
+    /// Records a call of a hook.
     pub(super) fn mark(&self, index: usize) {
         self.numbers[index].store(self.fired.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
         if let Some(timing) = &mut *self.timing() {
-            // What a device takes no mark for is not in the timeline.
+            // If the device cannot record an event, the timeline omits this hook.
             timing.written[index] = Moment::record(self.device).ok();
         }
     }
 
-    /// The number of the last call, where it came since the last look.
+    /// Sequence number of the hook's last call; `None` if it has not fired since the last `look`.
     pub(super) fn number(&self, index: usize) -> Option<u64> {
         let number = self.numbers[index].load(Ordering::Acquire);
         (number > self.last_look.load(Ordering::Acquire)).then_some(number)
@@ -57,7 +57,7 @@ impl Clock {
         self.last_look.store(self.fired.load(Ordering::Acquire), Ordering::Release);
     }
 
-    /// Takes the time of what fires from now on.
+    /// Starts timing hook calls.
     pub(super) fn start_timing(&self) -> Result<(), LibtorchError> {
         let start = Moment::record(self.device)?;
         let written = self.numbers.iter().map(|_| None).collect();
@@ -65,8 +65,8 @@ impl Clock {
         Ok(())
     }
 
-    /// Seconds from the start to each hook's last call; those that did not fire, or whose device is not there yet, are left
-    /// out. Ends the timing.
+    /// Ends the timing. Returns the seconds from the start to each hook's last call, without hooks that did not fire or
+    /// whose events have not completed on the device.
     pub(super) fn finish_timing(&self) -> Vec<(usize, f64)> {
         let Some(Timing { start, written }) = self.timing().take() else { return Vec::new() };
         let secs = |moment: &Moment| moment.secs_since(&start).ok().flatten();
@@ -74,7 +74,7 @@ impl Clock {
     }
 
     fn timing(&self) -> MutexGuard<'_, Option<Timing>> {
-        // What a poisoned lock guards is whole: a panic between two stores leaves moments out.
+        // Ignores poisoning: a panic between two stores only loses some times.
         self.timing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

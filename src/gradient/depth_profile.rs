@@ -1,4 +1,4 @@
-//! How large gradients are from layer to layer, and how fast they shrink or grow on their way from the loss.
+//! Gradient size per layer, and how fast it shrinks or grows on its way back from the loss.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::TensorStatistics;
 
-/// What a profile was taken from.
+/// Source of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileSource {
-    /// RMS of dLoss/dz at each tapped layer: the thing itself.
+    /// RMS of dLoss/dz at each tapped layer: a direct measurement.
     PreActivations,
-    /// RMS of each layer's bias gradient, for models without taps. Its ratios stay within a factor of about 2 of the real
-    /// ones; a bias before a normalization has no gradient and is left out.
+    /// RMS of each layer's bias gradient, for models without taps. Its ratios are within a factor of about 2 of the
+    /// direct measurement. A bias before a normalization has no gradient and is left out.
     BiasGradients,
-    /// Norm of each layer's weight gradient over the RMS of the layer's input, for models without taps or biases.
+    /// Norm of each layer's weight gradient divided by the RMS of the layer's input, for models without taps or biases.
     WeightGradients,
 }
 
 impl ProfileSource {
-    /// What the sizes are, as axes and captions name them.
+    /// Label for axes and captions.
     pub fn label(self) -> &'static str {
         match self {
             Self::PreActivations => "RMS of dLoss/dz",
@@ -30,37 +30,37 @@ impl ProfileSource {
     }
 }
 
-/// Sizes of the gradient at each layer, in the order of the forward pass.
+/// Gradient size at each layer, in the order of the forward pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DepthProfile {
-    /// What the sizes are.
+    /// Source of the sizes.
     pub source: ProfileSource,
-    /// Each layer's name and size.
+    /// Name and gradient size of each layer.
     #[serde(deserialize_with = "sizes")]
     pub layers: Vec<(Arc<str>, f64)>,
 }
 
-/// Names and sizes, null standing for one that is not finite.
+/// Reads names and sizes; null stands for a non-finite size.
 fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Arc<str>, f64)>, D::Error> {
     let sizes = Vec::<(Arc<str>, Option<f64>)>::deserialize(deserializer)?;
     Ok(sizes.into_iter().map(|(layer, size)| (layer, size.unwrap_or(f64::NAN))).collect())
 }
 
-/// The straight line through the base-2 logarithms of a profile, by least squares.
+/// Least-squares line through the base-2 logarithms of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Slope {
-    /// Change of log2 per layer on the way from the loss back to the input: -1 halves the gradient at every layer, which
-    /// vanishes; +1 doubles it, which explodes.
+    /// Change of log2 per layer on the way back from the loss to the input: at -1 the gradient halves at every layer
+    /// (vanishing); at +1 it doubles (exploding).
     pub log2_per_layer: f64,
-    /// Standard error of that; 0 for two layers, through which any line goes.
+    /// Standard error of the slope; 0 for two layers, which any line fits exactly.
     pub standard_error: f64,
-    /// log2 of the line at the layer next to the input.
+    /// log2 of the line at the first layer, next to the input.
     pub log2_at_input: f64,
 }
 
 impl DepthProfile {
-    /// From all gradients of a model without taps, whose activations nobody knows: from those of the biases, or, where hardly a
-    /// layer has one, from those of the weights, as if every layer's input had an RMS of 1.
+    /// Builds a profile of a model without taps: from the bias gradients or, if fewer than three layers have one, from
+    /// the weight gradients, assuming an input RMS of 1 at every layer.
     pub fn of_gradients(grads: &[TensorStatistics]) -> Self {
         const LEAST_BIASES: usize = 3;
         let biases = Self::of_bias_gradients(grads);
@@ -70,11 +70,11 @@ impl DepthProfile {
         Self::of_weight_gradients(grads.iter().filter(|grad| grad.name.ends_with(".weight")).map(|grad| (grad, 1.0)))
     }
 
-    /// From the bias gradients of a model without taps; parameters in the order of the forward pass, named as PyTorch
-    /// (`fc.bias`) or Keras (`dense/bias:0`) does.
+    /// Builds a profile from the bias gradients of a model without taps. The parameters must be in the order of the
+    /// forward pass, with PyTorch names (`fc.bias`) or Keras names (`dense/bias:0`).
     pub fn of_bias_gradients(grads: &[TensorStatistics]) -> Self {
-        // A normalization takes the mean away: what comes back to a bias before it is rounding, 1e-7 of the weight's in f32 and
-        // 1e-3 in bf16, where only its place among the parameters tells it.
+        // A normalization subtracts the mean, so the gradient of a bias before it is only rounding error: 1e-7 of the
+        // weight's in f32 and 1e-3 in bf16. In bf16, only the parameter order identifies such a bias.
         const ROUNDING: f64 = 1e-3;
         let weights: HashMap<&str, &TensorStatistics> =
             grads.iter().filter_map(|grad| Some((layer_of_weight(&grad.name)?, grad))).collect();
@@ -90,7 +90,7 @@ impl DepthProfile {
         Self { source: ProfileSource::BiasGradients, layers: grads.iter().enumerate().filter_map(layer).collect() }
     }
 
-    /// From the weight gradients of layers whose inputs' RMS are known, in the order of the forward pass.
+    /// Builds a profile from the weight gradients of layers with known input RMS, in the order of the forward pass.
     pub fn of_weight_gradients<'a>(layers: impl IntoIterator<Item = (&'a TensorStatistics, f64)>) -> Self {
         let size = |(grad, input_rms): (&TensorStatistics, f64)| {
             let layer = grad.name.strip_suffix(".weight").unwrap_or(&grad.name);
@@ -99,12 +99,12 @@ impl DepthProfile {
         Self { source: ProfileSource::WeightGradients, layers: layers.into_iter().map(size).collect() }
     }
 
-    /// log2 of each layer's size; `None` where it is 0 or not finite.
+    /// log2 of each layer's size; `None` if the size is 0 or not finite.
     pub fn log2(&self) -> impl Iterator<Item = Option<f64>> {
         self.layers.iter().map(|(_, size)| Some(size.log2()).filter(|log2| log2.is_finite()))
     }
 
-    /// The line through the layers whose size is above 0 and finite; `None` where there are fewer than two.
+    /// Fits the line through the layers with a finite size above 0; `None` if there are fewer than two.
     pub fn slope(&self) -> Option<Slope> {
         let points: Vec<(f64, f64)> =
             self.log2().enumerate().filter_map(|(layer, log2)| Some((layer as f64, log2?))).collect();
@@ -123,18 +123,18 @@ impl DepthProfile {
     }
 }
 
-/// The layer whose bias has this name.
+/// Returns the layer that a bias name belongs to.
 fn layer_of_bias(name: &str) -> Option<&str> {
     without_number(name).strip_suffix("bias")?.strip_suffix(['.', '/'])
 }
 
-/// The layer whose weight has this name.
+/// Returns the layer that a weight name belongs to.
 fn layer_of_weight(name: &str) -> Option<&str> {
     let name = without_number(name);
     name.strip_suffix("weight").or(name.strip_suffix("kernel"))?.strip_suffix(['.', '/'])
 }
 
-/// A name without the number of the output that TensorFlow puts behind it.
+/// Removes the output number that TensorFlow appends to a name.
 fn without_number(name: &str) -> &str {
     name.strip_suffix(":0").or(name.strip_suffix("_0")).unwrap_or(name)
 }
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn the_error_is_that_of_least_squares() {
-        // log2 = 0, 1, 0, 1 at x = 0..3: slope 0.2, residuals -0.2, 0.6, -0.6, 0.2 (sum of squares 0.8), spread 5:
-        // error sqrt(0.8 / 2 / 5).
+        // log2 = 0, 1, 0, 1 at x = 0..3: slope 0.2, residuals -0.2, 0.6, -0.6, 0.2 (sum of squares 0.8), spread 5. The
+        // standard error is sqrt(0.8 / 2 / 5).
         let slope = profile(&[1.0, 2.0, 1.0, 2.0]).slope().unwrap();
         assert!((slope.log2_per_layer + 0.2).abs() < 1e-12);
         assert!((slope.standard_error - 0.08f64.sqrt()).abs() < 1e-12);
@@ -183,7 +183,7 @@ mod tests {
         let others = [grad("dense/bias", 6.0, 4), grad("dense_1/bias:0", 2.0, 1), grad("top_bias", 1.0, 1)];
         let layers = DepthProfile::of_bias_gradients(&others).layers;
         assert_eq!(layers, [("dense".into(), 3.0), ("dense_1".into(), 2.0)]);
-        // What rounding leaves, whichever comes first and whoever names it.
+        // Rounding errors, in both parameter orders and both naming schemes.
         let rounded = [
             grad("dense/kernel:0", 8.0, 9),
             grad("dense/bias:0", 4e-3, 4),
@@ -192,7 +192,7 @@ mod tests {
         ];
         assert_eq!(DepthProfile::of_bias_gradients(&rounded).layers, []);
         assert_eq!(DepthProfile::of_weight_gradients([(&grads[0], 2.0)]).layers, [("fc1".into(), 4.0)]);
-        // A bias before the gain of a normalization, and one with what rounding leaves.
+        // A bias before the gain of a normalization, and one that contains only rounding errors.
         let grads = [
             grad("conv1.weight", 8.0, 9),
             grad("conv1.bias", 1.0, 4),

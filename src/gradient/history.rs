@@ -1,4 +1,4 @@
-//! What the gradients did over a whole run, in constant memory: the ground of the end-of-run summary.
+//! Gradient history of a whole run in constant memory, for the end-of-run summary.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::GradientStatistics;
 use crate::disk::nan_from_null;
 
-/// Smallest, largest and latest value of a norm, non-finite ones left out; NaN where there is none.
+/// Smallest, largest, and latest value of a norm, without non-finite values; NaN if there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NormRange {
     /// Smallest value.
@@ -19,7 +19,7 @@ pub struct NormRange {
     /// Latest value.
     #[serde(deserialize_with = "nan_from_null")]
     pub last: f64,
-    /// Sum of the base-10 logarithms of the values above 0, and their number.
+    /// Sum of the base-10 logarithms of the positive values, and their number.
     log10: (f64, u64),
 }
 
@@ -27,7 +27,7 @@ impl NormRange {
     const EMPTY: Self = Self { min: f64::NAN, max: f64::NAN, last: f64::NAN, log10: (0.0, 0) };
 
     fn add(&mut self, norm: f64) {
-        // Of NaN and a number, the number.
+        // If one operand is NaN, min and max return the other.
         self.min = self.min.min(norm);
         self.max = self.max.max(norm);
         self.last = norm;
@@ -36,35 +36,35 @@ impl NormRange {
         }
     }
 
-    /// Geometric mean of the values above 0; NaN where there is none.
+    /// Geometric mean of the positive values; NaN if there are none.
     pub fn geometric_mean(&self) -> f64 {
         10f64.powf(self.log10.0 / self.log10.1 as f64)
     }
 }
 
-/// One parameter over a run.
+/// Gradient history of one parameter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParameterHistory {
-    /// The parameter's name.
+    /// Name of the parameter.
     pub name: Arc<str>,
-    /// Its gradient norm.
+    /// Range of its gradient norm.
     pub norm: NormRange,
-    /// First step at which its gradient was not finite.
+    /// First step with a non-finite gradient.
     pub first_non_finite: Option<u64>,
 }
 
-/// All gradients over a run.
+/// Gradient history of all parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradientHistory {
-    /// Readings that were added.
+    /// Number of readings.
     pub readings: u64,
-    /// The total norm.
+    /// Range of the total norm.
     pub total: NormRange,
     /// Step of the largest finite total norm.
     pub max_step: u64,
-    /// Readings whose total norm was not finite.
+    /// Number of readings with a non-finite total norm.
     pub non_finite_readings: u64,
-    /// Each parameter that received a gradient, in the order in which they were first seen.
+    /// Each parameter that received a gradient, in order of first appearance.
     pub parameters: Vec<ParameterHistory>,
 }
 
@@ -97,7 +97,7 @@ impl GradientHistory {
         }
     }
 
-    /// The entry of `name`; nearly always at the same position as in the last reading.
+    /// Returns the entry of `name`, which is usually at the same position as in the last reading.
     fn parameter(&mut self, position: usize, name: &Arc<str>) -> &mut ParameterHistory {
         let is_it = |parameter: &ParameterHistory| parameter.name == *name;
         let found = match self.parameters.get(position) {

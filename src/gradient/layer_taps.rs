@@ -1,4 +1,4 @@
-//! The collector at the layers: what goes through an activation, and the gradient that comes back.
+//! Collects the outputs of activations and the gradients that flow back into them.
 
 use std::{
     cell::RefCell,
@@ -14,22 +14,22 @@ use crate::{
     model::Tap,
 };
 
-/// One layer in one step.
+/// Statistics of one layer in one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerStatistics {
-    /// The convolution or linear layer before the activation.
+    /// Name of the convolution or linear layer before the activation.
     pub layer: Arc<str>,
     /// Mean of the activation's outputs.
     pub mean: f64,
     /// Root mean square of the outputs.
     pub rms: f64,
-    /// Share of outputs at or below 0.
+    /// Fraction of outputs at or below 0.
     pub nonpositive_fraction: f64,
-    /// Share of inputs of the activation at which it is flat; see
+    /// Fraction of activation inputs in the activation's flat range; see
     /// [`Activation::saturation`](crate::config::Activation::saturation).
     pub saturated_fraction: f64,
-    /// Root mean square of dLoss/dz, z the activation's input and Loss the mean over the step's images; `None` where
-    /// backward did not come by.
+    /// Root mean square of dLoss/dz, where z is the activation's input and Loss is the mean over the step's images.
+    /// `None` if no gradient reached the layer.
     pub gradient_rms: Option<f64>,
 }
 
@@ -37,14 +37,15 @@ pub struct LayerStatistics {
 struct Layer {
     name: Arc<str>,
     elements: u64,
-    /// `[5]`, f64: squares, sum and count of nonpositive outputs, count of saturated inputs, squares of dLoss/dz.
+    /// `[5]`, f64: sum of squares of the outputs, sum of the outputs, number of nonpositive outputs, number of
+    /// saturated inputs, sum of squares of dLoss/dz.
     sums: Tensor,
     has_gradient: bool,
 }
 
 const SUMS: i64 = 5;
 
-/// Looks at every layer of the passes it is given to; see [`Pass::with_tap`](crate::model::Pass::with_tap).
+/// Measures every layer in the passes it is attached to; see [`Pass::with_tap`](crate::model::Pass::with_tap).
 #[derive(Default)]
 pub struct LayerTaps {
     seen: Arc<Mutex<Seen>>,
@@ -57,17 +58,17 @@ struct Seen {
     failure: Option<LibtorchError>,
 }
 
-/// Where the layers of a step stand in a [`HostBlock`].
+/// Position of a step's layers in a [`HostBlock`].
 pub struct LayerParts {
     layers: Vec<(Arc<str>, u64, bool)>,
     sums: Option<Part>,
 }
 
 impl LayerTaps {
-    /// Looks at one layer and leaves a hook for its gradient. No sync.
+    /// Measures one layer and attaches a hook for its gradient. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn see(&self, tap: &Tap<'_>) -> Result<(), TchError> {
         let sums = forward_sums(tap)?;
         let index = self.lock().add(tap.layer, tap.output.numel() as u64, &sums)?;
@@ -83,11 +84,11 @@ impl LayerTaps {
         Ok(())
     }
 
-    /// Puts the sums into `block`, and starts anew. The loss that was propagated back is divided by `loss_scale` (`[]`), where
-    /// it was multiplied by one. No sync.
+    /// Adds the sums to `block` and resets them. `loss_scale` (`[]`) is the loss scale to divide out of the gradients,
+    /// if one was used. No sync.
     ///
     /// # Errors
-    /// Where libtorch refused, also inside backward.
+    /// If libtorch reports an error, or reported one during backward.
     pub fn add_to(&self, block: &mut HostBlock, loss_scale: Option<&Tensor>) -> Result<LayerParts, GradientError> {
         self.hooks.borrow_mut().clear();
         let Seen { layers, failure } = std::mem::take(&mut *self.lock());
@@ -109,13 +110,13 @@ impl LayerTaps {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        // What a poisoned lock guards is whole: it is only ever added to.
+        // Ignores poisoning: the state is only appended to, so it stays valid.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Seen {
-    /// Adds a micro-batch's sums; the index of the layer.
+    /// Adds a micro-batch's sums. Returns the index of the layer.
     fn add(&mut self, name: &str, elements: u64, sums: &Tensor) -> Result<usize, TchError> {
         if let Some(index) = self.layers.iter().position(|layer| &*layer.name == name) {
             let layer = &mut self.layers[index];
@@ -127,7 +128,7 @@ impl Seen {
         Ok(self.layers.len() - 1)
     }
 
-    /// Runs inside backward, where an error can only be kept for later.
+    /// Runs inside backward, so it stores an error for later.
     fn add_gradient(&mut self, index: usize, grad: &Tensor) {
         let Some(layer) = self.layers.get_mut(index) else { return };
         let added = squares(grad).and_then(|squares| Ok(layer.sums.f_narrow(0, SUMS - 1, 1)?.f_add_(&squares)?));
@@ -138,7 +139,7 @@ impl Seen {
     }
 }
 
-/// `[1]`, f64.
+/// Sum of squares: `[1]`, f64.
 fn squares(tensor: &Tensor) -> Result<Tensor, LibtorchError> {
     let table = tensor_table(std::slice::from_ref(tensor), Detail::Norms)?;
     Ok(table.f_select(0, 0)?.f_narrow(0, 0, 1)?)
@@ -152,7 +153,7 @@ fn forward_sums(tap: &Tap<'_>) -> Result<Tensor, LibtorchError> {
 }
 
 impl LayerParts {
-    /// The layers in the order of the forward pass, from what the block has become.
+    /// Reads the layers from the host block, in the order of the forward pass.
     pub fn take(self, values: &HostValues) -> Vec<LayerStatistics> {
         let sums = self.sums.as_ref().map(|part| &values[part]).unwrap_or_default();
         let rows = self.layers.into_iter().zip(sums.chunks_exact(SUMS as usize));
@@ -172,12 +173,12 @@ impl LayerParts {
 }
 
 impl DepthProfile {
-    /// The best that a step has: the layers where they were tapped, else the gradients.
+    /// Builds the best available profile: from the layers if they were tapped, else from the gradients.
     pub fn of_step(layers: &[LayerStatistics], grads: &[TensorStatistics]) -> Self {
         if layers.is_empty() { Self::of_gradients(grads) } else { Self::of_layers(layers) }
     }
 
-    /// The RMS of dLoss/dz at every tapped layer.
+    /// Builds a profile from the RMS of dLoss/dz at every tapped layer.
     pub fn of_layers(layers: &[LayerStatistics]) -> Self {
         let sizes = layers.iter().filter_map(|layer| Some((Arc::clone(&layer.layer), layer.gradient_rms?)));
         Self { source: ProfileSource::PreActivations, layers: sizes.collect() }
@@ -197,7 +198,7 @@ mod tests {
         parts.take(&block.read().unwrap())
     }
 
-    /// One layer: relu(z), whose loss weighs each output.
+    /// One layer relu(z), with a loss that weights each output.
     fn pass(taps: &LayerTaps, z: &[f32], weights: &[f32]) {
         let z = Tensor::from_slice(z).set_requires_grad(true) * 1.0;
         let output = z.relu();

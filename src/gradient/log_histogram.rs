@@ -1,4 +1,4 @@
-//! A histogram over sign and power of two: it resolves 1e-12 as well as 1, and every step has the same buckets.
+//! A histogram by sign and power of two. It resolves 1e-12 as well as 1, and its buckets are the same at every step.
 
 use serde::Serialize;
 
@@ -6,20 +6,20 @@ use crate::libtorch::column;
 
 /// Counts of normal numbers by sign and power of two.
 ///
-/// At most [`LogHistogram::OCTAVES`] powers of two are kept apart, those below the largest magnitude; all smaller ones are
-/// counted in the last of them, 2^39 below the largest and less.
+/// The histogram covers the largest magnitude and the powers of two below it, at most [`LogHistogram::OCTAVES`] in
+/// total. Smaller values count toward the last one, which is 2^39 below the largest.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LogHistogram {
-    /// The exponent of the first count: that of the largest magnitude of either sign.
+    /// Exponent of the first count: that of the largest magnitude of either sign.
     pub top: i32,
-    /// `negative[i]` elements v < 0 with 2^(top - i) <= |v| < 2^(top - i + 1); no zeros at the end.
+    /// `negative[i]` counts the elements v < 0 with 2^(top - i) <= |v| < 2^(top - i + 1). No trailing zeros.
     pub negative: Vec<u64>,
     /// The same for v > 0.
     pub positive: Vec<u64>,
 }
 
 impl LogHistogram {
-    /// Powers of two of each sign that are kept apart: f32 itself resolves 2^-24 of its values.
+    /// Maximum number of powers of two per sign. f32 itself resolves a value to 2^-24.
     pub const OCTAVES: usize = 40;
 
     pub(super) fn from_row(row: &[f64]) -> Self {
@@ -31,13 +31,13 @@ impl LogHistogram {
         Self { top: column::FIRST_EXPONENT + top as i32, negative, positive }
     }
 
-    /// All elements that are counted.
+    /// Number of counted elements.
     pub fn total(&self) -> u64 {
         self.negative.iter().chain(&self.positive).sum()
     }
 }
 
-/// The counts from the largest magnitude down.
+/// Reverses the counts so that the largest magnitude comes first, and merges the smallest ones.
 fn octaves(rising: &[f64]) -> Vec<u64> {
     let mut falling: Vec<u64> = rising.iter().rev().take(LogHistogram::OCTAVES).map(|&count| count as u64).collect();
     let smaller = rising.iter().rev().skip(LogHistogram::OCTAVES).map(|&count| count as u64).sum::<u64>();

@@ -7,17 +7,17 @@ use tch::{Device, Kind, Tensor};
 use super::{GradientError, GradientStatistics, TensorStatistics};
 use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, table_total, tensor_table};
 
-/// A table of statistics with a row for each tensor. Making one takes one pass over the tensors and no device sync.
+/// A table of statistics with one row per tensor. Building it takes one pass over the tensors and no device sync.
 #[derive(Debug)]
 pub struct Measurement {
     tensors: Vec<(Arc<str>, u64)>,
-    /// See [`tensor_table`]; without rows where there are no tensors.
+    /// See [`tensor_table`]; has no rows if there are no tensors.
     table: Tensor,
     total_norm: Tensor,
     found_inf: Tensor,
 }
 
-/// Where a measurement stands in a [`HostBlock`].
+/// Position of a measurement in a [`HostBlock`].
 pub struct MeasurementParts {
     tensors: Vec<(Arc<str>, u64)>,
     table: Part,
@@ -25,10 +25,10 @@ pub struct MeasurementParts {
 }
 
 impl Measurement {
-    /// Looks at each named tensor.
+    /// Measures each named tensor.
     ///
     /// # Errors
-    /// Where a tensor is sparse or not floating, or they do not share one device.
+    /// If a tensor is sparse or not floating-point, or the tensors do not share one device.
     pub fn of<N: Into<Arc<str>>>(
         named: impl IntoIterator<Item = (N, Tensor)>,
         detail: Detail,
@@ -47,10 +47,10 @@ impl Measurement {
         Self::of_table(names, table)
     }
 
-    /// From squared norms that were taken elsewhere, `[tensors]`, f64: nothing else of the tensors is known.
+    /// Builds a measurement from squared norms, `[tensors]`, f64. It contains no other statistics.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn of_squares(squares: &Tensor) -> Result<Self, GradientError> {
         Self::of_table(Vec::new(), squares.f_unsqueeze(1)?)
     }
@@ -60,7 +60,7 @@ impl Measurement {
         Ok(Self { tensors, table, total_norm, found_inf })
     }
 
-    /// Only the norm of all tensors together, which is what training itself needs: no tensor's statistics come out.
+    /// Measures only the total norm, which is all that training needs. It has no statistics per tensor.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
@@ -77,38 +77,38 @@ impl Measurement {
     /// Squared L2 norm of each tensor: shape `[tensors]`, f64, on their device.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn squares(&self) -> Result<Tensor, GradientError> {
         Ok(self.table.f_select(1, column::SQUARES as i64)?)
     }
 
-    /// Largest absolute value of each tensor: shape `[tensors]`, f64, on their device; NaN where an element is.
+    /// Largest absolute value of each tensor: shape `[tensors]`, f64, on their device. NaN if any element is NaN.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn largest(&self) -> Result<Tensor, GradientError> {
         Ok(self.table.f_select(1, column::LARGEST as i64)?)
     }
 
-    /// 1 where an optimizer must not step on these gradients, else 0: shape `[]`, f32, on their device. That is where one
-    /// is NaN or infinite, or their squares leave f32, in which second moments are kept.
+    /// 1 if an optimizer must not step on these gradients, else 0: shape `[]`, f32, on their device. It is 1 if an
+    /// element is NaN or infinite, or if the sum of squares overflows f32, the dtype of second moments.
     pub fn found_inf(&self) -> &Tensor {
         &self.found_inf
     }
 
-    /// Puts everything into `block`. No sync.
+    /// Adds everything to `block`. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn add_to(&self, block: &mut HostBlock) -> Result<MeasurementParts, GradientError> {
         let (table, total_norm) = (block.add(&self.table)?, block.add(&self.total_norm)?);
         Ok(MeasurementParts { tensors: self.tensors.clone(), table, total_norm })
     }
 
-    /// The statistics of each tensor, and the norm of all. One device sync.
+    /// Reads the statistics of each tensor and the total norm. One device sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn read(&self) -> Result<(Vec<TensorStatistics>, f64), GradientError> {
         let mut block = HostBlock::default();
         let parts = self.add_to(&mut block)?;
@@ -117,7 +117,7 @@ impl Measurement {
 }
 
 impl MeasurementParts {
-    /// The statistics of each tensor, and the norm of all, from what the block has become.
+    /// Reads the statistics of each tensor and the total norm from the host block.
     pub fn take(self, values: &HostValues) -> (Vec<TensorStatistics>, f64) {
         let table = &values[&self.table];
         let columns = table.len() / self.tensors.len().max(1);
@@ -128,10 +128,10 @@ impl MeasurementParts {
     }
 }
 
-/// The gradients of one step, still on the device, with what the hooks know of them.
+/// The gradients of one step, still on the device, with the information from the hooks.
 #[derive(Debug)]
 pub struct GradientMeasurement {
-    /// The gradients in the order of attachment.
+    /// Gradients in the order of attachment.
     pub grads: Measurement,
     /// See [`GradientStatistics::missing`].
     pub missing: Vec<Arc<str>>,
@@ -139,7 +139,7 @@ pub struct GradientMeasurement {
     pub backward_order: Vec<usize>,
 }
 
-/// Where the measurement of a step's gradients stands in a [`HostBlock`].
+/// Position of a step's gradient measurement in a [`HostBlock`].
 pub struct GradientParts {
     grads: MeasurementParts,
     missing: Vec<Arc<str>>,
@@ -147,10 +147,10 @@ pub struct GradientParts {
 }
 
 impl GradientMeasurement {
-    /// Puts everything into `block`. No sync.
+    /// Adds everything to `block`. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn add_to(self, block: &mut HostBlock) -> Result<GradientParts, GradientError> {
         let grads = self.grads.add_to(block)?;
         Ok(GradientParts { grads, missing: self.missing, backward_order: self.backward_order })
@@ -158,7 +158,7 @@ impl GradientMeasurement {
 }
 
 impl GradientParts {
-    /// The statistics, from what the block has become.
+    /// Reads the statistics from the host block.
     pub fn take(self, values: &HostValues) -> GradientStatistics {
         let (parameters, total_norm) = self.grads.take(values);
         GradientStatistics { parameters, total_norm, missing: self.missing, backward_order: self.backward_order }

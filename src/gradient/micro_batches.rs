@@ -1,19 +1,21 @@
-//! The micro-batches of one step told apart, without keeping their gradients.
+//! Gradient norms per micro-batch of a step, without storing the gradients.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, Measurement, MicroBatchNorms};
-use crate::libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, tensor_table};
+use crate::libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, column, tensor_table};
 
-/// Squared gradient norms along the micro-batches of a step.
+/// Squared gradient norms per micro-batch of a step.
 ///
-/// The running sum is looked at after each micro-batch. A micro-batch's own gradient is gone once it is added, so its
-/// norm is taken by a hook on each parameter, and only where [`start`](Self::start) asks for it.
+/// After each micro-batch, [`finish`](Self::finish) computes the norm of the accumulated gradient. A micro-batch's own
+/// gradient is gone once autograd accumulates it; a hook on each parameter therefore computes its norm, only if
+/// [`start`](Self::start) requests it. The first micro-batch needs no hook: its own gradient is the accumulated
+/// gradient.
 pub struct MicroBatches {
     own: Arc<Own>,
     _hooks: Vec<Hook>,
@@ -21,36 +23,82 @@ pub struct MicroBatches {
     squares: Vec<Tensor>,
     running: Vec<Tensor>,
     are_halves: bool,
+    takes_norms: bool,
 }
 
-/// The sum that the hooks make of the current micro-batch.
-#[derive(Default)]
+/// The sum of squares of the current micro-batch, accumulated by the hooks.
 struct Own {
     is_wanted: AtomicBool,
+    /// Maximum bytes of gradients that wait for their sum: on a GPU each sum takes launches.
+    most_waiting: usize,
+    sum: Mutex<OwnSum>,
+}
+
+#[derive(Default)]
+struct OwnSum {
+    waiting: Vec<Tensor>,
+    waiting_bytes: usize,
     /// `[1]`, f64.
-    squares: Mutex<Option<Result<Tensor, LibtorchError>>>,
+    squares: Option<Tensor>,
+    failure: Option<LibtorchError>,
 }
 
 impl Own {
+    fn lock(&self) -> MutexGuard<'_, OwnSum> {
+        self.sum.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&self, grad: &Tensor) {
         if !self.is_wanted.load(Ordering::Acquire) {
             return;
         }
-        let mut squares = self.squares.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = match squares.take() {
-            None => squares_of(grad),
-            Some(Ok(sum)) => squares_of(grad).and_then(|more| Ok(sum.f_add(&more)?)),
-            Some(Err(error)) => Err(error),
-        };
-        *squares = Some(sum);
+        let mut sum = self.lock();
+        sum.waiting_bytes += bytes_of(grad);
+        sum.waiting.push(grad.shallow_clone());
+        if sum.waiting_bytes > self.most_waiting {
+            sum.add_waiting();
+        }
     }
 }
 
-fn squares_of(grad: &Tensor) -> Result<Tensor, LibtorchError> {
-    Ok(tensor_table(std::slice::from_ref(grad), Detail::Norms)?.f_select(1, 0)?)
+impl OwnSum {
+    fn add_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        if let Err(error) = self.add(&waiting) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn add(&mut self, grads: &[Tensor]) -> Result<(), LibtorchError> {
+        if grads.is_empty() {
+            return Ok(());
+        }
+        let squares = tensor_table(grads, Detail::Norms)?.f_select(1, column::SQUARES as i64)?;
+        let squares = squares.f_sum(Kind::Double)?.f_reshape([1])?;
+        self.squares = Some(match self.squares.take() {
+            Some(sum) => sum.f_add(&squares)?,
+            None => squares,
+        });
+        Ok(())
+    }
+
+    /// Returns the sum over the micro-batch that ends here.
+    fn finish(&mut self) -> Result<Option<Tensor>, LibtorchError> {
+        self.add_waiting();
+        let ended = std::mem::take(self);
+        ended.failure.map_or(Ok(ended.squares), Err)
+    }
 }
 
-/// Where the micro-batches of a step stand in a [`HostBlock`].
+fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.numel() * tensor.kind().elt_size_in_bytes()
+}
+
+/// Divisor of the parameters' memory: gradients may take this share of it while they wait for their sum on a GPU.
+const WAITING_SHARE: usize = 16;
+
+/// Locates the micro-batches of a step in a [`HostBlock`].
 pub struct MicroBatchParts {
     images: Vec<u64>,
     squares: Option<Part>,
@@ -59,13 +107,18 @@ pub struct MicroBatchParts {
 }
 
 impl MicroBatches {
-    /// Puts a hook on each of these parameters.
+    /// Registers a hook on each of these parameters.
     ///
     /// # Errors
-    /// Where libtorch takes no hook.
+    /// If libtorch rejects a hook.
     pub fn new<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Self, GradientError> {
-        let own = Arc::new(Own::default());
-        let hook = |param| {
+        let params: Vec<&Tensor> = params.into_iter().collect();
+        let bytes: usize = params.iter().map(|param| bytes_of(param)).sum();
+        // The CPU sums each gradient while it is in the cache.
+        let is_on_gpu = params.iter().any(|param| param.device() != Device::Cpu);
+        let most_waiting = if is_on_gpu { bytes / WAITING_SHARE } else { 0 };
+        let own = Arc::new(Own { is_wanted: AtomicBool::new(false), most_waiting, sum: Mutex::default() });
+        let hook = |param: &Tensor| {
             let own = Arc::clone(&own);
             Hook::before_accumulation(param, move |grad| {
                 own.add(grad);
@@ -73,38 +126,51 @@ impl MicroBatches {
             })
         };
         let hooks = params.into_iter().map(hook).collect::<Result<_, _>>()?;
-        Ok(Self { own, _hooks: hooks, images: Vec::new(), squares: Vec::new(), running: Vec::new(), are_halves: false })
+        Ok(Self {
+            own,
+            _hooks: hooks,
+            images: Vec::new(),
+            squares: Vec::new(),
+            running: Vec::new(),
+            are_halves: false,
+            takes_norms: false,
+        })
     }
 
-    /// Begins a step; with `norms`, each micro-batch's own norm is taken.
+    /// Starts a step. If `norms`, hooks compute each micro-batch's own norm.
     pub fn start(&mut self, norms: bool) {
-        self.own.is_wanted.store(norms, Ordering::Release);
-        // A pass beside training may have left something.
-        *self.own.squares.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.own.is_wanted.store(false, Ordering::Release);
+        // A pass outside of training may have left gradients here.
+        *self.own.lock() = OwnSum::default();
         self.images.clear();
         self.squares.clear();
         self.running.clear();
         self.are_halves = false;
+        self.takes_norms = norms;
     }
 
-    /// Ends a micro-batch of so many images, after which `grads` hold the sum of all so far. No sync.
+    /// Finishes a micro-batch of `images` images; `grads` contains the accumulated gradients. No sync.
     ///
     /// # Errors
-    /// Where libtorch refused, also inside backward.
+    /// If libtorch reported an error, including inside backward.
     pub fn finish(&mut self, images: u64, grads: Vec<Tensor>) -> Result<(), GradientError> {
         if self.are_halves {
             return Ok(());
         }
         self.images.push(images);
-        self.running.push(Measurement::of_total(grads)?.total_norm().f_square()?);
-        if let Some(squares) = self.own.squares.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.squares.push(squares?);
+        let running = Measurement::of_total(grads)?.total_norm().f_square()?;
+        if self.takes_norms && self.running.is_empty() {
+            self.squares.push(running.shallow_clone());
+        } else {
+            self.squares.extend(self.own.lock().finish()?);
         }
+        self.running.push(running);
+        self.own.is_wanted.store(self.takes_norms, Ordering::Release);
         Ok(())
     }
 
-    /// Takes parts of the batch that were propagated apart in place of the step's micro-batches: of each the images, the
-    /// squared norm of its own gradient, and that of the sum so far.
+    /// Replaces the step's micro-batches with parts of the batch that ran backward separately. Each part has the number
+    /// of images, the squared norm of its own gradient, and the squared norm of the accumulated gradient.
     pub fn set_halves(&mut self, halves: Vec<(u64, Tensor, Tensor)>) {
         self.start(false);
         self.are_halves = true;
@@ -115,10 +181,10 @@ impl MicroBatches {
         }
     }
 
-    /// Puts the step's norms into `block`. No sync.
+    /// Adds the step's norms to `block`. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn add_to(&self, block: &mut HostBlock) -> Result<MicroBatchParts, GradientError> {
         let mut part = |tensors: &[Tensor]| -> Result<_, GradientError> {
             let flat = tensors.iter().map(|tensor| tensor.f_reshape([1])).collect::<Result<Vec<_>, _>>()?;
@@ -134,21 +200,21 @@ impl MicroBatches {
 }
 
 impl MicroBatchParts {
-    /// The first micro-batch after which a gradient was not finite.
+    /// Index of the first micro-batch after which a gradient was not finite.
     pub fn first_non_finite(&self, values: &HostValues) -> Option<usize> {
         let running = self.running.as_ref().filter(|_| !self.are_halves)?;
         values[running].iter().position(|squares| !squares.is_finite())
     }
 
-    /// The norms of equal micro-batches, whose gradients were scaled so that they add up to the mean over all; `None`
-    /// where they were not taken, or a micro-batch is smaller than the others.
+    /// Norms of equal micro-batches, whose gradients were scaled so that they add up to the mean over all. `None` if
+    /// the norms were not computed, or the sizes of the micro-batches differ.
     pub fn norms(&self, values: &HostValues) -> Option<MicroBatchNorms> {
         let (micro, running) = (&values[self.squares.as_ref()?], &values[self.running.as_ref()?]);
         let batch_size = *self.images.first()?;
         if micro.len() != running.len() || self.images.iter().any(|&images| images != batch_size) {
             return None;
         }
-        // Undoes the scale 1 / n of each gradient.
+        // Reverses the scale 1 / n of each gradient.
         let scale = (self.images.len() as f64).powi(2);
         let unscaled = |squares: &[f64]| squares.iter().map(|squares| squares * scale).collect();
         Some(MicroBatchNorms { batch_size, micro: unscaled(micro), running: unscaled(running) })
@@ -159,7 +225,8 @@ impl MicroBatchParts {
 mod tests {
     use super::*;
 
-    /// Two parameters; each micro-batch's gradients, already divided by their number.
+    /// Runs a step with two parameters; each micro-batch's gradients are already divided by the number of
+    /// micro-batches.
     fn step(norms: bool, micro_batches: &[[f32; 2]]) -> (MicroBatchParts, HostValues) {
         let params = [1.0f32, 1.0].map(|value| Tensor::from_slice(&[value]).set_requires_grad(true));
         let mut seen = MicroBatches::new(&params).unwrap();
@@ -181,6 +248,20 @@ mod tests {
         let want = MicroBatchNorms { batch_size: 8, micro: vec![25.0, 16.0], running: vec![25.0, 9.0] };
         assert_eq!(parts.norms(&values), Some(want));
         assert_eq!(parts.first_non_finite(&values), None);
+    }
+
+    #[test]
+    fn gradients_that_wait_for_their_sum_are_in_it() {
+        let sum_of = |most_waiting: usize| {
+            let own = Own { is_wanted: AtomicBool::new(true), most_waiting, sum: Mutex::default() };
+            (1..=5u8).for_each(|value| own.add(&Tensor::from_slice(&[f32::from(value)])));
+            let waiting = own.lock().waiting.len();
+            (waiting, own.lock().finish().unwrap().unwrap().double_value(&[0]))
+        };
+        assert_eq!(sum_of(0), (0, 55.0));
+        // The third gradient of four bytes triggers a sum of three; the last two wait.
+        assert_eq!(sum_of(8), (2, 55.0));
+        assert_eq!(sum_of(1 << 20), (5, 55.0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What the gradients of a step are: hooks on every parameter, one batched pass, one device-to-host copy.
+//! Gradient statistics of a step: hooks on every parameter, one batched pass, one device-to-host copy.
 //!
-//! [`GradientMonitor::collect`] is all that a loop of one's own needs. A loop that wants more in the same copy puts several
+//! A custom training loop only needs [`GradientMonitor::collect`]. To copy more data in the same transfer, put several
 //! measurements into one [`HostBlock`](crate::libtorch::HostBlock), as the trainer does.
 //!
 //! ```
@@ -54,7 +54,7 @@ pub use update::{ParameterUpdate, UpdateSnapshot};
 
 use crate::libtorch::LibtorchError;
 
-/// Why gradients could not be read. The gradients themselves are untouched.
+/// Reason why gradients could not be read. The gradients themselves are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum GradientError {
     /// Two parameters have the same name.
@@ -63,7 +63,7 @@ pub enum GradientError {
         /// The name.
         name: String,
     },
-    /// libtorch refused, e.g. sparse gradients or a mixture of dtypes.
+    /// libtorch reported an error, for example because of sparse gradients or mixed dtypes.
     #[error("gradients cannot be read: {0}")]
     Libtorch(LibtorchError),
 }

@@ -1,4 +1,4 @@
-//! The collector: a hook on every parameter, and what they saw since the last look.
+//! Collects gradients: one hook per parameter, and a record of the hooks that fired since the last reading.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,10 +10,11 @@ use super::{
 };
 use crate::libtorch::{Detail, Hook, HostBlock};
 
-/// Watches the gradients of named parameters. Its hooks go when it drops.
+/// Collects gradient statistics of named parameters. Dropping the monitor removes its hooks.
 ///
-/// The hooks read no value, so they cost next to nothing and never wait for a device; they only note which parameters
-/// backward reached, in which order, and on demand when. [`collect`](Self::collect) then reads `.grad` of those in one batched pass.
+/// The hooks do not read values, so they cost almost nothing and never wait for a device. They only record which
+/// parameters backward reached, in which order and, on request, at what time. [`collect`](Self::collect) then reads the
+/// `.grad` of these parameters in one batched pass.
 pub struct GradientMonitor {
     watched: Vec<Watched>,
     clock: Arc<Clock>,
@@ -28,12 +29,12 @@ struct Watched {
 }
 
 impl GradientMonitor {
-    /// Puts a hook on every parameter that requires a gradient. The others are listed by [`frozen`](Self::frozen); a
-    /// parameter that shares its memory with an earlier one (tied weights) is watched once, see
+    /// Attaches a hook to every parameter that requires a gradient. [`frozen`](Self::frozen) lists the other
+    /// parameters. A parameter that shares memory with an earlier one (tied weights) gets no second hook; see
     /// [`shared`](Self::shared).
     ///
     /// # Errors
-    /// Where two parameters have one name, or libtorch takes no hook.
+    /// If two parameters have the same name, or libtorch cannot attach a hook.
     pub fn attach<N: Into<String>, T: AsRef<Tensor>>(
         parameters: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Self, GradientError> {
@@ -67,23 +68,24 @@ impl GradientMonitor {
         Ok(Self { watched, clock, frozen, shared })
     }
 
-    /// The statistics of the gradients that backward wrote since the last look, with their distributions. One device sync.
+    /// Reads the statistics and distributions of the gradients that backward wrote since the last reading. One device
+    /// sync.
     ///
     /// # Errors
-    /// Where the gradients are sparse, or do not share one device.
+    /// If the gradients are sparse, or do not share one device.
     pub fn collect(&self) -> Result<GradientStatistics, GradientError> {
         let mut block = HostBlock::default();
         let parts = self.measure(Detail::Distribution)?.add_to(&mut block)?;
         Ok(parts.take(&block.read()?))
     }
 
-    /// The first half of [`collect`](Self::collect), without its sync: statistics that stay on the device.
+    /// The first half of [`collect`](Self::collect), without its sync: the statistics stay on the device.
     ///
     /// # Errors
     /// As for [`collect`](Self::collect).
     pub fn measure(&self, detail: Detail) -> Result<GradientMeasurement, GradientError> {
         let marked = || self.watched.iter().enumerate().map(|(index, watched)| (watched, self.clock.number(index)));
-        // The caller may have cleared a gradient that backward wrote.
+        // The caller may have cleared a gradient after backward.
         let (reached, numbers): (Vec<_>, Vec<u64>) = marked()
             .filter_map(|(watched, number)| Some(((Arc::clone(&watched.name), watched.param.grad()), number?)))
             .filter(|((_, grad), _)| grad.defined())
@@ -96,7 +98,7 @@ impl GradientMonitor {
         Ok(GradientMeasurement { grads: Measurement::of(reached, detail)?, missing, backward_order })
     }
 
-    /// Norms and distributions of the parameters themselves, in the order of attachment. No sync.
+    /// Measures norms and distributions of the parameters themselves, in the order of attachment. No sync.
     ///
     /// # Errors
     /// As for [`collect`](Self::collect).
@@ -105,7 +107,7 @@ impl GradientMonitor {
         Measurement::of(weights, Detail::Distribution)
     }
 
-    /// The same on the host. One device sync.
+    /// Reads [`measure_weights`](Self::measure_weights) on the host. One device sync.
     ///
     /// # Errors
     /// As for [`collect`](Self::collect).
@@ -113,28 +115,28 @@ impl GradientMonitor {
         Ok(self.measure_weights()?.read()?.0)
     }
 
-    /// Makes the next look speak only of what backward writes from now on.
+    /// Restricts the next reading to gradients that backward writes from now on.
     pub fn forget(&self) {
         self.clock.look();
     }
 
-    /// Takes the time of the backward pass that begins now, for [`timeline`](Self::timeline).
+    /// Starts timing a backward pass for [`timeline`](Self::timeline).
     ///
     /// # Errors
-    /// Where the device takes no mark.
+    /// If the device cannot record an event.
     pub fn start_timeline(&self) -> Result<(), GradientError> {
         Ok(self.clock.start_timing()?)
     }
 
-    /// When the gradients of the backward pass after [`start_timeline`](Self::start_timeline) were written: on the CPU by
-    /// its clock, on a GPU by marks in its queue. No sync: to be called once the device has done the pass, as it has when
-    /// [`collect`](Self::collect) returns; what it has not done yet is left out.
+    /// Times at which the backward pass after [`start_timeline`](Self::start_timeline) wrote each gradient, from the
+    /// CPU clock or from events in the GPU queue. No sync: call it after the device has finished the pass, for example
+    /// after [`collect`](Self::collect). Gradients that are not finished yet are left out.
     pub fn timeline(&self) -> BackwardTimeline {
         let name = |index: usize| Arc::clone(&self.watched[index].name);
         BackwardTimeline::new(self.clock.finish_timing().into_iter().map(|(index, secs)| (name(index), secs)))
     }
 
-    /// The gradient of every watched parameter that has one: what a clip takes. They share memory with `.grad`.
+    /// The gradients of all watched parameters that have one, as input for clipping. They share memory with `.grad`.
     pub fn grads(&self) -> Vec<Tensor> {
         self.watched.iter().map(|watched| watched.param.grad()).filter(Tensor::defined).collect()
     }
@@ -149,12 +151,12 @@ impl GradientMonitor {
         &self.frozen
     }
 
-    /// Parameters without a hook of their own, each with the earlier one whose memory it shares.
+    /// Parameters without a hook of their own, each with the earlier parameter that it shares memory with.
     pub fn shared(&self) -> &[(String, String)] {
         &self.shared
     }
 
-    /// Parameters that no backward pass has reached so far: outside the graph of the loss.
+    /// Parameters that no backward pass has reached so far, because they are outside the graph of the loss.
     pub fn never_reached(&self) -> Vec<String> {
         let never = self.watched.iter().enumerate().filter(|(index, _)| !self.clock.has_ever_fired(*index));
         never.map(|(_, watched)| watched.name.to_string()).collect()
@@ -176,7 +178,7 @@ mod tests {
         Tensor::from_slice(values).set_requires_grad(true)
     }
 
-    /// Backward of sum(param * grad): the gradient is `grad` itself.
+    /// Runs backward of sum(param * grad), so that the gradient is `grad`.
     fn give(param: &Tensor, grad: &[f32]) {
         (param * Tensor::from_slice(grad)).sum(Kind::Float).backward();
     }
@@ -335,7 +337,7 @@ mod tests {
             let statistics = monitor.collect().unwrap();
             let square = |grad: &Vec<f32>| grad.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
             for (seen, grad) in statistics.parameters.iter().zip(&grads) {
-                // Sums in f64 differ by the order of addition alone.
+                // Sums in f64 differ only by the order of addition.
                 prop_assert!((seen.norm - square(grad).sqrt()).abs() <= 1e-13 * square(grad).sqrt());
                 let largest = grad.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
                 prop_assert_eq!(seen.max_abs, f64::from(largest));

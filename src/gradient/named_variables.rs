@@ -1,9 +1,10 @@
-//! The variables of a tch store by name, in an order that means something.
+//! The variables of a tch store with their names, in the order of creation.
 
 use tch::{Tensor, nn::VarStore};
 
-/// The trainable variables of a store with their names, in the order in which they were made: that of the forward pass, where
-/// layers are made in it. [`VarStore::variables`] has them in no order, and depth profiles go by it.
+/// Returns the trainable variables of a store with their names, in the order of creation. If the code creates layers in
+/// forward order, this is the order of the forward pass, which depth profiles need. [`VarStore::variables`] returns
+/// them in no particular order.
 ///
 /// ```
 /// use gradwatch::gradient::{GradientMonitor, named_variables};
@@ -20,7 +21,7 @@ use tch::{Tensor, nn::VarStore};
 /// ```
 pub fn named_variables(vs: &VarStore) -> Vec<(String, Tensor)> {
     let names: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
-    // A store has handles of the same tensors under names and in order.
+    // A store keeps handles of the same tensors by name and, separately, in order.
     let name_of = |param: &Tensor| names.iter().find(|(_, named)| is_same(named, param)).map(|(name, _)| name.clone());
     let in_order = vs.trainable_variables().into_iter();
     in_order.filter_map(|param| Some((name_of(&param)?, param))).collect()

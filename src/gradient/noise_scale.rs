@@ -1,25 +1,25 @@
-//! How noisy gradients are: the simple noise scale, and the cosine between the gradients of micro-batches.
+//! Gradient noise: the simple noise scale, and the cosine between the gradients of micro-batches.
 //!
-//! McCandlish, Kaplan and Amodei 2018, "An Empirical Model of Large-Batch Training" (arXiv:1812.06162), appendix A.1. Two
-//! batch sizes are enough; gradients of single images are not needed.
+//! McCandlish, Kaplan, and Amodei 2018, "An Empirical Model of Large-Batch Training" (arXiv:1812.06162), appendix A.1.
+//! Two batch sizes are enough; per-image gradients are not needed.
 
 use serde::{Deserialize, Serialize};
 
-/// Squared gradient norms of equal micro-batches and of all of them together.
+/// Squared gradient norms of equally sized micro-batches and of their running sums.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MicroBatchNorms {
-    /// Images of a micro-batch.
+    /// Number of images per micro-batch.
     pub batch_size: u64,
-    /// ||g_k||^2, g_k the mean gradient of micro-batch k.
+    /// ||g_k||^2, where g_k is the mean gradient of micro-batch k.
     pub micro: Vec<f64>,
     /// ||g_1 + ... + g_k||^2 for k = 1, 2, ...
     pub running: Vec<f64>,
 }
 
 impl MicroBatchNorms {
-    /// The cosine between each micro-batch's gradient and the sum of those before it, averaged: 1 where all agree, 0 where
-    /// noise is all there is, below 0 where they pull against each other. `None` for fewer than two micro-batches or a
-    /// gradient that is 0 or not finite.
+    /// Mean cosine between each micro-batch's gradient and the sum of the gradients before it: 1 if all agree, 0 if
+    /// they are pure noise, below 0 if they oppose each other. `None` if there are fewer than two micro-batches, or if
+    /// a gradient is 0 or not finite.
     pub fn cosine(&self) -> Option<f64> {
         let mut sum = 0.0;
         for k in 1..self.micro.len() {
@@ -30,7 +30,8 @@ impl MicroBatchNorms {
         cosine.is_finite().then(|| cosine.clamp(-1.0, 1.0))
     }
 
-    /// Unbiased estimates of ||G||^2, G the gradient over all data, and of tr(S), S the covariance of one image's gradient.
+    /// Unbiased estimates of ||G||^2, where G is the gradient over all data, and of tr(S), where S is the covariance of
+    /// the per-image gradient.
     fn estimates(&self) -> Option<(f64, f64)> {
         let count = self.micro.len() as f64;
         let (small, large) = (self.batch_size as f64, self.batch_size as f64 * count);
@@ -43,22 +44,23 @@ impl MicroBatchNorms {
 }
 
 /// The simple noise scale tr(S) / ||G||^2: the batch size at which noise and gradient are equally large. Much smaller
-/// batches waste no image, much larger ones little more than repeat themselves.
+/// batches use every image efficiently; much larger batches add little information.
 ///
-/// Single estimates scatter widely, so numerator and denominator are averaged first, each exponentially over the readings.
+/// Single estimates vary widely, so numerator and denominator are averaged separately over the readings, each with
+/// exponential decay.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct NoiseScale {
     gradient: f64,
     noise: f64,
-    /// What the weights of all readings so far add up to: below 1 at the beginning.
+    /// Sum of the weights of all readings so far; below 1 at the start.
     weight: f64,
 }
 
 impl NoiseScale {
-    /// Share of the average that a reading leaves to those before it.
+    /// Weight of the earlier readings in each new average.
     const DECAY: f64 = 0.95;
 
-    /// Adds a reading; one that is not finite, or of fewer than two micro-batches, is left out.
+    /// Adds a reading. Readings with non-finite norms or fewer than two micro-batches are ignored.
     pub fn add(&mut self, norms: &MicroBatchNorms) {
         let Some((gradient, noise)) = norms.estimates() else { return };
         let average = |old: f64, new: f64| Self::DECAY * old + (1.0 - Self::DECAY) * new;
@@ -67,8 +69,8 @@ impl NoiseScale {
         self.weight = average(self.weight, 1.0);
     }
 
-    /// The noise scale in images; `None` before the first reading, and while noise drowns the gradient so far that the
-    /// estimate of its square is not above 0.
+    /// The noise scale in images. `None` before the first reading, and while noise dominates so strongly that the
+    /// estimate of ||G||^2 is not positive.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0 && self.gradient > 0.0).then(|| (self.noise / self.gradient).max(0.0))
     }
@@ -80,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// From the mean gradients of micro-batches.
+    /// Computes the norms from the mean gradients of micro-batches.
     fn norms(batch_size: u64, gradients: &[Vec<f64>]) -> MicroBatchNorms {
         let square = |vector: &[f64]| vector.iter().map(|value| value * value).sum::<f64>();
         let mut sum = vec![0.0; gradients[0].len()];
@@ -98,7 +100,7 @@ mod tests {
         assert_eq!(cosine(&[vec![3.0, 0.0], vec![7.0, 0.0]]), Some(1.0));
         assert_eq!(cosine(&[vec![3.0, 0.0], vec![0.0, 7.0]]), Some(0.0));
         assert_eq!(cosine(&[vec![1.0, 0.0], vec![-2.0, 0.0]]), Some(-1.0));
-        // The third against (1, 1): 1 / sqrt(2); the second against the first: 0.
+        // The third gradient against (1, 1): 1 / sqrt(2); the second against the first: 0.
         let third = cosine(&[vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 0.0]]).unwrap();
         assert!((third - 0.5f64.sqrt() / 2.0).abs() < 1e-12);
         assert_eq!(cosine(&[vec![1.0]]), None);
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_scale_of_a_known_distribution_is_found() {
-        // Images' gradients are normal in 50 dimensions with mean 1 and variance 9: tr(S) / ||G||^2 = 450 / 50.
+        // Per-image gradients are normal in 50 dimensions with mean 1 and variance 9: tr(S) / ||G||^2 = 450 / 50.
         tch::manual_seed(11);
         let mut scale = NoiseScale::default();
         for _ in 0..400 {
@@ -129,7 +131,8 @@ mod tests {
             let gradients: Vec<Vec<f64>> = (0..4).map(|k| Vec::try_from(means.get(k)).unwrap()).collect();
             scale.add(&norms(16, &gradients));
         }
-        // Of 39 readings' worth of average, each with a relative deviation of about 0.17: 3 % and four times that.
+        // The average covers about 39 readings, each with a relative standard deviation of about 0.17: 3 %. The bound
+        // is four times that.
         let value = scale.value().unwrap();
         assert!((value - 9.0).abs() < 1.1, "{value}");
     }

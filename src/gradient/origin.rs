@@ -1,4 +1,4 @@
-//! Where a non-finite value comes from: every layer and every gradient of a step, in the order in which they were made.
+//! Finds the first non-finite value among all layers and gradients of a step, in the order of computation.
 
 use std::{
     cell::RefCell,
@@ -15,21 +15,21 @@ use crate::{
     model::Tap,
 };
 
-/// A place where values are made.
+/// A point in the computation of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// The images as they came from the loader.
+    /// Images from the loader.
     Images,
-    /// What goes into the activation of this layer, in the forward pass.
+    /// Input of this layer's activation in the forward pass.
     PreActivation(Arc<str>),
-    /// What comes out of it.
+    /// Output of this layer's activation.
     Output(Arc<str>),
     /// The loss.
     Loss,
     /// dLoss/dz of this layer, in the backward pass.
     LayerGradient(Arc<str>),
-    /// The gradient of this parameter.
+    /// Gradient of this parameter.
     ParameterGradient(Arc<str>),
 }
 
@@ -49,9 +49,9 @@ impl fmt::Display for Place {
 /// The first non-finite value of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// The micro-batch, from 0.
+    /// Micro-batch, from 0.
     pub micro_batch: usize,
-    /// Where.
+    /// Point in the computation.
     pub place: Place,
 }
 
@@ -61,7 +61,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Watches the passes of one step. It looks at every value, so it is for steps that are known to be bad.
+/// Checks the passes of one step for non-finite values. It reads every value, so use it only for steps that are known
+/// to be non-finite.
 pub struct OriginSearch {
     seen: Arc<Mutex<Seen>>,
     hooks: RefCell<Vec<Hook>>,
@@ -70,7 +71,7 @@ pub struct OriginSearch {
 #[derive(Default)]
 struct Seen {
     micro_batch: usize,
-    /// With each origin a sum of the values it stands for: finite where all are.
+    /// Each origin with the sum of its values, which is finite if and only if all values are.
     places: Vec<(Origin, Tensor)>,
     failure: Option<TchError>,
 }
@@ -84,17 +85,18 @@ impl Seen {
     }
 }
 
-/// `[]`, f64: finite where every value is; f64 holds any sum of smaller floats.
+/// Sum of the values: `[]`, f64. It is finite if and only if every value is, because f64 can represent any sum of
+/// smaller floats.
 fn check(values: &Tensor) -> Result<Tensor, TchError> {
     let _no_grad = tch::no_grad_guard();
     values.f_sum(tch::Kind::Double)
 }
 
 impl OriginSearch {
-    /// Puts a hook on each of these parameters.
+    /// Attaches a hook to each of these parameters.
     ///
     /// # Errors
-    /// Where libtorch takes no hook.
+    /// If libtorch cannot attach a hook.
     pub fn new<'a>(parameters: impl IntoIterator<Item = (&'a Arc<str>, &'a Tensor)>) -> Result<Self, GradientError> {
         let search = Self { seen: Arc::default(), hooks: RefCell::default() };
         for (name, param) in parameters {
@@ -103,20 +105,20 @@ impl OriginSearch {
         Ok(search)
     }
 
-    /// Says which micro-batch the next values belong to.
+    /// Sets the micro-batch that the next values belong to.
     pub fn start_micro_batch(&self, micro_batch: usize) {
         self.lock().micro_batch = micro_batch;
     }
 
-    /// Looks at values that no tap sees: the images or the loss.
+    /// Checks values that no tap covers: the images or the loss.
     pub fn see(&self, place: Place, values: &Tensor) {
         self.lock().add(place, values);
     }
 
-    /// Looks at one layer and leaves a hook for its gradient.
+    /// Checks one layer and attaches a hook for its gradient.
     ///
     /// # Errors
-    /// Where libtorch takes no hook.
+    /// If libtorch cannot attach a hook.
     pub fn see_tap(&self, tap: &Tap<'_>) -> Result<(), TchError> {
         let layer: Arc<str> = tap.layer.into();
         self.see(Place::PreActivation(Arc::clone(&layer)), tap.pre_activation);
@@ -135,10 +137,10 @@ impl OriginSearch {
         Ok(())
     }
 
-    /// The first place, in the order in which the values were made, with one that is not finite. One device sync.
+    /// Returns the first point with a non-finite value, in the order of computation. One device sync.
     ///
     /// # Errors
-    /// Where libtorch refused, also inside backward.
+    /// If libtorch reports an error, or reported one during backward.
     pub fn first(self) -> Result<Option<Origin>, GradientError> {
         self.hooks.borrow_mut().clear();
         let Seen { mut places, failure, .. } = std::mem::take(&mut *self.lock());
@@ -154,7 +156,7 @@ impl OriginSearch {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        // What a poisoned lock guards is whole: it is only ever added to.
+        // Ignores poisoning: the state is only appended to, so it stays valid.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
     use crate::config::Activation;
 
-    /// Two micro-batches through one layer; `bend` may spoil a value of the second.
+    /// Runs two micro-batches through one layer; `bend` may corrupt a value of the second one.
     fn origin_of(bend: impl Fn(Place, Tensor) -> Tensor) -> Option<Origin> {
         let weight = Tensor::from_slice(&[1.0f32, 2.0]).set_requires_grad(true);
         let name: Arc<str> = "fc1.weight".into();
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_gradient_that_turns_bad_in_backward_is_told_from_a_bad_forward_pass() {
-        // The square root of 0 is finite and its derivative is not.
+        // The square root of 0 is finite, but its derivative is not.
         let origin = origin_of(|place, values| if place == Place::Loss { (values * 0.0).sqrt() } else { values });
         assert_eq!(origin, Some(Origin { micro_batch: 1, place: Place::LayerGradient("fc1".into()) }));
         let text = origin.unwrap().to_string();

@@ -1,32 +1,33 @@
-//! Whether successive steps pull in the same direction.
+//! Cosine between the gradients of successive steps.
 
 use tch::{Kind, Tensor};
 
 use super::GradientError;
 use crate::libtorch::{Detail, foreach_copy, tensor_table};
 
-/// A copy of the last step's gradients, as large as they are.
+/// A copy of the last step's gradients. It needs as much memory as the gradients.
 #[derive(Default)]
 pub struct PreviousGradient {
     copies: Vec<Tensor>,
 }
 
 impl PreviousGradient {
+    /// Copies of the gradients of the last step.
     /// The copies, in the order of the gradients.
     pub fn copies(&self) -> &[Tensor] {
         &self.copies
     }
 
-    /// Puts copies back, which may lie in memory otherwise than the gradients do.
+    /// Restores copies. Their memory layout may differ from that of the gradients.
     pub fn restore(&mut self, copies: Vec<Tensor>) {
         self.copies = copies;
     }
 
-    /// The cosine between these gradients and those of the call before, as one vector each: shape `[]`, f64; NaN where one
-    /// of them is 0 or not finite. `None` at the first call, and where other parameters had a gradient. No sync.
+    /// Cosine between these gradients and those of the previous call, each as one vector: shape `[]`, f64. NaN if
+    /// either vector is 0 or not finite. `None` at the first call, and if the shapes of the gradients changed. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn cosine(&mut self, grads: &[Tensor]) -> Result<Option<Tensor>, GradientError> {
         let is_comparable =
             !grads.is_empty() && self.copies.iter().map(Tensor::size).eq(grads.iter().map(Tensor::size));
@@ -37,7 +38,7 @@ impl PreviousGradient {
             }
             return Ok(None);
         }
-        // Sums over elements go in the order of memory, so that copies from a file are laid out first.
+        // Sums run in memory order, so copies from a file must first get the gradients' layout.
         for (copy, grad) in self.copies.iter_mut().zip(grads).filter(|(copy, grad)| copy.stride() != grad.stride()) {
             let mut laid_out = grad.f_empty_like()?;
             laid_out.f_copy_(copy)?;

@@ -1,13 +1,13 @@
-//! What is looked at and written at which step.
+//! Sets what is measured and written at each step.
 
 use crate::config::{MonitorConfig, MonitorPreset};
 
-/// What one step is looked at for.
+/// The measurements due at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Due {
-    /// Loss and the norm of each gradient reach the host: one device sync. Everything below needs it.
+    /// Loss and gradient norms are copied to the host: one device sync. All other measurements need it.
     pub reading: bool,
-    /// Gradients are read with their distributions.
+    /// Gradients are measured with their distributions.
     pub distributions: bool,
     /// Scalars of each parameter are written.
     pub parameters: bool,
@@ -15,16 +15,16 @@ pub struct Due {
     pub histograms: bool,
     /// Layers are tapped.
     pub layers: bool,
-    /// Weights and updates are looked at.
+    /// Weights and updates are measured.
     pub weights: bool,
     /// Pictures are written.
     pub pictures: bool,
-    /// Micro-batches, or halves of the batch, are compared.
+    /// Gradients of micro-batches, or of halves of the batch, are compared.
     pub noise_scale: bool,
 }
 
 impl MonitorConfig {
-    /// What is due at `step`.
+    /// Returns the measurements due at `step`.
     pub fn due(&self, step: u64) -> Due {
         let every = |steps: u64| steps > 0 && step.is_multiple_of(steps);
         if self.preset == MonitorPreset::Off {
@@ -38,7 +38,7 @@ impl MonitorConfig {
             histograms: is_first || every(self.histograms_every_steps),
             layers: is_first || every(self.layers_every_steps),
             weights: is_first || every(self.weights_every_steps),
-            // A picture of the first step alone shows nothing.
+            // The first step alone does not make a useful picture.
             pictures: step > 0 && every(self.pictures_every_steps),
             noise_scale: every(self.noise_scale_every_steps),
         };

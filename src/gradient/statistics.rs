@@ -1,4 +1,4 @@
-//! Tensors in numbers, on the host: one step's gradients, or the weights.
+//! Statistics of tensors on the host: one step's gradients, or the weights.
 
 use std::sync::Arc;
 
@@ -7,67 +7,67 @@ use serde::Serialize;
 use super::LogHistogram;
 use crate::libtorch::column;
 
-/// One tensor: a parameter, or its gradient.
+/// Statistics of one tensor: a parameter or its gradient.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TensorStatistics {
-    /// The parameter's name.
+    /// Name of the parameter.
     pub name: Arc<str>,
-    /// How many elements it has.
+    /// Number of elements.
     pub elements: u64,
-    /// L2 norm, taken in f64; NaN or infinite where an element is.
+    /// L2 norm, computed in f64. NaN or infinite if an element is.
     pub norm: f64,
-    /// Largest absolute value; NaN where an element is.
+    /// Largest absolute value. NaN if an element is NaN.
     pub max_abs: f64,
-    /// All else, where it was asked for.
+    /// All other statistics, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
 }
 
-/// How the elements of a tensor are distributed.
+/// Distribution of a tensor's elements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Distribution {
-    /// Mean of all elements; NaN where there are none, or an element is NaN.
+    /// Mean of all elements. NaN if there are none, or if an element is NaN.
     pub mean: f64,
-    /// Standard deviation (of the population: divided by the number of elements).
+    /// Population standard deviation (divided by the number of elements).
     pub std: f64,
-    /// Elements that are exactly 0.
+    /// Number of elements that are exactly 0.
     pub zeros: u64,
-    /// Elements below the smallest normal number of their dtype, zeros left out. They are slow on a CPU.
+    /// Number of nonzero elements below the smallest normal number of their dtype. They are slow on a CPU.
     pub denormals: u64,
-    /// Elements that are NaN.
+    /// Number of NaN elements.
     pub nans: u64,
-    /// Elements that are infinity.
+    /// Number of elements that are infinity.
     pub infinities: u64,
-    /// Elements that are -infinity.
+    /// Number of elements that are -infinity.
     pub negative_infinities: u64,
-    /// All other elements, by sign and power of two.
+    /// Histogram of all other elements, by sign and power of two.
     pub histogram: LogHistogram,
 }
 
 impl TensorStatistics {
-    /// A row of a table with norms or with distributions; see [`column`](mod@crate::libtorch::column).
+    /// Reads a table row with norms or with distributions; see [`column`](mod@crate::libtorch::column).
     pub(super) fn from_row(name: Arc<str>, elements: u64, row: &[f64]) -> Self {
         let distribution = (row.len() == column::COUNT).then(|| Distribution::from_row(elements, row));
         Self { name, elements, norm: row[column::SQUARES].sqrt(), max_abs: row[column::LARGEST], distribution }
     }
 
-    /// Root mean square of the elements; 0 where there are none.
+    /// Root mean square of the elements; 0 if there are none.
     pub fn rms(&self) -> f64 {
         self.norm / (self.elements.max(1) as f64).sqrt()
     }
 
     /// Whether every element is finite.
     pub fn is_finite(&self) -> bool {
-        // Squares of f32 and their sums stay within f64.
+        // Squares of f32 and their sums do not overflow f64.
         self.norm.is_finite()
     }
 
-    /// Share of elements that are exactly 0; `None` without a distribution.
+    /// Fraction of elements that are exactly 0; `None` without a distribution.
     pub fn zero_fraction(&self) -> Option<f64> {
         Some(self.distribution.as_ref()?.zeros as f64 / self.elements.max(1) as f64)
     }
 
-    /// Elements that are NaN or infinite; `None` without a distribution.
+    /// Number of NaN or infinite elements; `None` without a distribution.
     pub fn non_finite_count(&self) -> Option<u64> {
         self.distribution.as_ref().map(Distribution::non_finite_count)
     }
@@ -80,7 +80,7 @@ impl Distribution {
         let variance = row[column::SQUARES] / elements as f64 - mean * mean;
         Self {
             mean,
-            // Rounding can leave less than 0 of elements that are all equal; max would hide a NaN.
+            // If all elements are equal, rounding can make the variance negative. `max` would hide a NaN.
             std: if variance < 0.0 { 0.0 } else { variance.sqrt() },
             zeros: count(column::ZEROS),
             denormals: count(column::DENORMALS),
@@ -91,13 +91,13 @@ impl Distribution {
         }
     }
 
-    /// Elements that are NaN or infinite.
+    /// Number of NaN or infinite elements.
     pub fn non_finite_count(&self) -> u64 {
         self.nans + self.infinities + self.negative_infinities
     }
 }
 
-/// The gradients of one step.
+/// Gradient statistics of one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GradientStatistics {
     /// Each parameter that received a gradient, in the order of attachment.
@@ -106,17 +106,17 @@ pub struct GradientStatistics {
     pub total_norm: f64,
     /// Parameters that received no gradient since the last reading.
     pub missing: Vec<Arc<str>>,
-    /// Indices into `parameters` in the order in which backward wrote them, the last layer first.
+    /// Indices into `parameters` in the order in which backward wrote the gradients; the last layer comes first.
     pub backward_order: Vec<usize>,
 }
 
 impl GradientStatistics {
-    /// Whether every gradient is finite: only then may an optimizer step on them.
+    /// Whether every gradient is finite. An optimizer must not step on non-finite gradients.
     pub fn is_finite(&self) -> bool {
         self.total_norm.is_finite()
     }
 
-    /// The parameter whose gradient was the first of the backward pass not to be finite: the nearest to the cause.
+    /// The first parameter of the backward pass with a non-finite gradient, which is the closest one to the cause.
     pub fn first_non_finite(&self) -> Option<&TensorStatistics> {
         self.backward_order.iter().map(|&index| &self.parameters[index]).find(|parameter| !parameter.is_finite())
     }

@@ -1,28 +1,28 @@
-//! Where the time of a backward pass went, from the moments at which gradients were written.
+//! Time per parameter of a backward pass, from the times at which gradients were written.
 
 use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 
-/// A backward pass, parameter by parameter.
+/// Time per parameter of one backward pass.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct BackwardTimeline {
-    /// In the order in which the gradients were written, the last layer first.
+    /// In the order in which backward wrote the gradients; the last layer comes first.
     pub parameters: Vec<BackwardTime>,
 }
 
-/// One parameter's part of a backward pass.
+/// Time of one parameter in a backward pass.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackwardTime {
-    /// The parameter.
+    /// Name of the parameter.
     pub name: Arc<str>,
-    /// From the gradient written before this one (for the first, from the start of the pass) to this one. Parameters that
-    /// are written together, as weight and bias are, share the time of their layer by accident.
+    /// Seconds since the previous gradient was written, or since the start of the pass for the first gradient.
+    /// Gradients that backward writes together, such as weight and bias, split the time of their layer arbitrarily.
     pub secs: f64,
 }
 
 impl BackwardTimeline {
-    /// From each parameter's seconds since the start of the pass.
+    /// Builds a timeline from each parameter's seconds since the start of the pass.
     pub(super) fn new(written: impl Iterator<Item = (Arc<str>, f64)>) -> Self {
         let mut written: Vec<_> = written.collect();
         written.sort_by(|(_, one), (_, other)| one.total_cmp(other));
@@ -32,8 +32,8 @@ impl BackwardTimeline {
         Self { parameters: written.into_iter().map(parameter).collect() }
     }
 
-    /// Time per layer: its parameters' times together, in the order of the backward pass. A layer is all of a parameter's
-    /// name but its last segment.
+    /// Time per layer, summed over its parameters, in the order of the backward pass. The layer is the parameter's name
+    /// without its last segment.
     pub fn layers(&self) -> Vec<(&str, f64)> {
         let mut layers: Vec<(&str, f64)> = Vec::new();
         let mut places = HashMap::new();

@@ -1,4 +1,4 @@
-//! How far an optimizer moves the parameters, whatever optimizer it is.
+//! How far an optimizer step moves each parameter, for any optimizer.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use tch::{Kind, Tensor};
 use super::{GradientError, TensorStatistics};
 use crate::libtorch::{Detail, foreach_copy, foreach_subtract, host_copy, tensor_table};
 
-/// What a step did to one parameter.
+/// Effect of a step on one parameter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ParameterUpdate {
-    /// The parameter.
+    /// Name of the parameter.
     pub name: Arc<str>,
     /// L2 norm of new - old.
     pub norm: f64,
-    /// That over the L2 norm of the parameter after the step: about 1e-3 in healthy training. NaN for a parameter that
-    /// is and stays 0.
+    /// `norm` divided by the L2 norm of the parameter after the step: about 1e-3 in healthy training. NaN for a
+    /// parameter that is 0 before and after the step.
     pub update_ratio: f64,
 }
 
 impl ParameterUpdate {
-    /// From the squared norm of a parameter's move, and the parameter after it.
+    /// Computes the update from its squared norm and the parameter after the step.
     pub fn new(weight: &TensorStatistics, update_squares: f64) -> Self {
         let norm = update_squares.sqrt();
         Self { name: Arc::clone(&weight.name), norm, update_ratio: norm / weight.norm }
     }
 }
 
-/// A copy of parameters from before a step of any optimizer.
+/// A copy of the parameters before a step, for any optimizer.
 ///
-/// It takes as much memory as they do. The optimizers of [`optim`](crate::optim) need none: they measure their step part
-/// by part.
+/// It needs as much memory as the parameters. The optimizers of [`optim`](crate::optim) need no copy: they measure each
+/// update during the step.
 ///
 /// ```
 /// use gradwatch::{gradient::UpdateSnapshot, libtorch::host_copy};
@@ -49,10 +49,10 @@ pub struct UpdateSnapshot {
 }
 
 impl UpdateSnapshot {
-    /// Copies the parameters, which share one dtype and device. No sync.
+    /// Copies the parameters, which must share one dtype and device. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn take<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Self, GradientError> {
         let params: Vec<Tensor> = params.into_iter().map(Tensor::f_detach).collect::<Result<_, _>>()?;
         let copies = params.iter().map(Tensor::f_empty_like).collect::<Result<Vec<_>, _>>()?;
@@ -62,10 +62,10 @@ impl UpdateSnapshot {
         Ok(Self { params, copies })
     }
 
-    /// The squared L2 norm of each parameter's move since the copy: shape `[params]`, f64, on their device. No sync.
+    /// Squared L2 norm of each parameter's change since the copy: shape `[params]`, f64, on their device. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn squares(self) -> Result<Tensor, GradientError> {
         let Self { params, copies } = self;
         if params.is_empty() {
@@ -75,11 +75,11 @@ impl UpdateSnapshot {
         Ok(tensor_table(&copies, Detail::Norms)?.f_select(1, 0)?)
     }
 
-    /// How far each parameter has moved since the copy; `weights` are the same parameters as they are now, in the same order
-    /// ([`GradientMonitor::weights`](super::GradientMonitor::weights)). One device sync.
+    /// Computes how far each parameter moved since the copy. `weights` are the statistics of the current parameters, in
+    /// the same order ([`GradientMonitor::weights`](super::GradientMonitor::weights)). One device sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn updates(self, weights: &[TensorStatistics]) -> Result<Vec<ParameterUpdate>, GradientError> {
         let squares = host_copy(&self.squares()?)?;
         Ok(weights.iter().zip(squares).map(|(weight, squares)| ParameterUpdate::new(weight, squares)).collect())

@@ -1,4 +1,4 @@
-//! Why a trained model cannot be used.
+//! Errors when using a trained model.
 
 use std::{io, path::PathBuf};
 
@@ -11,72 +11,77 @@ use crate::{
     model::{ModelError, weights::WeightsError},
 };
 
-/// Why a trained model could not be opened or used. No file was changed.
+/// Reason why a trained model could not be opened or used. No file was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InferenceError {
-    /// Neither a run's folder nor a TorchScript file.
-    #[error("{} is no run: {missing} is not there; give the folder of a run, such as logs/NAME, or a TorchScript file", path.display())]
+    /// The path is neither a run's folder nor a TorchScript file.
+    #[error(
+        "{} is not a run folder: {missing} is missing; give a run folder, such as logs/NAME; predict and export also \
+         accept a TorchScript file",
+        path.display()
+    )]
     NoRun {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
-        /// What would make it a run.
+        /// The missing file of a run.
         missing: &'static str,
     },
-    /// What a run knows of its images cannot be read.
-    #[error("{}: {cause}; gradwatch resume on the run writes it anew", path.display())]
+    /// The run's classes or preprocessing cannot be read.
+    #[error("{}: {cause}; gradwatch resume writes it again", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
-    /// A file of a run's folder is a link, a pipe or the like, or the folder cannot be read.
+    /// A file in a run's folder is a link, a pipe, or similar, or the folder cannot be read.
     #[error("{} cannot be read: {cause}", path.display())]
     Elsewhere {
         /// The file or folder.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The kind of entry, and how to fix it.
         cause: io::Error,
     },
-    /// The run has not saved such weights.
-    #[error("{} is not there: {reason}", path.display())]
+    /// The run has not saved these weights.
+    #[error("{} does not exist: {reason}", path.display())]
     NoWeights {
         /// The file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and how to fix it.
         reason: String,
     },
-    /// A TorchScript file that does not say what its classes are or what images it wants.
+    /// A TorchScript file does not contain its classes or its preprocessing.
     #[error(
-        "{}: got a TorchScript file without {missing} in it, want one of models/export.py or gradwatch export; or train with it, \
-         and give the run",
+        "{}: got a TorchScript file without {missing}, want one from models/export.py or gradwatch export; or train \
+         with it and give the run folder",
         path.display()
     )]
     NoExtra {
         /// The file.
         path: PathBuf,
-        /// The text that is not in it.
+        /// The missing text.
         missing: &'static str,
     },
-    /// The model has no feature maps, by which Grad-CAM tells places apart.
+    /// The model has no feature maps, which Grad-CAM needs.
     #[error(
-        "{name} has no feature maps that tell where in an image something is; explain takes a model with convolutions or patches of our own"
+        "{name} has no feature maps with image positions; explain needs a built-in model with convolutions or patches"
     )]
     NoFeatureMaps {
         /// The model.
         name: Architecture,
     },
-    /// A class that the model does not know.
+    /// The model does not have this class.
     #[error("the model has no class {got:?}, want one of {want}")]
     UnknownClass {
-        /// What was asked for.
+        /// The requested class.
         got: String,
-        /// Those it has.
+        /// The model's classes.
         want: String,
     },
-    /// A key of what was trained is to be another.
+    /// An override would change a key that the model was trained with.
     #[error(
-        "--set {difference}: the model was trained with it; want a key that says where files are now, such as data.path or model.path"
+        "--set {difference}: the model was trained with another value; want a key with the location of a file, such as \
+         data.path or model.path"
     )]
     TrainedWith {
         /// The key.
@@ -87,30 +92,30 @@ pub enum InferenceError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The run's config.
+    /// The run's config is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The images.
+    /// The images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model.
+    /// The model cannot be built.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The weights.
+    /// The weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// libtorch.
+    /// libtorch reported an error.
     #[error(transparent)]
     Libtorch(#[from] LibtorchError),
-    /// libtorch failed in a pass, most often for want of memory.
-    #[error("libtorch could not run the model: got {}; a smaller --batch-size may fit", first_line(.0))]
+    /// libtorch failed in a forward or backward pass, usually because it ran out of memory.
+    #[error("libtorch error in the model: {}; a smaller --batch-size may fit", first_line(.0))]
     Torch(TchError),
 }
 
-// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+// Not a #[source]: the message is complete, and the source is a page of C++ backtrace.
 impl From<TchError> for InferenceError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)

@@ -1,4 +1,4 @@
-//! A trained model as a file for other programs.
+//! Exports a trained model for other programs.
 
 use std::path::Path;
 
@@ -11,38 +11,40 @@ use crate::{
     model::{Pass, weights},
 };
 
-/// Images of the pass that is traced: not one, of which some operations would be left out of the trace.
+/// Batch size of the traced pass. A batch of one image would omit some operations from the trace.
 const IMAGES: i64 = 2;
 
 impl TrainedModel {
-    /// Saves parameters and buffers as safetensors, under the names of torchvision (timm for the families that it alone has).
+    /// Saves parameters and buffers as safetensors, with torchvision's names (or timm's, for families that only timm
+    /// has).
     ///
     /// # Errors
-    /// Where the file cannot be written; one that is there stays whole.
+    /// If the file cannot be written. An existing file stays intact.
     pub fn export_safetensors(&self, path: &Path) -> Result<(), InferenceError> {
         Ok(weights::save(&self.network.parameters, path)?)
     }
 
-    /// The bytes that [`export_safetensors`](Self::export_safetensors) writes.
+    /// Returns the bytes that [`export_safetensors`](Self::export_safetensors) writes.
     ///
     /// # Errors
     /// If libtorch reports an error.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, InferenceError> {
-        Ok(weights::to_file(&self.network.parameters, Path::new("the exported model"))?.into_bytes())
+        Ok(weights::to_bytes(&self.network.parameters, Path::new("the exported model"))?)
     }
 
-    /// Saves the model in evaluation mode as a TorchScript file: a trace that takes batches of any size, of images of the shape that
-    /// it was trained on, with parameters and buffers under their names, and classes and preprocessing beside it. `torch.jit.load`
-    /// takes it, and so does [`open`](Self::open). A model that came from such a file stays the program that it was.
+    /// Saves the model in evaluation mode as a TorchScript file. The trace accepts batches of any size, with images of
+    /// the training shape. The file contains parameters and buffers under their names, and the classes and
+    /// preprocessing. `torch.jit.load` and [`open`](Self::open) can read it. A model that was loaded from such a file
+    /// keeps its program unchanged.
     ///
     /// # Errors
-    /// Where libtorch refuses, or the file cannot be written; one that is there stays whole.
+    /// If libtorch reports an error, or the file cannot be written. An existing file stays intact.
     pub fn export_torchscript(&self, path: &Path) -> Result<(), InferenceError> {
         let bytes = self.to_torchscript()?;
         disk::replace(path, &bytes).map_err(|cause| InferenceError::Write { path: path.to_owned(), cause })
     }
 
-    /// The bytes that [`export_torchscript`](Self::export_torchscript) writes.
+    /// Returns the bytes that [`export_torchscript`](Self::export_torchscript) writes.
     ///
     /// # Errors
     /// If libtorch reports an error.

@@ -1,4 +1,4 @@
-//! Grad-CAM (Selvaraju et al. 2017, section 3, equations 1 and 2): which places of an image speak for a class.
+//! Grad-CAM (Selvaraju et al. 2017, section 3, equations 1 and 2): highlights the image regions that support a class.
 
 use std::cell::RefCell;
 
@@ -12,25 +12,26 @@ use crate::{
     picture::{Explanation, Picture, PictureError},
 };
 
-/// What speaks for a class in one image.
+/// The Grad-CAM map of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradCam {
-    /// The class, and its probability.
+    /// The class and its probability.
     pub guess: Prediction,
-    /// Rows and columns of the model's last feature maps, each of which stands for a part of the image.
+    /// Rows and columns of the model's last feature maps. Each cell covers a part of the image.
     pub grid: [usize; 2],
-    /// How much each place speaks for the class, row by row: 1 at the strongest, and 0 everywhere where none does.
+    /// How strongly each cell supports the class, row by row: 1 at the strongest cell, or 0 everywhere if no cell
+    /// supports it.
     pub heat: Vec<f32>,
 }
 
-/// Grad-CAM of each of `images` `[n, channels, height, width]`, for `class` or each image's first guess, in evaluation mode; `None`
-/// for a model without feature maps.
+/// Computes Grad-CAM of each of `images` `[n, channels, height, width]` in evaluation mode, for `class` or for the top
+/// prediction of each image. `None` if the model has no feature maps.
 ///
-/// The maps are those before the mean over space; of a transformer, the normalised patches that the last block attends to. No
-/// gradient of a parameter is touched, no hook fires, nothing random is drawn. Device sync here.
+/// Uses the feature maps before global average pooling or, in a transformer, the normalized patches that the last block
+/// attends to. It does not change any parameter's gradient, call hooks, or use random numbers. Device sync here.
 ///
 /// # Errors
-/// Where libtorch refuses.
+/// If libtorch reports an error.
 pub fn grad_cam(
     network: &Network,
     images: &Tensor,
@@ -38,7 +39,7 @@ pub fn grad_cam(
 ) -> Result<Option<Vec<GradCam>>, InferenceError> {
     let seen = RefCell::new(None);
     let see = |maps: &Tensor| {
-        // A leaf of its own: the way back ends here, whatever of the model is frozen.
+        // A leaf of its own: backward stops here, even if parts of the model are frozen.
         let leaf = maps.f_detach()?.f_set_requires_grad(true)?;
         *seen.borrow_mut() = Some(leaf.shallow_clone());
         Ok(leaf)
@@ -74,10 +75,11 @@ pub fn grad_cam(
 }
 
 impl GradCam {
-    /// The image that it is of, in the pixels that the model sees, and the same with the heat over it; `captions` below, a line each.
+    /// Draws the image in the pixels that the model sees, and again with the heat map on top, above `captions`, one per
+    /// line.
     ///
     /// # Errors
-    /// Where the pixels are not those of such an image.
+    /// If the number of pixels does not match such an image.
     pub fn draw(
         &self,
         preprocessing: &Preprocessing,
@@ -91,10 +93,10 @@ impl GradCam {
 }
 
 impl TrainedModel {
-    /// [`grad_cam`] of images of [`Preprocessing::decode`](crate::data::Preprocessing::decode).
+    /// Computes [`grad_cam`] of images from [`Preprocessing::decode`](crate::data::Preprocessing::decode).
     ///
     /// # Errors
-    /// [`InferenceError::NoFeatureMaps`], and where libtorch refuses.
+    /// [`InferenceError::NoFeatureMaps`], or if libtorch reports an error.
     pub fn explain(&self, images: &[Vec<u8>], class: Option<usize>) -> Result<Vec<GradCam>, InferenceError> {
         if images.is_empty() {
             return Ok(Vec::new());

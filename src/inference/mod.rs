@@ -1,5 +1,5 @@
-//! A trained model put to use: from image files to classes, to the places in an image that speak for them, and to files for other
-//! programs.
+//! Uses a trained model: predicts classes of image files, highlights the image regions that support them, and exports
+//! the model for other programs.
 //!
 //! ```no_run
 //! use gradwatch::inference::{TrainedModel, WeightsOf};

@@ -1,4 +1,4 @@
-//! What a model takes an image for.
+//! Predicts the class of an image.
 
 use serde::Serialize;
 use tch::Kind;
@@ -6,21 +6,23 @@ use tch::Kind;
 use super::{InferenceError, TrainedModel};
 use crate::{libtorch::host_copy, model::Pass};
 
-/// One guess.
+/// One predicted class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Prediction {
     /// Index of the class.
     pub class: usize,
-    /// Softmax of the logits: not how often such guesses are right, which most nets overestimate.
+    /// Softmax of the logits. It is not the rate at which such predictions are correct, which most networks
+    /// overestimate.
     pub probability: f64,
 }
 
 impl TrainedModel {
-    /// The `count` best guesses for each image of [`Preprocessing::decode`](crate::data::Preprocessing::decode), the best first;
-    /// all where there are fewer classes. Device sync here.
+    /// Predicts the `count` most likely classes of each image from
+    /// [`Preprocessing::decode`](crate::data::Preprocessing::decode), the most likely one first. Returns all classes if
+    /// there are fewer than `count`. Device sync here.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn predict(&self, images: &[Vec<u8>], count: usize) -> Result<Vec<Vec<Prediction>>, InferenceError> {
         if images.is_empty() {
             return Ok(Vec::new());

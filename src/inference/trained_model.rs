@@ -1,4 +1,4 @@
-//! A model with its weights, its classes and what it wants of an image.
+//! A trained model with its weights, classes, and preprocessing.
 
 use std::{
     io,
@@ -16,30 +16,30 @@ use crate::{
     model::{self, Network, weights},
 };
 
-/// The names of the classes, by index: in a run's folder, and in a TorchScript file.
+/// File with the class names in index order, in a run's folder and in a TorchScript file.
 pub const CLASSES: &str = "classes.json";
-/// What is done to an image first, as [`Preprocessing`]: likewise.
+/// File with the image [`Preprocessing`], in a run's folder and in a TorchScript file.
 pub const PREPROCESSING: &str = "preprocessing.json";
 const CONFIG: &str = "config.toml";
 const WEIGHTS: &str = "weights";
-/// No config and no list of classes comes near this.
+/// Upper limit for the size of a config or a list of classes.
 const MOST_BYTES: u64 = 1 << 26;
 
-/// Which weights of a run.
+/// Selects weights of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightsOf {
-    /// Of the best evaluation so far.
+    /// Weights of the best evaluation so far.
     Best,
-    /// Of the last step.
+    /// Weights after the last step.
     Last,
-    /// The average that the run keeps, after the last step.
+    /// Average of the weights, after the last step.
     Average,
-    /// Of a file that `gradwatch checkpoints --export` or this program's [`weights::save`] wrote.
+    /// A file written by `gradwatch checkpoints --export` or [`weights::save`].
     File(PathBuf),
 }
 
 impl WeightsOf {
-    /// The file, for a run in `folder`.
+    /// Path of the weights file, for a run in `folder`.
     pub fn path(&self, folder: &Path) -> PathBuf {
         let name = match self {
             Self::Best => "best",
@@ -53,39 +53,40 @@ impl WeightsOf {
     fn why_missing(&self) -> &'static str {
         match self {
             Self::Best => {
-                "the run has not been evaluated yet, or never is (evaluate.every_epochs = 0); take --weights last, or a checkpoint's by \
-                 gradwatch checkpoints --export"
+                "the run has no evaluation yet, or evaluation is off (evaluate.every_epochs = 0); use --weights last, \
+                 or export a checkpoint with gradwatch checkpoints --export"
             }
             Self::Last => {
-                "the run has not ended yet, or was killed; take --weights best, or a checkpoint's by gradwatch checkpoints --export"
+                "the run has not ended yet, or was killed; use --weights best, or export a checkpoint with gradwatch \
+                 checkpoints --export"
             }
-            Self::Average => "the run keeps no average of its weights (ema.decay is 0), or has not ended yet",
+            Self::Average => "the run has no averaged weights (ema.decay is 0), or has not ended yet",
             Self::File(_) => "check the path",
         }
     }
 }
 
-/// A model that has been trained, ready for images.
+/// A trained model, ready for inference.
 #[derive(Debug)]
 pub struct TrainedModel {
-    /// The layers and their weights.
+    /// Layers with their weights.
     pub network: Network,
-    /// Its architecture and knobs.
+    /// Architecture and its options.
     pub config: ModelConfig,
     /// Names of the classes, by index.
     pub classes: Vec<String>,
-    /// What it wants of an image.
+    /// Image preprocessing.
     pub preprocessing: Preprocessing,
-    /// Where it is.
+    /// Device of the model.
     pub device: Device,
 }
 
 impl TrainedModel {
-    /// Opens the model of a run's folder, or of a TorchScript file that has its classes and preprocessing in it; such a file is a
-    /// program, and is run.
+    /// Opens the model of a run's folder, or of a TorchScript file that contains its classes and preprocessing. A
+    /// TorchScript file is a program, and it is executed.
     ///
     /// # Errors
-    /// Where it is neither, or anything of it is missing or damaged.
+    /// If it is neither, or if any part is missing or damaged.
     pub fn open(path: &Path, weights: &WeightsOf, device: Device) -> Result<Self, InferenceError> {
         if path.is_file() {
             return Self::of_torchscript(path, device);
@@ -93,7 +94,7 @@ impl TrainedModel {
         Self::of_run(path, &run_config(path, &[])?.model, weights, device)
     }
 
-    /// The model of a run with the config's `[model]`.
+    /// Opens the model of a run, with the given `[model]` section of its config.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -151,26 +152,25 @@ impl TrainedModel {
         Ok(Self { network, config, classes, preprocessing, device })
     }
 
-    /// Images `[n, channels, height, width]` as the model wants them, of the pixels that
-    /// [`Preprocessing::decode`] gives.
+    /// Converts the pixels from [`Preprocessing::decode`] to the model's input `[n, channels, height, width]`.
     ///
     /// # Errors
-    /// Where libtorch has no memory left.
+    /// If libtorch runs out of memory.
     pub fn to_tensor(&self, images: &[Vec<u8>]) -> Result<Tensor, InferenceError> {
         to_tensor(&self.preprocessing, images, self.device)
     }
 
-    /// The index of a class.
+    /// Returns the index of a class.
     ///
     /// # Errors
-    /// Where the model does not know it.
+    /// If the model does not have this class.
     pub fn class(&self, name: &str) -> Result<usize, InferenceError> {
         let unknown = || InferenceError::UnknownClass { got: name.to_owned(), want: disk::list(&self.classes) };
         self.classes.iter().position(|class| class == name).ok_or_else(unknown)
     }
 }
 
-/// Images `[n, channels, height, width]` on `device`, of their pixels.
+/// Converts pixels to images `[n, channels, height, width]` on `device`.
 pub(crate) fn to_tensor(
     preprocessing: &Preprocessing,
     images: &[impl AsRef<[u8]>],
@@ -181,11 +181,11 @@ pub(crate) fn to_tensor(
     Ok(values.f_reshape([images.len() as i64, channels, height, width])?.f_to_device(device)?)
 }
 
-/// The config of a run's folder, with `overrides` of the form `table.key=value`, which may say where its files are now and how it is
-/// computed with; not what was trained.
+/// Reads the config of a run's folder, with `overrides` of the form `table.key=value`. Overrides may change the paths
+/// of files and the execution settings, but not the trained model.
 ///
 /// # Errors
-/// If there is none, it does not read, or `overrides` say more.
+/// If the config is missing or invalid, or if `overrides` change anything else.
 pub fn run_config(folder: &Path, overrides: &[String]) -> Result<Config, InferenceError> {
     let path = folder.join(CONFIG);
     let text = match Folder::open(folder).and_then(|run| run.read_text(CONFIG, MOST_BYTES)) {
@@ -208,7 +208,7 @@ fn elsewhere(path: &Path, cause: io::Error) -> InferenceError {
     InferenceError::Elsewhere { path: path.to_owned(), cause }
 }
 
-/// Whether a run has saved the weights at `path`, as a file of its own.
+/// Whether the run contains the weights at `path` as a regular file of its own.
 fn is_in_run(run: &Folder, path: &Path) -> Result<bool, InferenceError> {
     match run.folder(WEIGHTS).and_then(|folder| folder.open_file(path.file_name().unwrap_or_default())) {
         Ok(_) => Ok(true),
@@ -221,15 +221,15 @@ fn parse<T: DeserializeOwned>((text, path): (String, PathBuf)) -> Result<T, Infe
     serde_json::from_str(&text).map_err(|error| InferenceError::Unreadable { path, cause: error.to_string() })
 }
 
-/// Leaves in a run's folder what a trained model needs beside its weights.
+/// Writes the files that a trained model needs in addition to its weights to a run's folder.
 pub(crate) fn write_interface(folder: &Folder, classes: &[String], preprocessing: &Preprocessing) -> io::Result<()> {
     let texts = interface(classes, preprocessing);
     texts.into_iter().try_for_each(|(name, text)| folder.replace(name, text.as_bytes()))
 }
 
-/// The classes and the preprocessing as texts, each under its name.
+/// The classes and the preprocessing as JSON texts, with their file names.
 pub(super) fn interface(classes: &[String], preprocessing: &Preprocessing) -> [(&'static str, String); 2] {
-    // Strings and finite numbers are always JSON.
+    // Strings and finite numbers always serialize to JSON.
     let classes = serde_json::to_string(classes).unwrap_or_default();
     let preprocessing = serde_json::to_string(preprocessing).unwrap_or_default();
     [(CLASSES, classes), (PREPROCESSING, preprocessing)]

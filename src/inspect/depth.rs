@@ -1,4 +1,4 @@
-//! How deep a net of such layers can be.
+//! Largest trainable depth of a network with such layers.
 
 use serde::Serialize;
 
@@ -9,16 +9,16 @@ use crate::{diagnosis::Thresholds, gradient::Slope};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
-    /// Nothing is known of it.
+    /// Unknown.
     Unknown,
-    /// As many as anybody builds.
+    /// Unlimited in practice.
     Any,
-    /// So many.
+    /// At most this many layers.
     Layers(f64),
 }
 
 impl Reach {
-    /// Beyond it the slope is noise of the draw.
+    /// Depth above which the slope is only noise of the random initialization.
     const MOST: f64 = 300.0;
 
     fn of(layers: Option<f64>) -> Self {
@@ -31,14 +31,14 @@ impl Reach {
     }
 }
 
-/// The model's depth against what such layers can bear.
+/// Depth of the model, and the largest trainable depths.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TrainableDepth {
-    /// Layers of the profile: those with an activation, as far as that is known.
+    /// Number of layers in the depth profile.
     pub layers: usize,
-    /// Six depth scales of mean-field theory, within which nets train well.
+    /// Six depth scales of mean-field theory, within which networks train well.
     pub theory: Reach,
-    /// Where the measured slope takes the gradient beyond the bounds of the rules `vanishing` and `exploding`.
+    /// Depth at which the measured slope reaches the threshold of the rule `vanishing` or `exploding`.
     pub bound: Reach,
 }
 

@@ -1,4 +1,4 @@
-//! What mean-field theory expects of a model: the gradient's factor between every two layers, and how deep such a net can be.
+//! Predictions of mean-field theory for a model: the gradient factor of each layer, and the largest trainable depth.
 
 use std::sync::Arc;
 
@@ -10,36 +10,37 @@ use crate::{
     train::Look,
 };
 
-/// What theory expects. Shortcuts are beyond it, and so are weights whose gradient goes back along their mean, or that are not
-/// random: of models with them it says nothing.
+/// Predictions of mean-field theory. There are none for models with shortcuts, for weights with a mean that the
+/// gradient follows, and for weights that are not random.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Forecast {
-    /// Each layer's gradient RMS over that of the layer behind it; NaN where nothing is known.
+    /// Gradient RMS of each layer over that of the next one; NaN if unknown.
     pub factors: Vec<f64>,
-    /// Factor of the squared gradient between two layers of equal size, where signals have settled.
+    /// Factor on the squared gradient between two layers of equal size, after signals have settled.
     pub chi: Option<f64>,
 }
 
-/// A layer as theory takes it.
+/// A layer as mean-field theory describes it.
 struct Layer<'a> {
     weight: &'a ParameterFacts,
     /// Mean of the weights times `fan_in`.
     weight_mean: f64,
-    /// sw2: mean square of the weights times the inputs that a unit really has. Of a mean that is not 0 the gradient sees
-    /// only this, as its own elements have both signs.
+    /// sw2: mean square of the weights times the effective number of inputs per unit. A mean other than 0 affects the
+    /// gradient only through this value, because the gradient's elements have both signs.
     weight_variance: f64,
-    /// Mean and variance of the biases. A centred one takes away what the mean of the inputs adds, and with it a part of the sums'
-    /// variance: that is negative.
+    /// Mean and variance of the biases. A centered bias cancels the contribution of the mean of the inputs, and with it
+    /// part of the variance of the sums, so its variance is negative.
     bias: [f64; 2],
     is_normalized: bool,
-    /// Share of its inputs that dropout leaves.
+    /// Fraction of the inputs that dropout keeps.
     kept: f64,
-    /// Elements of its output for one image.
+    /// Elements of the output for one image.
     elements: f64,
 }
 
 impl Forecast {
-    /// From the weights as they were drawn and the sizes of the layers, whose sums are taken as independent of each other.
+    /// Computes the predictions from the initial weights and the layer sizes. Treats the sums as independent of each
+    /// other.
     pub(super) fn of(model: &ModelConfig, look: &Look) -> Self {
         let layers = look.layers.iter().zip(&look.shapes);
         let layers: Option<Vec<Layer<'_>>> = layers
@@ -53,7 +54,7 @@ impl Forecast {
         }
     }
 
-    /// The gradient's expected size from layer to layer, 1 at the last.
+    /// Predicted gradient size per layer, relative to the last layer.
     pub(super) fn profile(&self, look: &Look) -> DepthProfile {
         let mut size = 1.0;
         let names = look.layers.iter().map(|layer| Arc::clone(&layer.layer));
@@ -83,12 +84,12 @@ impl<'a> Layer<'a> {
         let is_vgg = name.starts_with("classifier.");
         let is_dropped = model.name == Architecture::Mlp && index > 0 || name == "classifier.3";
         let method = model.initialization.method;
-        // Of a kernel that has its middle alone, padding meets nothing.
+        // A kernel with only its center is not affected by padding.
         let covered = if method == Method::DeltaOrthogonal { 1.0 } else { coverage(weight, shape).powi(2) };
         let [bias_mean, bias_variance] = parameter("bias").map_or([0.0; 2], |bias| [bias.mean, bias.std.powi(2)]);
         let bias_variance = match method {
-            // E[(h - 1/2)^2] is E[h^2] - 1/4, and so it is with the images about their mean m: the biases -W m have the variance
-            // of the weights times the mean square of m.
+            // E[(h - 1/2)^2] is E[h^2] - 1/4. The same applies to images around their mean m: the biases -W m have the
+            // variance of the weights times the mean square of m.
             Method::CentredLogistic if index > 0 => -weight.scale() / 4.0,
             Method::CentredLogistic => -bias_variance,
             _ => bias_variance,
@@ -98,14 +99,14 @@ impl<'a> Layer<'a> {
             weight_mean: weight.mean * weight.fan_in() * covered,
             weight_variance: weight.scale() * covered,
             bias: [bias_mean, bias_variance],
-            // The linear layers of a VGG have none.
+            // The linear layers of a VGG have no normalization.
             is_normalized: model.normalization != Normalization::None && !is_vgg,
             kept: if is_dropped { 1.0 - model.dropout } else { 1.0 },
             elements: shape.iter().product::<i64>() as f64,
         })
     }
 
-    /// Its sums for inputs of this mean and mean square.
+    /// Distribution of the sums for inputs with this mean and mean square.
     fn signal(&self, mean: f64, square: f64) -> Signal {
         if self.is_normalized {
             return Signal::NORMAL;
@@ -115,7 +116,8 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// Share of the rows (and columns) of a kernel of three that meet an input and no padding; 1 for others, which leave out less.
+/// Fraction of the rows (and columns) of a 3x3 kernel that cover inputs instead of padding; 1 for other kernels, which
+/// cover less padding.
 fn coverage(weight: &ParameterFacts, shape: &[i64]) -> f64 {
     match (&weight.shape[..], shape) {
         ([_, _, 3, 3], [_, height, _]) => (3 * height - 2) as f64 / (3 * height) as f64,
@@ -140,17 +142,17 @@ fn factors(model: &ModelConfig, facts: &Facts, layers: &[Layer<'_>]) -> Vec<f64>
             _ => passed / square,
         };
         signal = behind.signal(mean, square);
-        // A squared gradient that comes back to fewer or more elements than it left is more or less of each.
+        // If the gradient returns to a different number of elements, its square per element changes accordingly.
         (chi * behind.elements / layer.elements).sqrt()
     };
     layers.windows(2).map(factor).chain([f64::NAN]).collect()
 }
 
-/// Of layers like the hidden ones behind the first, whose inputs are no activations.
+/// chi for layers like the hidden ones after the first. The inputs of the first layer are not activations.
 fn chi(model: &ModelConfig, layers: &[Layer<'_>]) -> Option<f64> {
     let hidden = if layers.len() > 1 { &layers[1..] } else { layers };
     let mean = |of: fn(&Layer<'_>) -> f64| hidden.iter().map(of).sum::<f64>() / hidden.len() as f64;
-    // Of maps so large that padding does not count.
+    // For maps so large that padding does not matter.
     let weight_variance = mean(|layer| (layer.weight.scale() / layer.kept).ln()).exp();
     let is_centred = model.initialization.method == Method::CentredLogistic;
     let bias_variance = if is_centred { -weight_variance / 4.0 } else { mean(|layer| layer.bias[1]) };
@@ -168,7 +170,7 @@ mod tests {
         gradient::{GradientStatistics, LayerStatistics},
     };
 
-    /// A model whose layers have these shapes, and weights of standard deviation 0.1.
+    /// A model whose weights have these shapes and standard deviation 0.1, and whose layers have these output shapes.
     fn forecast<const W: usize, const S: usize>(more: &str, weights: &[[i64; W]], shapes: &[[i64; S]]) -> Forecast {
         let toml = format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n{more}");
         let config = Config::parse(&toml, "test").unwrap();
@@ -216,11 +218,12 @@ mod tests {
     #[test]
     fn layers_of_unequal_width_share_the_squared_gradient_among_their_units() {
         let relu = forecast("", &[[200, 50], [50, 200], [50, 50]], &[[200], [50], [50]]);
-        // Half are on; var * fan_in = 2 and a quarter of the units behind; then var * fan_in = 1/2.
+        // Half of the units are on; var * fan_in = 2 and a quarter of the units in the next layer; then var * fan_in =
+        // 1/2.
         assert_close(relu.factors[0], (0.5f64 * 2.0 * 0.25).sqrt());
         assert_close(relu.factors[1], (0.5f64 * 0.5).sqrt());
         assert!(relu.factors[2].is_nan());
-        // The geometric mean of 2 and 1/2, half of which is on.
+        // The geometric mean of 2 and 1/2, times the half that is on.
         assert_close(relu.chi.unwrap(), 0.5);
         assert_close(relu.trainable_depth().unwrap(), 6.0 / 2f64.ln());
     }
@@ -228,9 +231,9 @@ mod tests {
     #[test]
     fn dropout_and_the_padding_of_small_maps_change_how_many_inputs_a_unit_has() {
         let dropped = forecast("model.dropout = 0.5", &[[100, 100]; 2], &[[100]; 2]);
-        // var * fan_in = 1, doubled by what dropout scales up.
+        // var * fan_in = 1, doubled by the scaling of dropout.
         assert_close(dropped.factors[0], 1.0);
-        // A kernel of three over two pixels meets four of its six row positions.
+        // A kernel of size three over two pixels covers four of its six row positions.
         let padded = forecast("", &[[100, 100, 3, 3]; 2], &[[100, 2, 2]; 2]);
         assert_close(padded.factors[0], (0.5 * 9.0 * (4.0f64 / 6.0).powi(2)).sqrt());
     }

@@ -1,4 +1,4 @@
-//! Activations and their derivatives at a point, on the host.
+//! Activation functions and their derivatives at a point, on the host.
 
 use std::f64::consts::PI;
 
@@ -8,7 +8,7 @@ use crate::config::Activation;
 const SELU: [f64; 2] = [1.050_700_987_355_480_5, 1.673_263_242_354_377_3];
 
 impl Activation {
-    /// f(x), in f64; what [`apply`](Self::apply) does to tensors.
+    /// f(x) in f64. [`apply`](Self::apply) computes the same for tensors.
     pub fn at(self, x: f64) -> f64 {
         match self {
             Self::Relu => x.max(0.0),
@@ -29,7 +29,7 @@ impl Activation {
         }
     }
 
-    /// f'(x); at a kink that of its lower side.
+    /// f'(x). At a kink, uses the derivative of the lower side.
     pub fn derivative_at(self, x: f64) -> f64 {
         let is_above = |kink: f64| f64::from(u8::from(x > kink));
         match self {
@@ -54,7 +54,7 @@ impl Activation {
         }
     }
 
-    /// Where the derivative leaps, or one of its own derivatives does.
+    /// Points at which the derivative, or one of its own derivatives, is discontinuous.
     pub(super) fn kinks(self) -> &'static [f64] {
         match self {
             Self::Relu | Self::LeakyRelu | Self::Elu | Self::Selu => &[0.0],
@@ -74,15 +74,15 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// Density of the normal distribution of mean 0 and variance 1.
+/// Density of the standard normal distribution.
 pub(super) fn normal_density(x: f64) -> f64 {
     (-x * x / 2.0).exp() / (2.0 * PI).sqrt()
 }
 
-/// Its integral up to x: 1/2 + density(x) * sum of x^(2n+1) / (2n+1)!! (Abramowitz and Stegun 26.2.11), whose terms have one
-/// sign, so that none is lost to another.
+/// Cumulative distribution function: 1/2 + density(x) * sum of x^(2n+1) / (2n+1)!! (Abramowitz and Stegun 26.2.11). All
+/// terms have the same sign, so there is no cancellation.
 fn normal_cdf(x: f64) -> f64 {
-    // Beyond, the tail is below half a unit of the last place of 1.
+    // Beyond this, the tail is less than half a unit in the last place of 1.
     const TAIL: f64 = 8.5;
     if x.abs() > TAIL {
         return f64::from(u8::from(x > 0.0));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn every_function_and_its_derivative_are_libtorchs() {
-        // No kinks, where libtorch takes a side of its own.
+        // Skips the kinks, at which libtorch may choose the other side.
         let points: Vec<f64> = (0..400).map(|index| -10.0 + 0.05 * f64::from(index) + 0.013).collect();
         for &activation in Activation::ALL {
             let z = Tensor::from_slice(&points).set_requires_grad(true);

@@ -1,4 +1,4 @@
-//! One layer, measured, expected and judged.
+//! Measured and predicted statistics of one layer, and its verdict.
 
 use serde::Serialize;
 
@@ -11,42 +11,42 @@ use crate::{
 };
 
 named_enum! {
-    /// What a layer does to signal and gradient.
+    /// Effect of a layer on signal and gradient.
     pub enum Verdict {
-        /// Neither is harmed.
+        /// The layer preserves both.
         Ok = "ok",
-        /// It is one of those that make the gradient vanish.
+        /// The layer contributes to a vanishing gradient.
         Shrinks = "shrinks",
-        /// It is one of those that make the gradient explode.
+        /// The layer contributes to an exploding gradient.
         Grows = "grows",
-        /// No gradient comes back through it.
+        /// No gradient passes back through the layer.
         Dead = "dead",
-        /// Most of its inputs lie where the activation is flat.
+        /// Most inputs of the layer are in the flat range of the activation.
         Saturated = "saturated",
-        /// Its weights are far too large or too small, or equal.
+        /// The weights are far too large or too small, or all equal.
         OffScale = "off scale",
-        /// Its output or its gradient is NaN or infinite.
+        /// The output or the gradient is NaN or infinite.
         NotFinite = "not finite",
     }
 }
 
-/// One layer at initialization.
+/// Statistics of one layer at initialization.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerReport {
-    /// What goes through its activation, and the gradient that comes back. Of a model without taps, the first is NaN.
+    /// Activation statistics and gradient RMS. Without taps, the activation statistics are NaN.
     #[serde(flatten)]
     pub seen: LayerStatistics,
-    /// Its gradient RMS over that of the layer behind it; `None` for the last one and where either is unknown.
+    /// Gradient RMS of this layer over that of the next layer; `None` for the last layer, and if either is unknown.
     pub factor: Option<f64>,
-    /// The same by mean-field theory.
+    /// The same ratio as predicted by mean-field theory.
     pub expected_factor: Option<f64>,
-    /// Mean square of its weights times `fan_in`.
+    /// Mean square of the weights times `fan_in`.
     pub weight_scale: Option<f64>,
-    /// What comes of it.
+    /// Verdict on the layer.
     pub verdict: Verdict,
 }
 
-/// Every layer in the order of the forward pass.
+/// Reports on all layers, in the order of the forward pass.
 pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<LayerReport> {
     let (bounds, rows) = (Bounds::of(config, look), look.rows());
     let behind = rows.iter().skip(1).map(Some).chain([None]);
@@ -68,13 +68,13 @@ pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<
     layers.map(report).collect()
 }
 
-/// Whether no gradient reaches what is inside residual branches yet, as they begin at 0.
+/// Whether residual branches start at 0, so that no gradient reaches their inside yet.
 fn is_silent(config: &Config) -> bool {
     config.model.known().is_some_and(|model| model.initialization.has_silent_branches())
 }
 
-/// Where a layer stops being ok. Factors count where the gradient of some layer is off for good, and then those whose like at
-/// every layer would bring it there.
+/// Thresholds of the verdicts. A factor counts only if the gradient of some layer vanishes or explodes. Then its
+/// threshold is the factor that, at every layer, would reach the threshold of that rule.
 struct Bounds {
     thresholds: Thresholds,
     shrinks: Option<f64>,
@@ -107,7 +107,7 @@ impl Bounds {
         weight: Option<&ParameterFacts>,
     ) -> Verdict {
         let Self { thresholds, shrinks, grows } = self;
-        // Of a file the gradient alone is seen.
+        // For a model from a file, only the gradient is measured.
         let model = config.model.known();
         let is_finite = model.is_none_or(|_| layer.rms.is_finite()) && layer.gradient_rms.is_none_or(f64::is_finite);
         let is_relu = model.is_some_and(|model| model.activation == Activation::Relu);
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// What is said of a layer whose gradient changes by a half, in a net that does as `bounds` say.
+    /// Verdict on a layer that halves the gradient, with these thresholds for its factor.
     fn verdict(activation: &str, layer: &LayerStatistics, std: f64, [shrinks, grows]: [Option<f64>; 2]) -> Verdict {
         let toml = format!(
             "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel = {{ name = \"mlp\", activation = \"{activation}\" }}"
@@ -169,7 +169,8 @@ mod tests {
         assert_eq!(verdict("tanh", &layer(0.5, 0.1, 0.0), 0.1, fine), Verdict::Dead);
         assert_eq!(verdict("tanh", &layer(0.5, 0.9, 1e-3), 9.0, fine), Verdict::Saturated);
         assert_eq!(verdict("tanh", &layer(0.5, 0.9, f64::NAN), 0.1, fine), Verdict::NotFinite);
-        // Variance times fan_in of 25 and 1 / 25: more than 16 either way. Then equal weights.
+        // Variance times fan_in of 25 and 1 / 25 is off by more than 16 in either direction. The last weights are all
+        // equal.
         for std in [0.5, 0.02, 0.0] {
             assert_eq!(verdict("relu", &layer(0.5, 0.5, 1e-3), std, fine), Verdict::OffScale);
         }

@@ -1,9 +1,10 @@
-//! Sizes of signals and gradients in a wide network of random weights, layer by layer (mean-field theory, arXiv:1611.01232).
+//! Signal and gradient sizes in a wide random network, layer by layer (mean-field theory, arXiv:1611.01232).
 //!
-//! With weights of variance sw2 / `fan_in` and biases of variance sb2 the sums z of a layer are normal over its units, and their
-//! variance goes from layer to layer as q' = sw2 E\[f(z)^2\] + sb2. A squared gradient dLoss/dz goes back by
-//! chi = sw2 E\[f'(z)^2\]. Where chi is 1 a gradient keeps its size; else it changes by a factor e within 1 / |ln chi| layers, and
-//! nets train up to about six times that depth.
+//! With weights of variance sw2 / `fan_in` and biases of variance sb2, the sums z of a layer are normally distributed
+//! over its units. Their variance changes from layer to layer as q' = sw2 E\[f(z)^2\] + sb2. Going back, a squared
+//! gradient dLoss/dz changes by the factor chi = sw2 E\[f'(z)^2\] per layer. If chi is 1, the gradient keeps its size.
+//! Otherwise it changes by a factor of e within 1 / |ln chi| layers, and networks train up to about six times that
+//! depth.
 //!
 //! ```
 //! use gradwatch::{config::Activation, inspect::MeanField};
@@ -16,7 +17,7 @@
 use super::function::normal_density;
 use crate::config::{Activation, Normalization};
 
-/// Abscissae above 0 and weights of Gauss and Legendre's rule with ten points.
+/// Positive abscissae and weights of the ten-point Gauss-Legendre rule.
 const RULE: [[f64; 2]; 5] = [
     [0.148_874_338_981_631_2, 0.295_524_224_714_752_9],
     [0.433_395_394_129_247_2, 0.269_266_719_309_996_3],
@@ -24,22 +25,22 @@ const RULE: [[f64; 2]; 5] = [
     [0.865_063_366_688_984_5, 0.149_451_349_150_580_6],
     [0.973_906_528_517_171_7, 0.066_671_344_308_688_1],
 ];
-/// Standard deviations beyond which a normal distribution has less than 1e-18.
+/// Number of standard deviations beyond which a normal distribution has less than 1e-18 of its mass.
 const TAIL: i32 = 9;
-/// Nets train up to about so many depth scales.
+/// Networks train up to about this many depth scales.
 pub(super) const DEPTH_SCALES: f64 = 6.0;
 
-/// The sums z of a layer, normal over its units and images.
+/// Distribution of the sums z of a layer, normal over its units and images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signal {
-    /// Their mean.
+    /// Mean of the sums.
     pub mean: f64,
-    /// Their variance.
+    /// Variance of the sums.
     pub variance: f64,
 }
 
 impl Signal {
-    /// What a normalization leaves.
+    /// Distribution after a normalization.
     pub const NORMAL: Self = Self { mean: 0.0, variance: 1.0 };
 
     /// E\[f(z)\].
@@ -57,7 +58,7 @@ impl Signal {
         self.expectation(activation, |z| activation.derivative_at(z).powi(2))
     }
 
-    /// Between every two kinks, and where functions bend most, a rule of its own.
+    /// Integrates separately between kinks, and between points around which the functions bend most.
     fn expectation(self, activation: Activation, of: impl Fn(f64) -> f64) -> f64 {
         let Self { mean, variance } = self;
         if !(mean.is_finite() && variance.is_finite()) {
@@ -80,29 +81,29 @@ impl Signal {
     }
 }
 
-/// Layers of equal width with the same activation, and weights and biases of mean 0.
+/// Layers of equal width with the same activation, and weights and biases with mean 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeanField {
-    /// The function between layers.
+    /// Activation function between layers.
     pub activation: Activation,
     /// sw2: variance of a weight times `fan_in`.
     pub weight_variance: f64,
-    /// sb2: variance of a bias; minus a quarter of sw2 where biases centre what sigmoids put out.
+    /// sb2: variance of a bias; minus a quarter of sw2 if the biases center the outputs of sigmoids.
     pub bias_variance: f64,
 }
 
 impl MeanField {
-    /// Variance of the sums of the layer behind one whose sums have variance `q`.
+    /// Variance of the next layer's sums, if this layer's sums have variance `q`.
     pub fn next(&self, q: f64) -> f64 {
         self.weight_variance * signal(q).square_output(self.activation) + self.bias_variance
     }
 
-    /// By how much a squared gradient changes on its way back through a layer whose sums have variance `q`.
+    /// Factor on a squared gradient on its way back through a layer whose sums have variance `q`.
     pub fn chi(&self, q: f64) -> f64 {
         self.weight_variance * signal(q).square_derivative(self.activation)
     }
 
-    /// The variance that stays: 0 where signals die out, 1e12 where they grow without bound.
+    /// Fixed point of the variance: 0 if signals die out, 1e12 if they grow without bound.
     pub fn fixed_point(&self) -> f64 {
         const LARGEST: f64 = 1e12;
         const SMALLEST: f64 = 1e-24;
@@ -121,7 +122,7 @@ impl MeanField {
         q
     }
 
-    /// log2 of the factor by which the RMS of a gradient changes per layer on its way back, at the fixed point.
+    /// log2 of the factor on the gradient RMS per layer, going back, at the fixed point.
     pub fn log2_slope(&self) -> f64 {
         0.5 * self.chi(self.fixed_point()).log2()
     }
@@ -131,11 +132,11 @@ fn signal(variance: f64) -> Signal {
     Signal { mean: 0.0, variance }
 }
 
-/// chi between layers with a normalization, whatever the weights: `None` without one.
+/// chi between layers with a normalization, for any weights; `None` without one.
 ///
-/// The weights cancel out against the deviation by which sums are divided: over the images of a batch that of f, about its mean;
-/// over the units of a layer the mean of f cancels out, as weights have both signs. ReLU behind batch normalization has
-/// pi / (pi - 1) (arXiv:1902.08129).
+/// The weights cancel out because the sums are divided by their standard deviation. Over the images of a batch, that is
+/// the spread of f around its mean. Over the units of a layer, the mean of f cancels out because weights have both
+/// signs. ReLU followed by batch normalization has pi / (pi - 1) (arXiv:1902.08129).
 pub fn normalized_chi(activation: Activation, normalization: Normalization) -> Option<f64> {
     let normal = Signal::NORMAL;
     let square = normal.square_output(activation);
@@ -147,7 +148,7 @@ pub fn normalized_chi(activation: Activation, normalization: Normalization) -> O
     Some(normal.square_derivative(activation) / spread)
 }
 
-/// Layers within which a squared gradient changes by a factor e: 1 / |ln chi|, infinite where chi is 1.
+/// Number of layers within which a squared gradient changes by a factor of e: 1 / |ln chi|, infinite if chi is 1.
 pub fn depth_scale(chi: f64) -> f64 {
     chi.ln().abs().recip()
 }
@@ -175,7 +176,7 @@ mod tests {
                 assert_close(relu.next(q), variance * q / 2.0, 1e-12 * q);
             }
         }
-        // He's weights keep both; Xavier's halve the square at every layer.
+        // He's weights keep both sizes; Xavier's halve the square at every layer.
         assert_close(field(Activation::Relu, 2.0).fixed_point(), 1.0, 1e-9);
         assert_close(field(Activation::Relu, 1.0).log2_slope().exp2(), 0.5f64.sqrt(), 1e-12);
         assert_close(depth_scale(0.5), 2f64.ln().recip(), 1e-12);
@@ -190,15 +191,16 @@ mod tests {
         let hardtanh = Activation::Hardtanh;
         assert_close(Signal::NORMAL.square_derivative(hardtanh), inside, 1e-12);
         assert_close(Signal::NORMAL.square_output(hardtanh), 1.0 - 2.0 * density, 1e-12);
-        // A mean of 1 has the rectified mean density(1) + Phi(1).
+        // With mean 1, the rectified mean is density(1) + Phi(1).
         let shifted = Signal { mean: 1.0, variance: 1.0 };
         assert_close(shifted.mean_output(Activation::Relu), density + (1.0 + inside) / 2.0, 1e-12);
-        // By symmetry a logistic unit is on half of the time.
+        // By symmetry, a logistic unit is on half of the time.
         assert_close(Signal { mean: 0.0, variance: 1e4 }.mean_output(Activation::Sigmoid), 0.5, 1e-12);
-        // A steep logistic: E[f'^2] is about density(0) / deviation times the integral of f'^2, which is 1/6.
+        // For a steep logistic function, E[f'^2] is about density(0) / deviation times the integral of f'^2, which is
+        // 1/6.
         let steep = Signal { mean: 0.0, variance: 1e8 }.square_derivative(Activation::Sigmoid);
         assert_close(steep * 1e4 * (2.0 * PI).sqrt() * 6.0, 1.0, 1e-6);
-        // 1 / sqrt(E[f^2]) of a normal input.
+        // 1 / sqrt(E[f^2]) for a normal input.
         for activation in [Activation::Gelu, Activation::Silu, Activation::Mish, Activation::Softplus, Activation::Elu]
         {
             assert_close(Signal::NORMAL.square_output(activation).sqrt().recip(), activation.gain(), 1e-8);
@@ -215,7 +217,8 @@ mod tests {
 
     #[test]
     fn centred_sigmoids_are_a_tanh_net_of_quartered_weights() {
-        // sigmoid(z) = (1 + tanh(z / 2)) / 2: what a net of halved sums says of its own is a quarter of q.
+        // sigmoid(z) = (1 + tanh(z / 2)) / 2, so the sums of the tanh network are half as large and their variance is q
+        // / 4.
         for scale in [8.0, 16.0, 64.0] {
             let biases = -scale / 4.0;
             let sigmoid = MeanField { activation: Activation::Sigmoid, weight_variance: scale, bias_variance: biases };
@@ -225,7 +228,7 @@ mod tests {
                 assert_close(sigmoid.chi(4.0 * q), tanh.chi(q), 1e-9);
             }
         }
-        // chi = 1 - 2 q + 7 q^2 - ..., so that -1 / ln chi is (1 + 2.5 q) / (2 q).
+        // chi = 1 - 2 q + 7 q^2 - ..., so -1 / ln chi is (1 + 2.5 q) / (2 q).
         assert_close(depth_scale(field(Activation::Tanh, 1.0).chi(1e-4)), 5001.25, 0.01);
     }
 
@@ -235,7 +238,7 @@ mod tests {
         assert_close(field(Activation::Tanh, 1.0).chi(1e-4), 1.0 - 2e-4, 1e-6);
         assert_eq!(field(Activation::Tanh, 0.5).fixed_point(), 0.0);
         assert_close(field(Activation::Tanh, 0.5).log2_slope(), -0.5, 1e-9);
-        // Above 1 signals settle where tanh bounds them, and gradients grow.
+        // Above 1, signals settle at a size bounded by tanh, and gradients grow.
         let chaotic = field(Activation::Tanh, 4.0);
         let q = chaotic.fixed_point();
         assert_close(chaotic.next(q), q, 1e-7);

@@ -1,6 +1,6 @@
-//! A model before its first step: what goes through it, what comes back, and what theory expects of it.
+//! Inspects a model before its first step: activations, gradients, and the predictions of mean-field theory.
 //!
-//! A few batches, no update, and nothing on disk:
+//! Passes a few batches through the model. Updates no weights and writes nothing to disk:
 //!
 //! ```
 //! use gradwatch::{config::{Config, RuleName}, inspect::inspect};
@@ -9,7 +9,7 @@
 //!             [model]\nname = \"mlp\"\ndepth = 8\nwidth = 64\nactivation = \"sigmoid\"\ninitialization = \"xavier_normal\"";
 //! let inspection = inspect(Config::parse(toml, "demo.toml")?, 2)?;
 //! assert_eq!(inspection.findings[0].rule, RuleName::Vanishing);
-//! // On its way back through a layer the gradient shrinks to a quarter.
+//! // Each layer shrinks the gradient to a quarter on its way back.
 //! assert!(inspection.slope.unwrap().log2_per_layer < -1.9 && inspection.expected_slope.unwrap() < -1.9);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,37 +36,38 @@ use crate::{
 };
 use forecast::Forecast;
 
-/// What a few batches say of a model as it was drawn.
+/// Statistics of an untrained model over a few batches.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
-    /// Images that were looked at.
+    /// Number of images.
     pub images: usize,
-    /// Their mean loss.
+    /// Mean loss of these images.
     pub loss: f64,
-    /// The loss of the best guess that knows nothing of the images.
+    /// Loss of the best guess that ignores the images.
     pub guess: f64,
-    /// What the gradient's size at a layer is taken from.
+    /// Source of the gradient size per layer.
     pub source: ProfileSource,
-    /// Every layer with an activation, in the order of the forward pass; of a model without taps, those of its proxy.
+    /// All layers with an activation, in the order of the forward pass. Without taps, the layers of the proxy.
     pub layers: Vec<LayerReport>,
-    /// Gradient RMS of the first of them over that of the last; `None` for fewer than two, and where it is not finite.
+    /// Gradient RMS of the first layer over that of the last; `None` for fewer than two layers, or if it is not finite.
     pub ratio: Option<f64>,
-    /// Change of the gradient's size per layer on its way back.
+    /// Change of the gradient size per layer, going back.
     pub slope: Option<Slope>,
-    /// The same by mean-field theory, as log2; `None` for models with shortcuts.
+    /// The slope predicted by mean-field theory, as log2; `None` for models with shortcuts and if there is no
+    /// prediction.
     pub expected_slope: Option<f64>,
-    /// How deep such a net can be.
+    /// Depth of the model, and the largest trainable depths.
     pub depth: TrainableDepth,
-    /// What the rules say, the cause of the rest first.
+    /// Findings of the rules, with the root cause first.
     pub findings: Vec<Finding>,
-    /// The changes that the findings ask for, each once.
+    /// Recommended changes of all findings, without duplicates.
     pub remedies: Vec<Remedy>,
 }
 
-/// Looks at the model of `config` over its first `batches` batches.
+/// Inspects the model of `config` over its first `batches` batches.
 ///
 /// # Errors
-/// As for [`prepare`]; and where images cannot be read, or libtorch refuses.
+/// As for [`prepare`]; or if images cannot be read, or libtorch reports an error.
 pub fn inspect(config: Config, batches: usize) -> Result<Inspection, TrainError> {
     let prepared = prepare(config)?;
     prepared.fit_to_data()?;
@@ -101,7 +102,7 @@ impl Inspection {
     }
 }
 
-/// What the rules say of the first step of a run that begins like this.
+/// Runs the rules on the first step of such a run.
 fn judge(config: &Config, look: &Look) -> Vec<Finding> {
     let seen = Observation {
         step: 0,

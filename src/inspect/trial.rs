@@ -1,4 +1,4 @@
-//! Recommended changes, each made in turn and looked at as the model was.
+//! Tries each recommended change and inspects the changed model.
 
 use serde::Serialize;
 use tracing::subscriber::{NoSubscriber, with_default};
@@ -6,26 +6,26 @@ use tracing::subscriber::{NoSubscriber, with_default};
 use super::{Inspection, inspect};
 use crate::{config::Config, diagnosis::Remedy, train::TrainError};
 
-/// What becomes of the model with one change.
+/// Inspection of the model with one change.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
-    /// The line of the config.
+    /// Config line of the change.
     pub change: String,
-    /// The model with it; `None` where it cannot be built or run.
+    /// Inspection of the changed model; `None` if it cannot be built or run.
     pub inspection: Option<Inspection>,
-    /// Why not.
+    /// Error, if there was one.
     pub error: Option<String>,
 }
 
-/// Looks at the model with each of `remedies` alone, the best first. Left out is what is no line of a config, and what shows only
-/// once steps are taken.
+/// Inspects the model with each of `remedies` separately, best result first. Skips changes that are not config lines,
+/// and changes whose effect appears only during training.
 pub fn try_remedies(config: &Config, remedies: &[Remedy], batches: usize) -> Vec<Trial> {
     let toml = config.to_toml();
     let changed =
         |remedy: &Remedy| Config::parse_with(&toml, "with the change", std::slice::from_ref(&remedy.change)).ok();
     let shows = |other: &Config| other.model != config.model || other.data != config.data || other.loss != config.loss;
     let candidates = remedies.iter().filter_map(|remedy| Some((remedy, changed(remedy).filter(shows)?)));
-    // What is said of the model was said when it was looked at as it is.
+    // Messages about the model were already logged for the unchanged config.
     let quietly = |config| with_default(NoSubscriber::new(), || inspect(config, batches));
     let mut trials: Vec<Trial> =
         candidates.map(|(remedy, config)| Trial::of(&remedy.change, quietly(config))).collect();
@@ -42,9 +42,9 @@ impl Trial {
         }
     }
 
-    /// By severity first, then by how far the ends of the gradient are apart.
+    /// Ranks by severity first, then by the ratio of the first to the last gradient.
     fn badness(&self) -> f64 {
-        // More than the logarithm of any ratio.
+        // Larger than the logarithm of any ratio.
         const SEVERITY: f64 = 1e4;
         let Some(inspection) = &self.inspection else { return f64::INFINITY };
         let severities = inspection.findings.iter().map(|finding| SEVERITY * (1.0 + f64::from(finding.severity as u8)));

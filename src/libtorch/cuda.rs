@@ -1,4 +1,4 @@
-//! CUDA at run time: libtorch_cuda.so is loaded when a GPU is asked for or found.
+//! Loads libtorch_cuda.so at run time when a GPU is requested or found.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use tch::Device;
 
 use super::{LibtorchError, ffi};
 
-/// The command that fetches the CUDA build of libtorch.
+/// The command that downloads the CUDA build of libtorch.
 const REMEDY: &str = "run `make setup CUDA=1` on a machine with an NVIDIA driver";
 
-/// Loads libtorch's CUDA half into the process. Harmless on a machine without a driver, and when called again.
+/// Loads libtorch_cuda.so into the process. Repeated calls, and calls on a machine without a driver, do no harm.
 ///
 /// # Errors
-/// The dynamic linker's words: which file is missing.
+/// If the dynamic linker cannot load the library. The message names the missing file.
 pub fn load_cuda() -> Result<(), LibtorchError> {
     load_cuda_for("cuda")
 }
@@ -26,10 +26,11 @@ fn load_cuda_for(device: &str) -> Result<(), LibtorchError> {
     ffi::load_cuda().map_err(refuse)
 }
 
-/// The device a name stands for: `cpu`, `cuda`, `cuda:N`, or `auto` (the first GPU where a driver answers, else the CPU).
+/// Resolves a device name: `cpu`, `cuda`, `cuda:N`, or `auto` (the first GPU if a driver is installed, otherwise the
+/// CPU).
 ///
 /// # Errors
-/// Where the name means nothing, or names a GPU that cannot be used, with the reason.
+/// If the name is unknown, or the GPU cannot be used. The error states the reason.
 pub fn resolve_device(name: &str) -> Result<Device, LibtorchError> {
     let index = match name {
         "cpu" => return Ok(Device::Cpu),
@@ -42,9 +43,9 @@ pub fn resolve_device(name: &str) -> Result<Device, LibtorchError> {
     };
     let found = load_cuda_for(name).and_then(|()| find_device(name, index));
     match found {
-        // `auto` promises to find a way; the log says why it is the CPU.
+        // `auto` falls back to the CPU; the log states the reason.
         Err(error) if name == "auto" => {
-            tracing::warn!("training on the CPU although there is an NVIDIA driver: {error}");
+            tracing::warn!("using the CPU although an NVIDIA driver is installed: {error}");
             Ok(Device::Cpu)
         }
         other => other,
@@ -57,7 +58,7 @@ fn find_device(name: &str, index: usize) -> Result<Device, LibtorchError> {
         return Ok(Device::Cuda(index));
     }
     let (reason, remedy) = match count {
-        0 => ("libtorch sees no CUDA device (no driver, or none that works)".into(), REMEDY),
+        0 => ("libtorch finds no CUDA device (the driver is missing or does not work)".into(), REMEDY),
         1 => ("this machine has one GPU, cuda:0".into(), "use cuda:0"),
         _ => (format!("this machine has {count} GPUs, cuda:0 to cuda:{}", count - 1), "use one of these"),
     };

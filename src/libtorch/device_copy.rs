@@ -1,13 +1,13 @@
-//! The way for a few numbers to reach the device.
+//! Copies a few numbers to the device.
 
 use tch::{Device, Tensor, kind::Element};
 
 use super::LibtorchError;
 
-/// A vector on `device`, whose queue of work is not waited for: shape `[values.len()]`.
+/// Copies a vector to `device` without a sync: shape `[values.len()]`.
 ///
 /// # Errors
-/// Where libtorch has no memory.
+/// If libtorch runs out of memory.
 pub fn device_copy<T: Element>(values: &[T], device: Device) -> Result<Tensor, LibtorchError> {
     let host = Tensor::f_from_slice(values)?;
     if device == Device::Cpu { Ok(host) } else { Ok(host.f_internal_to_copy((T::KIND, device), true)?) }

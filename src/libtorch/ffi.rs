@@ -1,10 +1,12 @@
-//! The boundary to the C++ shim: every `unsafe` of the crate.
+//! The boundary to the C++ shim: every `unsafe` block of the crate is here or in a submodule.
 //!
-//! Each function checks what its C++ side takes for granted and turns the shim's messages into [`LibtorchError`].
+//! Each function checks the preconditions of its C++ counterpart and converts error messages of the shim to
+//! [`LibtorchError`].
 
 mod kernels;
 mod raw;
 mod script;
+mod transfer;
 
 use std::{
     any::Any,
@@ -15,18 +17,19 @@ use std::{
 };
 
 pub(super) use kernels::{
-    clip_units, kernels_architecture, kernels_compile, kernels_compiler, kernels_load, kernels_unload, restore_buffers,
-    table_total,
+    clip_units, count_guesses, kernels_architecture, kernels_compile, kernels_compiler, kernels_load, kernels_unload,
+    normalize_pixels, restore_buffers, step_outcome, table_total,
 };
 pub(super) use raw::RawOptions;
 use raw::*;
 pub(super) use script::Script;
 use tch::Tensor;
 use torch_sys::C_tensor;
+pub(super) use transfer::{copy_to_pinned, pinned_bytes, pinned_slice, upload, write_pinned};
 
 use super::LibtorchError;
 
-/// Takes a message of the shim, `None` for success.
+/// Takes ownership of a message from the shim; null (success) gives `None`.
 fn take_message(message: *mut c_char) -> Option<String> {
     if message.is_null() {
         return None;
@@ -44,14 +47,14 @@ fn check(operation: &'static str, message: *mut c_char) -> Result<(), LibtorchEr
     }
 }
 
-/// Runs a shim function that puts a new tensor into its argument.
+/// Runs a shim function that stores a new tensor in its argument.
 fn new_tensor(
     operation: &'static str,
     call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
 ) -> Result<Tensor, LibtorchError> {
     let mut out = ptr::null_mut();
     check(operation, call(&mut out))?;
-    // SAFETY: on success the shim stored a pointer to a tensor made with new, which now belongs to the Tensor.
+    // SAFETY: on success the shim stored a pointer to a tensor allocated with new, which the returned Tensor now owns.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
@@ -59,7 +62,7 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*const C_t
     tensors.into_iter().map(Tensor::as_ptr).collect()
 }
 
-/// What a hook does with the tensor it sees; a `Some` replaces the gradient where the hook may.
+/// The callback of a hook. A returned `Some` replaces the gradient if the hook allows replacement.
 pub(super) type Callback = Box<dyn Fn(&Tensor) -> Option<Tensor> + Send + Sync>;
 
 struct Context {
@@ -78,13 +81,13 @@ extern "C" fn run_callback(
     message: *mut c_char,
     capacity: usize,
 ) -> c_int {
-    // A panic must not unwind into C++; the nonzero status makes the shim throw, which ends backward with an error.
+    // A panic must not unwind into C++. The nonzero status makes the shim throw, which ends backward with an error.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the shim passes the context that `register` leaked, alive until `release_context`, and a pointer to
         // a tensor that lives for the call; the clone shares its storage and is freed by Rust.
         let (context, seen) = unsafe { (&*context.cast::<Context>(), Tensor::clone_from_ptr(tensor)) };
         if let (Some(new), false) = ((context.callback)(&seen), replacement.is_null()) {
-            // SAFETY: the shim owns the tensor object from here, so Rust must not free it.
+            // SAFETY: the shim owns the tensor object from here on, so Rust must not free it.
             unsafe { *replacement = ManuallyDrop::new(new).as_mut_ptr() };
         }
     }));
@@ -94,20 +97,20 @@ extern "C" fn run_callback(
     1
 }
 
-/// Leaves a text for the shim.
+/// Writes a text into the message buffer of the shim.
 ///
 /// # Safety
-/// `message` is a zeroed buffer of `capacity` bytes, of which at least one stays zero.
+/// `message` must be a zeroed buffer of `capacity` bytes. At least one byte stays zero.
 unsafe fn tell(text: &str, message: *mut c_char, capacity: usize) {
     let length = text.len().min(capacity.saturating_sub(1));
-    // SAFETY: no more is copied than there is room for.
+    // SAFETY: `length` is less than `capacity`, so the copy fits.
     unsafe { ptr::copy_nonoverlapping(text.as_ptr(), message.cast(), length) };
 }
 
 extern "C" fn release_context(context: *mut c_void) {
     // SAFETY: called once by the shim, with the pointer that `register` made by Box::into_raw.
     let context = unsafe { Box::from_raw(context.cast::<Context>()) };
-    // What the closure owns may panic when dropped; it must not unwind into C++.
+    // Values that the closure owns may panic in drop; the panic must not unwind into C++.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
 }
 
@@ -120,7 +123,7 @@ unsafe impl Sync for HookGuard {}
 
 impl Drop for HookGuard {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from a successful registration and is given back once.
+        // SAFETY: the pointer came from a successful registration and is returned once.
         unsafe { gw_hook_remove(self.0) };
     }
 }
@@ -132,7 +135,7 @@ pub(super) fn register_hook(
 ) -> Result<HookGuard, LibtorchError> {
     let context = Box::into_raw(Box::new(Context { callback })).cast();
     let mut out = ptr::null_mut();
-    // SAFETY: the tensor is alive for the call; from here the shim owns the context, also where it fails.
+    // SAFETY: the tensor is alive for the call; from here on the shim owns the context, even if the call fails.
     let message = unsafe {
         let before = c_int::from(before_accumulation);
         gw_hook_register(tensor.as_ptr(), before, run_callback, release_context, context, &mut out)
@@ -141,49 +144,41 @@ pub(super) fn register_hook(
     Ok(HookGuard(out))
 }
 
-/// A mark in a CUDA stream.
+/// An event recorded in a CUDA stream.
+#[derive(Debug)]
 pub(super) struct Event(*mut RawEvent);
 
-// SAFETY: a CUDA event may be used and freed by any thread; nothing changes it after it was recorded.
+// SAFETY: any thread may use and free a CUDA event; nothing changes it after it was recorded.
 unsafe impl Send for Event {}
 unsafe impl Sync for Event {}
 
 impl Event {
     pub(super) fn record(device: c_int) -> Result<Self, LibtorchError> {
         let mut out = ptr::null_mut();
-        // SAFETY: on success the shim stored a pointer to a mark that is ours.
+        // SAFETY: on success the shim stored a pointer to an event that we own.
         check("Event::record", unsafe { gw_event_record(device, &mut out) })?;
         Ok(Self(out))
     }
 
-    /// NaN while the device has not got to both.
+    /// Milliseconds between two events; NaN until the device has reached both.
     pub(super) fn millis_since(&self, earlier: &Self) -> Result<f64, LibtorchError> {
         let mut millis = f64::NAN;
-        // SAFETY: both marks are alive for the call.
+        // SAFETY: both events are alive for the call.
         check("Event::elapsedTime", unsafe { gw_event_elapsed(earlier.0, self.0, &mut millis) })?;
         Ok(millis)
     }
 
     pub(super) fn wait(&self) -> Result<(), LibtorchError> {
-        // SAFETY: the mark is alive for the call.
+        // SAFETY: the event is alive for the call.
         check("Event::synchronize", unsafe { gw_event_wait(self.0) })
     }
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from gw_event_record and is given back once.
+        // SAFETY: the pointer came from gw_event_record and is returned once.
         unsafe { gw_event_free(self.0) };
     }
-}
-
-pub(super) fn upload<const N: usize>(tensors: &[Tensor; N], device: c_int) -> Result<[Tensor; N], LibtorchError> {
-    let list = pointers(tensors);
-    let mut out = [ptr::null_mut(); N];
-    // SAFETY: as for foreach_norm; there is room for as many tensors as there are in the list.
-    check("upload", unsafe { gw_upload(list.as_ptr(), N, device, out.as_mut_ptr()) })?;
-    // SAFETY: on success the shim stored N pointers to tensors made with new, which now belong to the Tensors.
-    Ok(out.map(|tensor| unsafe { Tensor::from_ptr(tensor) }))
 }
 
 pub(super) fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, LibtorchError> {
@@ -192,13 +187,13 @@ pub(super) fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor,
     new_tensor("_foreach_norm", |out| unsafe { gw_foreach_norm(list.as_ptr(), list.len(), norm_type, out) })
 }
 
-/// An operation on a list of tensors in place; lists that belong together are equally long.
+/// An in-place operation on a list of tensors; the lists of a pairwise operation have the same length.
 pub(super) enum Foreach<'a> {
     Multiply(&'a Tensor),
     Add(&'a Tensor),
     Copy(&'a [Tensor]),
     Subtract(&'a [Tensor]),
-    /// Towards these by that share.
+    /// Interpolates toward these tensors by the weight.
     Lerp(&'a [Tensor], &'a Tensor),
 }
 
@@ -211,7 +206,8 @@ pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreac
         Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null()),
         Foreach::Lerp(to, share) => (4, pointers(to), share.as_ptr()),
     };
-    // SAFETY: as for foreach_norm; the caller has seen that lists are equally long, and each code has what it needs.
+    // SAFETY: as for foreach_norm; the caller has checked that the lists have the same length, and each code has its
+    // operands.
     check(name, unsafe { gw_foreach(code, list.as_ptr(), others.as_ptr(), list.len(), scalar) })
 }
 
@@ -224,13 +220,13 @@ pub(super) fn clip_values(tensors: &[Tensor], bound: f64, use_aten: bool) -> Res
 pub(super) fn table(tensors: &[Tensor], with_distribution: bool, use_aten: bool) -> Result<Tensor, LibtorchError> {
     let list = pointers(tensors);
     let (with_distribution, use_aten) = (c_int::from(with_distribution), c_int::from(use_aten));
-    // SAFETY: as for foreach_norm; table.rs has seen that the tensors are dense, floating and of one device.
+    // SAFETY: as for foreach_norm; table.rs has checked that the tensors are dense, floating-point, and on one device.
     new_tensor("tensor_table", |out| unsafe { gw_table(list.as_ptr(), list.len(), with_distribution, use_aten, out) })
 }
 
 pub(super) fn unit_squares(tensors: &[Tensor], units: &[i64], use_aten: bool) -> Result<Tensor, LibtorchError> {
     let list = pointers(tensors);
-    // SAFETY: as for foreach_norm; units.rs has seen that there is a number of units for each tensor.
+    // SAFETY: as for foreach_norm; units.rs has checked that each tensor has a number of units.
     new_tensor("unit_squares", |out| unsafe {
         gw_unit_squares(list.as_ptr(), list.len(), units.as_ptr(), use_aten.into(), out)
     })
@@ -248,7 +244,7 @@ pub(super) fn scale_units(
     use_aten: bool,
 ) -> Result<(), LibtorchError> {
     let list = pointers(tensors);
-    // SAFETY: as for unit_squares; there is a factor of f64 for each unit, and they lie one after the other.
+    // SAFETY: as for unit_squares; units.rs has checked that there is one contiguous f64 factor per unit.
     check("scale_units", unsafe {
         gw_scale_units(list.as_ptr(), list.len(), units.as_ptr(), factors.as_ptr(), use_aten.into())
     })
@@ -259,7 +255,7 @@ pub(super) fn activation_sums(
     outputs: &Tensor,
     [low, high]: [f64; 2],
 ) -> Result<Tensor, LibtorchError> {
-    // SAFETY: both tensors are alive for the call; table.rs has seen that they have one shape.
+    // SAFETY: both tensors are alive for the call; table.rs has checked that they have the same shape.
     new_tensor("activation_sums", |out| unsafe {
         gw_activation_sums(inputs.as_ptr(), outputs.as_ptr(), low, high, out)
     })
@@ -271,7 +267,7 @@ pub(super) fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
     check("clear_grads", unsafe { gw_clear_grads(list.as_ptr(), list.len()) })
 }
 
-/// Tensor lists of an optimizer step; those that are used have one entry per parameter.
+/// Tensor lists of an optimizer step. Each list that the rule uses has one entry per parameter.
 pub(super) struct Lists<'a> {
     pub params: &'a [Tensor],
     pub grads: &'a [Tensor],
@@ -289,7 +285,7 @@ pub(super) fn optimizer_step(name: &'static str, lists: &Lists<'_>, options: &Ra
     let [params, grads, first, second, third, steps] =
         [lists.params, lists.grads, lists.first_moments, lists.second_moments, lists.third_moments, lists.steps]
             .map(pointers);
-    // An empty list is none.
+    // An empty list becomes a null pointer.
     let start = |list: &Vec<*const C_tensor>| if list.is_empty() { ptr::null() } else { list.as_ptr() };
     let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
     let raw = RawLists {
@@ -305,15 +301,15 @@ pub(super) fn optimizer_step(name: &'static str, lists: &Lists<'_>, options: &Ra
         found_inf: optional(lists.found_inf),
         update_squares: optional(lists.update_squares),
     };
-    // SAFETY: optimizer_step.rs has seen that every list which the rule uses is there and as long as `params`; all pointers
-    // live for the call.
+    // SAFETY: optimizer_step.rs has checked that every list the rule uses is present and as long as `params`; all
+    // pointers are valid for the call.
     check(name, unsafe { gw_optimizer_step(&raw, options) })
 }
 
-/// The dtype that was in force before, -1 for none.
+/// Returns the previous autocast dtype, -1 for none.
 pub(super) fn autocast_enter(is_cuda: bool, is_half: bool) -> Result<c_int, LibtorchError> {
     let mut previous = -1;
-    // SAFETY: the shim stores an int; it changes the state of this thread alone.
+    // SAFETY: the shim stores an int and changes only the state of this thread.
     check("autocast", unsafe { gw_autocast_enter(is_cuda.into(), is_half.into(), &mut previous) })?;
     Ok(previous)
 }
@@ -351,7 +347,7 @@ pub(super) fn amp_update_scale(
 }
 
 pub(super) fn backend(tf32: bool, benchmark: bool, deterministic: bool) {
-    // SAFETY: sets three flags of the process.
+    // SAFETY: sets three flags of the process; takes no pointers.
     unsafe { gw_backend(tf32.into(), benchmark.into(), deterministic.into()) };
 }
 

@@ -1,4 +1,4 @@
-//! Operations over a list of tensors in one call, so that their cost does not grow with the number of tensors on CUDA.
+//! Operations over a list of tensors in one call, so that the cost on CUDA does not grow with the number of tensors.
 
 use tch::Tensor;
 
@@ -7,27 +7,27 @@ use super::{
     ffi::{self, Foreach},
 };
 
-/// The `norm_type`-norm of each tensor (`f64::INFINITY` is the largest absolute value), taken in f64: a vector of
+/// Computes the `norm_type`-norm of each tensor in f64 (`f64::INFINITY` is the largest absolute value): shape
 /// `[tensors.len()]`.
 ///
 /// # Errors
-/// Where the list is empty or its tensors do not share one device and one floating dtype.
+/// If the list is empty, or its tensors do not share one device and one floating-point dtype.
 pub fn foreach_norm(tensors: &[Tensor], norm_type: f64) -> Result<Tensor, LibtorchError> {
     check_list("_foreach_norm", tensors)?;
     ffi::foreach_norm(tensors, norm_type)
 }
 
-/// Multiplies every tensor in place by the one-element tensor `factor`, which may stay on the device: no sync.
+/// Multiplies every tensor in place by the scalar tensor `factor` (shape `[]`), which may stay on the device. No sync.
 ///
 /// # Errors
-/// As for [`foreach_norm`], or where `factor` has more than one element.
+/// As for [`foreach_norm`], or if `factor` is not of shape `[]`.
 pub fn foreach_multiply(tensors: &[Tensor], factor: &Tensor) -> Result<(), LibtorchError> {
     check_list("_foreach_mul_", tensors)?;
     check_one_element("_foreach_mul_", factor)?;
     ffi::foreach("_foreach_mul_", tensors, &Foreach::Multiply(factor))
 }
 
-/// Adds the one-element tensor `addend` to every tensor in place: no sync.
+/// Adds the scalar tensor `addend` (shape `[]`) to every tensor in place. No sync.
 ///
 /// # Errors
 /// As for [`foreach_multiply`].
@@ -37,39 +37,40 @@ pub fn foreach_add(tensors: &[Tensor], addend: &Tensor) -> Result<(), LibtorchEr
     ffi::foreach("_foreach_add_", tensors, &Foreach::Add(addend))
 }
 
-/// Copies each tensor of `from` over the one of `into` at its place; the shapes are the same, the dtype any. No sync.
+/// Copies each tensor of `from` into the tensor of `into` at the same index. Shapes must match; any dtype works. No
+/// sync.
 ///
 /// # Errors
-/// If a list is empty, its tensors do not share one device and one dtype, or the lists do not match.
+/// If a list is empty, its tensors do not share one device and one dtype, or the shapes of the lists do not match.
 pub fn foreach_copy(into: &[Tensor], from: &[Tensor]) -> Result<(), LibtorchError> {
     check_pairs("_foreach_copy_", into, from, check_alike)?;
     ffi::foreach("_foreach_copy_", into, &Foreach::Copy(from))
 }
 
-/// Subtracts each tensor of `subtrahends` in place from the one of `from` at its place. No sync.
+/// Subtracts each tensor of `subtrahends` in place from the tensor of `from` at the same index. No sync.
 ///
 /// # Errors
-/// As for [`foreach_copy`].
+/// As for [`foreach_copy`], or if a dtype is not floating-point.
 pub fn foreach_subtract(from: &[Tensor], subtrahends: &[Tensor]) -> Result<(), LibtorchError> {
     check_pairs("_foreach_sub_", from, subtrahends, check_list)?;
     ffi::foreach("_foreach_sub_", from, &Foreach::Subtract(subtrahends))
 }
 
-/// Moves each tensor of `from` in place towards the one of `to` at its place, by the share `weight` (shape `[]`): 0 leaves it,
-/// 1 makes it equal up to rounding. No sync.
+/// Interpolates each tensor of `from` in place toward the tensor of `to` at the same index, by `weight` (shape `[]`).
+/// Weight 0 changes nothing; weight 1 gives `to`, up to rounding. No sync.
 ///
 /// # Errors
-/// As for [`foreach_copy`] and [`foreach_multiply`].
+/// As for [`foreach_subtract`] and [`foreach_multiply`].
 pub fn foreach_lerp(from: &[Tensor], to: &[Tensor], weight: &Tensor) -> Result<(), LibtorchError> {
     check_pairs("_foreach_lerp_", from, to, check_list)?;
     check_one_element("_foreach_lerp_", weight)?;
     ffi::foreach("_foreach_lerp_", from, &Foreach::Lerp(to, weight))
 }
 
-/// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of adds.
+/// Sets the `.grad` of every parameter to undefined, so that the next backward writes instead of accumulates.
 ///
 /// # Errors
-/// Where a tensor is undefined.
+/// If a tensor is undefined.
 pub fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
     if params.iter().any(|param| !param.defined()) {
         let got = "an undefined tensor".into();
@@ -89,8 +90,8 @@ fn check_pairs(
     if one.iter().map(Tensor::size).eq(other.iter().map(Tensor::size)) {
         return Ok(());
     }
-    let got = format!("lists of {} and {} tensors, not of the same shapes", one.len(), other.len());
-    Err(LibtorchError::Argument { operation, got, want: "two lists of the same shapes" })
+    let got = format!("lists of {} and {} tensors with different shapes", one.len(), other.len());
+    Err(LibtorchError::Argument { operation, got, want: "two lists with the same shapes" })
 }
 
 fn check_one_element(operation: &'static str, tensor: &Tensor) -> Result<(), LibtorchError> {
@@ -101,7 +102,7 @@ fn check_one_element(operation: &'static str, tensor: &Tensor) -> Result<(), Lib
     Err(LibtorchError::Argument { operation, got, want: "a scalar tensor of shape []" })
 }
 
-/// Checks that every tensor is defined, dense and of the first one's device and floating dtype.
+/// Checks that every tensor is defined and dense, and has the device and floating-point dtype of the first one.
 pub(super) fn check_list(operation: &'static str, tensors: &[Tensor]) -> Result<(), LibtorchError> {
     use tch::Kind::{BFloat16, Double, Float, Half};
     check_alike(operation, tensors)?;
@@ -113,7 +114,7 @@ pub(super) fn check_list(operation: &'static str, tensors: &[Tensor]) -> Result<
     }
 }
 
-/// Checks that every tensor is defined, dense and of the first one's device and dtype.
+/// Checks that every tensor is defined and dense, and has the device and dtype of the first one.
 fn check_alike(operation: &'static str, tensors: &[Tensor]) -> Result<(), LibtorchError> {
     let refuse = |got: String, want| Err(LibtorchError::Argument { operation, got, want });
     let Some(first) = tensors.first() else { return refuse("an empty list".into(), "at least one tensor") };

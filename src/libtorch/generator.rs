@@ -1,21 +1,21 @@
-//! The state of libtorch's default random generators, to be saved and put back.
+//! Saves and restores the state of libtorch's default random generators.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, ffi};
 
-/// The state of a device's default generator: a tensor of bytes.
+/// Returns the state of a device's default generator as a tensor of bytes.
 ///
 /// # Errors
-/// Where the device does not exist.
+/// If the device does not exist.
 pub fn generator_state(device: Device) -> Result<Tensor, LibtorchError> {
     ffi::generator_state(index(device)?)
 }
 
-/// Puts back what [`generator_state`] returned, so that the same draws follow.
+/// Restores a state from [`generator_state`]; the generator then repeats the same draws.
 ///
 /// # Errors
-/// Where `state` is not such a tensor, or the device does not exist.
+/// If `state` is not a generator state, or the device does not exist.
 pub fn set_generator_state(device: Device, state: &Tensor) -> Result<(), LibtorchError> {
     if !state.defined() || state.kind() != Kind::Uint8 || state.device() != Device::Cpu {
         let got = if state.defined() { format!("{state:?}") } else { "an undefined tensor".into() };
@@ -25,7 +25,7 @@ pub fn set_generator_state(device: Device, state: &Tensor) -> Result<(), Libtorc
     ffi::generator_set_state(index(device)?, state)
 }
 
-/// -1 for the CPU.
+/// Index of the device; -1 for the CPU.
 pub(super) fn index(device: Device) -> Result<i32, LibtorchError> {
     match device {
         Device::Cpu => Ok(-1),

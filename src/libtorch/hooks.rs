@@ -1,25 +1,26 @@
-//! Gradient hooks on parameters and activations, removed when their handle drops.
+//! Gradient hooks on parameters and activations. Dropping the handle removes the hook.
 
 use tch::Tensor;
 
 use super::{LibtorchError, ffi};
 
-/// A hook on one tensor. Dropping it removes it, also while a panic unwinds.
+/// A hook on one tensor. Dropping it removes the hook, even while a panic unwinds.
 ///
-/// On CUDA the callback runs on autograd's own thread; it must not read tensor values, which would wait for the device.
-/// It may be dropped at any time, also by its own callback; it must not be made while another thread runs backward over
-/// the same tensor. A callback that panics ends the backward pass with an error that carries the panic's message.
+/// On CUDA the callback runs on autograd's own thread. It must not read tensor values, because that waits for the
+/// device. A hook may be dropped at any time, even by its own callback. Do not register one while another thread runs
+/// backward over the same tensor. A callback that panics ends the backward pass with an error that contains the panic
+/// message.
 #[must_use = "a hook is removed when its handle drops"]
 pub struct Hook {
     _guard: ffi::HookGuard,
 }
 
 impl Hook {
-    /// Runs `callback` on the gradient of `tensor` (its shape and dtype) before it is accumulated into `.grad`, once
-    /// per backward pass. A `Some` replaces the gradient. Works on activations too.
+    /// Runs `callback` on the gradient of `tensor` (same shape and dtype) before autograd accumulates it into `.grad`,
+    /// once per backward pass. A returned `Some` replaces the gradient. Works on activations too.
     ///
     /// # Errors
-    /// Where `tensor` does not require a gradient.
+    /// If `tensor` does not require a gradient.
     pub fn before_accumulation(
         tensor: &Tensor,
         callback: impl Fn(&Tensor) -> Option<Tensor> + Send + Sync + 'static,
@@ -28,11 +29,11 @@ impl Hook {
         Ok(Self { _guard: ffi::register_hook(tensor, true, Box::new(callback))? })
     }
 
-    /// Runs `callback` on the parameter `tensor` after its `.grad` was written, once per backward pass. A tensor takes
-    /// any number of these.
+    /// Runs `callback` on the parameter `tensor` after autograd wrote its `.grad`, once per backward pass. A tensor
+    /// takes any number of these hooks.
     ///
     /// # Errors
-    /// Where `tensor` is no leaf that requires a gradient, or has such a hook of another library.
+    /// If `tensor` is not a leaf that requires a gradient, or another library already registered such a hook on it.
     pub fn after_accumulation(
         tensor: &Tensor,
         callback: impl Fn(&Tensor) + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! The one way in which numbers leave the device: each copy waits for it once.
+//! Copies numbers from the device to the host; each copy waits for the device once.
 
 use std::{
     ops::{Index, Range},
@@ -9,52 +9,52 @@ use tch::{Device, Kind, Tensor};
 
 use super::LibtorchError;
 
-/// Copies so far, for the op counter: on the CPU no operation tells a copy to the host from any other.
+/// Number of copies so far, for the op counter: on the CPU, a copy to the host looks like any other operation.
 static COPIES: AtomicU64 = AtomicU64::new(0);
 
-/// The elements of `tensor`, of any shape and numeric dtype, in row-major order. Device sync here.
+/// Returns the elements of `tensor`, of any shape and numeric dtype, in row-major order. Device sync.
 ///
 /// # Errors
-/// Where libtorch refuses; on CUDA, also the error of an earlier operation that had not been waited for.
+/// If libtorch reports an error. On CUDA, this includes errors of earlier asynchronous operations.
 pub fn host_copy(tensor: &Tensor) -> Result<Vec<f64>, LibtorchError> {
     COPIES.fetch_add(1, Ordering::Relaxed);
     let flat = tensor.f_flatten(0, -1)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
     Ok(Vec::try_from(flat)?)
 }
 
-/// Copies of [`host_copy`] since the process began.
+/// Number of [`host_copy`] calls since the process started.
 pub(super) fn copies() -> u64 {
     COPIES.load(Ordering::Relaxed)
 }
 
-/// Tensors of any shape and numeric dtype that reach the host together, in one copy.
+/// A batch of tensors, of any shape and numeric dtype, that reach the host in one copy.
 #[derive(Debug, Default)]
 pub struct HostBlock {
-    /// By dtype, flat: those of one are converted together.
+    /// Flat tensors, grouped by dtype, with the number of elements; each group is converted in one operation.
     kinds: Vec<(Kind, Vec<Tensor>, usize)>,
 }
 
-/// Which numbers of a [`HostValues`] came from one tensor.
+/// Identifies the numbers of one tensor in a [`HostValues`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Place of the dtype in the block.
+    /// Index of the dtype in the block.
     kind: usize,
     range: Range<usize>,
 }
 
-/// The numbers of a [`HostBlock`].
+/// The numbers of a [`HostBlock`], on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostValues {
     numbers: Vec<f64>,
-    /// Where those of each dtype begin.
+    /// Start of each dtype's numbers.
     starts: Vec<usize>,
 }
 
 impl HostBlock {
-    /// Takes a tensor along. No sync.
+    /// Adds a tensor to the block. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn add(&mut self, tensor: &Tensor) -> Result<Part, LibtorchError> {
         let kind = self.kinds.iter().position(|(kind, ..)| *kind == tensor.kind()).unwrap_or_else(|| {
             self.kinds.push((tensor.kind(), Vec::new(), 0));
@@ -67,10 +67,10 @@ impl HostBlock {
         Ok(Part { kind, range: start..*length })
     }
 
-    /// Copies everything to the host. Device sync here, unless there is nothing.
+    /// Copies all tensors to the host. Device sync, unless the block is empty.
     ///
     /// # Errors
-    /// Where the tensors are of different devices, or as for [`host_copy`].
+    /// If the tensors are on different devices, or as for [`host_copy`].
     pub fn read(self) -> Result<HostValues, LibtorchError> {
         let mut starts = Vec::new();
         let mut together = Vec::new();

@@ -1,8 +1,8 @@
-//! CUDA kernels of our own: compiled at run time for the GPU that is there, and kept in a cache.
+//! gradwatch's own CUDA kernels: compiled at run time for the installed GPU, and cached.
 //!
-//! libtorch has no operation that looks at many tensors at once and returns their distributions. On a GPU the launches of many
-//! small operations would take longer than the training step itself, so [`tensor_table`] has kernels.
-//! NVRTC, which libtorch's CUDA build ships, compiles them in a few seconds, once for each kind of GPU.
+//! libtorch has no operation that computes the distributions of many tensors at once. Launching many small operations
+//! on a GPU would take longer than the training step itself, so [`tensor_table`] has its own kernels. NVRTC, which
+//! ships with libtorch's CUDA build, compiles them in a few seconds, once per GPU architecture.
 
 use std::{
     env,
@@ -16,27 +16,35 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Detail, LibtorchError, column, ffi, host_copy, tensor_table};
 
-/// All files of the kernels, by the names under which they include each other.
-const FILES: [(&str, &str); 6] = [
+/// All kernel source files, by the names that their includes use.
+const FILES: [(&str, &str); 8] = [
     ("types.h", include_str!("kernels/types.h")),
     ("device.h", include_str!("kernels/device.h")),
     ("table.cu", include_str!("kernels/table.cu")),
     ("units.cu", include_str!("kernels/units.cu")),
     ("activation.cu", include_str!("kernels/activation.cu")),
     ("step.cu", include_str!("kernels/step.cu")),
+    ("guesses.cu", include_str!("kernels/guesses.cu")),
+    ("pixels.cu", include_str!("kernels/pixels.cu")),
 ];
-const SOURCE: &CStr =
-    c"#include \"table.cu\"\n#include \"units.cu\"\n#include \"activation.cu\"\n#include \"step.cu\"\n";
+const SOURCE: &CStr = c"#include \"table.cu\"
+#include \"units.cu\"
+#include \"activation.cu\"
+#include \"step.cu\"
+#include \"guesses.cu\"
+#include \"pixels.cu\"
+";
 
-/// A binary of more is not ours.
+/// Upper size limit of a valid binary.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Compiles the kernels for a GPU, or takes them from the cache (`$XDG_CACHE_HOME/gradwatch` or `~/.cache/gradwatch`), and uses
-/// them for all of its tensors from here on. Does nothing for the CPU, and when called again. Device syncs here.
+/// Compiles the kernels for a GPU, or loads them from the cache (`$XDG_CACHE_HOME/gradwatch` or `~/.cache/gradwatch`),
+/// and uses them for all tensors on this GPU from then on. Does nothing for the CPU or if they are already loaded.
+/// Device syncs.
 ///
 /// # Errors
-/// If NVRTC, the driver or the compilation fails, or the kernels do not count as libtorch does. Then everything is still
-/// computed by libtorch's operations, with many more launches.
+/// If NVRTC, the driver, or the compilation fails, or the kernels disagree with libtorch in a self-test. Everything
+/// then runs on libtorch's operations, with many more launches.
 pub fn load_kernels(device: Device) -> Result<(), LibtorchError> {
     let Device::Cuda(index) = device else { return Ok(()) };
     let index = index as i32;
@@ -44,19 +52,19 @@ pub fn load_kernels(device: Device) -> Result<(), LibtorchError> {
     let architecture = format!("sm_{major}{minor}");
     let key = key(&architecture, ffi::kernels_compiler()?);
     let cached = cache_folder().map(|folder| folder.join(format!("kernels-{architecture}-{key}")));
-    // A binary that the driver does not take, as after a change of drivers, is compiled anew.
+    // Recompiles a cached binary that the driver rejects, for example after a driver update.
     let is_loaded = cached.as_deref().and_then(read).is_some_and(|binary| ffi::kernels_load(index, &binary).is_ok());
     if !is_loaded {
         let binary = compile(&architecture)?;
         ffi::kernels_load(index, &binary)?;
         if let Some(Err(error)) = cached.as_deref().map(|path| write(path, &binary)) {
-            tracing::debug!("compiled kernels are not kept: {error}");
+            tracing::debug!("the compiled kernels cannot be cached: {error}");
         }
     }
     check_against_libtorch(device).inspect_err(|_| ffi::kernels_unload(index))
 }
 
-/// Returns to libtorch's operations for the tensors of a GPU.
+/// Switches the tensors of a GPU back to libtorch's operations.
 pub fn unload_kernels(device: Device) {
     if let Device::Cuda(index) = device {
         ffi::kernels_unload(index as i32);
@@ -67,7 +75,7 @@ fn compile(architecture: &str) -> Result<Vec<u8>, LibtorchError> {
     let text = |text: &str| {
         CString::new(text).map_err(|_| LibtorchError::Argument {
             operation: "nvrtcCompileProgram",
-            got: "a NUL in a source".into(),
+            got: "a NUL byte in a source".into(),
             want: "text",
         })
     };
@@ -76,7 +84,7 @@ fn compile(architecture: &str) -> Result<Vec<u8>, LibtorchError> {
     ffi::kernels_compile(SOURCE, &files, &text(architecture)?)
 }
 
-/// What a binary depends on, as a hash.
+/// Hash of everything a binary depends on.
 fn key(architecture: &str, compiler: (i32, i32)) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in FILES.iter().flat_map(|(name, text)| [*name, *text]).chain([architecture]) {
@@ -92,7 +100,7 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("gradwatch"))
 }
 
-/// A binary that [`write()`] kept, unless it is damaged.
+/// Reads a binary that [`write()`] stored; `None` if it is missing or damaged.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let found = fs::metadata(path).ok()?;
     let bytes = if found.is_file() && found.len() <= MOST_BYTES { fs::read(path).ok()? } else { return None };
@@ -100,7 +108,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     (blake3::hash(binary) == *hash).then(|| binary.to_vec())
 }
 
-/// Keeps a binary behind its hash. Processes that do so at once do not disturb each other.
+/// Stores a binary after its hash. Safe if several processes write at the same time.
 fn write(path: &Path, binary: &[u8]) -> io::Result<()> {
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let beside = path.with_extension(process::id().to_string());
@@ -108,7 +116,7 @@ fn write(path: &Path, binary: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Compares a small table with the one that libtorch's operations make.
+/// Compares a small table with the result of libtorch's operations.
 fn check_against_libtorch(device: Device) -> Result<(), LibtorchError> {
     let odd = [0.0, -0.0, 1e-40, 1.0, -2.5, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
     let many: Vec<f32> = (0..70_000u32).map(|i| (i as f32 - 30_000.0) * 1e-3).collect();
@@ -123,14 +131,14 @@ fn check_against_libtorch(device: Device) -> Result<(), LibtorchError> {
     for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         let slack = match index % column::COUNT {
             column::SQUARES => 1e-9 * theirs.abs(),
-            // Of numbers that nearly cancel out, which libtorch adds in f32 or f64 by dtype.
+            // The sum of numbers that nearly cancel; libtorch adds them in f32 or f64, depending on dtype.
             column::SUM => 1.0,
             _ => 0.0,
         };
         let is_same = ours == theirs || (ours.is_nan() && theirs.is_nan()) || (ours - theirs).abs() <= slack;
         if !is_same {
             let (row, column) = (index / column::COUNT, index % column::COUNT);
-            let message = format!("self-check: row {row}, column {column}: {ours}, but libtorch counts {theirs}");
+            let message = format!("self-check: row {row}, column {column}: {ours}, but libtorch computes {theirs}");
             return Err(LibtorchError::Operation { operation: "tensor_table", message });
         }
     }

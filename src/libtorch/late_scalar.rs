@@ -1,4 +1,4 @@
-//! A number of the device that the host reads later, when it is there anyway.
+//! A device number that the host reads later, after it has arrived.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, Moment};
 
-/// A number on its way to the host. Read after more work was queued, it leaves the device busy: where [`host_copy`] waits for
-/// an idle device, this waits for the past.
+/// A number that is being copied to the host. Reading it waits only for the work queued before the copy, so the device
+/// stays busy with later work; [`host_copy`] waits for all queued work.
 ///
 /// [`host_copy`]: super::host_copy()
 pub struct LateScalar {
@@ -22,21 +22,21 @@ impl fmt::Debug for LateScalar {
 }
 
 impl LateScalar {
-    /// Sends a tensor of one element on its way. No sync.
+    /// Starts copying a one-element tensor to the host. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn send(scalar: &Tensor) -> Result<Self, LibtorchError> {
         let device = scalar.device();
-        // From a GPU into pinned memory, which libtorch takes for a copy that is not waited for.
+        // libtorch copies from a GPU into pinned memory, without waiting.
         let copy = scalar.f_internal_to_copy((Kind::Double, Device::Cpu), device != Device::Cpu)?;
         Ok(Self { copy, arrival: Moment::record(device)? })
     }
 
-    /// The number.
+    /// Waits for the copy and returns the number.
     ///
     /// # Errors
-    /// That of an earlier operation of the device.
+    /// If an earlier operation on the device failed.
     pub fn receive(self) -> Result<f64, LibtorchError> {
         self.arrival.wait()?;
         let mut value = [0.0];

@@ -1,17 +1,17 @@
-//! The memory of this machine, and how the C allocator treats the large, short-lived tensors of a training step.
+//! Machine memory size, and C allocator settings for the large, short-lived tensors of a training step.
 
 use super::ffi;
 
-/// Makes the allocator keep freed memory for the next step instead of giving it back to the kernel.
+/// Makes the allocator keep freed memory for the next step instead of returning it to the kernel.
 ///
-/// A training step on the CPU frees and takes the same large blocks again and again; glibc's defaults turn each into
-/// page faults. For a process that trains; call it once, before the first tensor. The cost is that resident memory
-/// stays at its peak.
+/// A training step on the CPU frees and allocates the same large blocks again and again; glibc's defaults turn each one
+/// into page faults. Call it once in a training process, before the first tensor. The cost: resident memory stays at
+/// its peak.
 pub fn keep_freed_memory() {
     ffi::keep_freed_memory();
 }
 
-/// Bytes of memory that this machine has; `None` where the system does not say.
+/// Total memory of this machine in bytes; `None` if the system does not report it.
 pub fn total_memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -1,7 +1,7 @@
-//! What tch does not bind of libtorch: gradient hooks, foreach ops, fused optimizers, random state, buffers of TorchScript
-//! modules, CUDA at run time.
+//! libtorch features that tch does not bind: gradient hooks, foreach ops, fused optimizers, random state, buffers of
+//! TorchScript modules, CUDA at run time.
 //!
-//! All `unsafe` and all C++ of the crate are below this module; everything it exports is safe. Hooks come first:
+//! All `unsafe` and all C++ of the crate are below this module; all of its exports are safe. A hook on a parameter:
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
@@ -25,6 +25,7 @@ mod device_copy;
 mod ffi;
 mod foreach;
 mod generator;
+mod guesses;
 mod hooks;
 mod host_copy;
 mod kernels;
@@ -35,9 +36,12 @@ mod op_counter;
 mod optimizer_rule;
 mod optimizer_step;
 mod out_of_memory;
+mod pinned;
+mod pixels;
 mod precision;
 mod restore_buffers;
 mod script;
+mod step_outcome;
 mod table;
 mod units;
 mod upload;
@@ -50,6 +54,7 @@ pub use foreach::{
     clear_grads, foreach_add, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm, foreach_subtract,
 };
 pub use generator::{generator_state, set_generator_state};
+pub use guesses::{GuessSums, count_guesses};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use kernels::{load_kernels, unload_kernels};
@@ -61,63 +66,66 @@ pub use optimizer_rule::OptimizerRule;
 pub use optimizer_step::{FusedStep, Moments, StepOptions, optimizer_step};
 pub(crate) use out_of_memory::in_one_line;
 pub use out_of_memory::is_out_of_memory;
+pub use pinned::PinnedBuffer;
+pub use pixels::normalize_pixels;
 pub use precision::{Autocast, amp_unscale, amp_update_scale, set_cuda_backend};
 pub use restore_buffers::restore_buffers;
 pub use script::{ScriptModule, ScriptTensor};
+pub use step_outcome::{SkipCounters, StepOutcome};
 pub use table::{Detail, activation_sums, column, table_total, tensor_table};
 pub use units::{UnitClip, clip_units, scale_units, unit_minima, unit_squares};
-pub use upload::upload;
+pub use upload::{HostSlice, upload};
 pub use values::clip_values;
 pub use version::torch_version;
 
-/// What can go wrong between Rust and libtorch. The caller may go on: but for an operation that libtorch refused halfway
-/// through a list, as for want of memory, nothing was changed.
+/// Errors between Rust and libtorch. The caller may continue: a failed call changes nothing, unless libtorch failed
+/// halfway through a list, for example because memory ran out.
 #[derive(Debug, thiserror::Error)]
 pub enum LibtorchError {
-    /// libtorch refused an operation.
-    #[error("libtorch refused {operation}: {}", in_one_line(message))]
+    /// libtorch reported an error.
+    #[error("libtorch error in {operation}: {}", in_one_line(message))]
     Operation {
         /// The libtorch function.
         operation: &'static str,
-        /// libtorch's own words.
+        /// The error message of libtorch.
         message: String,
     },
-    /// The arguments do not fit the operation.
-    #[error("{operation} cannot take these tensors: got {got}, want {want}")]
+    /// The arguments do not match the operation.
+    #[error("invalid arguments for {operation}: got {got}, want {want}")]
     Argument {
         /// The libtorch function.
         operation: &'static str,
-        /// What was passed.
+        /// The arguments passed.
         got: String,
-        /// What the function takes.
+        /// The arguments that the function accepts.
         want: &'static str,
     },
-    /// A CUDA device was asked for and there is none.
+    /// The requested CUDA device is not available.
     #[error("device {device} cannot be used: {reason}; set run.device = \"cpu\", or {remedy}")]
     NoCuda {
         /// The device as the user wrote it.
         device: String,
-        /// What is missing.
+        /// The reason: the missing part.
         reason: String,
-        /// The command or action that mends it.
+        /// The command or action that fixes it.
         remedy: &'static str,
     },
-    /// A device name that means nothing.
-    #[error("device {0:?} is unknown; want auto, cpu, cuda or cuda:N")]
+    /// The device name is unknown.
+    #[error("device {0:?} is unknown; want auto, cpu, cuda, or cuda:N")]
     UnknownDevice(String),
-    /// An operation of tch itself failed.
-    #[error("libtorch refused an operation: {}", first_line(.0))]
+    /// An operation of tch failed.
+    #[error("libtorch error: {}", first_line(.0))]
     Tch(tch::TchError),
 }
 
-// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+// Not a #[source]: the message is complete, and the source is a page of C++ backtrace.
 impl From<tch::TchError> for LibtorchError {
     fn from(error: tch::TchError) -> Self {
         Self::Tch(error)
     }
 }
 
-/// For passes, whose errors are tch's.
+/// For forward passes, which return tch errors.
 impl From<LibtorchError> for tch::TchError {
     fn from(error: LibtorchError) -> Self {
         match error {
@@ -127,7 +135,7 @@ impl From<LibtorchError> for tch::TchError {
     }
 }
 
-/// What libtorch says, in one line; the rest is a C++ backtrace.
+/// The libtorch error in one line, without the C++ backtrace.
 pub(crate) fn first_line(error: &tch::TchError) -> String {
     in_one_line(&error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A moment in the work of a device: on the CPU the time itself, on a GPU a mark in its queue.
+//! A point in the work of a device: wall time on the CPU, an event in the stream on a GPU.
 
 use std::time::Instant;
 
@@ -6,19 +6,21 @@ use tch::Device;
 
 use super::{LibtorchError, ffi};
 
-/// When the work that was queued so far is done.
+/// The time at which all work queued so far is complete.
+#[derive(Debug)]
 pub struct Moment(At);
 
+#[derive(Debug)]
 enum At {
     Now(Instant),
     Queue(ffi::Event),
 }
 
 impl Moment {
-    /// Marks the end of what `device` was given to do so far. No sync.
+    /// Records the end of all work queued on `device` so far. No sync.
     ///
     /// # Errors
-    /// Where the device takes no mark.
+    /// If the device cannot record an event.
     pub fn record(device: Device) -> Result<Self, LibtorchError> {
         Ok(Self(match device {
             Device::Cuda(index) => At::Queue(ffi::Event::record(index as i32)?),
@@ -26,10 +28,10 @@ impl Moment {
         }))
     }
 
-    /// The time from an earlier moment to this one; `None` while the device has not got to both. No sync.
+    /// Time from an earlier moment to this one, in seconds; `None` until the device has reached both. No sync.
     ///
     /// # Errors
-    /// Where the moments are of different devices.
+    /// If the moments belong to different devices.
     pub fn secs_since(&self, earlier: &Self) -> Result<Option<f64>, LibtorchError> {
         match (&earlier.0, &self.0) {
             (At::Now(from), At::Now(to)) => Ok(Some(to.saturating_duration_since(*from).as_secs_f64())),
@@ -44,10 +46,10 @@ impl Moment {
         }
     }
 
-    /// Waits until the device has got here.
+    /// Waits until the device has reached this moment.
     ///
     /// # Errors
-    /// That of an earlier operation of the device.
+    /// If an earlier operation on the device failed.
     pub fn wait(&self) -> Result<(), LibtorchError> {
         match &self.0 {
             At::Now(_) => Ok(()),

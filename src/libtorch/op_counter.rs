@@ -1,17 +1,17 @@
-//! A count of every ATen operation the process runs, by name: how tests hold the number of ops and host syncs.
+//! Counts every ATen operation of the process by name. Tests use it to bound the number of ops and host syncs.
 
 use std::collections::BTreeMap;
 
 use super::{LibtorchError, ffi, host_copy};
 
-/// Counts ATen operations from its start to [`OpCounter::stop`]. One can run at a time in a process.
+/// Counts ATen operations from its start to [`OpCounter::stop`]. Only one counter can run in a process at a time.
 #[must_use = "the counter stops when it drops"]
 pub struct OpCounter {
     is_running: bool,
     copies_before: u64,
 }
 
-/// How often each operation ran.
+/// Number of calls of each operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpCounts {
     by_name: BTreeMap<String, u64>,
@@ -19,10 +19,10 @@ pub struct OpCounts {
 }
 
 impl OpCounter {
-    /// Starts counting, on all threads.
+    /// Starts counting on all threads.
     ///
     /// # Errors
-    /// Where a counter is running already.
+    /// If a counter is already running.
     pub fn start() -> Result<Self, LibtorchError> {
         ffi::op_counter_start()?;
         Ok(Self { is_running: true, copies_before: host_copy::copies() })
@@ -31,7 +31,7 @@ impl OpCounter {
     /// Stops counting.
     ///
     /// # Errors
-    /// Where libtorch refuses; not known to happen.
+    /// If libtorch reports an error; no such case is known.
     pub fn stop(mut self) -> Result<OpCounts, LibtorchError> {
         self.is_running = false;
         let host_copies = host_copy::copies() - self.copies_before;
@@ -53,17 +53,17 @@ impl Drop for OpCounter {
 }
 
 impl OpCounts {
-    /// How often the operation of this name ran, e.g. `aten::_foreach_norm`.
+    /// Number of calls of the named operation, for example `aten::_foreach_norm`.
     pub fn of(&self, name: &str) -> u64 {
         self.by_name.get(name).copied().unwrap_or(0)
     }
 
-    /// All operations together.
+    /// Number of calls of all operations.
     pub fn total(&self) -> u64 {
         self.by_name.values().sum()
     }
 
-    /// Times the host waited for a value of the device: every `.item()` and every [`host_copy`](super::host_copy()).
+    /// Number of times the host waited for a device value: every `.item()` and every [`host_copy`](super::host_copy()).
     pub fn host_syncs(&self) -> u64 {
         self.of("aten::_local_scalar_dense") + self.host_copies
     }

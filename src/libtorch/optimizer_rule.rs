@@ -1,15 +1,15 @@
-//! The rules by which a gradient becomes an update.
+//! Optimizer update rules.
 
 use super::{StepOptions, ffi::RawOptions};
 
-/// The rule of a step, with what does not change from step to step. The names are torch's.
+/// The update rule, with the hyperparameters that stay constant over the run. The names are those of torch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OptimizerRule {
     /// torch.optim.SGD, fused.
     Sgd {
-        /// Share of the gradient that momentum leaves out, but for the first step.
+        /// Fraction of the gradient that momentum leaves out, except on the first step.
         dampening: f64,
-        /// Whether momentum looks ahead.
+        /// Whether to use Nesterov momentum.
         nesterov: bool,
     },
     /// torch.optim.Adam (weight decay as an L2 penalty), fused.
@@ -19,7 +19,7 @@ pub enum OptimizerRule {
         /// Added to the denominator.
         eps: f64,
     },
-    /// torch.optim.AdamW (weight decay apart from the gradient), fused.
+    /// torch.optim.AdamW (decoupled weight decay), fused.
     Adamw {
         /// Decay of the second moment.
         beta2: f64,
@@ -28,11 +28,11 @@ pub enum OptimizerRule {
     },
     /// torch.optim.RMSprop.
     Rmsprop {
-        /// Decay of the squares.
+        /// Decay of the squared-gradient average.
         alpha: f64,
         /// Added to the denominator.
         eps: f64,
-        /// Whether the squares are taken around the mean.
+        /// Whether to center the squared-gradient average on the mean gradient.
         centered: bool,
     },
     /// torch.optim.NAdam.
@@ -41,7 +41,7 @@ pub enum OptimizerRule {
         beta2: f64,
         /// Added to the denominator.
         eps: f64,
-        /// How fast momentum comes up.
+        /// Momentum decay of the NAdam schedule.
         momentum_decay: f64,
     },
     /// torch.optim.RAdam.
@@ -51,7 +51,7 @@ pub enum OptimizerRule {
         /// Added to the denominator.
         eps: f64,
     },
-    /// LAMB as timm has it.
+    /// LAMB, as timm implements it.
     Lamb {
         /// Decay of the second moment.
         beta2: f64,
@@ -66,7 +66,7 @@ pub enum OptimizerRule {
 }
 
 impl OptimizerRule {
-    /// libtorch's name of the kernel, or the rule's own.
+    /// Name of the libtorch kernel, or of the rule if libtorch has none.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Sgd { .. } => "_fused_sgd_",
@@ -80,7 +80,8 @@ impl OptimizerRule {
         }
     }
 
-    /// Whether first, second, third moments and step counts are used, where momentum is above 0.
+    /// Whether the rule uses first, second, and third moments and step counts. SGD and RMSprop use `first` only if
+    /// momentum is above 0.
     pub fn moments(&self) -> [bool; 4] {
         match *self {
             Self::Sgd { .. } | Self::Lion { .. } => [true, false, false, matches!(self, Self::Lion { .. })],
@@ -107,7 +108,8 @@ impl OptimizerRule {
         match *self {
             Self::Sgd { dampening, nesterov } => {
                 (raw.dampening, raw.flag) = (dampening, nesterov.into());
-                // Without dampening, momentum that begins at 0 is the same; it need not be known which step is the first.
+                // Without dampening, momentum that starts at 0 gives the same result, so the first step needs no
+                // special case.
                 raw.is_first_step = (is_first_step && dampening != 0.0).into();
             }
             Self::Adam { beta2, eps } => set(1, beta2, eps),

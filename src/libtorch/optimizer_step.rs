@@ -1,7 +1,8 @@
-//! One optimizer step over a list of parameters: fused kernels where libtorch has them, else its list operations.
+//! One optimizer step over a list of parameters: fused libtorch kernels where they exist, otherwise libtorch's list
+//! operations.
 //!
-//! All divide the gradient by `grad_scale` and leave everything untouched where `found_inf` is 1, so that clipping by one
-//! factor and skipping a non-finite step cost no host sync, and with a fused kernel no extra pass.
+//! Every rule divides the gradient by `grad_scale` and changes nothing if `found_inf` is 1. Clipping by one factor and
+//! skipping a non-finite step therefore cost no host sync, and no extra pass with a fused kernel.
 
 use tch::{Kind, Tensor};
 
@@ -11,53 +12,55 @@ use super::{
     foreach::check_list,
 };
 
-/// The figures of one step.
+/// Hyperparameters of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOptions {
-    /// Step size.
+    /// Learning rate.
     pub learning_rate: f64,
-    /// Momentum (SGD, RMSprop), else the first beta.
+    /// Momentum (SGD, RMSprop); otherwise beta1.
     pub momentum: f64,
     /// Weight decay.
     pub weight_decay: f64,
-    /// SGD with dampening: whether no step was taken before, so that momentum begins with the whole gradient.
+    /// SGD with dampening: whether this is the first step, on which momentum starts with the whole gradient.
     pub is_first_step: bool,
 }
 
-/// What a rule remembers of each parameter; lists that it does not use are empty. See [`OptimizerRule::moments`].
+/// Optimizer state of the parameters. Lists that the rule does not use are empty. See [`OptimizerRule::moments`].
 #[derive(Debug, Default)]
 pub struct Moments {
-    /// Momentum, or averages of the gradient.
+    /// Momentum, or running averages of the gradient.
     pub first: Vec<Tensor>,
-    /// Averages of its squares.
+    /// Running averages of the squared gradient.
     pub second: Vec<Tensor>,
-    /// Averages of the gradient beside momentum.
+    /// Running averages of the gradient, in addition to momentum.
     pub third: Vec<Tensor>,
-    /// Steps of each parameter, f32 scalars, this one counted. Rules without a fused kernel take the first for all.
+    /// Step count of each parameter, f32 scalars, including this step. Rules without a fused kernel use the first one
+    /// for all parameters.
     pub steps: Vec<Tensor>,
-    /// NAdam: product of all its momentum factors, an f32 scalar that begins at 1.
+    /// NAdam: product of all its momentum factors, an f32 scalar that starts at 1.
     pub product: Option<Tensor>,
 }
 
-/// Parameters with their gradients, and the device scalars that steer the step.
+/// Parameters and their gradients, and the device scalars that control the step.
 pub struct FusedStep<'a> {
     /// Parameters, updated in place.
     pub params: &'a [Tensor],
-    /// Their gradients, one each; scaled in place where `grad_scale` is given.
+    /// One gradient per parameter; scaled in place if `grad_scale` is given.
     pub grads: &'a [Tensor],
-    /// Shape `[]`, f32: the gradients are divided by it first.
+    /// Shape `[]`, f32: the step first divides the gradients by it.
     pub grad_scale: Option<&'a Tensor>,
-    /// Shape `[]`, f32: 1 leaves parameters and moments as they were.
+    /// Shape `[]`, f32: 1 leaves parameters and moments unchanged.
     pub found_inf: Option<&'a Tensor>,
-    /// Shape `[params.len()]`, f64: the squared norm of each parameter's move is added to it. The step is the same bit
-    /// for bit; a fused one is taken on a small part of the parameters at a time, which a copy of the old values fits.
+    /// Shape `[params.len()]`, f64: the step adds the squared norm of each parameter's update to it. The step stays
+    /// bit-identical. A fused step then runs on a few parameters at a time, so that a copy of their old values stays
+    /// small.
     pub update_squares: Option<&'a Tensor>,
 }
 
-/// Takes one step.
+/// Runs one optimizer step.
 ///
 /// # Errors
-/// Where the lists do not fit each other or the rule.
+/// If the lists do not match each other or the rule.
 pub fn optimizer_step(
     step: &FusedStep<'_>,
     moments: &Moments,
@@ -146,14 +149,14 @@ fn check_like_params(operation: &'static str, step: &FusedStep<'_>, tensors: &[T
             && tensor.size() == param.size()
             && tensor.kind() == param.kind()
             && tensor.device() == param.device()
-            // The kernels walk through memory, element by element of the parameter's own layout.
+            // The kernels walk through memory in the parameter's own layout, element by element.
             && tensor.stride() == param.stride()
             && is_dense(tensor)
     };
     if tensors.len() == step.params.len() && tensors.iter().zip(step.params).all(fits) {
         return Ok(());
     }
-    let got = format!("{} parameters and {} tensors that differ from them", step.params.len(), tensors.len());
+    let got = format!("{} parameters and {} tensors that do not match them", step.params.len(), tensors.len());
     Err(LibtorchError::Argument {
         operation,
         got,
@@ -161,7 +164,7 @@ fn check_like_params(operation: &'static str, step: &FusedStep<'_>, tensors: &[T
     })
 }
 
-/// Whether the elements fill one block of memory, in any order of the dimensions.
+/// Whether the elements fill one contiguous block of memory, in any order of the dimensions.
 fn is_dense(tensor: &Tensor) -> bool {
     let mut sides: Vec<(i64, i64)> =
         tensor.stride().into_iter().zip(tensor.size()).filter(|(_, size)| *size > 1).collect();
@@ -199,7 +202,7 @@ mod tests {
         }
     }
 
-    /// Parameters of more elements than fit one round, with their gradients.
+    /// Parameters with more elements than one round holds, and their gradients.
     fn some(sizes: &[i64]) -> [Vec<Tensor>; 2] {
         tch::manual_seed(7);
         let random = || sizes.iter().map(|&size| Tensor::randn([size], (Kind::Float, Device::Cpu))).collect();
@@ -217,7 +220,7 @@ mod tests {
         StepOptions { learning_rate: 0.1, momentum, weight_decay: 0.01, is_first_step: false }
     }
 
-    /// The parameters and moments after two steps, and with `measures` the norms of the second checked.
+    /// Returns the parameters and moments after two steps. With `measures`, checks the update norms of both steps.
     fn two_steps([params, grads]: &[Vec<Tensor>; 2], rule: OptimizerRule, measures: bool) -> Vec<Tensor> {
         let params = copies(params);
         let zeros = || params.iter().map(Tensor::zeros_like).collect::<Vec<_>>();
@@ -243,7 +246,7 @@ mod tests {
     #[test]
     fn a_measured_step_is_the_same_bit_for_bit_and_its_moves_are_those_of_the_parameters() {
         let (beta2, eps) = (0.99, 1e-8);
-        // Drawn once: other tests draw from the same generator meanwhile.
+        // Created once: other tests draw from the same generator in parallel.
         let inputs = some(&SIZES);
         for rule in [
             SGD,

@@ -1,24 +1,26 @@
-//! What libtorch says when a device has too little memory.
+//! Recognizes libtorch's out-of-memory errors.
 
-/// What to do about it.
-const REMEDIES: &str = "lower data.batch_size (and raise optimizer.accumulation_steps by the same factor, so that the steps \
-                        stay as large), set run.precision = \"bf16\", or choose a smaller model or data.image_size";
+/// Remedies for the error message.
+const REMEDIES: &str = "lower data.batch_size (and raise optimizer.accumulation_steps by the same factor, so that the \
+                        effective batch size stays the same), set run.precision = \"bf16\", or choose a smaller model \
+                        or data.image_size";
 
-/// Whether a message of libtorch, or one that quotes it, is about memory that ran out. libtorch's errors reach Rust as text.
+/// Whether a libtorch message, or one that quotes it, reports that memory ran out. libtorch's errors reach Rust as
+/// text.
 pub fn is_out_of_memory(message: &str) -> bool {
     ["CUDA out of memory", "CUDA error: out of memory", "DefaultCPUAllocator: "]
         .iter()
         .any(|words| message.contains(words))
 }
 
-/// The first line of libtorch's message, which ends with C++ frames. If memory ran out, only the sentences that give sizes, and
-/// what to do.
+/// Returns the first line of libtorch's message, without the C++ frames. For an out-of-memory error, returns the
+/// sentences with the sizes, and the remedies.
 pub(crate) fn in_one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     if !is_out_of_memory(line) {
         return line.to_owned();
     }
-    // CUDA's message goes on with the allocator's settings, and the CPU's begins with a place in libtorch's source.
+    // CUDA's message continues with the allocator's settings; the CPU's starts with a location in libtorch's source.
     let start = line.find("CUDA ").or_else(|| line.find("DefaultCPUAllocator: ")).unwrap_or(0);
     let sizes = line[start..].split(" Of the allocated memory").next().unwrap_or_default();
     format!("{}: {REMEDIES}", sizes.trim_end_matches(['.', ' ']))

@@ -1,21 +1,21 @@
-//! Mixed precision: autocast, the loss scale's operations, and how a GPU computes.
+//! Mixed precision: autocast, loss-scale operations, and CUDA math settings.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, ffi, foreach::check_list};
 
-/// While it lives, this thread's forward passes run in another dtype where libtorch holds that safe (`torch.autocast`).
-/// Backward belongs outside.
+/// While this guard lives, forward passes of this thread run in another dtype where libtorch considers that safe
+/// (`torch.autocast`). Run backward outside it.
 pub struct Autocast {
     is_cuda: bool,
     previous: i32,
 }
 
 impl Autocast {
-    /// Begins: `kind` is bfloat16 or float16.
+    /// Enables autocast with `kind`, bfloat16 or float16.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If `kind` is another dtype, or libtorch reports an error.
     pub fn enter(device: Device, kind: Kind) -> Result<Self, LibtorchError> {
         if !matches!(kind, Kind::BFloat16 | Kind::Half) {
             let got = format!("{kind:?}");
@@ -32,21 +32,21 @@ impl Drop for Autocast {
     }
 }
 
-/// Multiplies f32 gradients in place by `inverse_scale` (`[1]`, f32), and makes `found_inf` (`[1]`, f32) 1 where one is not
-/// finite. No sync.
+/// Multiplies f32 gradients in place by `inverse_scale` (`[1]`, f32), and sets `found_inf` (`[1]`, f32) to 1 if an
+/// element is not finite. No sync.
 ///
 /// # Errors
-/// Where the list is empty, or not of one device and dtype.
+/// If the list is empty, or its tensors do not share one device and one dtype.
 pub fn amp_unscale(grads: &[Tensor], found_inf: &Tensor, inverse_scale: &Tensor) -> Result<(), LibtorchError> {
     check_list("_amp_foreach_non_finite_check_and_unscale_", grads)?;
     ffi::amp_unscale(grads, found_inf, inverse_scale)
 }
 
-/// torch.amp.GradScaler's rule, in place: where `found_inf` is 1, scale times `backoff_factor`; after `growth_interval` steps
-/// without, times `growth_factor`. No sync.
+/// Applies the rule of torch.amp.GradScaler in place: if `found_inf` is 1, multiplies the scale by `backoff_factor`;
+/// after `growth_interval` steps without, multiplies it by `growth_factor`. No sync.
 ///
 /// # Errors
-/// Where `scale` is no f32 or `growth_tracker` no i32 tensor of one element.
+/// If `scale` is not a one-element f32 tensor, or `growth_tracker` not a one-element i32 tensor.
 pub fn amp_update_scale(
     scale: &Tensor,
     growth_tracker: &Tensor,
@@ -58,8 +58,8 @@ pub fn amp_update_scale(
     ffi::amp_update_scale([scale, growth_tracker, found_inf], growth_factor, backoff_factor, growth_interval)
 }
 
-/// How CUDA computes, for the whole process: whether f32 products may be rounded to TF32, whether cuDNN tries which algorithm
-/// is fastest, and whether it takes only those that give the same result again.
+/// Sets CUDA math for the whole process: whether f32 matrix products may use TF32, whether cuDNN benchmarks algorithms
+/// to find the fastest one, and whether it uses only deterministic algorithms.
 pub fn set_cuda_backend(tf32: bool, benchmark: bool, deterministic: bool) {
     ffi::backend(tf32, benchmark, deterministic);
 }

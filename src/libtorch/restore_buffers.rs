@@ -1,12 +1,12 @@
-//! Taking the buffers of a model back to before a step.
+//! Restores the buffers of a model to their values before a step.
 
 use tch::{Kind, Tensor};
 
 use super::{LibtorchError, ffi};
 
-/// Copies each tensor of `saved` back into the one of `live` at its place if `found_inf` (`[]`, f32) is not 0, and otherwise those
-/// elements that are not finite in `live`. With the kernels of a GPU, in one launch. Returns false if there are none for these
-/// tensors; then nothing was done. No sync.
+/// Copies each tensor of `saved` back into the tensor of `live` at the same index if `found_inf` (`[]`, f32) is not 0;
+/// otherwise, restores only the elements of `live` that are not finite. Uses GPU kernels, in one launch. Returns false,
+/// and does nothing, if no kernels are loaded for these tensors. No sync.
 ///
 /// # Errors
 /// If the lists do not match.

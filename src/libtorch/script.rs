@@ -1,4 +1,4 @@
-//! TorchScript modules with their parameters and buffers, by the names that they have in Python.
+//! TorchScript modules, with their parameters and buffers under their Python names.
 
 use std::ffi::{CStr, CString};
 
@@ -6,38 +6,38 @@ use tch::{Device, TchError, Tensor};
 
 use super::{LibtorchError, ffi, generator};
 
-/// Files beside the program in an archive: a list of the classes' names, and what is done to an image first.
+/// Extra files in the archive: the list of class names, and the image preprocessing.
 const EXTRAS: [&CStr; 2] = [c"classes.json", c"preprocessing.json"];
 
-/// A module from a file that `torch.jit.save` wrote. It is a program: running it does whatever its author wanted.
+/// A module from a file that `torch.jit.save` wrote. It is a program: running it executes arbitrary code of its author.
 #[derive(Debug)]
 pub struct ScriptModule(ffi::Script);
 
 /// A tensor of a module.
 #[derive(Debug)]
 pub struct ScriptTensor {
-    /// Its name in torch's `state_dict`.
+    /// Name in torch's `state_dict`.
     pub name: String,
-    /// The tensor itself: writing into it in place changes the module.
+    /// The tensor itself: writing to it in place changes the module.
     pub tensor: Tensor,
-    /// Whether it is a parameter; else it is a buffer.
+    /// Whether it is a parameter; otherwise it is a buffer.
     pub is_parameter: bool,
 }
 
 impl ScriptModule {
-    /// Loads the bytes of a file, with its tensors on `device`.
+    /// Loads a module from the bytes of a file, with its tensors on `device`.
     ///
     /// # Errors
-    /// Where they are no TorchScript, or the device does not exist.
+    /// If the bytes are not a TorchScript module, or the device does not exist.
     pub fn load(bytes: &[u8], device: Device) -> Result<Self, LibtorchError> {
         ffi::Script::load(bytes, generator::index(device)?, &EXTRAS, cause).map(Self)
     }
 
-    /// The module whose forward pass does to images what `forward` does to `images`, with `tensors` under their names. Whatever
-    /// does not depend on the values of images or tensors is as it was in this pass.
+    /// Traces `forward` on `images` into a module that contains `tensors` under their names. Everything that does not
+    /// depend on the values of images or tensors is fixed as it was in this pass.
     ///
     /// # Errors
-    /// Where `forward` fails, or a name is no name in TorchScript.
+    /// If `forward` fails, or a name is invalid in TorchScript.
     pub fn trace(
         tensors: &[ScriptTensor],
         images: &Tensor,
@@ -49,16 +49,16 @@ impl ScriptModule {
         ffi::Script::trace(&named.collect::<Result<Vec<_>, LibtorchError>>()?, images, &mut forward).map(Self)
     }
 
-    /// The text of `classes.json` or `preprocessing.json` beside the program; `None` where there is none.
+    /// Text of `classes.json` or `preprocessing.json` in the archive; `None` if it is missing.
     pub fn extra(&self, name: &str) -> Option<String> {
         let name = EXTRAS.into_iter().find(|extra| extra.to_bytes() == name.as_bytes())?;
         self.0.extra(name).and_then(|bytes| String::from_utf8(bytes).ok())
     }
 
-    /// The module as the bytes of a file that `torch.jit.load` takes, with such texts beside it.
+    /// Serializes the module to the bytes of a file that `torch.jit.load` reads, with extra texts in the archive.
     ///
     /// # Errors
-    /// Where it cannot be written down.
+    /// If the module cannot be serialized.
     pub fn save(&self, extras: &[(&str, String)]) -> Result<Vec<u8>, LibtorchError> {
         let strings = extras
             .iter()
@@ -66,29 +66,30 @@ impl ScriptModule {
         self.0.save(&strings.collect::<Result<Vec<_>, LibtorchError>>()?)
     }
 
-    /// Parameters and buffers in the order of torch's `state_dict`. Of tensors that are one (tied weights) only the first is named.
+    /// Parameters and buffers in the order of torch's `state_dict`. A tied weight appears only under its first name.
     ///
     /// # Errors
-    /// Where memory runs out.
+    /// If memory runs out.
     pub fn tensors(&self) -> Result<Vec<ScriptTensor>, LibtorchError> {
         let tensors = self.0.tensors()?.into_iter();
         Ok(tensors.map(|(name, tensor, is_parameter)| ScriptTensor { name, tensor, is_parameter }).collect())
     }
 
-    /// Runs `forward` of the module, in training or evaluation mode, on one tensor.
+    /// Runs the module's `forward` on one tensor, in training or evaluation mode.
     ///
     /// # Errors
-    /// Where the program fails, or returns anything but a tensor.
+    /// If the program fails, or does not return a tensor.
     pub fn forward(&self, images: &Tensor, train: bool) -> Result<Tensor, LibtorchError> {
         self.0.forward(images, train, cause)
     }
 }
 
 fn c_string(operation: &'static str, text: &str) -> Result<CString, LibtorchError> {
-    CString::new(text).map_err(|_| LibtorchError::Operation { operation, message: format!("{text:?} has a NUL in it") })
+    CString::new(text)
+        .map_err(|_| LibtorchError::Operation { operation, message: format!("{text:?} contains a NUL byte") })
 }
 
-/// What went wrong, in one line: it stands behind the traceback of a program, and at the top elsewhere.
+/// The cause of an error in one line: after the traceback for a program error, otherwise at the top.
 fn cause(message: &str) -> String {
     let behind_traceback = || message.lines().rev().find_map(|line| Some(line.split_once("Error: ")?.1));
     let is_program = message.starts_with("The following operation failed");

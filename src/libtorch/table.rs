@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{LibtorchError, ffi};
 
-/// How much a table says of each tensor.
+/// Selects the columns of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// The columns [`column::SQUARES`] and [`column::LARGEST`].
@@ -13,56 +13,57 @@ pub enum Detail {
     Distribution,
 }
 
-/// What the columns of a table hold.
+/// Column indices of a table.
 pub mod column {
-    /// Sum of the squares of all elements, taken in f64.
+    /// Sum of the squares of all elements, computed in f64.
     pub const SQUARES: usize = 0;
-    /// Largest absolute value; NaN where an element is.
+    /// Largest absolute value; NaN if an element is NaN.
     pub const LARGEST: usize = 1;
-    /// Sum of all elements, taken in f64.
+    /// Sum of all elements, computed in f64.
     pub const SUM: usize = 2;
-    /// Elements that are exactly 0, of either sign.
+    /// Number of elements that are exactly 0, of either sign.
     pub const ZEROS: usize = 3;
-    /// Elements too small for a normal number of the tensor's dtype, and not 0.
+    /// Number of denormal elements: below the smallest normal number of the tensor's dtype, and not 0.
     pub const DENORMALS: usize = 4;
-    /// Elements that are NaN.
+    /// Number of NaN elements.
     pub const NANS: usize = 5;
-    /// Elements that are infinity.
+    /// Number of elements equal to infinity.
     pub const INFINITIES: usize = 6;
-    /// Elements that are -infinity.
+    /// Number of elements equal to -infinity.
     pub const NEGATIVE_INFINITIES: usize = 7;
-    /// Normal elements v < 0 with 2^e <= |v| < 2^(e+1), for e from [`FIRST_EXPONENT`] on.
+    /// Counts of normal elements v < 0 with 2^e <= |v| < 2^(e+1), for each e from [`FIRST_EXPONENT`] on.
     pub const NEGATIVE: usize = 8;
-    /// The same for v > 0.
+    /// The same counts for v > 0.
     pub const POSITIVE: usize = NEGATIVE + EXPONENTS;
-    /// Columns of each sign: the exponents of normal f32. f64 elements beyond are counted in the outermost ones.
+    /// Number of columns per sign: one per exponent of normal f32. f64 elements outside this range count in the
+    /// outermost columns.
     pub const EXPONENTS: usize = 254;
-    /// The exponent of the first of them.
+    /// Exponent of the first of these columns.
     pub const FIRST_EXPONENT: i32 = -126;
-    /// All columns.
+    /// Number of all columns.
     pub const COUNT: usize = POSITIVE + EXPONENTS;
 }
 
-/// A table `[tensors.len(), columns]` of f64 on the tensors' device: two columns for [`Detail::Norms`], else
-/// [`column::COUNT`]. The norms are the same bit for bit with either. No sync.
+/// Returns a table `[tensors.len(), columns]` of f64 on the tensors' device: two columns for [`Detail::Norms`],
+/// otherwise [`column::COUNT`]. Both give bit-identical norms. No sync.
 ///
-/// On the CPU it takes one pass over the elements on all threads, and the sums do not depend on their number. On a GPU it takes
-/// two launches and one pass after [`load_kernels`](super::load_kernels). Without them it is made of ATen ops, with many launches,
-/// and float64 has no distribution.
+/// On the CPU it takes one pass over the elements on all threads; the sums do not depend on the number of threads. On a
+/// GPU with [`load_kernels`](super::load_kernels), it takes two launches and one pass. Without the kernels it consists
+/// of ATen ops with many launches, and has no distribution of float64.
 ///
 /// # Errors
-/// Where the list is empty, or a tensor is sparse, not floating, or of another device than the first.
+/// If the list is empty, or a tensor is sparse, not floating-point, or not on the device of the first one.
 pub fn tensor_table(tensors: &[Tensor], detail: Detail) -> Result<Tensor, LibtorchError> {
     check(tensors)?;
     ffi::table(tensors, detail == Detail::Distribution, false)
 }
 
-/// Of a table: the L2 norm of all tensors together (f64), and 1 if an optimizer must not step on them, else 0 (f32). It must not
-/// if an element is NaN or infinite, or the sum of the squares leaves f32, in which second moments are kept. Both are of shape
-/// `[]` on the table's device. No sync.
+/// Returns the L2 norm of all tensors of a table together (f64), and a flag (f32): 1 if an optimizer must skip the
+/// step, else 0. The flag is 1 if an element is NaN or infinite, or if the sum of the squares overflows f32, the dtype
+/// of second moments. Both have shape `[]` on the table's device. No sync.
 ///
 /// # Errors
-/// If `table` has no rows and columns of f64.
+/// If `table` is not a two-dimensional f64 tensor.
 pub fn table_total(table: &Tensor) -> Result<(Tensor, Tensor), LibtorchError> {
     if table.dim() != 2 || table.kind() != Kind::Double {
         return Err(LibtorchError::Argument {
@@ -79,13 +80,12 @@ pub fn table_total(table: &Tensor) -> Result<(Tensor, Tensor), LibtorchError> {
     Ok((squares.f_sqrt()?, found_inf))
 }
 
-/// Sums over the inputs and outputs of an activation, tensors of one shape and device, and under autocast not always of
-/// one dtype: shape `[4]`, f64. The sum of
-/// the outputs' squares, their sum, how many are at or below 0, and how many inputs are at or below `flat[0]` or at or
-/// above `flat[1]`. One pass, no sync.
+/// Sums over the inputs and outputs of an activation: shape `[4]`, f64. The sum of the squared outputs, the sum of the
+/// outputs, the number of outputs at or below 0, and the number of inputs at or below `flat[0]` or at or above
+/// `flat[1]`. Both tensors have the same shape and device; under autocast their dtypes may differ. One pass, no sync.
 ///
 /// # Errors
-/// Where the tensors do not match.
+/// If the tensors do not match.
 pub fn activation_sums(inputs: &Tensor, outputs: &Tensor, flat: [f64; 2]) -> Result<Tensor, LibtorchError> {
     check(&[inputs.shallow_clone(), outputs.shallow_clone()])?;
     if inputs.size() != outputs.size() {
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks at every element once for every column, in f64.
+    /// Reference implementation: one row of the table, element by element in f64.
     fn slow_row(tensor: &Tensor) -> Vec<f64> {
         let kind = tensor.kind();
         let smallest = match kind {
@@ -159,7 +159,7 @@ mod tests {
         got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-12 * scale
     }
 
-    /// Counts and the largest value equal the twin's exactly; sums up to the order of addition in f64.
+    /// Checks that counts and the largest value match the reference exactly, and sums up to the order of f64 addition.
     fn assert_equals_twin(table: &Tensor, tensors: &[Tensor]) {
         assert_eq!(table.size(), [tensors.len() as i64, column::COUNT as i64]);
         for (index, tensor) in tensors.iter().enumerate() {
@@ -186,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Zeros of both signs, denormals, infinities, NaN and the ends of the range of each dtype.
+    /// Zeros of both signs, denormals, infinities, NaN, and the ends of each dtype's range.
     const ODD: [f64; 18] = [
         0.0,
         -0.0,

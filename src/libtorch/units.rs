@@ -1,27 +1,28 @@
-//! Units of tensors: what adaptive clipping compares, one norm for each output of a layer.
+//! Units of tensors for adaptive gradient clipping: one norm for each output of a layer.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{LibtorchError, ffi, foreach::check_list};
 
-/// The squared L2 norm of every unit: shape `[sum of units]`, f64, one tensor after the other. `units[i]` is 1, or the size
-/// of the first dimension of `tensors[i]`, whose units are then its rows over all others. No sync.
+/// Computes the squared L2 norm of every unit: shape `[sum of units]`, f64, in the order of the tensors. `units[i]` is
+/// 1 (the whole tensor is one unit), or the size of the first dimension of `tensors[i]` (each row is a unit). No sync.
 ///
-/// One pass over the elements on the CPU; elsewhere two ATen ops for each tensor, since libtorch has no list operation for
-/// norms by row.
+/// Takes one pass over the elements on the CPU, and two ATen ops per tensor elsewhere, because libtorch has no list
+/// operation for row norms.
 ///
 /// # Errors
-/// Where the list is empty, or its tensors do not share one device and one floating dtype, have no elements, or other units.
+/// If the list is empty, its tensors do not share one device and one floating-point dtype, a tensor has no elements, or
+/// its number of units is invalid.
 pub fn unit_squares(tensors: &[Tensor], units: &[i64]) -> Result<Tensor, LibtorchError> {
     check("unit_squares", tensors, units)?;
     ffi::unit_squares(tensors, units, false)
 }
 
-/// The smallest of the units' values (f64) in each of so many tensors, and 1 where none is smaller: `owners` (i64) are the
-/// tensors that the units belong to. No sync.
+/// Returns the smallest value (f64) of the units of each tensor, at most 1: shape `[tensors]`. `owners` (i64) contains
+/// the tensor index of each unit. No sync.
 ///
 /// # Errors
-/// Where libtorch refuses.
+/// If libtorch reports an error.
 pub fn unit_minima(values: &Tensor, owners: &Tensor, tensors: usize) -> Result<Tensor, LibtorchError> {
     ffi::unit_minima(values, owners, tensors)
 }
@@ -29,7 +30,7 @@ pub fn unit_minima(values: &Tensor, owners: &Tensor, tensors: usize) -> Result<T
 /// Multiplies every unit in place by its factor, f64. On the CPU, units with a factor of 1 are not touched. No sync.
 ///
 /// # Errors
-/// As for [`unit_squares`], or where there is not one factor for each unit.
+/// As for [`unit_squares`], or if the number of factors is not the number of units.
 pub fn scale_units(tensors: &[Tensor], units: &[i64], factors: &Tensor) -> Result<(), LibtorchError> {
     const OPERATION: &str = "scale_units";
     check(OPERATION, tensors, units)?;
@@ -37,25 +38,25 @@ pub fn scale_units(tensors: &[Tensor], units: &[i64], factors: &Tensor) -> Resul
     ffi::scale_units(tensors, units, factors, false)
 }
 
-/// What [`clip_units`] did; all of it still on the device.
+/// The result of [`clip_units`], on the device.
 pub struct UnitClip {
     /// The smallest factor of each gradient, at most 1: shape `[grads]`, f64.
     pub smallest: Tensor,
-    /// L2 norm of what is left of all gradients: shape `[]`, f64.
+    /// L2 norm of all gradients after clipping: shape `[]`, f64.
     pub norm: Tensor,
-    /// Units that were clipped: shape `[]`, f64.
+    /// Number of clipped units: shape `[]`, f64.
     pub clipped: Tensor,
-    /// `norm` as a share of the norm before, 1 where that is no number: shape `[]`, f32.
+    /// `norm` divided by the norm before clipping, 1 if that is not a number: shape `[]`, f32.
     pub coefficient: Tensor,
 }
 
-/// Adaptive gradient clipping with the kernels of a GPU, in four launches: each unit of a gradient is scaled to at most
-/// `clip_factor` times the larger of its weights' norm and `eps`. `units` is 0 for a gradient that is left alone. `total_norm`
-/// (f64) is that of all gradients, and where `found_inf` (f32) is 1, nothing is clipped. `None` if there are no kernels for these
-/// gradients; then nothing was done. No sync.
+/// Clips gradients adaptively (AGC) with GPU kernels, in four launches: scales each unit of a gradient to at most
+/// `clip_factor` times the larger of its weights' norm and `eps`. `units` is 0 for a gradient that stays unchanged.
+/// `total_norm` (f64) is the norm of all gradients. If `found_inf` (f32) is 1, clips nothing. Returns `None`, and does
+/// nothing, if no kernels are loaded for these gradients. No sync.
 ///
 /// # Errors
-/// If the lists do not fit each other, or the scalars are not of shape `[]` on the gradients' device.
+/// If the lists do not match, or the scalars are not of shape `[]` on the gradients' device.
 pub fn clip_units(
     params: &[Tensor],
     grads: &[Tensor],
@@ -82,11 +83,7 @@ pub fn clip_units(
         || !fits(found_inf, Kind::Float)
     {
         let got = format!("{} parameters, {} gradients, units {units:?}", params.len(), grads.len());
-        return Err(LibtorchError::Argument {
-            operation: OPERATION,
-            got,
-            want: "lists that fit, and scalars beside them",
-        });
+        return Err(LibtorchError::Argument { operation: OPERATION, got, want: "lists that match, and scalars" });
     }
     let clip = ffi::clip_units(params, grads, units, [clip_factor, eps], [total_norm, found_inf])?;
     Ok(clip.map(|[smallest, norm, clipped, coefficient]| UnitClip { smallest, norm, clipped, coefficient }))
@@ -135,7 +132,7 @@ mod tests {
         Vec::try_from(tensor.to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap()
     }
 
-    /// Tensors of every layout, with their units.
+    /// Tensors of every memory layout, with their units.
     fn some(kind: Kind) -> (Vec<Tensor>, Vec<i64>) {
         tch::manual_seed(2);
         let maps = random(&[6, 5, 3, 3]);
@@ -174,7 +171,7 @@ mod tests {
     fn both_ways_of_scaling_agree_and_a_factor_of_one_changes_nothing() {
         let (tensors, units) = some(Kind::Float);
         let count: i64 = units.iter().sum();
-        // Powers of two, by which f32 is multiplied exactly.
+        // Powers of two, which multiply f32 exactly.
         let factors = (-Tensor::arange(count, (Kind::Double, Device::Cpu)).remainder(4)).exp2();
         let scaled = [false, true].map(|use_aten| {
             let copies: Vec<Tensor> = tensors.iter().map(Tensor::copy).collect();

@@ -1,14 +1,15 @@
-//! Clipping each element of many tensors.
+//! Clips each element of many tensors.
 
 use tch::Tensor;
 
 use super::{LibtorchError, ffi, foreach::check_list};
 
-/// Limits every element in place to -`bound` and `bound`, as torch.clamp does: NaN stays. Returns the squared L2 norm of what is
-/// left of each tensor: shape `[tensors.len()]`, f64, on their device. One pass on the CPU, no sync.
+/// Clamps every element in place to -`bound` and `bound`, as torch.clamp does; NaN stays NaN. Returns the squared L2
+/// norm of each clamped tensor: shape `[tensors.len()]`, f64, on their device. One pass on the CPU. No sync.
 ///
 /// # Errors
-/// If the list is empty, its tensors do not share one device and one floating dtype, or `bound` is below 0 or NaN.
+/// If the list is empty, its tensors do not share one device and one floating-point dtype, or `bound` is negative or
+/// NaN.
 pub fn clip_values(tensors: &[Tensor], bound: f64) -> Result<Tensor, LibtorchError> {
     const OPERATION: &str = "clip_values";
     check_list(OPERATION, tensors)?;

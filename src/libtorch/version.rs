@@ -1,8 +1,8 @@
-//! Which libtorch this is.
+//! The libtorch version.
 
 use super::ffi;
 
-/// The version of libtorch, such as `2.13.0`.
+/// Returns the version of libtorch, such as `2.13.0`.
 pub fn torch_version() -> &'static str {
     ffi::torch_version()
 }

@@ -1,11 +1,11 @@
-//! The functions between layers, and how much each shrinks its input.
+//! Activation functions, and the gain that compensates for their effect on the signal's scale.
 
 use tch::{TchError, Tensor};
 
 use crate::config::Activation;
 
 impl Activation {
-    /// The function of each element; any shape, same shape back.
+    /// Applies the function to each element; the shape is unchanged.
     pub fn apply(self, images: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Relu => images.f_relu(),
@@ -24,11 +24,11 @@ impl Activation {
         }
     }
 
-    /// [low, high]: at z <= low and at z >= high the function is flat, its derivative below 1e-2 of its largest; infinite
-    /// where there is no such side.
+    /// [low, high]: at z <= low and z >= high, the function is flat, which means that its derivative is below 1e-2 of
+    /// its maximum. Infinite if there is no such side.
     ///
-    /// GELU, SiLU and Mish have a minimum, where the derivative is 0 at a single point; what counts is the tail beyond
-    /// which it stays small. The 1e-2 of a leaky ReLU is not below 1e-2.
+    /// GELU, SiLU, and Mish have a minimum, where the derivative is 0 at a single point; the bound is the start of the
+    /// tail in which it stays small. The slope of leaky ReLU, 1e-2, is not below 1e-2.
     pub fn saturation(self) -> [f64; 2] {
         const NONE: f64 = f64::INFINITY;
         match self {
@@ -47,16 +47,16 @@ impl Activation {
         }
     }
 
-    /// Whether it is flat for inputs far from 0 of either sign. Functions that are flat on one side alone are meant to be there half
-    /// of the time, and so is ReLU6, whose other side is far away.
+    /// Whether the function is flat for inputs far from 0 of either sign. Functions that are flat on one side are meant
+    /// to be flat for half of their inputs. So is ReLU6, whose other flat side is far away.
     pub fn is_flat_on_both_sides(self) -> bool {
         self != Self::Relu6 && self.saturation().iter().all(|side| side.is_finite())
     }
 
-    /// The factor on the standard deviation of the weights before this function that keeps the signal's size.
+    /// Factor of the standard deviation of the weights before this function that preserves the scale of the signal.
     ///
-    /// Where `torch.nn.init.calculate_gain` knows the function this is torch's number. For the others it is
-    /// 1 / sqrt(E\[f(z)^2\]) with z normal (He et al. 2015, section 2.2, for a general f).
+    /// If `torch.nn.init.calculate_gain` supports the function, this is torch's value. Otherwise, it is 1 /
+    /// sqrt(E\[f(z)^2\]) for normal z (He et al. 2015, section 2.2, for a general f).
     pub fn gain(self) -> f64 {
         match self {
             Self::Relu | Self::Relu6 => std::f64::consts::SQRT_2,
@@ -83,7 +83,8 @@ mod tests {
 
     use super::*;
 
-    /// 1 / sqrt(E[f(z)^2]) by the trapezoid rule on -12..=12 with step 1e-4; the tails beyond hold less than 1e-30.
+    /// 1 / sqrt(E[f(z)^2]) by the trapezoidal rule on -12..=12 with step 1e-4; the tails beyond contribute less than
+    /// 1e-30.
     fn second_moment_gain(activation: Activation) -> f64 {
         let step = 1e-4;
         let z = (Tensor::arange(240_001, (Kind::Double, Device::Cpu)) - 120_000.0) * step;
@@ -101,7 +102,7 @@ mod tests {
         }
     }
 
-    /// |f'| at each point, by libtorch's own backward.
+    /// |f'| at each point, from libtorch's own backward pass.
     fn derivative(activation: Activation, z: &Tensor) -> Vec<f64> {
         let z = z.detach().set_requires_grad(true);
         activation.apply(&z).unwrap().sum(Kind::Double).backward();
@@ -165,7 +166,7 @@ mod tests {
         }
     }
 
-    /// The integral of the normal density up to `x` by Simpson's rule.
+    /// Integral of the normal density up to `x` by Simpson's rule.
     fn normal_cdf(x: f64) -> f64 {
         let steps = 2_000;
         let width = x / f64::from(steps);

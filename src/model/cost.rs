@@ -1,4 +1,4 @@
-//! What a model costs: parameters and multiplications, layer by layer, found without its weights and without multiplying.
+//! Cost of a model: parameters and multiplications per layer, computed without its weights and without multiplying.
 //!
 //! ```
 //! use gradwatch::{config::{Architecture, ModelConfig}, data::ImageShape, model};
@@ -24,19 +24,21 @@ use crate::{
     data::ImageShape,
 };
 
-/// What a model costs.
+/// Cost of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Numbers that the optimizer trains.
+    /// Number of trainable parameters.
     pub parameters: usize,
-    /// Multiply-accumulate operations of convolutions, linear layers and attention for one image; one of them is two FLOPs.
+    /// Multiply-accumulate operations of convolutions, linear layers, and attention for one image. One of them is two
+    /// FLOPs.
     pub macs: u64,
-    /// Layer by layer, in the order of the forward pass; then what has parameters and multiplies nothing.
+    /// Costs per layer, in the order of the forward pass, followed by layers that have parameters but no
+    /// multiplications.
     pub layers: Vec<LayerCost>,
 }
 
-/// Looks at a model without making it: its weights take no memory, and zeros stand in for the outputs of its layers. A TorchScript
-/// file cannot be looked at so.
+/// Computes the cost of a model without building it: weights take no memory, and zeros replace the outputs of layers.
+/// Does not support TorchScript files.
 pub fn cost(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<Cost, ModelError> {
     let constant = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };
     let config = ModelConfig { initialization: constant, ..config.clone() };
@@ -55,7 +57,7 @@ pub fn cost(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<C
     })
 }
 
-/// Gives each layer its parameters, and those that are of no layer that multiplies a place at the end.
+/// Adds the parameters to each layer. Parameters of layers without multiplications are appended at the end.
 fn with_parameters(mut layers: Vec<LayerCost>, parameters: &Parameters) -> Vec<LayerCost> {
     for parameter in parameters.trainable() {
         let layer = parameter.name.layer();
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn multiplications_are_those_that_torchvision_publishes() {
-        // The weights' meta["_ops"], billions to three digits.
+        // From the weights' meta["_ops"], in billions with three decimals.
         for (name, want) in [
             (Architecture::Resnet18, 1.814),
             (Architecture::Resnet50, 4.089),

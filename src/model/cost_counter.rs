@@ -1,5 +1,5 @@
-//! What the layers of a pass cost, counted while it runs. That a pass counts is a mode of its thread, as libtorch's `no_grad` is: the
-//! layers of an architecture need not hand it on.
+//! Counts the cost of the layers while a forward pass runs. Counting is a thread-local mode, like libtorch's `no_grad`,
+//! so the layers of an architecture need not pass it on.
 
 use std::cell::RefCell;
 
@@ -8,27 +8,28 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::parameter::ParameterName;
 
-/// What a layer costs.
+/// Cost of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerCost {
-    /// Its name, as of a module in torch.
+    /// Name of the layer's module in torch.
     pub name: String,
-    /// The shape of its output for one image; empty where it is not known.
+    /// Shape of its output for one image; empty if unknown.
     pub output: Vec<i64>,
-    /// Numbers of its own that the optimizer trains.
+    /// Number of its trainable parameters.
     pub parameters: usize,
-    /// Its multiply-accumulate operations for one image.
+    /// Number of its multiply-accumulate operations for one image.
     pub macs: u64,
 }
 
 thread_local! {
-    /// The layers of the pass that is being looked at on this thread.
+    /// The layers of the pass that is being counted on this thread.
     static SEEN: RefCell<Option<Vec<LayerCost>>> = const { RefCell::new(None) };
 }
 
-/// What stands in for the output of a layer, zeros of this shape, if somebody looks; `None` where it is to be computed.
+/// While a pass is counted, returns zeros of this shape as a placeholder for the layer's output. `None` if the output
+/// must be computed.
 ///
-/// Each number of an output is a sum over all of a filter.
+/// Each output element is a sum over an entire filter.
 pub fn look_at(
     layer: &ParameterName,
     weight: &Tensor,
@@ -43,7 +44,7 @@ pub fn look_at(
     Some(Tensor::f_zeros(&*shape, (Kind::Float, Device::Cpu)))
 }
 
-/// Notes what a layer costs for a batch of one, if somebody looks.
+/// Records the cost of a layer for a batch of one, if the pass is being counted.
 pub fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
     SEEN.with_borrow_mut(|seen| {
         if let Some(seen) = seen {
@@ -53,7 +54,7 @@ pub fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
     });
 }
 
-/// What `pass` gives, and what its layers cost.
+/// Runs `pass` and returns its result and the cost of its layers.
 pub fn count<T>(pass: impl FnOnce() -> T) -> (T, Vec<LayerCost>) {
     SEEN.replace(Some(Vec::new()));
     let passed = pass();
@@ -72,7 +73,7 @@ mod tests {
         assert!(look().is_none());
         let (output, seen) = count(|| look().unwrap().unwrap());
         assert_eq!(output.size(), [1, 5, 3]);
-        // Five positions of three outputs, each a sum of four.
+        // Five positions with three outputs each, each a sum of four products.
         assert_eq!(seen, [LayerCost { name: "fc".into(), output: vec![5, 3], parameters: 0, macs: 60 }]);
         assert!(look().is_none());
     }

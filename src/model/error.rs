@@ -1,4 +1,4 @@
-//! Why a model could not be built.
+//! Errors when building a model.
 
 use std::{io, path::PathBuf};
 
@@ -11,113 +11,113 @@ use crate::{
     libtorch::{LibtorchError, first_line},
 };
 
-/// Why a model could not be built. All but [`ModelError::Torch`] and what is wrong with a file are found before any memory is
-/// allocated.
+/// Reason why a model could not be built. All errors except [`ModelError::Torch`] and errors from a file are detected
+/// before any memory is allocated.
 #[derive(Debug, Error)]
 pub enum ModelError {
-    /// The images shrink to nothing inside the model.
+    /// The images become too small inside the model.
     #[error(
         "{architecture}: got images of {height}x{width} (height x width), want at least {least}x{least}; \
          enlarge the images or choose another model.name"
     )]
     InputTooSmall {
-        /// The architecture asked for.
+        /// The requested architecture.
         architecture: Architecture,
         /// Rows of an image.
         height: usize,
         /// Columns of an image.
         width: usize,
-        /// The smallest side that works.
+        /// Minimum side length.
         least: usize,
     },
-    /// A size is zero or beyond what fits any machine.
+    /// A size is zero or too large for any machine.
     #[error("{what}: got {got}, want {least}..={most}")]
     Size {
         /// The config key or the quantity.
         what: &'static str,
         /// The value.
         got: usize,
-        /// The smallest that works.
+        /// Minimum value.
         least: usize,
-        /// The largest that is accepted.
+        /// Maximum value.
         most: usize,
     },
-    /// The depth stands in the architecture's name.
+    /// The architecture's name determines its depth.
     #[error(
         "model.depth: got {got}, but {architecture} has its depth in its name; remove the key or choose mlp or cnn"
     )]
     DepthIsFixed {
-        /// The architecture asked for.
+        /// The requested architecture.
         architecture: Architecture,
-        /// The depth asked for.
+        /// The requested depth.
         got: usize,
     },
-    /// The architecture has no two layers of equal shape.
+    /// The architecture does not have layers with equal input and output shapes.
     #[error(
-        "model.residual: got true, but {architecture} has no layer of equal input and output shape; set it to false"
+        "model.residual: got true, but {architecture} has no layer with equal input and output shapes; set it to false"
     )]
     NoResidual {
-        /// The architecture asked for.
+        /// The requested architecture.
         architecture: Architecture,
     },
-    /// An initialization does not go with the rest of the model.
+    /// An initialization is not compatible with the rest of the model.
     #[error("model.initialization.{key}: got {got} with {beside}, want {want}; {remedy}")]
     Initialization {
         /// The key of `[model.initialization]`.
         key: &'static str,
-        /// Its value.
+        /// Value of the key.
         got: String,
-        /// What it does not go with.
+        /// The incompatible setting.
         beside: String,
-        /// What it goes with.
+        /// The required setting.
         want: &'static str,
-        /// What to change.
+        /// How to fix it.
         remedy: &'static str,
     },
-    /// The architecture stands or falls with a setting.
-    #[error("model.{key}: got {got}, but {architecture} wants {want}; leave the key out")]
+    /// The architecture requires a certain setting.
+    #[error("model.{key}: got {got}, but {architecture} needs {want}; remove the key")]
     Fixed {
         /// The key in `[model]`.
         key: &'static str,
-        /// The architecture asked for.
+        /// The requested architecture.
         architecture: Architecture,
         /// The value.
         got: String,
-        /// What works.
+        /// The required setting.
         want: &'static str,
     },
-    /// Images that cannot be cut into patches.
+    /// The images cannot be divided into patches.
     #[error(
         "model.patch_size: got {patch}, which does not divide images of {height}x{width} (height x width); {remedy}"
     )]
     Patches {
-        /// Side of a patch.
+        /// Side length of a patch.
         patch: usize,
         /// Rows of an image.
         height: usize,
         /// Columns of an image.
         width: usize,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
-    /// A width that some layers cannot have a share of.
-    #[error("model.width: got {got}, but {architecture} wants a multiple of {step}")]
+    /// The width cannot be divided among some of the layers.
+    #[error("model.width: got {got}, but {architecture} needs a multiple of {step}")]
     WidthStep {
-        /// The architecture asked for.
+        /// The requested architecture.
         architecture: Architecture,
         /// The value.
         got: i64,
-        /// What it has to be a multiple of.
+        /// The width must be a multiple of this.
         step: i64,
     },
-    /// Dropout is not a probability below one.
-    #[error("model.dropout: got {got}, want from 0, below 1")]
+    /// Dropout is not a probability below 1.
+    #[error("model.dropout: got {got}, want at least 0 and below 1")]
     Dropout {
         /// The value.
         got: f64,
     },
-    /// Not a `state_dict` name.
-    #[error("parameter name: got {got:?}, want segments of letters, digits and _ with dots between them")]
+    /// The name is not a valid `state_dict` name.
+    #[error("parameter name: got {got:?}, want segments of letters, digits, and _, separated by dots")]
     Name {
         /// The name.
         got: String,
@@ -128,45 +128,46 @@ pub enum ModelError {
         /// The name.
         name: ParameterName,
     },
-    /// A model that is read from a file has none.
+    /// A model from a file has no path.
     #[error("model.path: missing; want the TorchScript file")]
     NoFile,
-    /// The file system refused.
+    /// The file cannot be read.
     #[error(
-        "model.path: {}: {cause}; want a TorchScript file, which a run also needs to be resumed: the layers are in it; \
-         give its place with --set model.path=NEW",
+        "model.path: {}: {cause}; want a TorchScript file, which also contains the layers that a resumed run needs; \
+         set the new path with --set model.path=NEW",
         path.display()
     )]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The file is no model for these images.
+    /// The file does not contain a model for these images.
     #[error("model.path: {}: got {got}, want {want}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What it is or does.
+        /// Actual contents or behavior.
         got: String,
-        /// What it has to be or do.
+        /// Expected contents or behavior.
         want: String,
     },
-    /// The weights alone, with their gradients, do not fit.
+    /// The weights and their gradients do not fit into memory.
     #[error(
-        "the model has {parameters} parameters, which take {:.1} GB with their gradients, and this machine has {:.1} GB of memory; \
-         lower model.width or model.depth, or take a smaller model",
+        "the model has {parameters} parameters, which need {:.1} GB with their gradients, but this machine has {:.1} \
+         GB of memory; \
+         lower model.width or model.depth, or choose a smaller model",
         *parameters as f64 * 8e-9, *memory_bytes as f64 * 1e-9
     )]
     TooLarge {
-        /// Numbers.
+        /// Number of parameters.
         parameters: u64,
-        /// Bytes that there are.
+        /// Memory of the machine in bytes.
         memory_bytes: u64,
     },
-    /// libtorch failed, most often for want of memory.
-    #[error("libtorch could not make the model: got {}; a smaller model.width may fit", first_line(.0))]
+    /// libtorch failed, usually because it ran out of memory.
+    #[error("libtorch error while building the model: {}; a smaller model.width may fit", first_line(.0))]
     Torch(TchError),
 }
 
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn a_message_of_libtorch_loses_its_backtrace() {
         let error = ModelError::Torch(TchError::Torch("out of memory\nframe #0: c10".to_owned()));
-        let want = "libtorch could not make the model: got Internal torch error: out of memory; \
+        let want = "libtorch error while building the model: Internal torch error: out of memory; \
                     a smaller model.width may fit";
         assert_eq!(error.to_string(), want);
     }

@@ -1,26 +1,28 @@
-//! The last maps of a model that still know where in the image something is.
+//! The last feature maps of a model, which still have spatial positions.
 
 use tch::{TchError, Tensor};
 
 use super::Pass;
 
-/// What sees the last feature maps `[batch, channels, rows, columns]` of a pass: those before the mean over space, or the patches
-/// that the last block of a transformer attends to. The pass goes on with what it returns, of the same shape. An error ends the
-/// pass.
+/// A callback for the last feature maps `[batch, channels, rows, columns]` of a pass: the input of global average
+/// pooling, or the patches that the last block of a transformer attends to. The pass continues with the returned
+/// tensor, which must have the same shape. An error ends the pass.
 pub type FeatureMapFn<'a> = dyn Fn(&Tensor) -> Result<Tensor, TchError> + 'a;
 
 impl<'a> Pass<'a> {
-    /// The same pass, which shows its last feature maps to `see`, once; a model without such maps never does.
+    /// Returns the pass with a callback for its last feature maps. Each pass calls it once, or never if the model has
+    /// no such maps.
     pub fn with_feature_maps(self, see: &'a FeatureMapFn<'a>) -> Self {
         Self { see_feature_maps: Some(see), ..self }
     }
 
-    /// The maps, as they were or as whoever sees them wants them.
+    /// Passes the maps to the callback and returns its result, or returns the maps unchanged if there is no callback.
     pub(super) fn show_feature_maps(&self, maps: Tensor) -> Result<Tensor, TchError> {
         self.see_feature_maps.map_or(Ok(maps.shallow_clone()), |see| see(&maps))
     }
 
-    /// The same of tokens `[batch, tokens, width]`, which are `others` and then the patches of a grid, row by row.
+    /// Like [`show_feature_maps`](Self::show_feature_maps), for tokens `[batch, tokens, width]`: `others` tokens,
+    /// followed by the patches of a grid, row by row.
     pub(super) fn show_tokens(
         &self,
         tokens: Tensor,

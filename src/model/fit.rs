@@ -1,8 +1,8 @@
-//! What an initialization takes from images: the variance that `lsuv` gives each layer's output, and the centre of the inputs
-//! under `centred_logistic`.
+//! Data-dependent initialization: `lsuv` sets the variance of each layer's output, and `centred_logistic` centers each
+//! layer's input.
 //!
-//! A layer is fitted when the pass comes to it, so that it sees what the fitted layers before it put out. That a pass fits is a
-//! mode of its thread, as libtorch's `no_grad` is: the layers of an architecture need not hand it on.
+//! A layer is fitted when the forward pass reaches it, so that its inputs come from fitted layers. Fitting is a
+//! thread-local mode, like libtorch's `no_grad`, so the layers of an architecture need not pass it on.
 
 use std::cell::Cell;
 
@@ -14,17 +14,18 @@ use crate::{
     libtorch::{generator_state, set_generator_state},
 };
 
-/// Mishkin and Matas 2016, algorithm 1: how far a variance may be from 1, and how often a layer is scaled at most.
+/// Mishkin and Matas 2016, algorithm 1: maximum deviation of a variance from 1, and maximum number of rescalings per
+/// layer.
 const TOLERANCE: f64 = 0.1;
 const MOST_ROUNDS: usize = 10;
 
-/// What a pass does to the layers that it comes to.
+/// Effect of a pass on the layers that it reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Forward,
-    /// Gives the next layer, and none after it, the bias that centres its sums.
+    /// Sets the bias that centers the sums of the next layer only.
     CentreNext,
-    /// Gives the output of each layer variance 1.
+    /// Scales the weights so that each layer's output has variance 1.
     UnitVariance,
 }
 
@@ -32,7 +33,7 @@ thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Forward) };
 }
 
-/// Until it is dropped, passes of this thread fit.
+/// Passes on this thread fit layers until this is dropped.
 struct Fitting;
 
 impl Fitting {
@@ -48,11 +49,12 @@ impl Drop for Fitting {
     }
 }
 
-/// Finishes an initialization that depends on images: of `lsuv` and `centred_logistic`. The weights of any other stay as they
-/// are, to the last bit.
+/// Completes a data-dependent initialization (`lsuv` or `centred_logistic`). Under any other method, the weights stay
+/// unchanged bit for bit.
 ///
-/// `images` `[batch, channels, height, width]` are on the network's device, and scaled as in training: its first batches, say. They
-/// go through the network once, as in training; random generator and running statistics are afterwards what they were.
+/// `images` `[batch, channels, height, width]` must be on the network's device and normalized as in training; use the
+/// first training batches, for example. They pass through the network once, in training mode. Afterwards, the random
+/// generator and the running statistics are restored.
 ///
 /// ```
 /// use gradwatch::{
@@ -102,7 +104,7 @@ pub fn fit_to_data(network: &Network, images: &Tensor) -> Result<(), ModelError>
     Ok(outcome.map(drop)?)
 }
 
-/// A pass comes to a layer: with `inputs` its output will be what `forward` returns.
+/// Applies the mode to a layer that the pass reaches. `forward` computes the layer's output for `inputs`.
 pub(super) fn meet(
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -119,7 +121,7 @@ pub(super) fn meet(
     }
 }
 
-/// b = -W mean(x), the mean of each input over the images; of a convolution, over the pixels too.
+/// Sets b = -W mean(x), with the mean of each input over the images and, for a convolution, over the pixels.
 fn centre(weight: &Tensor, bias: &Tensor, inputs: &Tensor) -> Result<(), TchError> {
     let channel = if weight.dim() > 2 { 1 } else { inputs.dim() - 1 };
     let dims: Vec<i64> = (0..inputs.dim()).filter(|dim| *dim != channel).map(|dim| dim as i64).collect();
@@ -130,7 +132,8 @@ fn centre(weight: &Tensor, bias: &Tensor, inputs: &Tensor) -> Result<(), TchErro
     bias.shallow_clone().f_copy_(&kernel_sums.f_mv(&mean)?.f_neg()?)
 }
 
-/// W / sqrt(Var(output)), over images, units and pixels. An output that is the same everywhere, or not finite, has no scale.
+/// Divides W by sqrt(Var(output)), with the variance over images, units, and pixels. A constant or non-finite output is
+/// not rescaled.
 fn scale(weight: &Tensor, forward: &dyn Fn() -> Result<Tensor, TchError>) -> Result<(), TchError> {
     for _ in 0..MOST_ROUNDS {
         // Device sync here, once per round.

@@ -6,7 +6,7 @@ use super::{Network, build};
 use crate::config::{Activation, Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 
-/// The side of [`images`].
+/// Side length of [`images`].
 const SIDE: usize = 32;
 
 /// ReLU, no normalization, no dropout, no residual, torch's initialization.
@@ -15,7 +15,7 @@ pub fn config(name: Architecture) -> ModelConfig {
     ModelConfig { activation, normalization, groups: 4, residual: false, ..ModelConfig::as_published(name) }
 }
 
-/// One or two architectures of each family that its authors laid out, with blocks of its own.
+/// One or two architectures of each published family that has blocks of its own.
 pub const FAMILIES: [Architecture; 13] = [
     Architecture::MobilenetV2,
     Architecture::MobilenetV3Small,
@@ -32,7 +32,7 @@ pub const FAMILIES: [Architecture; 13] = [
     Architecture::BinaryResnet18,
 ];
 
-/// As its authors made it, and as narrow as it can be, so that all architectures run in seconds.
+/// The published model with minimum width, so that all architectures run in seconds.
 pub fn thin(name: Architecture) -> ModelConfig {
     let own = name.defaults();
     let width = if name.name().contains("nfnet") { 16 } else { 4 };
@@ -45,7 +45,7 @@ pub fn has_shortcuts(name: Architecture) -> bool {
     name != Architecture::Lenet5 && !["densenet", "nasnet"].iter().any(|family| name.name().starts_with(family))
 }
 
-/// The architectures that are ours.
+/// The architectures defined in gradwatch.
 pub fn drawn() -> impl Iterator<Item = Architecture> {
     Architecture::ALL.iter().copied().filter(|name| *name != Architecture::Torchscript)
 }

@@ -1,29 +1,31 @@
 //! Initial values of weights and biases.
 //!
-//! Every draw comes from libtorch's default CPU generator, so `tch::manual_seed` makes a model's weights reproducible
-//! and a run on another device starts from the same ones. What depends on images is left to [`fit_to_data`](super::fit_to_data).
+//! All values come from libtorch's default CPU generator. So `tch::manual_seed` makes a model's weights reproducible,
+//! and a run on another device starts from the same weights. [`fit_to_data`](super::fit_to_data) completes
+//! data-dependent methods.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::ModelError;
 use crate::config::{Activation, Fan, Initialization, InitializationMethod as Method, ModelConfig, Normalization};
 
-/// Where the initial values are drawn, whatever device they move to.
+/// Type and device for drawing initial values, regardless of the target device.
 pub(super) const DRAW: (Kind, Device) = (Kind::Float, Device::Cpu);
-/// Standard deviation of `yilmaz_poli`, and its mean times `fan_in`, which is not below [`LEAST_MEAN`].
+/// Standard deviation of `yilmaz_poli`, and its mean times `fan_in`; the mean is at least [`LEAST_MEAN`].
 const YILMAZ_POLI: (f64, f64) = (0.1, -8.0);
 const LEAST_MEAN: f64 = -1.0;
-/// Standard deviation times the root of `fan_in` under `centred_logistic`. sigmoid(z) = (1 + tanh(z / 2)) / 2, so that with
-/// centred biases a tanh net of weights W / 4 computes the same, and W / 2 in its first and last layer: all of them of variance
-/// 1 / fan_in, which is critical for tanh.
+/// Standard deviation times the root of `fan_in` under `centred_logistic`. Because sigmoid(z) = (1 + tanh(z / 2)) / 2,
+/// a sigmoid net with centered biases computes the same function as a tanh net with weights W / 4, and W / 2 in its
+/// first and last layer. All weights of that net have variance 1 / fan_in, which is critical for tanh.
 const CENTRED_HIDDEN: f64 = 4.0;
 pub(super) const CENTRED_ENDS: f64 = 2.0;
 
 impl Initialization {
-    /// The gain of a layer before `activation`; `None` stands for the classifier, whose output goes to the loss.
+    /// Gain of a layer before `activation`; `None` stands for the classifier, whose output goes to the loss.
     ///
-    /// A gain in the config holds for every layer. Without one it is the activation's, 1 for the classifier, and 1 for
-    /// the lecun methods, which are defined by variance 1 / fan_in. The methods that have no gain take none from the config.
+    /// A gain in the config applies to every layer. Without one, the gain is the activation's, 1 for the classifier,
+    /// and 1 for the lecun methods, which are defined by a variance of 1 / fan_in. Methods without a gain ignore the
+    /// config's.
     pub fn gain_before(&self, activation: Option<Activation>) -> f64 {
         let fitting = match self.method {
             Method::LecunUniform | Method::LecunNormal => 1.0,
@@ -34,8 +36,8 @@ impl Initialization {
         self.gain.unwrap_or(fitting)
     }
 
-    /// Draws the weight of a linear layer `[outputs, inputs]` or a convolution `[outputs, inputs, height, width]`, whatever its
-    /// place in the model.
+    /// Draws the weight of a linear layer `[outputs, inputs]` or a convolution `[outputs, inputs, height, width]`,
+    /// independent of its position in the model.
     pub fn draw_weight(&self, shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
         let fans = Fans::of(shape);
         let kaiming_std = match self.fan {
@@ -45,7 +47,7 @@ impl Initialization {
         let xavier_std = gain * (2.0 / (fans.fan_in + fans.fan_out)).sqrt();
         let lecun_std = gain / fans.fan_in.sqrt();
         match self.method {
-            // The gain of leaky_relu with slope sqrt(5), with which torch's layers call kaiming_uniform_.
+            // The gain of leaky_relu with slope sqrt(5), which torch's layers pass to kaiming_uniform_.
             Method::Default => uniform(shape, (2.0_f64 / (1.0 + 5.0)).sqrt() / fans.fan_in.sqrt()),
             Method::XavierUniform => uniform(shape, xavier_std),
             Method::XavierNormal => normal(shape, 0.0, xavier_std),
@@ -58,12 +60,12 @@ impl Initialization {
             Method::Identity => identity(shape),
             Method::YilmazPoli => normal(shape, yilmaz_poli_mean(fans.fan_in), YILMAZ_POLI.0),
             Method::Normal => normal(shape, self.mean, self.std),
-            // One number, of which the parameter makes as many as it needs.
+            // A single element; the parameter expands it as needed.
             Method::Constant => Tensor::f_full([1], self.value, DRAW)?.f_expand(shape, false),
         }
     }
 
-    /// Draws the bias of the layer whose weight has shape `weight_shape`: zero, except under `default`.
+    /// Draws the bias of a layer with a weight of shape `weight_shape`: zero, except under `default`.
     pub fn draw_bias(&self, weight_shape: &[i64]) -> Result<Tensor, TchError> {
         let outputs = weight_shape.first().copied().unwrap_or(0);
         let mut bias = Tensor::f_zeros([outputs], DRAW)?;
@@ -74,8 +76,8 @@ impl Initialization {
         Ok(bias)
     }
 
-    /// Mean square of a hidden layer's weights times `fan_in`, within a factor of a few, as this method has it; `None` where that
-    /// says nothing: it is fitted to data, or shortcuts carry the signal, or most weights are 0.
+    /// Mean square of a hidden layer's weights times `fan_in` under this method, within a factor of a few. `None` if it
+    /// is not informative: the weights are fitted to data, shortcuts carry the signal, or most weights are 0.
     pub fn expected_scale(&self, fan_in: f64) -> Option<f64> {
         match self.method {
             Method::YilmazPoli => Some(fan_in * (yilmaz_poli_mean(fan_in).powi(2) + YILMAZ_POLI.0.powi(2))),
@@ -85,7 +87,7 @@ impl Initialization {
         }
     }
 
-    /// Refuses what cannot be in the model of `config`, or would keep it from learning.
+    /// Rejects settings that the model of `config` does not support, or that would prevent learning.
     pub(super) fn check(&self, config: &ModelConfig) -> Result<(), ModelError> {
         let ModelConfig { residual, normalization, activation, .. } = config;
         let Self { method, zero_residual, skip_init, .. } = self;
@@ -114,18 +116,18 @@ impl Initialization {
                     "true".into(),
                     beside,
                     "a normalization",
-                    "set model.normalization, or skip_init instead",
+                    "set model.normalization, or use skip_init instead",
                 )
             }
-            // The gradient of each zero would be a product with the other.
+            // The gradient of each zero would be its product with the other zero.
             () if *skip_init && (*zero_residual || is_fixup) => {
                 let beside = if is_fixup { "method = \"fixup\"" } else { "zero_residual = true" };
                 (
                     "skip_init",
                     "true".into(),
                     beside.into(),
-                    "one of them",
-                    "two zeros in a row never learn: leave one out",
+                    "only one of them",
+                    "two zeros in a row never learn: remove one",
                 )
             }
             () => return Ok(()),
@@ -133,12 +135,12 @@ impl Initialization {
         Err(ModelError::Initialization { key, got, beside, want, remedy })
     }
 
-    /// Whether [`fit_to_data`](super::fit_to_data) has something to do.
+    /// Whether [`fit_to_data`](super::fit_to_data) changes the model.
     pub fn depends_on_data(&self) -> bool {
         matches!(self.method, Method::Lsuv | Method::CentredLogistic)
     }
 
-    /// The key below `model`, and its value, by which residual branches add nothing at first.
+    /// The key in `model`, and its value, that makes residual branches contribute nothing initially.
     pub(super) fn silencer(&self) -> Option<(&'static str, String)> {
         match self {
             Self { zero_residual: true, .. } => Some(("initialization.zero_residual", true.to_string())),
@@ -148,7 +150,7 @@ impl Initialization {
         }
     }
 
-    /// Whether residual branches add nothing at first, so that hardly a gradient reaches what is inside them.
+    /// Whether residual branches contribute nothing initially, so that almost no gradient reaches their layers.
     pub fn has_silent_branches(&self) -> bool {
         self.silencer().is_some()
     }
@@ -158,7 +160,7 @@ fn yilmaz_poli_mean(fan_in: f64) -> f64 {
     (YILMAZ_POLI.1 / fan_in).max(LEAST_MEAN)
 }
 
-/// How many inputs a unit has, and how many units an input reaches.
+/// Number of inputs per unit, and number of units that each input reaches.
 pub(super) struct Fans {
     pub(super) fan_in: f64,
     fan_out: f64,
@@ -181,8 +183,9 @@ pub(super) fn normal(shape: &[i64], mean: f64, std: f64) -> Result<Tensor, TchEr
     Tensor::f_empty(shape, DRAW)?.f_normal_(mean, std)
 }
 
-/// Saxe et al. 2014 as `torch.nn.init.orthogonal_` draws it: rows are outputs, columns all the rest; the smaller side
-/// is orthogonal. The signs of R's diagonal make Q uniform over the orthogonal matrices (Mezzadri 2007).
+/// Orthogonal weights (Saxe et al. 2014), as drawn by `torch.nn.init.orthogonal_`: rows are outputs, columns are all
+/// other dimensions, and the smaller side is orthogonal. Multiplying by the signs of R's diagonal makes Q uniform over
+/// the orthogonal matrices (Mezzadri 2007).
 fn orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
     let rows = shape.first().copied().unwrap_or(1);
     let columns = shape.iter().skip(1).product::<i64>();
@@ -195,8 +198,8 @@ fn orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
     fitting.f_contiguous()?.f_view(shape)?.f_mul_scalar(gain)
 }
 
-/// Xiao et al. 2018, algorithm 1 with the kernel's middle as the only tap: what goes through keeps its norm wherever there are as
-/// many outputs as inputs. With fewer, the rows are orthogonal instead.
+/// Xiao et al. 2018, algorithm 1, with the kernel's center as the only nonzero tap. It preserves norms if there are at
+/// least as many outputs as inputs. With fewer outputs, the rows are orthogonal instead.
 fn delta_orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
     let &[outputs, inputs, height, width] = shape else { return orthogonal(shape, gain) };
     let kernel = Tensor::f_zeros(shape, DRAW)?;
@@ -205,7 +208,7 @@ fn delta_orthogonal(shape: &[i64], gain: f64) -> Result<Tensor, TchError> {
     Ok(kernel)
 }
 
-/// `torch.nn.init.eye_`, and `dirac_` for a convolution, whose tap is at half its side.
+/// `torch.nn.init.eye_`, or `dirac_` for a convolution, with the tap at half the side length.
 fn identity(shape: &[i64]) -> Result<Tensor, TchError> {
     let size = |dim: usize| shape.get(dim).copied().unwrap_or(1);
     let eye = Tensor::f_eye_m(size(0), size(1), DRAW)?;
@@ -236,15 +239,16 @@ mod tests {
         }
     }
 
-    /// Mean, variance and largest magnitude in float64.
+    /// Mean, variance, and largest magnitude in float64.
     fn moments(tensor: &Tensor) -> (f64, f64, f64) {
         let values = tensor.to_kind(Kind::Double);
         let mean = values.mean(Kind::Double).double_value(&[]);
         (mean, values.var(true).double_value(&[]), values.abs().max().double_value(&[]))
     }
 
-    /// Five standard errors: the mean's is sigma / sqrt(n); the variance's is sigma^2 sqrt((kurtosis - 1) / n), with
-    /// kurtosis 3 for a normal and 9/5 for a uniform. A right sampler fails one check in two million.
+    /// Allows five standard errors: sigma / sqrt(n) for the mean, and sigma^2 sqrt((kurtosis - 1) / n) for the
+    /// variance, with kurtosis 3 for a normal and 9/5 for a uniform distribution. A correct sampler fails one check in
+    /// two million.
     fn assert_distributed(tensor: &Tensor, mean: f64, variance: f64, kurtosis: f64) {
         let n = tensor.numel() as f64;
         let (got_mean, got_variance, _) = moments(tensor);
@@ -275,7 +279,8 @@ mod tests {
             assert_distributed(&weight, 0.0, variance, if is_uniform { 9.0 / 5.0 } else { 3.0 });
             if is_uniform {
                 let (bound, (_, _, largest)) = ((3.0 * variance).sqrt(), moments(&weight));
-                // 1e-7: the bound rounded to float32. 295k draws leave the outer 0.1 % empty with probability e^-295.
+                // 1e-7: the bound rounded to float32. The probability that none of 295k draws is in the outer 0.1 % is
+                // e^-295.
                 assert!(largest <= bound * (1.0 + 1e-7) && largest > 0.999 * bound, "{method}: {largest} of {bound}");
             }
         }

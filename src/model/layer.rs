@@ -1,4 +1,4 @@
-//! The layers that all architectures are made of.
+//! The basic layers of all architectures.
 
 use tch::{TchError, Tensor};
 
@@ -14,17 +14,17 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A layer that the model's activation follows.
+    /// Creates a layer that is followed by the model's activation.
     pub fn hidden(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, outputs, Some(path.config().activation))
     }
 
-    /// A layer that no activation follows.
+    /// Creates a layer that is not followed by an activation.
     pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, outputs, None)
     }
 
-    /// The last layer: its outputs are the logits.
+    /// Creates the last layer, whose outputs are the logits.
     pub fn classifier(path: &Path<'_>, inputs: i64, classes: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, classes, None)
     }
@@ -34,7 +34,7 @@ impl Linear {
         Ok(Self { name: path.name()?, weight, bias })
     }
 
-    /// `images` times the weight's transpose, plus the bias.
+    /// Multiplies `images` by the transposed weight and adds the bias.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let shape = |images: &Tensor| {
             let mut shape = images.size();
@@ -51,23 +51,23 @@ impl Linear {
 /// The geometry of a square convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Side of the kernel.
+    /// Side length of the kernel.
     pub side: i64,
-    /// Step between two positions.
+    /// Distance between two positions.
     pub stride: i64,
-    /// Zeros added above and below, and left and right.
+    /// Zero padding at the top and bottom, and at the left and right.
     pub padding: [i64; 2],
-    /// Groups of channels that do not see each other.
+    /// Number of channel groups, which are convolved separately.
     pub groups: i64,
 }
 
 impl Window {
-    /// A kernel of odd side whose output at stride 1 is as large as its input.
+    /// A kernel of odd side length that preserves the size of its input at stride 1.
     pub const fn new(side: i64, stride: i64) -> Self {
         Self { side, stride, padding: [side / 2, side / 2], groups: 1 }
     }
 
-    /// A 3x3 kernel whose output at stride 1 is as large as its input.
+    /// A 3x3 kernel that preserves the size of its input at stride 1.
     pub const fn three(stride: i64) -> Self {
         Self::new(3, stride)
     }
@@ -77,12 +77,12 @@ impl Window {
         Self::new(1, stride)
     }
 
-    /// Windows side by side, without zeros around the image.
+    /// Adjacent windows without padding.
     pub const fn patches(side: i64) -> Self {
         Self { side, stride: side, padding: [0, 0], groups: 1 }
     }
 
-    /// The shape of what such a convolution makes of `images` by `weight`.
+    /// Output shape of this convolution for `images` and `weight`.
     pub fn outputs(self, images: &Tensor, weight: &Tensor) -> Vec<i64> {
         let side = |length: &i64, zeros: i64| (length + 2 * zeros - self.side) / self.stride + 1;
         match images.size()[..] {
@@ -94,7 +94,7 @@ impl Window {
         }
     }
 
-    /// The same for groups of channels; as many groups as channels are a depthwise convolution.
+    /// Returns the window with this number of channel groups; one group per channel gives a depthwise convolution.
     pub const fn grouped(self, groups: i64) -> Self {
         Self { groups, ..self }
     }
@@ -110,13 +110,13 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// A convolution with a bias that the model's activation follows.
+    /// Creates a convolution with a bias that is followed by the model's activation.
     pub fn with_bias(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
         Self::new(path, [inputs, outputs], window, Some(path.config().activation), true)
     }
 
-    /// A convolution that the model's activation follows, and whose bias is left to the normalization after it, if the config has
-    /// one.
+    /// Creates a convolution that is followed by a normalization, if the config has one, and the model's activation. It
+    /// has a bias only if there is no normalization.
     pub fn before_normalization(
         path: &Path<'_>,
         inputs: i64,
@@ -126,12 +126,12 @@ impl Conv2d {
         Self::new(path, [inputs, outputs], window, Some(path.config().activation), lacks_normalization(path))
     }
 
-    /// The same where no activation follows.
+    /// Like [`before_normalization`](Self::before_normalization), but without an activation.
     pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
         Self::new(path, [inputs, outputs], window, None, lacks_normalization(path))
     }
 
-    /// `channels` are those of the input and of the output.
+    /// Creates a convolution; `channels` are the numbers of input and output channels.
     pub fn new(
         path: &Path<'_>,
         channels: [i64; 2],
@@ -145,7 +145,7 @@ impl Conv2d {
         Ok(Self { name: path.name()?, weight, bias, window })
     }
 
-    /// Convolves.
+    /// Applies the convolution.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let Window { stride, padding, groups, .. } = self.window;
         let bias = self.bias.as_ref();
@@ -156,30 +156,32 @@ impl Conv2d {
     }
 }
 
-/// Whether a convolution has to have a bias of its own.
+/// Whether the model has no normalization, so that convolutions need a bias of their own.
 pub fn lacks_normalization(path: &Path<'_>) -> bool {
     path.config().normalization == crate::config::Normalization::None
 }
 
-/// The multiple of 8 next to a number of channels, and not below 9/10 of it (Howard et al. 2017, as in torchvision).
+/// Rounds a number of channels to the nearest multiple of 8, but not below 9/10 of it (Howard et al. 2017, as in
+/// torchvision).
 pub fn round_channels(channels: f64) -> i64 {
     let nearest = (((channels + 4.0) / 8.0).floor() as i64 * 8).max(8);
     if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
 }
 
-/// Zeroes units in training and scales the others up (Srivastava et al. 2014).
+/// Zeroes random units in training and scales up the others (Srivastava et al. 2014).
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     probability: f64,
 }
 
 impl Dropout {
-    /// The config's `model.dropout`.
+    /// Creates dropout with the config's `model.dropout`.
     pub fn new(path: &Path<'_>) -> Self {
         Self { probability: path.config().dropout }
     }
 
-    /// Drops in a training pass; the identity, without a random draw, in evaluation or at probability zero.
+    /// Applies dropout in a training pass. In evaluation or at probability 0, it is the identity and does not use the
+    /// random generator.
     pub fn forward(self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         if pass.train && self.probability > 0.0 {
             images.f_dropout(self.probability, true)
@@ -189,12 +191,12 @@ impl Dropout {
     }
 }
 
-/// The largest of each 2x2 window; an odd last row or column is left out.
+/// Maximum of each 2x2 window; an odd last row or column is dropped.
 pub fn halve(images: &Tensor) -> Result<Tensor, TchError> {
     images.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
 }
 
-/// `[batch, channels, height, width] -> [batch, channels]`, the mean over space.
+/// `[batch, channels, height, width] -> [batch, channels]`: the mean over space.
 pub fn average(images: &Tensor) -> Result<Tensor, TchError> {
     images.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)
 }
@@ -221,7 +223,7 @@ mod tests {
         let images = ones(&[100, 1000]);
         let dropped = dropout.forward(&images, &Pass::training()).unwrap();
         let kept = dropped.gt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-        // Five standard errors of a share of 100 000 draws: 5 sqrt(0.75 * 0.25 / 1e5).
+        // Five standard errors of a fraction of 100 000 draws: 5 sqrt(0.75 * 0.25 / 1e5).
         assert!((kept - 0.75).abs() < 0.0069, "kept {kept}");
         assert!((dropped.max().double_value(&[]) - 1.0 / 0.75).abs() < 1e-6);
         assert_eq!(dropout.forward(&images, &Pass::evaluation()).unwrap(), images);

@@ -1,7 +1,8 @@
-//! Vision models with the knobs that make their gradients vanish or explode.
+//! Vision models with the options that make their gradients vanish or explode.
 //!
-//! [`build`] turns `[model]` of a config into a [`Network`]: the layers, and every parameter under its PyTorch name.
-//! A network's weights are the next draws of libtorch's generator, so `tch::manual_seed` makes them reproducible.
+//! [`build`] creates a [`Network`] from the config's `[model]`: the layers, and all parameters under their PyTorch
+//! names. The weights are the next values from libtorch's random generator, so `tch::manual_seed` makes them
+//! reproducible.
 //!
 //! ```
 //! use gradwatch::{
@@ -62,27 +63,28 @@ use crate::{
     libtorch::ScriptModule,
 };
 
-/// What one run through a model is for.
+/// Options of one forward pass through a model.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
-    /// Whether dropout drops and batch normalization uses, and updates by, the batch's own statistics.
+    /// Whether dropout is active, and whether batch normalization uses the batch's own statistics and updates the
+    /// running ones.
     pub train: bool,
     tap: Option<&'a TapFn<'a>>,
     see_feature_maps: Option<&'a FeatureMapFn<'a>>,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass whose loss is propagated back.
+    /// A forward pass for training.
     pub fn training() -> Self {
         Self { train: true, tap: None, see_feature_maps: None }
     }
 
-    /// A pass for the sake of its output.
+    /// A forward pass for evaluation.
     pub fn evaluation() -> Self {
         Self { train: false, tap: None, see_feature_maps: None }
     }
 
-    /// The same pass, which shows each activation to `tap`.
+    /// Returns the pass with a callback for each activation.
     pub fn with_tap(self, tap: &'a TapFn<'a>) -> Self {
         Self { tap: Some(tap), ..self }
     }
@@ -90,65 +92,65 @@ impl<'a> Pass<'a> {
 
 /// A function from images to logits.
 pub trait Model: Debug + Send {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`. Fails on another shape, and when
-    /// libtorch has no memory left.
+    /// Computes logits `[batch, classes]` from images `[batch, channels, height, width]`. Fails if the shape differs,
+    /// or if libtorch runs out of memory.
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError>;
 
-    /// The name of the last linear layer, whose outputs are the logits.
+    /// Name of the last linear layer, whose outputs are the logits.
     fn head(&self) -> &str;
 
-    /// Whether a pass shows feature maps; see [`Pass::with_feature_maps`].
+    /// Whether a pass provides feature maps; see [`Pass::with_feature_maps`].
     fn has_feature_maps(&self) -> bool {
         true
     }
 
-    /// The program whose layers it has; `None` where they are our own.
+    /// The TorchScript program that contains the layers; `None` if they are gradwatch's own.
     fn torchscript(&self) -> Option<&ScriptModule> {
         None
     }
 
-    /// What whoever trains it should know: what of it cannot be trained.
+    /// A note for the user about parts of the model that cannot be trained.
     fn remark(&self) -> Option<&str> {
         None
     }
 
-    /// BLAKE3, in hexadecimal digits, of the file that the layers are from; `None` where they are our own.
+    /// BLAKE3 hash, in hexadecimal digits, of the file that contains the layers; `None` if they are gradwatch's own.
     fn digest(&self) -> Option<&str> {
         None
     }
 }
 
-/// A model and its state.
+/// A model with its state.
 #[derive(Debug)]
 pub struct Network {
     /// The layers.
     pub model: Box<dyn Model>,
-    /// The tensors that the layers use, named and in the order of torch's `state_dict`.
+    /// The tensors of the layers, named and in the order of torch's `state_dict`.
     pub parameters: Parameters,
-    /// The images that it was built for.
+    /// Shape of the model's input images.
     pub input: ImageShape,
-    /// The number of logits.
+    /// Number of logits.
     pub classes: usize,
-    /// How its weights were drawn; of it depends what images do to them.
+    /// Initialization method of the weights, which determines the effect of [`fit_to_data`].
     method: InitializationMethod,
 }
 
 impl Network {
-    /// See [`Model::forward`].
+    /// Runs the model; see [`Model::forward`].
     pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.model.forward(images, pass)
     }
 
-    /// Names, shapes and counts.
+    /// Names, shapes, and counts of the parameters.
     pub fn summary(&self) -> Summary {
         Summary::of(&self.parameters)
     }
 }
 
-/// Builds the model that `config` describes, with its weights drawn on the CPU and moved to `device`. A TorchScript file brings
-/// its own weights, and is run: load only those whose origin you trust.
+/// Builds the model that `config` describes, with weights drawn on the CPU and moved to `device`. A TorchScript file
+/// contains its own weights, and it is executed: load only files from trusted sources.
 ///
-/// What cannot be built is refused before any memory is allocated; see [`ModelError`].
+/// Invalid models are rejected before any memory is allocated; see [`ModelError`].
 pub fn build(config: &ModelConfig, input: ImageShape, classes: usize, device: Device) -> Result<Network, ModelError> {
     size::check(config, input, classes)?;
     let plan = architectures::Plan::new(config, input, classes)?;
@@ -166,7 +168,7 @@ mod tests {
     use crate::config::{Activation, Architecture, Normalization};
     use fixture::thin;
 
-    /// The families whose depth and width are free, or nearly so.
+    /// The families with free, or almost free, depth and width.
     const OLDER: [Architecture; 5] =
         [Architecture::Mlp, Architecture::Lenet5, Architecture::Cnn, Architecture::Vgg11, Architecture::Resnet8];
 
@@ -197,12 +199,12 @@ mod tests {
     fn every_normalization_trains_in_every_family() {
         for &name in OLDER.iter().chain(&fixture::FAMILIES) {
             let is_fixed = name.name().contains("nfnet");
-            // Of the newer ones those that their authors did not choose, and that differ the most.
+            // For the newer families, only the normalizations that differ the most from the published one.
             let is_newer = fixture::FAMILIES.contains(&name);
             let some = [Normalization::None, Normalization::Group, Normalization::AttentionBatch];
             let is_asked = |kind: &&Normalization| !is_fixed && (!is_newer || some.contains(kind));
             for &normalization in Normalization::ALL.iter().filter(is_asked) {
-                // ImageNet's layer4 sees a single pixel of these images: two images make two values per mean.
+                // ImageNet's layer4 has a single pixel for these images: two images give two values per mean.
                 assert_trains(&ModelConfig { normalization, groups: 2, ..thin(name) });
             }
         }
@@ -236,20 +238,20 @@ mod tests {
             let input = ImageShape { channels: 3, height: 28, width: 28 };
             build(&config, input, 10, Device::Cpu).unwrap_err().to_string()
         };
-        let want =
-            "model.residual: got true, but nasnet_mobile wants false, as it puts maps side by side; leave the key out";
+        let want = "model.residual: got true, but nasnet_mobile needs false, because it concatenates feature maps; remove the \
+             key";
         assert_eq!(refusal(|config| config.residual = true, Architecture::NasnetMobile), want);
-        let want = "model.normalization: got batch, but nfnet_f0 wants none, as its filters are standardised instead; \
-                    leave the key out";
+        let want = "model.normalization: got batch, but nfnet_f0 needs none, because it standardizes its filters \
+                    instead; remove the key";
         assert_eq!(refusal(|config| config.normalization = Normalization::Batch, Architecture::NfnetF0), want);
-        let want = "model.stochastic_depth: got 0.1, but resnet8 wants 0, as it has no branches to leave out; \
-                    leave the key out";
+        let want = "model.stochastic_depth: got 0.1, but resnet8 needs 0, because it has no branches to drop; remove \
+                    the key";
         assert_eq!(refusal(|config| config.stochastic_depth = 0.1, Architecture::Resnet8), want);
-        let want = "model.patch_size: got 4, but mlp wants none, as it has no patches; leave the key out";
+        let want = "model.patch_size: got 4, but mlp needs none, because it has no patches; remove the key";
         assert_eq!(refusal(|config| config.patch_size = Some(4), Architecture::Mlp), want);
-        let want = "model.patch_size: got 16, which does not divide images of 28x28 (height x width); 14 does";
+        let want = "model.patch_size: got 16, which does not divide images of 28x28 (height x width); use 14";
         assert_eq!(refusal(|_| (), Architecture::VitTiny), want);
-        let want = "model.width: got 24, but dm_nfnet_f0 wants a multiple of 16";
+        let want = "model.width: got 24, but dm_nfnet_f0 needs a multiple of 16";
         assert_eq!(refusal(|config| config.width = Some(24), Architecture::DmNfnetF0), want);
     }
 
@@ -280,7 +282,7 @@ mod tests {
             network.parameters.get("layers.0.linear.weight").unwrap().tensor.grad().norm().double_value(&[])
         };
         let (plain, residual) = (first_grad_norm(false), first_grad_norm(true));
-        // Each plain layer passes at most a quarter of the gradient, and only the share of its weights of that.
+        // Each plain layer passes at most a quarter of the gradient, multiplied by its weights.
         assert!(plain < 1e-12, "plain {plain}");
         assert!(residual > 1e6 * plain, "residual {residual}, plain {plain}");
     }

@@ -1,4 +1,4 @@
-//! Layers that give activations zero mean and unit variance, then scale and shift them.
+//! Layers that normalize activations to zero mean and unit variance, then scale and shift them.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -7,10 +7,10 @@ use crate::config;
 
 /// Added to the variance, as in torch's layers.
 const EPS: f64 = 1e-5;
-/// Share of a batch's statistics in the running ones, as in torch's BatchNorm.
+/// Weight of a batch's statistics in the running ones, as in torch's BatchNorm.
 const MOMENTUM: f64 = 0.1;
 
-/// A normalization over `[batch, channels, ..]` or `[.., channels]`, with weight and bias per channel.
+/// A normalization of `[batch, channels, ..]` or `[.., channels]`, with weight and bias per channel.
 #[derive(Debug)]
 pub struct Normalization {
     form: Form,
@@ -20,33 +20,33 @@ pub struct Normalization {
 
 #[derive(Debug)]
 enum Form {
-    /// No layer: the identity.
+    /// The identity: no layer.
     Absent,
     /// Over batch and space, per channel (Ioffe and Szegedy 2015).
     Batch {
         /// Scale and shift.
         affine: Affine,
-        /// What evaluation uses: exponential means of the batches' mean and unbiased variance.
+        /// Statistics for evaluation: exponential moving averages of the batches' mean and unbiased variance.
         running: Running,
     },
-    /// The same, times sigmoid(w m + b) of each image's own mean m of the channel (Liang et al. 2020, arXiv:1908.04008; Gu et al. 2025
-    /// put attention there in binary nets).
+    /// Batch normalization, multiplied by sigmoid(w m + b), where m is each image's own mean of the channel (Liang et
+    /// al. 2020, arXiv:1908.04008; Gu et al. 2025 use attention there in binary networks).
     AttentionBatch {
         /// Scale and shift.
         affine: Affine,
-        /// w and b.
+        /// w and b of the attention.
         attention: Affine,
-        /// As above.
+        /// Statistics for evaluation.
         running: Running,
     },
     /// Over space and a group of channels, per image (Wu and He 2018). One group is layer normalization.
     Group {
         /// Scale and shift.
         affine: Affine,
-        /// Number of groups; divides the channels.
+        /// Number of groups, a divisor of the number of channels.
         groups: i64,
     },
-    /// Over the channels, per image and position (Ba et al. 2016 on tokens; Liu et al. 2022 on maps).
+    /// Over the channels, per image and position (Ba et al. 2016 for tokens; Liu et al. 2022 for feature maps).
     Position {
         /// Scale and shift.
         affine: Affine,
@@ -66,28 +66,30 @@ pub struct Running {
     mean: Tensor,
     var: Tensor,
     num_batches_tracked: Tensor,
-    /// Whether training passes go by them too, and leave them as they are.
+    /// Whether training passes also use the running statistics, without updating them.
     is_kept: bool,
 }
 
 impl Normalization {
-    /// The layer that the config asks for, for feature maps of `channels` channels. Groups: the largest divisor of
-    /// `channels` up to `model.groups`.
+    /// Creates the config's normalization for feature maps with `channels` channels. The number of groups is the
+    /// largest divisor of `channels` up to `model.groups`.
     pub fn of_maps(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels, false)
     }
 
-    /// The same for vectors of `channels` numbers. A group holds two of them at least: one alone has no variance.
+    /// Like [`of_maps`](Self::of_maps), for vectors of `channels` numbers. A group contains at least two of them,
+    /// because a single number has no variance.
     pub fn of_vectors(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels / 2, false)
     }
 
-    /// The same for maps or tokens, whose positions layer normalization treats one by one; see [`Normalization::forward_last`].
+    /// Like [`of_maps`](Self::of_maps), for maps or tokens. Layer normalization normalizes each position separately;
+    /// see [`Normalization::forward_last`].
     pub fn of_positions(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels, true)
     }
 
-    /// The same for maps of one pixel.
+    /// Like [`of_positions`](Self::of_positions), for maps with a single pixel.
     pub fn of_pooled(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels / 2, true)
     }
@@ -114,20 +116,20 @@ impl Normalization {
         Ok(Self { form, eps: EPS, momentum: MOMENTUM })
     }
 
-    /// The same with another number added to the variance.
+    /// Returns the layer with another number added to the variance.
     pub fn with_eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
-    /// The same with another share of a batch's statistics in the running ones.
+    /// Returns the layer with another weight of a batch's statistics in the running ones.
     pub fn with_momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }
 
-    /// Normalises; under batch normalization a training pass also moves the running statistics.
+    /// Normalizes the input. Under batch normalization, a training pass also updates the running statistics.
     ///
-    /// Refuses a training pass in which each mean is over a single number: the result would be the bias alone, and no
-    /// gradient would pass.
+    /// Fails if a training pass would compute each mean over a single number: the result would be the bias alone, and
+    /// no gradient would flow.
     pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         match &self.form {
             Form::Absent => Ok(images.shallow_clone()),
@@ -139,7 +141,7 @@ impl Normalization {
                 let mut per_channel = vec![1; images.dim()];
                 per_channel[1] = bias.size()[0];
                 let mut per_image = per_channel.clone();
-                // Not by its size, so that a trace of the pass takes batches of any size.
+                // Dimension -1 keeps the batch size flexible in a trace of the pass.
                 per_image[0] = -1;
                 let positions = images.f_unsqueeze(-1)?.f_flatten(2, -1)?;
                 let means = positions.f_mean_dim(-1, false, images.kind())?;
@@ -158,7 +160,8 @@ impl Normalization {
         }
     }
 
-    /// By the statistics of the batch in a training pass, which move the running ones; by these in evaluation.
+    /// Batch normalization: with the statistics of the batch in training, which also update the running ones; with the
+    /// running statistics in evaluation.
     fn by_batch(
         &self,
         images: &Tensor,
@@ -175,7 +178,7 @@ impl Normalization {
         images.f_batch_norm(weight, bias, mean, var, goes_by_batch, self.momentum, self.eps, true)
     }
 
-    /// The same where the channels are the last dimension.
+    /// Like [`forward`](Self::forward), with the channels as the last dimension.
     pub fn forward_last(&self, tokens: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         match &self.form {
             Form::Absent => Ok(tokens.shallow_clone()),
@@ -196,7 +199,7 @@ impl Affine {
         Ok(Self { weight, bias })
     }
 
-    /// Those of the attention: sigmoid(-1) for every image at the start.
+    /// Parameters of the attention, which starts as sigmoid(-1) for every image.
     fn of_attention(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         let weight = path.parameter("attention_weight", &zeros(channels)?)?;
         let bias = path.parameter("attention_bias", &ones(channels)?.f_neg()?)?;
@@ -235,7 +238,7 @@ fn ones(channels: i64) -> Result<Tensor, TchError> {
     Tensor::f_ones([channels], FLOAT)
 }
 
-/// The largest number up to `most` that divides `channels`; 1 if there is none.
+/// Returns the largest divisor of `channels` up to `most`; 1 if there is none.
 fn largest_divisor(channels: i64, most: i64) -> i64 {
     (1..=most.min(channels)).rev().find(|groups| channels % groups == 0).unwrap_or(1)
 }
@@ -256,7 +259,7 @@ mod tests {
         (layer, names)
     }
 
-    /// Images 1, 2, .. in the shape asked for.
+    /// Images 1, 2, ... with the given shape.
     fn ramp(shape: &[i64]) -> Tensor {
         Tensor::arange(shape.iter().product::<i64>(), FLOAT).reshape(shape) + 1.0
     }
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn group_and_layer_normalize_each_image_alone() {
-        // Two groups of two channels: each holds v and v + 1, mean v + 1/2, variance 1/4.
+        // Two groups of two channels: each contains v and v + 1, with mean v + 1/2 and variance 1/4.
         let unit = (0.5 / (0.25_f64 + 1e-5).sqrt()) as f32;
         let grouped = build(Kinds::Group, 2, 4).0.forward(&ramp(&[1, 4, 1, 1]), &Pass::training()).unwrap();
         for (got, want) in values(&grouped).iter().zip([-unit, unit, -unit, unit]) {

@@ -1,6 +1,6 @@
 //! Named tensors of a model, in the order of torch's `state_dict`.
 //!
-//! tch's `VarStore` keeps its variables in a hash map and renames a duplicate; here the order is that of registration
+//! tch's `VarStore` keeps its variables in a hash map and renames duplicates. Here, the order is that of registration,
 //! and a duplicate is an error.
 
 use std::{borrow::Borrow, cell::RefCell, collections::HashMap, fmt, ops::Div};
@@ -10,12 +10,12 @@ use tch::{Device, Tensor};
 use super::{ModelError, residual::Branch};
 use crate::config::ModelConfig;
 
-/// A name in torch's `state_dict`, such as `layer1.0.conv1.weight`: non-empty segments with dots between them.
+/// A name in torch's `state_dict`, such as `layer1.0.conv1.weight`: non-empty segments separated by dots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterName(String);
 
 impl ParameterName {
-    /// Takes a name whose segments are letters, digits and `_`, or says which name is not one.
+    /// Validates a name: its segments must consist of letters, digits, and `_`.
     pub fn new(name: impl Into<String>) -> Result<Self, ModelError> {
         let name = name.into();
         let is_word = |segment: &str| {
@@ -24,7 +24,7 @@ impl ParameterName {
         if name.split('.').all(is_word) { Ok(Self(name)) } else { Err(ModelError::Name { got: name }) }
     }
 
-    /// The layer whose parameter it is: the name without its last segment.
+    /// Returns the layer that the parameter belongs to: the name without its last segment.
     pub fn layer(&self) -> &str {
         self.0.rsplit_once('.').map_or(&self.0, |(layer, _)| layer)
     }
@@ -47,32 +47,32 @@ impl Borrow<str> for ParameterName {
     }
 }
 
-/// One tensor of a model's state.
+/// A tensor of a model's state.
 #[derive(Debug)]
 pub struct Parameter {
-    /// Its `state_dict` name.
+    /// Name in the `state_dict`.
     pub name: ParameterName,
-    /// The tensor itself, shared with the layer that uses it: writing into it in place changes the model.
+    /// The tensor, shared with its layer: writing to it in place changes the model.
     pub tensor: Tensor,
-    /// Whether backward fills its gradient. Buffers, such as running statistics, are not trainable.
+    /// Whether backward computes its gradient. Buffers, such as running statistics, are not trainable.
     pub is_trainable: bool,
 }
 
-/// Every tensor of a model's state, in the order of torch's `state_dict`.
+/// All tensors of a model's state, in the order of torch's `state_dict`.
 #[derive(Debug, Default)]
 pub struct Parameters {
     all: Vec<Parameter>,
-    /// Where each name stands.
+    /// Index of each name.
     places: HashMap<String, usize>,
 }
 
 impl Parameters {
-    /// Parameters and buffers.
+    /// All parameters and buffers.
     pub fn iter(&self) -> std::slice::Iter<'_, Parameter> {
         self.all.iter()
     }
 
-    /// What the optimizer trains: torch's `named_parameters`.
+    /// The trainable parameters: torch's `named_parameters`.
     pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
         self.iter().filter(|parameter| parameter.is_trainable)
     }
@@ -82,12 +82,12 @@ impl Parameters {
         self.iter().filter(|parameter| !parameter.is_trainable)
     }
 
-    /// The parameter or buffer of this name.
+    /// Returns the parameter or buffer with this name.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.all.get(*self.places.get(name)?)
     }
 
-    /// Appends a tensor; its name must be new.
+    /// Appends a tensor, which must have a new name.
     pub fn push(&mut self, parameter: Parameter) -> Result<(), ModelError> {
         if self.get(parameter.name.as_str()).is_some() {
             return Err(ModelError::DuplicateName { name: parameter.name });
@@ -97,17 +97,17 @@ impl Parameters {
         Ok(())
     }
 
-    /// Parameters and buffers together.
+    /// Number of parameters and buffers.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is not a single one.
+    /// Whether there are no parameters and no buffers.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// How many numbers the optimizer trains.
+    /// Number of trainable elements.
     pub fn trainable_count(&self) -> usize {
         self.trainable().map(|parameter| parameter.tensor.numel()).sum()
     }
@@ -122,7 +122,7 @@ impl<'a> IntoIterator for &'a Parameters {
     }
 }
 
-/// Collects the parameters of a model while its layers are made.
+/// Collects the parameters of a model while its layers are created.
 #[derive(Debug)]
 pub struct Builder<'a> {
     config: &'a ModelConfig,
@@ -132,28 +132,28 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Starts with no parameters; layers take their options from `config`.
+    /// Creates an empty builder. Layers take their options from `config`.
     pub fn new(config: &'a ModelConfig, device: Device) -> Self {
         Self { config, device, has_values: true, parameters: RefCell::default() }
     }
 
-    /// The same for a look at the shapes: constant values take no memory, and nothing is trained.
+    /// Like [`new`](Self::new), for shapes only: constant values take no memory, and tensors do not require gradients.
     pub fn of_shapes(config: &'a ModelConfig) -> Self {
         Self { has_values: false, ..Self::new(config, Device::Cpu) }
     }
 
-    /// The path of the model itself, from which `root / "layer1" / 0` leads to its layers.
+    /// Path of the model itself; `root / "layer1" / 0` is the path of a layer.
     pub fn root(&self) -> Path<'_> {
         Path { builder: self, prefix: String::new(), branch: None }
     }
 
-    /// What was registered.
+    /// Returns the registered tensors.
     pub fn finish(self) -> Parameters {
         self.parameters.into_inner()
     }
 }
 
-/// Where in the model a layer stands: the first segments of its parameters' names.
+/// Position of a layer in the model: the first segments of its parameters' names.
 #[derive(Debug, Clone)]
 pub struct Path<'a> {
     builder: &'a Builder<'a>,
@@ -162,37 +162,37 @@ pub struct Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// The options of the model being built.
+    /// Options of the model.
     pub fn config(&self) -> &'a ModelConfig {
         self.builder.config
     }
 
-    /// Where the tensors of the model live.
+    /// Device of the model's tensors.
     pub fn device(&self) -> Device {
         self.builder.device
     }
 
-    /// The same path, for a layer of a residual branch; `None` is one outside of all.
+    /// Returns the path for a layer of a residual branch; `None` for a layer outside of all branches.
     pub fn in_branch(self, branch: Option<Branch>) -> Self {
         Self { branch, ..self }
     }
 
-    /// The layer's place in a residual branch.
+    /// The layer's position in a residual branch.
     pub fn branch(&self) -> Option<Branch> {
         self.branch
     }
 
-    /// Whether some layer has its weight already.
+    /// Whether any layer has registered its weight yet.
     pub fn has_weights(&self) -> bool {
         self.builder.parameters.borrow().trainable().any(|parameter| parameter.tensor.dim() > 1)
     }
 
-    /// The path as a name.
+    /// The path as a parameter name.
     pub fn name(&self) -> Result<ParameterName, ModelError> {
         ParameterName::new(&*self.prefix)
     }
 
-    /// Registers a trainable tensor with these initial values and returns the leaf on the model's device.
+    /// Registers a trainable tensor with these initial values. Returns the leaf tensor on the model's device.
     pub fn parameter(&self, name: &str, values: &Tensor) -> Result<Tensor, ModelError> {
         self.register(name, values, true)
     }
@@ -204,7 +204,7 @@ impl<'a> Path<'a> {
 
     fn register(&self, name: &str, values: &Tensor, is_trainable: bool) -> Result<Tensor, ModelError> {
         let tensor = values.f_to_device(self.builder.device)?;
-        // Initial values may be one number that stands for all.
+        // Initial values can be a single element expanded to the shape.
         let tensor = if self.builder.has_values { tensor.f_contiguous()? } else { tensor };
         let tensor = tensor.f_set_requires_grad(is_trainable && self.builder.has_values)?;
         let shared = tensor.shallow_clone();
@@ -212,7 +212,7 @@ impl<'a> Path<'a> {
         Ok(shared)
     }
 
-    /// Registers a tensor that a layer has already, as it is.
+    /// Registers an existing tensor of a layer, as it is.
     pub fn adopt(&self, name: &str, tensor: Tensor, is_trainable: bool) -> Result<(), ModelError> {
         let name = ParameterName::new((self / name).prefix)?;
         self.builder.parameters.borrow_mut().push(Parameter { name, tensor, is_trainable })

@@ -1,4 +1,4 @@
-//! What an initialization makes of a layer's place in its model: first or last, or in a residual branch.
+//! Adapts an initialization to a layer's position in the model: first, last, or in a residual branch.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -9,12 +9,12 @@ use super::{
 };
 use crate::config::{Activation, InitializationMethod as Method};
 
-/// What a sigmoid puts out where its input is 0.
+/// Output of a sigmoid for an input of 0.
 const CENTRE: f64 = 0.5;
 
 impl Path<'_> {
-    /// Draws and registers the weight and the bias, if it has one, of the layer at this path, which `activation` follows, if any.
-    /// `groups` of its channels do not see each other.
+    /// Draws and registers the weight and, if `has_bias`, the bias of the layer at this path. `activation` follows the
+    /// layer, if any. The channels form `groups` separate groups.
     pub fn draw_layer(
         &self,
         shape: &[i64],
@@ -23,7 +23,7 @@ impl Path<'_> {
         has_bias: bool,
     ) -> Result<(Tensor, Option<Tensor>), ModelError> {
         let initialization = &self.config().initialization;
-        // What comes to the first layer are no activations.
+        // The inputs of the first layer are not activations.
         let is_first = !self.has_weights();
         let weight = self.draw_weight(shape, groups, activation, is_first)?;
         let bias = match initialization.method {
@@ -45,13 +45,13 @@ impl Path<'_> {
         let initialization = &self.config().initialization;
         let gain = initialization.gain_before(activation);
         match (initialization.method, activation, self.branch()) {
-            // Of the models that have such branches, the classifier alone is a layer that no activation follows.
+            // In models with such branches, only the classifier is not followed by an activation.
             (Method::Fixup, None, _) => Tensor::f_zeros(shape, DRAW),
             (Method::Fixup, _, Some(branch)) if branch.is_last => Tensor::f_zeros(shape, DRAW),
             (Method::Fixup, _, Some(branch)) => initialization.draw_weight(shape, gain * branch.fixup_factor()),
             (Method::YilmazPoli, None, _) => normal(shape, 0.0, Fans::of(shape).fan_in.sqrt().recip()),
             (Method::CentredLogistic, ..) if is_first => initialization.draw_weight(shape, CENTRED_ENDS),
-            // Each group is a convolution of its own, as for torch's dirac_.
+            // Each group is a convolution of its own, as in torch's dirac_.
             (Method::DeltaOrthogonal | Method::Identity, ..) if groups > 1 => {
                 let mut of_one = shape.to_vec();
                 of_one[0] /= groups;
@@ -62,7 +62,7 @@ impl Path<'_> {
         }
     }
 
-    /// Takes away what inputs add whose mean is 1/2, and what comes past the layer with them.
+    /// Compensates for inputs with a mean of 1/2, and for an identity shortcut that adds the same mean.
     fn centred_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
         let shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
         let sums = weight.f_flatten(1, -1)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;

@@ -1,18 +1,18 @@
-//! Where the shortcuts of a plain stack of layers begin and end, and what stands between the ends.
+//! Positions of shortcuts in a plain stack of layers, and of the layers between their ends.
 
-/// What a layer does with the shortcut around it.
+/// Role of a layer for the shortcut around it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shortcut {
-    /// Its input is kept.
+    /// The shortcut starts at the layer's input.
     pub opens: bool,
-    /// What was kept is added before its activation (He et al. 2016, figure 2).
+    /// The shortcut is added before the layer's activation (He et al. 2016, figure 2).
     pub closes: bool,
 }
 
 impl Shortcut {
-    /// Places shortcuts in a stack whose layer `i` keeps the shape of its input if `keeps_shape[i]`: one around every
-    /// two successive layers that do, and one around a layer that is left over. So a gradient meets no layer without a
-    /// way around it, except where the shape changes.
+    /// Places shortcuts in a stack in which layer `i` preserves the shape of its input if `keeps_shape[i]`: one around
+    /// every two consecutive layers that do, and one around a remaining single layer. So the gradient can bypass every
+    /// layer, except those that change the shape.
     pub fn place(keeps_shape: &[bool]) -> Vec<Self> {
         let mut is_open = false;
         let mut shortcuts = Vec::with_capacity(keeps_shape.len());
@@ -27,24 +27,24 @@ impl Shortcut {
     }
 }
 
-/// Where in a residual branch, the layers that a shortcut leads around, a layer stands.
+/// Position of a layer in a residual branch, which consists of the layers that a shortcut bypasses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Branch {
-    /// Weight layers of the branch: m of Zhang et al. 2019.
+    /// Number of weight layers in the branch: m in Zhang et al. 2019.
     pub layers: usize,
-    /// Branches of the model: L.
+    /// Number of branches in the model: L.
     pub count: usize,
-    /// Whether the branch ends with this layer.
+    /// Whether this is the last layer of the branch.
     pub is_last: bool,
-    /// Whether its input goes around the branch as it is, through no layer of its own.
+    /// Whether the branch's shortcut is the identity, without a layer of its own.
     pub is_around_identity: bool,
 }
 
 impl Branch {
-    /// Around a single layer and its input; how many more there are only matters to longer ones.
+    /// A branch with a single layer and an identity shortcut. The number of branches only matters for longer ones.
     pub const OF_ONE_LAYER: Self = Self { layers: 1, count: 1, is_last: true, is_around_identity: true };
 
-    /// The place of each layer of a stack with these shortcuts.
+    /// Returns the position of each layer in a stack with these shortcuts.
     pub fn places(shortcuts: &[Shortcut]) -> Vec<Option<Self>> {
         let count = shortcuts.iter().filter(|shortcut| shortcut.closes).count();
         let mut places = vec![None; shortcuts.len()];
@@ -60,7 +60,7 @@ impl Branch {
         places
     }
 
-    /// What Fixup multiplies the weights of a branch by, but for the last: L^(-1 / (2 m - 2)).
+    /// Factor that Fixup applies to the weights of a branch, except the last: L^(-1 / (2 m - 2)).
     pub fn fixup_factor(self) -> f64 {
         let layers = self.layers.max(2) as f64;
         (self.count as f64).powf(-1.0 / (2.0 * layers - 2.0))

@@ -1,4 +1,4 @@
-//! Whether there is memory for a model, asked before any of it is allocated.
+//! Checks that a model fits into memory, before allocating any.
 
 use super::{ModelError, architectures::Plan, parameter::Builder};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     libtorch::total_memory_bytes,
 };
 
-/// Numbers of four bytes for each trained one: itself and its gradient.
+/// Bytes per parameter: four for its value and four for its gradient.
 const BYTES_OF_EACH: u64 = 8;
 
-/// Refuses a model whose parameters and gradients are more than this machine has memory for, on which they are drawn. The layers of
-/// a file are not known before it runs.
+/// Rejects a model if its parameters and gradients exceed this machine's memory, where they are created. The layers of
+/// a TorchScript file are not known before it runs.
 pub(super) fn check(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<(), ModelError> {
     match total_memory_bytes() {
         Some(memory) if config.name != Architecture::Torchscript => check_in(memory, config, input, classes),
@@ -20,7 +20,7 @@ pub(super) fn check(config: &ModelConfig, input: ImageShape, classes: usize) -> 
 }
 
 fn check_in(memory_bytes: u64, config: &ModelConfig, input: ImageShape, classes: usize) -> Result<(), ModelError> {
-    // Counted without the layers: thousands of the widest take long to describe.
+    // Computed without building the layers, because describing thousands of very wide layers takes long.
     let at_least = hidden_weights(config);
     if at_least.saturating_mul(BYTES_OF_EACH) > memory_bytes {
         return Err(ModelError::TooLarge { parameters: at_least, memory_bytes });
@@ -37,7 +37,7 @@ fn check_in(memory_bytes: u64, config: &ModelConfig, input: ImageShape, classes:
     Err(ModelError::TooLarge { parameters, memory_bytes })
 }
 
-/// The weights between the hidden layers of an MLP, most of its parameters; 0 for other nets.
+/// Number of weights between the hidden layers of an MLP, which are most of its parameters; 0 for other models.
 fn hidden_weights(config: &ModelConfig) -> u64 {
     match (config.name, config.width, config.depth) {
         (Architecture::Mlp, Some(width), Some(depth)) => {
@@ -57,7 +57,7 @@ mod tests {
     fn a_model_is_refused_where_its_weights_and_gradients_are_beyond_memory() {
         let config = fixture::config(Architecture::Lenet5);
         let input = ImageShape { channels: 3, height: 32, width: 32 };
-        // Of LeCun's net for three channels: 62,006 numbers.
+        // LeCun's network for three channels has 62,006 parameters.
         assert!(check_in(62_006 * 8, &config, input, 10).is_ok());
         let refused = check_in(62_006 * 8 - 1, &config, input, 10).unwrap_err().to_string();
         assert!(refused.contains("62006 parameters"), "{refused}");

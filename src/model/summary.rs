@@ -1,32 +1,32 @@
-//! A table of a model's parameters, for a look before a run.
+//! A table of a model's parameters, for inspection before a run.
 
 use std::fmt;
 
 use super::{Parameter, ParameterName, Parameters};
 use crate::printable;
 
-/// One parameter or buffer.
+/// A parameter or buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryRow {
-    /// Its `state_dict` name.
+    /// Name in the `state_dict`.
     pub name: ParameterName,
-    /// Its shape; empty for a single number.
+    /// Shape; empty for a scalar.
     pub shape: Vec<i64>,
-    /// How many numbers it has.
+    /// Number of elements.
     pub count: usize,
     /// Whether the optimizer trains it.
     pub is_trainable: bool,
 }
 
-/// All parameters and buffers in the order of `state_dict`. Displayed, it is a table with the totals below.
+/// All parameters and buffers, in the order of `state_dict`. Displays as a table with the totals at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// One row for each.
+    /// One row per parameter or buffer.
     pub rows: Vec<SummaryRow>,
 }
 
 impl Summary {
-    /// Reads names and shapes; no values.
+    /// Reads names and shapes, but no values.
     pub fn of(parameters: &Parameters) -> Self {
         let row = |Parameter { name, tensor, is_trainable }: &Parameter| SummaryRow {
             name: name.clone(),
@@ -37,12 +37,12 @@ impl Summary {
         Self { rows: parameters.iter().map(row).collect() }
     }
 
-    /// How many numbers the optimizer trains.
+    /// Number of trainable elements.
     pub fn trainable_count(&self) -> usize {
         self.rows.iter().filter(|row| row.is_trainable).map(|row| row.count).sum()
     }
 
-    /// How many numbers are state that is saved but not trained.
+    /// Number of elements that are saved but not trained.
     pub fn buffer_count(&self) -> usize {
         self.rows.iter().filter(|row| !row.is_trainable).map(|row| row.count).sum()
     }
@@ -50,7 +50,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Those of a TorchScript file may hold anything.
+        // Names from a TorchScript file can contain any characters.
         let names: Vec<_> = self.rows.iter().map(|row| printable::line(row.name.as_str())).collect();
         let column = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("parameter".len());
         writeln!(f, "{:<column$}  {:>16}  {:>11}  trainable", "parameter", "shape", "count")?;
@@ -59,7 +59,7 @@ impl fmt::Display for Summary {
             let trainable = if *is_trainable { "yes" } else { "no" };
             writeln!(f, "{name:<column$}  {:>16}  {count:>11}  {trainable}", sides.join("x"))?;
         }
-        write!(f, "{} trainable numbers, {} in buffers", self.trainable_count(), self.buffer_count())
+        write!(f, "{} trainable parameters, {} values in buffers", self.trainable_count(), self.buffer_count())
     }
 }
 
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!(lines.len(), 12);
         assert_eq!(lines[0], "parameter                shape        count  trainable");
         assert_eq!(lines[1], "conv1.weight           6x3x5x5          450  yes");
-        assert_eq!(lines[11], "62006 trainable numbers, 0 in buffers");
+        assert_eq!(lines[11], "62006 trainable parameters, 0 values in buffers");
     }
 }

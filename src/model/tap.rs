@@ -1,4 +1,4 @@
-//! A look at what goes through the activations of a model while it runs.
+//! Observes the activations of a model during a forward pass.
 
 use tch::{TchError, Tensor};
 
@@ -7,52 +7,54 @@ use crate::config::{self, Activation};
 
 /// One activation in one forward pass.
 pub struct Tap<'a> {
-    /// The convolution or linear layer before it, or the normalization where several come together: `<layer>.weight` is a
-    /// parameter.
+    /// The convolution or linear layer before it, or the normalization if it combines several layers. `<layer>.weight`
+    /// is a parameter.
     pub layer: &'a str,
-    /// What goes in: the layer's output after its normalization and shortcut, if it has them. Its gradient is dLoss/dz;
-    /// a hook on it keeps no data alive.
+    /// Input of the activation: the layer's output after its normalization and shortcut, if any. Its gradient is
+    /// dLoss/dz. A hook on it does not keep its data alive.
     pub pre_activation: &'a Tensor,
-    /// What comes out.
+    /// Output of the activation.
     pub output: &'a Tensor,
-    /// The function in between.
+    /// The activation function.
     pub activation: Activation,
 }
 
-/// What sees each activation of a pass, in forward order. An error ends the pass.
+/// A callback for each activation of a pass, in forward order. An error ends the pass.
 pub type TapFn<'a> = dyn Fn(&Tap<'_>) -> Result<(), TchError> + 'a;
 
-/// The model's activation behind one layer.
+/// The model's activation after a layer.
 #[derive(Debug)]
 pub(super) struct Activate {
-    /// `None` where nobody is shown it.
+    /// `None` if taps do not see this activation.
     layer: Option<String>,
     activation: Activation,
 }
 
 impl Activate {
-    /// Behind the convolution or linear layer at `path`.
+    /// Creates the activation after the convolution or linear layer at `path`.
     pub fn behind(path: &Path<'_>) -> Result<Self, ModelError> {
         Self::with(path, path.config().activation)
     }
 
-    /// The same with another activation than the model's.
+    /// Like [`behind`](Self::behind), with an activation other than the model's.
     pub fn with(path: &Path<'_>, activation: Activation) -> Result<Self, ModelError> {
         Ok(Self { layer: Some(path.name()?.to_string()), activation })
     }
 
-    /// Behind the normalization at `path` of what several layers gave; not shown where the config has none.
+    /// Creates the activation after the normalization at `path` of several layers' outputs. Taps do not see it if the
+    /// config has no normalization.
     pub fn behind_normalization(path: &Path<'_>) -> Result<Self, ModelError> {
         let has_layer = path.config().normalization != config::Normalization::None;
         if has_layer { Self::behind(path) } else { Ok(Self::unseen(path)) }
     }
 
-    /// Of what other activations have gone through already, or behind no layer of its own: not shown.
+    /// Creates an activation that taps do not see, because its input already passed through other activations or does
+    /// not come from a layer.
     pub fn unseen(path: &Path<'_>) -> Self {
         Self { layer: None, activation: path.config().activation }
     }
 
-    /// The activation's output, shown to the pass's tap.
+    /// Applies the activation and passes its input and output to the tap.
     pub fn forward(&self, pre_activation: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let output = self.activation.apply(pre_activation)?;
         if let (Some(tap), Some(layer)) = (pass.tap, &self.layer) {
@@ -79,7 +81,8 @@ mod tests {
         model::{self, fixture},
     };
 
-    /// The layers that a pass through the model of `config` shows, checked against its parameters and its plain pass.
+    /// Returns the layers that a tap sees in a pass through the model of `config`. Checks them against the model's
+    /// parameters and a pass without a tap.
     fn layers_of(config: &ModelConfig) -> Vec<String> {
         let network = fixture::network(config);
         let images = fixture::images(2);
@@ -120,7 +123,7 @@ mod tests {
                 let network = fixture::network(&config);
                 let is_layer = |name: &str, dims| name.ends_with(".weight") && dims > 1 && !name.contains("downsample");
                 let all = network.parameters.trainable().filter(|p| is_layer(p.name.as_str(), p.tensor.dim())).count();
-                // All but the classifier.
+                // All layers except the classifier.
                 assert_eq!(layers_of(&config).len(), all - 1, "{name}");
             }
         }
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn layers_of_every_family_are_shown_in_forward_order_and_the_logits_stay_bit_equal() {
         for name in fixture::FAMILIES {
-            // At least one for each block.
+            // At least one layer per block.
             assert!(layers_of(&fixture::thin(name)).len() >= 12, "{name}");
         }
     }
@@ -164,7 +167,8 @@ mod tests {
         let weight = |name: &str| network.parameters.get(name).unwrap().tensor.detach();
         let relu_gradient = |z: &Tensor| z.gt(0.0).to_kind(Kind::Float);
         let (hooks, grads) = (hooks.into_inner(), grads.lock().unwrap());
-        // The classifier's columns summed, cut off where ReLU is flat; then back through the second layer's weight.
+        // The sum of the classifier's columns, zeroed where ReLU is flat, then passed back through the second layer's
+        // weight.
         let last = weight("classifier.weight").sum_dim_intlist([0i64].as_slice(), true, Kind::Float);
         let last = last * relu_gradient(&hooks[1].1);
         let first = last.matmul(&weight("layers.1.linear.weight")) * relu_gradient(&hooks[0].1);

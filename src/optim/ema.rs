@@ -1,11 +1,11 @@
-//! An average of the weights over the steps, which often validates better than the weights themselves.
+//! Exponential moving average (EMA) of the weights, which often validates better than the weights themselves.
 
 use tch::{Kind, Tensor};
 
 use super::OptimError;
 use crate::libtorch::{foreach_copy, foreach_lerp};
 
-/// average <- decay * average + (1 - decay) * weights, for parameters and floating buffers; other buffers are copied.
+/// average <- decay * average + (1 - decay) * weights, for f32 parameters and buffers. All other buffers are copied.
 #[derive(Debug)]
 pub struct Ema {
     decay: f64,
@@ -16,11 +16,11 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// Begins with the weights as they are. With a warm-up the decay of step t, from 0, is 1 - (1 + t)^(-2/3), as timm's, until
-    /// it reaches `decay`.
+    /// Starts from the current weights. With warm-up, the decay of step t (from 0) is 1 - (1 + t)^(-2/3), as in timm,
+    /// until it reaches `decay`.
     ///
     /// # Errors
-    /// Where libtorch has no memory.
+    /// If libtorch runs out of memory.
     pub fn new(
         named: impl IntoIterator<Item = (String, Tensor)>,
         decay: f64,
@@ -36,10 +36,11 @@ impl Ema {
         Ok(Self { decay, has_warmup, names, live, average })
     }
 
-    /// Takes in the weights after step `step`, counting those that were taken, unless `found_inf` (`[]`, f32) is 1. No sync.
+    /// Adds the weights after step `step` (from 0, without skipped steps), unless `found_inf` (`[]`, f32) is 1. No
+    /// sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn update(&mut self, step: u64, found_inf: &Tensor) -> Result<(), OptimError> {
         let _no_grad = tch::no_grad_guard();
         let (mut average, mut live) = (Vec::new(), Vec::new());
@@ -58,10 +59,10 @@ impl Ema {
         Ok(foreach_lerp(&average, &live, &weight)?)
     }
 
-    /// Begins again with the weights as they are.
+    /// Resets the average to the current weights.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn restart(&self) -> Result<(), OptimError> {
         let _no_grad = tch::no_grad_guard();
         copy_all(&self.average, &self.live)
@@ -72,10 +73,10 @@ impl Ema {
         if self.has_warmup { self.decay.min(warm) } else { self.decay }
     }
 
-    /// Runs `work` with the average in the place of the weights, which are back afterwards to the bit.
+    /// Runs `work` with the average in place of the weights, then restores the weights bit for bit.
     ///
     /// # Errors
-    /// Where libtorch has no memory for a copy of the weights.
+    /// If libtorch has no memory for a copy of the weights.
     pub fn instead<T>(&self, work: impl FnOnce() -> T) -> Result<T, OptimError> {
         let _no_grad = tch::no_grad_guard();
         let copies = self.live.iter().map(Tensor::f_empty_like).collect::<Result<Vec<_>, _>>()?;
@@ -86,13 +87,13 @@ impl Ema {
         Ok(outcome)
     }
 
-    /// The averages themselves, by name: copied into, they put it back.
+    /// The averages by name, as the tensors themselves: copy into them to restore them.
     pub fn state(&self) -> Vec<(&str, Tensor)> {
         self.names.iter().zip(&self.average).map(|(name, tensor)| (name.as_str(), tensor.shallow_clone())).collect()
     }
 }
 
-/// Of any dtypes: a list operation takes one.
+/// Copies tensors of mixed dtypes; a list op accepts only one dtype.
 fn copy_all(into: &[Tensor], from: &[Tensor]) -> Result<(), OptimError> {
     let is_float = |tensor: &Tensor| tensor.kind() == Kind::Float;
     let select = |tensors: &[Tensor]| -> Vec<Tensor> {

@@ -1,50 +1,50 @@
-//! The loss scale of float16, whose small gradients would be 0: torch.amp.GradScaler.
+//! Loss scaling for float16, in which small gradients would underflow to 0: torch.amp.GradScaler.
 
 use tch::{Device, Kind, Tensor};
 
 use super::OptimError;
 use crate::libtorch::{amp_unscale, amp_update_scale};
 
-/// Losses are multiplied by the scale and gradients divided by it. A step that overflows is skipped and halves the scale;
-/// 2,000 steps that do not double it. Halving it until gradients fit is how the scale finds its size; a scale that cannot be
-/// halved any more leaves next to nothing of float16.
+/// Multiplies the loss by a scale and divides the gradients by it. A step that overflows is skipped and halves the
+/// scale; 2,000 consecutive steps without an overflow double it. A scale that is too high is halved until the gradients
+/// fit. If the scale reaches its minimum, nearly all float16 gradients underflow.
 #[derive(Debug)]
 pub struct GradScaler {
     /// `[1]`, f32.
     scale: Tensor,
-    /// `[1]`, i32: steps without an overflow since the last change.
+    /// `[1]`, i32: steps without an overflow since the last change of the scale.
     growth_tracker: Tensor,
 }
 
 impl GradScaler {
-    /// 2^-24, the smallest number of float16.
+    /// 2^-24, the smallest positive float16 number.
     pub const SMALLEST: f64 = 1.0 / 16_777_216.0;
     const INITIAL: f64 = 65536.0;
     const GROWTH: f64 = 2.0;
     const BACKOFF: f64 = 0.5;
     const INTERVAL: i64 = 2000;
 
-    /// A scale of 2^16, as torch's.
+    /// Starts with a scale of 2^16, as torch does.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn new(device: Device) -> Result<Self, OptimError> {
         let scale = Tensor::f_full([1], Self::INITIAL, (Kind::Float, device))?;
         Ok(Self { scale, growth_tracker: Tensor::f_zeros([1], (Kind::Int, device))? })
     }
 
-    /// The scale as it is now: shape `[]`, f32. It does not change with the scaler.
+    /// A copy of the current scale: shape `[]`, f32.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn scale(&self) -> Result<Tensor, OptimError> {
         Ok(self.scale.f_reshape([] as [i64; 0])?.f_mul_scalar(1.0)?)
     }
 
-    /// Divides gradients by the scale, in place. One that overflowed is infinite or NaN, and stays so. No sync.
+    /// Divides gradients by the scale, in place. Infinities and NaNs from an overflow remain. No sync.
     ///
     /// # Errors
-    /// Where the gradients are not f32 on one device.
+    /// If the gradients are not f32 on one device.
     pub fn unscale(&self, grads: &[Tensor]) -> Result<(), OptimError> {
         if grads.is_empty() {
             return Ok(());
@@ -52,10 +52,10 @@ impl GradScaler {
         Ok(amp_unscale(grads, &self.scale.f_zeros_like()?, &self.scale.f_reciprocal()?)?)
     }
 
-    /// Moves the scale on after a step, `found_inf` (`[]`, f32) being 1 where it overflowed. No sync.
+    /// Updates the scale after a step; `found_inf` (`[]`, f32) is 1 if the step overflowed. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn update(&mut self, found_inf: &Tensor) -> Result<(), OptimError> {
         let found_inf = found_inf.f_reshape([1])?;
         let (scale, tracker) = (&self.scale, &self.growth_tracker);
@@ -64,7 +64,7 @@ impl GradScaler {
         Ok(())
     }
 
-    /// Whether the scale cannot be halved any more: shape `[]`, bool. No sync.
+    /// Whether the scale is at its minimum: shape `[]`, bool. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -72,7 +72,7 @@ impl GradScaler {
         Ok(self.scale.f_reshape([] as [i64; 0])?.f_le(Self::SMALLEST)?)
     }
 
-    /// The state itself, by torch's names: copied into, the tensors put it back.
+    /// The state under torch's names, as the tensors themselves: copy into them to restore it.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
         vec![("scale", self.scale.shallow_clone()), ("_growth_tracker", self.growth_tracker.shallow_clone())]
     }

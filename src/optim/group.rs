@@ -1,4 +1,4 @@
-//! Parameters that share a learning rate and a weight decay.
+//! Parameters that share a learning rate and weight decay.
 
 use std::collections::HashMap;
 
@@ -10,32 +10,33 @@ use crate::{
     libtorch::{FusedStep, LibtorchError},
 };
 
-/// Parameters that one call updates, with what is theirs alone.
+/// Parameters that one call updates with the same settings.
 #[derive(Debug)]
 pub struct ParameterGroup {
     /// Names of the parameters.
     pub names: Vec<String>,
     /// Leaf tensors that require a gradient.
     pub params: Vec<Tensor>,
-    /// Times the learning rate.
+    /// Factor of the learning rate.
     pub learning_rate_scale: f64,
-    /// Weight decay of all of them.
+    /// Weight decay of all parameters in the group.
     pub weight_decay: f64,
 }
 
 impl ParameterGroup {
-    /// A group with the optimizer's own learning rate.
+    /// Creates a group that uses the optimizer's learning rate unscaled.
     pub fn new(named: impl IntoIterator<Item = (String, Tensor)>, weight_decay: f64) -> Self {
         let (names, params) = named.into_iter().unzip();
         Self { names, params, learning_rate_scale: 1.0, weight_decay }
     }
 }
 
-/// Splits the parameters of a model, in the order of its layers, as a config says.
+/// Splits the parameters of a model into groups by the config, in the order of its layers.
 ///
-/// As in timm, biases and the parameters of normalisation layers (everything with at most one dimension) do not decay unless
-/// `decay_norms_and_biases`. Parameters without a gradient are left out. Layer-wise decay goes by blocks: a block is the first
-/// two segments of a name (`layer1.0`), the last block has the whole learning rate.
+/// As in timm, biases and the parameters of normalization layers (all tensors with at most one dimension) do not decay
+/// unless `decay_norms_and_biases` is set. Parameters that do not require a gradient are left out. Layer-wise decay
+/// applies per block: the first two segments of a name (`layer1.0`) identify the block, and the last block has the full
+/// learning rate.
 pub fn parameter_groups<'a>(
     named: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     config: &OptimizerConfig,
@@ -75,14 +76,14 @@ pub fn parameter_groups<'a>(
     groups
 }
 
-/// `layer1.0` of `layer1.0.conv1.weight`, `fc` of `fc.weight`.
+/// Returns `layer1.0` for `layer1.0.conv1.weight` and `fc` for `fc.weight`.
 fn block_of(name: &str) -> &str {
     let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
     let second = module.match_indices('.').nth(1);
     second.map_or(module, |(end, _)| &module[..end])
 }
 
-/// The positions of a group's parameters that have a gradient, with both.
+/// The parameters of a group that have a gradient, with their positions and gradients.
 pub(super) struct Ready {
     pub positions: Vec<usize>,
     pub params: Vec<Tensor>,
@@ -90,7 +91,7 @@ pub(super) struct Ready {
 }
 
 impl ParameterGroup {
-    /// A parameter that backward did not reach has no gradient and stays as it is, as in torch.
+    /// Selects the parameters that have a gradient. As in torch, the optimizer leaves all others unchanged.
     pub(super) fn ready(&self) -> Result<Ready, TchError> {
         let mut ready = Ready { positions: Vec::new(), params: Vec::new(), grads: Vec::new() };
         for (position, param) in self.params.iter().enumerate() {
@@ -105,7 +106,8 @@ impl ParameterGroup {
     }
 }
 
-/// Backward gives a gradient its parameter's layout, unless a hook replaced it; the fused kernels need that layout.
+/// Gives a gradient the memory layout of its parameter, which the fused kernels require. Backward does so by itself,
+/// unless a hook replaced the gradient.
 fn as_laid_out(param: &Tensor, grad: Tensor) -> Result<Tensor, TchError> {
     if grad.stride() == param.stride() {
         return Ok(grad);
@@ -116,7 +118,7 @@ fn as_laid_out(param: &Tensor, grad: Tensor) -> Result<Tensor, TchError> {
 }
 
 impl Ready {
-    /// Runs a step over the group and says how far it moved each parameter, if `control` asks for it.
+    /// Runs a step on the group and, if `control` requests it, measures how far each parameter moved.
     pub(super) fn take(
         self,
         control: &StepControl<'_>,
@@ -136,7 +138,7 @@ impl Ready {
     }
 
     pub(super) fn select(&self, state: &[Tensor]) -> Vec<Tensor> {
-        // A rule that keeps nothing here has an empty list.
+        // If a rule has no such state, the list is empty.
         self.positions.iter().filter_map(|&position| Some(state.get(position)?.shallow_clone())).collect()
     }
 }

@@ -1,51 +1,52 @@
-//! How far weights and moments are from the end of f32, known without looking at them at each step.
+//! Distance of weights and moments from the f32 overflow limit, without reading them in each step.
 //!
-//! A finite gradient can still give an infinite update: by a learning rate or weight decay that is far too large, or by weights
-//! that grow from step to step. What a step can do at most follows from the rule's own arithmetic, from the rates, and from the
-//! norm of its gradient, which the host hears of in any case. So upper bounds of all weights and moments are kept on the host. Far
-//! from the end of f32, where all runs but broken ones are, that costs nothing; near it, the device is asked what they really are,
-//! which takes a pass over them and no sync; and a step that may go beyond is taken with a copy of everything, and put back if it
-//! did ([`Optimizer::step_or_put_back`]).
+//! A finite gradient can still cause an infinite update, from a learning rate or weight decay that is far too large, or
+//! from weights that grow in each step. The rule's arithmetic, the rates, and the gradient norm, which the host
+//! receives anyway, bound the effect of a step. So the host keeps upper bounds of all weights and moments. Far from the
+//! limit, as in all healthy runs, this costs nothing. Near the limit, the device computes the actual maxima, which
+//! takes a pass over the tensors but no sync. A step that could overflow runs with a copy of everything and is undone
+//! if it did overflow ([`Optimizer::step_or_put_back`]).
 
 use super::{OptimError, Optimizer, Rates};
 use crate::libtorch::{LateScalar, OptimizerRule};
 
-/// No weight may be larger: the difference of two is still a number, and so is their average.
+/// Upper bound for weights: the difference and the average of two such weights are still finite.
 pub(super) const LARGEST_WEIGHT: f64 = 1e38;
-/// From here on it is looked at what the weights and moments really are.
+/// From this bound on, the actual weights and moments are measured.
 const NEAR: f64 = 1e33;
-/// The norm of the largest gradient that is no infinity: its square is the largest f32.
+/// Largest gradient norm whose square is still finite in f32.
 const LARGEST_GRADIENT: f64 = 1.844_674_3e19;
-/// What may be added to that without rounding to another f32, whose square would be infinite; and what is far from it.
+/// Largest addition that does not round `LARGEST_GRADIENT` to another f32, whose square would be infinite; and a value
+/// well below it.
 const NO_DIFFERENCE: f64 = 1e11;
 const FAR_FROM_A_DIFFERENCE: f64 = 1e9;
-/// A few roundings of a step, in f32.
+/// Allowance for a few f32 rounding errors per step.
 const ROUNDING: f64 = 1.0 + 1e-6;
 
-/// Upper bounds of every weight and every moment that is no average of squares.
+/// Upper bounds of all weights and of all moments except averages of squares.
 #[derive(Debug)]
 pub struct Headroom {
     rule: OptimizerRule,
     reach: Reach,
     weights: f64,
     moments: f64,
-    /// Of the step that was begun last.
+    /// Rates of the current step.
     rates: Option<Rates>,
-    /// The largest weight and moment after that step, where they were asked for.
+    /// Largest weight and moment after that step, if requested.
     look: Option<[LateScalar; 2]>,
 }
 
-/// The largest figures of an optimizer's groups.
+/// Maxima over an optimizer's groups.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
     pub learning_rate_scale: f64,
     pub weight_decay: f64,
-    /// Numbers of all parameters.
+    /// Number of elements of all parameters.
     pub numbers: f64,
 }
 
 impl Headroom {
-    /// Looks at the weights and moments. Device syncs here.
+    /// Measures the weights and moments. Device syncs here.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -57,10 +58,10 @@ impl Headroom {
         Ok(headroom)
     }
 
-    /// Begins a step at these rates. Whether it cannot go beyond f32, whatever its gradient.
+    /// Starts a step at these rates. Returns whether it cannot overflow f32, whatever its gradient.
     ///
     /// # Errors
-    /// That of an earlier operation of the device.
+    /// If an earlier operation on the device failed.
     pub fn has_room(&mut self, rates: Rates) -> Result<bool, OptimError> {
         self.hear()?;
         self.rates = Some(rates);
@@ -68,14 +69,15 @@ impl Headroom {
         Ok(weights < LARGEST_WEIGHT && moments < LARGEST_WEIGHT && self.decay_of_squares(self.weights) < NO_DIFFERENCE)
     }
 
-    /// Asks for the largest weight and moment after the step that was begun, where it may have come near the end. No sync.
+    /// Requests the largest weight and moment after the current step if it may have come near the limit. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
     pub fn look_if_near(&mut self, optimizer: &Optimizer) -> Result<(), OptimError> {
         let Some(rates) = self.rates else { return Ok(()) };
         let [weights, moments] = self.after(rates, LARGEST_GRADIENT);
-        // By the bound after this step, which is what the next one has to go by: over eps alone it grows by orders of magnitude.
+        // Uses the bound after this step, which the next step starts from: bounded by eps alone, it grows by orders of
+        // magnitude.
         let decay = self.decay_of_squares(self.after(rates, 0.0)[0]);
         let is_far = weights < NEAR && moments < NEAR && decay < FAR_FROM_A_DIFFERENCE;
         if !is_far {
@@ -84,7 +86,7 @@ impl Headroom {
         Ok(())
     }
 
-    /// Notes that the step that was begun last was taken, with a gradient of this norm.
+    /// Records that the current step was taken, with a gradient of this norm.
     pub fn took(&mut self, gradient_norm: f64) {
         if let Some(rates) = self.rates.take() {
             [self.weights, self.moments] = self.after(rates, gradient_norm);
@@ -98,23 +100,23 @@ impl Headroom {
         Ok(())
     }
 
-    /// What weight decay of weights up to `weights` adds to a gradient whose square is remembered.
+    /// Largest amount that weight decay of weights up to `weights` adds to a gradient that the rule squares.
     fn decay_of_squares(&self, weights: f64) -> f64 {
         use OptimizerRule::{Adam, Nadam, Radam, Rmsprop};
         let is_squared = matches!(self.rule, Adam { .. } | Rmsprop { .. } | Nadam { .. } | Radam { .. });
         if is_squared { self.reach.weight_decay * weights } else { 0.0 }
     }
 
-    /// The bounds after a step with a gradient of this norm.
+    /// Bounds after a step with a gradient of this norm.
     fn after(&self, rates: Rates, gradient: f64) -> [f64; 2] {
         use OptimizerRule::{Adam, Adamw, Lamb, Lion, Nadam, Radam, Rmsprop, Sgd};
         let Self { weights, moments, reach: Reach { learning_rate_scale, weight_decay, numbers }, .. } = *self;
         let (rate, momentum) = (rates.learning_rate * learning_rate_scale, rates.momentum);
-        // A decay that is infinite makes NaN of a weight that is 0.
+        // An infinite decay would turn a weight of 0 into NaN.
         let decay = weight_decay * weights.max(1.0);
         let decayed = gradient + decay;
-        // The first moment over the root of the second, which by Cauchy and Schwarz is not far above 1, or else over eps alone; twice
-        // for the two parts of NAdam's step. RAdam begins without a root.
+        // The first moment divided by the root of the second is at most slightly above 1 (Cauchy-Schwarz inequality),
+        // or is bounded by eps alone. The factor 2 covers both parts of NAdam's step. RAdam starts without the root.
         let adaptive = |moment: f64, beta2: f64, eps: f64| {
             let left = (1.0 - beta2) * (1.0 - momentum.powi(2) / beta2);
             let ratio = if left > 0.0 { (1.0 / left.sqrt()) * (1.0 + 1e-15 / eps) } else { f64::INFINITY };
@@ -143,7 +145,7 @@ impl Headroom {
             }
             Lamb { beta2, eps } => {
                 let moment = moments.max(gradient);
-                // With a trust ratio, a step is as long as all weights together.
+                // With the trust ratio, a step can be as long as all weights together.
                 ((adaptive(moment, beta2, eps) + decay).max(weights * numbers.sqrt()), moment)
             }
             Lion { .. } => (1.0 + decay, moments.max(gradient)),
@@ -194,7 +196,7 @@ mod tests {
                 assert!(headroom.has_room(RATES).unwrap(), "{rule:?} {headroom:?}");
                 optimizer.step(RATES, &StepControl::default()).unwrap();
                 headroom.look_if_near(&optimizer).unwrap();
-                // RAdam and RMSprop are bounded by eps alone, and so sooner looked at.
+                // RAdam and RMSprop are bounded by eps alone, so they are measured earlier.
                 let is_far = !matches!(rule, OptimizerRule::Radam { .. } | OptimizerRule::Rmsprop { .. });
                 assert!(headroom.look.is_none() || !is_far, "{rule:?} {headroom:?}");
                 headroom.took(gradient.map(|x| f64::from(x).powi(2)).iter().sum::<f64>().sqrt());
@@ -213,7 +215,7 @@ mod tests {
         assert!(
             !Headroom::of(&optimizer(sgd, 0.0).1).unwrap().has_room(Rates { learning_rate: 1e30, ..RATES }).unwrap()
         );
-        // A decay of 1e12, squared beside the largest gradient.
+        // A decay of 1e12, added to the largest gradient and squared.
         let adam = OptimizerRule::Adam { beta2: 0.9, eps: 1e-8 };
         assert!(!Headroom::of(&optimizer(adam, 1e12).1).unwrap().has_room(RATES).unwrap());
     }

@@ -1,4 +1,4 @@
-//! From gradients to updates: optimizers, on libtorch's fused kernels where it has them, and learning rate schedules.
+//! Optimizers, on libtorch's fused kernels where available, and learning rate schedules.
 
 mod ema;
 mod grad_scaler;
@@ -22,15 +22,16 @@ pub use schedule::{Rates, Schedule, Span};
 
 use crate::libtorch::LibtorchError;
 
-/// Why a step could not be taken. Parameters may have been updated in part.
+/// Reason why a step failed. Parameters may have been partially updated.
 #[derive(Debug, thiserror::Error)]
 pub enum OptimError {
-    /// libtorch refused.
+    /// libtorch reported an error.
     #[error("the optimizer step failed: {0}")]
     Libtorch(LibtorchError),
-    /// The rates do not fit the parameters' f32, in which the step would be infinite or not a number.
+    /// The rates overflow the parameters' f32, so the step would be infinite or NaN.
     #[error(
-        "a learning rate of {} with momentum {} is no f32 number; lower optimizer.learning_rate or mend [schedule]",
+        "a learning rate of {} with momentum {} is not a finite f32 number; lower optimizer.learning_rate or fix \
+         [schedule]",
         .0.learning_rate, .0.momentum
     )]
     Rates(Rates),
@@ -48,25 +49,25 @@ impl From<tch::TchError> for OptimError {
     }
 }
 
-/// What steers one step on the device, without a host sync.
+/// Controls one step on the device, without a host sync.
 #[derive(Default)]
 pub struct StepControl<'a> {
-    /// Shape `[]`, f32: the gradients are divided by it first.
+    /// Shape `[]`, f32: divisor of the gradients, applied first.
     pub grad_scale: Option<&'a Tensor>,
-    /// Shape `[]`, f32: 1 leaves parameters and optimizer state untouched.
+    /// Shape `[]`, f32: 1 leaves the parameters and the optimizer state unchanged.
     pub found_inf: Option<&'a Tensor>,
-    /// Whether the [`UpdateOutcome`] is wanted. The step is the same bit for bit, and takes one more pass over the
-    /// parameters.
+    /// Whether to measure the [`UpdateOutcome`]. The step itself stays the same bit for bit and takes one more pass
+    /// over the parameters.
     pub measures_updates: bool,
-    /// Whether no step was taken before: SGD with dampening begins its momentum with the whole gradient.
+    /// Whether this is the first step: SGD with dampening starts its momentum with the undampened gradient.
     pub is_first_step: bool,
 }
 
-/// How far a step moved the parameters, still on their device; empty unless it was asked for.
+/// How far a step moved the parameters, still on their device. Empty unless requested.
 #[derive(Debug, Default)]
 pub struct UpdateOutcome {
     /// The parameters that had a gradient.
     pub params: Vec<Tensor>,
-    /// The squared L2 norm of each one's move, f64, in vectors that follow on each other.
+    /// Squared L2 norm of each parameter's update, f64, as consecutive vectors.
     pub squares: Vec<Tensor>,
 }

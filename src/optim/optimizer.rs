@@ -1,4 +1,4 @@
-//! An optimizer: a rule, groups of parameters, and what the rule remembers of each.
+//! An optimizer: an update rule, parameter groups, and the rule's state for each parameter.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// The end of the names of what SGD and RMSprop remember only where momentum is above 0.
+/// Name suffix of the state that SGD and RMSprop keep only if momentum is above 0.
 const MOMENTUM: &str = ".momentum_buffer";
 
-/// Updates parameters by their gradients.
+/// Updates parameters from their gradients.
 #[derive(Debug)]
 pub struct Optimizer {
     rule: OptimizerRule,
@@ -22,7 +22,8 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// The optimizer a config asks for, over `groups`. SGD and RMSprop keep nothing for a momentum of 0.
+    /// Creates the optimizer that a config selects, for `groups`. With a momentum of 0, SGD and RMSprop keep no
+    /// momentum buffer.
     ///
     /// # Errors
     /// If libtorch cannot allocate its state.
@@ -45,7 +46,8 @@ impl Optimizer {
         )
     }
 
-    /// An optimizer of this rule. Moments and step counts start at zero, which gives torch's first step too.
+    /// Creates an optimizer with this rule. Moments and step counts start at zero, which also gives the same first step
+    /// as torch.
     ///
     /// # Errors
     /// If libtorch cannot allocate its state.
@@ -61,7 +63,6 @@ impl Optimizer {
         Ok(Self { rule, groups: groups.collect::<Result<_, _>>()? })
     }
 
-    /// The rule.
     pub(super) fn rule(&self) -> &OptimizerRule {
         &self.rule
     }
@@ -73,7 +74,7 @@ impl Optimizer {
         named.map(|(name, param)| (name.clone(), param.shallow_clone())).collect()
     }
 
-    /// The largest figures of the groups.
+    /// Maxima over the groups.
     pub(super) fn reach(&self) -> Reach {
         let groups = || self.groups.iter().map(|(group, _)| group);
         Reach {
@@ -83,7 +84,7 @@ impl Optimizer {
         }
     }
 
-    /// The largest absolute value of all parameters and of all first moments, on their way to the host. No sync.
+    /// Largest absolute values of all parameters and of all first moments, in transfer to the host. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -103,7 +104,7 @@ impl Optimizer {
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
-    /// Where libtorch refuses, or the rates are no f32 numbers.
+    /// If libtorch reports an error, or if the rates are not finite in f32.
     pub fn step(&mut self, rates: Rates, control: &StepControl<'_>) -> Result<UpdateOutcome, OptimError> {
         if !(rates.learning_rate as f32).is_finite() || !(rates.momentum as f32).is_finite() {
             return Err(OptimError::Rates(rates));
@@ -134,7 +135,7 @@ impl Optimizer {
         Ok(outcome)
     }
 
-    /// Keeps momentum from here on, where it is not 0: at rates that the config does not know of.
+    /// Allocates momentum buffers if momentum is not 0, for rates that differ from the config.
     pub(super) fn begin_momentum(&mut self, rates: Rates) -> Result<(), OptimError> {
         for (group, moments) in &mut self.groups {
             if rates.momentum != 0.0 && moments.first.is_empty() {
@@ -144,8 +145,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// What the rule remembers, by name: `fc.weight.exp_avg` as in torch's state. The tensors are the state itself: copied
-    /// into, they put it back.
+    /// The state of the rule by name, such as `fc.weight.exp_avg`, as in torch. These are the tensors themselves: copy
+    /// into them to restore the state.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::new();
         for (index, (group, moments)) in self.groups.iter().enumerate() {
@@ -168,11 +169,11 @@ impl Optimizer {
         state
     }
 
-    /// Copies into the state what [`state`](Self::state) gave, all or none. Momentum that was kept and is not used any more, as
-    /// earlier versions kept it where it was 0, is passed over; momentum that was not kept stays 0.
+    /// Copies a saved [`state`](Self::state) back, all of it or nothing. Saved momentum that this optimizer does not
+    /// use is ignored (earlier versions saved it at a momentum of 0). Momentum that was not saved stays 0.
     ///
     /// # Errors
-    /// If it is of another rule or other parameters.
+    /// If the state belongs to another rule or other parameters.
     pub fn restore(&self, saved: &[(String, Tensor)]) -> Result<(), TensorFileError> {
         let is_momentum = |(name, _): &&(String, Tensor)| name.ends_with(MOMENTUM);
         let state = self.state();
@@ -193,7 +194,7 @@ fn first_name(rule: &OptimizerRule) -> &'static str {
     }
 }
 
-/// Counts a step, unless it is skipped: 1 - found_inf keeps that on the device.
+/// Counts a step unless it is skipped. Adding 1 - found_inf needs no sync.
 fn count(steps: &[Tensor], found_inf: Option<&Tensor>) -> Result<(), OptimError> {
     let Some(first) = steps.first() else { return Ok(()) };
     let one = match found_inf {
@@ -259,7 +260,7 @@ mod tests {
         let rmsprop = |more: &str| optimizer(&format!("name = \"rmsprop\"\n{more}")).0;
         assert_eq!(names(&rmsprop("")), ["a.square_avg", "b.square_avg", "a.step", "b.step"]);
         assert_eq!(names(&rmsprop("momentum = 0.5\ncentered = true")).len(), 8);
-        // A first beta is used at 0 too.
+        // A first beta of 0 still needs its moment.
         assert_eq!(names(&optimizer("name = \"adamw\"\nbetas = [0.0, 0.9]").0).len(), 6);
     }
 
@@ -271,7 +272,7 @@ mod tests {
         plain.restore(&[]).unwrap();
         step(&mut plain, &params, 0.0);
         assert_eq!(Vec::<f32>::try_from(params[1].detach()).unwrap(), [0.8, 0.8]);
-        // The squares of RMSprop come along, whether momentum was kept before or is now.
+        // RMSprop restores its squares whether or not momentum was saved or is used now.
         let ones = |name: &str, size: i64| (name.to_owned(), Tensor::ones([size], (Kind::Float, Device::Cpu)));
         let four = |name: &str| (name.to_owned(), Tensor::from(4.0f32));
         let mut squares = vec![ones("a.square_avg", 3), ones("b.square_avg", 2), four("a.step"), four("b.step")];

@@ -1,10 +1,10 @@
-//! A learning rate that falls where evaluations stop getting better: torch's ReduceLROnPlateau.
+//! A learning rate that drops when evaluations stop improving: torch's ReduceLROnPlateau.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Metric, ScheduleConfig};
 
-/// Watches a metric from evaluation to evaluation.
+/// Tracks a metric across evaluations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plateau {
     factor: f64,
@@ -12,11 +12,11 @@ pub struct Plateau {
     threshold: f64,
     smallest: f64,
     higher_is_better: bool,
-    /// What a checkpoint keeps of it.
+    /// State stored in checkpoints.
     pub course: PlateauCourse,
 }
 
-/// What a [`Plateau`] has seen and done.
+/// State of a [`Plateau`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlateauCourse {
     best: Option<f64>,
@@ -25,14 +25,14 @@ pub struct PlateauCourse {
 }
 
 impl PlateauCourse {
-    /// Makes the next evaluation the best so far, as where another figure is gone by.
+    /// Makes the next evaluation the best so far, for example after a change of metric.
     pub fn forget_best(&mut self) {
         self.best = None;
     }
 }
 
 impl Plateau {
-    /// For a schedule over a learning rate of at most `peak`.
+    /// Creates a plateau for a schedule with a learning rate of at most `peak`.
     pub fn new(config: &ScheduleConfig, metric: Metric, peak: f64) -> Self {
         Self {
             factor: config.decay_rate,
@@ -44,7 +44,7 @@ impl Plateau {
         }
     }
 
-    /// Adds an evaluation; one that is not finite is no improvement.
+    /// Adds an evaluation. A value that is not finite is no improvement.
     pub fn add(&mut self, metric: f64) {
         let course = &mut self.course;
         let is_better = course.best.is_none_or(|best| match self.higher_is_better {
@@ -63,7 +63,7 @@ impl Plateau {
         }
     }
 
-    /// What the learning rate is multiplied by.
+    /// Current factor of the learning rate.
     pub fn scale(&self) -> f64 {
         self.course.scale
     }

@@ -1,23 +1,23 @@
-//! A step that is put back if it went beyond f32.
+//! Undoes a step that overflowed f32.
 
 use tch::{Kind, Tensor};
 
 use super::{OptimError, Optimizer, Rates, StepControl, UpdateOutcome, headroom::LARGEST_WEIGHT};
 use crate::libtorch::{Detail, column, host_copy, tensor_table};
 
-/// Whether a step was put back, and why; still on the device.
+/// Whether a step was undone, and why; still on the device.
 #[derive(Debug)]
 pub struct Rejection {
-    /// 1 where parameters and moments are as they were before the step, which would have left one of them not finite, or a
-    /// weight beyond 1e38; else 0: shape `[]`, f32.
+    /// 1 if the step was undone because it left a parameter or moment non-finite, or a weight above 1e38; else 0: shape
+    /// `[]`, f32.
     pub is_put_back: Tensor,
-    /// The place of the first such tensor among the names: shape `[]`, i64.
+    /// Index of the first such tensor in `names`: shape `[]`, i64.
     first: Tensor,
     names: Vec<String>,
 }
 
 impl Rejection {
-    /// The name of the parameter, or moment, for which the step was put back; `None` where it was not. Device sync here.
+    /// Name of the parameter or moment that caused the undo; `None` if the step was kept. Device sync here.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -30,8 +30,8 @@ impl Rejection {
 }
 
 impl Optimizer {
-    /// As [`step`](Self::step), for a step that may leave what is not finite: then parameters, moments and counts are put back. It
-    /// takes a copy of them all. No sync.
+    /// Runs a [`step`](Self::step) that may overflow. If it does, restores parameters, moments, and step counts from a
+    /// copy. No sync.
     ///
     /// # Errors
     /// As for [`step`](Self::step), or if there is no memory for the copies.
@@ -46,7 +46,7 @@ impl Optimizer {
         let names = params.iter().chain(&state).map(|(name, _)| name.clone()).collect();
         let live: Vec<Tensor> = params.iter().chain(&state).map(|(_, tensor)| tensor.detach()).collect();
         let copy = |tensor: &Tensor| {
-            // Laid out in memory as the tensor is.
+            // The copy keeps the tensor's memory layout.
             let mut copy = tensor.f_empty_like()?;
             copy.f_copy_(tensor)?;
             Ok::<_, OptimError>(copy)
@@ -56,7 +56,7 @@ impl Optimizer {
         let largest = tensor_table(&live, Detail::Norms)?.f_select(1, column::LARGEST as i64)?;
         let is_weight =
             Tensor::f_arange(live.len() as i64, (Kind::Int64, largest.device()))?.f_lt(params.len() as i64)?;
-        // NaN is below nothing.
+        // Comparisons with NaN are false.
         let is_small = largest.f_le(LARGEST_WEIGHT)?.f_logical_or(&is_weight.f_logical_not()?)?;
         let is_bad = largest.f_isfinite()?.f_logical_and(&is_small)?.f_logical_not()?;
         let put_back = is_bad.f_any()?;
@@ -90,7 +90,7 @@ mod tests {
         ]
     }
 
-    /// Two parameters, of which the second decays, with the optimizer over them.
+    /// Two parameters and their optimizer; only the second parameter has weight decay.
     fn two(rule: OptimizerRule, weight_decay: f64) -> (Vec<Tensor>, Optimizer) {
         let make = |values: [f32; 2]| Tensor::from_slice(&values).set_requires_grad(true);
         let params = vec![make([0.5, -1.0]), make([3.0, 0.0])];
@@ -116,7 +116,7 @@ mod tests {
             let (params, mut optimizer) = two(rule, 0.01);
             let fine = Rates { learning_rate: 1e-3, momentum: 0.9 };
             backward(&params);
-            // A step before it, so that there are moments to be kept.
+            // A first step, so that the moments are not zero.
             optimizer.step(fine, &StepControl::default()).unwrap();
             let before = everything(&params, &optimizer);
             let control = StepControl { measures_updates: true, ..StepControl::default() };

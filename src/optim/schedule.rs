@@ -1,28 +1,28 @@
-//! The learning rate of each step, as a pure function of the step.
+//! The learning rate at each step, as a pure function of the step.
 
 use std::f64::consts::PI;
 
 use crate::config::{OptimizerConfig, ScheduleConfig, ScheduleName};
 
-/// What an optimizer step moves by.
+/// The rates of an optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
     /// Step size.
     pub learning_rate: f64,
-    /// SGD's and RMSprop's momentum, the others' first beta.
+    /// Momentum of SGD and RMSprop; first beta of all other optimizers.
     pub momentum: f64,
 }
 
-/// How long a run is, in optimizer steps.
+/// Length of a run in optimizer steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Steps of one epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: u64,
-    /// Steps of the whole run, as far as they are known before it.
+    /// Steps of the whole run, as far as they are known in advance.
     pub total_steps: u64,
 }
 
-/// Half waves that are summed up one by one; of more than that, the sum of the geometric series is taken.
+/// Maximum number of half waves to add up one by one; beyond that, the geometric series gives their sum.
 const MOST_SUMMED: f64 = 10_000.0;
 
 /// A learning rate schedule over one run.
@@ -35,7 +35,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of `config`, whose peak are the optimizer's own rates.
+    /// Creates the schedule of `config`. It peaks at the optimizer's own rates.
     pub fn new(config: &ScheduleConfig, optimizer: &OptimizerConfig, span: Span) -> Self {
         let momentum = if optimizer.name.has_momentum() { optimizer.momentum } else { optimizer.betas[0] };
         let peak = Rates { learning_rate: optimizer.learning_rate, momentum };
@@ -44,12 +44,12 @@ impl Schedule {
         Self { config: config.clone(), peak, span, warmup_steps }
     }
 
-    /// Steps of the warm-up.
+    /// Number of warm-up steps.
     pub fn warmup_steps(&self) -> u64 {
         self.warmup_steps
     }
 
-    /// The rates of `step`, counted from 0. Past the end of the run they stay at their last value.
+    /// The rates at `step`, counted from 0. After the end of the run, the rates keep their last value.
     pub fn at(&self, step: u64) -> Rates {
         if step < self.warmup_steps {
             let (from, share) = (self.config.warmup_learning_rate, step as f64 / self.warmup_steps as f64);
@@ -66,14 +66,14 @@ impl Schedule {
         let epoch = step as f64 / self.span.steps_per_epoch as f64;
         let share = (step as f64 / steps as f64).min(1.0);
         let learning_rate = match config.name {
-            // A plateau is seen by evaluations, not by steps.
+            // The plateau schedule depends on evaluations, not on steps.
             ScheduleName::Constant | ScheduleName::Plateau => learning_rate,
             ScheduleName::Step => learning_rate * config.decay_rate.powf((epoch / config.decay_epochs).floor()),
             ScheduleName::Multistep => {
                 let passed = config.milestones.iter().filter(|&&milestone| milestone <= epoch).count();
                 learning_rate * config.decay_rate.powi(passed as i32)
             }
-            // timm's and torch's form: the minimum is reached one step after the last.
+            // As in timm and torch, the minimum is reached one step after the last.
             ScheduleName::Cosine if config.restart_epochs == 0.0 => {
                 cosine(learning_rate, config.min_learning_rate, share)
             }
@@ -87,10 +87,10 @@ impl Schedule {
         Rates { learning_rate, momentum }
     }
 
-    /// How much of the current half wave has passed.
+    /// Completed fraction of the current half wave.
     fn share_since_restart(&self, epoch: f64) -> f64 {
         let (mut start, mut length) = (0.0, self.config.restart_epochs);
-        // With a factor of 1 there may be many.
+        // With a factor of 1, there can be any number of half waves.
         if self.config.restart_factor == 1.0 {
             return (epoch / length).fract();
         }
@@ -116,7 +116,7 @@ impl Schedule {
         let last = steps as f64 - 1.0;
         let step = step as f64;
         let (learning_rate, towards_base) = if step <= top {
-            // A rise of less than a step starts at the top.
+            // A warm-up shorter than one step starts at the peak.
             let share = if top > 0.0 { step / top } else { 1.0 };
             (cosine(start, self.peak.learning_rate, share), share)
         } else {
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Written by tests/golden/schedule.py.
+    /// Reference values from tests/golden/schedule.py.
     fn golden(name: &str) -> Vec<f64> {
         let all: serde_json::Value = serde_json::from_str(include_str!("../../tests/golden/schedule.json")).unwrap();
         all[name].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_schedule_equals_torchs_or_timms() {
-        // Ten steps an epoch.
+        // Ten steps per epoch.
         for (name, toml) in [
             ("step", "name = \"step\", decay_epochs = 1.5, decay_rate = 0.5"),
             ("multistep", "name = \"multistep\", milestones = [1, 2.5]"),
@@ -238,12 +238,12 @@ mod tests {
 
     #[test]
     fn half_waves_that_grow_follow_each_other_however_many_there_are() {
-        // Of 0.001 epochs, each 1.001 times the one before: after n of them 1.001^n - 1 epochs.
+        // The first half wave takes 0.001 epochs, each next one 1.001 times as long: n of them take 1.001^n - 1 epochs.
         let schedule =
             schedule("schedule = { name = \"cosine\", restart_epochs = 0.001, restart_factor = 1.001 }", 100);
         let share = |waves: f64| schedule.share_since_restart(1.001f64.powf(waves) - 1.0);
         for waves in [3.5, 200.5, 9_000.5, 12_000.5, 20_000.5] {
-            // Half of a wave in steps of its growth: (1.001^0.5 - 1) / 0.001.
+            // Halfway through a wave in terms of its growth: (1.001^0.5 - 1) / 0.001.
             assert!((share(waves) - (1.001f64.sqrt() - 1.0) / 0.001).abs() < 1e-4, "{waves}: {}", share(waves));
         }
         let flat =

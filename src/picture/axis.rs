@@ -1,9 +1,9 @@
-//! Where the labels of an axis stand and what they say.
+//! Positions and labels of axis ticks.
 
-/// Values beyond this are taken for this, so that differences of values are finite.
+/// Values are clamped to this magnitude, so that differences are finite.
 const LARGEST: f64 = 1e300;
 
-/// A range of values, not empty.
+/// A non-empty range of values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Range {
     low: f64,
@@ -11,12 +11,12 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// From the lowest to the highest finite value, or a range around them where they are one. None without any.
+    /// From the lowest to the highest finite value, or a range around a single value. `None` without any.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let finite = || values.iter().copied().filter(|value| value.is_finite());
         let (low, high) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
         let (low, high) = (low.clamp(-LARGEST, LARGEST), high.clamp(-LARGEST, LARGEST));
-        // Ends that differ in their last digits alone would make labels of one text.
+        // Ends that differ only in their last digits would get the same label.
         let least = 1e-6 * low.abs().max(high.abs());
         if high - low > least {
             return Some(Self { low, high });
@@ -26,13 +26,13 @@ impl Range {
         Some(Self { low: middle - half, high: middle + half })
     }
 
-    /// With room below, so that the lowest bar has a height, and above.
+    /// Adds room below, so that the lowest bar has a height, and above.
     pub(super) fn padded(self) -> Self {
         let span = self.high - self.low;
         Self { low: self.low - 0.1 * span, high: self.high + 0.05 * span }
     }
 
-    /// The low end and the high one.
+    /// Low end and high end.
     pub(crate) fn ends(self) -> [f64; 2] {
         [self.low, self.high]
     }
@@ -58,7 +58,7 @@ impl Range {
     }
 }
 
-/// A tick's value with the digits that tell it from the ticks a step away.
+/// Formats a tick with enough digits to distinguish it from its neighbors.
 fn label(tick: f64, step: f64, largest: f64) -> String {
     let decimals = (-(step * 1.001).log10().floor()).max(0.0) as usize;
     if tick == 0.0 {
@@ -71,14 +71,14 @@ fn label(tick: f64, step: f64, largest: f64) -> String {
     }
 }
 
-/// Each how manyth label is written: 1, 2, 5, 10, 20, 50, ..., so that labels which need `needed` pixels each do not
-/// touch where they are `pitch` pixels apart.
+/// Interval of labels to draw: 1, 2, 5, 10, 20, 50, ..., so that labels that need `needed` pixels do not overlap at
+/// `pitch` pixels apart.
 pub(crate) fn each_nth(pitch: f64, needed: u32) -> usize {
     let nths = (0..9).flat_map(|power| [1, 2, 5].map(|factor| factor * 10usize.pow(power)));
     nths.into_iter().find(|nth| *nth as f64 * pitch >= f64::from(needed)).unwrap_or(usize::MAX)
 }
 
-/// A text of at most `count` characters: what is too long loses its middle.
+/// Shortens a text to at most `count` characters by cutting out the middle.
 pub(crate) fn shorten(text: &str, count: usize) -> String {
     let characters: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if characters.len() <= count {

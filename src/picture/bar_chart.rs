@@ -1,4 +1,4 @@
-//! A number for each layer as a bar, and a line through them.
+//! Bar chart of one value per layer, with a fitted line.
 
 use super::{
     Picture, PictureError,
@@ -7,35 +7,35 @@ use super::{
     colour::{self, BAR, FIT, GRID, INK, UNKNOWN},
 };
 
-/// Size of a picture with few bars, in pixels.
+/// Smallest picture size, in pixels.
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
-/// Width of a bar and its gap at least, in pixels.
+/// Smallest width of a bar and its gap, in pixels.
 const LEAST_BAR: u32 = 2;
-/// Beyond as many bars the picture grows no more, and bars share pixels.
+/// Number of bars from which the picture no longer grows and bars share pixels.
 const MOST_BARS: u32 = 2048;
-/// Characters of a bar's name at most, where names run upwards.
+/// Longest name of a bar, in characters, if names are vertical.
 const NAME: usize = 15;
 
-/// A value for each layer, shown as the height of a bar. Bars stand on the lower end of the axis, not on zero: the
-/// values are logarithms.
+/// One value per layer, shown as the height of a bar. Because the values are logarithms, bars start at the lower end of
+/// the axis, not at zero.
 #[derive(Debug, Clone, Copy)]
 pub struct BarChart<'a> {
-    /// Above the picture.
+    /// Title above the chart.
     pub title: &'a str,
-    /// What the values are, e.g. `log2 RMS`: stands along the axis of the values.
+    /// Unit along the value axis, such as `log2 RMS`.
     pub unit: &'a str,
-    /// Names of the layers, from left to right.
+    /// Layer names, from left to right.
     pub names: &'a [String],
-    /// The values. In place of a bar, NaN has a grey column, infinity a magenta column and minus infinity a black foot.
+    /// The values. NaN is a gray column, infinity a magenta column, and negative infinity a short black bar.
     pub values: &'a [f64],
-    /// Value at the first bar and change from bar to bar of a line through the bars. Not drawn if not finite.
+    /// Fitted line: value at the first bar and change per bar. Not drawn if not finite.
     pub fit: Option<[f64; 2]>,
-    /// What the line says, e.g. `slope -0.50 ± 0.02 log2 per layer`: stands below the title.
+    /// Caption below the title, such as `slope -0.50 ± 0.02 log2 per layer`.
     pub caption: Option<&'a str>,
 }
 
-/// Where everything stands.
+/// Layout of the chart.
 struct Plan {
     width: u32,
     height: u32,
@@ -46,10 +46,10 @@ struct Plan {
 }
 
 impl BarChart<'_> {
-    /// The picture.
+    /// Draws the chart.
     ///
     /// # Errors
-    /// Where there is not one value for each name.
+    /// If the number of values differs from the number of names.
     pub fn draw(&self) -> Result<Picture, PictureError> {
         let (got, want) = (self.values.len(), self.names.len());
         if got != want {
@@ -114,7 +114,7 @@ impl BarChart<'_> {
         for (index, value) in self.values.iter().enumerate() {
             let edge = |index: usize| (index as f64 * f64::from(area.width) / self.values.len() as f64) as u32;
             let pitch = edge(index + 1) - edge(index);
-            // Narrow bars have no gap between them, wide ones a sixth of their width.
+            // Narrow bars have no gap; wide ones have a gap of a sixth of their width.
             let gap = if pitch < 6 { 0 } else { (pitch / 6).max(1) };
             let column = Area { left: area.left + edge(index) + gap / 2, width: pitch - gap, ..area };
             let foot = |top: u32| Area { top, height: area.bottom() - top, ..column };
@@ -131,7 +131,7 @@ impl BarChart<'_> {
 
     fn draw_fit(&self, canvas: &mut Canvas, area: Area, range: Range) {
         let Some([first, slope]) = self.fit.filter(|fit| fit.iter().all(|number| number.is_finite())) else { return };
-        // The value at the first bar is that at its middle, half a bar from the edge.
+        // The value at the first bar applies to its middle, half a bar from the edge.
         let ends = [-0.5, self.values.len() as f64 - 0.5].map(|bar| height(area, range, first + slope * bar));
         canvas.line(area, ends, FIT);
     }
@@ -165,7 +165,7 @@ impl BarChart<'_> {
     }
 }
 
-/// How far down in the picture a value stands.
+/// Vertical position of a value, from the top.
 fn height(area: Area, range: Range, value: f64) -> f64 {
     f64::from(area.bottom()) - range.fraction(value) * f64::from(area.height)
 }
@@ -190,7 +190,7 @@ mod tests {
         (pixels, chart.plan(Range::of(chart.values).map(Range::padded)).bars)
     }
 
-    /// How many pixels of a colour stand in the middle of each bar.
+    /// Number of pixels with a color in the middle of each bar.
     fn heights(chart: &BarChart, colour: [u8; 3]) -> Vec<u32> {
         let (pixels, area) = pixels(chart);
         let middle = |bar| area.left + (2 * bar + 1) * area.width / (2 * chart.values.len() as u32);

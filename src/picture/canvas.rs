@@ -1,4 +1,4 @@
-//! The pixels of a picture: rectangles, curves and text.
+//! Draws rectangles, lines, and text into pixels.
 
 use std::{io::Cursor, sync::LazyLock};
 
@@ -10,8 +10,8 @@ use image::{
 
 use super::{Picture, PictureError, axis::shorten, colour::Colour};
 
-/// Sizes of text: pixels per em. TensorBoard's cards show two of five pixels and leave out the others, so strokes are
-/// to be some 2.5 pixels wide.
+/// Text sizes in pixels per em. TensorBoard's cards show only two of five pixels, so strokes must be about 2.5 pixels
+/// wide.
 pub(super) const TITLE: f32 = 25.0;
 pub(super) const LABEL: f32 = 22.0;
 pub(super) const TICK: f32 = 20.0;
@@ -19,7 +19,7 @@ pub(super) const TICK: f32 = 20.0;
 /// Height of a line of tick labels, in pixels.
 pub(super) const TICK_LINE: u32 = 24;
 
-/// A fixed-width font: every character is as wide as the others, so that a name's length says what room it needs.
+/// A monospaced font, so that the length of a name gives its width.
 static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
     FontRef::try_from_slice(epaint_default_fonts::HACK_REGULAR).expect("the font is a constant that a test draws with")
 });
@@ -30,12 +30,12 @@ const ADVANCE: f32 = 0.602;
 /// Height of a capital letter in em.
 const CAPITAL: f32 = 0.73;
 
-/// Width in pixels of `count` characters.
+/// Width of `count` characters, in pixels.
 pub(super) fn text_width(count: usize, size: f32) -> u32 {
     (count as f32 * ADVANCE * size).ceil() as u32
 }
 
-/// How many characters stand side by side in `width` pixels.
+/// Number of characters that fit into `width` pixels.
 pub(super) fn characters_in(width: u32, size: f32) -> usize {
     (width as f32 / (ADVANCE * size)) as usize
 }
@@ -58,13 +58,13 @@ impl Area {
         self.top + self.height
     }
 
-    /// One pixel more on each side.
+    /// Grows by one pixel on each side.
     fn outline(&self) -> Self {
         Self { left: self.left - 1, top: self.top - 1, width: self.width + 2, height: self.height + 2 }
     }
 }
 
-/// Which part of a text stands at the given point.
+/// Part of a text at the given point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -72,14 +72,14 @@ pub(super) enum Anchor {
     End,
 }
 
-/// Which way a text runs.
+/// Direction of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Rightwards,
     Upwards,
 }
 
-/// How a text is set.
+/// Text style.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     pub(super) size: f32,
@@ -97,7 +97,7 @@ impl Style {
     }
 }
 
-/// White pixels to draw on. What lies outside is left out.
+/// White canvas. Ignores pixels outside its area.
 #[derive(Debug)]
 pub(super) struct Canvas(RgbImage);
 
@@ -112,7 +112,7 @@ impl Canvas {
         }
     }
 
-    /// Covers a part of a pixel, 0 to 1.
+    /// Blends a color into a pixel with an opacity from 0 to 1.
     fn blend(&mut self, x: i64, y: i64, colour: Colour, cover: f32) {
         let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
         if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
@@ -131,7 +131,7 @@ impl Canvas {
         }
     }
 
-    /// A line of one pixel around an area.
+    /// Draws a frame of one pixel around an area.
     pub(super) fn frame(&mut self, area: Area, colour: Colour) {
         let Area { left, top, width, height } = area.outline();
         self.fill(Area { left, top, width, height: 1 }, colour);
@@ -140,7 +140,7 @@ impl Canvas {
         self.fill(Area { left: area.right(), top, width: 1, height }, colour);
     }
 
-    /// A triangle, 11 pixels wide and 6 high, that points down or left to `(x, y)`.
+    /// Draws a triangle, 11 pixels wide and 6 high, that points down or left to `(x, y)`.
     pub(super) fn pointer(&mut self, (x, y): (u32, u32), direction: Direction, colour: Colour) {
         for row in 0..6i64 {
             for offset in -row..=row {
@@ -150,7 +150,8 @@ impl Canvas {
         }
     }
 
-    /// A straight line of 3 pixels through the heights `ends` (of any size) at the left and right edge of an area.
+    /// Draws a straight line, 3 pixels thick, from height `ends[0]` at the left edge of an area to `ends[1]` at its
+    /// right edge. Heights may be outside the area.
     pub(super) fn line(&mut self, area: Area, ends: [f64; 2], colour: Colour) {
         let slope = (ends[1] - ends[0]) / f64::from(area.width);
         let half = 1.5 * slope.hypot(1.0);
@@ -165,7 +166,7 @@ impl Canvas {
         }
     }
 
-    /// A text, as a rule one line, whose capitals are centred on `(x, y)` across its direction.
+    /// Draws one line of text, with capitals centered on `(x, y)` across the text direction.
     pub(super) fn text(&mut self, (x, y): (u32, u32), style: Style, colour: Colour, text: &str) {
         let advance = ADVANCE * style.size;
         let start = match style.anchor {
@@ -184,7 +185,7 @@ impl Canvas {
             let corner = outline.px_bounds().min;
             outline.draw(|dx, dy, cover| {
                 let (dx, dy) = (corner.x as i64 + i64::from(dx), corner.y as i64 + i64::from(dy));
-                // The font's strokes, which are 2 pixels wide, made wider by a part of a pixel.
+                // Widens the font's strokes, which are 2 pixels wide, by part of a pixel.
                 for (dx, dy, cover) in [(dx, dy, cover), (dx + 1, dy, 0.6 * cover), (dx, dy + 1, 0.6 * cover)] {
                     let (dx, dy) = if style.direction == Direction::Upwards { (dy, -dx) } else { (dx, dy) };
                     self.blend(i64::from(x) + dx, i64::from(y) + dy, colour, cover);
@@ -193,14 +194,14 @@ impl Canvas {
         }
     }
 
-    /// The line above everything.
+    /// Draws the title at the top.
     pub(super) fn title(&mut self, title: &str, colour: Colour) {
         let width = self.0.width();
         let title = shorten(title, characters_in(width - 24, TITLE));
         self.text((width / 2, 24), Style::new(TITLE, Anchor::Middle), colour, &title);
     }
 
-    /// Squares of colours and what they mean, in the lower left corner.
+    /// Draws a legend of colored squares in the lower left corner.
     pub(super) fn legend(&mut self, entries: &[(Colour, &str)], ink: Colour) {
         let y = self.0.height() - 16;
         let mut left = 14;
@@ -216,8 +217,8 @@ impl Canvas {
     pub(super) fn encode(self) -> Result<Picture, PictureError> {
         let (width, height) = self.0.dimensions();
         let mut png = Cursor::new(Vec::new());
-        // Most rows of pixels repeat the one above, which the filters make use of: half the size that the
-        // defaults give.
+        // Most rows of pixels repeat the previous one. Adaptive filters use that and halve the file size compared to
+        // the defaults.
         let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive);
         let encoded = self.0.write_with_encoder(encoder);
         encoded.map_err(|cause| PictureError::Encode { width, height, cause })?;

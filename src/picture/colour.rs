@@ -1,29 +1,29 @@
-//! What colour a value has.
+//! Colors of values.
 
 /// Red, green, blue.
 pub(crate) type Colour = [u8; 3];
 
-/// Text and frames.
+/// Color of text and frames.
 pub(super) const INK: Colour = [34, 34, 34];
-/// Lines behind bars.
+/// Color of grid lines behind bars.
 pub(super) const GRID: Colour = [222, 222, 222];
-/// Bars, and the line through them: the blue and the vermilion of Okabe and Ito, told apart with any colour vision.
+/// Colors of bars and the fitted line: Okabe and Ito's blue and vermilion, distinguishable with any color vision.
 pub(super) const BAR: Colour = [0, 114, 178];
 pub(super) const FIT: Colour = [213, 94, 0];
-/// NaN.
+/// Color of NaN.
 pub(super) const UNKNOWN: Colour = [200, 200, 200];
-/// Infinity. Far from every colour of the map.
+/// Color of infinity, far from every color of the map.
 pub(super) const NOT_FINITE: Colour = [255, 0, 255];
-/// Minus infinity.
+/// Color of negative infinity.
 pub(super) const ZERO: Colour = [0, 0, 0];
 
-/// The colour at a fraction of the way from the lowest to the highest value: viridis, whose lightness rises evenly.
+/// Color at a fraction of the way from the lowest to the highest value: viridis, with evenly increasing lightness.
 pub(crate) fn at(fraction: f64) -> Colour {
     let colour = colorous::VIRIDIS.eval_continuous(fraction);
     [colour.r, colour.g, colour.b]
 }
 
-/// The colour of a value that is not a number to be placed between others.
+/// Color of a non-finite value.
 pub(super) fn of_non_finite(value: f64) -> Colour {
     if value == f64::INFINITY {
         NOT_FINITE
@@ -34,7 +34,7 @@ pub(super) fn of_non_finite(value: f64) -> Colour {
     }
 }
 
-/// What the colours outside the map mean, as far as there are such values.
+/// Legend entries for the special colors that appear.
 pub(super) fn legend(values: &[f64]) -> Vec<(Colour, &'static str)> {
     let mut entries = Vec::new();
     if values.iter().any(|value| value.is_nan()) {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_map_runs_from_viridis_purple_to_yellow() {
-        // The first and the last entry of matplotlib's table.
+        // First and last entry of matplotlib's table.
         assert_eq!((at(0.0), at(1.0)), ([68, 1, 84], [253, 231, 37]));
         assert_eq!((at(-1.0), at(2.0)), (at(0.0), at(1.0)));
     }

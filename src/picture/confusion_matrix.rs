@@ -1,4 +1,4 @@
-//! How often each class is taken for each other.
+//! Confusion matrix: how often each class is predicted as each other class.
 
 use super::{
     Picture, PictureError,
@@ -7,32 +7,33 @@ use super::{
     colour::{self, INK},
 };
 
-/// Side of all cells together, in pixels, where there are few classes.
+/// Side of the whole matrix with few classes, in pixels.
 const SIDE: u32 = 520;
-/// Beyond as many classes the picture grows no more, and cells share pixels.
+/// Most classes to draw.
 const MOST_CLASSES: usize = 1024;
-/// A cell of this side has room for a number.
+/// Smallest side of a cell that shows its number.
 const ROOM: u32 = 44;
-/// Characters of a class's name at most.
+/// Longest class name, in characters.
 const NAME: usize = 14;
 const TOP: u32 = 58;
 
-/// A matrix of counts; a cell's colour is its share of the images of its class, so that rare classes show too.
+/// A matrix of counts. The color of a cell is its fraction of the images of its class, so that rare classes are visible
+/// too.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfusionMatrix<'a> {
-    /// Above the picture.
+    /// Title above the matrix.
     pub title: &'a str,
-    /// Names of the classes, by index.
+    /// Class names, by index.
     pub classes: &'a [String],
     /// `counts[label][prediction]`: number of images.
     pub counts: &'a [Vec<u64>],
 }
 
 impl ConfusionMatrix<'_> {
-    /// The picture. Of more than 1024 classes, the first 1024.
+    /// Draws the matrix. With more than 1024 classes, only the first 1024.
     ///
     /// # Errors
-    /// Where there is not one row and one column for each class.
+    /// If the number of rows or columns differs from the number of classes.
     pub fn draw(&self) -> Result<Picture, PictureError> {
         let want = self.classes.len();
         let widths = self.counts.iter().map(Vec::len);
@@ -44,7 +45,7 @@ impl ConfusionMatrix<'_> {
         let names: Vec<String> = self.classes.iter().take(MOST_CLASSES).map(|name| shorten(name, NAME)).collect();
         let longest = text_width(names.iter().map(|name| name.chars().count()).max().unwrap_or(0), TICK);
         let area = Area { left: 52 + longest + 12, top: TOP, width: cell * count, height: cell * count };
-        // The title is to have room above few classes with short names.
+        // Leaves room for the title with few classes and short names.
         let mut canvas = Canvas::new((area.right() + 24).max(640), area.bottom() + 18 + longest + 48);
         canvas.title(self.title, INK);
         for (label, row) in (0..count).zip(self.counts) {
@@ -111,7 +112,7 @@ mod tests {
     fn a_cell_has_the_colour_of_its_share_of_the_class() {
         let pixels = draw(&[vec![300, 100], vec![0, 2]]);
         let left = 52 + text_width("class 0".len(), TICK) + 12;
-        // In a corner, where no number stands.
+        // In a corner of the cell, outside the number.
         let colour = |row: u32, column: u32| pixels.get_pixel(left + column * 260 + 5, TOP + row * 260 + 5).0;
         assert_eq!(colour(0, 0), colour::at(0.75));
         assert_eq!(colour(0, 1), colour::at(0.25));

@@ -1,4 +1,4 @@
-//! An image beside itself with what speaks for a class laid over it.
+//! An image next to its copy with a heat map on top.
 
 use super::{
     Picture, PictureError,
@@ -7,33 +7,34 @@ use super::{
     colour::{Colour, INK},
 };
 
-/// The least side of the image as it is shown, in pixels; smaller ones are shown larger, in whole multiples.
+/// Smallest side of the displayed image, in pixels. Smaller images are enlarged by an integer factor.
 const LEAST_SIDE: u32 = 224;
 const GAP: u32 = 8;
 const LINE: u32 = 32;
-/// How much of a place's colour is that of its heat, at most: the image shows through.
+/// Maximum opacity of the heat map, so that the image stays visible.
 const COVER: f64 = 0.65;
 
-/// What a model sees of an image, and which places speak for a class.
+/// Image as the model sees it, and the regions that support a class.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation<'a> {
-    /// Below the pictures, a line each.
+    /// Captions below the images, one per line.
     pub captions: &'a [String],
-    /// channels x height x width; of other than one (grey) or three (RGB) channels, the first is shown.
+    /// Pixels as channels x height x width. With other than one (gray) or three (RGB) channels, only the first is
+    /// shown.
     pub pixels: &'a [u8],
     /// Channels, height, width.
     pub shape: [usize; 3],
-    /// From 0 to 1, row by row; each place stands for a part of the image.
+    /// Heat from 0 to 1, row by row. Each value covers a part of the image.
     pub heat: &'a [f32],
     /// Rows and columns of `heat`.
     pub grid: [usize; 2],
 }
 
 impl Explanation<'_> {
-    /// The image on the left, the same with the heat over it on the right.
+    /// Draws the image on the left, and the image with the heat map on the right.
     ///
     /// # Errors
-    /// Where pixels or heat do not fit their shapes.
+    /// If pixels or heat do not match their shapes.
     pub fn draw(&self) -> Result<Picture, PictureError> {
         let [channels, height, width] = self.shape;
         let refuse = |cell, got, want| Err(PictureError::Shape { picture: "explanation", cell, got, want });
@@ -69,7 +70,7 @@ impl Explanation<'_> {
         if channels == 3 { [0, 1, 2].map(value) } else { [value(0); 3] }
     }
 
-    /// Bilinear between the middles of places, as of an image that is made larger; `place` is the share of height and width.
+    /// Bilinear interpolation between cell centers. `place` is a position as fractions of height and width.
     fn heat_at(&self, place: [f64; 2]) -> f64 {
         let [along_rows, along_columns] = [0, 1].map(|axis| {
             let last = (self.grid[axis] - 1) as f64;
@@ -85,7 +86,7 @@ impl Explanation<'_> {
     }
 }
 
-/// Inferno over the pixel, the more the hotter: cold places stay as they are.
+/// Blends the inferno color into the pixel, in proportion to the heat. Cold regions keep their color.
 fn covered(pixel: Colour, heat: f64) -> Colour {
     let heat = heat.clamp(0.0, 1.0);
     let over = colorous::INFERNO.eval_continuous(heat);
@@ -114,7 +115,7 @@ mod tests {
         assert_eq!([(0, 0), (223, 0), (0, 223), (223, 223)].map(|(x, y)| drawn.get_pixel(x, y)[0]), [10, 20, 30, 40]);
         let right = 224 + GAP;
         assert_eq!(drawn.get_pixel(right, 0).0, [10; 3], "cold");
-        // 20 + 0.65 (252 - 20), and the same to 255 and 164: the end of inferno is (252, 255, 164).
+        // 20 + 0.65 (252 - 20), and the same for 255 and 164: inferno ends at (252, 255, 164).
         assert_eq!(drawn.get_pixel(right + 223, 0).0, [171, 173, 114], "hot");
     }
 

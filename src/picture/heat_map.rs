@@ -1,4 +1,4 @@
-//! A table of numbers as colours.
+//! Heat map: a table of numbers as colors.
 
 use std::ops::Range as Indices;
 
@@ -9,42 +9,42 @@ use super::{
     colour::{self, INK},
 };
 
-/// Size of a picture with few rows and columns, in pixels.
+/// Smallest picture size, in pixels.
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
-/// Height of a row at least, in pixels.
+/// Smallest height of a row, in pixels.
 const LEAST_ROW: u32 = 2;
-/// Beyond as many rows or columns the picture grows no more, and cells share pixels.
+/// Number of rows or columns from which the picture no longer grows and cells share pixels.
 const MOST_CELLS: u32 = 2048;
-/// Room above and below the cells.
+/// Margins above and below the cells, in pixels.
 const TOP: u32 = 58;
 const BELOW: u32 = 72;
-/// Characters of a row's name at most.
+/// Longest row name, in characters.
 const NAME: usize = 20;
-/// Room between the cells and the colour bar, and the bar's width.
+/// Gap between the cells and the color bar, and width of the bar, in pixels.
 const GAP: u32 = 20;
 const BAR: u32 = 22;
 
-/// A value for each layer and step, shown as a colour.
+/// One value per layer and step, shown as a color.
 #[derive(Debug, Clone, Copy)]
 pub struct HeatMap<'a> {
-    /// Above the picture.
+    /// Title above the heat map.
     pub title: &'a str,
-    /// What the values are, e.g. `log10 RMS of the gradient`: stands along the colour bar.
+    /// Unit along the color bar, such as `log10 RMS of the gradient`.
     pub unit: &'a str,
-    /// Names of the layers, from top to bottom.
+    /// Layer names, from top to bottom.
     pub rows: &'a [String],
-    /// The steps, ascending. Each has a column of the same width, however far apart they are.
+    /// Steps in ascending order. All columns have the same width, regardless of the distance between steps.
     pub columns: &'a [u64],
-    /// The values, row after row. NaN: nothing known, grey; infinity: not finite, magenta, and its row and column are
-    /// pointed at; minus infinity: the logarithm of zero, black.
+    /// Cell values, row by row. NaN: unknown, gray. Infinity: not finite, magenta, with a pointer at its row and
+    /// column. Negative infinity: logarithm of zero, black.
     pub values: &'a [f64],
-    /// The values at the ends of the colour bar; what lies beyond has the end's colour. None, or no two finite numbers:
-    /// the lowest and the highest finite value.
+    /// Values at the ends of the color bar; values beyond get the color of the end. If `None` or not finite, the lowest
+    /// and highest finite value.
     pub range: Option<[f64; 2]>,
 }
 
-/// Where everything stands.
+/// Layout of the heat map.
 struct Plan {
     width: u32,
     height: u32,
@@ -54,10 +54,10 @@ struct Plan {
 }
 
 impl HeatMap<'_> {
-    /// The picture. Where more than 2048 rows or columns share pixels, a pixel has the colour of its highest cell.
+    /// Draws the heat map. With more than 2048 rows or columns, a pixel has the color of its highest cell.
     ///
     /// # Errors
-    /// Where the number of values is not that of the rows times that of the columns.
+    /// If the number of values is not rows times columns.
     pub fn draw(&self) -> Result<Picture, PictureError> {
         let want = self.rows.len().saturating_mul(self.columns.len());
         if self.values.len() != want {
@@ -108,7 +108,7 @@ impl HeatMap<'_> {
             for x in 0..area.width {
                 let columns = on_pixel(x, area.width, self.columns.len());
                 let cells = rows.clone().flat_map(|row| &self.values[row * self.columns.len()..][columns.clone()]);
-                // `max` passes over NaN.
+                // `max` ignores NaN.
                 let value = cells.copied().fold(f64::NAN, f64::max);
                 let colour = match range {
                     Some(range) if value.is_finite() => colour::at(range.fraction(value)),
@@ -174,12 +174,12 @@ impl HeatMap<'_> {
     }
 }
 
-/// A number of cells that the picture grows with.
+/// Number of cells for which the picture grows.
 fn count(cells: usize) -> u32 {
     u32::try_from(cells).unwrap_or(MOST_CELLS).min(MOST_CELLS)
 }
 
-/// The cells that share a pixel: the one at its middle, or all of them where there are more cells than pixels.
+/// Indices of the cells of a pixel: the cell at its middle, or several if there are more cells than pixels.
 fn on_pixel(pixel: u32, pixels: u32, cells: usize) -> Indices<usize> {
     let (pixel, pixels) = (pixel as usize, pixels as usize);
     if cells <= pixels {
@@ -189,7 +189,7 @@ fn on_pixel(pixel: u32, pixels: u32, cells: usize) -> Indices<usize> {
     pixel * cells / pixels..(pixel + 1) * cells / pixels
 }
 
-/// The pixel in the middle of a cell.
+/// Pixel in the middle of a cell.
 fn middle(cell: usize, cells: usize, pixels: u32) -> u32 {
     ((cell as f64 + 0.5) * f64::from(pixels) / cells as f64) as u32
 }
@@ -207,7 +207,7 @@ mod tests {
         pixels
     }
 
-    /// The colour in the middle of each cell, row after row.
+    /// Color in the middle of each cell, row by row.
     fn cells(map: &HeatMap) -> Vec<[u8; 3]> {
         let (pixels, area) = (pixels(map), map.plan(map.range()).cells);
         let (rows, columns) = (map.rows.len(), map.columns.len());

@@ -1,11 +1,11 @@
-//! Pictures for TensorBoard's Images page, from values to a PNG file: a heat map, a bar chart, a confusion matrix, and an image with
-//! what speaks for a class laid over it.
+//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, and an image with a
+//! heat map on top.
 //!
-//! Any value of the first two can be drawn. [`f64::NAN`] stands for a value that nobody knows and is grey, [`f64::INFINITY`] for one
-//! that is not finite and is magenta, [`f64::NEG_INFINITY`] for the logarithm of zero and is black; a legend says so where
-//! there are such values. Names too long for their place are shortened in the middle, and where there is no room for
-//! every label only each 2nd, 5th, 10th, ... is written. Text keeps to a size that is read when TensorBoard shows the
-//! picture at two fifths of its width. A table without cells gives a picture that says "no data".
+//! Heat maps and bar charts accept any value. [`f64::NAN`] means unknown and is gray, [`f64::INFINITY`] means not
+//! finite and is magenta, and [`f64::NEG_INFINITY`] is the logarithm of zero and is black. A legend explains these
+//! colors if they appear. Long names are shortened in the middle. If there is no room for every label, only each 2nd,
+//! 5th, 10th, ... is drawn. Text is large enough to read when TensorBoard shows the picture at two fifths of its width.
+//! A table without cells gives a picture that says "no data".
 //!
 //! ```
 //! use gradwatch::picture::HeatMap;
@@ -41,37 +41,37 @@ pub use heat_map::HeatMap;
 /// A drawn picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// The PNG file.
+    /// Contents of the PNG file.
     pub png: Vec<u8>,
-    /// In pixels. Of maps and charts 900, or more where there are more columns or bars than that has room for.
+    /// Width in pixels. Heat maps and bar charts are 900 pixels wide, or wider if the columns or bars need more room.
     pub width: u32,
-    /// In pixels. Of maps and charts 560, or more where there are more rows than that has room for.
+    /// Height in pixels. Heat maps and bar charts are 560 pixels high, or higher if the rows need more room.
     pub height: u32,
 }
 
-/// Why there is no picture. What is to be drawn next can still be.
+/// Drawing error. Later pictures can still be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// The values do not fit the names.
+    /// The number of values does not match the names.
     #[error("a {picture} cannot be drawn: got {got} values, want {want}; give one for each {cell}")]
     Shape {
-        /// Which picture.
+        /// Kind of picture.
         picture: &'static str,
-        /// What has one value.
+        /// Item that needs one value each.
         cell: &'static str,
-        /// Values given.
+        /// Number of values given.
         got: usize,
-        /// Values needed.
+        /// Number of values expected.
         want: usize,
     },
-    /// The PNG file cannot be made.
+    /// The PNG file cannot be encoded.
     #[error("a picture of {width} x {height} pixels cannot be encoded: {cause}; draw fewer rows and columns")]
     Encode {
-        /// In pixels.
+        /// Width in pixels.
         width: u32,
-        /// In pixels.
+        /// Height in pixels.
         height: u32,
-        /// The encoder's reason.
+        /// Error from the encoder.
         cause: image::ImageError,
     },
 }

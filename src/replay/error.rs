@@ -1,4 +1,4 @@
-//! What can keep the files of a run from being read.
+//! Errors while reading the files of a run.
 
 use std::{io, path::PathBuf};
 
@@ -6,60 +6,67 @@ use crate::{config::Named, events::EventsError};
 
 use super::Role;
 
-/// Nothing of it touches the run.
+/// An error while reading the files of a run. Reading does not change them.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// There is no such folder.
-    #[error("{}: {cause}; want a run's folder, such as logs/NAME, or an event file", path.display())]
+    /// The folder cannot be read.
+    #[error("{}: {cause}; want a run folder, such as logs/NAME, or an event file", path.display())]
     Folder {
-        /// What was asked for.
+        /// Requested path.
         path: PathBuf,
-        /// Why not.
+        /// Error from the operating system.
         cause: io::Error,
     },
-    /// It holds nothing to read.
-    #[error("{} holds no event files (events.out.tfevents.*), and no folder in it does; want a run's folder, such as logs/NAME", path.display())]
+    /// There are no event files.
+    #[error(
+        "{} and its subfolders contain no event files (events.out.tfevents.*); want a run folder, such as logs/NAME",
+        path.display()
+    )]
     NoEvents {
-        /// What was asked for.
+        /// Requested path.
         path: PathBuf,
     },
     /// A file cannot be opened.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// Its event files hold no values.
+    /// The event files contain no values.
     #[error(
-        "{}: no value could be read from its {files} event file(s){}; want files that a SummaryWriter or a TensorBoard callback wrote", path.display(), reasons(notes)
+        "{}: no value could be read from its {files} event file(s){}; want files written by a SummaryWriter or a \
+         TensorBoard callback",
+        path.display(), reasons(notes)
     )]
     NoValues {
-        /// What was asked for.
+        /// Requested path.
         path: PathBuf,
-        /// How many event files there are.
+        /// Number of event files.
         files: usize,
-        /// What was noticed while reading them.
+        /// Problems noted while reading them.
         notes: Vec<String>,
     },
-    /// The values of no tag are of a known kind.
+    /// None of the tags is known.
     #[error(
-        "{}: none of its {tags} tags is known ({}); say which is what, such as --tag loss=my_loss --tag grad_norm=my_norms/*", path.display(), examples.join(", ")
+        "{}: none of its {tags} tags is known ({}); map them with --tag, such as --tag loss=my_loss --tag \
+         grad_norm=my_norms/*",
+        path.display(), examples.join(", ")
     )]
     NothingKnown {
-        /// The folder.
+        /// Requested path.
         path: PathBuf,
-        /// How many tags were seen.
+        /// Number of tags.
         tags: usize,
-        /// Some of them.
+        /// Some of the tags.
         examples: Vec<String>,
     },
-    /// A pattern does not say where in the tag the name stands.
+    /// A tag pattern has no `*` for the name of the parameter or layer.
     #[error("tag pattern {got}: want a * for the name of the parameter or layer, such as grad_norm=my_norms/*")]
     NoName {
-        /// What was given.
+        /// The pattern.
         got: String,
     },
-    /// A pattern of tags says nothing.
-    #[error("tag pattern {got}: want ROLE=PATTERN, the role one of {}", roles())]
+    /// A tag pattern is not valid.
+    #[error("tag pattern {got}: want ROLE=PATTERN; the roles are {}", roles())]
     Pattern {
-        /// What was given.
+        /// The pattern.
         got: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Which files of a folder are a run's, and what stands beside its event files.
+//! Finds the event files of a run, and reads the config and facts next to them.
 
 use std::{
     fs,
@@ -15,18 +15,18 @@ use crate::{
     disk::{Folder, read_line},
 };
 
-/// No config comes near this.
+/// Largest config file to read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 1 << 26;
-/// Nor does a line about what is known before the first step.
+/// Longest line of metrics.jsonl to read, in bytes.
 const MOST_LINE_BYTES: u64 = 1 << 28;
 
 /// An event file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
-    /// The folder of its part, `train` or that of validation, where each has one; empty where all is in one folder.
+    /// Subfolder of the file, `train` or the validation folder; empty if the run has no subfolders.
     pub part: &'static str,
-    /// Whether it carries the run's steps.
+    /// Whether the file contains the run's training steps.
     pub is_of_run: bool,
 }
 
@@ -36,10 +36,10 @@ impl Source {
     }
 }
 
-/// Folders below one that are looked into.
+/// Levels of subfolders to search.
 const DEPTH: usize = 4;
 
-/// Keras's callback writes training and validation into folders of their own, side by side; so do many loops.
+/// Keras's callback writes training and validation to separate subfolders; many training loops do too.
 const TRAIN: &str = "train";
 const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
 
@@ -51,22 +51,22 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     let refuse = |cause| ReplayError::Folder { path: folder.to_owned(), cause };
     let entries = fs::read_dir(folder).map_err(refuse)?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
-    // The names of event files begin with the second in which they were made.
+    // Names of event files start with their creation time in seconds.
     paths.sort_unstable();
     Ok(paths)
 }
 
-/// The folder beside `train` that validation is in, where there are both.
+/// Validation folder next to `train`, if both contain event files.
 fn validation_part(folder: &Path) -> Option<&'static str> {
     let has_events =
         |part: &str| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path)));
     VALIDATION.into_iter().find(|part| has_events(part)).filter(|_| has_events(TRAIN))
 }
 
-/// The folders of runs in `path` and below it; `path` itself where it is a file.
+/// Finds the run folders in `path` and its subfolders, or returns `path` itself if it is a file.
 ///
 /// # Errors
-/// Where there is no such folder, or no event file anywhere in it.
+/// If a folder cannot be read, or if there are no event files in any of them.
 pub fn runs(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
@@ -88,7 +88,7 @@ fn look_into(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()
     Ok(())
 }
 
-/// The event files of the run in a folder, in the order in which they were begun; or the one file that `path` is.
+/// The event files of the run in a folder, in the order of their creation, or the single file at `path`.
 pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
     let of_run = |path: PathBuf| Source { path, part: "", is_of_run: true };
     if path.is_file() {
@@ -106,40 +106,40 @@ pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
     Ok(sources)
 }
 
-/// Takes out what is a symbolic link in the folder of a run of this program, and returns what there is to say of it.
+/// Removes symbolic links from the files of a gradwatch run, and returns a note for each.
 pub(super) fn leave_links(sources: &mut Vec<Source>) -> Vec<String> {
     let links = sources.extract_if(.., |source| source.path.is_symlink());
     links
-        .map(|source| format!("{} is a symbolic link, which a run folder has none of: left out", source.name()))
+        .map(|source| format!("{} is skipped: it is a symbolic link, and a run folder has none", source.name()))
         .collect()
 }
 
-/// The folder of a run, which may have been given by one of its files.
+/// Folder of a run. `path` may also be one of its files.
 pub(super) fn folder(path: &Path) -> &Path {
     if path.is_file() { path.parent().unwrap_or(path) } else { path }
 }
 
-/// The run's config, where this program trained it.
+/// Config of the run, if gradwatch trained it.
 pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
     let path = folder.join("config.toml");
     let text = match Folder::open(folder).and_then(|folder| folder.read_text("config.toml", MOST_CONFIG_BYTES)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            notes.push(format!("config.toml is left out: {error}"));
+            notes.push(format!("config.toml is skipped: {error}"));
             return None;
         }
     };
     match Config::parse_saved(&text, &path.display().to_string(), &[], folder) {
         Ok(config) => Some(config),
         Err(error) => {
-            notes.push(format!("config.toml is not this program's, and is left out: {error}").replace('\n', " "));
+            notes.push(format!("config.toml is skipped, not written by gradwatch: {error}").replace('\n', " "));
             None
         }
     }
 }
 
-/// The first line of metrics.jsonl, and the last that says which images are lost.
+/// Reads the facts from the first line of metrics.jsonl, and the lost images from its last line about them.
 pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
     let mut line = Vec::new();
     let opened = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")).map(BufReader::new);
@@ -147,7 +147,7 @@ pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
         Ok(reader) => reader,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Facts::default(),
         Err(error) => {
-            notes.push(format!("metrics.jsonl is left out, with what was known before the first step: {error}"));
+            notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
             return Facts::default();
         }
     };
@@ -159,7 +159,7 @@ pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
     Facts { lost_images: lost_images(&mut reader), ..facts }
 }
 
-/// What the last line about images that do not decode says; lines that are too long or torn say nothing.
+/// Reads the last line about lost images. Stops at a truncated or too long line.
 fn lost_images(metrics: &mut impl BufRead) -> Vec<LostImages> {
     #[derive(Deserialize)]
     struct Line {

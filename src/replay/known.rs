@@ -1,22 +1,22 @@
-//! The tags of a run's files as they show themselves: what each was taken for.
+//! Tags found in the files of a run, and their roles.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Role, TagPatterns, sample::Names};
 
-/// What a tag was taken for, and the file that had it last.
+/// Role of a tag, and the last file that contained it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub role: Role,
-    /// Whether its name is that of a parameter, by its looks.
+    /// Whether its name looks like a parameter name.
     pub is_parameter: bool,
-    /// The place of its name.
+    /// Index of its name.
     pub place: usize,
-    /// The number of the file that had it before.
+    /// Number of the last file that contained the tag.
     pub source: usize,
 }
 
-/// Of the tags of one role that is of the whole model: the one that it is taken from.
+/// The tag that provides a role of the whole model, and the rejected ones.
 #[derive(Debug)]
 struct Claim {
     rank: usize,
@@ -24,22 +24,22 @@ struct Claim {
     others: Vec<String>,
 }
 
-/// All tags that were seen.
+/// All tags found so far.
 #[derive(Debug)]
 pub(super) struct Tags {
     patterns: TagPatterns,
     seen: HashMap<String, Option<Known>>,
     claims: BTreeMap<Role, Claim>,
-    /// The user's patterns that fit a tag.
+    /// Indices of user-defined patterns that matched a tag.
     used: BTreeSet<usize>,
-    /// Values of tags beyond [`Tags::MOST`].
+    /// Number of values whose tags exceed [`Tags::MOST`].
     left_out: u64,
 }
 
 impl Tags {
-    /// Tags that are remembered. A run has a few dozen for each parameter.
+    /// Maximum number of tags to remember. A run has a few dozen per parameter.
     const MOST: usize = 100_000;
-    /// Tags that are named in a message.
+    /// Most tags to list in a message.
     const NAMED: usize = 8;
 
     pub fn new(patterns: TagPatterns) -> Self {
@@ -47,7 +47,7 @@ impl Tags {
         Self { patterns, seen, claims, used, left_out: 0 }
     }
 
-    /// What a tag is of that a file of a part of the run has.
+    /// Looks up a tag in a file. Returns its role and the file that contained it before.
     pub fn find(&mut self, part: &str, tag: String, source: usize, names: &mut Names) -> Option<Known> {
         let whole = if part.is_empty() { tag } else { format!("{part}/{tag}") };
         if let Some(known) = self.seen.get_mut(&whole) {
@@ -76,7 +76,7 @@ impl Tags {
         known
     }
 
-    /// Whether a tag is the one that its role is taken from: the first, unless a surer one shows itself.
+    /// Whether the tag provides its role: the first tag does, unless a later one matches an earlier pattern.
     fn claims_its_role(&mut self, role: Role, rank: usize, tag: &str) -> bool {
         let Some(claim) = self.claims.get_mut(&role) else {
             self.claims.insert(role, Claim { rank, tag: tag.to_owned(), others: Vec::new() });
@@ -95,39 +95,39 @@ impl Tags {
         is_surer
     }
 
-    /// How many were seen.
+    /// Number of tags found.
     pub fn count(&self) -> usize {
         self.seen.len()
     }
 
-    /// Some of them, in the order of the alphabet.
+    /// Some of the tags, in alphabetical order.
     pub fn examples(&self) -> Vec<String> {
         let mut tags: Vec<&String> = self.seen.keys().collect();
         tags.sort_unstable();
         tags.into_iter().take(Self::NAMED).map(|tag| plain(tag)).collect()
     }
 
-    /// What there is to say of them at the end.
+    /// Notes about unused patterns, rejected tags, and ignored values.
     pub fn notes(&self) -> Vec<String> {
         let unused = self.patterns.given().iter().enumerate().filter(|(index, _)| !self.used.contains(index));
         let unused = unused.map(|(_, (role, pattern))| {
             let (count, examples) = (self.count(), self.examples().join(", "));
-            format!("--tag {role}={pattern} fits none of the {count} tag(s) ({examples})")
+            format!("--tag {role}={pattern} matches none of the {count} tag(s) ({examples})")
         });
         let doubled = self.claims.iter().filter(|(_, claim)| !claim.others.is_empty()).map(|(role, claim)| {
             let others = claim.others.iter().take(Self::NAMED).map(|tag| plain(tag)).collect::<Vec<_>>().join(", ");
             let more = claim.others.len().saturating_sub(Self::NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            format!("{role} is read from {}, and not from {others}{more}; --tag {role}=TAG chooses", plain(&claim.tag))
+            format!("{role} is read from {}, not from {others}{more}; select with --tag {role}=TAG", plain(&claim.tag))
         });
         let left_out = (self.left_out > 0).then(|| {
-            format!("there are more than {} tags: {} value(s) of others were left out", Self::MOST, self.left_out)
+            format!("there are more than {} tags: {} value(s) of further tags were skipped", Self::MOST, self.left_out)
         });
         unused.chain(doubled).chain(left_out).collect()
     }
 }
 
-/// A tag in one line, whatever is in it.
+/// Replaces control characters, so that the tag stays on one line.
 fn plain(tag: &str) -> String {
     tag.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
@@ -147,8 +147,8 @@ mod tests {
         assert_eq!(find(&mut tags, "val_loss_step"), Some(Role::ValidationLoss));
         assert_eq!(find(&mut tags, "val_loss_epoch"), Some(Role::ValidationLoss));
         assert_eq!((find(&mut tags, "val_loss_step"), find(&mut tags, "val_loss/1")), (None, None));
-        let want = "validation_loss is read from val_loss_epoch, and not from val_loss_step, val_loss/1; \
-                    --tag validation_loss=TAG chooses";
+        let want = "validation_loss is read from val_loss_epoch, not from val_loss_step, val_loss/1; \
+                    select with --tag validation_loss=TAG";
         assert_eq!(tags.notes(), [want]);
     }
 
@@ -158,7 +158,7 @@ mod tests {
         let mut tags = Tags::new(TagPatterns::foreign().with(&given).unwrap());
         find(&mut tags, "n/fc.weight");
         find(&mut tags, "goals");
-        assert_eq!(tags.notes(), ["--tag loss=goal fits none of the 2 tag(s) (goals, n/fc.weight)"]);
+        assert_eq!(tags.notes(), ["--tag loss=goal matches none of the 2 tag(s) (goals, n/fc.weight)"]);
     }
 
     #[test]
@@ -166,6 +166,6 @@ mod tests {
         let mut tags = Tags::new(TagPatterns::foreign());
         (0..Tags::MOST + 5).for_each(|index| _ = find(&mut tags, &format!("gradients/{index}.weight")));
         assert_eq!(tags.count(), Tags::MOST);
-        assert_eq!(tags.notes(), ["there are more than 100000 tags: 5 value(s) of others were left out"]);
+        assert_eq!(tags.notes(), ["there are more than 100000 tags: 5 value(s) of further tags were skipped"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The events of several files as one sequence, in the order in which they were written.
+//! Merges the events of several files into one sequence, in the order in which they were written.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -9,35 +9,35 @@ use std::{
 
 use crate::events::{EventFile, EventsError, proto::Event};
 
-/// Reads files side by side: of their next events the earliest comes first, by wall time, then by step, then by the order of the
-/// files. So training and validation that were written into files of their own meet again, in bounded memory.
+/// Reads files in parallel. The earliest of their next events comes first, by wall time, then by step, then by the
+/// order of the files. This joins training and validation events from separate files in bounded memory.
 pub(super) struct Merge {
-    /// At most [`Merge::OPEN`], or one where the files come one after the other.
+    /// Open files: at most [`Merge::OPEN`], or one if the files follow each other.
     open: Vec<Head>,
     waiting: VecDeque<(usize, PathBuf)>,
     most: usize,
 }
 
-/// A file and the event that it is at.
+/// An open file and its next event.
 struct Head {
     source: usize,
     file: EventFile<BufReader<File>>,
-    /// The latest wall time so far: a clock that was set back does not hold a file up.
+    /// Latest wall time so far, so that a clock that was set back does not delay the file.
     time: f64,
     next: Option<Event>,
 }
 
 impl Merge {
-    /// Files that are open at once.
+    /// Maximum number of open files.
     const OPEN: usize = 64;
 
-    /// Of the files at `paths`. Those of one writer come one after the other, whatever the clock said.
+    /// Merges the files at `paths`. Files of one writer are read one after another, regardless of wall time.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>, is_one_writer: bool) -> Self {
         let most = if is_one_writer { 1 } else { Self::OPEN };
         Self { open: Vec::new(), waiting: paths.into_iter().enumerate().collect(), most }
     }
 
-    /// Reads no more of these files.
+    /// Stops reading these files.
     pub fn leave(&mut self, sources: &BTreeSet<usize>) {
         self.open.retain(|head| !sources.contains(&head.source));
         self.waiting.retain(|(source, _)| !sources.contains(source));
@@ -54,7 +54,7 @@ impl Merge {
 }
 
 impl Iterator for Merge {
-    /// The number of the file, and its next event or what is wrong with it.
+    /// Number of the file, and its next event or an error.
     type Item = (usize, Result<Event, EventsError>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -106,7 +106,7 @@ mod tests {
         path
     }
 
-    /// The file and the step of each event; -1 where something is wrong.
+    /// File number and step of each event; -1 for an error.
     fn read(merge: Merge) -> Vec<(usize, i64)> {
         merge.map(|(source, event)| (source, event.map_or(-1, |event| event.step))).collect()
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_earliest_event_comes_first_and_of_equals_the_lower_step() {
         let folder = tempfile::tempdir().unwrap();
-        // The clock of the first file is set back by one event, which waits for none of the second.
+        // The clock of the first file is set back by one event. That event does not wait for the second file.
         let one = write(folder.path(), "1", &[(1.0, 0), (4.0, 1), (2.0, 2), (5.0, 4)]);
         let other = write(folder.path(), "2", &[(3.0, 7), (4.5, 8), (5.0, 3)]);
         let paths = [one, folder.path().join("none"), other];

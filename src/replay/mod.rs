@@ -1,7 +1,7 @@
-//! A run as its files tell it, step by step: this program's own runs, and event files that others wrote.
+//! Replays a run from its files, step by step: runs of gradwatch, and event files of other programs.
 //!
-//! Files are read from front to back, each value once, and [`Replay::AHEAD`] steps are kept open for values that come out of order,
-//! so that a run of any length takes linear time and bounded memory. What cannot be read is noted and passed over.
+//! Each file is read once from start to end. [`Replay::AHEAD`] steps stay open for values out of order, so a run of any
+//! length takes linear time and bounded memory. Unreadable parts are skipped and noted.
 //!
 //! ```
 //! use gradwatch::{events::SummaryWriter, replay::{Moment, Replay, TagPatterns}};
@@ -51,10 +51,10 @@ use known::{Known, Tags};
 use merge::Merge;
 use position::Position;
 
-/// What happens in a run, in its order.
+/// An event in a run, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Moment {
-    /// The files begin a run anew: what came before is of another one.
+    /// The files start a new run. Everything before belongs to another one.
     Restart,
     /// A step.
     Step(Box<Sample>),
@@ -62,34 +62,34 @@ pub enum Moment {
     Evaluation(Evaluation),
 }
 
-/// The files of one run, and what was noticed while reading them.
+/// The files of one run, and the findings made while reading them.
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
     sources: Vec<Source>,
-    /// The experiment; `None` where another program trained.
+    /// Config of the run; `None` if another program trained it.
     pub config: Option<Config>,
-    /// What is known of the run before its first step.
+    /// Facts about the run before its first step.
     pub facts: Facts,
-    /// What was passed over, and why.
+    /// Skipped parts, and why.
     pub notes: Vec<String>,
-    /// The roles that were seen.
+    /// Roles found so far.
     pub roles: BTreeSet<Role>,
     tags: Tags,
     damages: usize,
 }
 
 impl Replay {
-    /// Steps that are kept open for values that come out of order.
+    /// Number of steps that stay open for values out of order.
     pub const AHEAD: usize = 8;
-    /// Damages that are told one by one.
+    /// Most damaged records to report one by one.
     const NOTES: usize = 20;
 
-    /// Finds the files of the run in the folder `path`, or takes the one file that it is. `patterns` say what tags are of, over
-    /// those that are known: `role=pattern`.
+    /// Finds the files of the run in the folder `path`, or uses `path` itself if it is a file. `patterns` of the form
+    /// `role=pattern` take precedence over known tags.
     ///
     /// # Errors
-    /// Where there is nothing to read, or a pattern is wrong.
+    /// If there is nothing to read, or if a pattern is invalid.
     pub fn open(path: &Path, patterns: &[String]) -> Result<Self, ReplayError> {
         let mut sources = files::sources(path)?;
         if sources.is_empty() {
@@ -99,7 +99,7 @@ impl Replay {
         let folder = files::folder(path);
         let config = files::config(folder, &mut notes);
         let facts = files::facts(folder, &mut notes);
-        // Others may collect event files by links; a run of this program holds its files itself.
+        // A folder of another program may contain links to event files. A gradwatch run contains only regular files.
         let links = if config.is_some() && folder == path { files::leave_links(&mut sources) } else { Vec::new() };
         let damages = links.len();
         notes.extend(links);
@@ -108,16 +108,16 @@ impl Replay {
         Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, damages })
     }
 
-    /// Hands out every step and evaluation.
+    /// Passes every step and evaluation to `each`.
     ///
     /// # Errors
-    /// Where none of the tags is known, or no value can be read.
+    /// If no tag is known, or if no value can be read.
     pub fn play(&mut self, mut each: impl FnMut(Moment)) -> Result<(), ReplayError> {
         let is_half = self.config.as_ref().is_some_and(|config| config.run.precision == Precision::Fp16);
         let mut position = Position::new(&self.facts, is_half);
         let paths = self.sources.iter().map(|source| source.path.clone());
         let mut events = Merge::new(paths, self.config.is_some());
-        // Files that the run was read from so far, and those of them that were seen to go on from others or not.
+        // Files of this run so far, and files already checked for whether they continue the run or start a new one.
         let (mut begun, mut compared) = (BTreeSet::new(), BTreeSet::new());
         while let Some((source, event)) = events.next() {
             let event = match event {
@@ -131,7 +131,8 @@ impl Replay {
             for value in summary.value {
                 let Some((before, place, role, numbers)) = self.read(source, value, &mut position) else { continue };
                 let is_of_run = self.sources[source].is_of_run;
-                // The first tag that an earlier file has too tells whether this one goes on or begins anew.
+                // The first tag that also appears in an earlier file shows whether this file continues the run or
+                // starts a new one.
                 if is_of_run
                     && before < source
                     && compared.insert(source)
@@ -157,7 +158,8 @@ impl Replay {
         self.conclude(&position)
     }
 
-    /// The number of the file that had the tag of a value before, the place of its name, its role, and its numbers.
+    /// Looks up a value. Returns the file that contained its tag before, the index of its name, its role, and its
+    /// numbers.
     fn read(
         &mut self,
         source: usize,
@@ -172,7 +174,7 @@ impl Replay {
         Some((source, place, role, numbers))
     }
 
-    /// Whether a file begins the run anew, rather than going on from the files before it.
+    /// Whether a file starts the run again instead of continuing the files before it.
     fn begins_anew(
         &mut self,
         source: usize,
@@ -184,13 +186,16 @@ impl Replay {
         let Some([first, last]) = range else { return false };
         let name = self.sources[source].name();
         if step > first {
-            self.notes.push(format!("{name} begins at step {step}, and the file before it ended at step {last}: those between are judged twice"));
+            self.notes.push(format!(
+                "{name} starts at step {step}, but the previous file ends at step {last}: the rules check the steps in \
+                 between twice"
+            ));
             position.hand_out(u64::MAX, &self.facts, each);
             position.go_back_to(step);
             return false;
         }
         self.notes.push(format!(
-            "{name} begins at step {step} again: the files before it are of another run and are left out"
+            "{name} starts again at step {step}: the files before it belong to another run and are skipped"
         ));
         position.anew();
         true
@@ -211,21 +216,21 @@ impl Replay {
         }
     }
 
-    /// What there is to say when all is read.
+    /// Adds the final notes.
     fn conclude(&mut self, position: &Position) -> Result<(), ReplayError> {
         let Self { damages, notes, tags, .. } = self;
         if *damages > Self::NOTES {
-            notes.push(format!("{} more of this kind", *damages - Self::NOTES));
+            notes.push(format!("{} more errors of this kind", *damages - Self::NOTES));
         }
         if position.moved > 0 {
             let moved = position.moved;
             notes.push(format!(
-                "{moved} value(s) are numbered by epochs or came late, and stand at the step at which they were written"
+                "{moved} value(s) are numbered by epochs or came late, and are placed at the step of their writing"
             ));
         }
         if position.late > 0 {
             let late = position.late;
-            notes.push(format!("{late} value(s) came more than {} steps late and were left out", Self::AHEAD));
+            notes.push(format!("{late} value(s) came more than {} steps late and were skipped", Self::AHEAD));
         }
         notes.extend(tags.notes());
         let path = self.path.clone();
@@ -236,7 +241,7 @@ impl Replay {
         }
     }
 
-    /// Whether a part of the files could not be read, other than the end of one that is still being written.
+    /// Whether part of the files could not be read. The incomplete end of a file still being written does not count.
     pub fn is_damaged(&self) -> bool {
         self.damages > 0
     }

@@ -1,4 +1,4 @@
-//! What is open between two values: the steps that are not handed out yet.
+//! State between two values: the steps not yet passed on.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,26 +8,27 @@ use super::{
 };
 use crate::{diagnosis::Facts, events::Numbers};
 
-/// Where the reading of a run is.
+/// Position in a run while reading it.
 pub(super) struct Position {
     pub names: Names,
     drafts: BTreeMap<u64, Draft>,
-    /// Evaluations whose numbers are no steps: by the step before which they were written, and their own number.
+    /// Evaluations numbered by epoch instead of by step. The key is the step before which they were written, and their
+    /// own number.
     unnumbered: BTreeMap<(u64, u64), Draft>,
-    /// The last [`Replay::AHEAD`] steps that the files went through.
+    /// The last [`Replay::AHEAD`] steps in the files.
     recent: VecDeque<u64>,
-    /// The last step that was handed out.
+    /// Last step passed on.
     done: Option<u64>,
-    /// The first and the last step of the files that carry the run.
+    /// First and last step in the files with the training steps.
     pub range: Option<[u64; 2]>,
     skipped: u64,
-    /// Whether the run is in float16, whose loss scale looks for its size.
+    /// Whether the run uses float16 with a dynamic loss scale.
     is_half: bool,
-    /// Values that came too late.
+    /// Number of values that came too late.
     pub late: u64,
-    /// Values that stand where they were written, since their numbers are no steps.
+    /// Number of values assigned to the step at which they were written, because their own numbers are not steps.
     pub moved: u64,
-    /// Losses and accuracies of steps since the last evaluation, for files that do not have their means.
+    /// Means of step losses and accuracies since the last evaluation, for files without these means.
     losses: Mean,
     accuracies: Mean,
 }
@@ -42,7 +43,7 @@ impl Mean {
         }
     }
 
-    /// The mean, which is NaN of nothing, and a fresh start.
+    /// Returns the mean (NaN without values) and starts again.
     fn take(&mut self) -> f64 {
         let Self(sum, count) = std::mem::take(self);
         sum / count as f64
@@ -50,14 +51,14 @@ impl Mean {
 }
 
 impl Position {
-    /// Steps that may be open, however disorderly the files are.
+    /// Maximum number of open steps, regardless of the order in the files.
     const OPEN: usize = 1024;
 
     pub fn new(facts: &Facts, is_half: bool) -> Self {
         Self::with(Names::new(facts), is_half)
     }
 
-    /// The same before the first step of another run with these names.
+    /// Resets everything except the names, before the first step of another run.
     pub fn anew(&mut self) {
         *self = Self::with(std::mem::take(&mut self.names), self.is_half);
     }
@@ -79,13 +80,13 @@ impl Position {
         }
     }
 
-    /// Takes a value in. Whether its number is a step that is open, rather than one that the run has left behind.
+    /// Adds a value. Returns whether its number is an open step, and not one already passed on.
     pub fn add(&mut self, step: u64, role: Role, place: usize, numbers: Numbers) -> bool {
         if self.done.is_none_or(|done| step > done) {
             self.drafts.entry(step).or_default().add(role, place, numbers);
             return true;
         }
-        // Its number is that of an epoch, as often as not: it stands where it was written.
+        // The number is probably an epoch, so the value belongs to the step at which it was written.
         let now = self.recent.iter().max().copied().max(self.done).unwrap_or(step);
         let is_taken = match role {
             Role::Loss | Role::Accuracy => false,
@@ -101,7 +102,7 @@ impl Position {
         false
     }
 
-    /// Notes that the files of the run are at a step. Returns the step before which nothing more is to be expected.
+    /// Records that the files are at a step. Returns the step before which no more values are expected.
     pub fn move_to(&mut self, step: u64) -> Option<u64> {
         let [first, last] = self.range.unwrap_or([step; 2]);
         self.range = Some([first.min(step), last.max(step)]);
@@ -115,20 +116,20 @@ impl Position {
         None
     }
 
-    /// Notes that the files of a run go on, from an earlier step.
+    /// Records that the files continue from an earlier step.
     pub fn go_back_to(&mut self, step: u64) {
         self.recent.clear();
         self.done = step.checked_sub(1);
     }
 
-    /// Hands out what is more than can be open.
+    /// Passes on steps that exceed the limit.
     pub fn make_room(&mut self, facts: &Facts, each: &mut impl FnMut(Moment)) {
         while self.drafts.len() + self.unnumbered.len() > Self::OPEN {
             self.hand_out_one(u64::MAX, facts, each);
         }
     }
 
-    /// Hands out all steps before `end`.
+    /// Passes on all steps before `end`.
     pub fn hand_out(&mut self, end: u64, facts: &Facts, each: &mut impl FnMut(Moment)) {
         while self.hand_out_one(end, facts, each) {}
     }
@@ -148,7 +149,7 @@ impl Position {
         self.losses.add(draft.of_model(Role::Loss));
         self.accuracies.add(draft.of_model(Role::Accuracy));
         if let Some(mut sample) = draft.sample(step, &self.names, facts, self.skipped) {
-            // The loss is as it should be: what overflowed was its scale.
+            // The loss is finite, so only the scaled gradient overflowed.
             if self.is_half && sample.loss.is_finite() && sample.skipped_in_a_row > 0 {
                 sample.skipped_in_a_row = self.skipped;
             }
@@ -167,7 +168,7 @@ impl Position {
         each(Moment::Evaluation(evaluation));
     }
 
-    /// Steps and evaluations that are open.
+    /// Number of open steps and evaluations.
     #[cfg(test)]
     pub fn held(&self) -> usize {
         self.drafts.len() + self.unnumbered.len() + self.recent.len()

@@ -1,4 +1,4 @@
-//! What a tag of an event file is of.
+//! Roles of TensorBoard tags.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 named_enum! {
-    /// What a series says of a run. In patterns of tags, `*` stands for the name of a parameter or layer.
+    /// Meaning of a series. In tag patterns, `*` stands for the name of a parameter or layer.
     #[derive(PartialOrd, Ord)]
     pub enum Role {
         /// Loss of a step.
@@ -29,53 +29,53 @@ named_enum! {
         ValidationAccuracy = "validation_accuracy",
         /// Learning rate.
         LearningRate = "learning_rate",
-        /// Norm of all gradients.
+        /// Total norm of all gradients.
         TotalNorm = "total_norm",
-        /// Cosine with the gradients of the step before.
+        /// Cosine with the gradients of the previous step.
         PreviousCosine = "previous_cosine",
         /// L2 norm of a parameter's gradient.
         GradNorm = "grad_norm",
-        /// Its root mean square.
+        /// Root mean square of a parameter's gradient.
         GradRms = "grad_rms",
-        /// Its largest absolute value.
+        /// Largest absolute value of a parameter's gradient.
         GradMaxAbs = "grad_max_abs",
-        /// Its mean.
+        /// Mean of a parameter's gradient.
         GradMean = "grad_mean",
-        /// Its standard deviation.
+        /// Standard deviation of a parameter's gradient.
         GradStd = "grad_std",
-        /// Share of its elements that are 0.
+        /// Fraction of a gradient's elements that are 0.
         GradZeroFraction = "grad_zero_fraction",
-        /// How many of its elements are denormal.
+        /// Number of a gradient's elements that are denormal.
         GradDenormals = "grad_denormals",
-        /// Its histogram.
+        /// Histogram of a parameter's gradient.
         GradHistogram = "grad_histogram",
         /// L2 norm of a parameter.
         ParamNorm = "param_norm",
-        /// Its root mean square.
+        /// Root mean square of a parameter.
         ParamRms = "param_rms",
-        /// Its largest absolute value.
+        /// Largest absolute value of a parameter.
         ParamMaxAbs = "param_max_abs",
-        /// Its mean.
+        /// Mean of a parameter.
         ParamMean = "param_mean",
-        /// Its standard deviation.
+        /// Standard deviation of a parameter.
         ParamStd = "param_std",
-        /// Share of its elements that are 0.
+        /// Fraction of a parameter's elements that are 0.
         ParamZeroFraction = "param_zero_fraction",
-        /// How many of its elements are denormal.
+        /// Number of a parameter's elements that are denormal.
         ParamDenormals = "param_denormals",
-        /// Its histogram.
+        /// Histogram of a parameter.
         ParamHistogram = "param_histogram",
-        /// L2 norm of a parameter's move.
+        /// L2 norm of a parameter's update.
         UpdateNorm = "update_norm",
-        /// That over the norm of the parameter.
+        /// Update norm over parameter norm.
         UpdateRatio = "update_ratio",
         /// Mean of a layer's outputs.
         ActivationMean = "activation_mean",
-        /// Their root mean square.
+        /// Root mean square of a layer's outputs.
         ActivationRms = "activation_rms",
-        /// Share of them at or below 0.
+        /// Fraction of a layer's outputs at or below 0.
         ActivationNonpositive = "activation_nonpositive",
-        /// Share of a layer's inputs where its activation is flat.
+        /// Fraction of a layer's inputs at which the activation is flat.
         ActivationSaturated = "activation_saturated",
         /// Root mean square of dLoss/dz at a layer.
         LayerGradRms = "layer_grad_rms",
@@ -83,85 +83,87 @@ named_enum! {
 }
 
 impl Role {
-    /// Whether there is one of it at each evaluation.
+    /// Whether evaluations have this role.
     pub(super) fn is_of_evaluation(self) -> bool {
         matches!(self, Self::TrainLoss | Self::TrainAccuracy | Self::ValidationLoss | Self::ValidationAccuracy)
     }
 
-    /// Whether there is one of it in a run, rather than one for each parameter or layer.
+    /// Whether a run has one series of this role, instead of one per parameter or layer.
     pub(super) fn is_of_model(self) -> bool {
         self < Self::GradNorm
     }
 
-    /// What a value of a tag with this role is of; `None` where it is none that the role can have.
+    /// Role of a value whose tag has this role; `None` if the kind of value does not fit the role.
     pub(super) fn of_value(self, is_parameter: bool, numbers: &Numbers) -> Option<Self> {
         let is_histogram = matches!(self, Self::GradHistogram | Self::ParamHistogram);
         match numbers {
             Numbers::Histogram(_) => is_histogram.then_some(self),
             Numbers::Scalar(_) if !is_histogram => Some(self),
-            // `gradients/fc.weight` is as often a norm; `gradients/max` is nobody's.
+            // `gradients/fc.weight` is often a norm; `gradients/max` is not a parameter.
             Numbers::Scalar(_) => (self == Self::GradHistogram && is_parameter).then_some(Self::GradNorm),
         }
     }
 }
 
-/// Whether a name looks like a parameter's.
+/// Whether a name looks like a parameter name.
 fn is_parameter(name: &str) -> bool {
     let small = name.to_ascii_lowercase();
     ["weight", "bias", "kernel", "."].iter().any(|part| small.contains(part))
 }
 
-/// The part of a tag that a pattern's `*` stands for; of several, and of a bare parameter, all of the tag.
+/// The part of a tag that matches the `*` of a pattern. With several stars, or for a bare parameter name, the whole
+/// tag.
 fn name<'a>(role: Role, pattern: &str, tag: &'a str) -> Option<&'a str> {
     let Some((head, tail)) = pattern.split_once('*') else { return Some("") };
     if tail.contains('*') {
         return Some(if role.is_of_model() { "" } else { tag });
     }
     if role == Role::ParamHistogram && matches!(tail, ".weight" | ".bias") {
-        // What stands before a parameter's name says what is shown of it.
+        // A prefix before the parameter name would mean another statistic.
         return Some(tag).filter(|tag| !tag.contains('/'));
     }
-    // Small letters of ASCII have the length of the capital ones.
+    // Lowercasing ASCII letters does not change their length.
     tag.get(head.len()..tag.len().checked_sub(tail.len())?)
 }
 
-/// What a tag is of.
+/// Meaning of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meaning {
     pub role: Role,
-    /// The parameter or layer; empty where it is of the whole model.
+    /// Name of the parameter or layer; empty for the whole model.
     pub name: Arc<str>,
-    /// The place of the pattern that fits: the lower, the surer.
+    /// Position of the matching pattern. Lower positions take precedence.
     pub rank: usize,
 }
 
 impl Meaning {
-    /// Whether the name looks like a parameter's.
+    /// Whether the name looks like a parameter name.
     pub fn is_parameter(&self) -> bool {
         is_parameter(&self.name)
     }
 }
 
-/// Which tags are what.
+/// Patterns that map tags to roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagPatterns {
     patterns: Vec<(Role, String)>,
-    /// How many of them, at the front, are the user's.
+    /// Number of user-defined patterns, which come first.
     given: usize,
 }
 
 impl TagPatterns {
-    /// The tags that this program writes.
+    /// Patterns for the tags that gradwatch writes.
     pub fn own() -> Self {
         Self::of(OWN)
     }
 
-    /// The tags that other programs write, and those that a loop of one's own writes by
-    /// [`events`](crate::events::write_gradients). Such a loop has no means: its `loss/train` is that of a step.
+    /// Patterns for the tags of other programs, and for the tags that a custom training loop writes with
+    /// [`events`](crate::events::write_gradients). Such a loop has no epoch means: its `loss/train` is the loss of a
+    /// step.
     pub fn foreign() -> Self {
         let own = OWN.iter().filter(|(role, _)| ![Role::TrainLoss, Role::TrainAccuracy].contains(role));
         let mut all: Vec<&(Role, &str)> = own.chain(FOREIGN).collect();
-        // `grad_norm/global_norm` is no parameter of that name.
+        // `grad_norm/global_norm` is not a parameter.
         all.sort_by_key(|(role, _)| !role.is_of_model());
         Self::of(all)
     }
@@ -171,10 +173,10 @@ impl TagPatterns {
         Self { patterns: patterns.into_iter().map(owned).collect(), given: 0 }
     }
 
-    /// Puts patterns before all others, each in the form `role=pattern`, such as `grad_norm=my_norms/*`.
+    /// Adds user-defined patterns of the form `role=pattern` before all others, such as `grad_norm=my_norms/*`.
     ///
     /// # Errors
-    /// Where the role is unknown, or a parameter's has no `*` for its name.
+    /// If the role is unknown, or if a per-parameter or per-layer pattern has no `*` for the name.
     pub fn with(mut self, patterns: &[String]) -> Result<Self, ReplayError> {
         for text in patterns.iter().rev() {
             let parsed =
@@ -191,19 +193,19 @@ impl TagPatterns {
         Ok(self)
     }
 
-    /// What a tag is of; capital and small letters are the same.
+    /// Meaning of a tag. Ignores case.
     pub(super) fn meaning(&self, tag: &str) -> Option<Meaning> {
         let small = tag.to_ascii_lowercase();
         let (rank, (role, pattern)) =
             self.patterns.iter().enumerate().find(|(_, (_, pattern))| matches(pattern, &small))?;
         let name = name(*role, pattern, tag)?;
-        // `train/grad_norm` is of all parameters, `fc.weight/grad_norm` of one.
+        // `train/grad_norm` covers all parameters, `fc.weight/grad_norm` only one.
         let role = if *role == Role::TotalNorm && is_parameter(name) { Role::GradNorm } else { *role };
         let name = if role.is_of_model() { "" } else { name };
         Some(Meaning { role, name: name.into(), rank })
     }
 
-    /// What a tag in a folder for one part of a run is of: `train` or another, which is validation.
+    /// Meaning of a tag in a subfolder: `train`, or any other name for validation.
     pub(super) fn meaning_in(&self, part: &str, tag: &str) -> Option<Meaning> {
         if part.is_empty() {
             return self.meaning(tag);
@@ -211,15 +213,15 @@ impl TagPatterns {
         let with_part = self.meaning(&format!("{part}/{tag}"));
         if part != "train" {
             let is_validation = |role| matches!(role, Role::ValidationLoss | Role::ValidationAccuracy);
-            // Whatever the folder is called, it is that of validation.
+            // Any other folder name means validation.
             let meaning = with_part.or_else(|| self.meaning(&format!("validation/{tag}")));
             return meaning.filter(|meaning| is_validation(meaning.role) || meaning.rank < self.given);
         }
-        // A parameter's name does not have the folder's in it.
+        // A parameter name does not include the folder name.
         [self.meaning(tag), with_part].into_iter().flatten().min_by_key(|meaning| meaning.rank)
     }
 
-    /// The user's patterns.
+    /// The user-defined patterns.
     pub(super) fn given(&self) -> &[(Role, String)] {
         &self.patterns[..self.given]
     }

@@ -1,4 +1,4 @@
-//! One step as the files of a run tell it, put together from the values of its tags.
+//! Assembles a step from the values of its tags.
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::{
     },
 };
 
-/// What the files say of one step.
+/// Statistics of one step from the files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// The step.
+    /// Optimizer step.
     pub step: u64,
     /// See [`Observation::loss`].
     pub loss: f64,
@@ -27,20 +27,20 @@ pub struct Sample {
     pub skipped_in_a_row: u64,
     /// See [`Observation::previous_cosine`].
     pub previous_cosine: Option<f64>,
-    /// Each parameter's gradient.
+    /// Gradient statistics per parameter.
     pub gradients: Option<GradientStatistics>,
-    /// Each parameter after the step.
+    /// Weight statistics per parameter, after the step.
     pub weights: Vec<TensorStatistics>,
-    /// How far the step moved each parameter.
+    /// Update size per parameter.
     pub updates: Vec<ParameterUpdate>,
-    /// Each tapped layer.
+    /// Statistics per tapped layer.
     pub layers: Vec<LayerStatistics>,
-    /// The gradient's size from layer to layer.
+    /// Gradient size per layer.
     pub depth_profile: Option<DepthProfile>,
 }
 
 impl Sample {
-    /// What rules judge by.
+    /// Converts the sample to the input of the rules.
     pub fn observe(&self) -> Observation<'_> {
         Observation {
             step: self.step,
@@ -59,17 +59,17 @@ impl Sample {
     }
 }
 
-/// The values of one step on their way in: by role and place of the name.
+/// Values of one step so far, by role and index of the name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft(HashMap<(Role, usize), Numbers>);
 
-/// The names of parameters and layers, each in the order in which the files have them first.
+/// Names of parameters and layers, in the order of their first appearance in the files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     parameters: Vec<Arc<str>>,
     layers: Vec<Arc<str>>,
     places: HashMap<(bool, Arc<str>), usize>,
-    /// How many elements the parameters have whose shapes are known.
+    /// Number of elements of parameters with a known shape.
     elements: HashMap<Arc<str>, f64>,
 }
 
@@ -79,7 +79,7 @@ impl Names {
         Self { elements: facts.parameters.iter().map(elements).collect(), ..Self::default() }
     }
 
-    /// The place of a name.
+    /// Index of a name. Adds new names.
     pub fn place(&mut self, role: Role, name: &Arc<str>) -> usize {
         let is_layer = role >= Role::ActivationMean;
         if role < Role::GradNorm {
@@ -93,7 +93,7 @@ impl Names {
     }
 }
 
-/// The roles of a tensor's figures: those of gradients, or those of weights.
+/// Roles of a tensor's statistics, for gradients or weights.
 struct TensorRoles {
     norm: Role,
     rms: Role,
@@ -132,7 +132,7 @@ impl Draft {
         self.0.insert((role, place), numbers);
     }
 
-    /// Whether there was none of it yet, so that it was added.
+    /// Adds a value unless there is one already. Returns whether it was added.
     pub fn add_new(&mut self, role: Role, place: usize, numbers: Numbers) -> bool {
         let is_new = !self.0.contains_key(&(role, place));
         if is_new {
@@ -141,7 +141,7 @@ impl Draft {
         is_new
     }
 
-    /// Whether anything is of these roles, so that the names need not be gone through in vain.
+    /// Whether any value has one of these roles; avoids going through all names in vain.
     fn has(&self, roles: RangeInclusive<Role>) -> bool {
         self.0.keys().any(|(role, _)| roles.contains(role))
     }
@@ -153,12 +153,12 @@ impl Draft {
         }
     }
 
-    /// The one number of a role that is of the whole model.
+    /// Value of a role of the whole model.
     pub fn of_model(&self, role: Role) -> Option<f64> {
         self.number(role, 0)
     }
 
-    /// The evaluation among the values, if there is one.
+    /// The evaluation, if there are validation values.
     pub fn evaluation(&self, step: u64) -> Option<Evaluation> {
         let number = |role| self.of_model(role).unwrap_or(f64::NAN);
         let is_one = [Role::ValidationLoss, Role::ValidationAccuracy].map(|role| self.of_model(role).is_some());
@@ -171,7 +171,7 @@ impl Draft {
         })
     }
 
-    /// The step among the values, if there is one; `skipped` steps before it were not finite.
+    /// The step, if there are training values. `skipped` is the number of consecutive non-finite steps before it.
     pub fn sample(&self, step: u64, names: &Names, facts: &Facts, skipped: u64) -> Option<Sample> {
         let is_of_step = |role: &Role| *role == Role::Loss || *role >= Role::LearningRate;
         if !self.0.keys().any(|(role, _)| is_of_step(role)) {
@@ -185,7 +185,7 @@ impl Draft {
         let layers = self.layers(names);
         let depth_profile = match &parameters[..] {
             _ if !layers.is_empty() => Some(DepthProfile::of_layers(&layers)),
-            // A model without taps, and files of others: nothing else to go by.
+            // A model without taps, or event files of another program: only bias gradients are available.
             grads if names.layers.is_empty() && !grads.is_empty() => Some(DepthProfile::of_bias_gradients(grads)),
             _ => None,
         };
@@ -271,20 +271,20 @@ impl Draft {
 
 fn gradients(parameters: Vec<TensorStatistics>, total_norm: f64, facts: &Facts, step: u64) -> GradientStatistics {
     let is_there = |name: &Arc<str>| parameters.iter().any(|grad| grad.name == *name);
-    // Only there does anybody ask for it.
+    // Missing parameters matter only at step 0.
     let known = facts.parameters.iter().filter(|_| step == 0);
     let missing = known.filter(|known| !is_there(&known.name)).map(|known| known.name.clone()).collect();
-    // The last layers come first; nearer than that no file tells.
+    // The last layers come first. The files contain no more precise order.
     let backward_order = (0..parameters.len()).rev().collect();
     GradientStatistics { parameters, total_norm, missing, backward_order }
 }
 
-/// The counts of a histogram by power of two of each bucket's middle.
+/// Converts a histogram to counts per power of two, using the midpoint of each bucket.
 fn octaves(histogram: &HistogramProto) -> LogHistogram {
     let lefts = std::iter::once(histogram.min).chain(histogram.bucket_limit.iter().copied());
     let buckets = lefts.zip(&histogram.bucket_limit).zip(&histogram.bucket);
     let middles = buckets.filter(|(_, count)| **count > 0.0).map(|((left, &right), &count)| {
-        // Of an infinite edge the other one tells.
+        // If one edge is infinite, use the other one.
         let middle = match (left.is_finite(), right.is_finite()) {
             (true, true) => 0.5 * (left + right),
             (true, false) => left,
@@ -320,7 +320,7 @@ mod tests {
             bucket: vec![3.0, 0.0, 2.0, 5.0],
             ..HistogramProto::default()
         };
-        // Middles -3, 0.25 and 0.75: exponents 1, -2 and -1.
+        // Midpoints -3, 0.25, and 0.75 have exponents 1, -2, and -1.
         let want = LogHistogram { top: 1, negative: vec![3], positive: vec![0, 0, 5, 2] };
         assert_eq!(octaves(&histogram), want);
         assert_eq!(octaves(&HistogramProto::default()), LogHistogram::default());

@@ -1,8 +1,8 @@
-//! The tags that are known: those of this program, and those that others use.
+//! Known tags of gradwatch and other programs.
 
 use super::Role;
 
-/// The tags of this program.
+/// Tags of gradwatch.
 pub(super) const OWN: &[(Role, &str)] = &[
     (Role::Loss, "loss/step"),
     (Role::TrainLoss, "loss/train"),
@@ -37,9 +37,9 @@ pub(super) const OWN: &[(Role, &str)] = &[
     (Role::LayerGradRms, "layer_grad_rms/*"),
 ];
 
-/// The tags of others, in small letters: PyTorch's tutorials, Lightning, Keras (with its folders `train` and `validation` before
-/// the tag), Hugging Face, Composer, W&B's watch. Of several that fit a tag the first counts, and of several tags that are of the
-/// whole model and have one role the one whose pattern comes first.
+/// Tags of other programs, in lowercase: PyTorch's tutorials, Lightning, Keras (with its folders `train` and
+/// `validation` before the tag), Hugging Face, Composer, W&B's watch. The first matching pattern wins. If several tags
+/// have the same role for the whole model, the one with the earlier pattern wins.
 pub(super) const FOREIGN: &[(Role, &str)] = &[
     (Role::ValidationLoss, "validation/epoch_loss"),
     (Role::ValidationAccuracy, "validation/epoch_*accuracy"),
@@ -90,7 +90,7 @@ pub(super) const FOREIGN: &[(Role, &str)] = &[
     (Role::LearningRate, "lr-*"),
     (Role::LearningRate, "lr/*"),
     (Role::LearningRate, "*learning_rate*"),
-    // Keras's callback without a validation set has one folder, which is the run's.
+    // Without a validation set, Keras's callback writes to a single folder, that of the run.
     (Role::TrainLoss, "epoch_loss"),
     (Role::TrainAccuracy, "epoch_*accuracy"),
     (Role::TotalNorm, "grad_norm"),

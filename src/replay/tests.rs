@@ -1,4 +1,4 @@
-//! Runs of many kinds, read back.
+//! Tests that read different kinds of runs.
 
 use std::{fs, io::Write, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// An event file of scalars: (step, tag, value), in this order, all written in the second that its name begins with.
+/// Writes an event file of scalars (step, tag, value), in this order. The name starts with the wall time of all events.
 fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
     fs::create_dir_all(folder).unwrap();
     let mut bytes = Vec::new();
@@ -28,7 +28,8 @@ fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
     fs::write(folder.join(format!("events.out.tfevents.{name}")), bytes).unwrap();
 }
 
-/// What a run says: `sSTEP=loss`, `eSTEP=training loss/validation loss`, and `|` where it begins anew; then the notes.
+/// Summarizes a run: `sSTEP=loss`, `eSTEP=training loss/validation loss`, and `|` for a restart; then returns its
+/// notes.
 fn told(folder: &Path) -> (String, Vec<String>) {
     let mut replay = Replay::open(folder, &[]).unwrap();
     let mut words = Vec::new();
@@ -60,7 +61,7 @@ fn values_of_a_step_may_come_a_few_steps_late_and_later_ones_are_counted() {
     write(folder.path(), "1.host", &values);
     let (said, notes) = told(folder.path());
     assert!(said.starts_with("s0=0 s1=1 e2=0.5/7 s2=2 s3=3"), "{said}");
-    assert_eq!(notes, ["1 value(s) came more than 8 steps late and were left out"]);
+    assert_eq!(notes, ["1 value(s) came more than 8 steps late and were skipped"]);
 }
 
 #[test]
@@ -70,14 +71,14 @@ fn a_second_run_in_the_folder_takes_the_place_of_the_first_and_a_resumed_one_goe
     write(folder.path(), "2.host", &[(0, "loss", 3.0), (1, "loss", 2.0), (2, "loss", 1.0)]);
     let (said, notes) = told(folder.path());
     assert!(said.ends_with("| s0=3 s1=2 s2=1"), "{said}");
-    assert!(notes[0].contains("begins at step 0 again: the files before it are of another run"), "{notes:?}");
+    assert!(notes[0].contains("starts again at step 0: the files before it belong to another run"), "{notes:?}");
 
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "1.host", &[(0, "loss", 9.0), (1, "loss", 8.0), (2, "loss", 7.0)]);
     write(folder.path(), "2.host", &[(1, "loss", 3.0), (2, "loss", 2.0), (3, "loss", 1.0)]);
     let (said, notes) = told(folder.path());
     assert_eq!(said, "s0=9 s1=8 s2=7 s1=3 s2=2 s3=1");
-    assert!(notes[0].contains("begins at step 1, and the file before it ended at step 2"), "{notes:?}");
+    assert!(notes[0].contains("starts at step 1, but the previous file ends at step 2"), "{notes:?}");
 
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "1.host", &[(0, "loss", 9.0), (1, "loss", 8.0)]);
@@ -101,7 +102,7 @@ fn what_is_numbered_by_epochs_stands_where_it_was_written() {
     let evaluations: Vec<&str> = said.split(' ').filter(|word| word.starts_with('e')).collect();
     assert_eq!(evaluations, ["e20=0.25/0.5", "e40=0.25/0.5", "e60=0.25/0.5"]);
     assert!(said.contains("s19=19 e20=0.25/0.5 s20=20") && said.ends_with("s59=59 e60=0.25/0.5"), "{said}");
-    let want = "9 value(s) are numbered by epochs or came late, and stand at the step at which they were written";
+    let want = "9 value(s) are numbered by epochs or came late, and are placed at the step of their writing";
     assert_eq!(notes, [want]);
 }
 
@@ -133,7 +134,7 @@ fn steps_that_fall_are_handed_out_in_bounded_memory() {
             position.make_room(&facts, &mut |_| ());
             most = most.max(position.held());
         }
-        // In order, eight steps and what was written beside them.
+        // In order, only eight steps and the values written next to them are open.
         assert!(if towards == 1 { most < 50 } else { most <= 1100 }, "{towards}: {most}");
     }
 }
@@ -181,7 +182,7 @@ fn much_damage_is_not_much_to_read() {
     write(folder.path(), "1.host", &(0..100).map(|step| (step, "loss", 1.0)).collect::<Vec<_>>());
     let path = folder.path().join("events.out.tfevents.1.host");
     let mut bytes = fs::read(&path).unwrap();
-    // Steps from 0 to 99 have records of one length but for that of step 0, whose number is left out.
+    // The records of steps 0 to 99 have the same length, except step 0, which omits its number.
     let (first, each) = (bytes.len() % 99, bytes.len() / 99);
     let first = if first < each / 2 { first + each } else { first };
     let length = (bytes.len() - first) / 99;
@@ -189,16 +190,16 @@ fn much_damage_is_not_much_to_read() {
     fs::write(&path, bytes).unwrap();
     let (_, notes) = told(folder.path());
     assert_eq!(notes.len(), Replay::NOTES + 1, "{notes:?}");
-    assert_eq!(notes.last().unwrap(), "30 more of this kind");
+    assert_eq!(notes.last().unwrap(), "30 more errors of this kind");
 }
 
 #[test]
 fn nothing_to_read_is_said_with_what_was_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let error = runs(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("holds no event files") && error.contains("logs/NAME"), "{error}");
+    assert!(error.contains("contain no event files") && error.contains("logs/NAME"), "{error}");
     let error = runs(&folder.path().join("none")).unwrap_err().to_string();
-    assert!(error.contains("want a run's folder"), "{error}");
+    assert!(error.contains("want a run folder"), "{error}");
     write(folder.path(), "1.host", &[(0, "temperature", 40.0)]);
     let error = Replay::open(folder.path(), &[]).unwrap().play(|_| ()).unwrap_err().to_string();
     assert!(error.contains("none of its 1 tags is known (temperature)") && error.contains("--tag loss="), "{error}");
@@ -268,7 +269,7 @@ fn a_loop_of_ones_own_is_read_by_the_tags_and_the_facts_that_the_library_writes(
     let mut moments = Vec::new();
     replay.play(|moment| moments.push(moment)).unwrap();
     assert_eq!((&replay.facts, replay.config.is_none()), (&facts, true));
-    // A number is no histogram.
+    // A scalar is not a histogram.
     assert!(!replay.roles.contains(&Role::GradHistogram));
     let [Moment::Step(sample), Moment::Evaluation(evaluation)] = &moments[..] else { panic!("{moments:?}") };
     assert_eq!((sample.loss, sample.updates[0].norm), (1.5, 0.0));

@@ -1,4 +1,4 @@
-//! A line chart as SVG: its lines stretch with the page, its labels do not.
+//! Line charts as SVG. The lines stretch with the page, the labels do not.
 
 use std::fmt::Write;
 
@@ -11,51 +11,51 @@ use super::{
 };
 use crate::diagnosis::Severity;
 
-/// The plot in its own units, which the page stretches.
+/// Size of the plot in its own units. The page stretches it.
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 400.0;
-/// Up to so many points each has a dot.
+/// Most points of a line to draw as dots.
 const DOTS: usize = 40;
-/// Marks that are nearer to each other than this share of the width have one badge.
+/// Marks closer together than this fraction of the width share one badge.
 const BADGE: f64 = 0.08;
 
-/// A value, or several of a few neighboring steps.
+/// One value, or statistics of several neighboring steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
     pub step: f64,
     pub low: f64,
     pub mean: f64,
     pub high: f64,
-    /// Whether a value there was not finite.
+    /// Whether a value was not finite.
     pub is_broken: bool,
 }
 
-/// A line of points, left to right.
+/// A line with its points, from left to right.
 #[derive(Debug, Clone)]
 pub(super) struct Line<'a> {
-    /// Its name in the legend; none where that is empty.
+    /// Name in the legend; no entry if empty.
     pub name: &'a str,
     pub class: &'static str,
     pub points: Vec<Point>,
 }
 
-/// The first step of a finding.
+/// Mark at the first step of a finding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     pub step: u64,
-    /// The finding's number on the page.
+    /// Number of the finding on the page.
     pub number: usize,
     pub severity: Severity,
 }
 
-/// Lines over steps.
+/// A chart of lines over steps.
 #[derive(Debug, Clone)]
 pub(super) struct Chart<'a> {
     pub title: &'a str,
     pub lines: Vec<Line<'a>>,
     /// Chooses the axis for all values.
     pub scale: fn(&[f64]) -> Option<Scale>,
-    /// The first step and the last.
+    /// First and last step.
     pub steps: (u64, u64),
     pub marks: &'a [Mark],
     pub class: &'static str,
@@ -87,7 +87,7 @@ impl<'a> Line<'a> {
         };
         let name = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
         match self.finite().next() {
-            None => format!("{name}no finite value"),
+            None => format!("{name}no finite values"),
             Some(first) => format!(
                 "{name}from {} to {}, lowest {}, highest {}",
                 number(first),
@@ -100,7 +100,7 @@ impl<'a> Line<'a> {
 }
 
 impl Chart<'_> {
-    /// The chart; nothing where there is no point at all.
+    /// Draws the chart; empty without any points.
     pub(super) fn draw(&self) -> Markup {
         let lines: Vec<&Line<'_>> = self.lines.iter().filter(|line| !line.points.is_empty()).collect();
         let values: Vec<f64> =
@@ -116,7 +116,7 @@ impl Chart<'_> {
                     }
                     @match scale {
                         Some(scale) => (self.plot(&lines, &scale)),
-                        None => p class="empty" { "Not one value is finite." },
+                        None => p class="empty" { "No value is finite." },
                     }
                 }
             }
@@ -146,7 +146,9 @@ impl Chart<'_> {
                     }
                     @for badge in badges(self.marks, &across) {
                         a class={ "badge " (badge.severity) (side(badge.place)) } style=(at("left", badge.place))
-                            href={ "#finding-" (badge.first) } aria-label={ "to finding " (badge.text) } { (badge.text) }
+                            href={ "#finding-" (badge.first) } aria-label={ "to finding " (badge.text) } {
+                                (badge.text)
+                            }
                     }
                 }
                 div class="x" aria-hidden="true" { (step_ticks(&ends, &across)) }
@@ -167,7 +169,7 @@ fn legend(lines: &[&Line<'_>]) -> Markup {
     }
 }
 
-/// The line, around it the range of the values it is the mean of, and marks where a value was not finite.
+/// Draws the line, a band from the lowest to the highest value, and marks at non-finite values.
 fn draw_line(line: &Line<'_>, scale: &Scale, across: &dyn Fn(f64) -> f64) -> Markup {
     let place = |point: &Point, value: f64| Some((x(across(point.step)), y(scale.fraction(value)?)));
     let mut broken = String::new();
@@ -198,7 +200,7 @@ fn draw_line(line: &Line<'_>, scale: &Scale, across: &dyn Fn(f64) -> f64) -> Mar
     }
 }
 
-/// A line through the points with a gap at each `None`. A point between two gaps is a dot.
+/// SVG path through the points, with a gap at each `None`. A point between two gaps becomes a dot.
 pub(super) fn path(points: impl Iterator<Item = Option<(i64, i64)>>) -> String {
     let mut text = String::new();
     let mut is_on = false;
@@ -224,7 +226,7 @@ fn grid(ticks: &[(f64, String)]) -> String {
 
 fn step_ticks(ends: &[f64], across: &dyn Fn(f64) -> f64) -> Markup {
     let ticks = crate::picture::axis::Range::of(ends).map(|range| range.ticks(4)).unwrap_or_default();
-    // A run of one step has an axis from half a step before it to half a step after.
+    // For a run with one step, the axis extends half a step in both directions.
     let whole = ticks.into_iter().map(|(step, _)| step).filter(|step| step.fract() == 0.0 && *step >= 0.0);
     html! {
         @for step in whole {
@@ -233,16 +235,16 @@ fn step_ticks(ends: &[f64], across: &dyn Fn(f64) -> f64) -> Markup {
     }
 }
 
-/// What a badge points at.
+/// A badge for one or more marks.
 struct Badge {
     place: f64,
     text: String,
-    /// The number of its first finding.
+    /// Number of the first finding.
     first: usize,
     severity: Severity,
 }
 
-/// One for each mark; those that would cover each other share one.
+/// Creates one badge per mark. Overlapping marks share a badge.
 fn badges(marks: &[Mark], across: &dyn Fn(f64) -> f64) -> Vec<Badge> {
     let mut marks = marks.to_vec();
     marks.sort_by_key(|mark| (mark.step, mark.number));
@@ -267,7 +269,7 @@ pub(super) fn at(edge: &str, share: f64) -> String {
     format!("{edge}:{:.2}%", 100.0 * share)
 }
 
-/// Keeps the text at an end of an axis from standing out.
+/// CSS class that keeps text at the ends of an axis inside the chart.
 pub(super) fn side(share: f64) -> &'static str {
     if share < 0.04 {
         " start"
@@ -308,7 +310,7 @@ mod tests {
 
     #[test]
     fn series_without_a_finite_value_and_without_any_are_drawn() {
-        assert!(chart(&[f64::NAN; 700], &[]).contains("Not one value is finite."));
+        assert!(chart(&[f64::NAN; 700], &[]).contains("No value is finite."));
         assert_eq!(chart(&[], &[]), "");
         assert!(chart(&[1.0], &[]).contains("<svg"));
     }

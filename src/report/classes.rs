@@ -1,4 +1,4 @@
-//! What the last evaluation says of each class, and pictures of what speaks for the model's guesses.
+//! Per-class metrics of the last evaluation, and Grad-CAM pictures of the model's predictions.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{Markup, html};
@@ -6,30 +6,30 @@ use serde::Serialize;
 
 use super::Report;
 
-/// Rows of the table; the rest is in the JSON.
+/// Most rows in the table. The JSON report has all of them.
 const MOST_ROWS: usize = 100;
 
-/// One class in the last evaluation on the validation images.
+/// Metrics of one class in the last evaluation on the validation images.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassRow {
-    /// Its name.
+    /// Class name.
     pub class: String,
-    /// Images of it.
+    /// Number of images of the class.
     pub images: u64,
-    /// Right among those taken for it, 0 to 1.
+    /// Precision, 0 to 1.
     pub precision: f64,
-    /// Right among its images.
+    /// Recall, 0 to 1.
     pub recall: f64,
-    /// Harmonic mean of the two.
+    /// F1: harmonic mean of precision and recall.
     pub f1: f64,
 }
 
-/// A picture of the page.
+/// A picture on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Illustration {
-    /// What it shows, for those who do not see it.
+    /// Description for readers who cannot see the picture.
     pub name: String,
-    /// The PNG file.
+    /// Contents of the PNG file.
     pub png: Vec<u8>,
 }
 
@@ -38,25 +38,31 @@ pub(super) fn classes(report: &Report) -> Markup {
     html! {
         @if !classes.is_empty() {
             section aria-labelledby="classes" {
-                h2 id="classes" { "Class by class" }
-                p class="caption" { "Of the validation images, as last evaluated." }
+                h2 id="classes" { "Classes" }
+                p class="caption" { "Metrics of the last evaluation on the validation images." }
                 div class="scroll" tabindex="0" role="region" aria-labelledby="classes" {
                     table class="parameters classes" {
-                        thead { tr { @for name in ["class", "images", "precision", "recall", "F1"] { th scope="col" { (name) } } } }
+                        thead {
+                            tr {
+                                @for name in ["class", "images", "precision", "recall", "F1"] {
+                                    th scope="col" { (name) }
+                                }
+                            }
+                        }
                         tbody { @for row in classes.iter().take(MOST_ROWS) { (table_row(row)) } }
                     }
                 }
                 @if classes.len() > MOST_ROWS {
-                    p class="caption" { "The first " (MOST_ROWS) " of " (classes.len()) " are shown." }
+                    p class="caption" { "Showing the first " (MOST_ROWS) " of " (classes.len()) "." }
                 }
             }
         }
         @if !illustrations.is_empty() {
             section aria-labelledby="explanations" {
-                h2 id="explanations" { "What speaks for its guesses" }
+                h2 id="explanations" { "Explanations (Grad-CAM)" }
                 p class="caption" {
-                    "Validation images as the model sees them, and beside each what speaks for the guess (Grad-CAM): the lighter and "
-                    "warmer a place, the more."
+                    "Validation images as model input, each next to its Grad-CAM heat map. Lighter and warmer regions "
+                    "contribute more to the predicted class."
                 }
                 div class="illustrations" {
                     @for Illustration { name, png } in illustrations {
@@ -73,7 +79,7 @@ fn table_row(row: &ClassRow) -> Markup {
         tr {
             th scope="row" { (row.class) }
             td { (row.images) }
-            // Of one length, so that a column reads as one.
+            // A fixed number of decimals aligns the column.
             @for share in [row.precision, row.recall, row.f1] { td { (format!("{:.1} %", 100.0 * share)) } }
         }
     }
@@ -90,7 +96,7 @@ mod tests {
         let illustrations = vec![Illustration { name: "00-cat".into(), png: b"\x89PNG".to_vec() }];
         let page = classes(&Report { classes: vec![row], illustrations, ..Report::default() }).into_string();
         assert!(page.contains("<th scope=\"row\">a &lt; b</th><td>7</td><td>50.0 %</td><td>25.0 %</td>"), "{page}");
-        // Four bytes of a PNG file, in base64 by hand: 10001001 01010000 01001110 01000111.
+        // Four bytes of a PNG file, base64-encoded by hand: 10001001 01010000 01001110 01000111.
         assert!(page.contains("<img src=\"data:image/png;base64,iVBORw==\" alt=\"00-cat\""), "{page}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a run did, collected step by step in bounded memory.
+//! Collects the history of a run step by step in bounded memory.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::{
     gradient::{GradientHistory, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
 };
 
-/// What a run did: its curves, its heat maps, and each parameter and layer as it was last seen.
+/// History of a run: curves, heat maps, and the last statistics of each parameter and layer.
 ///
-/// It takes as much memory after 100 steps as after a million, and can be part of a checkpoint.
+/// Memory use does not grow with the number of steps. A checkpoint can store it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Course {
@@ -32,7 +32,7 @@ pub struct Course {
     pub(super) layers: Vec<LayerLast>,
 }
 
-/// One parameter as it was last seen; NaN where it was not.
+/// Last statistics of one parameter; NaN if not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ParameterLast {
     pub name: Arc<str>,
@@ -40,12 +40,12 @@ pub(super) struct ParameterLast {
     pub update_ratio: f64,
     #[serde(deserialize_with = "nan_from_null")]
     pub weight_norm: f64,
-    /// Share of zeros in its gradient.
+    /// Fraction of zeros in the gradient.
     #[serde(deserialize_with = "nan_from_null")]
     pub zeros: f64,
 }
 
-/// One layer as it was last seen.
+/// Last statistics of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LayerLast {
     pub layer: Arc<str>,
@@ -56,11 +56,11 @@ pub(super) struct LayerLast {
 }
 
 impl Course {
-    /// Adds the reading of a step.
+    /// Adds a tracked step.
     pub fn add(&mut self, seen: &Observation<'_>) {
         let step = seen.step;
         let has_overflown = !seen.total_norm.is_finite() || seen.skipped_in_a_row > 0;
-        // NaN also stands for a loss that is not looked at; one that is NaN leaves no gradient finite.
+        // NaN may mean that the loss was not measured. If the loss itself is NaN, no gradient is finite.
         if !seen.loss.is_nan() || has_overflown {
             self.loss.add(step, seen.loss);
         }
@@ -81,7 +81,7 @@ impl Course {
         }
     }
 
-    /// Adds an evaluation. What was not looked at is left out.
+    /// Adds an evaluation. Skips values that were not measured.
     pub fn add_evaluation(&mut self, seen: &Evaluation) {
         let Self { train_loss, validation_loss, train_accuracy, validation_accuracy, .. } = self;
         for (series, value) in [
@@ -118,7 +118,7 @@ impl Course {
         if updates.is_empty() {
             return;
         }
-        // A parameter that is and stays 0 has no ratio.
+        // A parameter that is 0 and does not move has no ratio.
         let known = updates.iter().filter(|update| !(update.update_ratio.is_nan() && update.norm == 0.0));
         self.updates.add(step, known.map(|update| (&*update.name, update.update_ratio)));
         let mut next = 0;
@@ -141,7 +141,7 @@ impl Course {
         }
     }
 
-    /// The entry of `name`, which is nearly always at `next`.
+    /// The entry for `name`, which is nearly always at `next`.
     fn parameter(&mut self, next: &mut usize, name: &Arc<str>) -> &mut ParameterLast {
         let index = index_of(&self.parameters, *next, |known| known.name == *name).unwrap_or_else(|| {
             let (name, nan) = (Arc::clone(name), f64::NAN);
@@ -152,12 +152,12 @@ impl Course {
         &mut self.parameters[index]
     }
 
-    /// Evaluations that were added.
+    /// Number of evaluations added.
     pub(super) fn evaluations(&self) -> u64 {
         self.validation_loss.readings().max(self.validation_accuracy.readings())
     }
 
-    /// The first step of all and the last.
+    /// First and last step over all curves.
     pub(super) fn steps(&self) -> Option<(u64, u64)> {
         let series = [&self.loss, &self.learning_rate, &self.total_norm, &self.train_loss, &self.validation_loss];
         let series = series.into_iter().chain([&self.train_accuracy, &self.validation_accuracy]);
@@ -167,12 +167,12 @@ impl Course {
     }
 }
 
-/// The layer of a parameter: its name without the last part.
+/// Layer of a parameter: its name without the last part.
 pub(super) fn layer_of(parameter: &str) -> &str {
     parameter.rsplit_once('.').map_or(parameter, |(layer, _)| layer)
 }
 
-/// Root mean square over the parameters of each layer, which stand side by side.
+/// Gradient RMS of each layer over its parameters, which are consecutive.
 fn rms_by_layer(parameters: &[TensorStatistics]) -> impl Iterator<Item = (&str, f64)> {
     let layers = parameters.chunk_by(|one, other| layer_of(&one.name) == layer_of(&other.name));
     layers.filter_map(|layer| {
@@ -226,7 +226,7 @@ mod tests {
         let mut course = Course::default();
         course.add(&observe(0, 1.0));
         course.add(&Observation { skipped_in_a_row: 1, ..observe(1, f64::NAN) });
-        // At this step nobody looked.
+        // At this step, the loss was not measured.
         course.add(&observe(2, f64::NAN));
         assert_eq!(course.loss.not_finite(), 1);
         let mut course = Course::default();

@@ -1,4 +1,4 @@
-//! The curves of a run on its page.
+//! Curves of a run.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use super::{
     scale::Scale,
 };
 
-/// Loss, accuracy, learning rate and gradient norm, each with the first steps of the findings.
+/// Charts of loss, accuracy, learning rate, and gradient norm, with the first steps of the findings marked.
 pub(super) fn curves(report: &Report) -> Markup {
     let course = &report.course;
     let Some(steps) = course.steps() else { return html! {} };
@@ -27,7 +27,7 @@ pub(super) fn curves(report: &Report) -> Markup {
         section aria-labelledby="curves" {
             h2 id="curves" { "Curves" }
             p class="caption" {
-                "Shades span the lowest and highest of the steps that share a point."
+                "The shaded area spans the minimum and maximum of the steps that share a point."
                 @if !marks.is_empty() { " Numbers mark the first step of each finding." }
             }
             div class="charts" {
@@ -71,7 +71,7 @@ mod tests {
             broken.course.add(&Observation { total_norm: nan, learning_rate: nan, ..observe(step, nan) });
         }
         let page = curves(&broken).into_string();
-        assert_eq!(page.matches("Not one value is finite.").count(), 2);
+        assert_eq!(page.matches("No value is finite.").count(), 2);
         assert!(!page.contains("NaN "), "{page}");
     }
 }

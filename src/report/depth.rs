@@ -1,4 +1,4 @@
-//! The gradient over depth, one row a layer, as SVG.
+//! SVG chart of the gradient over depth, with one row per layer.
 
 use std::fmt::Write;
 
@@ -14,12 +14,12 @@ use super::{
 };
 use crate::gradient::ProfileSource;
 
-/// Rows that are drawn at most.
+/// Most rows to draw.
 const ROWS: usize = 64;
-/// A row in units of the drawing, whose width is 1000.
+/// Row height in drawing units. The drawing is 1000 units wide.
 const ROW: i64 = 10;
 
-/// The first profile, the one half-way and the last; nothing where there is none.
+/// Draws the given profiles (first, middle, and last); empty without profiles.
 pub(super) fn depth_chart(profiles: &[&Profile]) -> Markup {
     let Some(last) = profiles.last() else { return html! {} };
     let layers: Vec<String> = last.profile.layers.iter().map(|(layer, _)| layer.to_string()).collect();
@@ -40,7 +40,7 @@ pub(super) fn depth_chart(profiles: &[&Profile]) -> Markup {
                     }
                 }
             }
-            p class="caption" { (label) @if each > 1 { " One layer in " (each) " is shown." } }
+            p class="caption" { (label) @if each > 1 { " Showing one layer in " (each) "." } }
             div class="rows" {
                 (names(&layers))
                 svg viewBox={ "0 0 1000 " (ROW * layers.len() as i64) } preserveAspectRatio="none" role="img"
@@ -50,7 +50,9 @@ pub(super) fn depth_chart(profiles: &[&Profile]) -> Markup {
                     @for (sizes, class) in sizes.iter().zip(classes) { (draw_line(sizes, class, &scale)) }
                 }
                 div class="x" aria-hidden="true" {
-                    @for (place, text) in scale.ticks() { span class=(side(place)) style=(at("left", place)) { (text) } }
+                    @for (place, text) in scale.ticks() {
+                        span class=(side(place)) style=(at("left", place)) { (text) }
+                    }
                 }
             }
         }
@@ -93,12 +95,12 @@ fn grid(scale: &Scale, rows: usize) -> String {
 
 fn describe(last: &Profile, layers: &[String]) -> String {
     let ends = match layers {
-        [first, .., last] => format!("From {first} next to the input down to {last} next to the loss."),
+        [first, .., last] => format!("From {first} (input) down to {last} (loss)."),
         _ => "One layer.".into(),
     };
     let slope = last.profile.slope().map(|slope| {
         let factor = 2f64.powf(slope.log2_per_layer);
-        format!(" At step {}, going back, each layer multiplies the gradient by {}.", last.step, number(factor))
+        format!(" At step {}, each layer multiplies the gradient by {} on the way back.", last.step, number(factor))
     });
     let what = match last.profile.source {
         ProfileSource::PreActivations => "Root mean square of dLoss/dz",
@@ -121,7 +123,7 @@ mod tests {
     fn a_gradient_that_halves_at_every_layer_is_a_straight_line_and_said_to() {
         let (first, last) = (profile(0, &[0.25, 0.5, 1.0]), profile(9, &[1.0, 1.0, 1.0]));
         let svg = depth_chart(&[&last, &first]).into_string();
-        assert!(svg.contains("each layer multiplies the gradient by 0.5."), "{svg}");
+        assert!(svg.contains("each layer multiplies the gradient by 0.5 on the way back."), "{svg}");
         assert!(svg.contains(r#"<g class="last"><path class="line" d="M0 5L500 15L1000 25">"#), "{svg}");
     }
 
@@ -132,6 +134,6 @@ mod tests {
         assert_eq!(depth_chart(&[]).into_string(), "");
         assert_eq!(depth_chart(&[&profile(0, &[f64::NAN, 0.0])]).into_string(), "");
         let deep = depth_chart(&[&profile(0, &[1.0; 200])]).into_string();
-        assert!(deep.contains("One layer in 4 is shown.") && deep.contains("--rows:50"), "{deep}");
+        assert!(deep.contains("Showing one layer in 4.") && deep.contains("--rows:50"), "{deep}");
     }
 }

@@ -1,4 +1,4 @@
-//! The curve that proves a finding.
+//! Chart with the evidence of a finding.
 
 use maud::Markup;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::diagnosis::{Evidence, Finding};
 
-/// The finding's first figure over the steps at which it was seen; nothing where that is fewer than two.
+/// Draws the finding's first figure over its steps; empty for fewer than two steps.
 pub(super) fn evidence(finding: &Finding) -> Markup {
     let all = &finding.evidence;
     let steps = match &all[..] {
@@ -17,13 +17,11 @@ pub(super) fn evidence(finding: &Finding) -> Markup {
     };
     let name = finding.figures.first().map_or("", |figure| &figure.name);
     let (begin, end) = all.split_at(all.len() - after_gap(all));
-    let at_first = format!("{name}, at first");
+    let at_first = format!("{name}, first steps");
     let lines = match (begin.last(), end.first()) {
-        (Some(last), Some(first)) => vec![
-            line(&at_first, "train", begin),
-            line("", "link", &[*last, *first]),
-            line("and in the end", "train", end),
-        ],
+        (Some(last), Some(first)) => {
+            vec![line(&at_first, "train", begin), line("", "link", &[*last, *first]), line("last steps", "train", end)]
+        }
         _ => vec![line(name, "train", begin)],
     };
     Chart { title: "Evidence", lines, scale: fitting, steps, marks: &[], class: "small" }.draw()
@@ -38,7 +36,7 @@ fn line<'a>(name: &'a str, class: &'static str, evidence: &[Evidence]) -> Line<'
     Line { name, class, points: evidence.iter().map(point).collect() }
 }
 
-/// How many stand after the steps that were left out between the first and the last; 0 where none were.
+/// Number of entries after the gap between the first and last steps; 0 without a gap.
 fn after_gap(evidence: &[Evidence]) -> usize {
     let gaps = || evidence.windows(2).map(|pair| pair[1].step.saturating_sub(pair[0].step));
     let mut sorted: Vec<u64> = gaps().collect();
@@ -48,7 +46,7 @@ fn after_gap(evidence: &[Evidence]) -> usize {
     widest.map_or(0, |(before, _)| evidence.len() - before - 1)
 }
 
-/// Logarithmic over two decades or more.
+/// Logarithmic axis if the values span more than two decades.
 fn fitting(values: &[f64]) -> Option<Scale> {
     let finite = || values.iter().copied().filter(|value| value.is_finite());
     let (least, most) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
@@ -73,7 +71,7 @@ mod tests {
     fn steps_that_were_left_out_are_bridged_by_a_line_of_its_own() {
         let svg = drawn(&[0, 1, 2, 98, 99, 100], |step| step as f64);
         assert!(svg.contains(r#"<g class="link"><path class="line" d="M20 392L980 8">"#), "{svg}");
-        for ends in [", at first <b>2</b>", "and in the end <b>100</b>"] {
+        for ends in [", first steps <b>2</b>", "last steps <b>100</b>"] {
             assert!(svg.contains(ends), "{svg}");
         }
         assert!(!drawn(&[0, 10, 20, 30], |step| step as f64).contains("link"));
@@ -82,7 +80,7 @@ mod tests {
     #[test]
     fn evidence_of_one_step_has_no_curve_and_of_none_finite_says_so() {
         assert_eq!(drawn(&[4], |_| 1.0), "");
-        assert!(drawn(&[4, 5], |_| f64::NAN).contains("Not one value is finite."));
+        assert!(drawn(&[4, 5], |_| f64::NAN).contains("No value is finite."));
         assert!(drawn(&[4, 5, 6], |step| 10f64.powi(step as i32 * 3)).contains("log axis"));
     }
 }

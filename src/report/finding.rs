@@ -1,4 +1,4 @@
-//! A finding on the page of a run.
+//! Renders findings on the page of a run.
 
 use maud::{Markup, html};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::diagnosis::Finding;
 
-/// Layers that are named before the others are folded.
+/// Most layers to list before folding the others.
 const LAYERS: usize = 6;
 
-/// All findings, the first to mend at the top.
+/// Renders all findings, with the one to fix first at the top.
 pub(super) fn findings(report: &Report) -> Markup {
     let findings = report.ranked();
     html! {
@@ -82,7 +82,9 @@ fn figures(finding: &Finding) -> Markup {
         @if !finding.figures.is_empty() {
             div class="scroll" {
                 table class="figures" {
-                    thead { tr { th scope="col" { "Figure" } th scope="col" { "Seen" } th scope="col" { "Expected" } } }
+                    thead {
+                        tr { @for name in ["Value", "Measured", "Expected"] { th scope="col" { (name) } } }
+                    }
                     tbody {
                         @for figure in &finding.figures {
                             tr {
@@ -101,7 +103,7 @@ fn figures(finding: &Finding) -> Markup {
 fn remedies(finding: &Finding) -> Markup {
     html! {
         @if !finding.remedies.is_empty() {
-            h4 { "What to change" }
+            h4 { "Recommended changes" }
             ol class="remedies" {
                 @for remedy in &finding.remedies {
                     li {
@@ -118,7 +120,7 @@ fn symptoms(finding: &Finding) -> Markup {
     html! {
         @if !finding.symptoms.is_empty() {
             details {
-                summary { "It explains " (count(finding.symptoms.len(), "more symptom")) }
+                summary { "Causes " (count(finding.symptoms.len(), "more symptom")) }
                 ul {
                     @for (rule, step) in &finding.symptoms {
                         li { (capitalized(phrase(*rule))) ", since step " (step) " " code { (rule) } }
@@ -129,7 +131,7 @@ fn symptoms(finding: &Finding) -> Markup {
     }
 }
 
-/// With a capital letter at its beginning, and without a period at its end.
+/// Capitalizes the first letter and removes a final period.
 fn capitalized(text: &str) -> String {
     let mut characters = text.trim_end_matches('.').chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
@@ -153,12 +155,12 @@ mod tests {
             "The gradient shrinks at every layer.",
             "<td class=\"seen\">1e-6</td><td>0.01 or more</td>",
             "<code>model.activation = &quot;relu&quot;</code>",
-            "The loss stays at that of a guess, since step 14",
+            "The loss stays at that of a random guess, since step 14",
             "<h3>Evidence",
         ] {
             assert!(page.contains(want), "{want}\n{page}");
         }
-        // It is the only one.
+        // A single finding is not marked.
         assert!(!page.contains("root cause"));
     }
 
@@ -169,7 +171,7 @@ mod tests {
         let two = vec![finding(RuleName::Vanishing, Severity::Critical, 5), deep];
         let page = findings(&Report { root_cause: Some(1), ..report(50, two) }).into_string();
         assert_eq!(page.matches("root cause").count(), 1);
-        assert!(page.find("ReLUs are off") < page.find("The gradient vanishes"));
+        assert!(page.find("ReLUs output 0") < page.find("The gradient vanishes"));
         assert!(page.contains("and 3 more layers"), "{page}");
         assert_eq!(findings(&report(1, vec![])).into_string(), "");
     }

@@ -1,4 +1,4 @@
-//! Made-up readings, findings and reports for the tests of this module.
+//! Synthetic tracked steps, findings, and reports for tests of this module.
 
 use super::{Course, Report};
 use crate::{
@@ -42,7 +42,7 @@ pub(super) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Fi
     }
 }
 
-/// A run of `steps` steps of which an evaluation is every tenth.
+/// A run with `steps` steps and an evaluation every ten steps.
 pub(super) fn report(steps: u64, findings: Vec<Finding>) -> Report {
     let mut course = Course::default();
     for step in 0..steps {

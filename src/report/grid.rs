@@ -1,41 +1,42 @@
-//! A figure of every layer over the steps of a run, in bounded memory.
+//! A value per layer over the steps of a run, in bounded memory.
 
 use serde::{Deserialize, Serialize};
 
 use super::{index_of, series::merged_pairs};
 use crate::disk::exact_rows;
 
-/// A column for each time, a row for each layer. NaN: not known; infinity: not finite; minus infinity: the logarithm of 0.
+/// One column per time and one row per layer. NaN: unknown; infinity: not finite; negative infinity: logarithm of 0.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Grid {
     names: Vec<String>,
     steps: Vec<u64>,
     #[serde(with = "exact_rows")]
     columns: Vec<Vec<f64>>,
-    /// Base-2 logarithm of the readings of a column.
+    /// Base-2 logarithm of the tracked steps per column.
     halvings: u32,
-    /// Readings of the last column.
+    /// Number of tracked steps in the last column.
     open: u64,
 }
 
-/// What is drawn of a grid.
+/// Cells to draw.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
-    /// From top to bottom.
+    /// Row names, from top to bottom.
     pub names: Vec<String>,
-    /// The first step of each column.
+    /// First step of each column.
     pub steps: Vec<u64>,
-    /// Row after row.
+    /// Cell values, row by row.
     pub rows: Vec<Vec<f64>>,
 }
 
 impl Grid {
-    /// Columns that are kept. When they are full, neighbors are merged, and each takes twice as many readings from then on.
+    /// Maximum number of columns. When all are used, neighbors are merged, and each column then takes twice as many
+    /// steps.
     pub(super) const COLUMNS: usize = 64;
-    /// Rows that are drawn. Where there are more, neighbors share one.
+    /// Most rows to draw. With more layers, neighbors share a row.
     pub(super) const ROWS: usize = 64;
 
-    /// Adds the base-10 logarithms of a step's figures.
+    /// Adds the base-10 logarithms of a step's values.
     pub(super) fn add<'a>(&mut self, step: u64, figures: impl IntoIterator<Item = (&'a str, f64)>) {
         let full = 1u64 << self.halvings.min(63);
         if self.columns.is_empty() || self.open == full {
@@ -54,7 +55,7 @@ impl Grid {
             });
             next = row + 1;
             if let Some(column) = self.columns.last_mut() {
-                // Layers that show themselves late have nothing before.
+                // A layer that appears late has no values in earlier columns.
                 column.resize(column.len().max(row + 1), f64::NAN);
                 column[row] = together((column[row], readings), (log10_or_mark(figure), 1.0));
             }
@@ -71,7 +72,7 @@ impl Grid {
         self.steps = self.steps.iter().copied().step_by(2).collect();
     }
 
-    /// What is drawn: at most 64 rows.
+    /// The cells to draw, with at most 64 rows.
     pub(super) fn table(&self) -> Table {
         let share = self.names.len().div_ceil(Self::ROWS).max(1);
         let groups = || (0..self.names.len()).step_by(share).map(|first| first..(first + share).min(self.names.len()));
@@ -89,11 +90,11 @@ impl Grid {
 }
 
 fn log10_or_mark(figure: f64) -> f64 {
-    // The logarithm of infinity is infinity, that of 0 minus infinity.
+    // The logarithm of 0 is negative infinity.
     if figure.is_finite() { figure.log10() } else { f64::INFINITY }
 }
 
-/// The weighted mean of two cells: what is not finite stays so, and what is known or above 0 counts alone.
+/// Weighted mean of two cells. Infinity wins; otherwise a finite cell wins over unknown and zero.
 fn together((one, weight): (f64, f64), (other, other_weight): (f64, f64)) -> f64 {
     if one == f64::INFINITY || other == f64::INFINITY {
         f64::INFINITY

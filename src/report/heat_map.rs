@@ -1,4 +1,4 @@
-//! A table of logarithms as colored cells in SVG.
+//! Heat map of logarithms as SVG.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::picture::{axis::Range, colour};
 
-/// Colors that are told apart.
+/// Number of distinct colors.
 const SHADES: u32 = 32;
 
-/// What a cell shows: a shade, or why there is none.
+/// Appearance of a cell: a shade, or the reason for having none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cell {
     Shade(u32),
@@ -24,7 +24,7 @@ enum Cell {
     Unknown,
 }
 
-/// Rows of base-10 logarithms over steps; nothing where there is no cell.
+/// Draws base-10 logarithms in rows over steps; empty without cells.
 pub(super) fn heat_map(title: &str, unit: &str, table: &Table) -> Markup {
     let values: Vec<f64> = table.rows.iter().flatten().copied().collect();
     let range = Range::of(&values);
@@ -38,7 +38,8 @@ pub(super) fn heat_map(title: &str, unit: &str, table: &Table) -> Markup {
                 figcaption { h3 { (title) } (legend(unit, range, &cells)) }
                 div class="rows" {
                     (names(&table.names))
-                    svg viewBox={ "0 0 " (columns) " " (rows) } preserveAspectRatio="none" role="img" aria-label=(label) {
+                    svg viewBox={ "0 0 " (columns) " " (rows) } preserveAspectRatio="none" role="img"
+                        aria-label=(label) {
                         title { (label) }
                         g transform="translate(0 .5)" {
                             @for (cell, path) in paths(&cells) {
@@ -71,7 +72,7 @@ fn cell(value: f64, range: Option<Range>) -> Cell {
     }
 }
 
-/// For each cell's look a path along the middle of all cells that have it: a few bytes a cell, and fewer for equal neighbors.
+/// One path per appearance, along the middle of its cells: a few bytes per cell, and fewer for equal neighbors.
 fn paths(cells: &[Vec<Cell>]) -> BTreeMap<Cell, String> {
     let mut paths: BTreeMap<Cell, String> = BTreeMap::new();
     for (row, cells) in cells.iter().enumerate() {
@@ -116,7 +117,7 @@ fn describe(title: &str, unit: &str, table: &Table, range: Option<Range>) -> Str
     format!("{title}: {rows} rows over {columns} times, {unit} from {} to {}", number(low), number(high))
 }
 
-/// A few columns, evenly, each with its place and its first step.
+/// Evenly spaced columns, with their position and first step.
 fn column_ticks(steps: &[u64]) -> Vec<(f64, u64)> {
     let each = steps.len().div_ceil(5).max(1);
     steps.iter().enumerate().step_by(each).map(|(column, step)| (column as f64 / steps.len() as f64, *step)).collect()
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_largest_map_is_small() {
-        // No two neighbors alike.
+        // No two neighbors are equal.
         let rows = (0..64).map(|row| (0..64).map(|column| f64::from((row * 7 + column * 13) % 32)).collect()).collect();
         assert!(heat_map("Gradient", "RMS", &table(rows)).into_string().len() < 60_000);
     }

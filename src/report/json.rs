@@ -41,7 +41,7 @@ struct Curves<'a> {
     validation_accuracy: &'a [Bucket],
 }
 
-/// The report as one JSON object. A number that is not finite is null.
+/// Renders the report as one JSON object. Non-finite numbers are null.
 pub fn json(report: &Report) -> String {
     let Report {
         title,
@@ -75,7 +75,7 @@ pub fn json(report: &Report) -> String {
         layers: rows(course),
         config: config.as_deref(),
     };
-    // Texts, numbers and lists do not fail; only maps with other keys than texts do.
+    // Serialization fails only for maps with non-string keys. There are none.
     serde_json::to_string(&document).unwrap_or_default()
 }
 

@@ -1,13 +1,13 @@
-//! The names of layers beside rows that are drawn.
+//! Layer names next to drawn rows.
 
 use maud::{Markup, html};
 
 use crate::picture::axis::shorten;
 
-/// Characters of a name at most, so that a phone has room for what is drawn.
+/// Longest name to show, in characters, so that the drawing has enough room on a phone.
 const NAME: usize = 22;
 
-/// One name a row, from top to bottom.
+/// Renders one name per row, from top to bottom.
 pub(super) fn names(rows: &[String]) -> Markup {
     html! {
         div class="names" {
@@ -16,7 +16,7 @@ pub(super) fn names(rows: &[String]) -> Markup {
     }
 }
 
-/// How high a row is: the more there are, the lower. A CSS declaration.
+/// CSS declaration for the row height. More rows are lower.
 pub(super) fn row_height(rows: usize) -> String {
     let height = match rows {
         0..=12 => "1.5rem",

@@ -1,4 +1,4 @@
-//! Each parameter and layer of a run in one table.
+//! Table of all parameters and layers of a run.
 
 use serde::Serialize;
 
@@ -8,23 +8,23 @@ use super::{
 };
 use crate::gradient::ParameterHistory;
 
-/// One parameter, or a layer without any. NaN: not known.
+/// One parameter, or a layer without parameters. NaN means unknown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Row<'a> {
     pub name: &'a str,
-    /// Of its gradient's norm over the run.
+    /// Geometric mean, minimum, and maximum of the gradient norm over the run.
     pub gradient_mean: f64,
     pub gradient_min: f64,
     pub gradient_max: f64,
-    /// The first step at which its gradient was not finite.
+    /// First step with a non-finite gradient.
     pub first_non_finite: Option<u64>,
     pub update_ratio: f64,
     pub weight_norm: f64,
-    /// Share of zeros in its gradient.
+    /// Fraction of zeros in the gradient.
     pub zeros: f64,
-    /// Share of its layer's outputs at or below 0; on the first parameter of a layer.
+    /// Fraction of the layer's outputs at or below 0; set on the first parameter of a layer.
     pub nonpositive: f64,
-    /// Share of the activation's inputs at which it is flat.
+    /// Fraction of the inputs at which the activation is flat.
     pub saturated: f64,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The rows: parameters in the order in which they were first seen.
+/// The rows, with parameters in the order of their first appearance.
 pub(super) fn rows(course: &Course) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = course.history.parameters.iter().map(Row::of_gradient).collect();
     let mut next = 0;

@@ -1,4 +1,4 @@
-//! The report of a run in Markdown.
+//! The report of a run as Markdown.
 
 use std::fmt::{Error, Write};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::diagnosis::Finding;
 
-/// The verdict, the findings, and a table of the layers.
+/// Renders the verdict, the findings, lists, classes, and a table of the layers as Markdown.
 pub fn markdown(report: &Report) -> String {
     let mut text = String::new();
-    // Writing into memory does not fail.
+    // Writing to a String cannot fail.
     let _ = write(&mut text, report);
     text
 }
@@ -29,8 +29,7 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         write_finding(text, index + 1, finding)?;
     }
     let alarms = report.alarm_lines();
-    let lists =
-        [("What other tools say", &alarms), ("Could not be judged", &report.not_judged), ("Notes", &report.notes)];
+    let lists = [("Alarms of other rule sets", &alarms), ("Not checked", &report.not_judged), ("Notes", &report.notes)];
     for (title, items) in lists {
         if !items.is_empty() {
             writeln!(text, "\n## {title}\n")?;
@@ -57,7 +56,7 @@ fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(
     writeln!(text, "{}.", plain(&finding.cause))?;
     writeln!(text, "Seen{} from step {first_step} to step {last_step}.", plain(&finding.place()))?;
     if !finding.figures.is_empty() {
-        writeln!(text, "\n| figure | seen | expected |\n|---|---:|---|")?;
+        writeln!(text, "\n| value | measured | expected |\n|---|---:|---|")?;
     }
     for figure in &finding.figures {
         writeln!(text, "| {} | {} | {} |", plain(&figure.name), number(figure.seen), plain(&figure.expected))?;
@@ -71,7 +70,7 @@ fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(
     if !finding.symptoms.is_empty() {
         let symptoms: Vec<String> =
             finding.symptoms.iter().map(|(rule, step)| format!("{} since step {step}", code(rule.name()))).collect();
-        writeln!(text, "\nIt explains {}.", symptoms.join(", "))?;
+        writeln!(text, "\nCauses {}.", symptoms.join(", "))?;
     }
     Ok(())
 }
@@ -82,7 +81,7 @@ fn write_layers(text: &mut String, report: &Report) -> Result<(), Error> {
         return Ok(());
     }
     writeln!(text, "\n## Layers\n")?;
-    writeln!(text, "| name | gradient norm | least | most | update ratio | weight norm | zeros | off | flat |")?;
+    writeln!(text, "| name | gradient norm | min | max | update ratio | weight norm | zeros | off | flat |")?;
     writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
     for row in rows {
         let numbers = [row.gradient_mean, row.gradient_min, row.gradient_max, row.update_ratio, row.weight_norm];
@@ -93,7 +92,7 @@ fn write_layers(text: &mut String, report: &Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// A text that is not taken for HTML, a cell's end, or emphasis.
+/// Escapes HTML, table cell ends, and emphasis.
 fn plain(text: &str) -> String {
     let escaped = text.chars().map(|character| match character {
         '<' => "&lt;".into(),
@@ -105,7 +104,7 @@ fn plain(text: &str) -> String {
     escaped.collect()
 }
 
-/// A text as code, also where it holds a backtick or a cell's end.
+/// Formats a text as code, even if it contains a backtick or a cell end.
 fn code(text: &str) -> String {
     let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let text = text.replace('|', "\\|");
@@ -125,12 +124,12 @@ mod tests {
         let text = markdown(&report(20, vec![finding(RuleName::Vanishing, Severity::Critical, 5)]));
         for want in [
             "# MLP on digits\n\nRun `run-1`, 20 steps.\n",
-            "**The run will not get anywhere like this: the gradient vanishes",
+            "**The run cannot succeed with these settings: the gradient vanishes",
             "### 1. the gradient vanishes on its way to the input (critical, `vanishing`)",
             "Seen in conv1 to fc from step 5 to step 25.",
             "| ratio | 1e-6 | 0.01 or more |",
             "1. `model.activation = \"relu\"`: its slope is 1\n2. ",
-            "It explains `loss_plateau` since step 14.",
+            "Causes `loss_plateau` since step 14.",
             "| `conv1.weight` | 0.1 | 0.1 | 0.1 | – | – | – | – | – |",
         ] {
             assert!(text.contains(want), "{want}\n{text}");

@@ -1,6 +1,7 @@
-//! The report of a run: a page, Markdown, JSON and a few lines for a terminal, from what was collected on the way.
+//! Renders the report of a run as HTML, Markdown, JSON, and a few lines for the terminal.
 //!
-//! Nothing here reads or writes a file. [`Course`] collects in bounded memory; [`html`] makes a page that needs no network.
+//! This module reads and writes no files. [`Course`] collects data in bounded memory; [`html`] renders a standalone
+//! page.
 //!
 //! ```
 //! use gradwatch::{diagnosis::Observation, report::{self, Course, Report}};
@@ -11,9 +12,9 @@
 //!     course.add(&Observation { step, loss, learning_rate: 0.1, total_norm: 1.0, ..Observation::default() });
 //! }
 //! let report = Report { title: "MLP".into(), run: "run-1".into(), steps: 100, course, ..Report::default() };
-//! assert_eq!(report.verdict().sentence, "Healthy: nothing is wrong in 100 steps.");
+//! assert_eq!(report.verdict().sentence, "Healthy: no problems found in 100 steps.");
 //! assert!(report::html(&report).starts_with("<!DOCTYPE html>"));
-//! assert_eq!(report::terminal(&report), "verdict     Healthy: nothing is wrong in 100 steps.");
+//! assert_eq!(report::terminal(&report), "verdict     Healthy: no problems found in 100 steps.");
 //! ```
 
 mod chart;
@@ -47,54 +48,54 @@ pub use verdict::Verdict;
 
 use crate::diagnosis::{Alarm, Diagnosis, Finding};
 
-/// What is to be told of a run.
+/// Contents of a report.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// What was trained on what.
+    /// Title, such as the model and the data set.
     pub title: String,
-    /// The run's name.
+    /// Name or path of the run.
     pub run: String,
-    /// The whole config as TOML, where there is one.
+    /// The complete config as TOML, if there is one.
     pub config: Option<String>,
-    /// More to know at a glance, such as the device or the time it took: what, and its value.
+    /// More key facts, such as the device or the run time, as pairs of name and value.
     pub facts: Vec<(String, String)>,
-    /// What is wrong with it.
+    /// Problems of the run.
     pub findings: Vec<Finding>,
-    /// Which finding is to be mended first.
+    /// Index of the finding to fix first.
     pub root_cause: Option<usize>,
-    /// What rules of other tools say of it.
+    /// Alarms of other tools' rules.
     pub alarms: Vec<Alarm>,
-    /// What it did.
+    /// Curves, heat maps, and layer statistics of the run.
     pub course: Course,
-    /// What the last evaluation says of each class.
+    /// Per-class metrics of the last evaluation.
     pub classes: Vec<ClassRow>,
-    /// Pictures of what speaks for the model's guesses.
+    /// Grad-CAM pictures of the model's predictions.
     pub illustrations: Vec<Illustration>,
-    /// What else is worth knowing.
+    /// Other notes.
     pub notes: Vec<String>,
-    /// What could not be judged, and why.
+    /// Rules that could not be checked, and why.
     pub not_judged: Vec<String>,
-    /// Steps that were taken.
+    /// Number of steps taken.
     pub steps: u64,
 }
 
 impl Report {
-    /// With the findings of a diagnosis, and its root cause marked.
+    /// Adds the findings of a diagnosis and marks its root cause.
     pub fn with_findings(self, diagnosis: &Diagnosis) -> Self {
         let findings = diagnosis.findings().to_vec();
-        // By the rule, of which there is one finding: figures that are NaN equal nothing.
+        // Compares the rule, because each rule has one finding, and figures that are NaN equal nothing.
         let is_it = |root: &Finding| findings.iter().position(|finding| finding.rule == root.rule);
         let root_cause = diagnosis.root_cause().and_then(is_it);
         Self { findings, root_cause, ..self }
     }
 
-    /// What rules of other tools say of it, a line each.
+    /// Alarms of other tools' rules, one line each.
     fn alarm_lines(&self) -> Vec<String> {
         self.alarms.iter().map(Alarm::to_string).collect()
     }
 }
 
-/// The index of an entry, which is nearly always at `next`.
+/// Index of an entry, which is nearly always at `next`.
 fn index_of<T>(entries: &[T], next: usize, is_it: impl Fn(&T) -> bool) -> Option<usize> {
     match entries.get(next) {
         Some(entry) if is_it(entry) => Some(next),

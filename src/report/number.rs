@@ -1,6 +1,7 @@
-//! Numbers as readers like them.
+//! Formats numbers for readers.
 
-/// Four digits at most, with an exponent where the number is far from 1.
+/// Formats a number with about four significant digits, or with an exponent and three digits if it is very small or
+/// large.
 pub(super) fn number(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -20,17 +21,17 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The number, or a dash where there is none.
+/// Formats a number; a dash for NaN.
 pub(super) fn number_or_dash(value: f64) -> String {
     if value.is_nan() { "–".into() } else { number(value) }
 }
 
-/// A share of 1 in percent, or a dash where there is none.
+/// Formats a fraction as a percentage; a dash for NaN.
 pub(super) fn percent(share: f64) -> String {
     if share.is_nan() { "–".into() } else { format!("{} %", number(100.0 * share)) }
 }
 
-/// A step on an axis: `20k` for 20000.
+/// Formats a step on an axis: `20k` for 20000.
 pub(super) fn step_label(step: f64) -> String {
     for (unit, name) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
         if step >= 10.0 * unit || step >= unit && step % (unit / 10.0) == 0.0 {
@@ -40,7 +41,7 @@ pub(super) fn step_label(step: f64) -> String {
     format!("{step:.0}")
 }
 
-/// One thing, or several: `1 finding`, `2 findings`.
+/// Formats a count with its noun: `1 finding`, `2 findings`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

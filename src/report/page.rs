@@ -1,4 +1,4 @@
-//! The report of a run as a page that stands alone.
+//! The report of a run as a standalone HTML page.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -15,12 +15,12 @@ use super::{
 
 const STYLE: &str = include_str!("style.css");
 const COPY: &str = include_str!("copy.js");
-/// Rows of the table of parameters; the rest is in the JSON.
+/// Most rows in the parameter table. The JSON report has all of them.
 const MOST_ROWS: usize = 400;
-/// Nothing may be fetched; what is inline may run and be seen.
+/// Content security policy: forbids all requests, and allows inline styles, scripts, and images.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// The report as one HTML file that needs no other, for any width and for light and dark.
+/// Renders the report as one standalone HTML file, for any screen width and for light and dark mode.
 pub fn html(report: &Report) -> String {
     let rows = rows(&report.course);
     let page = html! {
@@ -42,8 +42,8 @@ pub fn html(report: &Report) -> String {
                     (classes(report))
                     (layers(report))
                     (table(&rows))
-                    (list("alarms", "What other tools say", &report.alarm_lines()))
-                    (list("not-judged", "Could not be judged", &report.not_judged))
+                    (list("alarms", "Alarms of other rule sets", &report.alarm_lines()))
+                    (list("not-judged", "Not checked", &report.not_judged))
                     (list("notes", "Notes", &report.notes))
                     @if let Some(config) = &report.config {
                         section {
@@ -83,7 +83,7 @@ fn head(report: &Report) -> Markup {
     }
 }
 
-/// What there is to know at a glance.
+/// Key facts at the top of the page.
 fn glance(report: &Report) -> Vec<(String, String)> {
     let course = &report.course;
     let mut facts = vec![("steps".to_owned(), report.steps.to_string())];
@@ -98,7 +98,7 @@ fn glance(report: &Report) -> Vec<(String, String)> {
     add("best accuracy", course.validation_accuracy.max(), percent);
     add("gradient norm", course.total_norm.last(), number);
     if course.total_norm.not_finite() > 0 {
-        facts.push(("not finite".into(), format!("{} readings", course.total_norm.not_finite())));
+        facts.push(("not finite".into(), format!("{} tracked steps", course.total_norm.not_finite())));
     }
     facts.extend(report.facts.iter().cloned());
     facts
@@ -114,7 +114,7 @@ fn layers(report: &Report) -> Markup {
     html! {
         @if parts.iter().any(|part| !part.0.is_empty()) {
             section aria-labelledby="layers" {
-                h2 id="layers" { "Layer by layer" }
+                h2 id="layers" { "Layers" }
                 div class="maps" { @for part in &parts { (part) } }
             }
         }
@@ -124,7 +124,7 @@ fn layers(report: &Report) -> Markup {
 fn table(rows: &[Row<'_>]) -> Markup {
     let means = || rows.iter().map(|row| row.gradient_mean.log10()).filter(|log10| log10.is_finite());
     let (low, high) = (means().fold(f64::NAN, f64::min), means().fold(f64::NAN, f64::max));
-    // The smallest is still a bar.
+    // Even the smallest value gets a visible bar.
     let share = |row: &Row<'_>| {
         let share = 0.05 + 0.95 * (row.gradient_mean.log10() - low) / (high - low);
         if share.is_finite() { format!("--share:{:.0}%", 100.0 * share) } else { "--share:0%".into() }
@@ -134,8 +134,9 @@ fn table(rows: &[Row<'_>]) -> Markup {
             section aria-labelledby="parameters" {
                 h2 id="parameters" { "Parameters" }
                 p class="caption" {
-                    "Gradient norms are over the run (geometric mean, least, most), all else as last seen. Off is the share of "
-                    "the layer's outputs at or below 0, flat the share of its inputs at which the activation is flat."
+                    "Gradient norms cover the whole run (geometric mean, minimum, maximum). All other values are the "
+                    "last ones. Off: share of the layer's outputs at or below 0. Flat: share of its inputs where the "
+                    "activation is flat."
                 }
                 div class="scroll" tabindex="0" role="region" aria-labelledby="parameters" {
                     table class="parameters" {
@@ -144,7 +145,7 @@ fn table(rows: &[Row<'_>]) -> Markup {
                     }
                 }
                 @if rows.len() > MOST_ROWS {
-                    p class="caption" { "The first " (MOST_ROWS) " of " (rows.len()) " are shown." }
+                    p class="caption" { "Showing the first " (MOST_ROWS) " of " (rows.len()) "." }
                 }
             }
         }
@@ -156,7 +157,7 @@ fn table_head() -> Markup {
         thead {
             tr {
                 th scope="col" { "Name" }
-                @for name in ["Gradient norm", "Least", "Most", "Update ratio", "Weight norm", "Zeros", "Off", "Flat"] {
+                @for name in ["Gradient norm", "Min", "Max", "Update ratio", "Weight norm", "Zeros", "Off", "Flat"] {
                     th scope="col" { (name) }
                 }
             }
@@ -220,7 +221,7 @@ mod tests {
             ..hostile
         });
         assert!(page.contains("&lt;script&gt;alert(1)"));
-        // Its own.
+        // The page's own script.
         assert_eq!(page.matches("<script").count(), 1);
     }
 
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn a_run_without_steps_has_a_page_without_charts() {
         let page = html(&report(0, vec![]));
-        assert!(page.contains("No step was taken") && !page.contains("<svg") && !page.contains("<table"));
+        assert!(page.contains("No steps were taken") && !page.contains("<svg") && !page.contains("<table"));
         assert!(page.contains("card unknown"));
     }
 
@@ -263,6 +264,6 @@ mod tests {
         }
         let page = html(&long);
         assert!(page.len() < 500_000, "{}", page.len());
-        assert!(page.contains("The first 400 of 600 are shown."));
+        assert!(page.contains("Showing the first 400 of 600."));
     }
 }

@@ -1,17 +1,17 @@
-//! The gradient over depth at the beginning, in the middle, and at the end of a run.
+//! Depth profiles at the beginning, in the middle, and at the end of a run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::gradient::DepthProfile;
 
-/// A profile and its step.
+/// A depth profile and its step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Profile {
     pub step: u64,
     pub profile: DepthProfile,
 }
 
-/// At most 16 profiles evenly over the run, and the last. When they are full, every second is dropped.
+/// At most 16 profiles spread evenly over the run, and the last one. When all are used, every second one is dropped.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Profiles {
     kept: Vec<Profile>,
@@ -36,7 +36,7 @@ impl Profiles {
         self.last = Some(profile);
     }
 
-    /// The first, the one half-way, and the last; fewer where fewer were seen.
+    /// The first, middle, and last profile, or fewer if the run has fewer.
     pub(super) fn three(&self) -> Vec<&Profile> {
         let (Some(first), Some(last)) = (self.kept.first(), &self.last) else { return Vec::new() };
         let half = first.step + (last.step - first.step) / 2;
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(steps_after(3), [0, 1, 2]);
         let many = steps_after(100_001);
         assert_eq!((many[0], many[2]), (0, 100_000));
-        // A sixteenth of the run away at most.
+        // At most a sixteenth of the run away.
         assert!(many[1].abs_diff(50_000) <= 6250, "{many:?}");
     }
 }

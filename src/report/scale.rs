@@ -1,9 +1,9 @@
-//! Where values stand on an axis, straight or logarithmic.
+//! Maps values to positions on a linear or logarithmic axis.
 
 use super::number::number;
 use crate::picture::axis::Range;
 
-/// An axis of values.
+/// A value axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scale {
     range: Range,
@@ -11,18 +11,18 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Over the finite values; `None` without any.
+    /// Linear axis over the finite values; `None` without any.
     pub(super) fn linear(values: &[f64]) -> Option<Self> {
         Range::of(values).map(|range| Self { range, is_log: false })
     }
 
-    /// Over the finite values above 0, on a logarithmic axis; `None` without any.
+    /// Logarithmic axis over the finite values above 0; `None` without any.
     pub(super) fn log(values: &[f64]) -> Option<Self> {
         let logs: Vec<f64> = values.iter().filter(|value| **value > 0.0).map(|value| value.log10()).collect();
         Range::of(&logs).map(|range| Self { range, is_log: true })
     }
 
-    /// Logarithmic where a few values above 0 are so large that the others could not be told apart.
+    /// Logarithmic axis if all values are above 0 and the largest is more than 30 times the median; otherwise linear.
     pub(super) fn fitting(values: &[f64]) -> Option<Self> {
         let mut finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
         finite.sort_unstable_by(f64::total_cmp);
@@ -34,14 +34,14 @@ impl Scale {
         self.is_log
     }
 
-    /// 0 at the low end, 1 at the high end, and that of the end for what lies beyond; `None` for what is not finite.
+    /// 0 at the low end and 1 at the high end. Clamps values beyond the ends; `None` for non-finite values.
     pub(super) fn fraction(&self, value: f64) -> Option<f64> {
         let place = if self.is_log { value.max(0.0).log10() } else { value };
-        // 0 has its logarithm at the low end.
+        // 0 is at the low end of a logarithmic axis.
         (value.is_finite()).then(|| self.range.fraction(place).clamp(0.0, 1.0))
     }
 
-    /// A few round values with their fractions and labels.
+    /// A few round values with their positions and labels.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         const STEPS: u32 = 4;
         if !self.is_log {
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_logarithmic_axis_has_a_tick_at_each_or_each_nth_decade() {
         assert_eq!(labels(Scale::log(&[1e-3, 1.0])), ["0.001", "0.01", "0.1", "1"]);
-        // Twelve decades: each third.
+        // Twelve decades: every third one.
         assert_eq!(labels(Scale::log(&[1e-12, 1.0, f64::NAN, -1.0])), ["1e-12", "1e-9", "1e-6", "0.001", "1"]);
         assert_eq!(labels(Scale::log(&[0.9, 12.0])), ["1", "2", "5", "10"]);
         assert_eq!(labels(Scale::log(&[0.31, 0.34])), ["0.31", "0.32", "0.33", "0.34"]);

@@ -1,17 +1,17 @@
-//! A number over the steps of a run, in bounded memory.
+//! A value over the steps of a run, in bounded memory.
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::nan_from_null;
 
-/// Readings that stand side by side.
+/// Statistics of consecutive tracked steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Bucket {
-    /// The step of the first reading.
+    /// First tracked step.
     pub first_step: u64,
-    /// The step of the last.
+    /// Last tracked step.
     pub last_step: u64,
-    /// Readings that are finite. The next three are of these, and NaN where there are none.
+    /// Number of finite values. The next three fields cover these values, and are NaN without any.
     pub count: u64,
     #[serde(deserialize_with = "nan_from_null")]
     pub min: f64,
@@ -19,15 +19,15 @@ pub(super) struct Bucket {
     pub max: f64,
     #[serde(deserialize_with = "nan_from_null")]
     pub mean: f64,
-    /// Readings that are not finite.
+    /// Number of non-finite values.
     pub not_finite: u64,
 }
 
-/// At most 512 buckets. When they are full, neighbors are merged, and each takes twice as many readings from then on.
+/// At most 512 buckets. When all are used, neighbors are merged, and each bucket then takes twice as many values.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Series {
     buckets: Vec<Bucket>,
-    /// Base-2 logarithm of the readings of a bucket.
+    /// Base-2 logarithm of the values per bucket.
     halvings: u32,
 }
 
@@ -50,23 +50,23 @@ impl Bucket {
                 self.mean * (1.0 - share) + later.mean * share
             }
         };
-        // Of NaN and a number, the number.
+        // `min` and `max` of NaN and a number are the number.
         (self.min, self.max) = (self.min.min(later.min), self.max.max(later.max));
         self.count += later.count;
         self.not_finite += later.not_finite;
     }
 
-    /// Half-way between the first step and the last.
+    /// Midpoint of the first and last step.
     pub(super) fn middle(&self) -> f64 {
         0.5 * (self.first_step as f64 + self.last_step as f64)
     }
 }
 
 impl Series {
-    /// Buckets that are kept.
+    /// Maximum number of buckets.
     pub(super) const MOST: usize = 512;
 
-    /// Adds the reading of a step.
+    /// Adds the value of a step.
     pub(super) fn add(&mut self, step: u64, value: f64) {
         let new = Bucket::of(step, value);
         let full = 1u64 << self.halvings.min(63);
@@ -90,27 +90,27 @@ impl Series {
         });
     }
 
-    /// From the first to the last.
+    /// The buckets, from first to last.
     pub(super) fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
-    /// The latest finite value; of a bucket of several, their mean.
+    /// Latest finite value; the mean of the last bucket if it has several values.
     pub(super) fn last(&self) -> f64 {
         self.finite().next_back().map_or(f64::NAN, |bucket| bucket.mean)
     }
 
-    /// The highest finite value.
+    /// Largest finite value.
     pub(super) fn max(&self) -> f64 {
         self.buckets.iter().map(|bucket| bucket.max).fold(f64::NAN, f64::max)
     }
 
-    /// Readings that were added.
+    /// Number of values added.
     pub(super) fn readings(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.count + bucket.not_finite).sum()
     }
 
-    /// Readings that are not finite.
+    /// Number of non-finite values.
     pub(super) fn not_finite(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.not_finite).sum()
     }
@@ -120,7 +120,7 @@ impl Series {
     }
 }
 
-/// Each two neighbors as one; the last alone where their number is odd.
+/// Merges pairs of neighbors. With an odd number of items, the last one stays alone.
 pub(super) fn merged_pairs<T: Clone>(items: &[T], merge: impl Fn(&T, &T) -> T) -> Vec<T> {
     let pair = |pair: &[T]| match pair {
         [one, other] => Some(merge(one, other)),
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_merged_bucket_has_the_mean_of_its_readings() {
         let mut series = Series::default();
-        // 512 buckets are full at 1, 3, 1, 3, ...; the next reading merges them by two.
+        // 512 buckets hold 1, 3, 1, 3, ...; the next value merges them in pairs.
         for step in 0..513u64 {
             series.add(step, if step.is_multiple_of(2) { 1.0 } else { 3.0 });
         }

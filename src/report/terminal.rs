@@ -1,18 +1,18 @@
-//! The report of a run for a terminal.
+//! The report of a run for the terminal.
 
 use super::{Report, number::count, verdict::phrase};
 
-/// Findings beside the first that are told.
+/// Most findings to print after the first.
 const OTHERS: usize = 3;
-/// Remedies that are told.
+/// Most changes to print.
 const REMEDIES: usize = 3;
 
-/// The report in at most ten lines, and one for each alarm of other tools, without a newline at its end.
+/// Renders the report in at most ten lines, plus one for each alarm of another tool, without a final newline.
 pub fn terminal(report: &Report) -> String {
     let mut lines = vec![line("verdict", &report.verdict().sentence)];
     let findings = report.ranked();
     if let Some(first) = findings.first() {
-        lines.push(line("why", &first.cause));
+        lines.push(line("cause", &first.cause));
         for (index, remedy) in first.remedies.iter().take(REMEDIES).enumerate() {
             lines.push(line(if index == 0 { "try" } else { "or" }, &format!("{}: {}", remedy.change, remedy.why)));
         }
@@ -28,20 +28,20 @@ pub fn terminal(report: &Report) -> String {
         lines.push(line("", &format!("and {}", count(others.len() - told, "more finding"))));
     }
     if !report.not_judged.is_empty() {
-        lines.push(line("not judged", &report.not_judged.join("; ")));
+        lines.push(line("not checked", &report.not_judged.join("; ")));
     }
     if !report.notes.is_empty() {
         lines.push(line("notes", &report.notes.join("; ")));
     }
     for (index, alarm) in report.alarm_lines().iter().enumerate() {
-        lines.push(line(if index == 0 { "others" } else { "" }, alarm));
+        lines.push(line(if index == 0 { "rule sets" } else { "" }, alarm));
     }
     lines.join("\n")
 }
 
 fn line(label: &str, text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Names may hold anything, also what moves a terminal's cursor.
+    // Names may contain control characters that move the cursor.
     let text: String = text.chars().filter(|character| !character.is_control()).collect();
     format!("{label:<12}{text}")
 }
@@ -58,9 +58,9 @@ mod tests {
     fn a_finding_is_told_with_its_cause_and_its_remedies() {
         let text = terminal(&report(20, vec![finding(RuleName::Vanishing, Severity::Critical, 5)]));
         let want = "\
-verdict     The run will not get anywhere like this: the gradient vanishes on its way to the input in conv1 to fc, \
+verdict     The run cannot succeed with these settings: the gradient vanishes on its way to the input in conv1 to fc, \
 since step 5.
-why         the gradient shrinks at every layer
+cause       the gradient shrinks at every layer
 try         model.activation = \"relu\": its slope is 1
 or          model.normalization = \"batch\": it keeps sizes";
         assert_eq!(text, want);

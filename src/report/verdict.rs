@@ -1,4 +1,4 @@
-//! What there is to say of a run in one sentence.
+//! Summary of a run in one sentence.
 
 use std::cmp::Reverse;
 
@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::{Report, number::count};
 use crate::diagnosis::{Finding, RuleName, Severity};
 
-/// A run in one sentence.
+/// Summary of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// How bad its worst finding is; `None` without findings.
+    /// Severity of the worst finding; `None` without findings.
     pub severity: Option<Severity>,
-    /// The sentence.
+    /// The summary sentence.
     pub sentence: String,
 }
 
@@ -28,10 +28,10 @@ impl Verdict {
             others => format!(", and {}", count(others, "more finding")),
         };
         let judgement = match severity {
-            Some(Severity::Fatal) => "The run cannot go on",
-            Some(Severity::Critical) => "The run will not get anywhere like this",
+            Some(Severity::Fatal) => "The run cannot continue",
+            Some(Severity::Critical) => "The run cannot succeed with these settings",
             Some(Severity::Warning) => "The run could do better",
-            _ => "Healthy, with something to know",
+            _ => "Healthy, with a note",
         };
         let (phrase, since) = (phrase(first.rule), first.first_step);
         Self { severity, sentence: format!("{judgement}: {phrase}{}, since step {since}{more}.", first.place()) }
@@ -40,25 +40,25 @@ impl Verdict {
 
 fn without_findings(report: &Report) -> String {
     let evaluations = report.course.evaluations();
-    // Files of others may have nothing but evaluations.
+    // Event files of other programs may contain only evaluations.
     let (seen, unit) = if report.steps == 0 { (evaluations, "evaluation") } else { (report.steps, "step") };
     let steps = count(usize::try_from(seen).unwrap_or(usize::MAX), unit);
     match (seen, report.not_judged.len()) {
-        (0, _) => "No step was taken, so there is nothing to judge.".into(),
-        (_, 0) => format!("Healthy: nothing is wrong in {steps}."),
+        (0, _) => "No steps were taken, so there is nothing to check.".into(),
+        (_, 0) => format!("Healthy: no problems found in {steps}."),
         (_, unknown) => {
-            format!("Nothing wrong was found in {steps}, but {} could not be judged.", count(unknown, "thing"))
+            format!("No problems found in {steps}, but {} could not be checked.", count(unknown, "item"))
         }
     }
 }
 
 impl Report {
-    /// The run in one sentence.
+    /// Summarizes the run in one sentence.
     pub fn verdict(&self) -> Verdict {
         Verdict::of(self)
     }
 
-    /// The findings: the root cause first, then the worst, and of equals the earliest.
+    /// The findings: the root cause first, then by severity, then by first step.
     pub(super) fn ranked(&self) -> Vec<&Finding> {
         let mut findings: Vec<(usize, &Finding)> = self.findings.iter().enumerate().collect();
         findings.sort_by_key(|(index, finding)| {
@@ -67,43 +67,43 @@ impl Report {
         findings.into_iter().map(|(_, finding)| finding).collect()
     }
 
-    /// Whether it is the finding to mend first.
+    /// Whether the finding is the root cause.
     pub(super) fn is_root_cause(&self, finding: &Finding) -> bool {
         let root = self.root_cause.and_then(|index| self.findings.get(index));
         root.is_some_and(|root| root.rule == finding.rule)
     }
 }
 
-/// What a rule finds, as part of a sentence.
+/// Describes the problem that a rule finds, as part of a sentence.
 pub(super) fn phrase(rule: RuleName) -> &'static str {
     use RuleName as R;
     match rule {
         R::Vanishing => "the gradient vanishes on its way to the input",
         R::Exploding => "the gradient explodes",
         R::NonFinite => "gradients are not finite",
-        R::DeadRelu => "ReLUs are off for nearly every input",
+        R::DeadRelu => "ReLUs output 0 for nearly every input",
         R::Saturated => "activations are saturated",
-        R::InitialLoss => "the first loss is not that of a guess",
-        R::UpdateRatio => "steps do not fit the size of the weights",
+        R::InitialLoss => "the first loss is far from that of a random guess",
+        R::UpdateRatio => "steps are too large for the weights",
         R::MissingGradient => "parameters get no gradient",
         R::InputNotNormalised => "images are not normalized",
-        R::LostImages => "images do not decode and are left out",
+        R::LostImages => "images do not decode and are skipped",
         R::LabelImbalance => "some classes are much more frequent than others",
-        R::LabelNoise => "labels do not go with the images",
-        R::BatchNorm => "batch normalization sees too few images",
-        R::PoorInitialization => "weights were drawn at the wrong size",
-        R::UnchangedParameter => "parameters have a gradient and do not move",
-        R::GradientAccumulation => "gradients are added up and never cleared",
-        R::WrongLoss => "the loss does not go with what the net puts out",
+        R::LabelNoise => "labels do not match the images",
+        R::BatchNorm => "batches are too small for batch normalization",
+        R::PoorInitialization => "the initial weights are unsuitable",
+        R::UnchangedParameter => "parameters have a gradient but do not move",
+        R::GradientAccumulation => "gradients accumulate and are never cleared",
+        R::WrongLoss => "the loss does not match the network's output",
         R::ZeroGradient => "gradients are exactly 0",
         R::Denormal => "gradients are below the smallest normal number",
-        R::LearningRate => "the learning rate does not fit the run",
-        R::LossDiverging => "the loss rises over its best",
-        R::LossOscillating => "the loss leaps from reading to reading",
-        R::LossPlateau => "the loss stays at that of a guess",
-        R::SlowConvergence => "accuracy gains next to nothing",
+        R::LearningRate => "the learning rate is too high or too low",
+        R::LossDiverging => "the loss rises above its minimum",
+        R::LossOscillating => "the loss oscillates",
+        R::LossPlateau => "the loss stays at that of a random guess",
+        R::SlowConvergence => "accuracy hardly improves",
         R::Overfitting => "the validation loss rises while the training loss falls",
-        R::Starvation => "training waits for its images",
+        R::Starvation => "training waits for images",
     }
 }
 
@@ -123,16 +123,16 @@ mod tests {
     fn a_run_without_findings_is_healthy_where_all_was_judged_and_steps_were_taken() {
         assert_eq!(
             report(20, vec![]).verdict(),
-            Verdict { severity: None, sentence: "Healthy: nothing is wrong in 20 steps.".into() }
+            Verdict { severity: None, sentence: "Healthy: no problems found in 20 steps.".into() }
         );
-        assert_eq!(sentence(&report(1, vec![])), "Healthy: nothing is wrong in 1 step.");
-        assert_eq!(sentence(&report(0, vec![])), "No step was taken, so there is nothing to judge.");
+        assert_eq!(sentence(&report(1, vec![])), "Healthy: no problems found in 1 step.");
+        assert_eq!(sentence(&report(0, vec![])), "No steps were taken, so there is nothing to check.");
         let mut course = Course::default();
         (0..6).for_each(|epoch| course.add_evaluation(&evaluation(epoch, 0.5)));
         let evaluations = Report { course, ..Report::default() };
-        assert_eq!(sentence(&evaluations), "Healthy: nothing is wrong in 6 evaluations.");
+        assert_eq!(sentence(&evaluations), "Healthy: no problems found in 6 evaluations.");
         let unknown = Report { not_judged: vec!["the input".into()], ..report(20, vec![]) };
-        assert_eq!(sentence(&unknown), "Nothing wrong was found in 20 steps, but 1 thing could not be judged.");
+        assert_eq!(sentence(&unknown), "No problems found in 20 steps, but 1 item could not be checked.");
     }
 
     #[test]
@@ -145,13 +145,13 @@ mod tests {
         let wrong = report(20, findings);
         assert_eq!(
             sentence(&wrong),
-            "The run cannot go on: gradients are not finite in conv1 to fc, since step 9, and 2 more findings."
+            "The run cannot continue: gradients are not finite in conv1 to fc, since step 9, and 2 more findings."
         );
         let rooted = Report { root_cause: Some(0), ..wrong };
         assert_eq!(rooted.verdict().severity, Some(Severity::Fatal));
         let rules: Vec<RuleName> = rooted.ranked().iter().map(|finding| finding.rule).collect();
         assert_eq!(rules, [RuleName::Overfitting, RuleName::NonFinite, RuleName::Vanishing]);
-        // An index that does not exist is none.
+        // An index out of range means no root cause.
         assert_eq!(Report { root_cause: Some(7), ..rooted }.ranked()[0].rule, RuleName::NonFinite);
     }
 }

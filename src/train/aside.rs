@@ -1,4 +1,4 @@
-//! Passes beside training, which leave no trace in it: a bad step once more, and the two halves of a batch.
+//! Passes outside training that leave no trace: a replay of a bad step, and the two halves of a batch.
 
 use tch::Tensor;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl State {
-    /// Runs `work` and puts buffers and generator back as they were. It must not be called within a step, which has
-    /// buffers of its own to put back.
+    /// Runs `work` and then restores buffers and generator. Must not be called within a step, which restores buffers of
+    /// its own.
     fn aside<T>(&mut self, work: impl FnOnce(&Self) -> Result<T, TrainError>) -> Result<T, TrainError> {
         let random = generator_state(self.device)?;
         self.buffers.save()?;
@@ -22,11 +22,11 @@ impl State {
         outcome
     }
 
-    /// The first non-finite value of the step that was just skipped: the same images through the same weights with the
-    /// same random draws, looked at value by value. `None` where the step is healthy this time.
+    /// Finds the first non-finite value of the step that was just skipped. Repeats it with the same images, weights,
+    /// and random numbers, and checks each value. `None` if the step is healthy this time.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn replay(&mut self, group: &[Batch]) -> Result<Option<Origin>, TrainError> {
         let origin = self.aside(|state| {
             let Some(monitor) = state.gradients.monitor() else { return Ok(None) };
@@ -37,7 +37,7 @@ impl State {
             let group_weight = state.loss.weight_of_group(group);
             for (micro_batch, batch) in group.iter().enumerate() {
                 search.start_micro_batch(micro_batch);
-                let (images, labels) = state.to_device(batch)?;
+                let (images, labels) = state.numerics.to_device(batch)?;
                 search.see(Place::Images, &images);
                 let tap = |tap: &Tap<'_>| search.see_tap(tap);
                 let loss = {
@@ -55,11 +55,11 @@ impl State {
         origin
     }
 
-    /// Where the noise of the gradient is wanted and the step has one micro-batch, takes the gradients of the two halves of
-    /// its batch; an odd image is left out. They are kept until their norms are taken. No sync.
+    /// Measures the gradients of the two halves of the batch, if the noise scale is due and the step has one
+    /// micro-batch. Skips the last image of an odd batch. Keeps the gradients until their norms are computed. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn probe_noise(&mut self, due: Due, group: &[Batch]) -> Result<(), TrainError> {
         let [batch] = group else { return Ok(()) };
         let half = batch.labels.len() / 2;
@@ -67,7 +67,7 @@ impl State {
             return Ok(());
         }
         let norms = self.aside(|state| {
-            let (images, labels) = state.to_device(batch)?;
+            let (images, labels) = state.numerics.to_device(batch)?;
             let (mut norms, mut sum) = (Vec::new(), Vec::new());
             for start in [0, half] {
                 let part = |tensor: &Tensor| tensor.f_narrow(0, start as i64, half as i64);
@@ -76,9 +76,9 @@ impl State {
                     let logits = state.network.forward(&part(&images)?, &Pass::training())?;
                     state.loss.sum(&logits, &part(&labels)?)?.f_div_scalar(2.0 * half as f64)?
                 };
-                // A loss scale leaves the noise scale and the cosine as they are.
+                // A loss scale does not affect the noise scale or the cosine.
                 let loss = state.gradients.scaled(&loss)?;
-                // Not into .grad, which belongs to the step.
+                // Does not write to .grad, which belongs to the step.
                 let grads = Tensor::f_run_backward(&[loss], state.gradients.params(), false, false)?;
                 let grads: Vec<Tensor> = grads.into_iter().filter(Tensor::defined).collect();
                 let squares = |grads: &[Tensor]| -> Result<Tensor, TrainError> {

@@ -1,7 +1,7 @@
-//! What is due between two steps: an evaluation, a checkpoint, the end of the run.
+//! Work between two steps: an evaluation, a checkpoint, the end of the run.
 //!
-//! What is due follows from the state alone and is done once, so that a run that was stopped on the way does the rest when it is
-//! resumed.
+//! The state alone determines the due work, and each part is done once. A run that is stopped in between does the rest
+//! when it resumes.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::{
 };
 
 impl State {
-    /// Does what is due before the next step, and says whether there is to be none.
+    /// Does the work due before the next step. Returns the reason if the run ends.
     pub(super) fn settle(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
         let minutes = self.elapsed().as_secs_f64() / 60.0;
         self.clock.is_up = self.config.run.max_minutes.is_some_and(|most| minutes >= most);
-        // Who sends a signal wants the process gone, so that it is not followed by an evaluation.
+        // A signal asks the process to end soon, so no evaluation follows it.
         let is_best = stop.signal().is_none() && self.is_evaluation_due() && self.evaluate(stop)?;
         let ending = stop.signal().map(Ending::Signal).or_else(|| self.ending());
         let ending = ending.or_else(|| self.early_stopping.should_stop().then_some(Ending::EarlyStopping));
@@ -29,12 +29,12 @@ impl State {
         Ok(ending)
     }
 
-    /// Where the run is.
+    /// Position of the run.
     pub(super) fn place(&self) -> CheckpointName {
         CheckpointName { step: self.step, epoch: self.epoch, is_settled: !self.is_evaluation_due() }
     }
 
-    /// Why the config wants no further step.
+    /// Reason for which the config asks for no further step.
     fn ending(&self) -> Option<Ending> {
         let run = &self.config.run;
         match self.step {
@@ -46,7 +46,7 @@ impl State {
         }
     }
 
-    /// Whether the step before was the last of an epoch that has been finished.
+    /// Whether the previous step was the last one of a finished epoch.
     fn is_at_epoch_end(&self) -> bool {
         self.step > 0 && self.step == self.step_at_epoch_start
     }
@@ -60,11 +60,11 @@ impl State {
         (by_steps || by_epochs || by_end) && self.evaluated_at != Some(self.step)
     }
 
-    /// Looks at the validation images; whether the weights are among the best that checkpoints keep. Where `stop` comes on the
-    /// way, it is as if nothing had been looked at.
+    /// Evaluates on the validation images. Returns whether the weights are among the best ones that checkpoints keep.
+    /// If `stop` arrives during the evaluation, the evaluation has no effect.
     fn evaluate(&mut self, stop: &StopSignal) -> Result<bool, TrainError> {
         let started = Instant::now();
-        // Device syncs here: the steps that no reading saw may have been skipped, and the running figures are read.
+        // Device syncs here: untracked steps may have been skipped, and the running metrics are read.
         let skips = self.gradients.read_skips()?;
         self.judge_skips(skips, None)?;
         let training = self.tally.read(&self.classes)?;
@@ -85,7 +85,7 @@ impl State {
             plateau.add(validation.of(self.config.evaluate.metric));
         }
         if !self.explained.is_empty() {
-            // A run is not the worse for an image that cannot be explained.
+            // An image that cannot be explained does not end the run.
             match self.explain() {
                 Ok(pictures) => self.recorder.explanations(self.step, pictures),
                 Err(error) => self.recorder.failed(&error),
@@ -99,13 +99,13 @@ impl State {
         }
         let is_kept = self.enters_best(&validation);
         self.last_validation = Some(validation.without_classes());
-        // A checkpoint of this very place does not know it yet.
+        // An existing checkpoint of this step does not contain the evaluation.
         self.saved_at = None;
         self.clock.evaluating += started.elapsed();
         Ok(is_kept)
     }
 
-    /// Whether an evaluation is one of the best that checkpoints keep; if so, it is one of those from now on.
+    /// Returns whether an evaluation is among the best ones that checkpoints keep, and if so, adds it to them.
     fn enters_best(&mut self, validation: &Metrics) -> bool {
         let config = &self.config.checkpoint;
         let figure = validation.of(config.metric);
@@ -127,7 +127,7 @@ impl State {
         let is_multiple = |count: u64, every: u64| every > 0 && count.is_multiple_of(every);
         let is_new_step = self.saved_at.is_none_or(|saved| saved.step != self.step);
         let minutes = self.clock.saved.elapsed().as_secs_f64() / 60.0;
-        // The one before the first step shows at once whether checkpoints can be written at all.
+        // The checkpoint before the first step shows early whether checkpoints can be written.
         self.step == 0
             || ending.is_some()
             || is_best
@@ -137,8 +137,8 @@ impl State {
             || (config.every_minutes > 0.0 && minutes >= config.every_minutes)
     }
 
-    /// Tells of checkpoints that could not be written. It waits for the last one at the end of the run, and for the one before the
-    /// first step: no step is on record that no checkpoint leads to.
+    /// Reports checkpoints that could not be written. Waits for the last one at the end of the run, and for the one
+    /// before the first step, so that every recorded step has an earlier checkpoint.
     fn hear_of_checkpoints(&mut self, ending: Option<Ending>) -> Result<(), TrainError> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         let waits = ending.is_some() || self.step == 0;
@@ -148,10 +148,10 @@ impl State {
             self.cannot_save(error, false)?;
         }
         match last {
-            // Who sends a signal counts on this one.
+            // The sender of a signal relies on this checkpoint.
             Some(Err(error)) => self.cannot_save(error, self.step == 0 || matches!(ending, Some(Ending::Signal(_)))),
             Some(Ok(Manifest { step, epoch, number, .. })) => {
-                tracing::debug!("checkpoint {number} at step {step}, epoch {epoch}, is on the disk");
+                tracing::debug!("wrote checkpoint {number} at step {step}, epoch {epoch}");
                 Ok(())
             }
             None => Ok(()),

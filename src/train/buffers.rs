@@ -1,6 +1,6 @@
-//! The model's buffers across a step that may be skipped: batch normalization writes them in the forward pass.
+//! Restores the model's buffers if a step is skipped. Batch normalization updates them in the forward pass.
 //!
-//! All buffers of a dtype are copied together, since on CUDA each launch of a kernel costs more than the copy itself.
+//! Copies all buffers of a dtype together, because on CUDA a kernel launch costs more than the copy itself.
 
 use tch::{Kind, Tensor};
 
@@ -15,19 +15,19 @@ pub struct Buffers {
     alike: Vec<Alike>,
 }
 
-/// The buffers of one dtype.
+/// Buffers of one dtype.
 struct Alike {
     live: Vec<Tensor>,
-    /// Elements of each buffer.
+    /// Number of elements per buffer.
     lengths: Vec<i64>,
-    /// The copy of all buffers, one after the other: shape `[elements]`.
+    /// Copy of all buffers, concatenated; shape `[elements]`.
     saved: Tensor,
-    /// Each buffer's part of the copy, in its shape.
+    /// Part of the copy for each buffer, in its shape.
     saved_parts: Vec<Tensor>,
 }
 
 impl Buffers {
-    /// The buffers of `network`.
+    /// Collects the buffers of `network`.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -47,7 +47,7 @@ impl Buffers {
         Ok(Self { alike })
     }
 
-    /// Takes the copy. No sync.
+    /// Copies the buffers. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -59,8 +59,8 @@ impl Buffers {
         })
     }
 
-    /// Restores the copy if `found_inf` (shape `[]`) is 1, and otherwise those elements that the step made non-finite: one
-    /// image too bright for f32 makes a variance infinite and the gradient zero. No sync.
+    /// Restores the copy if `found_inf` (shape `[]`) is 1. Otherwise restores only the elements that the step made
+    /// non-finite: one image too bright for f32 makes a variance infinite and the gradient zero. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -105,7 +105,7 @@ impl Alike {
         Ok(alike)
     }
 
-    /// All buffers in one tensor of its own.
+    /// Concatenates all buffers in a new tensor.
     fn now(&self) -> Result<Tensor, TrainError> {
         Ok(Tensor::f_cat(&self.flat()?, 0)?)
     }
@@ -114,7 +114,7 @@ impl Alike {
         Ok(self.live.iter().map(|buffer| buffer.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?)
     }
 
-    /// Each buffer's part of what [`now`](Self::now) returns, in its shape.
+    /// Splits the result of [`now`](Self::now) into buffers, in their shapes.
     fn parts_of(&self, flat: &Tensor) -> Result<Vec<Tensor>, TrainError> {
         let parts = flat.f_split_with_sizes(&self.lengths[..], 0)?;
         let parts = parts.iter().zip(&self.live).map(|(part, live)| part.f_view_as(live));

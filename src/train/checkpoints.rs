@@ -1,4 +1,4 @@
-//! From a run to the contents of a checkpoint, and back.
+//! Converts a run to the contents of a checkpoint, and back.
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -31,7 +31,7 @@ impl Parts<'_> {
         average.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
     }
 
-    /// The tensors beside model, average and optimizer, in named groups. They are the state itself.
+    /// Tensors outside the model, the average, and the optimizer, in named groups. They share memory with the state.
     fn groups(&self, gradients: &Gradients) -> [(&'static str, Vec<(&'static str, Tensor)>); 4] {
         [
             ("clipping", self.clipping.state()),
@@ -56,7 +56,7 @@ impl State {
         Parts { network, ema: ema.as_ref(), optimizer, clipping, tally, device: *device }
     }
 
-    /// Saves the whole state as it is between two steps. Training waits while the tensors are copied. Device sync here.
+    /// Saves the whole state between two steps. Training waits while the tensors are copied. Device sync here.
     pub(super) fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         self.hear_of_last_step()?;
         let contents = self.contents()?;
@@ -102,7 +102,7 @@ impl State {
         }
     }
 
-    /// Puts back what a checkpoint keeps beside the tensors.
+    /// Restores the state outside the tensors.
     pub(super) fn take_host(&mut self, name: CheckpointName, host: HostState) {
         let HostState { epoch, step, evaluating_secs, elapsed_secs, .. } = host;
         (self.epoch, self.step) = (epoch, step);
@@ -117,7 +117,7 @@ impl State {
         for (loader, bad) in [&self.training, &self.validation].into_iter().zip(host.bad_images) {
             loader.dataset().mark_bad(bad);
         }
-        // A set that was not asked before begins here.
+        // A rule set that is new in this session starts here.
         for earlier in host.rule_sets {
             if let Some(rules) = self.rule_sets.iter_mut().find(|rules| rules.name() == earlier.name()) {
                 *rules = earlier;
@@ -166,61 +166,61 @@ impl State {
     }
 }
 
-/// Every figure of an evaluation by its name in configs, but for those that JSON cannot say.
+/// Metrics of an evaluation by their names in configs, without non-finite ones, which JSON cannot express.
 fn figures(metrics: &Metrics) -> BTreeMap<String, f64> {
     let figures = Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.of(*metric)));
     figures.filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// Says so where a change that is harmless to other runs moves this one's learning rate.
+/// Warns if a change that is harmless to other runs affects the learning rate of this one.
 fn warn_of_learning_rate(key: &str, schedule: &ScheduleConfig) {
     let name = schedule.name;
     if ["run.max_epochs", "run.max_steps"].contains(&key) && schedule.goes_by_length() {
-        tracing::warn!("schedule.name = \"{name}\" goes by the length of the run: the learning rate jumps here");
+        tracing::warn!("schedule.name = \"{name}\" depends on the run length: the learning rate jumps here");
     }
     if key.starts_with("evaluate.") && name == ScheduleName::Plateau {
-        tracing::warn!("schedule.name = \"{name}\" goes by evaluations: the learning rate may fall at other steps");
+        tracing::warn!("schedule.name = \"{name}\" depends on evaluations: the learning rate may drop at other steps");
     }
 }
 
-/// What permits other images, beside the keys of the config.
+/// Value of `--allow-change` that allows other images.
 const FILES: &str = "data.files";
 
-/// The config of a checkpoint in its run's folder, with `overrides` as for [`Config::load`].
+/// Reads the config of a checkpoint in its run folder, with `overrides` as for [`Config::load`].
 ///
 /// # Errors
-/// If anything in it is wrong.
+/// If the config is invalid.
 pub fn loaded_config(loaded: &Loaded, overrides: &[String]) -> Result<Config, ConfigError> {
     let name = format!("{}/config.toml", loaded.path.display());
     Config::parse_saved(&loaded.config(), &name, overrides, run_of(loaded))
 }
 
-/// The folder of the run that took a checkpoint.
+/// Folder of the run that saved the checkpoint.
 fn run_of(loaded: &Loaded) -> &Path {
     loaded.path.ancestors().nth(2).unwrap_or(Path::new(""))
 }
 
-/// A checkpoint that a run is to go on from.
+/// A checkpoint from which to resume.
 pub struct Resume {
     loaded: Loaded,
-    /// Keys that were allowed to differ, and do.
+    /// Keys that differ and are allowed to.
     changed: Vec<String>,
-    /// Whether the images may be others.
+    /// Whether the images may differ.
     pub(super) allows_other_images: bool,
-    /// Whether the number of threads is left to the machine, then as now.
+    /// Whether the number of threads was and is chosen by the machine.
     has_free_threads: bool,
     pub(super) host: HostState,
 }
 
 impl Resume {
-    /// Takes a checkpoint for a run of `config`. Keys that say what is trained on what, and how, must be as they were, unless
-    /// `allowed` names them; so must the images, unless it has `data.files`.
+    /// Prepares to resume from a checkpoint with `config`. Keys that define the experiment must be unchanged unless
+    /// `allowed` matches them. The images must be unchanged unless `allowed` contains `data.files`.
     ///
     /// # Errors
-    /// Where they are not, or the checkpoint is not of a run.
+    /// If a key differs that must not, or if the checkpoint was not saved by a run.
     pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
         let before = loaded_config(&loaded, &[])?;
-        // A path that only looks different is the same; one that is another is told as it was given.
+        // Compares absolute paths, but reports differences as they were given.
         let differ: Vec<String> = differences(&before.with_absolute_paths(), &config.with_absolute_paths())
             .into_iter()
             .map(|difference| difference.key)
@@ -229,10 +229,10 @@ impl Resume {
         let (mut refused, mut changed) = (Vec::new(), Vec::new());
         for difference in differences(&before, config).into_iter().filter(|found| differ.contains(&found.key)) {
             if difference.is_harmless() {
-                tracing::info!("from here on {difference}");
+                tracing::info!("from here on, {difference}");
                 warn_of_learning_rate(&difference.key, &config.schedule);
             } else if is_allowed(&difference.key) {
-                tracing::warn!("from here on {difference}, as --allow-change permits");
+                tracing::warn!("from here on, {difference} (allowed by --allow-change)");
                 changed.push(difference.key);
             } else {
                 refused.push(difference);
@@ -244,12 +244,12 @@ impl Resume {
         let (got, want) = (torch_version(), &loaded.manifest.libtorch);
         if got != want {
             tracing::warn!(
-                "libtorch is {got}, the checkpoint was taken on {want}: the last bits may differ from here on"
+                "libtorch is {got}, but the checkpoint was saved with {want}: results may differ in the last bits"
             );
         }
         let mut host: HostState = loaded.host()?;
         if before.evaluate.metric != config.evaluate.metric {
-            // What was the best by one figure says nothing of another.
+            // The best value of one metric does not apply to another.
             host.evaluations = SeenEvaluations::default();
             host.plateau.iter_mut().for_each(PlateauCourse::forget_best);
         }
@@ -260,19 +260,19 @@ impl Resume {
         if old != new && host.next_batch > 0 {
             let images = (host.next_batch * old).min(host.data.training_images());
             host.next_batch = images / new;
-            tracing::warn!("{} images of this epoch come twice, as its batches have another size", images % new);
+            tracing::warn!("data.batch_size changed within an epoch: {} images of it are used twice", images % new);
         }
         let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
         let allows_other_images = is_allowed(FILES);
         Ok(Self { loaded, changed, allows_other_images, has_free_threads, host })
     }
 
-    /// The folder of the run that took it.
+    /// Folder of the run that saved the checkpoint.
     pub(super) fn run(&self) -> &Path {
         run_of(&self.loaded)
     }
 
-    /// Where in the run it was taken.
+    /// Position in the run at which the checkpoint was saved.
     pub(super) fn name(&self) -> CheckpointName {
         let name = self.loaded.path.file_name().unwrap_or_default().to_string_lossy();
         name.parse().unwrap_or_default()
@@ -283,30 +283,31 @@ impl Resume {
         &self.loaded
     }
 
-    /// Whether a part of the run goes on; it begins anew where a change of its table was allowed and leaves no fit.
+    /// Returns whether a part of the state was restored. The part starts over if it does not match and changes of its
+    /// config table were allowed.
     fn fits(&self, table: &str, outcome: Result<(), CheckpointError>) -> Result<bool, TrainError> {
         match outcome {
             Err(CheckpointError::Tensors { cause, .. }) if self.changed.iter().any(|key| key.starts_with(table)) => {
-                tracing::warn!("what {table} remembers begins anew, the checkpoint's does not fit: {cause}");
+                tracing::warn!("the {table} state starts over because the checkpoint does not match: {cause}");
                 Ok(false)
             }
             outcome => Ok(outcome.map(|()| true)?),
         }
     }
 
-    /// Computes with as many threads as the run had before, where the config leaves that to the machine.
+    /// Uses the same number of threads as before if the config leaves the number to the machine.
     pub(super) fn keep_threads(&self, device: Device) {
         if self.has_free_threads && device == Device::Cpu {
             threads::keep(self.host.threads);
         }
     }
 
-    /// Puts every tensor and generator back.
+    /// Restores all tensors and random number generators.
     pub(super) fn restore(&self, parts: &Parts<'_>, gradients: &mut Gradients) -> Result<(), TrainError> {
         let loaded = &self.loaded;
         let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
         if got != want {
-            let text = |digest: Option<&str>| digest.unwrap_or("of no file").to_owned();
+            let text = |digest: Option<&str>| digest.unwrap_or("none").to_owned();
             return Err(TrainError::OtherModel { got: text(got), want: text(want) });
         }
         loaded.model_into(&parts.network.parameters.named())?;
@@ -345,7 +346,8 @@ impl Resume {
             (device @ Device::Cuda(_), Some(state)) => set_generator_state(device, state)?,
             (device, _) => {
                 tracing::warn!(
-                    "the checkpoint was taken on another kind of device than {device:?}: its draws differ from here on"
+                    "the checkpoint was saved on another kind of device than {device:?}: random numbers differ from \
+                     here on"
                 );
             }
         }

@@ -1,18 +1,18 @@
-//! Which classes are taken for which: the cells of a confusion matrix that are not 0.
+//! Confusion matrix, stored as its nonzero cells.
 //!
-//! Of thousands of classes nearly all cells are 0, and the whole matrix grows with their square.
+//! With thousands of classes, nearly all cells are 0, and the full matrix grows with their square.
 
 use serde::Serialize;
 
-/// Images of one class of which one class was guessed. In JSON: `[label, prediction, images]`.
+/// Images with one label and one prediction. In JSON: `[label, prediction, images]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(into = "(usize, usize, u64)")]
 pub struct Cell {
-    /// Index of the images' class.
+    /// Index of the label.
     pub label: usize,
-    /// Index of the class that was guessed.
+    /// Index of the predicted class.
     pub prediction: usize,
-    /// How many images there are, from 1.
+    /// Number of images, at least 1.
     pub images: u64,
 }
 
@@ -22,27 +22,26 @@ impl From<Cell> for (usize, usize, u64) {
     }
 }
 
-/// A confusion matrix as its cells that are not 0, by label, then by prediction.
+/// A confusion matrix as its nonzero cells, sorted by label, then by prediction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
     cells: Vec<Cell>,
 }
 
-/// What precision and recall follow from: of each class its images, the images that were taken for it, and the images of
-/// both kinds.
+/// Counts per class from which precision and recall follow: images, predictions, and hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassCounts {
     /// Images of the class.
     pub support: Vec<u64>,
-    /// Images that were taken for the class.
+    /// Images predicted as the class.
     pub predicted: Vec<u64>,
-    /// Images of the class that were taken for it.
+    /// Images of the class predicted as the class.
     pub hits: Vec<u64>,
 }
 
 impl Confusion {
-    /// From `matrix[label][prediction]`, which has a row and a column for each class.
+    /// Converts `matrix[label][prediction]`, which has a row and a column for each class.
     pub fn of_matrix(matrix: &[Vec<u64>]) -> Self {
         let cell = |label, (prediction, &images): (usize, &u64)| Cell { label, prediction, images };
         let row = |(label, row): (usize, &Vec<u64>)| {
@@ -52,7 +51,7 @@ impl Confusion {
         Self { classes: matrix.len(), cells }
     }
 
-    /// From the place of each image in the matrix of `classes` rows and columns: `label * classes + prediction`.
+    /// Counts images by their position in the matrix of `classes` rows and columns: `label * classes + prediction`.
     pub(super) fn of_places(classes: usize, mut places: Vec<u64>) -> Self {
         places.sort_unstable();
         let cell = |run: &[u64]| {
@@ -62,12 +61,12 @@ impl Confusion {
         Self { classes, cells: places.chunk_by(|one, other| one == other).map(cell).collect() }
     }
 
-    /// The cells that are not 0, by label, then by prediction.
+    /// The nonzero cells, sorted by label, then by prediction.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
     }
 
-    /// The whole matrix, `[label][prediction]`. It has the square of the classes as its size.
+    /// The full matrix, `[label][prediction]`. Its size is the square of the number of classes.
     pub fn matrix(&self) -> Vec<Vec<u64>> {
         let mut matrix = vec![vec![0; self.classes]; self.classes];
         for &Cell { label, prediction, images } in &self.cells {
@@ -76,7 +75,7 @@ impl Confusion {
         matrix
     }
 
-    /// The sums of its rows and columns, and its diagonal.
+    /// Row sums, column sums, and diagonal.
     pub fn counts(&self) -> ClassCounts {
         let zeros = || vec![0; self.classes];
         let mut counts = ClassCounts { support: zeros(), predicted: zeros(), hits: zeros() };
@@ -90,10 +89,10 @@ impl Confusion {
         counts
     }
 
-    /// The most frequent mistakes, at most so many, the most frequent first.
+    /// At most `most` of the most frequent mistakes, most frequent first.
     pub fn most_confused(&self, most: usize) -> Vec<Cell> {
         let mut mistakes: Vec<Cell> = self.cells.iter().copied().filter(|cell| cell.label != cell.prediction).collect();
-        // Stable: of equals the first class comes first.
+        // Stable: ties go to the first class.
         mistakes.sort_by_key(|cell| std::cmp::Reverse(cell.images));
         mistakes.truncate(most);
         mistakes
@@ -114,7 +113,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&confusion.most_confused(9)).unwrap(), "[[1,0,5],[0,1,2],[1,2,2]]");
     }
 
-    /// Random labels and guesses of up to 40 classes.
+    /// Random labels and predictions with up to 40 classes.
     fn images() -> impl Strategy<Value = (usize, Vec<(usize, usize)>)> {
         (1..40usize).prop_flat_map(|classes| (Just(classes), prop::collection::vec((0..classes, 0..classes), 0..300)))
     }

@@ -1,12 +1,12 @@
-//! The mistakes of an evaluation as text.
+//! Renders the mistakes of an evaluation as text.
 
 use std::fmt::Write;
 
 use super::{Cell, ClassMetrics, Metrics, metrics_json::LISTED};
 use crate::printable;
 
-/// The confusion matrix as a Markdown table. Of more than 50 classes, whose matrix nobody can read, the most frequent mistakes and
-/// the worst classes.
+/// The confusion matrix as a Markdown table; with more than 50 classes, the most frequent mistakes and the worst
+/// classes.
 pub(super) fn confusion_table(metrics: &Metrics) -> String {
     let plain = |class: &ClassMetrics| printable::line(&class.class).replace('|', "\\|");
     let names: Vec<String> = metrics.per_class.iter().map(plain).collect();

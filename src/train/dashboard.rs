@@ -1,8 +1,8 @@
-//! The charts that a run brings along for TensorBoard's Custom Scalars page.
+//! Charts for TensorBoard's Custom Scalars page.
 
 use crate::events::{Band, Category, Chart, Layout, exact_tag};
 
-/// Overview first: what matters of the whole model; then every layer on one chart, closed until it is wanted.
+/// The layout: first an overview of the whole model, then a closed category with one chart per statistic of all layers.
 pub(super) fn layout() -> Layout {
     let lines = |title: &str, tags: &[&str]| Chart::Lines {
         title: title.into(),

@@ -1,4 +1,4 @@
-//! Which images a run is about: what its checkpoints keep of them, and the record in its folder.
+//! Identifies the images of a run, in its checkpoints and in the record in its folder.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,15 +10,15 @@ use crate::{
     events::RunFolder,
 };
 
-/// What tells one set of images from another. Where they lie may change.
+/// Identity of a set of images. Does not depend on their location.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DataIdentity {
     training_images: usize,
     validation_images: usize,
     classes: Vec<String>,
-    /// BLAKE3 of the labels of training and validation images, in their order.
+    /// BLAKE3 of the labels of training and validation images, in order.
     labels: String,
-    /// `None` in checkpoints of versions that looked at labels alone.
+    /// `None` in checkpoints of older versions, which stored only the labels.
     #[serde(default)]
     images: Option<Images>,
 }
@@ -27,11 +27,11 @@ pub(super) struct DataIdentity {
 struct Images {
     training: Fingerprint,
     validation: Fingerprint,
-    /// BLAKE3 of the record in the run's folder; empty until it is written.
+    /// BLAKE3 of the record in the run folder; empty until it is written.
     record: String,
 }
 
-/// The images of a run that begins or resumes, as they are now.
+/// Current images of a run that starts or resumes.
 pub(super) struct DataNow {
     training: Survey,
     validation: Survey,
@@ -39,10 +39,10 @@ pub(super) struct DataNow {
 }
 
 impl DataNow {
-    /// Looks at the images of a run. If it resumes, they must be those of its checkpoint, or others must be allowed.
+    /// Identifies the images of a run. If it resumes, they must match its checkpoint, or other images must be allowed.
     ///
     /// # Errors
-    /// If they are not, and others are not allowed.
+    /// If they do not match, and other images are not allowed.
     pub(super) fn look(
         training: &Arc<Dataset>,
         validation: &Arc<Dataset>,
@@ -76,13 +76,13 @@ impl DataNow {
         Self { training, validation, identity }
     }
 
-    /// Says what is odd about the images themselves.
+    /// Logs problems of the images.
     pub(super) fn tell(&self) {
         tell(&self.training, &self.validation);
     }
 
-    /// Leaves the record in the run's folder. One that is there stays as it is if it is of these images, which `before` has: the
-    /// identity of the checkpoint that the run resumes from.
+    /// Writes the record to the run folder, unless an existing one matches these images. `before` is the identity in
+    /// the checkpoint from which the run resumes.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -112,8 +112,8 @@ impl DataNow {
         Ok(identity)
     }
 
-    /// Compares these images with those of the checkpoint that has `before`, of the run in `folder`. Others are an error, or a
-    /// warning if they are allowed.
+    /// Compares these images with `before`, the identity in a checkpoint of the run in `folder`. A difference is an
+    /// error, or a warning if it is allowed.
     fn check(&self, before: &DataIdentity, folder: &Path, is_allowed: bool) -> Result<(), TrainError> {
         let Some(what) = before.difference(&self.identity, Some((folder, [&self.training, &self.validation]))) else {
             return Ok(());
@@ -121,14 +121,14 @@ impl DataNow {
         if !is_allowed {
             return Err(TrainError::OtherData { what });
         }
-        tracing::warn!("from here on other images, as --allow-change permits: {what}");
+        tracing::warn!("from here on, other images (allowed by --allow-change): {what}");
         let overlap = data::overlap(&folder.join(RECORD), &self.validation);
-        // Without a record nothing is known of it.
+        // Without a record, the overlap is unknown.
         if let Ok(overlap) = overlap
             && overlap.images > 0
         {
             tracing::warn!(
-                "{} of {} validation images have been trained on by the run, first {}: evaluations are too good",
+                "the run was trained on {} of {} validation images, first {}: evaluations are too optimistic",
                 overlap.images,
                 self.validation.dataset().len(),
                 overlap.first
@@ -138,17 +138,17 @@ impl DataNow {
     }
 }
 
-/// Says what is odd about the images of an experiment: those that stand where they should not, and how much is known of them.
+/// Logs problems of the images of an experiment, such as images in both splits.
 pub(super) fn tell(training: &Survey, validation: &Survey) {
     if ![training, validation].iter().all(|split| split.has_contents()) {
         tracing::info!(
-            "the images are more than 1 GiB in all: the run remembers their paths and sizes, and not their contents"
+            "the images have more than 1 GiB in total: the run records their paths and sizes, but not their contents"
         );
     }
     data::remarks(training, validation).iter().for_each(|remark| tracing::warn!("{remark}"));
 }
 
-/// BLAKE3 of the record in a run's folder; empty if it cannot be read.
+/// BLAKE3 of the record in a run folder; empty if it cannot be read.
 fn hash_of_record(folder: &RunFolder) -> String {
     let mut hasher = blake3::Hasher::new();
     let read = folder.folder().open_file(RECORD).and_then(|file| hasher.update_reader(file).map(|_| ()));
@@ -156,7 +156,7 @@ fn hash_of_record(folder: &RunFolder) -> String {
 }
 
 impl DataIdentity {
-    /// Images of an epoch.
+    /// Number of images per epoch.
     pub(super) fn training_images(&self) -> usize {
         self.training_images
     }
@@ -166,8 +166,8 @@ impl DataIdentity {
         &self.classes
     }
 
-    /// What sets the images of `now` apart from these, on one line. `seen` are the run's folder and the images themselves, to say
-    /// which.
+    /// Describes how the images of `now` differ from these, in one line. `seen` contains the run folder and the images,
+    /// to name the differing ones.
     fn difference(&self, now: &Self, seen: Option<(&Path, [&Survey; 2])>) -> Option<String> {
         let mut lines = Vec::new();
         let counts = |data: &Self| [data.training_images, data.validation_images, data.classes.len()];
@@ -175,24 +175,24 @@ impl DataIdentity {
             [counts(now), counts(self)];
         if counts(now) != counts(self) {
             lines.push(format!(
-                "got {training} + {validation} images of {classes} classes, want {old_training} + {old_validation} images of \
-                 {old_classes}"
+                "got {training} + {validation} images of {classes} classes, want {old_training} + {old_validation} \
+                 images of {old_classes}"
             ));
         } else if now.classes != self.classes {
             let pair = self.classes.iter().zip(&now.classes).find(|(old, new)| old != new);
-            lines.extend(pair.map(|(old, new)| format!("class {old} is {new} now")));
+            lines.extend(pair.map(|(old, new)| format!("class {old} is now {new}")));
         }
         match (&self.images, &now.images) {
             (Some(old), Some(new)) => {
                 let fits = [old.training.fits(&new.training), old.validation.fits(&new.validation)];
                 if fits != [true, true] {
                     lines.extend(seen.map(|(folder, splits)| which(folder, old, fits, splits)));
-                    // Without a look at them it is enough that they differ.
+                    // Without `seen`, it is enough that they differ.
                     lines.extend(seen.is_none().then(String::new));
                 }
             }
             _ if lines.is_empty() && now.labels != self.labels => {
-                lines.push("as many images of each split, with other labels".to_owned());
+                lines.push("the same number of images in each split, but other labels".to_owned());
             }
             _ => {}
         }
@@ -200,7 +200,7 @@ impl DataIdentity {
     }
 }
 
-/// Which images differ, by the record in the run's folder.
+/// Names the images that differ, according to the record in the run folder.
 fn which(folder: &Path, old: &Images, fits: [bool; 2], splits: [&Survey; 2]) -> String {
     let path = folder.join(RECORD);
     match data::changes(&path, Some(&old.record), splits.map(Some)) {
@@ -208,8 +208,8 @@ fn which(folder: &Path, old: &Images, fits: [bool; 2], splits: [&Survey; 2]) -> 
         outcome => {
             let names = ["training", "validation"].into_iter().zip(fits).filter(|(_, fits)| !fits);
             let names = names.map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
-            let why = outcome.err().map(|error| format!(" (which ones is not known: {}: {error})", path.display()));
-            format!("{names} images are others{}", why.unwrap_or_default())
+            let why = outcome.err().map(|error| format!(" (unknown which ones: {}: {error})", path.display()));
+            format!("the {names} images differ{}", why.unwrap_or_default())
         }
     }
 }

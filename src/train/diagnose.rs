@@ -1,4 +1,4 @@
-//! Readings and evaluations as the rules of a diagnosis see them.
+//! Passes tracked steps and evaluations to the rules, and handles their findings.
 
 use super::{Metrics, Reading, State, facts::lost_images};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Reading {
-    /// What rules judge by.
+    /// Converts the reading to the input of the rules.
     pub fn observe(&self, learning_rate: f64) -> Observation<'_> {
         Observation {
             step: self.step,
@@ -27,7 +27,7 @@ impl Reading {
 }
 
 impl State {
-    /// Judges a reading; writes and says what is new or worse.
+    /// Checks a tracked step. Writes and logs findings that are new or got worse.
     pub(super) fn diagnose(&mut self, reading: &Reading, learning_rate: f64) {
         let wait_fraction = Some(self.clock.wait_fraction());
         let Some(diagnosis) = &mut self.diagnosis else { return };
@@ -39,7 +39,7 @@ impl State {
         self.tell_alarms(alarms);
     }
 
-    /// Judges an evaluation; writes and says what is new or worse.
+    /// Checks an evaluation. Writes and logs findings that are new or got worse.
     pub(super) fn diagnose_evaluation(&mut self, train: &Metrics, validation: &Metrics) {
         let lost = lost_images(&self.training, &self.validation);
         if lost != self.facts.lost_images {
@@ -62,7 +62,7 @@ impl State {
         self.dump_if_asked();
     }
 
-    /// What other tools would say is told and not acted upon.
+    /// Reports alarms of other rule sets. They trigger no action.
     fn tell_alarms(&mut self, alarms: Vec<Alarm>) {
         for alarm in alarms {
             self.recorder.alarm(&alarm);
@@ -77,14 +77,14 @@ impl State {
                 self.stop_for.get_or_insert(finding.rule);
             }
             self.act(step, &finding);
-            // What was skipped is said where the run may end by it.
+            // `judge_skips` already logs skipped steps.
             if finding.rule != RuleName::NonFinite {
                 tracing::warn!("{finding}");
             }
         }
     }
 
-    /// Writes the last readings where a finding asked for them.
+    /// Writes the last tracked steps if a finding asked for it.
     pub(super) fn dump_if_asked(&mut self) {
         if std::mem::take(&mut self.is_dump_asked_for)
             && let Err(error) = self.recent.write()
@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    /// Does what the config asks for about a finding.
+    /// Runs the configured actions for a finding.
     fn act(&mut self, step: u64, finding: &Finding) {
         for action in self.config.diagnosis.actions.clone() {
             if !action.answers(finding.rule.name(), finding.severity) {

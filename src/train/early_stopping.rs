@@ -1,4 +1,4 @@
-//! Which evaluation was the best, and how long ago.
+//! Tracks the best evaluation and the number of evaluations since.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,23 +9,23 @@ use super::Metrics;
 /// The best evaluation so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Its `evaluate.metric`.
+    /// Value of `evaluate.metric`.
     pub value: f64,
-    /// Optimizer steps taken before it.
+    /// Optimizer steps before the evaluation.
     pub step: u64,
 }
 
-/// Watches one validation figure.
+/// Tracks one validation metric.
 #[derive(Debug, Clone)]
 pub struct EarlyStopping {
     metric: Metric,
     min_delta: f64,
     patience: u64,
-    /// What a checkpoint keeps of it.
+    /// State that a checkpoint keeps.
     pub(super) seen: SeenEvaluations,
 }
 
-/// The evaluations so far.
+/// History of the evaluations.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct SeenEvaluations {
     best: Option<Best>,
@@ -33,14 +33,14 @@ pub(super) struct SeenEvaluations {
 }
 
 impl EarlyStopping {
-    /// Nothing seen yet.
+    /// Creates a tracker without evaluations.
     pub fn new(evaluate: &EvaluateConfig, config: &EarlyStoppingConfig) -> Self {
         let EarlyStoppingConfig { patience, min_delta } = *config;
         Self { metric: evaluate.metric, min_delta, patience, seen: SeenEvaluations::default() }
     }
 
-    /// Notes an evaluation; whether it is the best so far. One whose loss is not finite never is: a network that
-    /// answers NaN still has an accuracy.
+    /// Adds an evaluation. Returns whether it is the best so far. An evaluation with a non-finite loss never is,
+    /// because even a network with NaN outputs has an accuracy.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
         let (value, sign) = (metrics.of(self.metric), if self.metric.lower_is_better() { -1.0 } else { 1.0 });
         let is_better = match self.seen.best {
@@ -56,12 +56,12 @@ impl EarlyStopping {
         is_better
     }
 
-    /// The best evaluation so far.
+    /// Best evaluation so far.
     pub fn best(&self) -> Option<Best> {
         self.seen.best
     }
 
-    /// Whether patience has run out.
+    /// Whether the patience is exhausted.
     pub fn should_stop(&self) -> bool {
         self.patience > 0 && self.seen.since_best >= self.patience
     }

@@ -1,4 +1,4 @@
-//! Why a run cannot start or go on.
+//! Errors that keep a run from starting or continuing.
 
 use std::path::PathBuf;
 
@@ -15,176 +15,176 @@ use crate::{
     picture::PictureError,
 };
 
-/// Why a run could not start or go on. What was queued for the event file is on
-/// disk when the [`State`](super::State) has dropped.
+/// Error that keeps a run from starting or continuing. Queued events are on disk once the [`State`](super::State) has
+/// dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The images or labels.
+    /// Error in the images or labels.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model.
+    /// Error in the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Saving weights, or loading those to start from.
+    /// Error while saving weights, or while loading initial weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Reading gradients.
+    /// Error while measuring gradients.
     #[error(transparent)]
     Gradient(#[from] GradientError),
-    /// The optimizer.
+    /// Error in the optimizer.
     #[error(transparent)]
     Optim(#[from] OptimError),
-    /// The run's folder and event file.
+    /// Error in the run folder or an event file.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// A checkpoint.
+    /// Error in a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The config in a checkpoint.
+    /// Error in the config of a checkpoint.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The config is of another experiment than the checkpoint.
+    /// The config describes another experiment than the checkpoint.
     #[error(
-        "checkpoint {} is of another experiment: {}; take these keys back, or permit each: {}",
+        "checkpoint {} belongs to another experiment: {}; restore these keys, or allow each change: {}",
         checkpoint.display(), list(differences, Difference::to_string, "; "),
         list(differences, |difference| format!("--allow-change {}", difference.key), " ")
     )]
     Changed {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// The keys that may not differ, and do.
+        /// Keys that differ but must not.
         differences: Vec<Difference>,
     },
-    /// The images are not those of the checkpoint.
+    /// The images differ from those of the checkpoint.
     #[error(
-        "the checkpoint is of other images: {what}; put them back, give their place with --set data.path=NEW, or permit it with \
-         --allow-change data.files"
+        "the checkpoint was saved with other images: {what}; restore them, set their new location with --set \
+         data.path=NEW, or allow the change with --allow-change data.files"
     )]
     OtherData {
-        /// What differs.
+        /// Description of the differences.
         what: String,
     },
-    /// The classes are not those of the checkpoint.
-    #[error("the checkpoint does not fit: {0}")]
+    /// The classes differ from those of the checkpoint.
+    #[error("the checkpoint does not match the data: {0}")]
     OtherClasses(DataError),
-    /// The model's file is not that of the checkpoint.
-    #[error(
-        "model.path: the file is another than the run was begun with (got BLAKE3 {got}, want {want}); put that file back"
-    )]
+    /// The model file differs from that of the checkpoint.
+    #[error("model.path: the run started with another file (got BLAKE3 {got}, want {want}); restore that file")]
     OtherModel {
-        /// Of the file there is; of no file where the layers are our own.
+        /// Hash of the current file; "none" for a built-in model.
         got: String,
-        /// Of the checkpoint's.
+        /// Hash in the checkpoint.
         want: String,
     },
-    /// libtorch, e.g. a missing GPU or too little memory.
+    /// Error in libtorch, such as a missing GPU or too little memory.
     #[error(transparent)]
     Libtorch(#[from] LibtorchError),
-    /// The loss has a weight for some other number of classes.
+    /// The number of class weights does not match the number of classes.
     #[error("loss.class_weights: got {got} weights, want {want}, one per class")]
     ClassWeights {
-        /// Weights in the config.
+        /// Number of weights in the config.
         got: usize,
-        /// Classes of the data.
+        /// Number of classes in the data.
         want: usize,
     },
-    /// Every image of a split is bad and was skipped.
+    /// No image of a split decodes.
     #[error("no {split} image decodes; check data.path, or set data.on_bad_image = \"stop\" to see why")]
     NoImages {
         /// `training` or `validation`.
         split: &'static str,
     },
-    /// A batch, or a half of one, is a single image, which the model cannot normalise.
+    /// A batch, or half of one, is a single image, for which batch normalization has no variance.
     #[error(
-        "{what} is one image ({images} images in batches of {batch_size}), over which batch normalization has no variance; \
-         {remedy}"
+        "{what} has one image ({images} images in batches of {batch_size}), and batch normalization cannot compute a \
+         variance over one image; {remedy}"
     )]
     SingleImage {
-        /// What is one.
+        /// Affected batches.
         what: &'static str,
-        /// Training images.
+        /// Number of training images.
         images: usize,
         /// Images per batch.
         batch_size: usize,
-        /// The keys that change it.
+        /// Config changes that help.
         remedy: &'static str,
     },
-    /// A group of parameters without any.
-    #[error("optimizer.groups: no parameter is named {patterns}; want a pattern of one of {names}")]
+    /// The patterns of a group match no parameter.
+    #[error("optimizer.groups: no parameter matches {patterns}; want a pattern that matches one of {names}")]
     NoSuchParameters {
-        /// The group's patterns.
+        /// Patterns of the group.
         patterns: String,
-        /// The names that there are, or some of them.
+        /// Names of the parameters, or some of them.
         names: String,
     },
-    /// A pattern of batch normalization that fits none.
+    /// A pattern matches no batch normalization.
     #[error(
-        "model.freeze_batch_norm_statistics: no batch normalization is named {pattern}; want a pattern of one of {names}"
+        "model.freeze_batch_norm_statistics: no batch normalization matches {pattern}; want a pattern that matches one \
+         of {names}"
     )]
     NoSuchStatistics {
         /// The pattern.
         pattern: String,
-        /// The names that there are, or some of them.
+        /// Names of the batch normalizations, or some of them.
         names: String,
     },
-    /// Images are to be explained whose class there is not.
+    /// `evaluate.explain_classes` contains an unknown class.
     #[error("evaluate.explain_classes: got {got:?}, want classes of the data: {want}")]
     NoSuchClass {
-        /// The class.
+        /// The unknown class.
         got: String,
-        /// Those there are.
+        /// Known classes.
         want: String,
     },
-    /// Images are to be explained by a model that cannot say where in an image something is.
+    /// The model has no feature maps for Grad-CAM.
     #[error(
-        "evaluate.explain_images: {name} has no feature maps for Grad-CAM; set it to 0, or take a model with convolutions or patches"
+        "evaluate.explain_images: {name} has no feature maps for Grad-CAM; set it to 0, or use a model with \
+         convolutions or patches"
     )]
     NoFeatureMaps {
-        /// The model.
+        /// Name of the model.
         name: Architecture,
     },
-    /// An explanation cannot be computed.
+    /// Error while computing an explanation.
     #[error(transparent)]
     Inference(Box<InferenceError>),
-    /// A picture cannot be drawn.
+    /// Error while drawing a picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// Every parameter is frozen.
-    #[error("optimizer.groups: every parameter is frozen; leave freeze out of a group")]
+    #[error("optimizer.groups: every parameter is frozen; remove freeze from a group")]
     NothingToTrain,
-    /// The head alone is to be trained, and there is none.
+    /// `optimizer.head_only_epochs` is set, but the model has no trainable head.
     #[error(
-        "optimizer.head_only_epochs: the model has no head that takes a gradient; leave it out of frozen groups, or remove the key"
+        "optimizer.head_only_epochs: the model has no trainable head; remove it from frozen groups, or remove the key"
     )]
     NoHead,
-    /// No step can be taken any more.
+    /// Too many consecutive steps had a non-finite gradient.
     #[error(
-        "step {step}: {in_a_row} steps in a row had a gradient that is not finite, first in {parameter}; the weights are \
-         as the last finite step left them; {remedy}"
+        "step {step}: {in_a_row} consecutive steps had a gradient that is not finite, first in {parameter}; the \
+         weights are those of the last finite step; {remedy}"
     )]
     NonFinite {
         /// The last step.
         step: u64,
-        /// Steps that were skipped in a row.
+        /// Number of consecutive skipped steps.
         in_a_row: u64,
-        /// The first parameter with a non-finite gradient.
+        /// First parameter with a non-finite gradient.
         parameter: String,
-        /// What to change.
+        /// Recommended change.
         remedy: String,
     },
-    /// Gradients are finite, and no step can be taken with them.
+    /// Too many consecutive steps had a non-finite update from a finite gradient.
     #[error(
-        "step {step}: a finite gradient gave an update that is not finite in {parameter}, the last of {in_a_row} steps in a row \
-         that could not be taken; the weights are as the last finite step left them; {remedy}"
+        "step {step}: a finite gradient gave an update that is not finite in {parameter}, the last of {in_a_row} \
+         consecutive skipped steps; the weights are those of the last finite step; {remedy}"
     )]
     NonFiniteUpdate {
         /// The last step.
         step: u64,
-        /// Steps that were not taken in a row.
+        /// Number of consecutive skipped steps.
         in_a_row: u64,
-        /// The parameter, or what the optimizer remembers of it.
+        /// The parameter, or its optimizer state.
         parameter: String,
-        /// What to change.
+        /// Recommended change.
         remedy: String,
     },
 }
@@ -193,7 +193,7 @@ fn list(differences: &[Difference], text: impl Fn(&Difference) -> String, betwee
     differences.iter().map(text).collect::<Vec<_>>().join(between)
 }
 
-// In a box: it is larger than all others.
+// Boxed because it is larger than all other variants.
 impl From<InferenceError> for TrainError {
     fn from(error: InferenceError) -> Self {
         Self::Inference(error.into())

@@ -1,22 +1,21 @@
-//! One pass over the validation images, without gradients.
+//! Evaluation: one pass over the validation images, without gradients.
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::{Loss, Metrics, Numerics, StopSignal, Tally, ThresholdCounts, TrainError};
 use crate::{
-    data::{Batch, Loader},
+    data::Loader,
     events::PrecisionRecall,
-    libtorch::upload,
     model::{Network, Pass},
 };
 
-/// Classes whose curves are counted: 3,216 bytes each, and nobody looks at thousands.
+/// Most classes with precision-recall curves, which take 3,216 bytes each.
 const MOST_CURVES: usize = 100;
 
-/// All figures of `network` in evaluation mode over every image of `loader`; `None` where `stop` came first.
+/// Computes all metrics of `network` in evaluation mode over every image of `loader`; `None` if `stop` has a signal.
 ///
 /// # Errors
-/// Where the data cannot be read, no image is left, or libtorch refuses.
+/// If the data cannot be read, no image is left, or libtorch reports an error.
 pub fn evaluate(
     network: &Network,
     loader: &Loader,
@@ -31,7 +30,7 @@ pub fn evaluate(
     Ok(if is_whole { Some(tally.read(classes)?) } else { None })
 }
 
-/// The same with the curve of precision and recall of each of the first 100 classes.
+/// Like [`evaluate`], with precision-recall curves of the first 100 classes.
 ///
 /// # Errors
 /// As for [`evaluate`].
@@ -52,7 +51,7 @@ pub fn evaluate_with_curves(
     Ok(if is_whole { Some((tally.read(classes)?, counts.read()?)) } else { None })
 }
 
-/// What a batch gave.
+/// Results of a batch.
 struct Seen {
     logits: Tensor,
     labels: Tensor,
@@ -66,7 +65,7 @@ impl Seen {
     }
 }
 
-/// Shows every image of `loader` to `network`, and what came of it to `see`; whether all were, or `stop` came first.
+/// Passes every image of `loader` through `network` and the results to `see`. Returns false if `stop` has a signal.
 fn pass_over(
     network: &Network,
     loader: &Loader,
@@ -76,13 +75,11 @@ fn pass_over(
     mut see: impl FnMut(&Seen) -> Result<(), TrainError>,
 ) -> Result<bool, TrainError> {
     let _no_grad = tch::no_grad_guard();
-    let device = numerics.device();
     let mut images_seen = 0;
     let mut batches = loader.epoch(0, 0);
     while let Some(batch) = batches.next_unless(|| stop.signal().is_some()) {
         let batch = batch?;
-        let (images, labels) = to_device(&batch, device)?;
-        let images = numerics.lay_out(images)?;
+        let (images, labels) = numerics.to_device(&batch)?;
         let (logits, loss_sum) = {
             let _autocast = numerics.enter()?;
             let logits = network.forward(&images, &Pass::evaluation())?;
@@ -99,12 +96,4 @@ fn pass_over(
         return Err(TrainError::NoImages { split: "validation" });
     }
     Ok(true)
-}
-
-/// A batch as tensors: images `[n, channels, height, width]` f32, labels `[n]` i64. No sync.
-pub(super) fn to_device(batch: &Batch, device: Device) -> Result<(Tensor, Tensor), TrainError> {
-    let shape = batch.shape.map(|size| size as i64);
-    let images = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?;
-    let [images, labels] = upload([images, Tensor::f_from_slice(&batch.labels)?], device)?;
-    Ok((images, labels))
 }

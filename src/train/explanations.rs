@@ -1,4 +1,4 @@
-//! Which validation images a run explains at its evaluations, and their pictures.
+//! Chooses the validation images that a run explains at its evaluations, and draws them.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::{
     picture::Picture,
 };
 
-/// A picture with the name that it has in TensorBoard and as a file.
+/// A picture and its name in TensorBoard and as a file.
 pub(super) type NamedPicture = (String, Picture);
 
-/// The images to explain: one of each class in turn, in the order of the data set.
+/// Chooses the images to explain: one of each class in turn, in the order of the data set.
 ///
 /// # Errors
-/// Where `evaluate.explain_classes` names a class that there is not.
+/// If `evaluate.explain_classes` contains an unknown class.
 pub(super) fn choose(config: &EvaluateConfig, dataset: &Dataset) -> Result<Vec<u32>, TrainError> {
     let classes = dataset.classes();
     let unknown = |name: &&String| !classes.contains(name);
@@ -27,7 +27,7 @@ pub(super) fn choose(config: &EvaluateConfig, dataset: &Dataset) -> Result<Vec<u
     let is_wanted = |class: &String| config.explain_classes.is_empty() || config.explain_classes.contains(class);
     let mut of_classes: Vec<Vec<u32>> = vec![Vec::new(); classes.len()];
     for (index, &label) in (0..).zip(dataset.labels()) {
-        // More than all of them is never asked for.
+        // More are never needed.
         if of_classes[label as usize].len() < config.explain_images && is_wanted(&classes[label as usize]) {
             of_classes[label as usize].push(index);
         }
@@ -38,7 +38,8 @@ pub(super) fn choose(config: &EvaluateConfig, dataset: &Dataset) -> Result<Vec<u
 }
 
 impl State {
-    /// Draws what speaks for the model's guesses. Nothing of it touches the run: no gradient, no statistic, no random number.
+    /// Draws Grad-CAM heat maps of the model's predictions. Does not affect the run: no gradient, statistic, or random
+    /// number changes.
     pub(super) fn explain(&self) -> Result<Vec<NamedPicture>, TrainError> {
         let dataset = self.validation.dataset();
         let preprocessing = Preprocessing::new(dataset.shape(), &self.scale, &self.config.data);
@@ -58,8 +59,8 @@ impl State {
     }
 }
 
-/// Takes away the pictures in `folder` that are none of these: of images that an earlier session of the run explained. One that cannot
-/// be taken away stays.
+/// Removes all other pictures from `folder`, which an earlier session of the run wrote. Ignores pictures that cannot be
+/// removed.
 pub(super) fn keep_only(folder: &Folder, pictures: &[NamedPicture]) {
     let is_there =
         |path: &Path| pictures.iter().any(|(name, _)| path.file_stem().is_some_and(|stem| stem == name.as_str()));
@@ -69,10 +70,10 @@ pub(super) fn keep_only(folder: &Folder, pictures: &[NamedPicture]) {
 }
 
 fn caption(class: &str, classes: &[String], seen: &GradCam) -> String {
-    format!("{class}: taken for {} ({:.0} %)", classes[seen.guess.class], 100.0 * seen.guess.probability)
+    format!("{class}: predicted {} ({:.0} %)", classes[seen.guess.class], 100.0 * seen.guess.probability)
 }
 
-/// A class's name as part of a file's.
+/// Converts a class name to part of a file name.
 fn file_name(class: &str) -> String {
     let letter = |letter: char| if letter.is_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
     class.chars().map(letter).take(40).collect()

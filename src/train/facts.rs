@@ -1,4 +1,4 @@
-//! What the rules know of a run before its first step, gathered from data and model.
+//! Collects the facts about a run before its first step, from data and model.
 
 use super::{Gradients, TrainError};
 use crate::{
@@ -7,18 +7,18 @@ use crate::{
     diagnosis::{ChannelFacts, Facts, LISTED_CLASSES, LostImages, ParameterFacts},
 };
 
-/// Looks at the classes, the first batch and the weights as they were drawn. One device sync.
+/// Measures the classes, the first batch, and the initial weights. One device sync.
 pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -> Result<Facts, TrainError> {
     let images = training.dataset();
     let [channels, height, width] = images.shape().sizes();
-    // An image that cannot be read is told of where training meets it.
+    // Training reports an image that cannot be read.
     let channels = training.first_batch().map_or_else(
         |_| Vec::new(),
-        |batch| ChannelFacts::of(&batch.images, channels as usize, (height * width) as usize),
+        |batch| ChannelFacts::of(&batch.images.normalized(batch.shape), channels as usize, (height * width) as usize),
     );
     let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
     if class_counts.len() > LISTED_CLASSES {
-        // In the order in which a checkpoint gives them back, so that sums over them are the same to the last bit.
+        // In the order in which a checkpoint stores them, so that sums over them are bit-identical after a resume.
         class_counts.sort_unstable();
     }
     Ok(Facts {
@@ -28,12 +28,12 @@ pub(super) fn facts(config: &Config, training: &Loader, gradients: &Gradients) -
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
         parameters: gradients.monitor().map(ParameterFacts::of).transpose()?.unwrap_or_default(),
-        // None has been asked for but to measure their mean; evaluations count them.
+        // Evaluations count them.
         lost_images: Vec::new(),
     })
 }
 
-/// The classes of which images were found so far that do not decode.
+/// Classes with images that do not decode, as found so far.
 pub(super) fn lost_images(training: &Loader, validation: &Loader) -> Vec<LostImages> {
     let of = |(split, loader): (&str, &Loader)| {
         let images = loader.dataset();

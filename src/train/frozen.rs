@@ -1,4 +1,4 @@
-//! What is not trained: parameters of frozen groups, all but the head in the first epochs, and statistics that are kept.
+//! Handles untrained state: parameters of frozen groups, all but the head in the first epochs, and frozen statistics.
 
 use tch::Tensor;
 
@@ -8,21 +8,21 @@ use crate::{
     model::{Network, Parameter},
 };
 
-/// Names that a message has room for.
+/// Most names in a message.
 const MOST_NAMES: usize = 12;
 
-/// The first of these names, and how many there are beside them.
+/// Lists the first names and the number of the others.
 fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     let told = names[..names.len().min(MOST_NAMES)].join(", ");
     match names.len() {
-        0 => "none: the model has none".into(),
+        0 => "none (the model has none)".into(),
         1..=MOST_NAMES => told,
         count => format!("{told} and {} more", count - MOST_NAMES),
     }
 }
 
-/// Each pattern is to name batch normalization that there is.
+/// Checks that each pattern of `model.freeze_batch_norm_statistics` matches a batch normalization.
 pub(super) fn check_kept_statistics(config: &Config, network: &Network) -> Result<(), TrainError> {
     let layers: Vec<&str> =
         network.parameters.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean")).collect();
@@ -39,17 +39,17 @@ pub(super) fn check_kept_statistics(config: &Config, network: &Network) -> Resul
     }
 }
 
-/// Whether the head alone is trained in this epoch, from 0.
+/// Whether only the head is trained in this epoch (counted from 0).
 pub(super) fn is_head_alone(config: &OptimizerConfig, epoch: u64) -> bool {
     epoch < config.head_only_epochs
 }
 
-/// Parameters whose gradient was taken away and comes back.
+/// Parameters that are frozen for now and released later.
 #[derive(Debug, Default)]
 pub(super) struct HeldBack(Vec<Tensor>);
 
 impl HeldBack {
-    /// Takes the gradient from parameters of frozen groups, and for a while from all but the head.
+    /// Freezes the parameters of frozen groups for good, and all but the head for the first epochs.
     pub(super) fn freeze(config: &Config, network: &Network) -> Result<Self, TrainError> {
         for group in &config.optimizer.groups {
             let fits = |name: &str| group.has(name);
@@ -89,7 +89,7 @@ impl HeldBack {
         self.0.is_empty()
     }
 
-    /// Gives their gradient back. Returns how many parameters that are.
+    /// Releases the parameters and returns their number.
     pub(super) fn release(&mut self) -> Result<usize, TrainError> {
         let released = std::mem::take(&mut self.0);
         released.iter().try_for_each(|tensor| tensor.f_set_requires_grad(true).map(|_| ()))?;

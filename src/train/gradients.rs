@@ -1,4 +1,4 @@
-//! What watches the gradients of a run, and the sums that stay on the device between two readings.
+//! Monitors the gradients of a run, and keeps the sums that stay on the device between two readings.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::{
     gradient::{
         Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, MicroBatches, NoiseScale, PreviousGradient,
     },
-    libtorch::{Detail, host_copy},
+    libtorch::{Detail, SkipCounters, StepOutcome, host_copy},
     model::{Network, Tap},
     optim::{GradScaler, Rejection},
 };
 
-/// The parameters that have a gradient.
+/// The parameters that received a gradient.
 pub(super) struct Reached {
     positions: Vec<usize>,
     params: Vec<Tensor>,
@@ -30,14 +30,14 @@ impl Reached {
     }
 }
 
-/// The trained parameters, and the monitors on them where there are any.
+/// The trained parameters, and their monitors if enabled.
 pub struct Gradients {
     pub(super) names: Vec<Arc<str>>,
     params: Vec<Tensor>,
     non_finite: NonFinite,
-    /// float16 alone.
+    /// float16 only.
     pub(super) scaler: Option<GradScaler>,
-    /// `[]`, f32: the scale of the current step's loss.
+    /// `[]`, f32: loss scale of the current step.
     pub(super) loss_scale: Option<Tensor>,
     pub(super) monitor: Option<GradientMonitor>,
     pub(super) taps: LayerTaps,
@@ -45,29 +45,27 @@ pub struct Gradients {
     pub(super) noise_scale: NoiseScale,
     previous: Option<PreviousGradient>,
     is_timed: bool,
-    /// `[]`, f64: the cosine with the gradients of the step before.
+    /// `[]`, f64: cosine similarity with the gradients of the previous step.
     pub(super) previous_cosine: Option<Tensor>,
     /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
     pub(super) loss: Tensor,
-    /// `[]`, f32: whether the current step's gradient was not finite.
+    /// Whether `loss` belongs to the current step.
+    has_loss: bool,
+    /// `[]`, f32: 1 if the current step's gradient was not finite, else 0.
     found_inf: Tensor,
-    /// `[]`, f32 each: steps that were not taken, and of these the latest in a row, without those with which a float16 loss scale
-    /// looks for its size.
-    pub(super) skipped_steps: Tensor,
-    pub(super) skipped_in_a_row: Tensor,
-    /// `skipped_in_a_row` as of the step before.
-    failed_before: Tensor,
-    /// Of the last step that might have overflowed.
+    /// Skipped steps. Steps that only search for the float16 loss scale do not count as failures in a row.
+    pub(super) skips: SkipCounters,
+    /// Rejection of the last step whose update could overflow.
     rejection: Option<Rejection>,
 }
 
 impl Gradients {
-    /// With the preset `off`, no hooks, and only what training itself needs is computed: the weights are the same bit for
-    /// bit. Micro-batches are told apart where there are several (`accumulation_steps`) and the preset is `full`, or their
-    /// noise is asked for.
+    /// Registers hooks and prepares the sums. With the preset `off`, registers no hooks and computes only what training
+    /// itself needs; the weights are bit-identical. Distinguishes micro-batches if there are several
+    /// (`accumulation_steps`) and the preset is `full`, or if their noise scale is enabled.
     ///
     /// # Errors
-    /// Where libtorch takes no hook.
+    /// If libtorch rejects a hook.
     pub fn new(
         network: &Network,
         config: &MonitorConfig,
@@ -93,10 +91,9 @@ impl Gradients {
             is_timed: false,
             previous_cosine: None,
             loss: zero()?,
+            has_loss: false,
             found_inf: zero()?,
-            skipped_steps: zero()?,
-            skipped_in_a_row: zero()?,
-            failed_before: zero()?,
+            skips: SkipCounters::new(device)?,
             rejection: None,
             names,
             params,
@@ -106,39 +103,38 @@ impl Gradients {
         })
     }
 
-    /// Goes on with the loss scale and the counts of those before it, which watched other parameters.
+    /// Takes over the loss scale and the skip counts of `before`, which monitored other parameters.
     pub(super) fn take_over(&mut self, before: &mut Self) {
         self.scaler = before.scaler.take();
-        self.skipped_steps = before.skipped_steps.shallow_clone();
-        self.skipped_in_a_row = before.skipped_in_a_row.shallow_clone();
+        std::mem::swap(&mut self.skips, &mut before.skips);
     }
 
-    /// Every trained parameter.
+    /// All trained parameters.
     pub fn params(&self) -> &[Tensor] {
         &self.params
     }
 
-    /// The hooks, where there are any.
+    /// The monitor with the gradient hooks, if enabled.
     pub fn monitor(&self) -> Option<&GradientMonitor> {
         self.monitor.as_ref()
     }
 
-    /// The scale of the loss, in float16.
+    /// The loss scaler; `None` without float16.
     pub fn scaler(&self) -> Option<&GradScaler> {
         self.scaler.as_ref()
     }
 
-    /// What looks at the layers of a pass, on the steps that are due for it.
+    /// Returns the callback that measures the layers of a forward pass, on steps that are due for it.
     pub(super) fn tap(&self) -> impl Fn(&Tap<'_>) -> Result<(), TchError> {
         |tap| self.taps.see(tap)
     }
 
-    /// Readies the sums and the hooks for the next step.
+    /// Resets the sums and the hooks for the next step.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn start_step(&mut self, due: Due) -> Result<(), TrainError> {
-        self.loss = self.loss.f_zeros_like()?;
+        self.has_loss = false;
         self.rejection = None;
         self.is_timed = due.layers;
         self.loss_scale = self.scaler.as_ref().map(GradScaler::scale).transpose()?;
@@ -151,16 +147,18 @@ impl Gradients {
         Ok(())
     }
 
-    /// Propagates a micro-batch's share of the step's mean loss back, and adds it. No sync.
+    /// Runs backward on a micro-batch's share of the step's mean loss, and adds the share to the loss. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn backward(&mut self, loss: &Tensor, images: usize) -> Result<(), TrainError> {
         if let Some(monitor) = self.monitor.as_ref().filter(|_| self.is_timed) {
             monitor.start_timeline()?;
         }
         self.scaled(loss)?.f_backward()?;
-        self.loss = self.loss.f_add(&loss.f_detach()?)?;
+        let loss = loss.f_detach()?;
+        self.loss = if self.has_loss { self.loss.f_add(&loss)? } else { loss };
+        self.has_loss = true;
         let grads = if self.micro_batches.is_some() { self.grads() } else { Vec::new() };
         match &mut self.micro_batches {
             Some(micro_batches) => Ok(micro_batches.finish(images as u64, grads)?),
@@ -168,7 +166,7 @@ impl Gradients {
         }
     }
 
-    /// A loss times the scale of this step.
+    /// Multiplies a loss by the loss scale of this step.
     pub(super) fn scaled(&self, loss: &Tensor) -> Result<Tensor, TrainError> {
         Ok(match &self.loss_scale {
             Some(scale) => loss.f_mul(scale)?,
@@ -176,7 +174,7 @@ impl Gradients {
         })
     }
 
-    /// Divides the gradients by the scale of the loss. No sync.
+    /// Divides the gradients by the loss scale. No sync.
     pub(super) fn unscale(&self) -> Result<(), TrainError> {
         match &self.scaler {
             Some(scaler) => Ok(scaler.unscale(&self.grads())?),
@@ -184,7 +182,7 @@ impl Gradients {
         }
     }
 
-    /// Moves the scale of the loss on, by the gradients as backward left them. No sync.
+    /// Updates the loss scale, based on the gradients from backward. No sync.
     pub(super) fn update_scale(&mut self) -> Result<(), TrainError> {
         match &mut self.scaler {
             Some(scaler) => Ok(scaler.update(&self.found_inf)?),
@@ -192,10 +190,10 @@ impl Gradients {
         }
     }
 
-    /// The gradients as backward left them: with norms alone on steps that nobody reads. No sync.
+    /// Measures the gradients from backward; norms only on steps without a reading. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn measure(&mut self, due: Due) -> Result<GradientMeasurement, TrainError> {
         let grads = || self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect::<Vec<_>>();
         if let Some(previous) = &mut self.previous {
@@ -211,7 +209,7 @@ impl Gradients {
         })
     }
 
-    /// Norms and distributions of the weights. No sync.
+    /// Measures norms and distributions of the weights. No sync.
     pub(super) fn measure_weights(&self) -> Result<Option<Measurement>, TrainError> {
         Ok(self.monitor.as_ref().map(GradientMonitor::measure_weights).transpose()?)
     }
@@ -220,7 +218,7 @@ impl Gradients {
         self.params.iter().map(Tensor::grad).filter(Tensor::defined).collect()
     }
 
-    /// The parameters that backward gave a gradient.
+    /// Returns the parameters that received a gradient in backward.
     pub(super) fn reached(&self) -> Reached {
         let mut reached = Reached { positions: Vec::new(), params: Vec::new(), grads: Vec::new() };
         for (position, param) in self.params.iter().enumerate() {
@@ -234,20 +232,14 @@ impl Gradients {
         reached
     }
 
-    /// The norms on which the step is taken: those of the gradients as backward left them, unless elements that are not
-    /// finite are made 0 first, which takes two more passes. No sync.
+    /// Returns replacement norms for the step if `non_finite` is `zero`: sets non-finite gradient elements to 0 and
+    /// measures again, in two more passes. Otherwise returns `None`, and the step uses the norms from backward. No
+    /// sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn usable(&mut self, seen: &Measurement, reached: &Reached) -> Result<Option<Measurement>, TrainError> {
         self.found_inf = seen.found_inf().shallow_clone();
-        self.skipped_steps = self.skipped_steps.f_add(seen.found_inf())?;
-        self.failed_before = self.skipped_in_a_row.shallow_clone();
-        self.skipped_in_a_row = match self.failures()? {
-            Some(failed) => self.failed_before.f_add(&failed)?,
-            None => self.failed_before.f_add_scalar(1.0)?,
-        };
-        self.skipped_in_a_row = self.skipped_in_a_row.f_mul(seen.found_inf())?;
         if self.non_finite != NonFinite::Zero {
             return Ok(None);
         }
@@ -258,30 +250,38 @@ impl Gradients {
         Ok(Some(Measurement::of_total(reached.grads.iter().map(Tensor::shallow_clone).collect())?))
     }
 
-    /// In float16: 1 where an overflow of this step is none that a smaller loss scale would mend, since the loss itself is not
-    /// finite or the scale is as small as it gets; else 0. Shape `[]`, f32. `None` where every overflow is a failure. No sync.
+    /// In float16: 1 if a smaller loss scale would not fix an overflow of this step, because the loss itself is not
+    /// finite or the scale is at its minimum; else 0. Shape `[]`, f32. `None` without float16: every overflow is a
+    /// failure. No sync.
     fn failures(&self) -> Result<Option<Tensor>, TrainError> {
         let Some(scaler) = &self.scaler else { return Ok(None) };
         let is_lost = self.loss.f_isfinite()?.f_logical_not()?;
         Ok(Some(is_lost.f_logical_or(&scaler.is_smallest()?)?.f_to_kind(Kind::Float)?))
     }
 
-    /// Counts a step that was put back though its gradient was finite: `rejected` (`[]`, f32) is 1 for such a step, else 0. What
-    /// comes out is 1 for every step that was not taken. No sync.
+    /// Records that an optimizer reverted a step with a finite gradient. Returns 1 if the step was skipped, for either
+    /// reason, else 0: shape `[]`, f32. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub(super) fn reject(&mut self, found_inf: &Tensor, rejected: Rejection) -> Result<Tensor, TrainError> {
-        let is_put_back = &rejected.is_put_back;
-        self.skipped_steps = self.skipped_steps.f_add(is_put_back)?;
-        let after = self.failed_before.f_add_scalar(1.0)?;
-        self.skipped_in_a_row = after.f_where_self(&is_put_back.f_to_kind(Kind::Bool)?, &self.skipped_in_a_row)?;
-        let found_inf = found_inf.f_maximum(is_put_back)?;
-        self.rejection = Some(rejected);
-        Ok(found_inf)
+    pub(super) fn reject(&mut self, found_inf: &Tensor, rejection: Rejection) -> Result<Tensor, TrainError> {
+        let not_taken = found_inf.f_maximum(&rejection.is_put_back)?;
+        self.rejection = Some(rejection);
+        Ok(not_taken)
     }
 
-    /// The parameter whose update was not finite, if that is why the last step was not taken. One device sync.
+    /// Counts the step, which was skipped if `not_taken` is 1. Returns its gradient's `norm`, or infinity if it was
+    /// skipped. No sync.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn count_step(&mut self, not_taken: &Tensor, norm: &Tensor) -> Result<Tensor, TrainError> {
+        let failure = self.failures()?;
+        let step = StepOutcome { found_inf: &self.found_inf, not_taken, failure: failure.as_ref(), norm };
+        Ok(self.skips.count(&step)?)
+    }
+
+    /// Returns the parameter whose non-finite update caused the last step to be skipped, if any. One device sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -292,12 +292,12 @@ impl Gradients {
         }
     }
 
-    /// The counts of skipped steps themselves, by name: copied into, they put them back.
+    /// The live tensors of the skip counts, by name; copying into them restores the counts.
     pub(super) fn skips(&self) -> Vec<(&'static str, Tensor)> {
-        vec![("all", self.skipped_steps.shallow_clone()), ("in_a_row", self.skipped_in_a_row.shallow_clone())]
+        vec![("all", self.skips.all.shallow_clone()), ("in_a_row", self.skips.in_a_row.shallow_clone())]
     }
 
-    /// The gradients of the step before, where they are kept.
+    /// Gradients of the previous step; empty if they are not kept.
     pub(super) fn previous_gradient(&self) -> &[Tensor] {
         self.previous.as_ref().map_or(&[], PreviousGradient::copies)
     }
@@ -308,12 +308,12 @@ impl Gradients {
         }
     }
 
-    /// Steps skipped so far, and of these the latest in a row. One device sync.
+    /// Returns the number of skipped steps so far, and the number of most recent consecutive ones. One device sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn read_skips(&self) -> Result<[u64; 2], TrainError> {
-        let counts = host_copy(&Tensor::f_stack(&[&self.skipped_steps, &self.skipped_in_a_row], 0)?)?;
+        let counts = host_copy(&Tensor::f_stack(&[&self.skips.all, &self.skips.in_a_row], 0)?)?;
         Ok([counts[0] as u64, counts[1] as u64])
     }
 }

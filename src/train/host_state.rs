@@ -1,4 +1,4 @@
-//! What a run knows on the host beside its tensors, as a checkpoint keeps it.
+//! Host state of a run outside its tensors, as stored in a checkpoint.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     optim::PlateauCourse,
 };
 
-/// Counters and histories of a run. What a field is, the one of the same name in [`State`](super::State) says.
+/// Counters and histories of a run. The fields of the same name in [`State`](super::State) describe them.
 #[derive(Serialize, Deserialize)]
 pub struct HostState {
     pub(super) data: DataIdentity,
@@ -39,22 +39,22 @@ pub struct HostState {
     pub(super) plateau: Option<PlateauCourse>,
     pub(super) history: GradientHistory,
     pub(super) noise_scale: NoiseScale,
-    /// What the rules remember and what they found.
+    /// State and findings of the rules.
     #[serde(default)]
     pub(super) diagnosis: Option<Diagnosis>,
-    /// What the rules of other tools remember.
+    /// State of the rule sets of other tools.
     #[serde(default)]
     pub(super) rule_sets: Vec<RuleSet>,
-    /// What the rules know beside the readings.
+    /// Facts for the rules.
     #[serde(default)]
     pub(super) facts: Facts,
-    /// Training and validation images that were left out because they do not decode.
+    /// Training and validation images that are skipped because they do not decode.
     #[serde(default)]
     pub(super) bad_images: [Vec<u32>; 2],
     pub(super) pictures: Option<Pictures>,
-    /// Whether a file of the run lacks entries.
+    /// Whether entries are missing in a file of the run.
     pub(super) is_incomplete: bool,
-    /// Threads of an operation on the CPU, by which the last bits of sums go; `None` on other devices.
+    /// Threads per CPU operation, which affect the last bits of sums; `None` on other devices.
     #[serde(default)]
     pub(super) threads: Option<usize>,
 }

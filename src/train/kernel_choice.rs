@@ -1,4 +1,4 @@
-//! What computes statistics and clips of a run on a GPU.
+//! Selects the implementation of statistics and clipping on a GPU.
 
 use tch::Device;
 
@@ -7,17 +7,23 @@ use crate::{
     libtorch::{load_kernels, unload_kernels},
 };
 
-/// Loads the kernels, if they are wanted. A run goes on without them: the log says why.
-pub(super) fn choose_kernels(wanted: Kernels, device: Device) {
+/// Loads the kernels if requested, and returns whether the GPU uses them. A run continues without them; the log states
+/// the reason.
+pub(super) fn choose_kernels(wanted: Kernels, device: Device) -> bool {
     match wanted {
-        Kernels::Aten => unload_kernels(device),
-        Kernels::Auto => {
-            if let Err(error) = load_kernels(device) {
+        Kernels::Aten => {
+            unload_kernels(device);
+            false
+        }
+        Kernels::Auto => match load_kernels(device) {
+            Ok(()) => device != Device::Cpu,
+            Err(error) => {
                 tracing::warn!(
                     "statistics are computed by libtorch's operations, with many more launches: {error}; \
                      monitor.kernels = \"aten\" chooses that and turns this warning off"
                 );
+                false
             }
-        }
+        },
     }
 }

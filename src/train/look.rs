@@ -1,10 +1,8 @@
-//! A look at a model before its first step: the passes of a few batches, and no update.
+//! Measures a model before its first step: passes of a few batches, without an update.
 
 use std::cell::RefCell;
 
-use tch::Device;
-
-use super::{Gradients, Prepared, TrainError, evaluate::to_device, facts::facts};
+use super::{Gradients, Prepared, TrainError, facts::facts};
 use crate::{
     config::{MonitorPreset, Precision},
     data::Batch,
@@ -15,27 +13,27 @@ use crate::{
     optim::GradScaler,
 };
 
-/// What a few batches say of a model as it was drawn.
+/// Measurements of an untrained model over a few batches.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// The data, and the weights.
+    /// Facts about data and initial weights.
     pub facts: Facts,
-    /// Images that were looked at.
+    /// Number of images.
     pub images: usize,
-    /// Their mean loss.
+    /// Mean loss of these images.
     pub loss: f64,
-    /// L2 norm of all gradients of that.
+    /// L2 norm of all gradients of this loss.
     pub total_norm: f64,
-    /// Each parameter's gradient.
+    /// Gradient statistics per parameter.
     pub gradients: GradientStatistics,
-    /// Each tapped layer, in the order of the forward pass; none of a model without taps.
+    /// Statistics per tapped layer, in the order of the forward pass; empty for a model without taps.
     pub layers: Vec<LayerStatistics>,
-    /// The shape of what each of them puts out for one image.
+    /// Output shape of each tapped layer, for one image.
     pub shapes: Vec<Vec<i64>>,
 }
 
 impl Look {
-    /// Each layer of the [profile](Self::depth_profile): as it was tapped, or with NaN for what only a tap sees.
+    /// Statistics per layer of the [profile](Self::depth_profile), with NaN where only a tap could measure.
     pub fn rows(&self) -> Vec<LayerStatistics> {
         if !self.layers.is_empty() {
             return self.layers.clone();
@@ -51,21 +49,22 @@ impl Look {
         self.depth_profile().layers.into_iter().map(row).collect()
     }
 
-    /// The gradient's size from layer to layer.
+    /// Gradient size per layer.
     pub fn depth_profile(&self) -> DepthProfile {
         DepthProfile::of_step(&self.layers, &self.gradients.parameters)
     }
 }
 
 impl Prepared {
-    /// Looks at the model over the first `batches` batches, as one step would see it that accumulates over them. No weight
-    /// changes; the random generator and the running statistics of batch normalization move on, as in training.
+    /// Measures the model over the first `batches` batches, as one step that accumulates over them would. Does not
+    /// change weights, but advances the random number generator and the running statistics of batch normalization, as
+    /// in training.
     ///
     /// # Errors
-    /// Where images cannot be read, or libtorch refuses.
+    /// If images cannot be read, or libtorch reports an error.
     pub fn look(&self, batches: usize) -> Result<Look, TrainError> {
         let Self { config, device, network, training, .. } = self;
-        // Hooks on everything, whatever the run itself will look at.
+        // Hooks on all parameters, whatever the run itself measures.
         let monitor = crate::config::MonitorConfig { preset: MonitorPreset::Full, ..config.monitor.clone() };
         let mut gradients = Gradients::new(network, &monitor, &config.optimizer, *device)?;
         if config.run.precision == Precision::Fp16 {
@@ -78,7 +77,7 @@ impl Prepared {
         if group.is_empty() {
             return Err(TrainError::NoImages { split: "training" });
         }
-        let shapes = self.propagate(&group, *device, &mut gradients)?;
+        let shapes = self.propagate(&group, &mut gradients)?;
         gradients.unscale()?;
         let measurement = gradients.measure(due)?;
         let mut block = HostBlock::default();
@@ -98,18 +97,12 @@ impl Prepared {
         })
     }
 
-    /// The passes of every batch. Returns the shapes of what the layers put out for one image.
-    fn propagate(
-        &self,
-        group: &[Batch],
-        device: Device,
-        gradients: &mut Gradients,
-    ) -> Result<Vec<Vec<i64>>, TrainError> {
+    /// Runs the passes of every batch. Returns the output shapes of the tapped layers for one image.
+    fn propagate(&self, group: &[Batch], gradients: &mut Gradients) -> Result<Vec<Vec<i64>>, TrainError> {
         let weight = self.loss.weight_of_group(group);
         let mut shapes = Vec::new();
         for batch in group {
-            let (images, labels) = to_device(batch, device)?;
-            let images = self.numerics.lay_out(images)?;
+            let (images, labels) = self.numerics.to_device(batch)?;
             let (loss, seen) = {
                 let _autocast = self.numerics.enter()?;
                 let seen = RefCell::new(Vec::new());

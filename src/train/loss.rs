@@ -8,21 +8,21 @@ use crate::{
     data::Batch,
 };
 
-/// The loss of a classification.
+/// Loss of a classification.
 ///
-/// torch's mean over a batch divides by the sum of the labels' weights. Over several micro-batches that mean is the sum
-/// of their losses over the sum of all labels' weights, which is why the two are kept apart here.
+/// torch's mean over a batch divides by the sum of the label weights. Over several micro-batches, that mean is the sum
+/// of their losses divided by the sum of all label weights, so this type keeps the two sums separate.
 pub struct Loss {
     label_smoothing: f64,
-    /// One weight per class, on the host and on the device; `None` where all are 1.
+    /// One weight per class, on the host and on the device; `None` if all are 1.
     class_weights: Option<(Vec<f64>, Tensor)>,
 }
 
 impl Loss {
-    /// The loss of `config` for classes with `class_counts` training images each.
+    /// Creates the loss of `config` for classes with `class_counts` training images each.
     ///
     /// # Errors
-    /// Where the number of weights is not the number of classes.
+    /// If the number of weights differs from the number of classes.
     pub fn new(config: &LossConfig, class_counts: &[u64], device: Device) -> Result<Self, TrainError> {
         let weights = match config.class_balance {
             ClassBalance::None => None,
@@ -42,12 +42,12 @@ impl Loss {
         Ok(Self { label_smoothing: config.label_smoothing, class_weights: weights.map(to_device).transpose()? })
     }
 
-    /// Cross-entropy without smoothing or weights: what validation reports, so that runs can be compared.
+    /// Cross-entropy without smoothing or weights. Evaluations use it, so that runs are comparable.
     pub fn plain() -> Self {
         Self { label_smoothing: 0.0, class_weights: None }
     }
 
-    /// What the sum of the losses of these labels is divided by to give their mean.
+    /// Divisor that turns the sum of the losses of these labels into their mean.
     pub fn weight_of(&self, labels: &[i64]) -> f64 {
         match &self.class_weights {
             None => labels.len() as f64,
@@ -55,7 +55,8 @@ impl Loss {
         }
     }
 
-    /// The same of all micro-batches of a step. Where every label weighs 0 it is 1, and the loss is 0 and not 0 / 0.
+    /// The same divisor for all micro-batches of a step. It is 1 if every label has weight 0, so that the loss is 0 and
+    /// not 0 / 0.
     pub fn weight_of_group(&self, group: &[Batch]) -> f64 {
         let weight: f64 = group.iter().map(|batch| self.weight_of(&batch.labels)).sum();
         if weight > 0.0 { weight } else { 1.0 }
@@ -64,14 +65,14 @@ impl Loss {
     /// Sum of the losses of a batch: `logits` `[n, classes]`, `labels` `[n]`; shape `[]`.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
+    /// If the shapes do not match.
     pub fn sum(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
         let weights = self.class_weights.as_ref().map(|(_, weights)| weights);
         Ok(logits.f_cross_entropy_loss(labels, weights, Reduction::Sum, -100, self.label_smoothing)?)
     }
 }
 
-/// images / (classes * images of the class), as scikit-learn's "balanced"; a class without images weighs 0.
+/// images / (classes * images of the class), as scikit-learn's "balanced". A class without images gets weight 0.
 fn balanced(class_counts: &[u64]) -> Vec<f64> {
     let images: u64 = class_counts.iter().sum();
     let weight =

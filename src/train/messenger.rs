@@ -1,4 +1,4 @@
-//! Commands and webhooks that are told of findings, on a thread of their own: training never waits for them.
+//! Sends findings to commands and webhooks on a separate thread, so that training never waits for them.
 
 use std::{
     io::Write,
@@ -11,41 +11,41 @@ use std::{
 
 use crate::config::Action;
 
-/// Messages that wait; more than that are told in the log and dropped.
+/// Maximum number of queued messages. Further ones are logged and dropped.
 const WAITING: usize = 64;
-/// Times that an address is tried, with a pause before the second that doubles from then on.
+/// Number of attempts per webhook. The pause before the second attempt doubles for each further one.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an address may take to answer.
+/// Timeout of a webhook.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the end of a run waits for what is on its way.
+/// Maximum time to wait for queued messages at the end of a run.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// One finding for one action.
+/// A finding for one action.
 struct Message {
     command: String,
     webhook: String,
-    /// JSON.
+    /// The finding as JSON.
     finding: String,
 }
 
-/// Sends messages, in their order.
+/// Sends messages in order.
 pub struct Messenger {
     queue: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
     done: Receiver<()>,
-    /// Where commands run.
+    /// Working directory of commands.
     folder: PathBuf,
 }
 
 impl Messenger {
-    /// Its thread begins with the first message. Commands run in `folder`.
+    /// Creates a messenger whose commands run in `folder`. The first message starts its thread.
     pub fn new(folder: &Path) -> Self {
         let (_, done) = sync_channel(0);
         Self { queue: None, thread: None, done, folder: folder.to_owned() }
     }
 
-    /// Runs the action's command and posts to its webhook, soon. Returns at once.
+    /// Queues the action's command and webhook, and returns at once.
     pub fn send(&mut self, action: &Action, finding: &str) {
         if action.command.is_empty() && action.webhook.is_empty() {
             return;
@@ -67,19 +67,19 @@ impl Messenger {
         };
         let sent = queue.try_send(Message { command, webhook, finding: finding.to_owned() });
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = sent {
-            tracing::warn!("{WAITING} messages of findings wait already: one is left out, {}", message.finding);
+            tracing::warn!("{WAITING} messages about findings are queued; dropped one: {}", message.finding);
         }
     }
 
-    /// Waits for what is on its way, not for ever.
+    /// Waits for queued messages, but at most 30 seconds.
     pub fn finish(&mut self) {
         self.queue = None;
         let Some(thread) = self.thread.take() else { return };
         match self.done.recv_timeout(LAST_WAIT) {
             Err(RecvTimeoutError::Timeout) => {
-                tracing::warn!("messages of findings are still on their way after {LAST_WAIT:?}: they are left behind");
+                tracing::warn!("messages about findings are not delivered after {LAST_WAIT:?}; gradwatch drops them");
             }
-            // A thread that broke down has said so itself.
+            // A thread that panicked has reported it.
             _ => _ = thread.join(),
         }
     }
@@ -95,12 +95,12 @@ fn deliver(message: &Message, folder: &Path) {
     if !message.command.is_empty()
         && let Err(reason) = run(&message.command, &message.finding, folder)
     {
-        tracing::warn!("command {:?} of a finding: {reason}", message.command);
+        tracing::warn!("command {:?} for a finding failed: {reason}", message.command);
     }
     if !message.webhook.is_empty()
         && let Err(reason) = post(&message.webhook, &message.finding, PAUSE)
     {
-        tracing::warn!("webhook {} of a finding, {TRIES} times: {reason}", message.webhook);
+        tracing::warn!("webhook {} for a finding failed {TRIES} times: {reason}", message.webhook);
     }
 }
 
@@ -109,7 +109,7 @@ fn run(command: &str, finding: &str, folder: &Path) -> Result<(), String> {
     shell.arg("-c").arg(command).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = shell.spawn().map_err(|error| error.to_string())?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is none the worse.
+        // A command need not read its input.
         let _ = stdin.write_all(finding.as_bytes());
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
@@ -174,7 +174,7 @@ mod tests {
     fn sending_does_not_wait_for_a_command_that_takes_its_time() {
         let folder = tempfile::tempdir().unwrap();
         let mut messenger = Messenger::new(folder.path());
-        // It waits for the word, for two minutes at most: who waited for it would find it done.
+        // Waits for the file `go`, at most two minutes. If `send` waited for the command, `done` would exist.
         let waits =
             "tries=0; until [ -e go ] || [ $tries -gt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done; touch done";
         messenger.send(&action(waits, ""), "{}");
@@ -190,7 +190,7 @@ mod tests {
         assert!(failure.contains('3') && failure.contains("no such thing"), "{failure}");
     }
 
-    /// The next connection, within two minutes.
+    /// Accepts the next connection within two minutes.
     fn accept(listener: &TcpListener) -> TcpStream {
         listener.set_nonblocking(true).unwrap();
         let deadline = Instant::now() + Duration::from_secs(120);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_address_that_never_answers_is_given_up() {
-        // A port that was bound and let go again.
+        // A port that was bound and released.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         assert!(post(&format!("http://127.0.0.1:{port}/"), "{}", Duration::from_millis(1)).is_err());
     }

@@ -1,54 +1,54 @@
-//! Loss, accuracy, precision, recall and F1 from a confusion matrix: pure functions of counts.
+//! Loss, accuracy, precision, recall, and F1 from a confusion matrix: pure functions of counts.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ClassCounts, Confusion};
 use crate::{config::Metric, disk::nan_from_null};
 
-/// One class as the classifier sees it.
+/// Metrics of one class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
-    /// The class's name.
+    /// Class name.
     pub class: String,
-    /// Images of the class.
+    /// Number of images of the class.
     pub support: u64,
-    /// Right among those predicted as the class; 0 where none was.
+    /// Fraction of correct predictions among the images predicted as the class; 0 if there are none.
     pub precision: f64,
-    /// Right among the images of the class; 0 where there are none.
+    /// Fraction of correct predictions among the images of the class; 0 if there are none.
     pub recall: f64,
-    /// Harmonic mean of the two; 0 where both are.
+    /// Harmonic mean of precision and recall; 0 if both are 0.
     pub f1: f64,
 }
 
-/// All figures of one pass over images.
+/// All metrics of one pass over images.
 ///
-/// As JSON it is whole: of up to 50 classes with `confusion`, the matrix, of more with `confusion_cells`, a list of
-/// `[label, prediction, images]`. What is read back of it is without either.
+/// The JSON is complete: with up to 50 classes, `confusion` is the matrix; with more, `confusion_cells` is a list of
+/// `[label, prediction, images]`. Reading it back restores neither.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Metrics {
-    /// Mean loss: of the training images the one that is trained on, of the validation images plain cross-entropy.
+    /// Mean loss: the training loss for training images, and plain cross-entropy for validation images.
     #[serde(deserialize_with = "nan_from_null")]
     pub loss: f64,
-    /// Share of images whose first guess is right.
+    /// Fraction of images whose top prediction is correct.
     pub accuracy: f64,
-    /// Share of images whose class is among the first five guesses; with fewer than six classes always 1.
+    /// Fraction of images whose class is among the top five predictions; always 1 with fewer than six classes.
     pub top5_accuracy: f64,
-    /// Mean over the classes that have images or predictions, each counting the same ("macro").
+    /// Unweighted mean over the classes with images or predictions ("macro" average).
     pub precision: f64,
-    /// The same of recall.
+    /// The same mean of recall.
     pub recall: f64,
-    /// The same of F1.
+    /// The same mean of F1.
     pub f1: f64,
-    /// Each class; empty where only the figures of all images are kept.
+    /// Metrics per class; empty if only the overall metrics are kept.
     #[serde(default)]
     pub per_class: Vec<ClassMetrics>,
-    /// Which classes are taken for which; `None` where that was not counted.
+    /// Confusion matrix; `None` if it was not counted.
     #[serde(skip)]
     pub confusion: Option<Confusion>,
 }
 
 impl Metrics {
-    /// The figure that tells the best weights.
+    /// Value of the given metric.
     pub fn of(&self, metric: Metric) -> f64 {
         match metric {
             Metric::Accuracy => self.accuracy,
@@ -60,7 +60,7 @@ impl Metrics {
         }
     }
 
-    /// Every figure of all images under its name.
+    /// All overall metrics with their names.
     pub fn figures(&self) -> [(&'static str, f64); 6] {
         [
             ("loss", self.loss),
@@ -72,7 +72,8 @@ impl Metrics {
         ]
     }
 
-    /// All figures from the mean loss, the number of top-5 hits and the counts of each class, whose names are `classes`.
+    /// Computes all metrics from the mean loss, the number of top-5 hits, and the counts per class. `classes` are the
+    /// names.
     pub fn new(
         loss: f64,
         top5_hits: u64,
@@ -91,7 +92,7 @@ impl Metrics {
             .map(|(metrics, _)| metrics)
             .collect();
         let mean = |figure: fn(&ClassMetrics) -> f64| {
-            // From +0: the sum of nothing would be -0.
+            // Starts at +0, because the empty sum would be -0.
             counted.iter().fold(0.0, |sum, metrics| sum + figure(metrics)) / counted.len().max(1) as f64
         };
         Self {
@@ -106,16 +107,16 @@ impl Metrics {
         }
     }
 
-    /// The figures of all images alone.
+    /// Keeps only the overall metrics.
     #[must_use]
     pub fn without_classes(self) -> Self {
         Self { per_class: Vec::new(), confusion: None, ..self }
     }
 
-    /// The classes with the lowest F1 among those that have images, at most so many, the worst first.
+    /// Returns at most `most` classes with the lowest F1 among those with images, worst first.
     pub fn worst(&self, most: usize) -> Vec<&ClassMetrics> {
         let mut classes: Vec<&ClassMetrics> = self.per_class.iter().filter(|class| class.support > 0).collect();
-        // Of equals the one with the most images; stable, so that of these the first class comes first.
+        // Ties go to the class with more images. The sort is stable, so further ties go to the first class.
         let order = |one: &&ClassMetrics, other: &&ClassMetrics| {
             one.f1.total_cmp(&other.f1).then(other.support.cmp(&one.support))
         };
@@ -145,7 +146,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 pub(super) mod tests {
     use super::*;
 
-    /// Of classes that are called by their index, from a confusion matrix.
+    /// Computes metrics from a confusion matrix of classes named by their index.
     pub(in super::super) fn of_matrix(loss: f64, top5_hits: u64, matrix: &[Vec<u64>]) -> Metrics {
         let names: Vec<String> = (0..matrix.len()).map(|class| class.to_string()).collect();
         let confusion = Confusion::of_matrix(matrix);
@@ -184,7 +185,8 @@ pub(super) mod tests {
 
     #[test]
     fn the_worst_classes_come_first_and_those_without_images_are_none_of_them() {
-        // F1 by hand: 2 * 1 / (3 + 3), 0, 2 * 4 / (6 + 5) and none; the second of the two that are never hit has more images.
+        // F1 by hand: 2 * 1 / (3 + 3), 0, 2 * 4 / (6 + 5), and none. Of the two classes without hits, the second has
+        // more images.
         let metrics = of_matrix(
             0.0,
             5,

@@ -1,13 +1,14 @@
-//! The figures of an evaluation as JSON: all of them, or as many as a log has room for.
+//! Serializes the metrics of an evaluation as JSON, in full or abridged for a log.
 
 use serde::{Serialize, Serializer};
 
 use super::{Cell, ClassMetrics, Metrics};
 
-/// Classes up to which a log has everything, as do matrices and tables. Of more it has as many of the worst, and as many mistakes.
+/// Most classes for which a log, a matrix, or a table is complete. With more classes, they contain this many of the
+/// worst classes and of the most frequent mistakes.
 pub(super) const LISTED: usize = 50;
 
-/// What is written, in the order of the fields.
+/// Fields of the JSON, in order.
 #[derive(Serialize)]
 struct Written<'a> {
     loss: f64,
@@ -28,7 +29,7 @@ struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// All of few classes, and the figures alone of many.
+    /// All metrics, with the matrix only if there are few classes.
     fn of(metrics: &'a Metrics) -> Self {
         let &Metrics { loss, accuracy, top5_accuracy, precision, recall, f1, .. } = metrics;
         let per_class: Vec<&ClassMetrics> = metrics.per_class.iter().collect();
@@ -60,8 +61,9 @@ impl Serialize for Metrics {
     }
 }
 
-/// Metrics as a log has them. Of more than 50 classes: `classes`, how many there are; in `per_class` the 50 worst, the worst first;
-/// and in place of the matrix `most_confused`, the 50 most frequent mistakes as `[label, prediction, images]`.
+/// Metrics abridged for a log. With more than 50 classes, `classes` is their number, `per_class` contains the 50 worst,
+/// worst first, and `most_confused` replaces the matrix: the 50 most frequent mistakes as `[label, prediction,
+/// images]`.
 pub(super) struct Abridged<'a>(pub &'a Metrics);
 
 impl Serialize for Abridged<'_> {
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn of_many_classes_a_log_has_the_worst_and_a_file_has_all() {
-        // Each class has three images, of which the next class is guessed once; and class 7 is never hit.
+        // Each class has three images, one of which is predicted as the next class. Class 7 has no hits.
         let classes = 60;
         let mut matrix = vec![vec![0; classes]; classes];
         (0..classes).for_each(|class| (matrix[class][class], matrix[class][(class + 1) % classes]) = (2, 1));

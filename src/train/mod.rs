@@ -1,4 +1,4 @@
-//! The training loop and nothing else: forward, backward, look, clip, step, write.
+//! The training loop: forward, backward, measure, clip, step, write.
 
 mod aside;
 mod between;
@@ -69,27 +69,27 @@ pub use threshold_counts::ThresholdCounts;
 
 use crate::{libtorch::clear_grads, model::Pass};
 
-/// Trains until the run ends, `stop` asks for it, or an error makes going on impossible.
+/// Trains until the run ends, `stop` has a signal, or an error occurs.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError> {
     stop.begin();
-    // A run that was stopped between two steps may have something left to do there.
+    // A run that was stopped between two steps may have unfinished work there.
     if let Some(ending) = state.settle(stop)? {
         return Ok(ending);
     }
     loop {
         let mut batches = state.start_epoch();
         while let Some(group) = state.next_group(&mut batches, stop)? {
-            // What is this step looked at for?
+            // Decide which statistics this step measures.
             let due = state.start_step(&group)?;
 
-            // Micro-batches: each adds its share of the mean over the whole group. The hooks fire inside backward.
+            // Micro-batches: each adds its part of the mean over the whole group. The hooks fire inside backward.
             state.buffers.save()?;
             let group_weight = state.loss.weight_of_group(&group);
             for batch in &group {
-                let (images, labels) = state.to_device(batch)?;
+                let (images, labels) = state.numerics.to_device(batch)?;
                 let (logits, loss_sum) = {
                     let _autocast = state.numerics.enter()?;
                     let tap = state.gradients.tap();
@@ -103,21 +103,21 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
             }
 
-            // The gradients as backward left them, but for a float16 loss scale: statistics that stay on the device.
+            // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.
             state.gradients.unscale()?;
             let measurement = state.gradients.measure(due)?;
             let clip = state.clip(&measurement.grads)?;
 
-            // Nothing that is not finite reaches the weights, be it the gradient or what came of it.
+            // A non-finite gradient or update never reaches the weights.
             let rates = state.rates()?;
-            let (update, found_inf) = state.take_step(rates, due, &clip)?;
-            state.finish_update(&found_inf)?;
+            let (update, not_taken) = state.take_step(rates, due, &clip)?;
+            state.finish_update(&not_taken)?;
 
-            // Device sync here, on tracked steps only: everything comes to the host in one copy.
+            // Device sync here, on tracked steps only: one copy to the host.
             let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };
             clear_grads(state.gradients.params())?;
 
-            // Write; then evaluate, save a checkpoint and end, each when due.
+            // Write; then evaluate, save a checkpoint, and end, each when due.
             state.record_step(rates, due, reading, &group)?;
             state.step += 1;
             if let Some(ending) = state.settle(stop)? {

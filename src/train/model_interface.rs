@@ -1,4 +1,5 @@
-//! What a model's classes and images are: left in the run for those who use it, and compared with what a TorchScript file says.
+//! Classes and preprocessing of a model: writes them to the run folder, and compares them with those in a TorchScript
+//! file.
 
 use super::TrainError;
 use crate::{
@@ -9,10 +10,10 @@ use crate::{
     model::Network,
 };
 
-/// Leaves them in the run's folder, and tells where the model's file says others.
+/// Writes them to the run folder, and warns if those in the model file differ.
 ///
 /// # Errors
-/// Where they cannot be written.
+/// If they cannot be written.
 pub(super) fn leave(
     folder: &Folder,
     network: &Network,
@@ -24,7 +25,7 @@ pub(super) fn leave(
     Ok(write_interface(folder, classes, images).map_err(refuse)?)
 }
 
-/// What may not be as it was meant, a line each: classes or preprocessing that are others than the file's.
+/// Warnings about classes or preprocessing that differ from those in the file, one per line.
 fn remarks(network: &Network, classes: &[String], images: &Preprocessing) -> Vec<String> {
     let text = |name| network.model.torchscript().and_then(|module| module.extra(name));
     let own_classes = text(CLASSES).and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
@@ -38,11 +39,11 @@ fn compared(
     classes: &[String],
     images: &Preprocessing,
 ) -> Vec<String> {
-    // Mere numbers are no names.
+    // Numbers do not count as names.
     let is_named = |classes: &[String]| classes.iter().any(|class| class.parse::<u64>().is_err());
     let other_classes = own_classes.filter(|own| *own != classes && is_named(own));
     let other_classes = other_classes.map(|own| {
-        format!("model.path: the file was made for the classes {}, and the data has {}", list(own), list(classes))
+        format!("model.path: the file was made for the classes {}, but the data has {}", list(own), list(classes))
     });
     let is_near = |one: &[f32], other: &[f32]| {
         one.len() == other.len() && one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-3)
@@ -50,8 +51,8 @@ fn compared(
     let is_as_wanted = |own: &&Preprocessing| is_near(&own.mean, &images.mean) && is_near(&own.std, &images.std);
     let other_images = own_images.filter(|own| !is_as_wanted(own)).map(|own| {
         format!(
-            "model.path: the file wants images of mean {:?} and deviation {:?}, and they have {:?} and {:?}; where it comes with \
-             trained weights, set data.normalize = \"given\", data.mean and data.std",
+            "model.path: the file expects images with mean {:?} and deviation {:?}, but they have {:?} and {:?}; if \
+             the file contains trained weights, set data.normalize = \"given\", data.mean, and data.std",
             own.mean, own.std, images.mean, images.std
         )
     });
@@ -72,8 +73,8 @@ mod tests {
         assert!(compared(Some(&cats), Some(&file), &cats, &file).is_empty());
         assert!(compared(Some(&numbers), None, &cats, &file).is_empty());
         let told = compared(Some(&cats), Some(&file), &dogs, &data);
-        assert!(told[0].contains("the classes cat, dog, and the data has dog, cat"), "{told:?}");
-        assert!(told[1].contains("mean [0.449] and deviation [0.226], and they have [0.286] and [0.353]"), "{told:?}");
+        assert!(told[0].contains("the classes cat, dog, but the data has dog, cat"), "{told:?}");
+        assert!(told[1].contains("mean [0.449] and deviation [0.226], but they have [0.286] and [0.353]"), "{told:?}");
         assert_eq!(told.len(), 2);
     }
 }

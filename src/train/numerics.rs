@@ -1,15 +1,16 @@
-//! In which numbers, and in which order in memory, the passes of a run compute.
+//! Dtypes, memory formats, and math settings of a run's forward and backward passes.
 
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
 use crate::{
     config::{Precision, RunConfig},
-    libtorch::{Autocast, set_cuda_backend},
+    data::{Batch, Images},
+    libtorch::{Autocast, HostSlice, normalize_pixels, set_cuda_backend, upload},
     model::Network,
 };
 
-/// What the passes of a run have in common.
+/// Settings shared by all passes of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Numerics {
     device: Device,
@@ -18,9 +19,9 @@ pub struct Numerics {
 }
 
 impl Numerics {
-    /// Sets the backend up for the whole process.
+    /// Configures the backend for the whole process.
     pub fn new(config: &RunConfig, device: Device) -> Self {
-        // On the CPU every algorithm is deterministic for one number of threads.
+        // On the CPU every algorithm is deterministic for a fixed number of threads.
         let deterministic = config.deterministic && matches!(device, Device::Cuda(_));
         set_cuda_backend(config.tf32, config.cudnn_benchmark, deterministic);
         let autocast = match config.precision {
@@ -31,36 +32,60 @@ impl Numerics {
         Self { device, autocast, channels_last: config.channels_last }
     }
 
-    /// float32, as images come.
+    /// float32 in the default memory format.
     pub fn plain(device: Device) -> Self {
         Self { device, autocast: None, channels_last: false }
     }
 
-    /// Where tensors live.
+    /// Device of the tensors.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// The numbers of a forward pass and its loss, while what is returned lives.
+    /// Enables autocast, if configured, for a forward pass and its loss. Dropping the guard disables it.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn enter(&self) -> Result<Option<Autocast>, TrainError> {
         Ok(self.autocast.map(|kind| Autocast::enter(self.device, kind)).transpose()?)
     }
 
-    /// Images `[n, channels, height, width]` as they are to lie in memory.
+    /// Copies a batch to the device: images `[n, channels, height, width]` of normalized f32 in the run's memory
+    /// format, and labels `[n]` of i64. No sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
-    pub fn lay_out(&self, images: Tensor) -> Result<Tensor, TrainError> {
-        if self.channels_last && images.dim() == 4 { channels_last(&images) } else { Ok(images) }
+    /// If libtorch reports an error.
+    pub fn to_device(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
+        let shape = batch.shape.map(|size| size as i64);
+        let labels = HostSlice::Int64(&batch.labels);
+        let bytes = match &batch.images {
+            Images::Bytes(bytes) => bytes,
+            Images::Normalized(values) => {
+                let [images, labels] = upload([HostSlice::Float(values), labels], self.device)?;
+                return Ok((self.lay_out(images.f_reshape(shape)?)?, labels));
+            }
+        };
+        let slices = [HostSlice::Uint8(&bytes.pixels), HostSlice::Int(bytes.cutouts.as_flattened()), labels];
+        let [pixels, boxes, labels] = upload(slices, self.device)?;
+        let boxes = if bytes.cutouts.is_empty() { None } else { Some(boxes.f_reshape([-1, 4])?) };
+        match normalize_pixels(&pixels.f_reshape(shape)?, &bytes.tables, boxes.as_ref(), self.channels_last)? {
+            Some(images) => Ok((images, labels)),
+            // Without kernels, the host normalizes.
+            None => {
+                let [images] = upload([HostSlice::Float(&batch.images.normalized(batch.shape))], self.device)?;
+                Ok((self.lay_out(images.f_reshape(shape)?)?, labels))
+            }
+        }
     }
 
-    /// Lays the weights of convolutions out likewise; their values and shapes stay.
+    fn lay_out(&self, images: Tensor) -> Result<Tensor, TrainError> {
+        if self.channels_last { channels_last(&images) } else { Ok(images) }
+    }
+
+    /// Converts convolution weights to the run's memory format; values and shapes stay the same.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub fn lay_out_weights(&self, network: &Network) -> Result<(), TrainError> {
         let _no_grad = tch::no_grad_guard();
         for parameter in network.parameters.trainable().filter(|_| self.channels_last) {
@@ -73,7 +98,7 @@ impl Numerics {
     }
 }
 
-/// The same tensor with the channels of a pixel next to each other.
+/// Converts a tensor to channels_last memory format: the channels of a pixel are adjacent.
 fn channels_last(tensor: &Tensor) -> Result<Tensor, TrainError> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }

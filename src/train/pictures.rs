@@ -1,4 +1,4 @@
-//! The course of a run as pictures, in memory that does not grow with its steps.
+//! Pictures of a run over its steps, in bounded memory.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,10 @@ use crate::{
     picture::{BarChart, HeatMap, Picture, PictureError},
 };
 
-/// The most columns a heat map has. One that is full drops every second column, and takes every second reading from then
-/// on.
+/// Most columns of a heat map. A full one drops every second column, and from then on takes every second reading.
 const MOST_COLUMNS: usize = 256;
 
-/// One figure of every layer, over the steps of a run.
+/// One value per layer over the steps of a run.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Course {
     layers: Vec<String>,
@@ -23,7 +22,7 @@ struct Course {
     /// One column per step.
     #[serde(with = "exact_rows")]
     columns: Vec<Vec<f64>>,
-    /// Readings between two columns.
+    /// Number of readings per column.
     stride: usize,
     readings: usize,
 }
@@ -43,9 +42,9 @@ impl Course {
             });
             self.steps = self.steps.iter().copied().step_by(2).collect();
             self.stride *= 2;
-            // The readings so far fill the halved columns exactly, so that this one begins the next.
+            // The readings so far fill the halved columns exactly, so this one starts the next column.
         }
-        // Layers that show themselves late have nothing before.
+        // Layers that appear late have no values in earlier columns.
         let figures: HashMap<String, f64> = {
             let known: Vec<&String> = self.layers.iter().collect();
             let new: Vec<String> =
@@ -64,13 +63,13 @@ impl Course {
     }
 }
 
-/// What the pictures of a run are drawn from.
+/// Data of the pictures of a run.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Pictures {
     gradients: Course,
     updates: Course,
     profile: Option<(u64, DepthProfile)>,
-    /// The last reading, where no picture shows it yet.
+    /// Step of the last reading, if no picture shows it yet.
     pub(super) undrawn: Option<u64>,
 }
 
@@ -96,7 +95,7 @@ impl Pictures {
         }
     }
 
-    /// Each picture with its tag; those that have nothing to show are left out.
+    /// Draws all pictures that have data, with their tags.
     pub(super) fn draw(&self) -> Result<Vec<(&'static str, Picture)>, PictureError> {
         let mut pictures = Vec::new();
         if !self.gradients.steps.is_empty() {
@@ -132,7 +131,8 @@ fn depth_chart(step: u64, profile: &DepthProfile) -> Result<Picture, PictureErro
     .draw()
 }
 
-/// log10 of sqrt(sum of numerators / sum of denominators) of each layer's parameters, in the order of their first.
+/// log10 of sqrt(sum of numerators / sum of denominators) over the parameters of each layer, in the order of first
+/// appearance.
 fn log10_by_layer<'a>(parameters: impl Iterator<Item = (&'a str, f64, f64)>) -> Vec<(String, f64)> {
     let mut layers: Vec<(&str, f64, f64)> = Vec::new();
     for (name, numerator, denominator) in parameters {
@@ -151,7 +151,7 @@ fn log10_by_layer<'a>(parameters: impl Iterator<Item = (&'a str, f64, f64)>) -> 
     layers.into_iter().map(figure).collect()
 }
 
-/// The logarithm as pictures take it: infinity marks what is not finite, -infinity a zero.
+/// Logarithm with marks: infinity for non-finite values, -infinity for zero.
 fn log_or_mark(size: f64, log: fn(f64) -> f64) -> f64 {
     if size.is_finite() { log(size) } else { f64::INFINITY }
 }

@@ -1,4 +1,4 @@
-//! The terminal while a run trains: a bar per epoch, or plain lines where there is no terminal.
+//! Shows training progress: a bar per epoch, or plain log lines without a terminal.
 
 use std::{
     fmt,
@@ -9,17 +9,17 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::{Metrics, Reading};
 
-/// Time between two plain lines.
+/// Time between two log lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows one epoch at a time.
+/// Progress of the current epoch.
 pub struct Progress {
     style: Style,
     images_per_epoch: u64,
     max_epochs: Option<u64>,
     epoch: u64,
     images: u64,
-    /// Those of them that an earlier session saw.
+    /// Number of these images that an earlier session used.
     images_before: u64,
     epoch_started: Instant,
     last_line: Instant,
@@ -31,7 +31,7 @@ enum Style {
 }
 
 impl Progress {
-    /// A bar below `terminal`'s log lines, or plain lines where there is no terminal.
+    /// Shows a bar below the log lines of `terminal`, or plain log lines without one.
     pub fn new(terminal: Option<MultiProgress>, images_per_epoch: u64, max_epochs: Option<u64>) -> Self {
         let style = match terminal {
             Some(terminal) => Style::Bar(terminal, ProgressBar::hidden()),
@@ -50,7 +50,7 @@ impl Progress {
         }
     }
 
-    /// `images` of the epoch were seen by an earlier session.
+    /// Starts an epoch of which an earlier session used `images` images.
     pub(super) fn start_epoch(&mut self, epoch: u64, images: u64) {
         (self.epoch, self.images, self.epoch_started) = (epoch, images, Instant::now());
         self.images_before = images;
@@ -102,9 +102,10 @@ impl Progress {
         of_ema: Option<&Metrics>,
         is_best: bool,
     ) {
-        let of_ema = of_ema.map(|ema| format!(", averaged weights {:.2} %", 100.0 * ema.accuracy)).unwrap_or_default();
+        let of_ema = of_ema.map(|ema| format!(", EMA accuracy {:.2} %", 100.0 * ema.accuracy)).unwrap_or_default();
         tracing::info!(
-            "{} step {step}: train loss {:.4} accuracy {:.2} %, validation loss {:.4} accuracy {:.2} % f1 {:.4}{of_ema}{}",
+            "{} step {step}: train loss {:.4} accuracy {:.2} %, validation loss {:.4} accuracy {:.2} % F1 \
+             {:.4}{of_ema}{}",
             self.epoch_name(),
             training.loss,
             100.0 * training.accuracy,
@@ -135,10 +136,10 @@ impl Drop for Progress {
 
 fn bar_style() -> ProgressStyle {
     let template = "{prefix} {bar:20.cyan} {percent:>3} %  {rate} images/s  ETA {eta:>4}  {wide_msg}";
-    // The template is a constant; the default style is a bar too.
+    // The template is constant. The fallback is the default bar.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // A terminal that cannot be written to has nobody to tell.
+        // Ignores errors of a terminal that cannot be written.
         let _ = write!(out, "{:.0}", state.per_sec());
     };
     style.with_key("rate", rate)

@@ -1,4 +1,4 @@
-//! Everything that one step says of itself, brought to the host in one copy.
+//! Collects all measurements of a step and copies them to the host at once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,55 +16,54 @@ use crate::{
     optim::UpdateOutcome,
 };
 
-/// What a tracked step says of itself, on the host.
+/// Measurements of a tracked step, on the host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Reading {
-    /// The step.
+    /// Optimizer step.
     pub step: u64,
-    /// Epochs that were finished before it.
+    /// Finished epochs before the step.
     pub epoch: u64,
     /// Mean loss of the step's images.
     pub loss: f64,
-    /// Share of right first guesses among the training images since the last evaluation.
+    /// Accuracy on the training images since the last evaluation.
     pub accuracy: f64,
     /// L2 norm of all gradients before clipping.
     pub total_norm: f64,
-    /// What clipping multiplied them by; see [`ClipOutcome::clip_coef`].
+    /// Factor applied by clipping; see [`ClipOutcome::clip_coef`].
     pub clip_coef: f64,
-    /// L2 norm of what clipping left.
+    /// L2 norm of all gradients after clipping.
     pub total_norm_after: f64,
-    /// Share of units or tensors that were clipped; `None` where all have one factor.
+    /// Fraction of clipped units or tensors; `None` if all share one factor.
     pub clipped_fraction: Option<f64>,
-    /// The parameters that were clipped most, with their factors: at most ten, the most clipped first.
+    /// At most ten parameters with the smallest clipping factors, most clipped first.
     pub most_clipped: Vec<(Arc<str>, f64)>,
-    /// Steps skipped so far because a gradient was not finite.
+    /// Number of steps skipped so far because a gradient was not finite.
     pub skipped_steps: u64,
-    /// Of these, the latest in a row.
+    /// Number of consecutive skipped steps up to this one.
     pub skipped_in_a_row: u64,
-    /// Each parameter's gradient; `None` without a monitor.
+    /// Gradient statistics per parameter; `None` without a monitor.
     pub gradients: Option<GradientStatistics>,
-    /// Each parameter after the step; empty where that was not due, as all below.
+    /// Weight statistics per parameter, after the step; empty if not due, like all fields below.
     pub weights: Vec<TensorStatistics>,
-    /// How far the step moved each parameter.
+    /// Update size per parameter.
     pub updates: Vec<ParameterUpdate>,
-    /// Each tapped layer.
+    /// Statistics per tapped layer.
     pub layers: Vec<LayerStatistics>,
-    /// The gradient's size from layer to layer: from the taps, or, of a model without them, from its gradients. `None` where that
-    /// was not due.
+    /// Gradient size per layer, from taps, or from parameter gradients if the model has no taps; `None` if not due.
     pub depth_profile: Option<DepthProfile>,
-    /// Where the time of the backward pass of the last micro-batch went.
+    /// Timeline of the backward pass of the last micro-batch.
     pub timeline: Option<BackwardTimeline>,
-    /// The first micro-batch after which a gradient was not finite, where micro-batches are told apart.
+    /// First micro-batch with a non-finite gradient, if micro-batches are measured separately.
     pub bad_micro_batch: Option<usize>,
     /// Mean cosine between the gradients of micro-batches.
     pub micro_batch_cosine: Option<f64>,
     /// Running estimate of the gradient noise scale, in images.
     pub noise_scale: Option<f64>,
-    /// Cosine with the gradients of the step before.
+    /// Cosine with the gradients of the previous step.
     pub previous_cosine: Option<f64>,
 }
 
-/// What a step has left on the device.
+/// Measurements of a step on the device.
 pub(super) struct Seen<'a> {
     pub step: u64,
     pub epoch: u64,
@@ -76,10 +75,10 @@ pub(super) struct Seen<'a> {
 }
 
 impl Gradients {
-    /// Brings a tracked step's numbers to the host. One device sync.
+    /// Copies the measurements of a tracked step to the host. One device sync.
     ///
     /// # Errors
-    /// Where libtorch refuses.
+    /// If libtorch reports an error.
     pub(super) fn read(&mut self, seen: Seen<'_>) -> Result<Reading, TrainError> {
         let Seen { step, epoch, due, measurement, clip, update, tally } = seen;
         let mut block = HostBlock::default();
@@ -135,7 +134,7 @@ impl Gradients {
         })
     }
 
-    /// The ten gradients with the smallest factors below 1; `positions` are the parameters' that have one.
+    /// Returns the ten gradients with the smallest factors below 1. `positions` are the parameters that have a factor.
     fn most_clipped(&self, positions: &[usize], coefs: &[f64]) -> Vec<(Arc<str>, f64)> {
         let clipped = positions.iter().zip(coefs).filter(|(_, coef)| **coef < 1.0);
         let mut clipped: Vec<_> = clipped.map(|(&position, &coef)| (Arc::clone(&self.names[position]), coef)).collect();
@@ -150,13 +149,13 @@ impl Gradients {
             add(&self.loss)?,
             add(&clip.clip_coef)?,
             add(&clip.total_norm_after)?,
-            add(&self.skipped_steps)?,
-            add(&self.skipped_in_a_row)?,
+            add(&self.skips.all)?,
+            add(&self.skips.in_a_row)?,
             add(&tally.accuracy()?)?,
         ])
     }
 
-    /// The moves of the parameters that had a gradient, in the order of `weights`.
+    /// Updates of the parameters that had a gradient, in the order of `weights`.
     fn updates(
         &self,
         weights: &[TensorStatistics],

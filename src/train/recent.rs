@@ -1,4 +1,4 @@
-//! The last readings, kept in memory so that a run that dies leaves what led there.
+//! Keeps the last tracked steps in memory, so that a failing run leaves a record of its last steps.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use crate::{disk::Folder, events::EventsError};
 
 const NAME: &str = "recent_steps.jsonl";
 
-/// A ring of readings. It is written when somebody asks for it, and when a panic takes it down.
+/// Ring buffer of readings, written on request and on panic.
 pub struct RecentSteps {
     capacity: usize,
     readings: VecDeque<Reading>,
@@ -18,7 +18,7 @@ pub struct RecentSteps {
 }
 
 impl RecentSteps {
-    /// Keeps the last `capacity` readings of a run, to be written as `recent_steps.jsonl` into its folder.
+    /// Keeps the last `capacity` readings of a run, to write them to `recent_steps.jsonl` in its folder.
     pub fn new(capacity: usize, folder: &Path) -> Self {
         Self { capacity, readings: VecDeque::with_capacity(capacity), path: folder.join(NAME) }
     }
@@ -33,15 +33,15 @@ impl RecentSteps {
         self.readings.push_back(reading);
     }
 
-    /// The readings, the oldest first.
+    /// The readings, oldest first.
     pub fn readings(&self) -> impl ExactSizeIterator<Item = &Reading> {
         self.readings.iter()
     }
 
-    /// Writes every reading as a line of JSON, whole, and returns the file. What is not finite is `null` there.
+    /// Writes one line of JSON per reading, atomically, and returns the path. Non-finite values become `null`.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self) -> Result<&Path, EventsError> {
         let write = || -> std::io::Result<()> {
             let mut lines = Vec::new();
@@ -59,7 +59,7 @@ impl RecentSteps {
 impl Drop for RecentSteps {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.readings.is_empty() {
-            // The panic is the error that is told; this is what can still be saved.
+            // The panic is already being reported; this only saves the data.
             let _ = self.write();
         }
     }

@@ -1,4 +1,4 @@
-//! The files of a run: TensorBoard events, metrics.jsonl, weights.
+//! Writes the files of a run: TensorBoard events, metrics.jsonl, findings.jsonl, weights.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -23,25 +23,25 @@ use crate::{
     picture::Picture,
 };
 
-/// Folder of a run with the images of its last evaluation, and what speaks for the model's guesses.
+/// Subfolder with the Grad-CAM pictures of the last evaluation.
 pub const EXPLANATIONS: &str = "explanations";
 
 const WEIGHTS: &str = "weights";
-/// Classes up to which each has series of its own in TensorBoard.
+/// Most classes for which TensorBoard gets series per class.
 const MOST_SERIES: usize = 100;
 
-/// Writes what a run says of itself.
+/// Writes the files of a run.
 ///
-/// A file that cannot be written any further costs its own entries, not the run: it is reported once, in the log, and by
-/// [`close`](Self::close).
+/// If a file can no longer be written, only its own entries are lost. The error is logged once, and
+/// [`close`](Self::close) reports it.
 pub struct Recorder {
     folder: RunFolder,
     events: SummaryWriter,
     metrics: JsonLines,
     findings: JsonLines,
-    /// The event files of earlier sessions.
+    /// Event files of earlier sessions.
     finished_logs: Vec<LogPosition>,
-    /// `None` where none are asked for.
+    /// `None` if pictures are off.
     pictures: Option<Pictures>,
     clips: bool,
     has_failed: bool,
@@ -80,28 +80,28 @@ enum Line<'a> {
 }
 
 impl Recorder {
-    /// Opens the files of a fresh run and writes its resolved config.
+    /// Creates the files of a new run and writes its resolved config.
     ///
     /// # Errors
-    /// Where a file cannot be made.
+    /// If a file cannot be created.
     pub fn create(folder: RunFolder, config: &Config, facts: Option<&Facts>) -> Result<Self, TrainError> {
-        // A process that died before the run's first checkpoint may have left some.
+        // A process that died before the first checkpoint may have left files.
         folder.cut_back(&[])?;
         let mut recorder = Self::open(folder, config, 0, 0)?;
         recorder.start(facts)?;
         Ok(recorder)
     }
 
-    /// Takes the files of a run back to a checkpoint and opens them to go on from there.
+    /// Truncates the files of a run to a checkpoint and opens them to append.
     ///
     /// # Errors
-    /// Where a file cannot be cut or made.
+    /// If a file cannot be truncated or created.
     pub fn resume(folder: RunFolder, config: &Config, from: &mut Resume) -> Result<Self, TrainError> {
-        // Before the first step there is nothing worth keeping.
+        // Before the first step, nothing is worth keeping.
         let logs = if from.host.step == 0 { &[] } else { &from.loaded().manifest.logs[..] };
         folder.cut_back(logs)?;
         let (step, is_evaluated) = (from.host.step, from.host.evaluated_at == Some(from.host.step));
-        // Steps are written under their number and evaluations under that of the next, which TensorBoard is not to void.
+        // Evaluations are written under the number of the next step. TensorBoard must not purge them.
         let mut recorder = Self::open(folder, config, step, step + u64::from(is_evaluated))?;
         if step == 0 && config.diagnosis.enabled {
             recorder.start(Some(&from.host.facts))?;
@@ -114,7 +114,7 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// `first_step` is that of the first entry.
+    /// Opens the files. `first_step` is the step of the first entry.
     fn open(folder: RunFolder, config: &Config, step: u64, first_step: u64) -> Result<Self, TrainError> {
         let toml = config.to_toml();
         folder.write("config.toml", &toml)?;
@@ -127,7 +127,7 @@ impl Recorder {
         }
         let metrics = folder.json_lines("metrics.jsonl")?;
         let findings = folder.json_lines("findings.jsonl")?;
-        // A checkpoint counts on these files.
+        // Checkpoints rely on these files.
         let path = folder.path();
         folder.folder().sync().map_err(|cause| EventsError::Create { path: path.to_owned(), cause })?;
         let clips = config.clipping.mode != ClippingMode::None;
@@ -145,27 +145,27 @@ impl Recorder {
         })
     }
 
-    /// What is known before the first step: the first line of metrics.jsonl.
+    /// Writes the facts known before the first step as the first line of metrics.jsonl.
     fn start(&mut self, facts: Option<&Facts>) -> Result<(), EventsError> {
         facts.map_or(Ok(()), |facts| write_facts(&mut self.metrics, facts))
     }
 
-    /// The event files of earlier sessions.
+    /// Event files of earlier sessions.
     pub(super) fn finished_logs(&self) -> &[LogPosition] {
         &self.finished_logs
     }
 
-    /// How far the logs of this session are.
+    /// Current positions in the logs of this session.
     pub(super) fn positions(&self) -> Result<Vec<PendingPosition>, EventsError> {
         Ok(vec![self.events.position(), self.metrics.position()?, self.findings.position()?])
     }
 
-    /// What the pictures are drawn from, where they are.
+    /// Data of the pictures; `None` if pictures are off.
     pub(super) fn pictures(&self) -> Option<&Pictures> {
         self.pictures.as_ref()
     }
 
-    /// Explained images, for TensorBoard and as files, of which those of the last evaluation stay.
+    /// Writes explained images to TensorBoard and as files. Only the files of the last evaluation are kept.
     pub(super) fn explanations(&mut self, step: u64, pictures: Vec<NamedPicture>) {
         let folder = match self.folder.folder().make_folder(EXPLANATIONS) {
             Ok(folder) => folder,
@@ -185,23 +185,23 @@ impl Recorder {
         }
     }
 
-    /// Whether anything of the run could not be written so far.
+    /// Whether any write has failed so far.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed
     }
 
-    /// Says that something of the run could not be written, which goes on without it.
+    /// Logs a failed write. The run continues.
     pub fn failed(&mut self, error: &dyn std::error::Error) {
         tracing::error!("{error}");
         self.has_failed = true;
     }
 
-    /// The run's folder.
+    /// Run folder.
     pub fn folder(&self) -> &RunFolder {
         &self.folder
     }
 
-    /// A tracked step.
+    /// Writes a tracked step.
     pub(super) fn step(&mut self, rates: Rates, reading: &Reading, due: Due) {
         self.pictures.iter_mut().for_each(|pictures| pictures.add(reading));
         let events = step_events::write(&self.events, rates, reading, due, self.clips);
@@ -216,7 +216,7 @@ impl Recorder {
         self.note(line);
     }
 
-    /// Draws the course of the run so far, unless that is drawn.
+    /// Draws the run so far, unless the pictures are up to date.
     fn draw(&mut self) {
         let Some(pictures) = &mut self.pictures else { return };
         let Some(step) = pictures.undrawn.take() else { return };
@@ -231,7 +231,7 @@ impl Recorder {
         }
     }
 
-    /// What a rule says of the run, at the step at which it is new or worse than before.
+    /// Writes a finding at the step at which it is new or got worse.
     pub(super) fn finding(&mut self, step: u64, finding: &Finding) {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -245,7 +245,7 @@ impl Recorder {
         self.note(text);
     }
 
-    /// What another tool would say of the run.
+    /// Writes an alarm of another rule set.
     pub(super) fn alarm(&mut self, alarm: &Alarm) {
         let line = self.findings.write(&serde_json::json!({ "step": alarm.step, "alarm": alarm }));
         self.note(line);
@@ -253,13 +253,13 @@ impl Recorder {
         self.note(text);
     }
 
-    /// The classes of which images do not decode, where they are others than before.
+    /// Writes the classes with images that do not decode. Called when they change.
     pub(super) fn lost_images(&mut self, step: u64, classes: &[LostImages]) {
         let written = self.metrics.write(&Line::LostImages { step, classes });
         self.note(written);
     }
 
-    /// Where a skipped step first went wrong.
+    /// Writes the first non-finite value of a skipped step.
     pub(super) fn origin(&mut self, step: u64, origin: &Origin) {
         let text = self.events.text("non_finite/origin", step, origin.to_string());
         self.note(text);
@@ -267,7 +267,8 @@ impl Recorder {
         self.note(line);
     }
 
-    /// An evaluation: the training images since the last one, the validation images, and these with averaged weights.
+    /// Writes an evaluation: the training images since the last one, the validation images, and these with averaged
+    /// weights.
     pub(super) fn evaluation(
         &mut self,
         step: u64,
@@ -307,24 +308,24 @@ impl Recorder {
         self.events.text("confusion/validation", step, confusion_table(validation))
     }
 
-    /// Saves the weights of the best evaluation so far. A disk that is full costs them, not the run.
+    /// Saves the weights of the best evaluation so far. The run continues if the disk is full.
     pub(super) fn save_best(&mut self, network: &Network) {
         if let Err(error) = self.save(network, "best") {
             self.failed(&error);
         }
     }
 
-    /// Saves the weights as `weights/<name>.safetensors`, whole or not at all.
+    /// Saves the weights as `weights/<name>.safetensors`, atomically.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// If they cannot be written.
     pub fn save(&self, network: &Network, name: &str) -> Result<(), TrainError> {
         let refuse = |cause| EventsError::Create { path: self.folder.path().join(WEIGHTS), cause };
         let folder = self.folder.folder().make_folder(WEIGHTS).map_err(refuse)?;
         Ok(weights::save_in(&network.parameters, &folder, &format!("{name}.safetensors"))?)
     }
 
-    /// Draws the whole run and waits until all events are on the disk. Whether anything of the run could not be written.
+    /// Draws the whole run and waits until all events are on disk. Returns whether any write has failed.
     pub fn close(mut self) -> bool {
         self.draw();
         let flushed = self.events.flush();
@@ -332,7 +333,7 @@ impl Recorder {
         self.has_failed
     }
 
-    /// Logs the failure of a file the first time; the others are like it.
+    /// Logs only the first failure of each file.
     fn note(&mut self, outcome: Result<(), EventsError>) {
         let Err(error) = outcome else { return };
         self.has_failed = true;

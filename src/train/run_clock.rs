@@ -1,20 +1,20 @@
-//! The wall time of a run, over all of its sessions.
+//! Wall time of a run over all sessions.
 
 use std::time::{Duration, Instant};
 
-/// Goes by a clock that nobody sets.
+/// Uses the monotonic clock.
 pub(super) struct RunClock {
-    /// Time since the last reading that went by waiting for images.
+    /// Time spent waiting for images since the last tracked step.
     pub(super) waited: Duration,
     read: Instant,
     started: Instant,
-    /// Of the sessions before.
+    /// Time of earlier sessions.
     earlier: Duration,
-    /// Of all evaluations.
+    /// Time of all evaluations.
     pub(super) evaluating: Duration,
-    /// When the last checkpoint was taken, or this session began.
+    /// Time of the last checkpoint, or of the start of this session.
     pub(super) saved: Instant,
-    /// Whether `run.max_minutes` had passed when that was last looked at.
+    /// Whether `run.max_minutes` had passed at the last check.
     pub(super) is_up: bool,
 }
 
@@ -25,13 +25,13 @@ impl RunClock {
         Self { waited: zero, read: now, started: now, earlier: zero, evaluating: zero, saved: now, is_up: false }
     }
 
-    /// Goes on after sessions that took so long, as a file says.
+    /// Continues after earlier sessions of this length, as read from a file.
     pub(super) fn go_on(&mut self, elapsed_secs: f64, evaluating_secs: f64) {
         let duration = |secs| Duration::try_from_secs_f64(secs).unwrap_or_default();
         (self.earlier, self.evaluating) = (duration(elapsed_secs), duration(evaluating_secs));
     }
 
-    /// Share of the time since the last call in which training waited for images.
+    /// Fraction of the time since the last call that training spent waiting for images.
     pub(super) fn wait_fraction(&mut self) -> f64 {
         let (waited, now) = (std::mem::take(&mut self.waited), Instant::now());
         let passed = now - std::mem::replace(&mut self.read, now);

@@ -1,4 +1,4 @@
-//! From a config to a run that can start: everything is checked before anything is written.
+//! Prepares a run from its config. Checks everything before it writes anything.
 
 use std::{path::Path, sync::Arc};
 
@@ -30,36 +30,36 @@ use crate::{
     optim::{Ema, Headroom, Plateau, Schedule, Span},
 };
 
-/// A checked experiment: data opened, model built, nothing written.
+/// A checked experiment: the data is open and the model is built, but nothing is written.
 pub struct Prepared {
-    /// The whole experiment.
+    /// Config of the experiment.
     pub config: Config,
-    /// Where tensors live.
+    /// Device of all tensors.
     pub device: Device,
-    /// The model with its initial weights.
+    /// Model with its initial weights.
     pub network: Network,
     /// Shuffled, augmented training images.
     pub training: Loader,
     /// Validation images.
     pub validation: Loader,
-    /// How pixels are shifted and scaled.
+    /// Normalization of pixels.
     pub scale: PixelScale,
     pub(super) numerics: Numerics,
     pub(super) loss: Loss,
     tally: Tally,
-    /// BLAKE3 of the weights that it starts from.
+    /// BLAKE3 of the file with the initial weights.
     weights: Option<String>,
     held_back: HeldBack,
-    /// Validation images that are explained at evaluations.
+    /// Validation images to explain at evaluations.
     explained: Vec<u32>,
-    /// Which images these are, if that was looked at before.
+    /// Identity of the images, if already known.
     images: Option<DataNow>,
 }
 
-/// Checks an experiment as far as can be done without training: device, data, model, the weights it starts from, loss.
+/// Checks an experiment as far as possible without training: device, data, model, initial weights, loss.
 ///
 /// # Errors
-/// The first of them that cannot be had.
+/// If one of them is invalid or not available.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let splits = data::load(&config.data, config.run.seed)?;
     let mut prepared = prepare_on(splits, config)?;
@@ -73,17 +73,17 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     Ok(prepared)
 }
 
-/// The same for a run that a checkpoint has the weights of: the file that it started from is not asked for.
+/// Checks an experiment that resumes from a checkpoint. Does not need the file with the initial weights.
 ///
 /// # Errors
-/// As for [`prepare`]; if the classes or the images are not those of the checkpoint.
+/// As for [`prepare`]; also if the classes or the images differ from those of the checkpoint.
 pub fn prepare_to_resume(config: Config, from: &Resume) -> Result<Prepared, TrainError> {
     let splits = data::load_known(&config.data, config.run.seed, from.host.data.classes());
     let splits = splits.map_err(|error| match error {
         error @ DataError::OtherClasses { .. } => TrainError::OtherClasses(error),
         error => error.into(),
     })?;
-    // Before any image is decoded: that another one stands there says more than that it does not decode.
+    // Before any image is decoded, because "another image" is a better message than "does not decode".
     let images = DataNow::look(&splits.train, &splits.validation, Some(from))?;
     Ok(Prepared { images: Some(images), ..prepare_on(splits, config)? })
 }
@@ -93,16 +93,18 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }
     let device = resolve_device(&config.run.device)?;
-    choose_kernels(config.monitor.kernels, device);
+    // Bytes take a quarter of the copies, if there is a kernel that normalizes them.
+    let as_bytes = choose_kernels(config.monitor.kernels, device);
     let Splits { train, validation } = splits;
     data::check_listed(&config.data, &[&train, &validation])?;
     check_decodes(&config, &train, "training")?;
     check_decodes(&config, &validation, "validation")?;
     let scale = PixelScale::from_config(&config.data, &train)?;
-    let training =
-        Loader::new(Arc::clone(&train), LoaderOptions::for_training(&config.data, config.run.seed, scale.clone()))?;
+    let options = LoaderOptions::for_training(&config.data, config.run.seed, scale.clone());
+    let training = Loader::new(Arc::clone(&train), LoaderOptions { as_bytes, ..options })?;
     let options = LoaderOptions::for_validation(&config.data, scale.clone());
-    let validation = Loader::new(validation, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?;
+    let batch_size = config.evaluation_batch_size();
+    let validation = Loader::new(validation, LoaderOptions { batch_size, as_bytes, ..options })?;
     let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
     let loss = Loss::new(&config.loss, &class_counts, device)?;
     let tally = Tally::new(train.classes().len(), device)?;
@@ -132,10 +134,10 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     })
 }
 
-/// Refuses a split of which nothing decodes before it is met: the validation images are, otherwise, after a whole epoch.
+/// Fails early if no image of a split decodes. Otherwise, validation images would fail only after a whole epoch.
 fn check_decodes(config: &Config, images: &Dataset, split: &'static str) -> Result<(), TrainError> {
     let on_bad = config.data.on_bad_image;
-    // Whoever stops at a bad image stops at the first.
+    // With `stop`, the first bad image ends the run anyway.
     if !images.is_decoded_on_demand() || on_bad == OnBadImage::Stop {
         return Ok(());
     }
@@ -148,7 +150,7 @@ fn check_decodes(config: &Config, images: &Dataset, split: &'static str) -> Resu
 }
 
 fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, HeldBack), TrainError> {
-    // The seed is set here, right before the only draws that depend on it until training starts.
+    // Sets the seed right before the initialization, the only random numbers until training starts.
     tch::manual_seed(config.run.seed as i64);
     let network = model::build(&config.model, images.shape(), images.classes().len(), device)?;
     if let Some(remark) = network.model.remark() {
@@ -159,7 +161,7 @@ fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, 
     Ok((network, held_back))
 }
 
-/// Which training passes have one image, and what changes that; `None` where all have more.
+/// Returns which training passes have a single image, and the remedy; `None` if all have more.
 fn single_image(config: &Config, images: usize) -> Option<[&'static str; 2]> {
     let batch_size = config.data.batch_size;
     let rest = if config.data.drop_last { 0 } else { images % batch_size };
@@ -168,17 +170,17 @@ fn single_image(config: &Config, images: usize) -> Option<[&'static str; 2]> {
         [1, _] => Some(["every batch", "raise data.batch_size"]),
         [_, 1] => Some(["the last batch of an epoch", "set data.drop_last = true or another data.batch_size"]),
         [2 | 3, _] if is_halved => {
-            Some(["a half of a batch", "set monitor.noise_scale_every_steps = 0 or raise data.batch_size"])
+            Some(["half of a batch", "set monitor.noise_scale_every_steps = 0 or raise data.batch_size"])
         }
         [_, 2 | 3] if is_halved => Some([
-            "a half of a batch",
+            "half of a batch",
             "set monitor.noise_scale_every_steps = 0, data.drop_last = true or another data.batch_size",
         ]),
         _ => None,
     }
 }
 
-/// Finds out now, and not after a whole epoch, whether the model can train on one image where it will have to.
+/// Checks early whether the model can train on a single image, if a batch will have only one.
 fn probe_single_image(config: &Config, network: &Network, images: &Dataset, device: Device) -> Result<(), TrainError> {
     let Some([what, remedy]) = single_image(config, images.len()) else { return Ok(()) };
     let [channels, height, width] = images.shape().sizes();
@@ -193,24 +195,24 @@ fn probe_single_image(config: &Config, network: &Network, images: &Dataset, devi
 }
 
 impl Prepared {
-    /// Looks at every image, and says which stand in both splits, twice, or with two labels.
+    /// Reads all images and logs those in both splits, duplicates, and images with two labels.
     pub fn tell_of_images(&self) {
         let [training, validation] = data::survey([self.training.dataset(), self.validation.dataset()]);
         data_identity::tell(&training, &validation);
     }
 
-    /// Makes the run's files and all that training needs beside them.
+    /// Creates the files and the state of a new run.
     ///
     /// # Errors
-    /// Where the files cannot be made or libtorch has too little memory.
+    /// If a file cannot be created, or libtorch runs out of memory.
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
         self.begin(folder, terminal, None)
     }
 
-    /// Goes on from a checkpoint, in the folder of the run that took it.
+    /// Resumes from a checkpoint in the folder of its run.
     ///
     /// # Errors
-    /// Where the checkpoint does not fit, with the run's files as they were; else as for [`start`](Self::start).
+    /// If the checkpoint does not match, without changing the files of the run; also as for [`start`](Self::start).
     pub fn resume(self, folder: RunFolder, terminal: Option<MultiProgress>, from: Resume) -> Result<State, TrainError> {
         self.begin(folder, terminal, Some(from))
     }
@@ -257,7 +259,7 @@ impl Prepared {
             let parts = Parts { network, ema, optimizer, clipping: &clipping, tally: &tally, device };
             from.restore(&parts, &mut gradients)?;
         }
-        // After everything that may not fit: a run that cannot be resumed keeps its files as they are.
+        // After all checks: a run that cannot resume keeps its files unchanged.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
         let is_judged = from.is_none() && config.diagnosis.enabled;
         let facts = is_judged.then(|| facts(&config, &training, &gradients)).transpose()?;
@@ -331,7 +333,8 @@ impl Prepared {
     }
 }
 
-/// Says in the run's folder where relative paths begin, if nothing does, and makes them absolute if they begin elsewhere.
+/// Records in the run folder the base of relative paths, unless it is recorded, and makes paths with another base
+/// absolute.
 fn anchored(config: Config, folder: &RunFolder, is_begun: bool) -> Result<Config, TrainError> {
     let is_there = folder.path().join(PATHS).exists();
     if let Some(json) = paths_json().filter(|_| !(is_begun && is_there)) {
@@ -360,7 +363,7 @@ fn schedule(config: &Config, batches_per_epoch: usize) -> Schedule {
     let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
     if schedule.warmup_steps() >= span.total_steps {
         tracing::warn!(
-            "the warm-up of {} steps is as long as the run of {} or longer; shorten schedule.warmup_steps or \
+            "the warm-up of {} steps is not shorter than the run of {} steps; reduce schedule.warmup_steps or \
              schedule.warmup_epochs",
             schedule.warmup_steps(),
             span.total_steps
@@ -369,7 +372,7 @@ fn schedule(config: &Config, batches_per_epoch: usize) -> Schedule {
     schedule
 }
 
-/// How long the run will be, for the schedule. Where only minutes end it, one epoch is all that is known.
+/// Length of the run, for the schedule; one epoch if only `run.max_minutes` ends the run.
 fn span(config: &Config, batches_per_epoch: usize) -> Span {
     let steps_per_epoch = batches_per_epoch.div_ceil(config.optimizer.accumulation_steps) as u64;
     let by_epochs = config.run.max_epochs.map(|epochs| epochs.saturating_mul(steps_per_epoch));

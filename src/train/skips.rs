@@ -1,4 +1,4 @@
-//! Steps that were not taken: what was wrong with them, and when a run can take no more of them.
+//! Skipped steps: finds their cause, and ends the run if there are too many.
 
 use super::{Reading, State, TrainError};
 use crate::{
@@ -6,17 +6,16 @@ use crate::{
     data::Batch,
 };
 
-/// What became of steps whose gradient was not finite.
+/// Describes the handling of steps with a non-finite gradient.
 fn did(policy: NonFinite) -> &'static str {
     match policy {
-        NonFinite::Skip | NonFinite::Stop => "skipped, the weights are untouched",
-        NonFinite::Zero => "taken with 0 in its place, or skipped where the squares of all are beyond f32",
+        NonFinite::Skip | NonFinite::Stop => "skipped, so the weights did not change",
+        NonFinite::Zero => "taken with these values set to 0, or skipped if the total norm overflows f32",
     }
 }
 
 impl State {
-    /// Where the step first went wrong: looked for by a replay on the first bad step in a row, and not on those that
-    /// repeat it.
+    /// Finds the first non-finite value of the step. Replays only the first of several consecutive bad steps.
     pub(super) fn culprit(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
         let Some(gradients) = &reading.gradients else { return Ok(None) };
         let is_of_update = self.gradients.rejected()?.is_some();
@@ -28,12 +27,12 @@ impl State {
                 origin.to_string()
             }
             (None, Some(first)) => format!("the gradient of {}{micro_batch}", first.name),
-            (None, None) => "none alone (the squares of all together are beyond f32)".into(),
+            (None, None) => "no single parameter (the total norm overflows f32)".into(),
         }))
     }
 
-    /// Where no reading is due by itself, ends a run as soon as the host has heard of too many steps that were not taken. Device
-    /// sync here, after such steps alone.
+    /// If no step is tracked, ends the run once the host knows of too many skipped steps. Device sync, but only after
+    /// skipped steps.
     pub(super) fn judge_unread_skips(&mut self) -> Result<(), TrainError> {
         let is_read = self.config.monitor.every_steps > 0;
         if is_read || self.skips_heard_of < self.most_skips() {
@@ -43,13 +42,13 @@ impl State {
         self.judge_skips(skips, None)
     }
 
-    /// Steps in a row that may not be taken before the run ends.
+    /// Number of consecutive skipped steps that ends the run.
     fn most_skips(&self) -> u64 {
         let config = &self.config.optimizer;
         if config.non_finite == NonFinite::Stop { 1 } else { config.max_skipped_steps }
     }
 
-    /// Says which steps were skipped since the last look, and ends a run that can take no more.
+    /// Reports the steps skipped since the last check, and ends the run if there are too many in a row.
     pub(super) fn judge_skips(
         &mut self,
         [skipped, in_a_row]: [u64; 2],
@@ -58,25 +57,25 @@ impl State {
         let step = self.step;
         let count = skipped.saturating_sub(self.skipped_steps);
         self.skipped_steps = skipped;
-        // Device sync here, after such steps alone.
+        // Device sync, but only after skipped steps.
         let rejected = if count > 0 { self.gradients.rejected()? } else { None };
         let remedy = self.remedy(rejected.is_some());
-        let parameter = culprit.unwrap_or_else(|| "a parameter that no reading saw".into());
+        let parameter = culprit.unwrap_or_else(|| "an unknown parameter (the step was not tracked)".into());
         match &rejected {
             _ if count == 0 => {}
             Some(parameter) => tracing::warn!(
-                "step {step}: a finite gradient gave an update that is not finite in {parameter} ({count} step(s) not taken \
-                 since the last look); everything is as before the step; {remedy}"
+                "step {step}: a finite gradient gave an update that is not finite in {parameter}; skipped {count} \
+                 step(s) since the last check, so the weights and the optimizer did not change; {remedy}"
             ),
             None if in_a_row == 0 && self.gradients.scaler().is_some() => tracing::info!(
-                "step {step}: {count} step(s) were skipped, whose gradients the float16 loss scale had made too large; it is \
-                 halved until they fit"
+                "step {step}: skipped {count} step(s) because the float16 loss scale made the gradients overflow; \
+                 gradwatch halves it until they fit"
             ),
             None => {
                 let done = did(self.config.optimizer.non_finite);
                 tracing::warn!(
-                    "step {step}: {count} step(s) with a gradient that was not finite, first in {parameter}; {done}; if it \
-                     happens again look at the data, {remedy}"
+                    "step {step}: {count} step(s) had a gradient that was not finite, first in {parameter}; {done}; if \
+                     this happens again, check the data, or {remedy}"
                 );
             }
         }
@@ -87,7 +86,7 @@ impl State {
         }
     }
 
-    /// What may help, without what is done already.
+    /// Recommended changes, without those already in effect.
     fn remedy(&self, is_of_update: bool) -> String {
         let optimizer = &self.config.optimizer;
         let has_decay = optimizer.weight_decay > 0.0;
@@ -100,6 +99,6 @@ impl State {
             (!is_of_update && is_half, "set run.precision = \"bf16\", which has the range of fp32"),
         ];
         let remedies: Vec<&str> = remedies.into_iter().filter_map(|(helps, remedy)| helps.then_some(remedy)).collect();
-        if remedies.is_empty() { "look at the data and the weights".into() } else { remedies.join(" or ") }
+        if remedies.is_empty() { "check the data and the weights".into() } else { remedies.join(" or ") }
     }
 }

@@ -1,16 +1,16 @@
-//! All that changes while a run trains, in one struct.
+//! The whole mutable state of a training run.
 
 use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::{
     Buffers, EarlyStopping, Gradients, HostState, Loss, Messenger, Metrics, Numerics, Progress, Reading, RecentSteps,
-    Recorder, StopSignal, Tally, TrainError, data_identity::DataIdentity, evaluate::to_device, frozen::HeldBack,
-    reading::Seen, run_clock::RunClock,
+    Recorder, StopSignal, Tally, TrainError, data_identity::DataIdentity, frozen::HeldBack, reading::Seen,
+    run_clock::RunClock,
 };
 use crate::{
     checkpoint::{CheckpointName, CheckpointWriter},
@@ -25,124 +25,125 @@ use crate::{
     optim::{Ema, Headroom, Optimizer, Plateau, Rates, Schedule, StepControl, UpdateOutcome},
 };
 
-/// How long images are waited for after the run was asked to end: a file system may never answer.
+/// Time to wait for images after a stop request: a file system may never respond.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a run ended.
+/// Reason for the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// `run.max_epochs` were trained.
+    /// The run reached `run.max_epochs`.
     MaxEpochs,
-    /// `run.max_steps` were taken.
+    /// The run reached `run.max_steps`.
     MaxSteps,
-    /// `run.max_minutes` have passed.
+    /// The run reached `run.max_minutes`.
     MaxMinutes,
     /// `early_stopping.patience` ran out.
     EarlyStopping,
-    /// This rule found what `diagnosis.stop_at` names.
+    /// This rule reported a finding listed in `diagnosis.stop_at`.
     Finding(RuleName),
-    /// This signal came.
+    /// The process received this signal.
     Signal(i32),
 }
 
-/// A run in training.
+/// A training run.
 pub struct State {
-    /// The whole experiment.
+    /// The whole config.
     pub config: Config,
-    /// Where tensors live.
+    /// Device of the tensors.
     pub device: Device,
-    /// How pixels are shifted and scaled.
+    /// Pixel normalization.
     pub(super) scale: PixelScale,
-    /// Validation images that are explained at evaluations.
+    /// Validation images to explain at evaluations.
     pub(super) explained: Vec<u32>,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// The model with its parameters.
     pub network: Network,
-    /// In which numbers the passes compute.
+    /// Dtypes and math settings of the passes.
     pub numerics: Numerics,
-    /// The loss that is trained on.
+    /// Training loss.
     pub loss: Loss,
     /// The optimizer with its state.
     pub optimizer: Optimizer,
-    /// How gradients are kept small.
+    /// Gradient clipping.
     pub clipping: Clipping,
-    /// The average of the weights.
+    /// Exponential moving average (EMA) of the weights.
     pub ema: Option<Ema>,
-    /// What evaluations do to the learning rate, where the schedule goes by them.
+    /// Adapts the learning rate to evaluation results, if the schedule uses them.
     pub plateau: Option<Plateau>,
-    /// Learning rate and momentum per step that was taken.
+    /// Learning rate and momentum per applied step.
     pub schedule: Schedule,
-    /// Parameters, hooks, and the step's sums.
+    /// Parameters, hooks, and the sums of the step.
     pub gradients: Gradients,
-    /// The model's buffers, to be put back after a skipped step.
+    /// The model's buffers, restored after a skipped step.
     pub buffers: Buffers,
-    /// Training images.
+    /// Loader of the training images.
     pub training: Loader,
-    /// Validation images.
+    /// Loader of the validation images.
     pub validation: Loader,
     /// Running sums over the training images since the last evaluation.
     pub tally: Tally,
-    /// What the gradients did so far.
+    /// Gradient history of the run so far.
     pub history: GradientHistory,
-    /// What is wrong with the run; `None` where nobody asks.
+    /// Diagnosis of the run; `None` if it is off.
     pub diagnosis: Option<Diagnosis>,
-    /// The rules of other tools that are asked too.
+    /// Rule sets of other tools, evaluated as well.
     pub rule_sets: Vec<RuleSet>,
-    /// What its rules know of the run beside the readings.
+    /// Facts about the run that the rules use in addition to readings.
     pub facts: Facts,
-    /// Commands and webhooks that are told of findings.
+    /// Sends findings to commands and webhooks.
     pub(super) messenger: Messenger,
-    /// The last readings.
+    /// The most recent readings.
     pub recent: RecentSteps,
-    /// The best evaluation so far.
+    /// Tracks the best evaluation so far.
     pub early_stopping: EarlyStopping,
-    /// Writes checkpoints; `None` where none are asked for. It stands before the run's files, whose lock goes last.
+    /// Writes checkpoints; `None` if they are off. Declared before `recorder`, whose lock must be released last.
     pub checkpoints: Option<CheckpointWriter<HostState>>,
     /// The run's files.
     pub recorder: Recorder,
-    /// The terminal.
+    /// Progress output on the terminal.
     pub progress: Progress,
-    /// Epochs that were finished.
+    /// Finished epochs.
     pub epoch: u64,
-    /// Optimizer steps that were taken or skipped.
+    /// Optimizer steps, applied or skipped.
     pub step: u64,
-    /// Steps that were taken, as of the last but one; between two steps, once a checkpoint was saved, of all.
+    /// Applied steps, not including the most recent step, whose outcome the host has not received yet. After a
+    /// checkpoint, and until the next step, it includes all steps.
     pub taken_steps: u64,
-    /// Steps that were skipped because a gradient was not finite, as of the last reading.
+    /// Steps skipped because a gradient was not finite, as of the last reading.
     pub skipped_steps: u64,
-    /// Training images that were seen.
+    /// Training images processed.
     pub images: u64,
-    /// The latest evaluation, of all classes together.
+    /// The latest evaluation, over all classes.
     pub last_validation: Option<Metrics>,
-    /// The rule whose finding ends the run.
+    /// The rule whose finding stops the run.
     pub(super) stop_for: Option<RuleName>,
-    /// Whether a finding asked for a checkpoint that is not saved yet.
+    /// Whether a finding requested a checkpoint that is not saved yet.
     pub(super) is_checkpoint_asked_for: bool,
-    /// Whether a finding asked for the last readings.
+    /// Whether a finding requested a dump of the last readings.
     pub(super) is_dump_asked_for: bool,
-    /// Which images the run is about.
+    /// Identity of the run's images.
     pub(super) data: DataIdentity,
-    /// BLAKE3, in hexadecimal digits, of the weights that the run started from.
+    /// BLAKE3 hash, in hexadecimal, of the initial weights.
     pub(super) weights: Option<String>,
-    /// Parameters that are not trained yet.
+    /// Parameters that are still frozen.
     pub(super) held_back: HeldBack,
-    /// Steps that were taken before the optimizer began.
+    /// Steps applied before the current optimizer was created.
     pub(super) taken_before: u64,
     pub(super) step_at_epoch_start: u64,
-    /// Batches of the running epoch that were trained on, skipped ones included.
+    /// Index of the next batch of the current epoch, including skipped batches.
     pub(super) next_batch: usize,
-    /// The best evaluations that checkpoints keep, the best first.
+    /// The best evaluation results that checkpoints keep, best first.
     pub(super) best_figures: Vec<f64>,
-    /// The last checkpoint of this session, or the one it began with.
+    /// The last checkpoint of this session, or the one it started from.
     pub(super) saved_at: Option<CheckpointName>,
-    /// The device's generator as it was before the current step's first draw.
+    /// State of the device's random generator before the first draw of the current step.
     pub(super) random_at_step: Option<Tensor>,
-    /// The norm of the gradients of the step before; infinite where that was not taken.
+    /// Gradient norm of the previous step; infinite if it was skipped.
     pub(super) last_step: Option<LateScalar>,
-    /// Steps in a row that were not taken, as far as the host has heard of them.
+    /// Consecutive skipped steps, as far as the host knows.
     pub(super) skips_heard_of: u64,
-    /// How far the weights are from the end of f32.
+    /// Distance of the weights from the f32 maximum.
     pub(super) headroom: Headroom,
     pub(super) evaluated_at: Option<u64>,
     pub(super) clock: RunClock,
@@ -154,12 +155,12 @@ impl State {
         self.clock.elapsed()
     }
 
-    /// The share of it that evaluations took.
+    /// The part of [`elapsed`](Self::elapsed) spent in evaluations.
     pub fn evaluating(&self) -> Duration {
         self.clock.evaluating
     }
 
-    /// Whether the run can be resumed where it is.
+    /// Whether the latest checkpoint matches the current step, so that the run can resume from here.
     pub fn is_saved(&self) -> bool {
         self.saved_at == Some(self.place())
     }
@@ -169,8 +170,8 @@ impl State {
         self.training.epoch(self.epoch, self.next_batch)
     }
 
-    /// The micro-batches of the next step: `optimizer.accumulation_steps`, fewer at the end of an epoch. None if `stop` came and they
-    /// are not there after [`PATIENCE`]: then it is as if they had not been asked for.
+    /// Returns the micro-batches of the next step: `optimizer.accumulation_steps`, or fewer at the end of an epoch.
+    /// Returns `None` if `stop` was requested and the images do not arrive within [`PATIENCE`]; this loses no images.
     pub(super) fn next_group(
         &mut self,
         batches: &mut Epoch,
@@ -201,12 +202,7 @@ impl State {
         Ok(Some(group))
     }
 
-    pub(super) fn to_device(&self, batch: &Batch) -> Result<(Tensor, Tensor), TrainError> {
-        let (images, labels) = to_device(batch, self.device)?;
-        Ok((self.numerics.lay_out(images)?, labels))
-    }
-
-    /// Readies what watches the step, and says what it is looked at for.
+    /// Prepares monitoring of the step, and returns the measurements that are due.
     pub(super) fn start_step(&mut self, group: &[Batch]) -> Result<Due, TrainError> {
         let due = self.config.monitor.due(self.step);
         self.gradients.start_step(due)?;
@@ -215,15 +211,15 @@ impl State {
         Ok(due)
     }
 
-    /// Clips the gradients, on whose norms as backward left them `seen` is. No sync.
+    /// Clips the gradients; `seen` contains their norms from backward. No sync.
     pub(super) fn clip(&mut self, seen: &Measurement) -> Result<ClipOutcome, TrainError> {
         let reached = self.gradients.reached();
         let usable = self.gradients.usable(seen, &reached)?;
         Ok(self.clipping.clip(&reached.with(usable.as_ref().unwrap_or(seen)))?)
     }
 
-    /// Learning rate and momentum of this step. A skipped step does not move them on: whether the one before was skipped is
-    /// received now, when the device has this step's passes to do.
+    /// Learning rate and momentum of this step. A skipped step does not advance the schedule. The host receives the
+    /// outcome of the previous step now, while the device is busy with the passes of this step.
     pub(super) fn rates(&mut self) -> Result<Rates, TrainError> {
         self.hear_of_last_step()?;
         self.judge_unread_skips()?;
@@ -232,7 +228,7 @@ impl State {
         Ok(Rates { learning_rate: rates.learning_rate * scale, ..rates })
     }
 
-    /// Whether the step before was taken.
+    /// Receives whether the previous step was applied.
     pub(super) fn hear_of_last_step(&mut self) -> Result<(), TrainError> {
         let Some(norm) = self.last_step.take() else { return Ok(()) };
         let norm = norm.receive()?;
@@ -246,15 +242,15 @@ impl State {
         Ok(())
     }
 
-    /// Moves the weights, unless the gradient or what came of it is not finite: then they, and all that the optimizer remembers, are
-    /// as before. Returns how far they moved, and 1 (`[]`, f32) where the step was not taken. No sync.
+    /// Updates the weights, unless the gradient or the update is not finite: then weights and optimizer state stay
+    /// unchanged. Returns the size of the update, and 1 (`[]`, f32) if the step was skipped. No sync.
     pub(super) fn take_step(
         &mut self,
         rates: Rates,
         due: Due,
         clip: &ClipOutcome,
     ) -> Result<(UpdateOutcome, Tensor), TrainError> {
-        // Clipping by one factor and the skip of a step whose gradient is not finite happen inside the fused kernel.
+        // Clipping by one factor, and skipping a step with a non-finite gradient, happen inside the fused kernel.
         let grad_scale = clip.grad_scale()?;
         let control = StepControl {
             grad_scale: grad_scale.as_ref(),
@@ -262,30 +258,30 @@ impl State {
             measures_updates: due.weights,
             is_first_step: self.taken_steps == self.taken_before,
         };
-        let (update, found_inf) = if self.headroom.has_room(rates)? {
+        let (update, not_taken) = if self.headroom.has_room(rates)? {
             (self.optimizer.step(rates, &control)?, clip.found_inf.shallow_clone())
         } else {
             let (update, rejection) = self.optimizer.step_or_put_back(rates, &control)?;
             (update, self.gradients.reject(&clip.found_inf, rejection)?)
         };
         self.headroom.look_if_near(&self.optimizer)?;
-        // The norm of a step that was taken is a number.
-        let norm = clip.total_norm.f_masked_fill(&found_inf.f_to_kind(Kind::Bool)?, f64::INFINITY)?;
+        let norm = self.gradients.count_step(&not_taken, &clip.total_norm)?;
         self.last_step = Some(LateScalar::send(&norm)?);
-        Ok((update, found_inf))
+        Ok((update, not_taken))
     }
 
-    /// What follows the weights of a step: buffers, average, loss scale. A skipped step leaves the first two. No sync.
-    pub(super) fn finish_update(&mut self, found_inf: &Tensor) -> Result<(), TrainError> {
-        self.buffers.restore_where(found_inf)?;
+    /// Updates buffers, EMA, and loss scale after the weights of a step. A skipped step changes neither buffers nor
+    /// EMA. No sync.
+    pub(super) fn finish_update(&mut self, not_taken: &Tensor) -> Result<(), TrainError> {
+        self.buffers.restore_where(not_taken)?;
         disk::point("step");
         if let Some(ema) = &mut self.ema {
-            ema.update(self.taken_steps, found_inf)?;
+            ema.update(self.taken_steps, not_taken)?;
         }
         self.gradients.update_scale()
     }
 
-    /// Brings everything that the step left on the device to the host. One device sync.
+    /// Copies all measurements of the step to the host. One device sync.
     pub(super) fn read(
         &mut self,
         due: Due,
@@ -297,7 +293,7 @@ impl State {
         self.gradients.read(Seen { step, epoch, due, measurement, clip, update, tally })
     }
 
-    /// Writes, keeps and judges what a tracked step read.
+    /// Records and diagnoses the reading of a tracked step.
     pub(super) fn record_step(
         &mut self,
         rates: Rates,
@@ -319,7 +315,7 @@ impl State {
         self.judge_skips(skips, culprit)
     }
 
-    /// Ends an epoch, unless `stop` came while its images were waited for.
+    /// Finishes an epoch, unless `stop` was requested while the run waited for images.
     pub(super) fn finish_epoch(&mut self, stop: &StopSignal) -> Result<(), TrainError> {
         if stop.signal().is_some() && self.next_batch < self.training.batches_per_epoch() {
             return Ok(());

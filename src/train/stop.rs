@@ -1,4 +1,4 @@
-//! Signals that ask a run to end, as a flag that the loop looks at.
+//! Signals that ask a run to end, as a flag for the training loop.
 
 use std::sync::{
     Arc,
@@ -10,32 +10,33 @@ use signal_hook::{
     flag,
 };
 
-/// The exit status of a preempted run: EX_TEMPFAIL of sysexits.h, try again.
+/// Exit status of a preempted run: EX_TEMPFAIL of sysexits.h, which means "try again".
 pub const PREEMPTED: i32 = 75;
 
 /// Whether the process was asked to end.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal {
     signal: Arc<AtomicUsize>,
-    /// Whether the next signal ends the process where it is.
+    /// Whether the next signal ends the process immediately.
     leaves_at_once: Arc<AtomicBool>,
 }
 
 impl StopSignal {
-    /// Listens for Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1 and SIGHUP, which a terminal sends that is closed. Until
-    /// [`begin`](Self::begin) the first of them ends the process at once, however long it has to wait for something; from then on
-    /// the first one sets the flag, and a second one ends the process at once. The exit code is 128 + signal, or [`PREEMPTED`].
+    /// Handles Ctrl-C, SIGTERM, SIGQUIT, SIGUSR1, and SIGHUP (sent by a closing terminal). Until
+    /// [`begin`](Self::begin), the first signal ends the process immediately, even while it waits. After that, the
+    /// first signal sets the flag, and the second one ends the process. The exit code is 128 + signal, or
+    /// [`PREEMPTED`].
     ///
-    /// A process that was started to ignore SIGHUP, as by nohup, goes on ignoring it.
+    /// A process that was started to ignore SIGHUP, for example by nohup, keeps ignoring it.
     ///
     /// # Errors
-    /// If the system takes no handler.
+    /// If the system rejects a handler.
     pub fn install() -> std::io::Result<Self> {
         let stop = Self { signal: Arc::default(), leaves_at_once: Arc::new(AtomicBool::new(true)) };
         let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];
         for signal in signals.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)) {
             let status = if signal == SIGUSR1 { PREEMPTED } else { 128 + signal };
-            // In this order: the second signal finds what the first one has set.
+            // The order matters: the second signal finds the flag set by the first one.
             flag::register_conditional_shutdown(signal, status, Arc::clone(&stop.leaves_at_once))?;
             flag::register(signal, Arc::clone(&stop.leaves_at_once))?;
             flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize)?;
@@ -43,12 +44,12 @@ impl StopSignal {
         Ok(stop)
     }
 
-    /// Somebody looks at the flag from now on: the first signal only sets it.
+    /// From now on, the first signal only sets the flag.
     pub fn begin(&self) {
         self.leaves_at_once.store(false, Ordering::SeqCst);
     }
 
-    /// The signal that came, if one did.
+    /// The received signal, if any.
     pub fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
@@ -57,12 +58,12 @@ impl StopSignal {
     }
 }
 
-/// Whether the process was started to ignore a signal. Where the system does not say, it was not.
+/// Whether the process was started to ignore a signal; false if unknown.
 fn is_ignored(signal: i32) -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
 }
 
-/// The same by the text of /proc/self/status, whose line SigIgn has a bit for each signal, the lowest for signal 1.
+/// The same, from the text of /proc/self/status. Its line SigIgn has one bit per signal, starting with signal 1.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

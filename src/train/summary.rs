@@ -1,4 +1,4 @@
-//! What is left to say when a run has ended.
+//! Summary of a run at its end.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -10,39 +10,39 @@ use crate::{
     printable,
 };
 
-/// A finished run in a few lines.
+/// Summary of a finished run in a few lines.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Why it ended.
+    /// Reason for the end.
     pub ending: Ending,
     /// Wall time of training and evaluation.
     pub elapsed: Duration,
-    /// The share of it that evaluation took.
+    /// Part of this time spent on evaluation.
     pub evaluating: Duration,
     /// Optimizer steps.
     pub steps: u64,
-    /// Training images seen.
+    /// Number of training images used.
     pub images: u64,
-    /// The last evaluation.
+    /// Metrics of the last evaluation.
     pub validation: Option<Metrics>,
     /// Best value of the config's `evaluate.metric`, and its step.
     pub best: Option<(f64, u64)>,
-    /// The name of that metric.
+    /// Name of that metric.
     pub metric: &'static str,
-    /// What the gradients did.
+    /// Gradient statistics over the run.
     pub history: GradientHistory,
-    /// Parameters with a hook; 0 where monitoring is off.
+    /// Number of parameters with a hook; 0 if monitoring is off.
     pub hooks: usize,
-    /// Steps skipped because a gradient was not finite.
+    /// Number of steps skipped because a gradient was not finite.
     pub skipped_steps: u64,
-    /// The run's folder.
+    /// Run folder.
     pub folder: PathBuf,
-    /// Whether it can go on from where it ended.
+    /// Whether a checkpoint exists from which the run can resume.
     pub is_saved: bool,
 }
 
 impl Summary {
-    /// The summary of a run that has ended.
+    /// Creates the summary of a run that has ended.
     pub fn of(state: &State, ending: Ending) -> Self {
         Self {
             ending,
@@ -71,7 +71,7 @@ impl fmt::Display for Summary {
             Ending::MaxSteps => "run.max_steps reached".to_owned(),
             Ending::MaxMinutes => "run.max_minutes reached".to_owned(),
             Ending::EarlyStopping => "no improvement for early_stopping.patience evaluations".to_owned(),
-            Ending::Finding(rule) => format!("a finding of {rule}, as diagnosis.stop_at asks for"),
+            Ending::Finding(rule) => format!("a finding of {rule} (diagnosis.stop_at or an action)"),
             Ending::Signal(SIGINT) => "SIGINT (Ctrl-C)".to_owned(),
             Ending::Signal(SIGTERM) => "SIGTERM".to_owned(),
             Ending::Signal(SIGHUP) => "SIGHUP (the terminal was closed)".to_owned(),
@@ -82,7 +82,8 @@ impl fmt::Display for Summary {
         writeln!(f, "ended       {reason}")?;
         writeln!(
             f,
-            "time        {} steps, {} images in {training:.1} s training ({:.0} images/s), {evaluating:.1} s evaluating",
+            "time        {} steps, {} images in {training:.1} s training ({:.0} images/s), {evaluating:.1} s \
+             evaluation",
             self.steps,
             self.images,
             self.images as f64 / training
@@ -109,14 +110,14 @@ impl fmt::Display for Summary {
         let folder = printable::path(&self.folder);
         writeln!(f, "run         {folder}")?;
         if self.is_saved {
-            writeln!(f, "go on       gradwatch resume {folder}{}", self.more())?;
+            writeln!(f, "resume with gradwatch resume {folder}{}", self.more())?;
         }
-        write!(f, "open it     make tensorboard, or tensorboard --logdir {folder}")
+        write!(f, "view with   make tensorboard, or tensorboard --logdir {folder}")
     }
 }
 
 impl Summary {
-    /// What lets a run go on that has reached its end.
+    /// Config change with which a finished run can resume.
     fn more(&self) -> &'static str {
         match self.ending {
             Ending::MaxEpochs => " --set run.max_epochs=MORE",
@@ -131,11 +132,11 @@ impl Summary {
     fn write_gradients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let history = &self.history;
         if history.readings == 0 {
-            return writeln!(f, "gradients   not watched (monitor.preset = \"off\")");
+            return writeln!(f, "gradients   not monitored (monitor.preset = \"off\")");
         }
         writeln!(
             f,
-            "gradients   {} hooks, {} readings; total norm {:.3e} to {:.3e} (largest at step {}), last {:.3e}",
+            "gradients   {} hooks, {} tracked steps; total norm {:.3e} to {:.3e} (maximum at step {}), last {:.3e}",
             self.hooks, history.readings, history.total.min, history.total.max, history.max_step, history.total.last
         )?;
         let by_mean =
@@ -144,7 +145,7 @@ impl Summary {
         if let (Some(least), Some(most)) = (seen().min_by(by_mean), seen().max_by(by_mean)) {
             writeln!(
                 f,
-                "            smallest in {} (mean {:.2e}), largest in {} (mean {:.2e})",
+                "            smallest mean norm in {} ({:.2e}), largest in {} ({:.2e})",
                 least.name,
                 least.norm.geometric_mean(),
                 most.name,
@@ -160,7 +161,7 @@ impl Summary {
             None => writeln!(f, "            all finite; {} steps skipped", self.skipped_steps),
             Some((step, name)) => writeln!(
                 f,
-                "            not finite in {} readings, first at step {step} in {name}; {} steps skipped",
+                "            not finite in {} tracked steps, first at step {step} in {name}; {} steps skipped",
                 history.non_finite_readings, self.skipped_steps
             ),
         }

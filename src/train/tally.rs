@@ -1,4 +1,4 @@
-//! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and which classes were guessed of which.
+//! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and predictions per class.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -6,47 +6,47 @@ use tch::{Device, Kind, Tensor};
 use super::{ClassCounts, Confusion, Metrics, TrainError};
 use crate::{
     disk::{NamedTensors, TensorFileError},
-    libtorch::HostBlock,
+    libtorch::{GuessSums, HostBlock, count_guesses},
 };
 
-/// Number of running sums.
-const SUMS: usize = 3;
-/// Classes up to which a whole confusion matrix is kept on the device: 80 kB.
+/// Number of sums of a pass.
+const TOTALS: usize = 3;
+/// Largest number of classes with a whole confusion matrix on the device: 80 kB.
 const MOST_IN_MATRIX: usize = 100;
-/// Images that a list of guesses has room for at first.
+/// Initial capacity of a list of predictions, in images.
 const ROOM: i64 = 1024;
 
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
-    /// `[SUMS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
-    sums: Tensor,
+    /// `[TOTALS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
+    totals: Tensor,
     guesses: Guesses,
-    /// What a checkpoint keeps of it beside the tensors.
+    /// The part of a checkpoint's state that is not a tensor.
     pub(super) counts: TallyCounts,
 }
 
-/// Which classes were guessed of which.
+/// Counts of predictions per class.
 enum Guesses {
     /// `[classes * classes]`, i64: images per label and prediction.
     Matrix(Tensor),
-    /// Of many classes.
+    /// For many classes.
     Classes {
-        /// `[3 * classes]`, i64: images of each class, then those that were taken for it, then those of both kinds.
+        /// `[3 * classes]`, i64: images per label, images per prediction, and correct images per class.
         counts: Tensor,
-        /// Each image, where the pairs of classes are wanted too.
+        /// The place of each image, if pairs of classes are needed too.
         places: Option<Places>,
     },
 }
 
-/// Where in the confusion matrix each image belongs.
+/// The cell of the confusion matrix for each image.
 struct Places {
-    /// `[room]`, i64: `label * classes + prediction` of as many images as are `used`.
+    /// `[capacity]`, i64: `label * classes + prediction` of the first `used` images.
     list: Tensor,
     used: i64,
 }
 
-/// What is added up on the host.
+/// Sums on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct TallyCounts {
     images: i64,
@@ -54,8 +54,9 @@ pub(super) struct TallyCounts {
 }
 
 impl Tally {
-    /// Empty sums for `classes` classes on `device`. Of more than 100 classes it counts each class's images, guesses and hits, and
-    /// not the pairs of classes: its size does not depend on the number of images, and grows with the classes alone.
+    /// Creates empty sums for `classes` classes on `device`. Above 100 classes, it counts each class's images,
+    /// predictions, and hits, but not pairs of classes: its size grows with the number of classes, not with the number
+    /// of images.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -63,7 +64,8 @@ impl Tally {
         Self::start(classes, device, false)
     }
 
-    /// The same with the pairs of classes, whatever the number of classes: of more than 100, eight bytes for each image.
+    /// Like [`new`](Self::new), but keeps pairs of classes for any number of classes: above 100 classes, eight bytes
+    /// per image.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -81,45 +83,50 @@ impl Tally {
             let places = has_places.then(|| Ok::<_, TrainError>(Places { list: integers(ROOM)?, used: 0 }));
             Guesses::Classes { counts: integers(3 * classes)?, places: places.transpose()? }
         };
-        let sums = Tensor::f_zeros([SUMS as i64], (Kind::Double, device))?;
-        Ok(Self { classes, sums, guesses, counts: TallyCounts::default() })
+        let totals = Tensor::f_zeros([TOTALS as i64], (Kind::Double, device))?;
+        Ok(Self { classes, totals, guesses, counts: TallyCounts::default() })
     }
 
-    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and what that
-    /// sum is divided by to give their mean.
+    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and its
+    /// divisor for the mean loss.
     ///
     /// # Errors
-    /// If the shapes do not fit.
+    /// If the shapes do not match.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor, loss_sum: &Tensor, weight: f64) -> Result<(), TrainError> {
         let logits = logits.f_detach()?;
-        let guesses = logits.f_topk(self.classes.min(5), 1, true, true)?.1;
-        let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
-        let top1 = hits.f_select(1, 0)?;
-        let (top5_hits, top1_hits) = (hits.f_sum(Kind::Double)?, top1.f_sum(Kind::Double)?);
-        self.guesses.add(self.classes, labels, &guesses.f_select(1, 0)?, &top1)?;
-        let batch = Tensor::f_stack(&[loss_sum.f_detach()?.f_to_kind(Kind::Double)?, top5_hits, top1_hits], 0)?;
-        self.sums = self.sums.f_add(&batch)?;
-        self.counts.images += labels.size1()?;
+        let images = labels.size1()?;
+        let places = self.guesses.next_places(images)?;
+        let loss_sum = loss_sum.f_detach()?;
+        if !count_guesses(&logits, labels, &loss_sum, &self.guesses.sums(&self.totals, &places))? {
+            let guesses = logits.f_topk(self.classes.min(5), 1, true, true)?.1;
+            let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
+            let first_hits = hits.f_select(1, 0)?;
+            self.guesses.add(self.classes, labels, &guesses.f_select(1, 0)?, &first_hits, places.as_ref())?;
+            let sums = [loss_sum.f_to_kind(Kind::Double)?, hits.f_sum(Kind::Double)?, first_hits.f_sum(Kind::Double)?];
+            let _ = self.totals.f_add_(&Tensor::f_stack(&sums, 0)?)?;
+        }
+        self.counts.images += images;
         self.counts.weight += weight;
         Ok(())
     }
 
-    /// Images added so far.
+    /// Number of images added so far.
     pub fn images(&self) -> i64 {
         self.counts.images
     }
 
-    /// The sums themselves, by name: copied into, they put them back. The pairs of many classes are not among them.
+    /// The live tensors of the sums, by name; copying into them restores the sums. They do not include the pairs of
+    /// many classes.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
         let (name, counts) = match &self.guesses {
             Guesses::Matrix(matrix) => ("confusion", matrix),
             Guesses::Classes { counts, .. } => ("classes", counts),
         };
-        vec![("sums", self.sums.shallow_clone()), (name, counts.shallow_clone())]
+        vec![("sums", self.totals.shallow_clone()), (name, counts.shallow_clone())]
     }
 
-    /// The tensors of a checkpoint as [`state`](Self::state) names them, each behind the same prefix. Earlier versions kept the whole
-    /// matrix of many classes too.
+    /// Converts the tensors of a checkpoint to the names of [`state`](Self::state), each after its own prefix. Earlier
+    /// versions stored the whole matrix of many classes too.
     pub(super) fn as_kept_now(&self, saved: NamedTensors) -> Result<NamedTensors, TensorFileError> {
         let is_matrix = |tensor: &Tensor| tensor.size() == [self.classes * self.classes];
         let upgrade = |(name, tensor): (String, Tensor)| match (&self.guesses, name.strip_suffix("confusion")) {
@@ -131,22 +138,22 @@ impl Tally {
         saved.into_iter().map(upgrade).collect()
     }
 
-    /// Share of right first guesses so far: shape `[]`, still on the device.
+    /// Top-1 accuracy so far: shape `[]`, on the device.
     ///
     /// # Errors
     /// If libtorch reports an error.
     pub fn accuracy(&self) -> Result<Tensor, TrainError> {
-        Ok(self.sums.f_select(0, 2)?.f_div_scalar(self.counts.images)?)
+        Ok(self.totals.f_select(0, 2)?.f_div_scalar(self.counts.images)?)
     }
 
-    /// All figures so far. Device sync here.
+    /// Reads all metrics so far. Device sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
     pub fn read(&self, classes: &[String]) -> Result<Metrics, TrainError> {
         // Counts are exact in f64 up to 2^53.
         let mut block = HostBlock::default();
-        let sums = block.add(&self.sums)?;
+        let sums = block.add(&self.totals)?;
         let (table, places) = match &self.guesses {
             Guesses::Matrix(matrix) => (block.add(matrix)?, None),
             Guesses::Classes { counts, places } => {
@@ -163,7 +170,7 @@ impl Tally {
                 (confusion.counts(), Some(confusion))
             }
             Guesses::Classes { .. } => {
-                // Three rows, as they were made.
+                // The three rows of `counts`.
                 let [support, predicted, hits] = rows.try_into().unwrap_or_default();
                 let confusion = places.map(|part| Confusion::of_places(self.classes as usize, whole(&values[&part])));
                 (ClassCounts { support, predicted, hits }, confusion)
@@ -175,23 +182,48 @@ impl Tally {
 }
 
 impl Guesses {
-    /// Adds `labels` and `predictions`, `[n]` each, with which of them are the same. No sync: not bincount, which asks the device
-    /// for the largest number first.
-    fn add(&mut self, classes: i64, labels: &Tensor, predictions: &Tensor, hits: &Tensor) -> Result<(), TrainError> {
+    /// The sums to which the next batch is added.
+    fn sums<'a>(&'a self, totals: &'a Tensor, places: &'a Option<Tensor>) -> GuessSums<'a> {
+        let (counts, is_matrix) = match self {
+            Self::Matrix(matrix) => (matrix, true),
+            Self::Classes { counts, .. } => (counts, false),
+        };
+        GuessSums { totals, counts, is_matrix, places: places.as_ref() }
+    }
+
+    /// Returns space for the places of the next images, `[images]`, if they are kept.
+    fn next_places(&mut self, images: i64) -> Result<Option<Tensor>, TrainError> {
+        match self {
+            Self::Classes { places: Some(places), .. } => Ok(Some(places.next(images)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds `labels` and `predictions`, `[n]` each, and whether they are equal. No sync, unlike bincount, which first
+    /// reads the largest number from the device.
+    fn add(
+        &self,
+        classes: i64,
+        labels: &Tensor,
+        predictions: &Tensor,
+        hits: &Tensor,
+        places: Option<&Tensor>,
+    ) -> Result<(), TrainError> {
         let place = || labels.f_mul_scalar(classes)?.f_add(predictions);
         match self {
             Self::Matrix(matrix) => {
                 let places = place()?;
-                *matrix = matrix.f_index_add(0, &places, &places.f_ones_like()?)?;
+                let _ = matrix.shallow_clone().f_index_add_(0, &places, &places.f_ones_like()?)?;
             }
-            Self::Classes { counts, places } => {
+            Self::Classes { counts, .. } => {
                 let [second, third] = [1, 2].map(|row| row * classes);
                 let index = [labels.shallow_clone(), predictions.f_add_scalar(second)?, labels.f_add_scalar(third)?];
                 let one = labels.f_ones_like()?;
                 let count = [one.shallow_clone(), one, hits.f_to_kind(Kind::Int64)?];
-                *counts = counts.f_index_add(0, &Tensor::f_cat(&index, 0)?, &Tensor::f_cat(&count, 0)?)?;
+                let (index, count) = (Tensor::f_cat(&index, 0)?, Tensor::f_cat(&count, 0)?);
+                let _ = counts.shallow_clone().f_index_add_(0, &index, &count)?;
                 if let Some(places) = places {
-                    places.push(&place()?)?;
+                    places.shallow_clone().f_copy_(&place()?)?;
                 }
             }
         }
@@ -200,22 +232,22 @@ impl Guesses {
 }
 
 impl Places {
-    fn push(&mut self, places: &Tensor) -> Result<(), TrainError> {
-        let (count, room) = (places.size1()?, self.list.size1()?);
-        let used = self.used + count;
+    /// Returns space for `count` more places, and marks it as used.
+    fn next(&mut self, count: i64) -> Result<Tensor, TrainError> {
+        let (room, used) = (self.list.size1()?, self.used + count);
         if used > room {
-            // Twice the room, so that an image is copied about once however many there are.
+            // Doubling the capacity copies each image about once on average.
             let larger = Tensor::f_zeros([used.max(2 * room)], (Kind::Int64, self.list.device()))?;
             larger.f_narrow(0, 0, self.used)?.f_copy_(&self.list.f_narrow(0, 0, self.used)?)?;
             self.list = larger;
         }
-        self.list.f_narrow(0, self.used, count)?.f_copy_(places)?;
+        let next = self.list.f_narrow(0, self.used, count)?;
         self.used = used;
-        Ok(())
+        Ok(next)
     }
 }
 
-/// The sums of rows, the sums of columns and the diagonal of a matrix: `[3 * classes]`.
+/// The row sums, column sums, and diagonal of a matrix: `[3 * classes]`.
 fn counts_of_matrix(matrix: &Tensor, classes: i64) -> Result<Tensor, TensorFileError> {
     let matrix = matrix.f_reshape([classes, classes])?;
     let sum = |dim: i64| matrix.f_sum_dim_intlist([dim].as_slice(), false, Kind::Int64);
@@ -254,7 +286,7 @@ mod tests {
         assert_eq!((metrics.accuracy, metrics.top5_accuracy), (1.0 / 7.0, 5.0 / 7.0));
     }
 
-    /// Batches of random labels and logits, some of which guess right, with the whole matrix counted image by image.
+    /// Batches of random labels and logits, some of them correct, and the whole matrix counted image by image.
     fn batches(classes: i64, images: i64) -> (Vec<(Tensor, Tensor)>, Vec<Vec<u64>>) {
         tch::manual_seed(classes);
         let mut matrix = vec![vec![0u64; classes as usize]; classes as usize];
@@ -278,7 +310,7 @@ mod tests {
 
     #[test]
     fn few_classes_and_many_are_counted_as_the_whole_matrix_counts_them() {
-        // 1,500 images of five batches outgrow the first room of the list.
+        // 1,500 images in five batches exceed the initial capacity of the list.
         for classes in [1, 2, 100, 101, 700] {
             let (batches, matrix) = batches(classes as i64, 300);
             let want = Confusion::of_matrix(&matrix);

@@ -1,22 +1,22 @@
-//! Threads of an operation on the CPU: of the run before it was stopped, and of this machine.
+//! Number of threads per CPU operation, before a run stopped and on this machine.
 
 use std::{num::NonZero, thread};
 
-/// Threads that an operation takes now.
+/// Current number of threads per operation.
 pub(super) fn now() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
-/// What becomes of the number of threads where a run is resumed that leaves it to the machine.
+/// Handling of the number of threads when a run resumes whose config leaves it to the machine.
 #[derive(Debug, PartialEq, Eq)]
 enum Kept {
-    /// It is the same by itself.
+    /// The default is the same.
     Same,
-    /// This machine can have as many.
+    /// This machine has enough cores for the previous number.
     Set(usize),
     /// This machine has fewer cores.
     TooMany(usize),
-    /// The checkpoint does not say how many there were.
+    /// The checkpoint does not contain the number.
     Unknown,
 }
 
@@ -29,24 +29,22 @@ fn decide(before: Option<usize>, now: usize, cores: usize) -> Kept {
     }
 }
 
-/// Takes as many threads as there were before, or says that the last bits may differ.
+/// Sets the previous number of threads, or warns that results may differ in the last bits.
 pub(super) fn keep(before: Option<usize>) {
     let (now, cores) = (now(), thread::available_parallelism().map_or(1, NonZero::get));
     match decide(before, now, cores) {
         Kept::Same => {}
         Kept::Set(before) => {
             tch::set_num_threads(i32::try_from(before).unwrap_or(i32::MAX));
-            tracing::info!(
-                "run.threads = 0: {before} threads, as the run had before, where this machine would take {now}"
-            );
+            tracing::info!("run.threads = 0: using {before} threads as before (default of this machine: {now})");
         }
         Kept::TooMany(before) => tracing::warn!(
-            "run.threads = 0: the run had {before} threads before, this machine has {cores} cores and takes {now}: the last bits \
-             may differ from here on; --threads {before} takes as many"
+            "run.threads = 0: the run used {before} threads before, but this machine has {cores} cores and uses {now}: \
+             results may differ in the last bits; set --threads {before} to use as many"
         ),
         Kept::Unknown => tracing::warn!(
-            "run.threads = 0: this machine takes {now} threads; the checkpoint does not say how many the run had, and with another \
-             number the last bits may differ from here on"
+            "run.threads = 0: this machine uses {now} threads, and the checkpoint does not contain the previous \
+             number: results may differ in the last bits"
         ),
     }
 }

@@ -1,4 +1,5 @@
-//! How probable each image's classes were, counted on the device: what precision and recall at each threshold follow from.
+//! Counts the predicted probabilities of each class on the device. Precision and recall at each threshold follow from
+//! these counts.
 
 use tch::{Device, Kind, Tensor};
 
@@ -10,19 +11,19 @@ use crate::{
 
 const BINS: i64 = THRESHOLDS as i64;
 
-/// Probabilities of one batch that are looked at together, so that their copies in f64 stay small: 1 MB each.
+/// Probabilities to process at once, so that their f64 copies stay small (1 MB each).
 const AT_ONCE: i64 = 1 << 17;
 
 /// Counts over one pass. Adding a batch costs no device sync; reading costs one.
 pub struct ThresholdCounts {
-    /// Classes that are counted: the first ones.
+    /// Number of counted classes: the first ones.
     classes: i64,
     /// `[2 * classes * BINS]`, i64: images of other classes, then of the class, by class and probability.
     counts: Tensor,
 }
 
 impl ThresholdCounts {
-    /// No counts yet of the first `classes` classes, on `device`.
+    /// Creates empty counts of the first `classes` classes on `device`.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -34,7 +35,7 @@ impl ThresholdCounts {
     /// Adds a batch: `logits` `[n, m]` of all `m` classes, `labels` `[n]`.
     ///
     /// # Errors
-    /// If the shapes do not fit.
+    /// If the shapes do not match.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), TrainError> {
         let images = (AT_ONCE / logits.size2()?.1.max(1)).max(1);
         for (logits, labels) in logits.f_detach()?.f_split(images, 0)?.iter().zip(labels.f_split(images, 0)?) {
@@ -45,7 +46,7 @@ impl ThresholdCounts {
 
     fn add_some(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), TrainError> {
         let shares = logits.f_softmax(1, Kind::Double)?.f_narrow(1, 0, self.classes)?;
-        // NaN, of which no threshold has more, counts as 0.
+        // NaN is above no threshold, so it counts as 0.
         let bins = shares.f_mul_scalar(BINS - 1)?.f_floor()?.f_nan_to_num(0.0, None, None)?.f_to_kind(Kind::Int64)?;
         let classes = Tensor::f_arange(self.classes, (Kind::Int64, logits.device()))?.f_unsqueeze(0)?;
         let is_label = labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?.f_to_kind(Kind::Int64)?;
@@ -55,7 +56,7 @@ impl ThresholdCounts {
         Ok(())
     }
 
-    /// The curve of each of its classes. Device sync here.
+    /// Precision-recall curve of each counted class. Device sync here.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn each_image_is_counted_once_for_each_class_at_its_probability() {
         let mut counts = ThresholdCounts::new(2, Device::Cpu).unwrap();
-        // Softmax of (ln 3, 0) is (3/4, 1/4); of equal logits one half each; NaN is neither.
+        // The softmax of (ln 3, 0) is (3/4, 1/4), and that of equal logits is one half each. NaN is neither.
         let logits = Tensor::from_slice(&[3.0f64.ln() + 1e-9, 0.0, 1.0, 1.0, f64::NAN, 0.0]).reshape([3, 2]);
         counts.add(&logits, &Tensor::from_slice(&[0i64, 1, 1])).unwrap();
         let mut want = [[[0u64; THRESHOLDS]; 2]; 2];
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_first_of_many_classes_are_counted_as_among_all_of_them() {
-        // 5,000 classes are looked at in rounds of 26 images.
+        // 5,000 classes are processed in groups of 26 images.
         let (images, classes) = (60, 5_000);
         tch::manual_seed(1);
         let logits = Tensor::randn([images, classes], (Kind::Float, Device::Cpu)) * 4.0;

@@ -1,4 +1,4 @@
-//! What goes by the parameters that are trained: their gradients, their optimizer, and what clips them.
+//! State that depends on the trained parameters: gradients, optimizer, and clipping.
 
 use tch::Device;
 
@@ -10,7 +10,7 @@ use crate::{
     optim::{GradScaler, Headroom, Optimizer, parameter_groups},
 };
 
-/// Made for the parameters that take a gradient now.
+/// State for the parameters that currently require a gradient.
 pub(super) struct Trained {
     pub gradients: Gradients,
     pub optimizer: Optimizer,
@@ -18,7 +18,7 @@ pub(super) struct Trained {
 }
 
 impl Trained {
-    /// Puts a hook on each of them; moments, and what a clip remembers, begin anew.
+    /// Registers a hook on each of them. Optimizer moments and clipping state start over.
     pub(super) fn new(config: &Config, network: &Network, device: Device) -> Result<Self, TrainError> {
         let mut gradients = Gradients::new(network, &config.monitor, &config.optimizer, device)?;
         if config.run.precision == Precision::Fp16 {
@@ -42,8 +42,8 @@ fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result
 }
 
 impl State {
-    /// Trains all parameters from here on, where the head alone was trained so far and that is over. The optimizer begins anew,
-    /// as in fastai's `unfreeze`, and so does what a clip remembers of norms: both are of other parameters now.
+    /// Starts to train all parameters once `optimizer.head_only_epochs` are over. The optimizer starts over, as in
+    /// fastai's `unfreeze`, and so does the clipping state, because both now cover other parameters.
     pub(super) fn release_if_due(&mut self) -> Result<(), TrainError> {
         if self.held_back.is_empty() || is_head_alone(&self.config.optimizer, self.epoch) {
             return Ok(());
@@ -57,7 +57,7 @@ impl State {
         self.headroom = Headroom::of(&optimizer)?;
         (self.gradients, self.optimizer, self.clipping) = (gradients, optimizer, clipping);
         tracing::info!(
-            "optimizer.head_only_epochs: {} epoch(s) are over, {count} more parameters are trained from step {} on",
+            "optimizer.head_only_epochs: {} epoch(s) are over, training {count} more parameters from step {} on",
             self.epoch,
             self.step
         );

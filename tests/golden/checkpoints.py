@@ -1,8 +1,8 @@
-"""Writes checkpoints/*.pth: training checkpoints as torch.save lays them out, with all that scripts keep beside the weights.
+"""Writes checkpoints/*.pth: training checkpoints in the layout of torch.save, with typical other data next to the weights.
 
 Run with Python 3.11, NumPy 2.4, OmegaConf 2.4 and ml-collections 1.1: python tests/golden/checkpoints.py
-Pickles are CPython's and what is in them is NumPy's and OmegaConf's own; PyTorch's classes are stand-ins with its names, so that
-pickle writes what it writes for them. Weights are those that weights.json has under "zip.pth", and in several.pth of others.
+CPython writes the pickles; NumPy and OmegaConf objects are real. PyTorch's classes are stand-ins with the same names, so that
+pickle writes the same bytes for them. The weights are those of "zip.pth" in weights.json; several.pth uses other files too.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def module(name):
 
 
 def stand_in(where, name, made=None):
-    """A function or a class that pickles as if it were PyTorch's."""
+    """A function or class that pickles like PyTorch's."""
     made = made or (lambda *arguments: None)
     made.__module__, made.__qualname__, made.__name__ = where, name, name
     setattr(module(where), name, made)
@@ -57,7 +57,7 @@ SUBCLASS = stand_in("project.tensors", "MyTensor", type("MyTensor", (), {}))
 
 
 class Dtype:
-    """torch.float32 is pickled as a name in torch."""
+    """A dtype, which pickles as a name in torch, such as torch.float32."""
 
     def __init__(self, name):
         self.name = name
@@ -209,7 +209,7 @@ Point = collections.namedtuple("Point", "x y")
 
 
 def objects(protocol):
-    """Whatever else a script keeps."""
+    """Other data that scripts store."""
     made = {
         "args": argparse.Namespace(lr=0.1, model="cnn"), "own_args": Args(), "counter": collections.Counter({30: 1}),
         "set": {"a", 1}, "empty_set": set(), "frozenset": frozenset({1, 2}), "bytes": b"abc\xff", "no_bytes": b"",

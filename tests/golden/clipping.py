@@ -1,8 +1,8 @@
-"""Writes clipping.json: clipped gradients and clipping coefficients by PyTorch, timm and the formulas of the papers.
+"""Writes clipping.json: clipped gradients and clipping coefficients by PyTorch, timm, and the formulas of the papers.
 
 Run with PyTorch 2.13 and timm 1.0: python tests/golden/clipping.py
 
-All is float64, and the parameters and gradients are exact in float32 as well.
+All values are float64, and the parameters and gradients are exact in float32 as well.
 """
 
 import json
@@ -22,7 +22,7 @@ def unit(shape, i):
 
 
 def params():
-    """Element i of tensor t is ((i * 37 + t * 11) % 17) / 8 - 1; the bias is zero, as it is when training begins."""
+    """Element i of tensor t is ((i * 37 + t * 11) % 17) / 8 - 1; the bias is zero, as at the start of training."""
     flat = [[((i * 37 + t * 11) % 17) / 8 - 1 for i in range(math.prod(s))] for t, s in enumerate(SHAPES.values())]
     flat[2] = [0.0] * 4
     return flat
@@ -31,7 +31,7 @@ def params():
 def grads():
     """Element i of tensor t is (((i * 29 + t * 7) % 17) / 8 - 1) / 16^u, with u the index of i along the first axis.
 
-    So the units have gradients of very different size. Unit 4, the last of fc, has no gradient at all.
+    The units therefore have gradients of very different sizes. Unit 4, the last of fc, has no gradient at all.
     """
     flat = []
     for t, shape in enumerate(SHAPES.values()):
@@ -72,16 +72,16 @@ def agc_timm(clip_factor, eps):
 
 
 def unitwise_norm(x):
-    """One norm for each index of the output axis, and one for all where squeezing leaves a vector or a scalar."""
+    """One norm for each index of the output axis, or a single one if squeezing leaves a vector or a scalar."""
     if x.squeeze().ndim <= 1:
         return torch.linalg.vector_norm(x)
     return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
 
 
 def agc(clip_factor, eps):
-    """Brock et al. 2021, arXiv:2102.06171, section 4, with the units as the authors' code takes them.
+    """Brock et al. 2021, arXiv:2102.06171, section 4, with the units of the authors' code.
 
-    Where a unit's |G| is not below limit = clip_factor * max(|W|, eps), G becomes G * limit / max(|G|, 1e-6).
+    If a unit's |G| is not below limit = clip_factor * max(|W|, eps), G becomes G * limit / max(|G|, 1e-6).
     """
     tensors = parameters()
     with torch.no_grad():
@@ -93,18 +93,18 @@ def agc(clip_factor, eps):
 
 
 def norms():
-    """Total gradient norms of 60 steps: smooth with a little noise, at step 35 doubled, at step 45 times 100."""
+    """Total gradient norms of 60 steps: smooth with a little noise, doubled at step 35, times 100 at step 45."""
     smooth = [round(0.9 + 0.25 * math.cos(t / 6) + 0.01 * ((t * 37) % 11), 4) for t in range(60)]
     return [round(n * {35: 2, 45: 100}.get(t, 1), 4) for t, n in enumerate(smooth)]
 
 
 def coefficient(target, norm):
-    """As torch.nn.utils.clip_grad_norm_ has it: just below one where the target is the norm itself."""
+    """The formula of torch.nn.utils.clip_grad_norm_: just below one if the target is the norm itself."""
     return min(1.0, target / (norm + 1e-6))
 
 
 def autoclip(percentile):
-    """Seetharaman et al. 2020, arXiv:2007.14469: clips to a percentile of all norms so far, this one included."""
+    """Seetharaman et al. 2020, arXiv:2007.14469: clips to a percentile of all norms so far, including this one."""
     seen = norms()
     return [coefficient(np.percentile(seen[: t + 1], percentile).item(), n) for t, n in enumerate(seen)]
 
@@ -113,8 +113,8 @@ def zclip(mode="zscore", option="adaptive_scaling", max_norm=1.0):
     """Kumar et al. 2025, arXiv:2504.02507, with the defaults of the authors' code.
 
     The first 25 norms give mean and variance and are clipped to max_norm only. Afterwards a norm n with
-    z = (n - mean) / (std + eps) above the threshold counts as mean + z_thresh * std / (z / z_thresh), and what it
-    counts as goes into mean and variance.
+    z = (n - mean) / (std + eps) above the threshold counts as mean + z_thresh * std / (z / z_thresh), and this
+    value updates mean and variance.
     """
     alpha, z_thresh, eps, warmup, clip_factor = 0.97, 2.5, 1e-6, 25, 1.0
     limit = math.inf if max_norm is None else max_norm
@@ -141,7 +141,7 @@ def zclip(mode="zscore", option="adaptive_scaling", max_norm=1.0):
 
 
 def adagc_norms():
-    """Norms of three tensors over 130 steps, which shrink as training goes on.
+    """Norms of three tensors over 130 steps, which shrink during training.
 
     The first has a peak during the warm-up (step 40) and one after it (step 110), the second no gradient for five
     steps, and the total crosses one again and again.
@@ -170,7 +170,7 @@ def adagc():
         h = [1.0] * 3
         for i, n in enumerate(row):
             if n == 0.0:
-                continue  # says nothing of the size of this tensor's gradients: the limit stays as it is
+                continue  # carries no information about the size of this tensor's gradients: the limit stays the same
             if t < warmup:
                 h[i] = min(lambda_abs / total, 1.0)
                 gamma[i] = min(gamma[i], h[i] * n)

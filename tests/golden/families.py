@@ -1,9 +1,9 @@
-"""Writes families.json: what torchvision and timm compute for the models of tests/families_golden.rs.
+"""Writes families.json: results of torchvision and timm for the models of tests/families_golden.rs.
 
-Run with torch 2.13, torchvision 0.28 and timm 1.0.31: python tests/golden/families.py
+Run with torch 2.13, torchvision 0.28, and timm 1.0.31: python tests/golden/families.py
 
-Weights and images are those of model.py. Where neither library has a net (NASNet for CIFAR and for mobiles, binary nets, batch
-normalization with attention), it is put together here from their layers, or written out.
+Weights and images are those of model.py. If neither library has a net (NASNet for CIFAR and for mobiles, binary nets, batch
+normalization with attention), this script builds it from their layers, or implements it.
 """
 
 import json
@@ -27,7 +27,7 @@ MODELS = torchvision.models
 
 
 class NasNet(nn.Module):
-    """NASNet-A of timm's cells: as many of them as the paper's nets for mobiles and for CIFAR have."""
+    """NASNet-A from timm's cells, with as many cells as the paper's nets for mobiles and for CIFAR."""
 
     def __init__(self, cells, width, stem, is_cifar):
         super().__init__()
@@ -166,7 +166,7 @@ def nfnet(name):
 
 
 CASES = [
-    # The name, the images, and the model; the test builds the same from its own table under the same name.
+    # Name, images, and model; the test builds the same model from its own table under the same name.
     ("mobilenet_v2", (4, 3, 32, 32), lambda: MODELS.mobilenet_v2(num_classes=CLASSES, dropout=0.0)),
     ("mobilenet_v2_narrow_group", (4, 3, 40, 24),
      lambda: MODELS.mobilenet_v2(num_classes=CLASSES, dropout=0.0, width_mult=0.25, norm_layer=group_norm)),
@@ -219,7 +219,7 @@ def main():
 
 
 def listed(lines):
-    """How many tensors there are, the name and shape of some, and FNV-1a of all: the lists are long."""
+    """Number of tensors, name and shape of some, and FNV-1a of all, because the lists are long."""
     digest = 0xCBF29CE484222325
     for byte in "\n".join(lines).encode():
         digest = (digest ^ byte) * 0x100000001B3 % 2**64

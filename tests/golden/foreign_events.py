@@ -1,9 +1,9 @@
-"""Writes foreign_events/ and foreign_events.json: event files by the writers of other programs, and numbers that they hold.
+"""Writes foreign_events/ and foreign_events.json: event files by the writers of other programs, and numbers from them.
 
-Run with PyTorch 2.13, tensorboard 2.21 and tensorboardX 2.6: python tests/golden/foreign_events.py
+Run with PyTorch 2.13, tensorboard 2.21, and tensorboardX 2.6: python tests/golden/foreign_events.py
 
-Each net is an MLP on four classes of points, trained by SGD on one thread. What is by whom:
-- torch_*: torch.utils.tensorboard.SummaryWriter, with names as tutorials have them; torch_unusual with names nobody has.
+Each net is an MLP on four classes of points, trained by SGD on one thread. The writers:
+- torch_*: torch.utils.tensorboard.SummaryWriter, with the names of tutorials; torch_unusual with unusual names.
 - tensorboardx: tensorboardX.SummaryWriter.
 - lightning: the tags of Lightning's TensorBoardLogger, LearningRateMonitor and grad_norm, each at the step at which Lightning
   logs it, by SummaryWriter as that logger does; Lightning itself does not run.
@@ -11,7 +11,7 @@ Each net is an MLP on four classes of points, trained by SGD on one thread. What
   update_freq="batch" (keras_batches), and of a custom training loop with gradients (keras_gradients), by TensorBoard's own
   summary_v2 and EventFileWriter; TensorFlow does not run, and the net is PyTorch's with Keras's names.
 
-The clock stands still but for what is written here, and the files have fixed names, so that each run writes the same bytes.
+The clock is fixed except for changes in this script, and the files have fixed names, so that each run writes the same bytes.
 """
 
 import json
@@ -21,7 +21,7 @@ import shutil
 import time
 
 NOW = 1.7e9
-time.time = lambda: NOW  # before the writers are imported: files begin with the time
+time.time = lambda: NOW  # before the writers are imported: files start with the time
 
 import tensorboardX
 import torch
@@ -43,21 +43,21 @@ def tick(secs=0.25):
 
 
 def settle(folder):
-    """Gives the one event file of a folder a name that does not tell machine, time and process."""
+    """Renames the only event file of a folder, to remove machine, time, and process from the name."""
     (file,) = folder.glob("events.out.tfevents.*")
     file.rename(folder / "events.out.tfevents.1700000000.host.1.0")
 
 
 def note(case, role, step, value, kind=torch.float32):
-    """Keeps a number as the file has it, at the step at which it belongs: an evaluation stands before the step after it."""
-    # Of a series over all steps a few are enough.
+    """Records a number as in the file, at its step: an evaluation belongs to the step after it."""
+    # A few steps of a long series are enough.
     if role not in ("loss", "learning_rate", "total_norm") or step % 14 in (0, 4):
         numbers.setdefault(case, []).append([role, step, torch.tensor(value, dtype=kind).item()])
     return value
 
 
 class Net:
-    """An MLP in training: sigmoid with Xavier, whose gradient vanishes, or ReLU with He, whose does not."""
+    """An MLP in training: sigmoid with Xavier, whose gradient vanishes, or ReLU with He, whose gradient does not."""
 
     def __init__(self, activation, depth, learning_rate=0.1):
         torch.manual_seed(1)
@@ -78,12 +78,12 @@ class Net:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate)
 
     def parameters(self):
-        """Names as a module with a member `layers` gives them, and the parameters."""
+        """Parameters, with their names in a module with a member `layers`."""
         names = [name.split(".") for name, _ in self.model.named_parameters()]
         return [(f"layers.{int(n) // 2}.{kind}", p) for (n, kind), p in zip(names, self.model.parameters())]
 
     def step(self, step):
-        """Forward and backward; the optimizer takes its step in `update`."""
+        """Runs forward and backward; `update` runs the optimizer step."""
         batch = torch.arange(step * BATCH, (step + 1) * BATCH) % 192
         self.optimizer.zero_grad()
         logits = self.model(self.points[batch])
@@ -106,7 +106,7 @@ class Net:
 
 
 def torch_vanishing(folder):
-    """Everything by step; the learning rate as a tensor, the validation loss as one of double precision."""
+    """Logs everything by step; the learning rate as a tensor, the validation loss as a float64 tensor."""
     net, writer = Net(nn.Sigmoid, 7), SummaryWriter(folder)
     for step in range(60):
         loss, accuracy = net.step(step)
@@ -149,7 +149,7 @@ def torch_healthy(folder):
 
 
 def torch_unusual(folder):
-    """Names that nobody else has."""
+    """Unusual names."""
     net, writer = Net(nn.Sigmoid, 7), SummaryWriter(folder)
     for step in range(60):
         loss, _ = net.step(step)
@@ -162,7 +162,7 @@ def torch_unusual(folder):
 
 
 def tensorboardx(folder):
-    """Norms where others have histograms, and the histograms of the first step, of 700 buckets, by the parameter's name."""
+    """Logs norms instead of histograms; the histograms of the first step have 700 buckets and the names of the parameters."""
     net, writer = Net(nn.Sigmoid, 7), tensorboardX.SummaryWriter(str(folder))
     for step in range(60):
         loss, _ = net.step(step)
@@ -178,7 +178,7 @@ def tensorboardx(folder):
 
 
 def lightning(folder):
-    """An epoch of 20 steps, a row every fifth step, the first of them of step 4."""
+    """Epochs of 20 steps, with a row every fifth step, starting at step 4."""
     net, writer = Net(nn.Sigmoid, 7), SummaryWriter(folder)
     losses = []
     for step in range(60):
@@ -219,7 +219,7 @@ def keras_name(name):
 
 
 def keras_fit(case, folder, every_batch, has_histograms):
-    """What model.fit with the TensorBoard callback leaves: six epochs of 12 batches."""
+    """The files of model.fit with the TensorBoard callback: six epochs of 12 batches."""
     net = Net(nn.ReLU, 4, 0.02)
     train, validation = KerasWriter(folder / "train"), KerasWriter(folder / "validation")
     losses, accuracies = [], []
@@ -250,7 +250,7 @@ def keras_fit(case, folder, every_batch, has_histograms):
 
 
 def keras_gradients(folder):
-    """A custom loop with folders of its own and gradients."""
+    """A custom loop with its own folders, and with gradients."""
     net = Net(nn.Sigmoid, 7)
     train, test = KerasWriter(folder / "train"), KerasWriter(folder / "test")
     for step in range(60):

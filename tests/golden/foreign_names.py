@@ -1,10 +1,10 @@
-"""Writes foreign_names.json: names and shapes as torchvision, timm and transformers write them, and the logits of their models;
+"""Writes foreign_names.json: names and shapes in files of torchvision, timm, and transformers, and the logits of their models;
 and foreign_names.pth, a part of such a file by torch.save.
 
-Run with torch 2.13, torchvision 0.28, timm 1.0.31 and transformers 5.24: python tests/golden/foreign_names.py
+Run with torch 2.13, torchvision 0.28, timm 1.0.31, and transformers 5.24: python tests/golden/foreign_names.py
 
-No weights are stored. Element j of a tensor is made from an integer hash of its name and j, here and in the test alike, so that
-their order does not matter. Images are those of model.py. All is float64.
+No weights are stored. This script and the test compute element j of a tensor from an integer hash of its name and j, so that the
+order of tensors does not matter. Images are those of model.py. All values are float64.
 """
 
 import json
@@ -40,7 +40,7 @@ def fnv1a(text, bits):
 def timm_vgg11_bn():
     widths = [2, "M", 4, "M", 8, 8, "M", 16, 16, "M", 16, 16, "M"]
     model = vgg.VGG(widths, num_classes=CLASSES, norm_layer=nn.BatchNorm2d)
-    # 4096 units, whatever the widths, where ours have 64 times the first.
+    # 4096 units for every width; gradwatch's model has 64 times the first width.
     model.pre_logits = vgg.ConvMlp(16, 128, 7)
     model.head = ClassifierHead(128, CLASSES)
     return model
@@ -67,7 +67,7 @@ def hf_convnext(eps=1e-6):
 
 
 def old_names(renames):
-    """What files had before."""
+    """Names in older files."""
 
     def rename(name):
         for pattern, old in renames:
@@ -87,8 +87,8 @@ def tv_densenet():
     return torchvision.models.DenseNet(4, (6, 12, 24, 16), 8, num_classes=CLASSES)
 
 
-# The name, and the model; the test builds ours from its own table under the same name. Then, where a file has other names than the
-# model has while it runs, those.
+# Name and model; the test builds gradwatch's model from its own table under the same name. A third entry maps the names
+# in the file if they differ from the names of the running model.
 CASES = [
     ("timm vgg11 with batch normalization", timm_vgg11_bn),
     ("timm mobilenet_v2", lambda: efficientnet._gen_mobilenet_v2("mobilenetv2_100", 0.25, num_classes=CLASSES)),
@@ -110,7 +110,7 @@ CASES = [
     ("transformers convnext_tiny", hf_convnext),
 ]
 
-# Whose names are ours already.
+# Models whose names match gradwatch's.
 SAME = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169", "densenet201"]
 
 
@@ -127,7 +127,7 @@ def shape(tensor):
 
 
 def tree(tensors):
-    """Names by their segments; siblings that are alike share a key, and a layer is one line."""
+    """Names as a tree of their segments; identical siblings share a key, and a layer is one line."""
     if not isinstance(tensors, dict):
         return shape(tensors)
     heads = dict.fromkeys(name.partition(".")[0] for name in tensors)
@@ -154,11 +154,11 @@ def logits(model):
 
 
 def golden(make, rename=None):
-    """The weights go by the names of the file, and from there into the model."""
+    """Generates the weights by their names in the file, and loads them into the model."""
     model = make().double()
     own = model.state_dict()
     if rename is None and hasattr(model, "save_pretrained"):
-        # Each tensor with its place among all of the module, so that the module can be found by the file.
+        # Each tensor is filled with its index in the module, so that the module can be identified from the file.
         marks = {name: torch.full_like(tensor, place) for place, (name, tensor) in enumerate(own.items())}
         model.load_state_dict(marks)
         by_place = {int(tensor.flatten()[0]): name for name, tensor in saved(model).items()}
@@ -181,7 +181,7 @@ def listed(model):
 
 
 def epsilon(make):
-    """How far the logits of transformers' own epsilon are from those of ours, of the largest."""
+    """Difference between the logits with transformers' epsilon and gradwatch's, relative to the largest."""
     ours, theirs = (logits(golden(partial(make, eps))[0]) for eps in (1e-6, 1e-12))
     return float((ours - theirs).abs().max() / theirs.abs().max())
 

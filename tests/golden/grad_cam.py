@@ -1,8 +1,8 @@
 """Writes grad_cam.json: Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) by hooks on nets of torchvision and timm.
 
-Run with torch 2.13, torchvision 0.28 and timm 1.0.31: python tests/golden/grad_cam.py
+Run with torch 2.13, torchvision 0.28, and timm 1.0.31: python tests/golden/grad_cam.py
 
-Weights and images are those of model.py; the class is the first that something speaks for in both images. The heat is divided by its
+Weights and images are those of model.py; the class is the first one with a nonzero heat map in both images. The heat map is divided by its
 largest value.
 """
 
@@ -15,7 +15,7 @@ from families import CASES
 from model import IMAGES, fill, numbers, uniform
 from torch.nn import functional as F
 
-# The layer whose output is looked at, and the grid of its tokens, where it puts out tokens after one for the class.
+# The target layer and, if it outputs tokens after a class token, their grid.
 TARGETS = {
     "mobilenet_v2": (lambda model: model.features, None),
     "convnext_tiny_narrow": (lambda model: model.features, None),

@@ -1,4 +1,4 @@
-"""Writes initialization.json: what torch.nn.init and torchvision make, for tests/initializations.rs.
+"""Writes initialization.json: initial weights from torch.nn.init and torchvision, for tests/initializations.rs.
 
 Run with torch 2.13 and torchvision 0.28: python tests/golden/initialization.py
 """
@@ -10,18 +10,18 @@ import torch
 import torchvision
 
 EYES = [(3, 5), (5, 3), (4, 4)]
-# A kernel of an even side has no middle: torch takes the tap at half its side.
+# A kernel of even size has no center: torch uses the tap at half its size.
 DIRACS = [(4, 3, 3, 3), (2, 3, 5, 5), (3, 3, 2, 2), (2, 2, 1, 1)]
 
 
 def ones(tensor):
-    """Shape, and where the ones are; all else is 0."""
+    """Shape, and positions of the ones; all other elements are 0."""
     assert set(tensor.flatten().tolist()) <= {0.0, 1.0}
     return {"shape": list(tensor.shape), "ones": tensor.nonzero().tolist()}
 
 
 def zero_gains(model):
-    """The weights of norms that are 0 throughout."""
+    """The norm weights whose elements are all 0."""
     return [name for name, tensor in model.named_parameters() if name.endswith("weight") and not tensor.any()]
 
 

@@ -1,11 +1,11 @@
-"""Writes model.json: what PyTorch and torchvision compute for the models of tests/model_golden.rs.
+"""Writes model.json: results of PyTorch and torchvision for the models of tests/model_golden.rs.
 
 Run with torch 2.13 and torchvision 0.28: python tests/golden/model.py
 
-No weights are stored. Element j of tensor i of a state_dict is made from an integer hash of (i, j), here and in the test
-alike. So are the images, as tensor 2^20.
+No weights are stored. This script and the test compute element j of tensor i of a state_dict from an integer hash of
+(i, j), and the images as tensor 2^20.
 
-All is float64. In float32 a deep network with ReLU gives gradients that differ by 4e-3 from one instruction set to the
+All values are float64. In float32 a deep network with ReLU gives gradients that differ by 4e-3 from one instruction set to the
 next: a sum near zero changes its sign, and with it a whole path of the gradient.
 """
 
@@ -36,7 +36,7 @@ def uniform(tensor, count):
 
 
 def values(tensor, name, shape):
-    """Weights of variance 2 / fan_in, norm weights and variances around one, all else around zero."""
+    """Weights of variance 2 / fan_in, norm weights and variances around one, all others around zero."""
     u = uniform(tensor, math.prod(shape))
     if len(shape) > 1:
         u = u * math.sqrt(24.0 / math.prod(shape[1:]))
@@ -99,7 +99,7 @@ class Lenet5(nn.Module):
 
 
 class Cnn(nn.Module):
-    """Six convolutions in three stages; with residual the second of each stage is the one that keeps its shape."""
+    """Six convolutions in three stages; with residual, the second one of each stage keeps its shape."""
 
     def __init__(self, channels, width, norm, residual):
         super().__init__()
@@ -174,7 +174,7 @@ def group_norm(channels):
 
 MODELS = torchvision.models
 CASES = [
-    # The name, the images, and the model; the test builds the same from its own table under the same name.
+    # Name, images, and model; the test builds the same model from its own table under the same name.
     ("mlp", (4, 1, 8, 8), lambda: Mlp(64, 32, 5, None, F.relu, False)),
     ("mlp_residual_batch_gelu", (4, 1, 8, 8), lambda: Mlp(64, 32, 5, nn.BatchNorm1d, F.gelu, True)),
     ("mlp_layer_tanh", (4, 1, 8, 8), lambda: Mlp(64, 32, 5, nn.LayerNorm, torch.tanh, False)),
@@ -224,7 +224,7 @@ def golden(shape, model):
 
 
 def seeded(model):
-    """The weights that torch's own layers draw after manual_seed(7): the last values of each tensor."""
+    """Weights of torch's own layers after manual_seed(7): the last values of each tensor."""
     torch.manual_seed(7)
     return {name: numbers(tensor.flatten()[-3:]) for name, tensor in model().state_dict().items()}
 

@@ -2,8 +2,8 @@
 
 Run with PyTorch 2.13 and timm 1.0: python tests/golden/optimizer.py
 
-{case: [[the six weights and two biases after the step] for each of 20 steps]}, in float32 with 9 digits, which name a
-float32 uniquely.
+{case: [[the six weights and two biases after the step] for each of 20 steps]}, in float32 with 9 digits, which identify
+a float32 uniquely.
 """
 
 import json
@@ -14,14 +14,14 @@ import torch
 
 STEPS = 20
 
-# Two groups as the trainer makes them: a matrix that decays, a vector that does not.
+# Two groups, as in the trainer: a matrix with weight decay, a vector without.
 WEIGHT = [[0.5, -1.25, 2.0], [1e-3, -0.75, 3.0]]
 BIAS = [0.25, -2.0]
 DECAY = 0.05
 
 
 def grads(step):
-    """The same formula stands in optimizer_golden.rs."""
+    """The same formula as in optimizer_golden.rs."""
     weight = [[((i * 3 + j) * 37 + step * 11) % 17 / 8.0 - 1.0 for j in range(3)] for i in range(2)]
     bias = [(i * 29 + step * 7) % 13 / 6.0 - 1.0 for i in range(2)]
     return torch.tensor(weight), torch.tensor(bias)
@@ -46,7 +46,7 @@ cases = {
     "sgd_momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
     "sgd_nesterov": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
     "sgd_dampening": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
-    # The decay is added to the gradient in adam, rmsprop, nadam and radam; it is decoupled in adamw and lion.
+    # adam, rmsprop, nadam, and radam add the decay to the gradient; adamw and lion decouple it.
     "adam": (torch.optim.Adam, {"lr": 0.01, **MOMENTS}),
     "adamw": (torch.optim.AdamW, {"lr": 0.01, **MOMENTS}),
     "rmsprop": (torch.optim.RMSprop, {"lr": 0.01, "alpha": 0.99, "eps": 1e-8}),
@@ -56,8 +56,8 @@ cases = {
     ),
     "nadam": (torch.optim.NAdam, {"lr": 0.002, "momentum_decay": 4e-3, **MOMENTS}),
     "radam": (torch.optim.RAdam, {"lr": 0.01, **MOMENTS}),
-    # timm would also clip the gradients of all groups together to the norm 1; None leaves them as they are. The other
-    # options are timm's defaults: without always_adapt a group that does not decay has no trust ratio.
+    # By default, timm also clips the gradients of all groups together to norm 1; None disables that. The other options
+    # are timm's defaults: without always_adapt, a group without weight decay has no trust ratio.
     "lamb": (
         timm.optim.Lamb,
         {
@@ -76,7 +76,7 @@ cases = {
 
 
 def lines(traces):
-    """JSON with one step in a line."""
+    """JSON with one step per line."""
     parts = (f' "{name}": [\n  ' + ",\n  ".join(map(json.dumps, trace)) + "\n ]" for name, trace in traces.items())
     return "{\n" + ",\n".join(parts) + "\n}\n"
 

@@ -1,9 +1,9 @@
-"""What torchvision's MobileNetV2 computes of the pixels of twenty photos, against logits that were computed elsewhere.
+"""Compares the logits of torchvision's MobileNetV2 on twenty photos with given logits.
 
     python tests/golden/photos.py mobilenet_v2-b0353104.pth photos.safetensors [photos.json]
 
-tests/photos.rs runs it. The second file has the images [20, 3, 224, 224] as the net wants them, and logits [20, 1000]. The exit status is zero where they
-agree. The third file, if it is named, is written: class, logit and norm of all logits of each photo.
+tests/photos.rs runs it. The second file has the normalized images [20, 3, 224, 224] and the logits [20, 1000]. The exit status is
+zero if they agree. Writes the third file, if given: class, logit, and norm of all logits of each photo.
 """
 
 import json
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-# Relative to the largest logit: sums in float32 differ by their order.
+# Relative to the largest logit: sums in float32 depend on their order.
 TOLERANCE = 1e-5
 
 

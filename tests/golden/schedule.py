@@ -2,9 +2,9 @@
 
 Run with PyTorch 2.13 and timm 1.0: python tests/golden/schedule.py
 
-{case: [learning rate with which the optimizer makes step t, for t = 0 to 39]}, from a base learning rate of 0.8. A
-scheduler steps after every step of the optimizer, so entry 0 is what its constructor left. Three entries are different:
-one_cycle_momentum is the momentum along with one_cycle, plateau_metrics is what plateau was given, and plateau is the
+{case: [learning rate of step t of the optimizer, for t = 0 to 39]}, from a base learning rate of 0.8. A
+scheduler steps after every step of the optimizer, so entry 0 is the rate after its constructor. Three entries are different:
+one_cycle_momentum is the momentum of one_cycle, plateau_metrics is the input of plateau, and plateau is the
 learning rate after each of these 20 metrics.
 """
 
@@ -54,7 +54,7 @@ def plateau():
 
 
 def warmup_cosine():
-    """Entry t is what step_update(t) sets, with t updates made before: the rate of update t, counted from 0.
+    """Entry t is the rate that step_update(t) sets after t updates: the rate of update t, counted from 0.
 
     Updates 0 to 4 are warm-up, 1e-3 + t * (0.8 - 1e-3) / 5. Update 5 has the whole 0.8, and the cosine of 35 updates
     begins there (warmup_prefix): update t has 0.2 + 0.3 * (1 + cos(pi * (t - 5) / 35)), so that 0.2 would be reached by
@@ -72,7 +72,7 @@ def warmup_cosine():
 
 
 def one_cycle(sgd):
-    """The defaults written out: 30 % up, cosine, from 0.8 / 25 to 0.8 / 25 / 1e4, momentum 0.95 to 0.85 and back."""
+    """The explicit defaults: 30 % up, cosine, from 0.8 / 25 to 0.8 / 25 / 1e4, momentum 0.95 to 0.85 and back."""
     return lr_scheduler.OneCycleLR(
         sgd,
         max_lr=BASE,

@@ -1,4 +1,4 @@
-"""Writes torchscript_*.pt and torchscript.json: small modules, and what PyTorch computes with them.
+"""Writes torchscript_*.pt and torchscript.json: small modules, and PyTorch's results with them.
 
 Run with torch 2.13: python tests/golden/torchscript.py
 """
@@ -17,7 +17,7 @@ SHAPE = (1, 8, 8)
 
 
 class Cnn(nn.Module):
-    """What a net from elsewhere has: nested modules, a branch on self.training, a buffer of its own, tied weights."""
+    """Features of other projects' nets: nested modules, a branch on self.training, a custom buffer, tied weights."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class Cnn(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Fully connected; no names but those of nn.Sequential."""
+    """Fully connected; only the names of nn.Sequential."""
 
     def __init__(self, depth, width, activation):
         super().__init__()
@@ -69,7 +69,7 @@ class Pair(nn.Module):
 
 
 class Normalized(nn.Module):
-    """A trace of it normalizes for ever as in the mode it was traced in."""
+    """A trace always normalizes in the mode in which it was traced."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ def images(count):
 
 
 def save(module, name):
-    """Without the files for debuggers, which name the folders of this machine."""
+    """Saves without debug files, which contain folder names of this machine."""
     path = FOLDER / f"torchscript_{name}.pt"
     module.save(str(path))
     with zipfile.ZipFile(path) as archive:

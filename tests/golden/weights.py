@@ -1,7 +1,7 @@
-"""Writes weights/*: files of weights as torch.save and safetensors write them, and weights.json of what is in them.
+"""Writes weights/*: weights files by torch.save and safetensors, and weights.json with their contents.
 
 Run with torch 2.13 and safetensors 0.8: python tests/golden/weights.py
-The old format names each storage by its address, so that those files have other bytes each time.
+The legacy format names each storage by its address, so those files have different bytes each time.
 
 The net is the crate's `cnn` of width 2 and depth 1 with batch normalization, for images of 3 channels and 4 classes.
 """
@@ -39,7 +39,7 @@ class Cnn(nn.Module):
 
 
 def net(seed, classes=CLASSES):
-    """A net as if it were trained: all of its tensors differ from those that are drawn."""
+    """A net that looks trained: all of its tensors differ from the initial ones."""
     torch.manual_seed(seed)
     model = Cnn(classes)
     for tensor in model.state_dict().values():

@@ -1,4 +1,4 @@
-//! What a run has to be able to go on from, and what two runs that are the same have in common.
+//! State that a run needs to resume, and comparisons of two identical runs.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{Outcome, SMALL, Workplace, last_weights, limit, scalars_without_times};
 
-/// The checkpoints of a run, the oldest first.
+/// The checkpoints of a run, oldest first.
 pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
     let found = gradwatch::checkpoint::list(&run.join("checkpoints")).unwrap();
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The files of a run's newest checkpoint but its manifest, those of tensors to the byte and host.json without times.
+/// The files of a run's newest checkpoint except its manifest: tensor files byte for byte, and host.json without times.
 fn last_state(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let newest = checkpoints(run).pop().unwrap();
     let mut files = BTreeMap::new();
@@ -49,8 +49,8 @@ fn metrics(run: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-/// Demands that two runs of one config have ended alike to the last bit: weights, moments, every other part of the state,
-/// metrics and event scalars.
+/// Checks that two runs of one config ended bit-identical: weights, moments, every other part of the state, metrics,
+/// and event scalars.
 pub fn assert_same(run: &Path, whole: &Path, what: &str) {
     assert_eq!(last_weights(run), last_weights(whole), "{what}: weights");
     let best = |run: &Path| fs::read(run.join("weights/best.safetensors")).unwrap();
@@ -58,7 +58,7 @@ pub fn assert_same(run: &Path, whole: &Path, what: &str) {
     let (state, want) = (last_state(run), last_state(whole));
     assert_eq!(state.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
     for (file, bytes) in &state {
-        // The bytes of tensors say nothing to a reader; those of JSON do.
+        // Print differences of JSON only; bytes of tensors are not readable.
         if file.ends_with(".json") {
             let parsed = |bytes: &[u8]| serde_json::from_slice::<BTreeMap<String, Value>>(bytes).unwrap();
             let (state, want) = (parsed(bytes), parsed(&want[file]));
@@ -74,15 +74,15 @@ pub fn assert_same(run: &Path, whole: &Path, what: &str) {
     assert_eq!(seen, want, "{what}: event scalars");
 }
 
-/// The images of each epoch as the log names them, those of steps that were taken once more by their last time.
+/// The images of each epoch according to the log; for repeated steps, those of the last repetition.
 pub fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
     let log = fs::read_to_string(run.join("train.log")).unwrap();
     let mut steps: BTreeMap<u64, (u64, Vec<u32>)> = BTreeMap::new();
     let mut last_step = None;
     for line in log.lines() {
         let Some(start) = line.find("micro-batch step=") else {
-            // A step that is cut off and one that is taken again may have the same number.
-            if line.contains(" goes on from ") || line.contains(" training and ") {
+            // An interrupted step and its repetition may have the same number.
+            if line.contains(" resuming from ") || line.contains(" training and ") {
                 last_step = None;
             }
             continue;
@@ -112,10 +112,10 @@ pub fn workplace() -> Workplace {
     Workplace::new(&format!("{}{more}", SMALL.replace("learning_rate = 0.05", "learning_rate = 0.05, momentum = 0.9")))
 }
 
-/// Trains a run up to a step and no further, as a kill would.
+/// Trains a run up to a step and then kills it.
 pub fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
     let arguments = ["train", "small.toml", "--run-name", name];
-    // The step after the last is not finished.
+    // The step after the last one is not finished.
     let fault = format!("kill step {}", steps + 1);
     let status = limit::output(workplace.command(&arguments).env("GRADWATCH_FAULT", fault)).status;
     assert_eq!(status.code(), None, "killed");

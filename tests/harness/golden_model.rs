@@ -1,5 +1,6 @@
-//! Models against what `golden/model.py` and `golden/families.py` wrote down: the same weights, made of the same numbers.
-#![allow(dead_code)] // Each test file uses its own part.
+//! Models against the records of `golden/model.py` and `golden/families.py`: the same weights, generated from the same
+//! numbers.
+#![allow(dead_code)] // Each test file uses only a part.
 
 use std::sync::Mutex;
 
@@ -14,14 +15,15 @@ use tch::{Device, Kind, Reduction, Tensor};
 pub const CLASSES: usize = 10;
 const IMAGES: u64 = 1 << 20;
 
-/// Relative. What is seen, whatever the instruction set and the number of threads, is the rounding in the JSON: 5e-11.
+/// Relative. The observed error, for any instruction set and number of threads, is the rounding in the JSON: 5e-11.
 pub const TOLERANCE: f64 = 1e-9;
 
-/// Of the norm of all gradients. What is 0 in exact arithmetic, as the shift of a batch norm in front of a 1x1 convolution and the
-/// next batch norm, is rounding and differs by machine and threads; it was seen at 4e-17. All other gradients are beyond 1e-6.
+/// Relative to the norm of all gradients. Gradients that are 0 in exact arithmetic, such as the shift of a batch norm
+/// before a 1x1 convolution and the next batch norm, consist of rounding and differ by machine and threads; observed:
+/// 4e-17. All other gradients exceed 1e-6.
 const ZERO: f64 = 1e-12;
 
-/// libtorch's generator is one for the process, and two VGGs at once need 4 GB.
+/// The process has one libtorch generator, and two VGGs at once need 4 GB.
 pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub fn build(config: &ModelConfig, shape: &[i64]) -> Network {
@@ -58,7 +60,7 @@ pub fn weights(tensor: u64, name: &str, shape: &[i64]) -> Tensor {
 pub fn fill(network: &Network) {
     for (index, Parameter { name, tensor, .. }) in (0..).zip(&network.parameters) {
         if tensor.kind() != Kind::Int64 {
-            // The layers share the tensor, so they turn to float64 with it.
+            // The layers share the tensor, so they switch to float64 with it.
             tensor.shallow_clone().set_data(&weights(index, name.as_str(), &tensor.size()));
         }
     }
@@ -77,7 +79,7 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
 }
 
-/// The largest error over the largest value that was wanted.
+/// The largest error relative to the largest expected value.
 pub fn error(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |a: f64, b| a.max(b.abs()));
@@ -85,9 +87,9 @@ pub fn error(got: &[f64], want: &[f64]) -> f64 {
     off / largest(&mut want.iter().copied()).max(f64::MIN_POSITIVE)
 }
 
-/// One training pass, its gradients, and an evaluation with the statistics that the pass left, all in float64.
+/// One training pass, its gradients, and an evaluation with the statistics of that pass, all in float64.
 ///
-/// A single gradient value is the end of a long sum in which large terms cancel: its error is taken relative to the
+/// A single gradient value is the end of a long sum in which large terms cancel: its error is relative to the
 /// gradient's norm.
 pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -127,7 +129,8 @@ pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
     close("evaluation", error(&values(&evaluated), &floats(&golden["evaluated"])));
 }
 
-/// Names and shapes of a model of a thousand classes, one to a line; constant weights, as their drawing is not what is tested.
+/// Names and shapes of a model with a thousand classes, one per line; constant weights, because their initialization is
+/// not under test.
 pub fn state(config: &ModelConfig) -> Vec<String> {
     let input = ImageShape { channels: 3, height: 224, width: 224 };
     let initialization = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };

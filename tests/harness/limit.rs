@@ -1,5 +1,5 @@
-//! Waits that end: a test that hangs says what it waited for, and leaves no process behind.
-#![allow(dead_code)] // Each test file uses its own part.
+//! Waits with a time limit: a hanging test reports its wait, and leaves no process behind.
+#![allow(dead_code)] // Each test file uses only a part.
 
 use std::{
     io::{self, Read},
@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// For a whole process, on a machine that has much else to do.
+/// Limit for a whole process, on a busy machine.
 const OF_A_PROCESS: Duration = Duration::from_secs(900);
-/// For a condition to come true.
+/// Limit for a condition to become true.
 const OF_A_CONDITION: Duration = Duration::from_secs(120);
 
-/// Waits until a condition holds, and fails with its name where it does not.
+/// Waits until a condition is true; fails with its name after the limit.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + OF_A_CONDITION;
     while !is_so() {
@@ -24,7 +24,7 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A process that ends with the test, however that ends.
+/// A process that ends when the test ends, even on a failure.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -38,7 +38,7 @@ impl Running {
         Self { child, called }
     }
 
-    /// As that of [`Child`], and fails where the process does not end.
+    /// Like [`Child`]'s `wait`, but fails if the process does not end.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + OF_A_PROCESS;
         loop {
@@ -67,31 +67,31 @@ impl DerefMut for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail where it has ended.
+        // Both fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// As [`Command::output`], and fails where the process does not end.
+/// Like [`Command::output`], but fails if the process does not end.
 pub fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running::start(command);
     let (stdout, stderr) = (read(running.stdout.take()), read(running.stderr.take()));
     let status = running.wait().unwrap_or_else(|error| panic!("{}: {error}", running.called));
-    // Who inherited its output may hold it open.
+    // A child that inherited its output may keep it open.
     let all = |bytes: Receiver<Vec<u8>>| {
         bytes.recv_timeout(OF_A_CONDITION).unwrap_or_else(|_| panic!("the output has no end: {}", running.called))
     };
     Output { status, stdout: all(stdout), stderr: all(stderr) }
 }
 
-/// Reads to the end, so that the process never waits for room.
+/// Reads to the end, so that the process never blocks on a full pipe.
 fn read(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (done, bytes) = channel();
     thread::spawn(move || {
         let mut all = Vec::new();
-        // What was read so far says more than why there is no more.
+        // The text so far is more useful than the read error.
         let _ = stream.map(|mut stream| stream.read_to_end(&mut all));
         let _ = done.send(all);
     });

@@ -1,4 +1,4 @@
-//! Calls that have to end in time, and pipes for them to hang on.
+//! Calls with a time limit, and pipes that could make them hang.
 
 use std::{
     ffi::OsStr,
@@ -27,12 +27,12 @@ pub fn without_run() -> Workplace {
     Workplace::new(TOML)
 }
 
-/// Calls the program, which has to end in time.
+/// Calls the program with a time limit.
 pub fn call<S: AsRef<OsStr>>(workplace: &Workplace, arguments: &[S]) -> Outcome {
     Outcome::of(workplace.command(&[]).args(arguments))
 }
 
-/// Demands a code, and one last line with these words.
+/// Checks the exit code, and one last line with these words.
 pub fn refuses(outcome: &Outcome, code: i32, words: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome:#?}");
     let last = outcome.stderr.lines().last().unwrap_or_default();

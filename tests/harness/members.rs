@@ -2,7 +2,7 @@
 
 use gradwatch::config::Architecture;
 
-/// Each with the width that keeps it small.
+/// Each with a width that keeps it small.
 pub const MEMBERS: [(Architecture, usize); 18] = [
     (Architecture::Mlp, 8),
     (Architecture::Lenet5, 6),

@@ -1,5 +1,5 @@
-//! Runs the program as a user would, in a scratch folder.
-#![allow(dead_code)] // Each test file uses its own part.
+//! Runs the program as a user would, in a temporary folder.
+#![allow(dead_code)] // Each test file uses only a part.
 
 pub mod checkpoints;
 pub mod limit;
@@ -25,7 +25,7 @@ pub struct Workplace {
     folder: TempDir,
 }
 
-/// How a call of the program ended.
+/// The result of a call of the program.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -34,7 +34,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a command that has to end in time.
+    /// Runs a command with a time limit.
     pub fn of(command: &mut Command) -> Self {
         let output = limit::output(command);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -42,7 +42,7 @@ impl Outcome {
     }
 }
 
-/// A small experiment that has a little of everything: augmentation, dropout, batch normalization, a schedule.
+/// A small experiment with many features: augmentation, dropout, batch normalization, a schedule.
 pub const SMALL: &str = r#"
 run = { max_epochs = 2, threads = 1 }
 data = { source = "synthetic", samples = 300, classes = 4, image_size = 8, channels = 1, batch_size = 32, augment = { hflip = 0.5, random_crop = 1 } }
@@ -84,7 +84,7 @@ impl Workplace {
         self.call_in(self.path(), arguments)
     }
 
-    /// Trains into `logs/<name>` and demands success.
+    /// Trains into `logs/<name>` and checks that it succeeds.
     pub fn train(&self, name: &str, settings: &[&str]) -> PathBuf {
         let mut arguments = vec!["train", "small.toml", "--run-name", name];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
@@ -108,15 +108,15 @@ pub fn event_files(run: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The event file of a run that nobody stopped.
+/// The event file of an uninterrupted run.
 pub fn event_file(run: &Path) -> PathBuf {
     let mut found = event_files(run);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
 
-/// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or torn file, and where the steps of a tag
-/// do not rise.
+/// Every scalar of a run: the bits of each value by tag and step. Fails on a damaged or truncated file, or if the steps
+/// of a tag do not increase.
 pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
     let mut values = BTreeMap::new();
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
@@ -134,7 +134,7 @@ pub fn scalars(run: &Path) -> BTreeMap<(String, i64), u32> {
     values
 }
 
-/// [`scalars`] without those that tell time, which no two runs share.
+/// [`scalars`] without time measurements, which differ between runs.
 pub fn scalars_without_times(run: &Path) -> BTreeMap<(String, i64), u32> {
     scalars(run).into_iter().filter(|((tag, _), _)| !tag.starts_with("backward_ms/")).collect()
 }
@@ -144,7 +144,7 @@ pub fn last_weights(run: &Path) -> Vec<u8> {
     fs::read(run.join("weights/last.safetensors")).unwrap()
 }
 
-/// Writes the first so many training images of Fashion-MNIST, and 40 others, as a data set of their own.
+/// Writes the first `images` training images of Fashion-MNIST, and 40 others, as a separate dataset.
 pub fn write_images(folder: &Path, images: usize) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion-mnist");
     fs::create_dir(folder).unwrap();

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 pub const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// libtorch's generator is one for the process.
+/// The process has one libtorch generator.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -23,14 +23,14 @@ pub fn config(model: &str) -> Config {
     Config::parse(&toml, "test").unwrap()
 }
 
-/// A network for grey images of this side, drawn with seed 7.
+/// A network for gray images of this size, initialized with seed 7.
 pub fn network(model: &str, side: usize) -> Network {
     tch::manual_seed(7);
     let input = ImageShape { channels: 1, height: side, width: side };
     model::build(&config(model).model, input, 10, Device::Cpu).unwrap()
 }
 
-/// Images whose pixels have means of their own.
+/// Images whose pixels have different means.
 pub fn images(count: i64, side: i64) -> Tensor {
     Tensor::randn([count, 1, side, side], FLOAT)
         + Tensor::linspace(-1, 2, side * side, FLOAT).reshape([1, 1, side, side])
@@ -44,7 +44,7 @@ pub fn logits(network: &Network, images: &Tensor) -> Tensor {
     tch::no_grad(|| network.forward(images, &Pass::evaluation()).unwrap())
 }
 
-/// Every value of a network's state, parameters and buffers.
+/// Every value of a network's state: parameters and buffers.
 pub fn bits(network: &Network) -> Vec<Vec<f32>> {
     let values = |parameter: &Parameter| {
         Vec::try_from(parameter.tensor.detach().to_kind(Kind::Float).flatten(0, -1).reshape([-1])).unwrap()

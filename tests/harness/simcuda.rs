@@ -1,4 +1,4 @@
-//! The simulated CUDA device of tests/simcuda, and what it counted of a process.
+//! The simulated CUDA device of tests/simcuda, and its counts for a process.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ pub struct SimulatedGpu {
     lib: PathBuf,
 }
 
-/// What a process did on the device, by the names of the report.
+/// Work of a process on the device, by the names of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts(BTreeMap<String, i64>);
 
@@ -30,7 +30,7 @@ fn libtorch() -> PathBuf {
 }
 
 impl SimulatedGpu {
-    /// Builds it, once for each test program.
+    /// Builds the device, once per test program.
     pub fn get() -> &'static Self {
         static BUILT: OnceLock<SimulatedGpu> = OnceLock::new();
         BUILT.get_or_init(|| {
@@ -49,15 +49,15 @@ impl SimulatedGpu {
         limit::output(Command::new("bash").arg(script).arg(&self.lib).arg(&self.folder))
     }
 
-    /// Makes a process see the device.
+    /// Makes the device visible to a process.
     pub fn show_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("LD_LIBRARY_PATH", self.folder.join("torch/lib"))
-            // Compiled kernels of this device are of no other.
+            // Kernels compiled for this device must not be mixed with those of another.
             .env("XDG_CACHE_HOME", self.folder.join("cache"))
     }
 
-    /// Runs a process that sees the device, and has to succeed.
+    /// Runs a process that sees the device, and checks that it succeeds.
     pub fn count(&self, command: &mut Command) -> Counts {
         let report = tempfile::NamedTempFile::new().unwrap();
         let output = limit::output(self.show_to(command).env("SIMCUDA_REPORT", report.path()));

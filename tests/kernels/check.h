@@ -1,4 +1,4 @@
-// What the checks share: tensors as raw bytes with slow and obvious readers, launches, and failures that are counted.
+// Shared code of the checks: tensors as raw bytes with slow reference readers, launches, and failure counting.
 #pragma once
 
 #include "../../src/libtorch/kernels/types.h"
@@ -22,7 +22,7 @@ using namespace gradwatch::kernels;
 
 inline int failures = 0;
 
-// One line per failure, of which the first hundred say enough.
+// Prints one line per failure, for the first hundred failures.
 inline void expect(bool holds, const char* format, ...) {
     if (holds || ++failures > 100) return;
     va_list arguments;
@@ -49,7 +49,7 @@ inline const char* name(i32 dtype) {
 }
 inline size_t size_of(i32 dtype) { return dtype == F64 ? 8 : dtype == F32 ? 4 : 2; }
 
-// The number of which `mantissa` bits of fraction and `exponent` bits are these.
+// Decodes a floating-point number with `mantissa` fraction bits and `exponent` exponent bits.
 inline double decode(uint64_t bits, int exponent, int mantissa) {
     const auto fraction = double(bits & ((1ull << mantissa) - 1));
     const int biased = int(bits >> mantissa & ((1ull << exponent) - 1)), bias = (1 << (exponent - 1)) - 1;
@@ -59,7 +59,7 @@ inline double decode(uint64_t bits, int exponent, int mantissa) {
     return sign * std::ldexp(fraction + std::ldexp(1.0, mantissa), biased - bias - mantissa);
 }
 
-// The bits of the nearest number, halves to even; of at most 15 bits of magnitude.
+// Encodes the nearest number, ties to even; at most 15 bits of magnitude.
 inline uint16_t encode(double value, int exponent, int mantissa) {
     const auto sign = uint16_t(std::signbit(value) ? 0x8000 : 0);
     const auto infinity = uint16_t(((1 << exponent) - 1) << mantissa);
@@ -67,19 +67,19 @@ inline uint16_t encode(double value, int exponent, int mantissa) {
     const int bias = (1 << (exponent - 1)) - 1;
     const double magnitude = std::fabs(value);
     const int power = magnitude == 0.0 || std::isinf(magnitude) ? 1 - bias : std::max(std::ilogb(magnitude), 1 - bias);
-    const double steps = std::nearbyint(std::ldexp(magnitude, mantissa - power)); // 2^mantissa and more where normal
+    const double steps = std::nearbyint(std::ldexp(magnitude, mantissa - power)); // 2^mantissa or more if the number is normal
     if (std::isinf(magnitude) || power > bias) return sign | infinity;
-    // A carry out of the fraction is one into the exponent, and at the end it is infinity.
+    // A carry out of the fraction goes into the exponent, and finally to infinity.
     return uint16_t(sign | uint16_t(int64_t(steps) + (int64_t(power - 1 + bias) << mantissa)));
 }
 
-// A tensor in memory, from a place that may be misaligned for all but its elements.
+// A tensor in memory, with a start address that is aligned only to its element size.
 class Tensor {
 public:
     Tensor(i32 dtype, size_t count, size_t misalignment = 0)
         : dtype_(dtype), count_(count), first_(misalignment * size_of(dtype)),
           bytes_(first_ + count * size_of(dtype) + 32) {
-        // The start of a vector's memory is aligned to 16 bytes, and guards of NaN stand around the elements.
+        // A vector's memory is aligned to 16 bytes; NaN guards surround the elements.
         std::memset(bytes_.data(), 0xff, bytes_.size());
     }
 
@@ -138,13 +138,14 @@ inline Tensor normal(i32 dtype, size_t count, double deviation, size_t misalignm
     return tensor;
 }
 
-// Numbers at the ends of the range of some dtype, and what is no number.
+// Numbers at the ends of some dtype's range, infinities, and NaN.
 inline const double ODD[] = {0.0, -0.0, 0x1p-149, -0x1p-149, 0x1.fffffcp-127, 0x1p-126, -0x1p-126, 0x1p-24, -0x1p-24,
     0x1.ff8p-15, 0x1p-14, -0x1p-14, 1.0, -0x1.fffffep0, 2.0, 65504.0, -65504.0, 65536.0, 0x1.fep127, 0x1.fffffep127,
     -0x1.fffffep127, INFINITY, -INFINITY, NAN, -NAN, 0x1p-1074, 0x1p-1022, -0x1p-1022, 0x1p-1023, 0x1p-127, 0x1p128,
     -0x1.fffffffffffffp1023};
 
-// Runs `body` three times: twice alike and with the last thread first. What it returns, bytes, has to be the same.
+// Runs `body` three times: twice in the same order and once with the last thread first. The returned bytes must not
+// change.
 template <typename Body>
 auto always_the_same(const char* what, Body body) {
     const auto first = body(), second = body();
@@ -164,5 +165,7 @@ void check_table();
 void check_units();
 void check_activation();
 void check_step();
+void check_guesses();
+void check_pixels();
 
 } // namespace check

@@ -80,7 +80,7 @@ void check_activation() {
                 shifted.push_back(relu(normal(in, 10007, 1.0, shift), out, other, -INFINITY, 0.3));
             Tensor values(in, std::size(ODD));
             for (size_t i = 0; i < values.count(); ++i) values.set(i, ODD[i]);
-            // Bounds that are no f32 themselves, and some that elements meet exactly.
+            // Bounds that f32 cannot represent, and bounds that equal some elements.
             for (const auto& [low, high] : {std::pair<double, double>{0.0, 0.1}, {-2.0, 2.0}, {-INFINITY, INFINITY}}) {
                 odd.push_back(relu(values, out, 0, low, high));
                 Pair same{values, Tensor(out, values.count()), low, high};
@@ -92,7 +92,7 @@ void check_activation() {
     check_pairs("sizes in odd pieces", sizes, 999);
     check_pairs("misaligned activations", shifted, 1 << 15);
     check_pairs("odd activations", odd, 1 << 15);
-    // 0.1 as f32 is at the bounds 0.1, though more than them as f64.
+    // 0.1 as f32 counts as equal to the bound 0.1, although it is larger in f64.
     Tensor tenths(F32, 4);
     for (size_t i = 0; i < 4; ++i) tenths.set(i, i % 2 ? 0.1f : std::nextafter(0.1f, 0.0f));
     check_pairs("bounds as f32", {relu(tenths, F32, 0, -1.0, 0.1), relu(tenths, F32, 0, 0.1, 2.0)}, 1 << 15);

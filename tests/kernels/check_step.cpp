@@ -53,11 +53,36 @@ void check_restore() {
     }
 }
 
+void check_outcome() {
+    // Anything but 0 is true, NaN too.
+    for (const float found_inf : {0.0f, -0.0f, 1.0f, 0.25f, NAN})
+        for (const float not_taken : {0.0f, 1.0f, -2.0f, NAN})
+            for (const float failure : {-1.0f, 0.0f, 1.0f}) {
+                // A negative value stands for a null pointer.
+                const bool is_given = failure >= 0.0f;
+                const double norm = 2.5;
+                float skipped[2] = {7.0f, -1.0f}, in_a_row[2] = {3.0f, -1.0f};
+                double heard[2] = {-1.0, -1.0};
+                launch("step_outcome", 1, static_cast<const float*>(&found_inf), static_cast<const float*>(&not_taken),
+                    is_given ? static_cast<const float*>(&failure) : nullptr, &norm, skipped, in_a_row, heard);
+                const bool is_bad = !(found_inf == 0.0f), is_left = !(not_taken == 0.0f);
+                float row = 0.0f;
+                if (is_bad) row = 3.0f + (is_given ? failure : 1.0f);
+                else if (is_left) row = 4.0f;
+                const bool holds = skipped[0] == (is_bad || is_left ? 8.0f : 7.0f) && in_a_row[0] == row &&
+                    heard[0] == (is_left ? double(INFINITY) : 2.5);
+                expect(holds, "outcome of %g %g %g: %g %g %g", double(found_inf), double(not_taken), double(failure),
+                    double(skipped[0]), double(in_a_row[0]), heard[0]);
+                expect(skipped[1] == -1.0f && in_a_row[1] == -1.0f && heard[1] == -1.0, "outcome: written past the end");
+            }
+}
+
 } // namespace
 
 void check_step() {
     check_total();
     check_restore();
+    check_outcome();
 }
 
 } // namespace check

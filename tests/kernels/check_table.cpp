@@ -12,7 +12,7 @@ namespace {
 using Rows = std::vector<double>;
 constexpr double UNTOUCHED = -1e300;
 
-// As the documentation of the columns says, and the sum of all magnitudes.
+// A row according to the column documentation, and the sum of all magnitudes.
 Rows slow_row(const Tensor& tensor) {
     Rows row(size_t(COLUMNS) + 1, 0.0);
     const double smallest = tensor.dtype() == F16 ? 0x1p-14 : tensor.dtype() == F64 ? 0x1p-1022 : 0x1p-126;
@@ -151,7 +151,7 @@ void check_large() {
     std::vector<Tensor> many;
     for (size_t i = 0; i < 300; ++i) many.push_back(normal(DTYPES[i % 4], random_bits()() % 3000, 1.0));
     check_tensors("many tensors", many, 512);
-    // One exponent for all: counters that are shared must not lose any.
+    // All elements have the same exponent: shared counters must not lose any.
     Tensor ones(F32, 1 << 20);
     for (size_t i = 0; i < ones.count(); ++i) ones.set(i, 1.0);
     check_tensors("ones", {ones}, 1 << 18);

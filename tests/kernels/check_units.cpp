@@ -16,7 +16,7 @@ struct Param {
     size_t units;
 };
 
-// Pieces of one tensor, whose partial sums begin at `partial`; returns how many parts each unit has.
+// Divides one tensor into pieces, whose partial sums start at `partial`; returns the number of parts per unit.
 i32 divide(const Tensor& tensor, size_t units, i64 partial, i64 unit, std::vector<UnitPiece>& pieces) {
     const i64 length = i64(tensor.count() / units), whole = std::max<i64>(1, UNIT_PIECE / length);
     if (length <= UNIT_PIECE) {
@@ -64,9 +64,9 @@ double slow_squares(const Tensor& tensor, size_t units, size_t unit) {
     return double(squares);
 }
 
-// As src/clipping/agc.rs has it.
+// The formula of src/clipping/agc.rs.
 double slow_factor(double gradient_squares, double weight_squares, double clip_factor, double eps) {
-    const auto clamp_min = [](double value, double low) { return value < low ? low : value; }; // NaN stays
+    const auto clamp_min = [](double value, double low) { return value < low ? low : value; }; // NaN stays NaN
     const double norm = std::sqrt(gradient_squares);
     const double largest = clamp_min(std::sqrt(weight_squares), eps) * clip_factor;
     return norm > largest ? largest / clamp_min(norm, 1e-6) : 1.0;
@@ -76,7 +76,7 @@ double slow_product(i32 dtype, double element, double factor) {
     return dtype == F64 ? element * factor : double(float(element) * float(factor));
 }
 
-// Everything that the launches give back, one after the other.
+// All outputs of the launches, concatenated.
 struct Result {
     std::vector<double> values;
     void add(const std::vector<double>& list) { values.insert(values.end(), list.begin(), list.end() - 1); }
@@ -103,7 +103,7 @@ std::vector<double> clip(std::vector<Param>& params, float found_inf, double eps
     for (const auto* list : {&partials, &squares, &totals, &factors, &outcomes})
         expect(list->back() == UNTOUCHED, "units: a list is written past its end");
 
-    // Squares that were taken before stand in for partial sums.
+    // Squares from the first launch replace the partial sums.
     auto again = plan.tensors;
     for (auto& tensor : again) tensor.gradients = tensor.unit, tensor.gradient_parts = 1;
     auto same_factors = room(plan.units), same_outcomes = room(params.size() * 3);
@@ -145,7 +145,7 @@ void check_params(const char* what, const std::vector<Param>& params, float foun
         for (size_t end = unit + params[i].units; unit < end; ++unit) total += squares[unit];
         compare("the total", i, total, total);
     }
-    // From here on with the kernel's own factors, so that products are the same to the last bit.
+    // From here on with the kernel's own factors, so that products are bit-identical.
     for (size_t i = 0, unit = 0; i < params.size(); ++i)
         for (size_t end = unit + params[i].units; unit < end; ++unit) {
             const double own = got.values[got.place];
@@ -161,7 +161,7 @@ void check_params(const char* what, const std::vector<Param>& params, float foun
         }
         compare("the smallest factor", i, smallest, 0.0);
         compare("the count", i, clipped, 0.0);
-        // Where a factor is almost 1, little of its digits is left.
+        // For a factor close to 1, few significant digits remain.
         compare("what is lost", i, lost, lost * 1e3);
     }
     for (size_t i = 0, first = 0; i < params.size(); first += params[i++].units) {
@@ -175,7 +175,7 @@ void check_params(const char* what, const std::vector<Param>& params, float foun
     }
 }
 
-// Some units are clipped and some are not.
+// Some units are clipped, others are not.
 Param param(i32 dtype, size_t units, size_t length, size_t misalignment = 0) {
     Param param{normal(BF16 == dtype || F16 == dtype ? i32(F32) : dtype, units * length, 1.0, misalignment),
         normal(dtype, units * length, 0.02, misalignment), units};
@@ -203,13 +203,13 @@ void check_shapes() {
 
 void check_odd_values() {
     for (const auto dtype : DTYPES) {
-        // Each odd value in a row of its own, and weights of 0.
+        // Each odd value in its own row, and weights of 0.
         const size_t units = std::size(ODD), length = 21;
         Param odd{Tensor(dtype, units * length), normal(dtype, units * length, 1.0), units};
         for (size_t i = 0; i < odd.weights.count(); ++i) odd.weights.set(i, i % 2 ? 0.0 : -0.0);
         for (size_t unit = 0; unit < units; ++unit) odd.gradient.set(unit * length + 3, ODD[unit]);
         check_params("odd gradients", {odd}, 0.0f);
-        // Alone in their rows, some are below the smallest norm, and are clipped nevertheless.
+        // Alone in their rows, some are below the smallest norm, but are clipped anyway.
         auto alone = odd;
         for (size_t i = 0; i < alone.gradient.count(); ++i)
             if (i % length != 3) alone.gradient.set(i, 0.0);
@@ -220,8 +220,8 @@ void check_odd_values() {
     }
 }
 
-// Every half and bfloat16 times factors that make denormals, ties and infinities. One that is 1 as f32 leaves NaN as
-// it was too.
+// Every half and bfloat16 times factors that produce denormals, ties, and infinities. A factor that equals 1 in f32
+// leaves NaN unchanged.
 void check_rounding() {
     for (const auto dtype : {F16, BF16})
         for (const double factor : {0.5, 1.0, 0.75, 1.0 / 3, 0x1p-10, 0x1.004p-3, 1e-5, 3.0, 0.0, 0x1.0000004p0}) {
@@ -242,7 +242,7 @@ void check_rounding() {
         }
 }
 
-// What is left of the norm, and of norms that are no numbers.
+// The norm after clipping, including norms that are infinite or NaN.
 void check_summary() {
     for (const u32 tensors : {1u, 3u, 700u}) {
         std::vector<UnitOutcome> outcomes;

@@ -1,8 +1,8 @@
-// Compiles kernels with NVRTC for every architecture that they may meet; needs no GPU.
+// Compiles kernels with NVRTC for every supported architecture; needs no GPU.
 //
 //   compile LIBRARY_FOLDER KERNEL.cu...
 //
-// Headers are taken from the folder of each kernel and are given to NVRTC by name, as the program does.
+// Reads the headers from the folder of each kernel, and passes them to NVRTC by name, as the program does.
 
 #include <dlfcn.h>
 
@@ -25,7 +25,7 @@ const int ARCHITECTURES[] = {75, 80, 86, 89, 90, 100, 120};
     std::exit(1);
 }
 
-// The part of nvrtc.h that is used here.
+// The part of nvrtc.h that this file uses.
 using Program = struct OpaqueProgram*;
 struct Nvrtc {
     int (*create)(Program*, const char* source, const char* name, int headers, const char* const* contents,
@@ -39,13 +39,13 @@ struct Nvrtc {
     const char* (*text_of)(int);
 };
 
-// The newest file of this name: libnvrtc.so.13 or libnvrtc-builtins.so.13.0.
+// Finds the newest file with this name: libnvrtc.so.13 or libnvrtc-builtins.so.13.0.
 fs::path library(const fs::path& folder, const std::string& name) {
     fs::path found;
     if (fs::is_directory(folder))
         for (const auto& entry : fs::directory_iterator(folder))
             if (entry.path().filename().string().rfind(name + ".so", 0) == 0) found = entry.path();
-    if (found.empty()) fail(folder.string() + " has no " + name + ".so; to mend it: make setup");
+    if (found.empty()) fail(folder.string() + " has no " + name + ".so; to fix it: make setup");
     return found;
 }
 
@@ -56,7 +56,7 @@ void* open(const fs::path& path) {
 
 Nvrtc load(const fs::path& folder) {
     const auto nvrtc = library(folder, "libnvrtc");
-    // NVRTC asks for its builtins by name alone, which finds what is loaded already.
+    // NVRTC loads its builtins by file name only, which finds libraries that are already loaded.
     open(library(folder, "libnvrtc-builtins"));
     void* handle = open(nvrtc);
     const auto find = [&](auto& function, const char* name) {
@@ -112,7 +112,7 @@ bool compiles(const Nvrtc& api, const fs::path& kernel, int architecture) {
     const auto log = log_of(api, program);
     size_t size = 0;
     if (!error && api.cubin_size(program, &size) == 0 && size > 0) {
-        // For a look at registers and instructions.
+        // To inspect registers and instructions.
         if (const char* folder = std::getenv("CUBINS")) {
             std::string cubin(size, '\0');
             api.cubin(program, cubin.data());
@@ -122,7 +122,7 @@ bool compiles(const Nvrtc& api, const fs::path& kernel, int architecture) {
     } else {
         error = error ? error : -1;
     }
-    // Warnings are errors too, as lints are.
+    // Warnings count as errors.
     if (error || !log.empty())
         std::fprintf(stderr, "%s for sm_%d: %s\n%s\n", kernel.c_str(), architecture,
             error > 0 ? api.text_of(error) : error ? "an empty cubin" : "warnings", log.c_str());

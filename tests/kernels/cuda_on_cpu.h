@@ -1,12 +1,12 @@
-// Runs CUDA kernels on the CPU: include it before a .cu file and compile that as C++17, unchanged.
+// Runs CUDA kernels on the CPU: include it before an unmodified .cu file and compile that as C++17.
 //
-// Blocks run one after the other, on one thread. The threads of a block are fibers that run in turn, each to its next
-// __syncthreads. In `descending` order the last block and the last thread run first: a kernel whose results then differ
-// lacks a barrier, or writes what belongs to another block.
-// A block in which some threads wait at a barrier that others never reach would hang on a GPU, and is aborted here.
+// Blocks run sequentially, on one thread. The threads of a block are fibers that run in turn, each to its next
+// __syncthreads. In `descending` order, the last block and the last thread run first: a kernel whose results then
+// differ lacks a barrier, or writes to another block's data. A block in which some threads wait at a barrier that
+// others never reach would hang on a GPU; here it aborts.
 #pragma once
 
-// The checked longjmp refuses to go to another stack.
+// The checked longjmp refuses to jump to another stack.
 #undef _FORTIFY_SOURCE
 #include <setjmp.h>
 #include <ucontext.h>
@@ -30,7 +30,7 @@ struct Index {
 inline Index thread_index, block_index, block_size, grid_size;
 inline bool descending = false;
 
-// The threads of a block, kept for the next one. Stacks are switched by longjmp, which needs no system call.
+// The threads of a block, reused for the next block. Stacks are switched by longjmp, which needs no system call.
 class Block {
 public:
     explicit Block(unsigned threads) : fibers_(threads) {
@@ -47,7 +47,7 @@ public:
         } while (fibers_[0].barrier != RETURNED);
     }
 
-    // Called by a fiber: gives way until all others are as far.
+    // Called by a fiber: yields until all others reach the same barrier.
     void wait(int barrier) {
         auto& fiber = fibers_[thread_index.x];
         fiber.barrier = barrier;
@@ -60,7 +60,7 @@ public:
     }
 
 private:
-    static constexpr int RUNNING = 0, RETURNED = -1; // else the line of a __syncthreads
+    static constexpr int RUNNING = 0, RETURNED = -1; // otherwise the line of a __syncthreads
     static constexpr size_t STACK = 64 << 10;
     struct Fiber {
         std::unique_ptr<char[]> stack;
@@ -77,7 +77,7 @@ private:
         }
     }
 
-    // Leaves the fiber at the top of its loop.
+    // Enters the fiber and leaves it at the top of its loop.
     void start(unsigned thread) {
         auto& fiber = fibers_[thread];
         fiber.stack.reset(new char[STACK]);
@@ -131,7 +131,7 @@ void launch_packed(
     launch(grid, block, [&] { kernel(*static_cast<std::decay_t<Arguments>*>(params[I])...); });
 }
 
-// As cuLaunchKernel does: each of `params` points to an argument.
+// Like cuLaunchKernel: each of `params` points to an argument.
 template <typename... Arguments>
 void launch_packed(void (*kernel)(Arguments...), unsigned grid, unsigned block, void** params) {
     launch_packed(kernel, grid, block, params, std::index_sequence_for<Arguments...>{});
@@ -158,6 +158,10 @@ To bits(From value) {
 #define gridDim cuda_on_cpu::grid_size
 
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return std::exchange(*to, *to + value); }
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
+    return std::exchange(*to, *to + value);
+}
+inline double atomicAdd(double* to, double value) { return std::exchange(*to, *to + value); }
 inline unsigned __float_as_uint(float value) { return cuda_on_cpu::bits<unsigned>(value); }
 inline float __uint_as_float(unsigned value) { return cuda_on_cpu::bits<float>(value); }
 inline long long __double_as_longlong(double value) { return cuda_on_cpu::bits<long long>(value); }

@@ -1,8 +1,10 @@
-// All kernels on the CPU, by name, for a check or for a CUDA driver that only seems to be one.
+// All kernels on the CPU, by name, for the checks and for the simulated CUDA driver.
 
 #include "cuda_on_cpu.h"
 
 #include "../../src/libtorch/kernels/activation.cu"
+#include "../../src/libtorch/kernels/guesses.cu"
+#include "../../src/libtorch/kernels/pixels.cu"
 #include "../../src/libtorch/kernels/step.cu"
 #include "../../src/libtorch/kernels/table.cu"
 #include "../../src/libtorch/kernels/units.cu"
@@ -21,7 +23,10 @@ struct Kernel {
 const Kernel KERNELS[] = {
     KERNEL(activation_pieces),
     KERNEL(activation_sums),
+    KERNEL(count_guesses),
+    KERNEL(normalize_pixels),
     KERNEL(restore_buffers),
+    KERNEL(step_outcome),
     KERNEL(table_pieces),
     KERNEL(table_rows),
     KERNEL(table_total),
@@ -36,14 +41,14 @@ const Kernel KERNELS[] = {
 
 extern "C" {
 
-// `params` are those of cuLaunchKernel. Returns whether there is such a kernel.
+// `params` are those of cuLaunchKernel. Returns whether the kernel exists.
 bool gradwatch_emulate(const char* kernel, unsigned grid, unsigned block, void** params) {
     for (const auto& known : KERNELS)
         if (std::strcmp(known.name, kernel) == 0) return known.run(grid, block, params), true;
     return false;
 }
 
-// The name of a kernel as it is known here, null where it is not.
+// Returns the static name of a kernel, null if it does not exist.
 const char* gradwatch_emulated(const char* kernel) {
     for (const auto& known : KERNELS)
         if (std::strcmp(known.name, kernel) == 0) return known.name;

@@ -1,8 +1,8 @@
-"""Every tensor of a file as torch.load reads it against the same in a safetensors file, bit for bit.
+"""Compares every tensor of a file, as torch.load reads it, with a safetensors file, bit for bit.
 
     python tests/peers/compare_weights.py weights.pth read.safetensors
 
-The exit status is zero where names, types, shapes and bits are the same.
+The exit status is zero if names, dtypes, shapes, and bits are the same.
 """
 
 import sys

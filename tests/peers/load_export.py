@@ -1,9 +1,9 @@
-"""Both files of an export as PyTorch loads them, and the logits it then computes against expected ones.
+"""Loads both files of an export with PyTorch, and compares the logits with expected ones.
 
     python tests/peers/load_export.py net.pt net.safetensors expected.json
 
-The last file is {"net": a name of torchvision, "classes": C, "image_size": S, "logits": [...]}, of three images that count evenly
-from -1 to 1. The exit status is zero where names are torchvision's, the weights load strictly, and all logits agree.
+The last file is {"net": a torchvision name, "classes": C, "image_size": S, "logits": [...]}, of three images that count evenly
+from -1 to 1. The exit status is zero if names are torchvision's, the weights load strictly, and all logits agree.
 """
 
 import json
@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-# Relative to the largest logit: sums in float32 differ by their order.
+# Relative to the largest logit: sums in float32 depend on their order.
 TOLERANCE = 1e-5
 
 

@@ -1,9 +1,9 @@
-"""A file of weights as torchvision's ResNet-18 loads it, and the logits it then computes against expected ones.
+"""Loads a weights file into torchvision's ResNet-18, and compares its logits with expected ones.
 
     python tests/peers/load_weights.py model.safetensors expected.json
 
 The second file is {"classes": C, "image_size": S, "logits": [[...], [...]]}, a row for each of two images that count
-evenly from -1 to 1. The exit status is zero where the weights load strictly and the logits agree.
+evenly from -1 to 1. The exit status is zero if the weights load strictly and the logits agree.
 """
 
 import json
@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-TOLERANCE = 1e-5  # of the largest logit; float32 keeps about seven digits, and eighteen layers spend some
+TOLERANCE = 1e-5  # relative to the largest logit; float32 has about seven digits, and eighteen layers lose some
 
 
 def logits_of(path, classes, size):
@@ -26,14 +26,14 @@ def logits_of(path, classes, size):
 
 
 def difference(logits, expected):
-    # Shapes that differ might broadcast, and so compare as if they were equal.
+    # Different shapes could broadcast, and then compare as equal.
     if logits.shape != expected.shape:
         raise ValueError(f"{list(expected.shape)} logits expected, {list(logits.shape)} computed")
     return ((logits - expected).abs().max() / expected.abs().max()).item()
 
 
 def fail(what):
-    """On one line, though torch lists the keys that are missing or in excess over several."""
+    """Prints one line; torch lists missing and unexpected keys on several lines."""
     sys.exit(f"load_weights: {' '.join(str(what).split())}")
 
 
@@ -50,7 +50,7 @@ def main():
         fail(f"{expectation} has no {key}")
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         fail(f"{weights} against {expectation}: {error}")
-    # Asked this way round, a NaN fails, too.
+    # In this form, NaN fails too.
     if not relative <= TOLERANCE:
         fail(f"the logits of {weights} differ by {relative:.2e} of the largest, more than {TOLERANCE:.0e}")
     print(f"largest difference {relative:.2e} of the largest logit")

@@ -1,8 +1,8 @@
-"""ResNet-18 as torchvision and as timm make it: their weights, and the logits they compute.
+"""Writes the weights of ResNet-18 from torchvision and from timm, and the logits they compute.
 
     python tests/peers/write_weights.py FOLDER
 
-Writes torchvision.pth (the zip format), timm.pth (the old one, float16) and expected.json, {"torchvision": [[...], [...]],
+Writes torchvision.pth (the zip format), timm.pth (the legacy format, float16), and expected.json, {"torchvision": [[...], [...]],
 "timm": ...}: a row for each of two images of 3 x 64 x 64 that count evenly from -1 to 1.
 """
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whether the simulated device notices what it is there to notice: selftest.sh LIB OUT, after build.sh LIB OUT.
+# Tests that the simulated device detects errors: selftest.sh LIB OUT, after build.sh LIB OUT.
 set -euo pipefail
 lib=$(realpath "${1:?}") out=$(realpath "${2:?}")
 cd "$(dirname "$0")"

@@ -1,7 +1,7 @@
-// A CUDA device that is not there: DeviceType::CUDA of libtorch, with every kernel run on the CPU. See README.md.
+// A simulated CUDA device: DeviceType::CUDA of libtorch, with every kernel run on the CPU. See README.md.
 //
-// "Device" memory is a memory file that is mapped twice: at its device address nothing may be read or written (a host that
-// uses a device pointer gets SIGSEGV), at its host alias, a constant away, the simulated kernels work.
+// "Device" memory is a memory file that is mapped twice. At its device address, reads and writes are forbidden: a host
+// that dereferences a device pointer gets SIGSEGV. At its host alias, at a constant offset, the simulated kernels work.
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -49,13 +49,13 @@ int env_int(const char* name, int otherwise) {
     return value && *value ? atoi(value) : otherwise;
 }
 const int DEVICES = env_int("SIMCUDA_DEVICES", 1);
-const size_t MEMORY = size_t(env_int("SIMCUDA_MEMORY_MB", 16 << 10)) << 20; // of each device
-const bool POISON = env_int("SIMCUDA_POISON", 1);         // new device memory is full of NaN
-const bool LAZY_COPIES = env_int("SIMCUDA_LAZY", 1);      // what is copied without waiting is there after a wait alone
-const bool LAZY_EVENTS = env_int("SIMCUDA_LAZY_EVENTS", 0); // an event is done when the host has waited, no sooner
-const bool TRACES = env_int("SIMCUDA_BT", 0);             // where copies and waits come from
-const char* const LOG = getenv("SIMCUDA_LOG");            // every op, copy and wait, one a line
-const char* const REPORT = getenv("SIMCUDA_REPORT");      // file that the counts are appended to at the end; - is stderr
+const size_t MEMORY = size_t(env_int("SIMCUDA_MEMORY_MB", 16 << 10)) << 20; // per device
+const bool POISON = env_int("SIMCUDA_POISON", 1);         // fill new device memory with NaN
+const bool LAZY_COPIES = env_int("SIMCUDA_LAZY", 1);      // asynchronous copies arrive only after a wait
+const bool LAZY_EVENTS = env_int("SIMCUDA_LAZY_EVENTS", 0); // an event completes only when the host waits for it
+const bool TRACES = env_int("SIMCUDA_BT", 0);             // print the stack of copies and waits
+const char* const LOG = getenv("SIMCUDA_LOG");            // logs every op, copy, and wait, one per line
+const char* const REPORT = getenv("SIMCUDA_REPORT");      // file to append the counts to at the end; - is stderr
 
 // ---------------------------------------------------------------------------------------------------------------- log
 
@@ -84,7 +84,7 @@ uintptr_t program_base() {
     }();
     return base;
 }
-// The frames that lie in the program itself, innermost first.
+// The stack frames in the program itself, innermost first.
 std::string frames() {
     if (!TRACES) return "";
     void* stack[96];
@@ -200,7 +200,7 @@ public:
         free_[found->second].push_back(offset);
         sizes_.erase(found);
     }
-    // While a kernel runs, its device addresses may be used.
+    // Device addresses are accessible while a kernel runs.
     void open(bool is_open) {
         std::lock_guard<std::mutex> lock(mutex_);
         const size_t page = 4096, used = (top_ + page - 1) / page * page;
@@ -310,11 +310,11 @@ PinnedAllocator pinned_allocator;
 struct LateCopy {
     uint64_t number;
     at::Tensor to;    // pinned; its content is poison until the host has waited
-    at::Tensor value; // as it was when the copy was queued
+    at::Tensor value; // value when the copy was queued
 };
 struct LateUpload {
     uint64_t number;
-    at::Tensor from; // pinned; must not change until the copy is done
+    at::Tensor from; // pinned; must not change until the copy is complete
     at::Tensor value;
 };
 std::mutex queue_mutex;
@@ -322,7 +322,7 @@ std::deque<LateCopy>& late() { static auto* all = new std::deque<LateCopy>(); re
 std::deque<LateUpload>& late_uploads() { static auto* all = new std::deque<LateUpload>(); return *all; }
 std::atomic<uint64_t> queued{0}, waited{0};
 
-// The device has done everything up to this number.
+// The device has completed everything up to this number.
 void arrive(uint64_t number) {
     std::lock_guard<std::mutex> lock(queue_mutex);
     while (!late().empty() && late().front().number <= number) {
@@ -386,7 +386,7 @@ struct GuardImpl final : c10::impl::DeviceGuardImplInterface {
         return before;
     }
     void* getStreamNativeHandle(const c10::Stream stream) const override {
-        // As CUDA has it, the default stream is null.
+        // As in CUDA, the default stream is null.
         return reinterpret_cast<void*>(uintptr_t(stream.id()));
     }
     DeviceIndex deviceCount() const noexcept override { return DeviceIndex(DEVICES); }
@@ -441,7 +441,7 @@ struct GuardImpl final : c10::impl::DeviceGuardImplInterface {
 
 // ---------------------------------------------------------------------------------------------------------- generator
 
-// As the real one: a seed and an offset of Philox, 16 bytes of state.
+// Like the real one: a seed and an offset of Philox, 16 bytes of state.
 struct GeneratorImpl final : c10::GeneratorImpl {
     explicit GeneratorImpl(DeviceIndex device)
         : c10::GeneratorImpl(c10::Device(c10::kCUDA, device), DispatchKeySet(DispatchKey::CUDA)) {}
@@ -521,7 +521,7 @@ struct CUDAHooks final : at::CUDAHooksInterface {
     DeviceIndex maybeExchangeDevice(DeviceIndex device) const override { return exchangeDevice(device); }
     at::Allocator* getPinnedMemoryAllocator() const override { return &simcuda::pinned_allocator; }
     at::Allocator* getCUDADeviceAllocator() const override { return &simcuda::device_allocator; }
-    // Convolutions are taken from their own op here, so that no op of cuDNN's is asked for.
+    // Convolutions have their own op here, so that libtorch does not call a cuDNN op.
     bool compiledWithCuDNN() const override { return false; }
     long versionCuDNN() const override { return 91000; }
     long versionCUDART() const override { return 13000; }
@@ -562,7 +562,7 @@ public:
         if (impl->is_wrapped_number()) to->set_wrapped_number(true);
         return alias;
     }
-    // Of the storages that were seen, the one that this is an alias of.
+    // Among the storages seen so far, the one that this tensor aliases.
     const c10::StorageImpl* owner(const at::Tensor& alias) const {
         for (const auto& [owner, shared] : storages_)
             if (shared.get() == alias.storage().unsafeGetStorageImpl()) return owner;
@@ -587,7 +587,7 @@ at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::op
     return at::detail::empty_strided_generic(size, stride, &device_allocator, DispatchKeySet(DispatchKey::CUDA), c10::dtype_or_default(dtype));
 }
 
-// A tensor of the device with this content and layout.
+// A device tensor with this content and layout.
 at::Tensor to_device(const at::Tensor& value, c10::Device device) {
     const bool keeps = value.is_non_overlapping_and_dense();
     const auto dense = keeps ? value : value.contiguous();
@@ -711,7 +711,7 @@ void record_stream(at::Tensor&, c10::Stream) {}
 
 // -------------------------------------------------------------------------------------------------------- every other op
 
-// Ops that read something of the device to know the shape of their result.
+// Ops that read device data to determine the shape of their result.
 const std::set<std::string>& waiting_ops() {
     static const std::set<std::string> all{"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim",
         "aten::unique_consecutive", "aten::equal", "aten::bincount", "aten::repeat_interleave", "aten::unique_dim_consecutive",
@@ -724,14 +724,14 @@ bool takes_host_scalars(const c10::OperatorHandle& op, const std::string& name, 
     if (all.count(name)) return true;
     return name.rfind("aten::_foreach_", 0) == 0 && overload.find("Tensor") != std::string::npos;
 }
-// Reduced precision is computed in f32 and rounded, as tensor cores do.
+// Reduced precision is computed in f32 and then rounded, as on tensor cores.
 bool is_computed_in_float(const std::string& name) {
     static const std::set<std::string> all{"aten::_convolution", "aten::convolution_backward", "aten::mm", "aten::bmm",
         "aten::addmm", "aten::baddbmm", "aten::convolution_overrideable"};
     return all.count(name) != 0;
 }
 
-// By libtorch's own rule.
+// Follows libtorch's own rule.
 bool is_fast_foreach(const std::vector<std::vector<at::Tensor>>& lists, const at::Tensor& scalar) {
     if (lists.empty() || lists[0].empty()) return true;
     for (const auto& list : lists)
@@ -753,9 +753,9 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     const std::string full = overload.empty() ? name : name + "." + overload;
     const size_t argument_count = schema.arguments().size(), first = stack->size() - argument_count;
 
-    // Which devices there are.
+    // Determine the devices of the arguments.
     std::optional<c10::Device> device;
-    std::vector<std::pair<at::Tensor, size_t>> host; // tensors on the CPU, and their argument
+    std::vector<std::pair<at::Tensor, size_t>> host; // tensors on the CPU, with their argument index
     const auto see = [&](const at::Tensor& tensor, size_t argument) {
         if (!tensor.defined()) return;
         if (tensor.is_cpu()) host.emplace_back(tensor, argument);
@@ -807,7 +807,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
         }
     }
 
-    // What it costs.
+    // Count the cost.
     ++counts.ops;
     ++queued;
     size_t launches = 1;
@@ -839,7 +839,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     }
 
     if (name.rfind("aten::_fused_adam", 0) == 0 || name.rfind("aten::_fused_sgd", 0) == 0 || name.rfind("aten::_fused_adagrad", 0) == 0) {
-        // state_steps, the last list of Adam, has scalars of its own; what is not used is empty.
+        // state_steps, the last list of Adam, contains scalars; unused lists are empty.
         auto checked = lists;
         if (name.rfind("aten::_fused_sgd", 0) != 0 && !checked.empty()) checked.pop_back();
         std::erase_if(checked, [](const auto& list) { return list.empty(); });
@@ -847,7 +847,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
             refuse("params, grads and moments must have same dtype, device, and layout (" + full + ")");
     }
 
-    // Arguments in disguise.
+    // Replace device arguments with CPU aliases.
     struct Disguise {
         at::Tensor original, alias;
         bool is_out = false, is_rounded = false, is_written = false;
@@ -928,7 +928,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
         op.redispatchBoxed(DispatchKeySet(DispatchKey::CPU), stack);
     }
 
-    // Results undisguised.
+    // Convert the results back to device tensors.
     for (auto& entry : disguises) {
         if (entry.is_rounded) aliases.cpu(entry.original).copy_(entry.alias);
         if (entry.is_out && entry.alias.numel() > 0) {
@@ -961,7 +961,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     }
 }
 
-// The CPU's histc takes floats alone.
+// histc on the CPU accepts only floats.
 at::Tensor histc(const at::Tensor& self, int64_t bins, const at::Scalar& min, const at::Scalar& max) {
     ++counts.ops;
     ++counts.launches;
@@ -1057,8 +1057,8 @@ struct Start {
 
 // ---------------------------------------------------------------------------------------------- the driver and NVRTC
 
-// What src/libtorch/shim/kernels.cpp looks up: a compiler that compiles nothing, and a driver whose modules are the kernels
-// that were compiled for the CPU with this library (tests/kernels).
+// Functions that src/libtorch/shim/kernels.cpp looks up: a compiler that compiles nothing, and a driver whose modules
+// are the kernels compiled for the CPU with this library (tests/kernels).
 extern "C" {
 bool gradwatch_emulate(const char* kernel, unsigned grid, unsigned block, void** params);
 const char* gradwatch_emulated(const char* kernel);
@@ -1070,7 +1070,7 @@ int nvrtcCreateProgram(void** program, const char*, const char*, int, const char
     return 0;
 }
 int nvrtcDestroyProgram(void**) { return 0; }
-// SIMCUDA_NO_KERNELS=1: as where there is no NVRTC that works.
+// SIMCUDA_NO_KERNELS=1: behaves like a machine without a working NVRTC.
 int nvrtcCompileProgram(void*, int, const char* const*) { return simcuda::env_int("SIMCUDA_NO_KERNELS", 0); }
 int nvrtcGetProgramLogSize(void*, size_t* size) { *size = 1; return 0; }
 int nvrtcGetProgramLog(void*, char* log) { *log = 0; return 0; }
@@ -1105,7 +1105,7 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     ++counts.launches;
     ++queued;
     log("OP kernel::%s 1", name);
-    // One at a time: none closes the memory while another runs.
+    // One at a time, so that none closes the memory while another runs.
     static std::mutex running;
     std::lock_guard<std::mutex> lock(running);
     for (int device = 0; device < DEVICES; ++device) arena(device).open(true);

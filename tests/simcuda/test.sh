@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the tests of a GPU on the simulated device, and those of whole runs with "auto" taking it.
+# Runs the GPU tests on the simulated device, and the tests of whole runs with device "auto" selecting it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 readonly OUT=target/simcuda
 tests/simcuda/build.sh "${LIBTORCH:-.libtorch}/lib" "$OUT"
 export LD_LIBRARY_PATH=$PWD/$OUT/torch/lib XDG_CACHE_HOME=$PWD/$OUT/cache
-# The timeline needs a clock that the simulation does not have.
+# The timeline needs a clock, which the simulation does not have.
 cargo test --locked --test cuda -- --ignored --skip the_timeline_of_a_gpu
 LD_PRELOAD=$PWD/$OUT/driver.so cargo test --locked \
     --test checkpoints --test crash --test numerics --test inference --test torchscript

@@ -1,9 +1,9 @@
-//! AutoTrainer (Zhang et al., ICSE 2021, and its extension of 2024): every third epoch, and not before 30 % of them.
+//! AutoTrainer (Zhang et al., ICSE 2021, and its extension of 2024): checks every third epoch, from 30 % of the epochs.
 //!
-//! Conditions and order are those of its monitor. An epoch is an evaluation: the first, the fourth and so on are looked
-//! at, with the gradients and weights of the last reading in place of an extra pass over a fixed batch. What is seen of
-//! gradients counts from then on, and is told once accuracy is seen not to converge. AutoTrainer then stops and
-//! repairs; here the run goes on.
+//! Conditions and order are those of its monitor. An evaluation counts as an epoch. The rules check the first
+//! evaluation, the fourth, and so on, with the gradients and weights of the last tracked step instead of an extra pass
+//! over a fixed batch. Gradient symptoms are stored, and reported once the accuracy does not converge. AutoTrainer then
+//! stops and repairs the run; here the run continues.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,31 +13,28 @@ use super::{
 };
 use crate::diagnosis::{Evaluation, Observation, Subject};
 
-/// Epochs between two looks.
+/// Epochs between checks.
 const GAP: u64 = 3;
-/// Share of the epochs before which accuracy is not judged, and that before which layers are not.
+/// Fraction of the epochs before which accuracy is not checked, and fraction before which layers are not.
 const JUDGED: f64 = 0.3;
 const PROBED: f64 = 0.5;
-/// First kernel's gradient norm over the last's, and the first's alone.
+/// First kernel's gradient norm over the last's, and the first's gradient norm alone.
 const VANISHING: (f64, f64) = (1e-3, 1e-4);
 const EXPLODING: f64 = 70.0;
-/// Share of gradient elements that are 0.
+/// Fraction of gradient elements that are 0.
 const DYING: f64 = 0.7;
-/// A swing of accuracy, and the share of epochs that may have one.
+/// Size of an accuracy swing, and maximum fraction of epochs with one.
 const OSCILLATING: (f64, f64) = (0.03, 0.2);
-/// Accuracy of a run that has converged (the paper's; its scripts take 0.7), and the least gain from epoch to epoch.
+/// Accuracy of a run that has converged (from the paper; its scripts use 0.7), and minimum gain between epochs.
 const SLOW: (f64, f64) = (0.6, 0.01);
 const LARGE_LOSS: f64 = 1e3;
-/// Mean size of a layer's outputs.
+/// Mean absolute output of a layer.
 const ABNORMAL: f64 = 10.0;
 
 pub(super) const NOT_JUDGED: [(&str, &str); 3] = [
-    (
-        "ImproperActivation",
-        "outputs of a softmax; the loss here takes what comes before it, and fits any number of classes",
-    ),
-    ("ImproperLoss", "a choice of losses; cross-entropy is the only one"),
-    ("Overfit", "nothing: AutoTrainer computes it and does not report it"),
+    ("ImproperActivation", "outputs of a softmax; gradwatch computes the loss from the logits"),
+    ("ImproperLoss", "a choice of losses; gradwatch has only cross-entropy"),
+    ("Overfit", "nothing; AutoTrainer computes it but does not report it"),
 ];
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -46,9 +43,9 @@ pub(super) struct Autotrainer {
     epochs: u64,
     train: Vec<f64>,
     validation: Vec<f64>,
-    /// Whether a loss was NaN, infinite or large.
+    /// Whether any loss was NaN, infinite, or large.
     is_lost: bool,
-    /// The first such figures that were seen.
+    /// First value of each gradient symptom.
     dying: Option<f64>,
     exploding: Option<f64>,
     vanishing: Option<f64>,
@@ -75,11 +72,11 @@ impl Autotrainer {
         if self.is_lost {
             let loss = Sighting::of_model("InvalidLoss", "loss", largest, LARGE_LOSS);
             let gradient = || {
-                Sighting::of_model("ExplodingGradient", "a gradient or weight that is not finite", f64::NAN, EXPLODING)
+                Sighting::of_model("ExplodingGradient", "norm of a non-finite gradient or weight", f64::NAN, EXPLODING)
             };
             return [Some(loss), (!is_finite).then(gradient)].into_iter().flatten().collect();
         }
-        // Where it is not known how long the run is to be, the third epoch counts as 30 % of it.
+        // If the planned length is unknown, the third epoch counts as 30 % of the run.
         let planned = measures::planned_evaluations(subject).map_or(GAP as f64 / JUDGED, |planned| planned as f64);
         let share = self.epochs as f64 / planned;
         if share < JUDGED {
@@ -90,7 +87,7 @@ impl Autotrainer {
         [abnormal, converging, self.oscillating()].into_iter().flatten().collect()
     }
 
-    /// Whether every gradient and weight is finite.
+    /// Stores gradient symptoms. Returns whether all gradients and weights are finite.
     fn look_at_gradients(&mut self) -> bool {
         let LastReading { gradients, weights, .. } = &self.last;
         if gradients.iter().chain(weights).any(|tensor| !tensor.norm.is_finite()) {
@@ -99,7 +96,7 @@ impl Autotrainer {
         let mut kernels = gradients.iter().filter(|gradient| gradient.is_kernel);
         let first = kernels.next().map(|first| first.norm);
         if let (Some(first), Some(last)) = (first, kernels.next_back()) {
-            // Infinities are not kept by a checkpoint.
+            // A checkpoint cannot store infinities.
             let ratio = (first / last.norm).min(f64::MAX);
             let vanishes = ratio < VANISHING.0 && first < VANISHING.1;
             self.vanishing = self.vanishing.or(vanishes.then_some(ratio));
@@ -114,7 +111,7 @@ impl Autotrainer {
         true
     }
 
-    /// What is wrong where accuracy does not converge: one thing, the first that is.
+    /// Returns the first matching symptom if the accuracy does not converge.
     fn look_at_accuracy(&mut self, is_abnormal: bool) -> Option<Sighting> {
         if self.train.is_empty() || self.validation.is_empty() {
             return None;
@@ -137,12 +134,11 @@ impl Autotrainer {
             .into_iter()
             .find_map(|(rule, meaning, seen, bound)| Some(Sighting::of_model(rule, meaning, seen?, bound)));
         let is_slow = self.has_not_converged && self.is_slow && !is_abnormal;
-        let slow =
-            || Sighting::of_model("SlowConvergence", "largest gain of accuracy from epoch to epoch", gain, SLOW.1);
+        let slow = || Sighting::of_model("SlowConvergence", "largest accuracy gain between epochs", gain, SLOW.1);
         of_gradients.or_else(|| is_slow.then(slow))
     }
 
-    /// Swings of the training accuracy, each a local maximum less the local minimum of the same number.
+    /// Counts swings of the training accuracy: the n-th local maximum minus the n-th local minimum.
     fn oscillating(&self) -> Option<Sighting> {
         let turns = |is_turn: fn(f64, f64, f64) -> bool| {
             self.train.windows(3).filter(move |three| is_turn(three[0], three[1], three[2])).map(|three| three[1])
@@ -151,7 +147,7 @@ impl Autotrainer {
         let lows = turns(|before, here, after| here <= before && here <= after);
         let swings = highs.zip(lows).filter(|(high, low)| high - low >= OSCILLATING.0).count() as f64;
         let share = swings / self.train.len().max(1) as f64;
-        let meaning = "share of epochs with a swing of accuracy";
+        let meaning = "share of epochs with an accuracy swing";
         (share >= OSCILLATING.1).then(|| Sighting::of_model("OscillatingLoss", meaning, share, OSCILLATING.1))
     }
 
@@ -172,7 +168,7 @@ mod tests {
         gradient::{LayerStatistics, TensorStatistics},
     };
 
-    /// What each of `accuracies` epochs says of a run of ten; gradients are of a first and a last kernel.
+    /// Checks a run of ten epochs with these accuracies, and with gradients of a first and a last kernel.
     fn told(gradients: [TensorStatistics; 2], accuracies: &[f64]) -> Vec<Vec<&'static str>> {
         let (case, mut rules_of) = (run_of(10, ""), Autotrainer::default());
         let grads = of(gradients.to_vec());
@@ -183,7 +179,7 @@ mod tests {
         accuracies.iter().enumerate().map(judge).collect()
     }
 
-    /// Norms are ten times these.
+    /// The norms are ten times these values.
     fn kernels(first: f64, last: f64) -> [TensorStatistics; 2] {
         [tensor("a.weight", first), tensor("z.weight", last)]
     }
@@ -216,7 +212,7 @@ mod tests {
             gradients[0].distribution.as_mut().unwrap().zeros = 60;
             told(gradients, &[0.1, 0.2, 0.3, 0.4]).concat()
         };
-        // 60 + 80 of 200.
+        // 60 + 80 of 200 elements.
         assert_eq!(with_zeros(80), ["DyingRelu"]);
         assert_eq!(with_zeros(79), ["ExplodingGradient"]);
     }
@@ -232,7 +228,7 @@ mod tests {
     #[test]
     fn swings_of_a_fifth_of_the_epochs_oscillate() {
         let healthy = kernels(1.0, 1.0);
-        // Highs of 0.8 and 0.8, a low of 0.7: one swing of four epochs.
+        // Maxima of 0.8 and 0.8, a minimum of 0.7: one swing in four epochs.
         assert_eq!(told(healthy.clone(), &[0.7, 0.8, 0.7, 0.8]).concat(), ["OscillatingLoss"]);
         assert!(told(healthy, &[0.7, 0.72, 0.7, 0.8]).concat().is_empty());
     }

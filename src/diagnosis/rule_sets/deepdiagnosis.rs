@@ -1,9 +1,9 @@
-//! DeepDiagnosis (Wardat et al., ICSE 2022): every epoch, and nothing more after the first symptom.
+//! DeepDiagnosis (Wardat et al., ICSE 2022): checks every epoch, and stops at the first symptom.
 //!
 //! Conditions and order are those of its callback: layers in the order of the forward pass, then loss and accuracy,
-//! then gradients and weights from the last layer back. An epoch is an evaluation, with the last reading in place of a
-//! pass over the first batch. That more than half of the inputs of tanh or sigmoid are beyond 5 is judged by the share
-//! that is beyond 3 or 6.
+//! then gradients and weights from the last layer back. An evaluation counts as an epoch, with the last tracked step
+//! instead of a pass over the first batch. The tool checks whether more than half of the inputs of tanh or sigmoid are
+//! beyond 5; here the fraction beyond 3 (tanh) or 6 (sigmoid) is used instead.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +18,18 @@ use crate::{
     diagnosis::{Evaluation, Observation, Subject},
 };
 
-/// Epochs over which a tensor or a loss that does not change is told, and an accuracy.
+/// Epochs without a change after which a tensor or loss is reported, and epochs for an accuracy.
 const UNCHANGED: u64 = 5;
 const SAME_ACCURACY: u64 = 20;
-/// Share of a layer's ReLUs' outputs at 0.
+/// Fraction of a layer's ReLU outputs at 0.
 const DEAD: f64 = 0.7;
-/// Share of inputs far out.
+/// Fraction of saturated inputs.
 const SATURATED: f64 = 0.5;
 const VANISHING: f64 = 1e-7;
 
 pub(super) const NOT_JUDGED: [(&str, &str); 2] = [
-    ("OutOfRange", "outputs of a softmax; the loss here takes what comes before it"),
-    ("FixTree", "the smallest and largest input; a symptom is told without the change that it maps to"),
+    ("OutOfRange", "outputs of a softmax; gradwatch computes the loss from the logits"),
+    ("FixTree", "the smallest and largest input; symptoms are reported without the change that the tool suggests"),
 ];
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub(super) struct Deepdiagnosis {
     series: BTreeMap<String, Series>,
 }
 
-/// Values of one figure since it was last judged.
+/// Values of one statistic since its last check.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Series {
     first: f64,
@@ -81,11 +81,11 @@ impl Deepdiagnosis {
         symptom.into_iter().collect()
     }
 
-    /// Takes a value of everything in that must not stay the same.
+    /// Adds the current value of every statistic that must change.
     fn follow(&mut self, seen: &Evaluation) {
         let Self { last, series, .. } = self;
         let mut add = |name: String, value: f64| {
-            // NaN equals nothing; the value that stands for it is not compared with.
+            // NaN equals nothing. The placeholder 0 is never compared.
             let start = Series { first: if value.is_finite() { value } else { 0.0 }, is_constant: value.is_finite() };
             let series = series.entry(name).or_insert(start);
             series.is_constant &= value == series.first;
@@ -138,7 +138,7 @@ impl Deepdiagnosis {
             .then(|| Sighting::of_model("AccuracyNotIncreasing", meaning, bound, bound))
     }
 
-    /// Gradients and weights, from the last layer back.
+    /// Checks gradients and weights, from the last layer back.
     fn of_kernels(&self) -> Option<Sighting> {
         let gradients = &self.last.gradients;
         kernels(gradients).rev().find_map(|gradient| {
@@ -159,12 +159,12 @@ fn kernels(tensors: &[Tensor]) -> impl DoubleEndedIterator<Item = &Tensor> {
     tensors.iter().filter(|tensor| tensor.is_kernel)
 }
 
-/// The mean where it is known; without a distribution, what norm says of it.
+/// The mean, if known. Without a distribution, the norm if it is 0 or NaN.
 fn mean(tensor: &Tensor) -> Option<f64> {
     tensor.mean.or_else(|| Some(tensor.norm).filter(|norm| *norm == 0.0 || norm.is_nan()))
 }
 
-/// A mean that is NaN, infinite or exactly 0.
+/// Reports a mean that is NaN, infinite, or exactly 0.
 fn numerical(meaning: &'static str, mean: Option<f64>) -> Option<Sighting> {
     let mean = mean.filter(|mean| !mean.is_finite() || *mean == 0.0)?;
     Some(Sighting::of_model("NumericalError", meaning, mean, 0.0))
@@ -198,8 +198,8 @@ mod tests {
         gradient::{LayerStatistics, TensorStatistics},
     };
 
-    /// One reading and evaluation after another, with what changes in a healthy run; the first symptom and the epoch of
-    /// it.
+    /// Runs tracked steps and evaluations with changing values, as in a healthy run. Returns the first symptom and its
+    /// epoch.
     fn told(
         (length, more): (u64, &str),
         epochs: u32,
@@ -209,7 +209,7 @@ mod tests {
     ) -> Option<(u32, &'static str)> {
         let (case, mut rules_of) = (run_of(length, more), Deepdiagnosis::default());
         let mut symptoms = (1..=epochs).flat_map(|index| {
-            // A figure that moves.
+            // A value that changes every epoch.
             let moving = 1.0 + 0.01 * f64::from(index);
             let (grads, layers) = (of(vec![gradient(moving)]), [layers(moving)]);
             let seen = Observation { gradients: Some(&grads), layers: &layers, ..Observation::default() };
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(of_layers(LONG, |_| layer("one")), unchanged);
         let gradient = |_: f64| with_mean(tensor("a.weight", 1e-3), 1e-5);
         assert_eq!(told(LONG, 7, healthy_layer, gradient, healthy_epoch), unchanged);
-        // The fourth epoch is another.
+        // The fourth epoch has another value.
         let once = |moving: f64| LayerStatistics { mean: if moving == 1.04 { 0.5 } else { 0.4 }, ..layer("one") };
         assert_eq!(of_layers(LONG, once), None);
     }

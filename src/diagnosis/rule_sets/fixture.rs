@@ -1,4 +1,4 @@
-//! Tensors and runs for the tests of rule sets.
+//! Tensors and runs for tests of rule sets.
 
 use super::Sighting;
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
     gradient::{Distribution, GradientStatistics, LogHistogram, TensorStatistics},
 };
 
-/// A run of so many epochs, each with an evaluation.
+/// A run with this many epochs, each with an evaluation.
 pub(super) fn run_of(epochs: u64, more: &str) -> Case {
     let mut case = Case::new(more);
     case.config.run.max_epochs = Some(epochs);
     case
 }
 
-/// 100 elements of this size, half of each sign.
+/// 100 elements with this absolute value, half of each sign.
 pub(super) fn tensor(name: &str, size: f64) -> TensorStatistics {
     let histogram = if size > 0.0 {
         LogHistogram { top: size.log2().floor() as i32, negative: vec![50], positive: vec![50] }
@@ -29,7 +29,7 @@ pub(super) fn tensor(name: &str, size: f64) -> TensorStatistics {
     TensorStatistics { name: name.into(), elements: 100, norm, max_abs: size, distribution: Some(distribution) }
 }
 
-/// With a mean other than 0, so that it is not taken for a tensor of zeros.
+/// Sets a mean other than 0, so that the tensor does not count as all zeros.
 pub(super) fn with_mean(tensor: TensorStatistics, mean: f64) -> TensorStatistics {
     let distribution = tensor.distribution.map(|distribution| Distribution { mean, ..distribution });
     TensorStatistics { distribution, ..tensor }
@@ -41,12 +41,12 @@ pub(super) fn of(parameters: Vec<TensorStatistics>) -> GradientStatistics {
     GradientStatistics { parameters, total_norm, missing: Vec::new(), backward_order: Vec::new() }
 }
 
-/// Gradients of one weight, all of one size.
+/// Gradients of one weight, all with the same absolute value.
 pub(super) fn flat(size: f64) -> GradientStatistics {
     of(vec![with_mean(tensor("a.weight", size), size / 2.0)])
 }
 
-/// An evaluation at which both kinds of images are equally easy.
+/// An evaluation with the same metrics on training and validation images.
 pub(super) fn epoch(step: u64, loss: f64, accuracy: f64) -> Evaluation {
     Evaluation {
         step,
@@ -57,7 +57,7 @@ pub(super) fn epoch(step: u64, loss: f64, accuracy: f64) -> Evaluation {
     }
 }
 
-/// The rules that speak.
+/// Names of the rules that raised an alarm.
 pub(super) fn rules(sightings: &[Sighting]) -> Vec<&'static str> {
     sightings.iter().map(|sighting| sighting.rule).collect()
 }

@@ -1,4 +1,4 @@
-//! Figures of other tools, derived from what is measured here.
+//! Statistics of other tools, derived from gradwatch's statistics.
 
 use std::sync::Arc;
 
@@ -10,17 +10,18 @@ use crate::{
     gradient::{Distribution, LayerStatistics, TensorStatistics},
 };
 
-/// E|z| of a normal z, over its root mean square: sqrt(2 / pi).
+/// E|z| over the root mean square of a normal z: sqrt(2 / pi).
 const MEAN_ABS_OF_NORMAL: f64 = 0.797_884_560_802_865_4;
-/// The middle of an octave: values spread evenly over one have this mean.
+/// Mean of values spread evenly over the octave 1..2.
 const MIDDLE: f64 = 1.5;
 
-/// Mean size of the elements; NaN where one is not finite.
+/// Mean absolute value of the elements; NaN if any element is not finite.
 ///
-/// From the histogram: exact for values that lie evenly within each octave, within a few percent for those of smooth
-/// distributions, and at worst 25 % too small or 50 % too large, where all lie at one end of an octave. It is kept
-/// within what holds of any distribution: not above the root mean square, nor below the mean or the mean square over
-/// the largest size. Without a histogram it is that of a normal distribution.
+/// Computed from the histogram: exact if the values are spread evenly within each octave, within a few percent for
+/// smooth distributions, and at worst 25 % too small or 50 % too large, if all values are at one end of an octave. The
+/// result is clamped to bounds that hold for any distribution: at most the root mean square, at least the absolute
+/// mean, and at least the mean square over the largest absolute value. Without a histogram, assumes a normal
+/// distribution.
 pub(super) fn mean_abs(tensor: &TensorStatistics) -> f64 {
     if !tensor.is_finite() {
         return f64::NAN;
@@ -31,17 +32,17 @@ pub(super) fn mean_abs(tensor: &TensorStatistics) -> f64 {
         counts.iter().enumerate().map(|(octave, &count)| count as f64 * size(distribution, octave)).sum::<f64>()
     };
     let sum = MIDDLE * (octaves(&distribution.histogram.negative) + octaves(&distribution.histogram.positive));
-    // Of zeros alone this is 0 / 0, which max leaves out.
+    // If all elements are 0, this is 0 / 0, which `max` ignores.
     let least = rms.powi(2) / tensor.max_abs;
     (sum / tensor.elements.max(1) as f64).max(distribution.mean.abs()).max(least).min(rms)
 }
 
-/// The smallest size in an octave.
+/// Lower end of an octave.
 fn size(distribution: &Distribution, octave: usize) -> f64 {
     2f64.powi(distribution.histogram.top - octave as i32)
 }
 
-/// The 95th percentile less the 5th, as if values lay evenly within each octave.
+/// 95th percentile minus 5th percentile, assuming that values are spread evenly within each octave.
 pub(super) fn spread(distribution: &Distribution) -> f64 {
     quantile(distribution, 0.95) - quantile(distribution, 0.05)
 }
@@ -51,7 +52,7 @@ fn quantile(distribution: &Distribution, share: f64) -> f64 {
     let negative = distribution.histogram.negative.iter().enumerate().map(|(index, count)| octave(index, count));
     let positive = distribution.histogram.positive.iter().enumerate().rev().map(|(index, count)| octave(index, count));
     let zeros = distribution.zeros + distribution.denormals;
-    // Each with its lower and upper end, from the lowest on.
+    // Buckets with lower end, upper end, and count, from the lowest to the highest.
     let buckets = (negative.map(|(size, count)| (-2.0 * size, -size, count)))
         .chain([(0.0, 0.0, zeros)])
         .chain(positive.map(|(size, count)| (size, 2.0 * size, count)));
@@ -67,7 +68,7 @@ fn quantile(distribution: &Distribution, share: f64) -> f64 {
     last
 }
 
-/// Share of the elements that are smaller than `bound`, as if values lay evenly within each octave.
+/// Fraction of the elements with an absolute value below `bound`, assuming an even spread within each octave.
 pub(super) fn share_below(distribution: &Distribution, elements: u64, bound: f64) -> f64 {
     let below = |counts: &[u64]| {
         let of_one = |(octave, &count): (usize, &u64)| {
@@ -81,26 +82,27 @@ pub(super) fn share_below(distribution: &Distribution, elements: u64, bound: f64
     (zeros + octaves) / elements.max(1) as f64
 }
 
-/// Share of a layer's ReLUs that are dead, when those are on for a share `inactivity` of the inputs and the others for
-/// half of them, as symmetric inputs have it: s of the outputs are 0 when (2 s - 1) / (1 - 2 `inactivity`) are dead.
+/// Estimates the fraction of dead ReLUs in a layer. Assumes that dead ReLUs are on for a fraction `inactivity` of the
+/// inputs, and the others for half of them, as with symmetric inputs. With a fraction s of zero outputs, this means
+/// that (2 s - 1) / (1 - 2 `inactivity`) of the ReLUs are dead.
 ///
-/// What is measured is s alone. A layer of living ReLUs that are on for a quarter of the inputs looks half dead by
-/// this.
+/// Only s is measured. If the ReLUs of a healthy layer are on for a quarter of the inputs, this estimate reports half
+/// of them as dead.
 pub(super) fn dead_share(layer: &LayerStatistics, inactivity: f64) -> f64 {
     ((2.0 * layer.nonpositive_fraction - 1.0) / (1.0 - 2.0 * inactivity)).clamp(0.0, 1.0)
 }
 
-/// Mean size of a layer's outputs: exact where none is negative, else that of a normal distribution.
+/// Mean absolute output of a layer: exact if no output is negative, otherwise assumes a normal distribution.
 pub(super) fn mean_abs_output(layer: &LayerStatistics, is_never_negative: bool) -> f64 {
     if is_never_negative { layer.mean } else { layer.mean.abs().max(MEAN_ABS_OF_NORMAL * layer.rms) }
 }
 
-/// Whether the training loss of an evaluation is NaN or infinite. It was looked at where accuracy was.
+/// Whether the training loss of an evaluation is NaN or infinite. It was measured if the accuracy was.
 pub(super) fn is_invalid(seen: &Evaluation) -> bool {
     seen.train_loss.is_infinite() || (seen.train_loss.is_nan() && !seen.train_accuracy.is_nan())
 }
 
-/// How many evaluations the run is to have; `None` where that is not known.
+/// Planned number of evaluations; `None` if unknown.
 pub(super) fn planned_evaluations(&Subject { config, facts }: &Subject<'_>) -> Option<u64> {
     let config = config?;
     let (run, evaluate) = (&config.run, &config.evaluate);
@@ -117,7 +119,7 @@ pub(super) fn planned_evaluations(&Subject { config, facts }: &Subject<'_>) -> O
     let count = |interval: u64| steps.checked_div(interval).unwrap_or(0);
     let both = if evaluate.every_steps == 0 { 0 } else { least_common_multiple(by_epochs, evaluate.every_steps) };
     let is_last = |interval: u64| interval > 0 && steps.is_multiple_of(interval);
-    // The last step is always followed by one.
+    // The last step is always evaluated.
     let last = u64::from(!is_last(by_epochs) && !is_last(evaluate.every_steps));
     Some(count(by_epochs) + count(evaluate.every_steps) - count(both) + last)
 }
@@ -130,12 +132,12 @@ fn least_common_multiple(one: u64, other: u64) -> u64 {
     (one / divisor).saturating_mul(other)
 }
 
-/// What the last reading said that looked at it: for tools that look at evaluations.
+/// Statistics of the last tracked step that measured them, for tools that check evaluations.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct LastReading {
-    /// In the order of the forward pass. Of a reading with distributions, where one has been.
+    /// In the order of the forward pass, from the last tracked step with distributions if there was one.
     pub gradients: Vec<Tensor>,
-    /// The same.
+    /// As for `gradients`.
     pub weights: Vec<Tensor>,
     pub layers: Vec<Layer>,
 }
@@ -146,7 +148,7 @@ pub(super) struct Tensor {
     /// See [`Facts::is_weight`](crate::diagnosis::Facts::is_weight).
     pub is_kernel: bool,
     pub elements: u64,
-    /// NaN where an element is not finite.
+    /// NaN if any element is not finite.
     #[serde(deserialize_with = "nan_from_null")]
     pub norm: f64,
     /// See [`mean_abs`].
@@ -224,10 +226,10 @@ mod tests {
 
     #[test]
     fn the_mean_size_is_that_of_the_middles_of_octaves() {
-        // 1, 1.5, -3 and 0: (2 * 1.5 + 1 * 3) / 4 against the true 5.5 / 4.
+        // 1, 1.5, -3, and 0: (2 * 1.5 + 1 * 3) / 4, compared with the true 5.5 / 4.
         let histogram = LogHistogram { top: 1, negative: vec![1], positive: vec![0, 2] };
         assert_eq!(mean_abs(&of(12.25f64.sqrt(), 3.0, 4, histogram, 1)), 1.5);
-        // Four times 1, or 1.9: the root mean square, and the mean square over the largest.
+        // Four times 1, or 1.9: clamped by the root mean square, and by the mean square over the largest value.
         let histogram = LogHistogram { top: 0, negative: vec![2], positive: vec![2] };
         assert_eq!(mean_abs(&of(2.0, 1.0, 4, histogram.clone(), 0)), 1.0);
         assert!((mean_abs(&of(3.8, 1.9, 4, histogram, 0)) - 1.9).abs() < 1e-12);
@@ -239,7 +241,8 @@ mod tests {
 
     #[test]
     fn percentiles_and_shares_count_along_the_octaves() {
-        // 10 in -2..-1, 80 zeros, 10 in 1..2: the 5th percentile is half way into the first, the 95th into the last.
+        // 10 in -2..-1, 80 zeros, 10 in 1..2: the 5th percentile is halfway into the first bucket, the 95th into the
+        // last.
         let histogram = LogHistogram { top: 0, negative: vec![10], positive: vec![10] };
         let tensor = of(1.0, 2.0, 100, histogram, 80);
         let distribution = tensor.distribution.unwrap();
@@ -268,9 +271,9 @@ mod tests {
         assert_eq!(planned("", 0), Some(1));
         assert_eq!(planned("run.max_steps = 25\nevaluate.every_steps = 10", 0), Some(3));
         assert_eq!(planned("run.max_steps = 25", 0), None);
-        // Epochs end at 100; every 40 steps: 40, 80, 100.
+        // Evaluations at the end of the epoch (100) and every 40 steps: 40, 80, 100.
         assert_eq!(planned("evaluate.every_steps = 40", 100), Some(3));
-        // 50 steps of an epoch of 100, every 25: 25 and 50.
+        // 50 steps of an epoch of 100, with an evaluation every 25: 25 and 50.
         assert_eq!(planned("run.max_steps = 50\nevaluate.every_steps = 25", 100), Some(2));
         assert_eq!(planned("run.max_steps = 50", 100), Some(1));
         assert_eq!(planned_evaluations(&Subject { config: None, facts: &crate::diagnosis::Facts::default() }), None);

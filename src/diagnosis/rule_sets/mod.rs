@@ -1,8 +1,8 @@
-//! Rules of other diagnosis tools, with their own conditions, bounds and looks, for comparison on one run.
+//! Rules of other diagnosis tools, with their own conditions, thresholds, and sampling, for comparison on the same run.
 //!
-//! They judge what is measured here. Where a tool looks at something else, its figure is derived, and the rule's file
-//! says how and how exactly; where it cannot be, the rule is not judged, see [`RuleSet::not_judged`]. A rule speaks
-//! once, at the step at which the tool would have.
+//! The rules use gradwatch's statistics. If a tool uses another statistic, gradwatch derives it, and the rule's file
+//! explains how and how accurately. If it cannot be derived, the rule is not checked; see [`RuleSet::not_judged`]. A
+//! rule raises one alarm, at the step at which the tool would raise it.
 //!
 //! ```
 //! use gradwatch::{
@@ -32,24 +32,24 @@ use crate::{
     disk::nan_from_null,
 };
 
-/// What a rule of another tool says, the first time it does.
+/// First alarm of a rule of another tool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// The tool.
+    /// Name of the tool.
     pub set: RuleSetName,
-    /// Its rule.
+    /// Name of its rule.
     pub rule: String,
-    /// The step.
+    /// Optimizer step.
     pub step: u64,
-    /// The parameter or layer; `None` where it is of the whole model.
+    /// Parameter or layer; `None` for the whole model.
     pub place: Option<Arc<str>>,
-    /// The figure.
+    /// Measured value.
     #[serde(deserialize_with = "nan_from_null")]
     pub seen: f64,
-    /// What it is beyond.
+    /// Threshold that the value exceeds or falls below.
     #[serde(deserialize_with = "nan_from_null")]
     pub bound: f64,
-    /// What the figure is of.
+    /// Description of the value.
     pub meaning: String,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Alarm {
     }
 }
 
-/// What one rule sees: an [`Alarm`] without its set and step.
+/// Result of one rule: an [`Alarm`] without tool and step.
 #[derive(Debug)]
 struct Sighting {
     rule: &'static str,
@@ -83,11 +83,11 @@ impl Sighting {
     }
 }
 
-/// The rules of one tool with what they remember. All of it is part of a checkpoint.
+/// The rules of one tool with their state. Everything is part of a checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RuleSet {
     tool: Tool,
-    /// Rules that have spoken.
+    /// Rules that have raised an alarm.
     spoken: BTreeSet<String>,
 }
 
@@ -101,7 +101,7 @@ enum Tool {
 }
 
 impl RuleSet {
-    /// The rules of a tool with its defaults; those of SageMaker that are among `changes` with other parameters.
+    /// Creates the rules of a tool with its defaults. `changes` replaces the parameters of SageMaker rules.
     pub fn new(name: RuleSetName, changes: &[SagemakerRule]) -> Self {
         let tool = match name {
             RuleSetName::Sagemaker => Tool::Sagemaker(sagemaker::Sagemaker::new(changes)),
@@ -112,7 +112,7 @@ impl RuleSet {
         Self { tool, spoken: BTreeSet::new() }
     }
 
-    /// The tool.
+    /// Name of the tool.
     pub fn name(&self) -> RuleSetName {
         match self.tool {
             Tool::Sagemaker(_) => RuleSetName::Sagemaker,
@@ -122,7 +122,7 @@ impl RuleSet {
         }
     }
 
-    /// Judges a reading. Returns what rules say that have not spoken yet.
+    /// Checks a tracked step. Returns alarms of rules that have not raised one yet.
     pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Alarm> {
         let sightings = match &mut self.tool {
             Tool::Sagemaker(rules) => rules.judge(seen, subject),
@@ -133,7 +133,7 @@ impl RuleSet {
         self.alarms(seen.step, sightings)
     }
 
-    /// Judges an evaluation. Returns what rules say that have not spoken yet.
+    /// Checks an evaluation. Returns alarms of rules that have not raised one yet.
     pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Alarm> {
         let sightings = match &mut self.tool {
             Tool::Sagemaker(rules) => rules.judge_evaluation(seen),
@@ -144,7 +144,7 @@ impl RuleSet {
         self.alarms(seen.step, sightings)
     }
 
-    /// Rules of the tool that are not judged, and what they would have to know.
+    /// Rules of the tool that are not checked, and the data they would need.
     pub fn not_judged(&self) -> Vec<(&'static str, &'static str)> {
         match &self.tool {
             Tool::Sagemaker(_) => sagemaker::not_judged(),

@@ -1,8 +1,8 @@
-//! Batch normalization over batches that are too small for it.
+//! Batch normalization over too small batches.
 //!
-//! Mean and variance of n values per channel have a relative error of about 1/sqrt(n): of two images, what a unit says depends on
-//! which other image it met. Wu and He 2018 (Group Normalization, figure 1): ResNet-50's error rises from 23.6 % at 32 images a
-//! batch to 24.8 at 8, 27.3 at 4 and 34.7 at 2.
+//! The mean and variance of n values per channel have a relative error of about 1/sqrt(n). With two images, the output
+//! of a unit depends on the other image in the batch. Wu and He 2018 (Group Normalization, figure 1): ResNet-50's error
+//! rises from 23.6 % with 32 images per batch to 24.8 % with 8, 27.3 % with 4, and 34.7 % with 2.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Images of a micro-batch.
+/// Largest micro-batch that counts as too small, in images.
 const TOO_FEW: usize = 4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -33,14 +33,14 @@ impl Rule for BatchNorm {
             return None;
         }
         let figures =
-            vec![Figure { name: "images of a micro-batch".into(), seen: images as f64, expected: "16 or more".into() }];
+            vec![Figure { name: "images per micro-batch".into(), seen: images as f64, expected: "16 or more".into() }];
         let cause = format!(
-            "batch normalization takes its mean and variance over {images} image(s) at a time, which say more of those images than \
-             of the data"
+            "batch normalization computes its mean and variance over only {images} image(s), so they describe these \
+             images rather than the data"
         );
         let remedies = vec![
-            Remedy::new("model.normalization = \"group\"", "it looks at one image at a time"),
-            Remedy::new("data.batch_size = 32", "enough images for a mean"),
+            Remedy::new("model.normalization = \"group\"", "normalizes each image separately"),
+            Remedy::new("data.batch_size = 32", "averages over enough images"),
         ];
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }

@@ -1,7 +1,7 @@
-//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to come on again.
+//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to turn it on again.
 //!
-//! Healthy ReLU layers are off for 50 to 90 % of their inputs, sparse ones for more; tools that go by 70 % of zeros flag a third
-//! of healthy runs.
+//! Healthy ReLU layers are off for 50 to 90 % of their inputs, sparse ones for more. Tools with a threshold of 70 %
+//! zeros flag a third of healthy runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +11,10 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share of a layer's outputs at 0.
+/// Fraction of a layer's outputs at 0.
 pub(in super::super) const WARNING: f64 = 0.98;
 const CRITICAL: f64 = 0.9999;
-/// So many looks in a row: a layer may be off for one batch.
+/// Required consecutive checks, because a layer may be off for one batch.
 const LOOKS: u32 = 2;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Rule for DeadRelu {
         };
         self.looks += 1;
         let share = worst.nonpositive_fraction;
-        // One that is all off before anything was learned was drawn so.
+        // A layer that is completely off at step 0 was initialized that way.
         if self.looks < LOOKS && !(seen.step == 0 && share > CRITICAL) {
             return None;
         }
@@ -47,18 +47,19 @@ impl Rule for DeadRelu {
         let name = format!("share of outputs at 0 in {}", worst.layer);
         let figures = vec![Figure { name, seen: share, expected: "0.98 or less".into() }];
         let cause = format!(
-            "the ReLUs of {} are off for {:.2} % of their inputs: what is off gets no gradient and stays off",
+            "the ReLUs of {} output 0 for {:.2} % of their inputs, and a unit that is off gets no gradient to turn it \
+             on again",
             worst.layer,
             100.0 * share
         );
         let mut remedies = vec![
             Remedy::new(
                 "model.activation = \"leaky_relu\"",
-                "it lets a hundredth of the gradient through where it is off",
+                "passes a hundredth of the gradient if the input is negative",
             ),
-            Remedy::new("model.normalization = \"batch\"", "half of the inputs are above 0 again"),
+            Remedy::new("model.normalization = \"batch\"", "moves half of the inputs above 0 again"),
         ];
-        remedies.extend(Remedy::lower_learning_rate(known, "large steps push units to where they are off"));
+        remedies.extend(Remedy::lower_learning_rate(known, "large steps push units below 0"));
         Some(Symptom { severity, layers: dead().map(|layer| layer.layer.clone()).collect(), figures, cause, remedies })
     }
 }

@@ -1,6 +1,6 @@
-//! Gradients below the smallest normal number: they lose their digits, and a CPU takes 10 to 100 times as long over each.
+//! Gradients below the smallest normal number: they lose precision, and a CPU is 10 to 100 times slower with them.
 //!
-//! Known from shrinking weights (pytorch issues 19651, 21734 and 63853: convolutions 40 to 50 times as slow).
+//! Known from shrinking weights (pytorch issues 19651, 21734, and 63853: convolutions 40 to 50 times slower).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share of the elements of all gradients that are not 0.
+/// Fraction of the nonzero elements of all gradients.
 const SHARE: f64 = 0.01;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -43,10 +43,11 @@ impl Rule for Denormal {
             expected: "0".into(),
         }];
         let cause = format!(
-            "{:.0} % of the gradient is below the smallest normal number: it has lost its digits, and slows a CPU down",
+            "{:.0} % of the gradient elements are below the smallest normal number, lose precision, and slow down a \
+             CPU",
             100.0 * share
         );
-        let remedies = vec![Remedy::new("model.normalization = \"batch\"", "gradients keep their size")];
+        let remedies = vec![Remedy::new("model.normalization = \"batch\"", "keeps the gradients at a normal size")];
         Some(Symptom { severity: Severity::Warning, layers: layers.collect(), figures, cause, remedies })
     }
 }

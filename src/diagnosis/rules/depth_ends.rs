@@ -1,4 +1,4 @@
-//! How much of the gradient that the last layer has reaches the first.
+//! Compares the gradients of the first and the last layer.
 
 use std::sync::Arc;
 
@@ -6,18 +6,19 @@ use super::Known;
 use crate::{diagnosis::Figure, gradient::DepthProfile};
 
 pub(super) struct DepthEnds {
-    /// The first layer's RMS of dLoss/dz over the last layer's: below 1 it shrinks on its way back.
+    /// The first layer's RMS of dLoss/dz over the last layer's. Below 1, the gradient shrinks on its way back.
     pub ratio: f64,
-    /// The factor per layer that makes up for it.
+    /// The corresponding factor per layer.
     pub per_layer: f64,
-    /// How many layers there are.
+    /// Number of layers.
     pub count: usize,
-    /// The first and the last.
+    /// First and last layer.
     pub layers: Vec<Arc<str>>,
 }
 
 impl DepthEnds {
-    /// `None` where either end says nothing. Layers that no gradient has reached yet are no ends.
+    /// `None` without layers, or if the ratio is not finite. In a model with silent branches, skips layers that no
+    /// gradient has reached yet.
     pub(super) fn of(profile: &DepthProfile, known: &Known<'_>) -> Option<Self> {
         let is_silent = known.has_silent_branches();
         let layers: Vec<_> = profile.layers.iter().filter(|(_, size)| !is_silent || *size != 0.0).collect();
@@ -28,7 +29,7 @@ impl DepthEnds {
         ratio.is_finite().then_some(Self { ratio, per_layer, count, layers })
     }
 
-    /// Both against what a healthy run shows.
+    /// Both ratios with their healthy values.
     pub(super) fn figures(&self, expected: &str) -> Vec<Figure> {
         let name = "first layer's gradient RMS over the last layer's".into();
         vec![

@@ -1,9 +1,9 @@
-//! Exploding gradients: from layer to layer, or from step to step, and before anything is NaN.
+//! Exploding gradients, from layer to layer or from step to step, before any value is NaN.
 //!
-//! The total norm of healthy training moves within a factor of a few; the robust z-score of its logarithm (median and median
-//! absolute deviation of the last readings) tells a spike, whatever the scale. Over depth the bounds mirror those of vanishing:
-//! batch normalization without shortcuts lets the squared gradient grow by 1.467 a layer (arXiv:1902.08129), which is 1e2 after
-//! 24 layers.
+//! In healthy training, the total norm varies by a small factor. The robust z-score of its logarithm (median and median
+//! absolute deviation of the last tracked steps) detects a spike at any scale. For the depth profile, the critical
+//! threshold is the inverse of that of vanishing. Batch normalization without shortcuts makes the squared gradient grow
+//! by 1.467 per layer (arXiv:1902.08129), which is 1e2 after 24 layers.
 
 use std::collections::VecDeque;
 
@@ -18,24 +18,25 @@ use crate::{
 /// First layer's gradient over the last layer's.
 pub(in super::super) const DEPTH_WARNING: f64 = 1e2;
 const DEPTH_CRITICAL: f64 = 1e3;
-/// A norm that is so many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`] times it.
+/// A spike is this many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`]
+/// times the usual norm.
 const SPIKE_Z: f64 = 8.0;
 const SPIKE_FACTOR: f64 = 20.0;
-/// The loss over the median of the last ones.
+/// Loss over the median of the last losses.
 const LOSS_FACTOR: f64 = 1.1;
-/// So many spikes in a row are no spike any more.
+/// Number of consecutive spikes that count as an explosion.
 const IN_A_ROW: u32 = 3;
-/// Readings that are remembered, and that are needed before one is judged.
+/// Number of tracked steps to remember, and number required before the first check.
 const REMEMBERED: usize = 64;
 const LEAST: usize = 20;
-/// The smallest deviation of natural logarithms that counts: 10 %.
+/// Lower bound on the deviation of natural logarithms: 10 %.
 const LEAST_DEVIATION: f64 = 0.1;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct Exploding {
-    /// Natural logarithms of the last norms that were no spikes, the oldest first.
+    /// Natural logarithms of the last norms that were not spikes, oldest first.
     norms: VecDeque<f64>,
-    /// The losses of such readings, where they were seen.
+    /// Losses of these tracked steps, if measured.
     losses: VecDeque<f64>,
     in_a_row: u32,
 }
@@ -59,7 +60,7 @@ impl Exploding {
         let log = seen.total_norm.ln();
         let spike = self.robust().filter(|(median, deviation)| {
             let stands_out = log - median > SPIKE_Z * deviation && log - median > SPIKE_FACTOR.ln();
-            // A run without losses is judged by its norms, one with them only where there is one.
+            // Without any losses, the norm alone decides. With losses, the loss must have risen too.
             let has_risen = self.losses.is_empty() || seen.loss > LOSS_FACTOR * middle(&self.losses);
             stands_out && has_risen
         });
@@ -76,7 +77,7 @@ impl Exploding {
         self.in_a_row += 1;
         let (usual, norm, in_a_row) = (median.exp(), seen.total_norm, self.in_a_row);
         let severity = match in_a_row {
-            // Training gets over a single one.
+            // Training usually recovers from a single spike.
             1 => Severity::Info,
             count if count < IN_A_ROW => Severity::Warning,
             _ => Severity::Critical,
@@ -87,19 +88,20 @@ impl Exploding {
             Figure { name: "robust z-score".into(), seen: (log - median) / deviation, expected: "below 8".into() },
         ];
         let cause = format!(
-            "the gradient is {:.0} times as large as usual ({seen_norm} against {usual_norm}), {in_a_row} reading(s) in a row",
+            "the gradient norm is {:.0} times its usual value ({seen_norm}, usually {usual_norm}), for {in_a_row} \
+             tracked step(s) in a row",
             norm / usual
         );
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(known) })
     }
 
-    /// Median and robust standard deviation of the logarithms; `None` while there are too few.
+    /// Median and robust standard deviation of the logarithms; `None` if there are too few.
     fn robust(&self) -> Option<(f64, f64)> {
         if self.norms.len() < LEAST {
             return None;
         }
         let median = middle(&self.norms);
-        // Of a normal distribution the standard deviation is 1.4826 times this.
+        // The standard deviation of a normal distribution is 1.4826 times this.
         let deviation = 1.4826 * middle(&self.norms.iter().map(|norm| (norm - median).abs()).collect());
         Some((median, deviation.max(LEAST_DEVIATION)))
     }
@@ -123,7 +125,7 @@ fn over_depth(seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
     let DepthEnds { ratio, per_layer, count, layers } = ends;
     let severity = if ratio > DEPTH_CRITICAL { Severity::Critical } else { Severity::Warning };
     let cause = format!(
-        "on its way back through {count} layers the gradient grows to {} times what it was, by {per_layer:.2} a layer",
+        "the gradient grows by a factor of {per_layer:.2} per layer, to {} times its size over {count} layers",
         two_digits(ratio)
     );
     Some(Symptom { severity, layers, figures, cause, remedies: remedies(known) })
@@ -133,12 +135,12 @@ fn remedies(known: &Known<'_>) -> Vec<Remedy> {
     let Some(config) = known.config else { return Vec::new() };
     let mut remedies = Vec::new();
     if config.clipping.mode == ClippingMode::None {
-        remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
+        remedies.push(Remedy::new("clipping.mode = \"agc\"", "clips a unit's gradient to a hundredth of its weights"));
     }
-    remedies.extend(Remedy::lower_learning_rate(known, "smaller steps leave the walls of the valley"));
+    remedies.extend(Remedy::lower_learning_rate(known, "smaller steps do not overshoot"));
     if !config.model.residual && config.model.normalization != Normalization::None {
         remedies
-            .push(Remedy::new("model.residual = true", "without shortcuts each normalization makes gradients grow"));
+            .push(Remedy::new("model.residual = true", "without shortcuts, each normalization makes gradients grow"));
     }
     remedies
 }
@@ -148,12 +150,12 @@ mod tests {
     use super::*;
     use crate::diagnosis::fixture::{Case, profile};
 
-    /// What a run with these total norms is told, step by step, if its loss follows the norm.
+    /// Checks the rule at each step of a run with these total norms, in which the loss follows the norm.
     fn over(norms: impl IntoIterator<Item = f64>) -> Vec<Option<Severity>> {
         told(norms.into_iter().map(|norm| (norm, 1.0 + norm)))
     }
 
-    /// The same with losses of its own.
+    /// The same, with separate losses.
     fn told(readings: impl IntoIterator<Item = (f64, f64)>) -> Vec<Option<Severity>> {
         let (case, mut rule) = (Case::new(""), Exploding::default());
         let judge = |(step, (total_norm, loss)): (usize, (f64, f64))| {
@@ -163,7 +165,7 @@ mod tests {
         readings.into_iter().enumerate().map(judge).collect()
     }
 
-    /// Norms that scatter by a factor of 2 around a level.
+    /// Norms that vary by a factor of 2 around a level.
     fn healthy(level: f64, count: usize) -> impl Iterator<Item = f64> {
         (0..count).map(move |step| level * 2f64.powf(((step * 7) % 11) as f64 / 5.0 - 1.0))
     }
@@ -181,10 +183,10 @@ mod tests {
     #[test]
     fn norms_that_scatter_rise_slowly_or_fall_are_healthy() {
         assert!(over(healthy(1.0, 500)).iter().all(Option::is_none));
-        // A hundredfold rise over 200 steps, as a warm-up makes one, and a fall.
+        // A hundredfold rise over 200 steps, as in a warm-up, and then a fall.
         let rise = (0..200).map(|step| 100f64.powf(f64::from(step) / 200.0));
         assert!(over(rise.chain(healthy(1e-3, 50))).iter().all(Option::is_none));
-        // Few readings are no ground to judge on.
+        // Too few tracked steps to decide.
         assert!(over([1.0, 1e9, 1e-3]).iter().all(Option::is_none));
         assert!(over((0..30).map(|_| 1.0).chain([f64::NAN, f64::INFINITY, 0.0])).iter().all(Option::is_none));
     }

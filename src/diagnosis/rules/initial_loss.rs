@@ -1,4 +1,4 @@
-//! The first loss against that of a guess at random, which is ln C for C classes.
+//! First loss compared with that of a random guess, which is ln C for C classes.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,10 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// The first loss over ln C. Torch's default initialization is within 5 % of 1, He's with standardised images at up to 2.
+/// First loss over ln C. Torch's default initialization is within 5 % of 1; He's with standardized images reaches up to
+/// 2.
 pub(in super::super) const TOO_LARGE: f64 = 4.0;
-/// Nobody knows the labels before the first step.
+/// Without a data leak, the model cannot know the labels before the first step.
 const TOO_SMALL: f64 = 0.5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ impl Rule for InitialLoss {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
-        // A weighted loss of one batch is no mean over the classes.
+        // The weighted loss of one batch is not a mean over the classes.
         let is_weighted = known.config.is_some_and(|config| config.loss.class_balance != ClassBalance::None);
         if seen.step > 0 || is_weighted || !seen.loss.is_finite() {
             return None;
@@ -31,22 +32,22 @@ impl Rule for InitialLoss {
         if known.facts.classes < 2 {
             return None;
         }
-        // Weights of a file may well know the labels.
+        // Pretrained weights may already know the labels.
         let is_drawn = known.model().is_none_or(|model| model.weights.is_none());
         let ratio = seen.loss / guess;
         let loss = seen.loss;
         let (cause, remedies) = if ratio > known.thresholds.initial_loss {
             let cause = format!(
-                "the first loss is {loss:.2}, and a guess at random costs {guess:.2}: the logits are large before anything is \
-                 learned, from weights or images that are too large"
+                "the first loss is {loss:.2}, but a random guess costs {guess:.2}: the logits are large before any \
+                 training, because the weights or the images are too large"
             );
-            let images = Remedy::new("data.normalize = \"computed\"", "images of mean 0 and standard deviation 1");
-            let weights = Remedy::new("model.initialization = \"default\"", "a last layer with small weights");
+            let images = Remedy::new("data.normalize = \"computed\"", "scales the images to mean 0 and variance 1");
+            let weights = Remedy::new("model.initialization = \"default\"", "gives the last layer small weights");
             (cause, vec![images, weights])
         } else if ratio < TOO_SMALL && is_drawn {
             let cause = format!(
-                "the first loss is {loss:.2}, and a guess at random costs {guess:.2}: the weights know the labels already, or \
-                 the images give them away"
+                "the first loss is {loss:.2}, but a random guess costs {guess:.2}: the weights already know the \
+                 labels, or the images contain them"
             );
             (cause, Vec::new())
         } else {

@@ -1,8 +1,8 @@
-//! Images that come to the model far from mean 0 and standard deviation 1.
+//! Images whose mean and standard deviation are far from 0 and 1.
 //!
-//! Pixels of 0 to 1 (mean 0.3, deviation 0.35) train well. Raw bytes do not: mean 73, deviation 90 of Fashion-MNIST makes the
-//! first layer's sums a hundred times as large as initializations count on. Tools that go by a mean of 0.2 (SageMaker's
-//! CheckInputImages) call the first kind wrong too.
+//! Pixels in 0..=1 (mean 0.3, standard deviation 0.35) train well. Raw bytes do not: Fashion-MNIST's mean of 73 and
+//! standard deviation of 90 make the first layer's sums a hundred times larger than initializations assume. Tools with
+//! a threshold of 0.2 on the mean (SageMaker's CheckInputImages) also flag pixels in 0..=1.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,11 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Largest mean, without its sign, and standard deviation of a channel.
+/// Largest absolute mean, and largest standard deviation, of a channel.
 pub(in super::super) const LARGEST: f64 = 4.0;
-/// Smallest standard deviation.
+/// Smallest standard deviation of a channel.
 const SMALLEST: f64 = 0.02;
-/// So far off, hardly any initialization copes.
+/// Above this, hardly any initialization works.
 const CRITICAL: f64 = 50.0;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,12 +45,12 @@ impl Rule for InputNotNormalised {
             Figure { name: "standard deviation of a channel".into(), seen: worst.std, expected: "about 1".into() },
         ];
         let cause = format!(
-            "the images have mean {:.3} and standard deviation {:.3}; initializations count on 0 and 1",
+            "the images have mean {:.3} and standard deviation {:.3}, but initializations assume 0 and 1",
             worst.mean, worst.std
         );
         let remedies = vec![Remedy::new(
             "data.normalize = \"computed\"",
-            "mean 0 and standard deviation 1, from the training images",
+            "scales them to mean 0 and standard deviation 1, computed from the training images",
         )];
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }

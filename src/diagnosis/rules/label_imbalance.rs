@@ -1,6 +1,7 @@
-//! Classes that are so unequally frequent that the rare ones hardly count in the loss.
+//! Class frequencies so unequal that rare classes hardly count in the loss.
 //!
-//! The ratio is that of SageMaker's ClassImbalance: beyond 10, a net that never names the rare class loses little by it.
+//! The ratio is that of SageMaker's ClassImbalance: above 10, a network that never predicts the rare class loses
+//! little.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// The most frequent class over the rarest.
+/// Images of the most frequent class over those of the rarest.
 pub(in super::super) const RATIO: f64 = 10.0;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ impl Rule for LabelImbalance {
         let is_weighted = known.config.is_some_and(|config| config.loss.class_balance != ClassBalance::None);
         let counts = &known.facts.class_counts;
         let (most, least) = (counts.iter().max()?, counts.iter().min()?);
-        // A class without a single image weighs as much as one with half of one.
+        // A class without images counts as half an image.
         let ratio = *most as f64 / (*least as f64).max(0.5);
         if seen.step > 0 || is_weighted || ratio <= known.thresholds.label_imbalance {
             return None;
@@ -36,10 +37,11 @@ impl Rule for LabelImbalance {
             expected: "10 or less".into(),
         }];
         let cause = format!(
-            "the most frequent class has {most} images and the rarest {least}: a net that never names the rarest loses little by it"
+            "the most frequent class has {most} images and the rarest has {least}, so a network that never predicts \
+             the rarest class loses little"
         );
         let remedies =
-            vec![Remedy::new("loss.class_balance = \"balanced\"", "every class counts the same in the loss")];
+            vec![Remedy::new("loss.class_balance = \"balanced\"", "gives every class the same weight in the loss")];
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }

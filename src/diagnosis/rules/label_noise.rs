@@ -1,8 +1,8 @@
-//! Labels that do not go with the images: shuffled, or wrong for many.
+//! Labels that do not match the images: shuffled, or wrong for many images.
 //!
-//! A healthy net whose labels say nothing of its images learns how frequent each class is and no more: the loss stays at that of a
-//! guess, although gradients reach every layer and the weights move. Given time it learns the training images by heart, and does
-//! not do better on others.
+//! If the labels are independent of the images, a healthy network learns only the class frequencies: the loss stays at
+//! that of a guess, although gradients reach every layer and the weights move. Given enough time, the network memorizes
+//! the training images but does not improve on others.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,21 +12,21 @@ use crate::{
     diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom, number::two_digits},
 };
 
-/// Validation accuracy over that of a guess, up to which nothing was learned that holds.
+/// Validation accuracy over that of a guess. Up to this ratio, the network has not learned to generalize.
 const CHANCE: f64 = 1.4;
-/// Training accuracy over the validation accuracy from which on images are learned by heart.
+/// Training accuracy over validation accuracy. Above this ratio, the network memorizes images.
 const BY_HEART: f64 = 1.3;
-/// Evaluations in a row at which both hold.
+/// Number of consecutive evaluations that must meet both conditions.
 const LOOKS: u32 = 3;
-/// First layer's gradient over the last layer's between which it reaches every layer.
+/// Ratio of the first layer's gradient to the last layer's, if the gradient reaches every layer.
 const REACHES: std::ops::Range<f64> = 0.05..20.0;
-/// Median update ratio of weights that move.
+/// Median update ratio from which the weights move.
 const MOVES: f64 = 1e-4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct LabelNoise {
     looks: u32,
-    /// The last first-over-last ratio of the gradient, and the last median update ratio.
+    /// Last ratio of the first layer's gradient to the last layer's, and last median update ratio.
     reach: Option<f64>,
     ratio: Option<f64>,
 }
@@ -51,19 +51,15 @@ impl Rule for LabelNoise {
         }
         let figures = vec![
             Figure {
-                name: "loss of the last 50 readings".into(),
+                name: "median loss of the last 50 tracked steps".into(),
                 seen: level,
-                expected: format!("below that of a guess, {:.3}", known.guess()),
+                expected: format!("below {:.3}, the loss of a random guess", known.guess()),
             },
-            Figure {
-                name: "median update ratio of the weights".into(),
-                seen: ratio,
-                expected: "about 0.001, as it is".into(),
-            },
+            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
         ];
         let cause = format!(
-            "the loss has stayed at {level:.3}, what a guess costs, although the gradient reaches every layer and a step moves the \
-             weights by {}: the labels do not go with the images",
+            "the loss has stayed at {level:.3}, the loss of a random guess, although the gradient reaches every layer \
+             and a step moves the weights by {} of their size: the labels do not match the images",
             two_digits(ratio)
         );
         Some(symptom(figures, cause))
@@ -81,13 +77,13 @@ impl Rule for LabelNoise {
             Figure {
                 name: "validation accuracy".into(),
                 seen: seen.validation_accuracy,
-                expected: format!("above that of a guess, {chance:.2}"),
+                expected: format!("above {chance:.2}, the accuracy of a guess"),
             },
             Figure { name: "training accuracy".into(), seen: seen.train_accuracy, expected: "about the same".into() },
         ];
         let cause = format!(
-            "training accuracy is {:.0} % and validation accuracy {:.0} %, that of a guess: the labels do not go with the images, \
-             which are learned by heart",
+            "training accuracy is {:.0} %, but validation accuracy is {:.0} %, no better than a guess: the labels do \
+             not match the images, and the network memorizes the training images",
             100.0 * seen.train_accuracy,
             100.0 * seen.validation_accuracy
         );
@@ -96,7 +92,7 @@ impl Rule for LabelNoise {
 }
 
 fn symptom(figures: Vec<Figure>, cause: String) -> Symptom {
-    let remedies = vec![Remedy::new("data.path", "look whether images and labels are in the same order")];
+    let remedies = vec![Remedy::new("data.path", "check that images and labels are in the same order")];
     Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
 }
 

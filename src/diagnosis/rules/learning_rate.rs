@@ -1,8 +1,9 @@
-//! A learning rate that is too high or too low for the run as a whole.
+//! A learning rate that is too high or too low for the whole run.
 //!
-//! Too high: within the first steps the loss leaps above where it began, or later rises or leaps about, while a step moves the
-//! weights by more than 1e-2 of themselves (healthy: about 1e-3, TheDeepChecker's band 1e-4 to 1e-1); or one step alone leaves
-//! little of them. Too low: at its full height it moves them by less than 5e-5, and the loss is still where a guess is.
+//! Too high: in the first steps, the loss jumps above its initial value while a step moves the weights by more than
+//! 1e-2 of their size (healthy: about 1e-3; TheDeepChecker's range is 1e-4 to 1e-1); or a step leaves little of the
+//! initial weights. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
+//! half of that of a guess.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,30 +15,31 @@ use crate::{
 
 /// Median update ratio of the weights.
 pub(in super::super) const TOO_SMALL: f64 = 5e-5;
-/// The same, above which a loss that leaps comes from it.
+/// Median update ratio above which it explains a jump of the loss.
 const LARGE: f64 = 1e-2;
-/// The same at the beginning, where a single step has taken the place of what was drawn.
+/// Median update ratio at the start above which a step has replaced the initial weights.
 const REPLACED: f64 = 0.5;
-/// Share of the loss of a guess above which a run has everything before it.
+/// Fraction of the loss of a guess above which a run has hardly learned anything.
 const UNLEARNED: f64 = 0.5;
-/// A loss over that of the first reading, or of a guess if that is more.
+/// Loss over that of the first tracked step, or over that of a guess if it is higher.
 const LEAP: f64 = 2.0;
-/// Readings within which a leap is one of the beginning.
+/// Number of first tracked steps that count as the start.
 const BEGINNING: u64 = 50;
-/// Readings at which the updates have to be small.
+/// Consecutive checks with small updates.
 const LOOKS: u32 = 5;
-/// Share of its highest value, so far or of the schedule, from which on a learning rate is at its full height: neither warm-up nor the end.
+/// Fraction of the highest learning rate, so far or of the schedule, from which it counts as full: neither warm-up nor
+/// end.
 const FULL: f64 = 0.5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct LearningRate {
-    /// Readings so far.
+    /// Tracked steps so far.
     readings: u64,
-    /// Of these, in a row, leaps of the loss.
+    /// Consecutive tracked steps with a jump of the loss.
     leaps: u32,
-    /// Looks in a row at which the updates were small.
+    /// Consecutive checks with small updates.
     small: u32,
-    /// The last median update ratio.
+    /// Last median update ratio.
     ratio: Option<f64>,
     highest: f64,
 }
@@ -62,7 +64,7 @@ impl LearningRate {
         let course = known.course;
         let base = course.first.max(known.guess());
         let is_beginning = self.readings <= BEGINNING;
-        // A loss that was not seen is NaN too, and one that did not rise before comes of something else, such as the images.
+        // A loss that was not measured is NaN too. A NaN without an earlier jump has another cause, such as the images.
         let is_broken = seen.loss.is_nan() && seen.skipped_in_a_row > 0 && self.leaps > 0;
         let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || is_broken);
         self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
@@ -75,9 +77,9 @@ impl LearningRate {
         }
         let moved = format!("a step moves the weights by {} of their size", two_digits(ratio));
         let cause = match (is_replaced, self.ratio) {
-            (true, _) => format!("{moved}, and little is left of what was drawn: the learning rate is too high"),
+            (true, _) => format!("{moved}, so little of the initial weights is left: the learning rate is too high"),
             (false, ratio) => format!(
-                "the loss has leapt from {:.2} to {:.3} within {} readings{}: the learning rate is too high",
+                "the loss jumped from {:.2} to {:.3} within {} tracked steps{}: the learning rate is too high",
                 course.first,
                 seen.loss,
                 self.readings,
@@ -89,19 +91,19 @@ impl LearningRate {
             Figure { name: "loss".into(), seen: seen.loss, expected: format!("below the first, {:.2}", course.first) },
         ];
         let fitting = Remedy::fitting_learning_rate(known, ratio);
-        let lower = || Remedy::lower_learning_rate(known, "steps that do not overshoot");
+        let lower = || Remedy::lower_learning_rate(known, "smaller steps do not overshoot");
         let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
-        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
-        remedies.push(Remedy::new("clipping.mode = \"agc\"", "no unit moves by more than a hundredth of itself"));
+        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "takes small steps while the gradients are large"));
+        remedies.push(Remedy::new("clipping.mode = \"agc\"", "clips a unit's gradient to a hundredth of its weights"));
         Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
     }
 
     fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, known: &Known<'_>) -> Option<Symptom> {
         let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
-        // What has been learned leaves nothing to move for.
+        // After learning, small updates are normal.
         let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * known.guess();
         let is_small = ratio < known.thresholds.learning_rate && is_unlearned && seen.is_taken();
-        // Into branches that begin at 0 the gradient comes little by little.
+        // In branches that start at 0, the gradient grows slowly.
         let is_silent = self.readings <= BEGINNING && known.has_silent_branches();
         self.small = if is_small && is_full && !is_silent { self.small + 1 } else { 0 };
         if self.small < LOOKS {
@@ -113,8 +115,8 @@ impl LearningRate {
             expected: "0.0001 or more, about 0.001".into(),
         }];
         let cause = format!(
-            "a step moves the weights by {} of their size: it takes {:.0e} of them to get anywhere; the learning rate is \
-             too low",
+            "a step moves the weights by {} of their size, so a substantial change takes {:.0e} steps: the learning \
+             rate is too low",
             two_digits(ratio),
             1.0 / ratio
         );
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::fixture::{Case, update};
 
-    /// What is said of readings (loss, median update ratio, learning rate), by reading.
+    /// Checks the rule at tracked steps (loss, median update ratio, learning rate).
     fn told(readings: &[(f64, f64, f64)]) -> Vec<Option<Severity>> {
         let (mut case, mut rule) = (Case::new("optimizer.learning_rate = 0.1"), LearningRate::default());
         let judge = |&(loss, ratio, learning_rate): &(f64, f64, f64)| {

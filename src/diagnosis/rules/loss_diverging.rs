@@ -1,4 +1,4 @@
-//! A training loss that rises over its best and stays there.
+//! A training loss that rises above its minimum and stays there.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,11 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Rise over the best block of readings, in losses of a guess (ln C): 2.3 for ten classes.
+/// Rise above the best block, in units of the loss of a guess (ln C), which is 2.3 for ten classes.
 pub(in super::super) const RISE: f64 = 0.5;
-/// Blocks that stay there.
+/// Number of blocks that must stay above it.
 const BLOCKS: usize = 3;
-/// A loss that is so many times that of a guess is no learning at all.
+/// Loss over that of a guess above which the run has lost everything.
 const CRITICAL: f64 = 2.0;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,17 +35,15 @@ impl Rule for LossDiverging {
         }
         let severity = if lowest > CRITICAL * guess { Severity::Critical } else { Severity::Warning };
         let figures = vec![Figure {
-            name: "loss of the last 30 readings at its lowest".into(),
+            name: "lowest loss of the last 30 tracked steps".into(),
             seen: lowest,
-            expected: format!("about the best so far, {:.3}", course.best),
+            expected: format!("about {:.3}, the best so far", course.best),
         }];
-        let cause = format!(
-            "the loss was at {:.3} and is at {lowest:.3} and more: the run loses what it had learned",
-            course.best
-        );
+        let cause =
+            format!("the loss rose from {:.3} to {lowest:.3} or more and stays there: training diverges", course.best);
         let mut remedies: Vec<_> =
-            Remedy::lower_learning_rate(known, "smaller steps stay in the valley").into_iter().collect();
-        remedies.push(Remedy::new("clipping.mode = \"norm\"", "a single large gradient cannot throw the weights off"));
+            Remedy::lower_learning_rate(known, "smaller steps do not overshoot").into_iter().collect();
+        remedies.push(Remedy::new("clipping.mode = \"norm\"", "limits the damage of a single large gradient"));
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }

@@ -1,7 +1,7 @@
-//! A training loss that leaps from reading to reading by much of what there is to learn.
+//! A training loss that changes between tracked steps by a large part of the loss of a guess.
 //!
-//! The noise of batches of 16 to 128 images moves a loss by 2 to 10 % of ln C; steps that throw the weights from wall to wall of
-//! their valley move it by more than that for long.
+//! The noise of batches of 16 to 128 images changes a loss by 2 to 10 % of ln C. Too long steps between the walls of a
+//! valley change it by more, for a long time.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
 };
 
-/// Median change from one reading to the next, in losses of a guess (ln C).
+/// Median change between tracked steps, in units of the loss of a guess (ln C).
 pub(in super::super) const ROUGHNESS: f64 = 0.4;
-/// Blocks of ten readings over which it is taken.
+/// Number of blocks of ten tracked steps to take the median over.
 const BLOCKS: usize = 5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -34,19 +34,20 @@ impl Rule for LossOscillating {
             return None;
         }
         let figures = vec![Figure {
-            name: "median change of the loss from reading to reading".into(),
+            name: "median change of the loss between tracked steps".into(),
             seen: change,
             expected: format!("{:.2} or less", known.thresholds.loss_oscillating * known.guess()),
         }];
         let cause = format!(
-            "the loss changes by {change:.2} from one reading to the next, {:.0} % of what a guess costs: steps leap over the valley",
+            "the loss changes by {change:.2} from one tracked step to the next, {:.0} % of the loss of a random guess: \
+             the steps overshoot",
             100.0 * share
         );
         let mut remedies: Vec<_> =
-            Remedy::lower_learning_rate(known, "steps that stay in the valley").into_iter().collect();
+            Remedy::lower_learning_rate(known, "smaller steps do not overshoot").into_iter().collect();
         if let Some(config) = known.config {
             let larger = 4 * config.data.batch_size;
-            remedies.push(Remedy::new(format!("data.batch_size = {larger}"), "half of the noise"));
+            remedies.push(Remedy::new(format!("data.batch_size = {larger}"), "halves the noise"));
         }
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }

@@ -1,7 +1,7 @@
-//! A training loss that stays where a guess is: the net learns nothing of the images.
+//! A training loss that stays at that of a guess: the network learns nothing from the images.
 //!
-//! A plateau further down may be the end of what there is to learn, or wait for a lower learning rate; one at the loss of a guess
-//! is neither.
+//! A plateau at a lower loss may be all there is to learn, or may need a lower learning rate. A plateau at the loss of
+//! a guess is neither.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,18 +11,18 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share by which the loss has to fall over [`BLOCKS`] blocks.
+/// Relative decrease that the loss must reach over [`BLOCKS`] blocks.
 pub(in super::super) const FALL: f64 = 0.02;
-/// Share of the loss of a guess.
+/// Fraction of the loss of a guess from which the loss counts as that of a guess.
 const CHANCE: f64 = 0.95;
-/// Blocks of ten readings that are looked at, and of which the first and the last so many are compared.
+/// Number of blocks of ten tracked steps to check, and number of first and last blocks among them to compare.
 const BLOCKS: usize = 20;
 const PART: usize = 5;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct LossPlateau {}
 
-/// The level of a loss that has stayed where a guess is.
+/// Level of a loss that stays at that of a guess.
 pub(in super::super) fn level(known: &Known<'_>) -> Option<f64> {
     if !known.course.has_closed {
         return None;
@@ -40,18 +40,19 @@ impl Rule for LossPlateau {
     fn judge(&mut self, _seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let level = level(known)?;
         let figures = vec![Figure {
-            name: "loss of the last 50 readings".into(),
+            name: "median loss of the last 50 tracked steps".into(),
             seen: level,
-            expected: format!("below that of a guess, {:.3}, and falling", known.guess()),
+            expected: format!("below {:.3}, the loss of a random guess, and falling", known.guess()),
         }];
         let cause = format!(
-            "the loss has stayed at {level:.3} for 200 readings, which is what a guess costs: nothing is learned"
+            "the loss has stayed at {level:.3}, the loss of a random guess, for 200 tracked steps: the model learns \
+             nothing"
         );
         let mut remedies = Vec::new();
         if known.has_no_normalization() {
-            remedies.push(Remedy::new("model.normalization = \"batch\"", "signals and gradients keep their size"));
+            remedies.push(Remedy::new("model.normalization = \"batch\"", "keeps the size of signals and gradients"));
         }
-        remedies.extend(Remedy::higher_learning_rate(known, "a start is slow where gradients are small"));
+        remedies.extend(Remedy::higher_learning_rate(known, "speeds up a start with small gradients"));
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }
@@ -69,7 +70,7 @@ mod tests {
         };
         assert!(is_told(vec![2.31; 200]));
         assert!(!is_told(vec![2.31; 190]));
-        // A plateau further down, and a loss that has begun to fall.
+        // A plateau at a lower loss, and a loss that has started to fall.
         assert!(!is_told(vec![1.5; 300]));
         assert!(!is_told((0..200).map(|reading| 2.4 - 0.001 * f64::from(reading)).collect()));
     }
@@ -81,7 +82,7 @@ mod tests {
             LossPlateau::default().judge(&Observation::default(), &case.known()).is_some()
         };
         assert!(is_told(vec![6.9; 200]) && is_told(vec![2.31; 200]));
-        // A thousand classes of which much was learned, and a run that was not seen from its beginning.
+        // A thousand classes with much learned, and a run recorded only from its middle.
         assert!(!is_told([vec![6.9; 10], vec![2.4; 300]].concat()));
         assert!(!is_told(vec![0.3; 300]));
     }

@@ -1,6 +1,6 @@
-//! Images that do not decode and are left out, so that a class has fewer than its folder says, or none.
+//! Images that do not decode and are skipped, so that a class has fewer images than its folder contains, or none.
 //!
-//! Precision, recall and F1 are means over the classes that are left: a class that is gone makes them better.
+//! Precision, recall, and F1 are means over the remaining classes, so a missing class improves them.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use crate::{
     diagnosis::{Evaluation, Figure, LostImages as Lost, Remedy, Severity, Symptom},
 };
 
-/// Share of the images of a class in a split. What is left of a class is no longer a fair sample where the damage has a cause.
+/// Fraction of the images of a class in a split. If the damage has a cause, the remaining images are not a fair sample.
 const WARNING: f64 = 0.1;
-/// Classes that are named.
+/// Most classes to name.
 const NAMED: usize = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl Rule for LostImages {
         RuleName::LostImages
     }
 
-    /// By then every validation image has been asked for; of the training images, those so far.
+    /// At an evaluation, all validation images have been requested, and the training images used so far.
     fn judge_evaluation(&mut self, _seen: &Evaluation, known: &Known<'_>) -> Option<Symptom> {
         let mut losses: Vec<&Lost> = known.facts.lost_images.iter().filter(|lost| lost.share() > WARNING).collect();
         losses.sort_by(|one, other| other.share().total_cmp(&one.share()));
@@ -37,17 +37,17 @@ impl Rule for LostImages {
         let named: Vec<String> = losses.iter().take(NAMED).map(ToString::to_string).collect();
         let more = match losses.len().saturating_sub(NAMED) {
             0 => String::new(),
-            others => format!(", and {others} more like these"),
+            others => format!(", and {others} more"),
         };
         let outcome = if worst.is_all() {
-            "nothing can be learned or said of a class without images, and the figures leave it out"
+            "a class without images cannot be learned or evaluated, and the metrics leave it out"
         } else {
-            "the figures are of the others alone"
+            "the metrics cover only the other images"
         };
         let cause = format!("{}{more}; {outcome}", named.join(", "));
         let remedies = vec![Remedy::new(
             "data.on_bad_image = \"stop\"",
-            "a run ends at the first such file; train.log names them all",
+            "ends a run at the first such file; train.log names all of them",
         )];
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
@@ -91,7 +91,7 @@ mod tests {
         ]);
         let Symptom { cause, figures, .. } = symptom.unwrap();
         let want = "class dog has lost all of its 6 training images, class cat has lost 5 of its 8 training images, \
-                    class dog has lost 1 of its 2 validation images, and 2 more like these; ";
+                    class dog has lost 1 of its 2 validation images, and 2 more; ";
         assert!(cause.starts_with(want), "{cause}");
         assert_eq!((figures[0].seen, figures[0].name.contains("training images of class dog")), (1.0, true));
     }

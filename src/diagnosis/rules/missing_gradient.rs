@@ -1,4 +1,4 @@
-//! Parameters that the loss does not depend on: they have no gradient and will not be trained.
+//! Parameters that the loss does not depend on: they have no gradient and are not trained.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ impl Rule for MissingGradient {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, _known: &Known<'_>) -> Option<Symptom> {
-        // Later a part of a model may rest for a step.
+        // At later steps, a model may leave out a part on purpose.
         let gradients = seen.gradients.filter(|_| seen.step == 0);
         let missing = gradients.map(|gradients| &gradients.missing).filter(|missing| !missing.is_empty())?;
         let figures = vec![Figure {
@@ -26,7 +26,7 @@ impl Rule for MissingGradient {
             expected: "0".into(),
         }];
         let cause = format!(
-            "{} parameter(s) received no gradient, the first is {}: the loss does not depend on them, and they are not trained",
+            "{} parameter(s) got no gradient, first {}: the loss does not depend on them, so they are not trained",
             missing.len(),
             missing[0]
         );
@@ -53,6 +53,6 @@ mod tests {
         };
         assert!(judge(&[]).is_none());
         let symptom = judge(&["head.weight", "head.bias"]).unwrap();
-        assert!(symptom.cause.starts_with("2 parameter(s) received no gradient, the first is head.weight"));
+        assert!(symptom.cause.starts_with("2 parameter(s) got no gradient, first head.weight"));
     }
 }

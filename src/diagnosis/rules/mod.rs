@@ -1,4 +1,4 @@
-//! The rules, one a file: what each knows, what follows from what, and all of them together.
+//! The rules, one per file: their inputs, their order, and which findings follow from which.
 
 pub(super) mod batch_norm;
 pub(super) mod dead_relu;
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::{Evaluation, Facts, Observation, Symptom, Thresholds, course::LossCourse};
 use crate::config::{Activation, Config, Initialization, ModelConfig, Normalization, RuleName};
 
-/// What a rule knows beside the reading.
+/// Inputs of a rule besides the tracked step.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     pub config: Option<&'a Config>,
@@ -58,21 +58,21 @@ impl<'a> Known<'a> {
         self.model().map(|model| &model.initialization)
     }
 
-    /// Whether residual branches are known to begin at 0: until the first steps have moved what ends them, no gradient reaches
-    /// what is inside them, rightly.
+    /// Whether residual branches start at 0. Until the first steps have moved the end of a branch, no gradient reaches
+    /// its inside, which is correct.
     pub fn has_silent_branches(&self) -> bool {
         self.initialization().is_some_and(Initialization::has_silent_branches)
     }
 
-    /// See [`Facts::guess`]. Where nothing is known of the classes, what the run began with, and that of ten classes at least: a
-    /// run of a thousand ends where one of ten begins.
+    /// See [`Facts::guess`]. If nothing is known about the classes, the first loss, but at least the loss of a guess
+    /// over ten classes: a run with a thousand classes may end where a run with ten starts.
     pub fn guess(&self) -> f64 {
         let guess = self.facts.guess();
-        // Of NaN and a number, the number.
+        // `max` of NaN and a number is the number.
         if guess > 0.0 { guess } else { 10f64.ln().max(self.course.first) }
     }
 
-    /// The accuracy of naming the most frequent class for every image.
+    /// Accuracy of predicting the most frequent class for every image.
     pub fn most_frequent(&self) -> Option<f64> {
         let Facts { classes, class_counts, .. } = self.facts;
         match class_counts.iter().sum::<u64>() {
@@ -87,23 +87,23 @@ impl<'a> Known<'a> {
     }
 }
 
-/// One way in which a run goes wrong. What a rule remembers is part of a checkpoint.
+/// A rule for one kind of problem. Its state is part of a checkpoint.
 pub(super) trait Rule: Debug {
-    /// Its name.
+    /// Name of the rule.
     fn name(&self) -> RuleName;
 
-    /// What it sees at this step, if anything.
+    /// Checks a tracked step. Returns a symptom if there is one.
     fn judge(&mut self, _seen: &Observation<'_>, _known: &Known<'_>) -> Option<Symptom> {
         None
     }
 
-    /// What it sees at this evaluation.
+    /// Checks an evaluation. Returns a symptom if there is one.
     fn judge_evaluation(&mut self, _seen: &Evaluation, _known: &Known<'_>) -> Option<Symptom> {
         None
     }
 }
 
-/// The state of every rule, and their order: causes before what follows from them.
+/// Declares the state of all rules, in order: causes before their consequences.
 macro_rules! rules {
     ($($field:ident: $rule:ty,)+) => {
         #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -149,10 +149,10 @@ rules! {
     starvation: starvation::Starvation,
 }
 
-/// Whether one is what a run shows that has the other fault.
+/// Whether one finding can be a consequence of the other.
 pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
     use RuleName as R;
-    /// What keeps a net from learning, so that its loss goes nowhere.
+    /// Problems that keep a network from learning, so that its loss does not fall.
     const OBSTACLES: [RuleName; 13] = [
         R::WrongLoss,
         R::InputNotNormalised,
@@ -168,7 +168,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
         R::NonFinite,
         R::ZeroGradient,
     ];
-    /// What makes steps too long, or gradients too large.
+    /// Problems that make steps too long or gradients too large.
     const DRIVES: [RuleName; 7] = [
         R::WrongLoss,
         R::InputNotNormalised,
@@ -182,7 +182,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
     match symptom {
         R::InitialLoss => among(&[R::WrongLoss, R::InputNotNormalised, R::PoorInitialization, R::Exploding]),
         R::PoorInitialization => among(&[R::InputNotNormalised]),
-        // What an optimizer does not have, its zero_grad does not clear.
+        // If a parameter is not in the optimizer, its zero_grad does not clear the gradient.
         R::GradientAccumulation => among(&[R::WrongLoss, R::UnchangedParameter]),
         R::LearningRate => among(&[
             R::WrongLoss,
@@ -196,7 +196,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
             R::Exploding,
         ]),
         R::UpdateRatio => among(&DRIVES) && cause != R::UpdateRatio,
-        // As below.
+        // As for `GradientAccumulation`.
         R::Exploding => cause == R::UnchangedParameter || among(&DRIVES) && cause != R::Exploding,
         R::NonFinite => among(&DRIVES),
         R::Vanishing => among(&[
@@ -226,7 +226,7 @@ pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
         }
         R::Denormal => among(&[R::Vanishing, R::DeadRelu, R::PoorInitialization, R::Saturated, R::LearningRate]),
         R::LossDiverging | R::LossOscillating => among(&DRIVES) || cause == R::NonFinite,
-        // Its own condition leaves out what keeps gradients from the layers.
+        // The rule's own condition already excludes problems that keep gradients from the layers.
         R::LabelNoise => among(&DRIVES) || among(&[R::NonFinite, R::ZeroGradient]),
         R::LossPlateau | R::SlowConvergence => {
             let is_earlier = among(&[R::LossDiverging, R::LossPlateau, R::LabelNoise]) && cause != symptom;

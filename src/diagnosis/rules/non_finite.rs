@@ -1,4 +1,4 @@
-//! Gradients that are NaN or infinite. The weights never see them; what made them does not go away by itself.
+//! NaN or infinite gradients. They never reach the weights, but their cause does not go away by itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// So many steps in a row end most runs.
+/// This many consecutive steps end most runs.
 const IN_A_ROW: u64 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,18 +31,19 @@ impl Rule for NonFinite {
         let place = first.map_or_else(|| "the gradient".to_owned(), |first| format!("the gradient of {}", first.name));
         let is_of_update = seen.has_finite_gradient();
         let place = if is_of_update { "the update of a finite gradient".to_owned() } else { place };
-        let figures = vec![Figure { name: "steps in a row".into(), seen: in_a_row as f64, expected: "0".into() }];
-        let cause = format!("{place} is not finite, {in_a_row} step(s) in a row; such steps are not taken");
+        let figures =
+            vec![Figure { name: "consecutive skipped steps".into(), seen: in_a_row as f64, expected: "0".into() }];
+        let cause = format!("{place} is not finite, {in_a_row} step(s) in a row; such steps are skipped");
         let mut remedies = Vec::new();
         if !is_of_update && known.config.is_some_and(|config| config.clipping.mode == ClippingMode::None) {
             remedies.push(Remedy::new(
                 "clipping.mode = \"norm\"",
-                "a gradient that is too large is cut before it overflows",
+                "clips a gradient that is too large before it overflows",
             ));
         }
-        remedies.extend(Remedy::lower_learning_rate(known, "weights that grow slower overflow later"));
+        remedies.extend(Remedy::lower_learning_rate(known, "makes the weights grow more slowly"));
         if is_fp16 && !is_of_update {
-            remedies.push(Remedy::new("run.precision = \"bf16\"", "it has the range of float32"));
+            remedies.push(Remedy::new("run.precision = \"bf16\"", "has the range of float32"));
         }
         Some(Symptom {
             severity,
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_loss_scale_that_looks_for_its_size_is_healthy() {
-        // It overflows without a step that counts.
+        // The gradient overflows, but the step does not count as skipped.
         let case = Case::new("run.precision = \"fp16\"");
         let seen = Observation { total_norm: f64::INFINITY, skipped_in_a_row: 0, ..Observation::default() };
         assert_eq!(NonFinite::default().judge(&seen, &case.known()), None);

@@ -1,4 +1,4 @@
-//! Training images that are learned by heart: validation falls behind training, or loses what it had.
+//! Memorized training images: validation falls behind training, or gets worse.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,23 +8,23 @@ use crate::{
     diagnosis::{Evaluation, Figure, Remedy, Severity, Symptom},
 };
 
-/// Validation loss over its lowest.
+/// Validation loss over its minimum.
 pub(in super::super) const RISE: f64 = 1.25;
-/// So much of it, the best weights are long gone.
+/// Above this ratio, the best weights were much earlier.
 const CRITICAL: f64 = 2.0;
-/// Evaluations in a row; batch normalization lets a single one stray.
+/// Required consecutive evaluations. With batch normalization, a single evaluation may be an outlier.
 const LOOKS: u32 = 3;
-/// Training accuracy below which there is nothing learned by heart yet.
+/// Training accuracy below which nothing is memorized yet.
 const KNOWN: f64 = 0.9;
-/// Training accuracy, and how far it is ahead of validation, where one evaluation is enough.
+/// Training accuracy and its lead over validation for which one evaluation is enough.
 const BY_HEART: f64 = 0.95;
 const AHEAD: f64 = 0.15;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct Overfitting {
-    /// The lowest validation loss, and its step.
+    /// Lowest validation loss and its step.
     lowest: Option<(f64, u64)>,
-    /// The lowest training loss.
+    /// Lowest training loss.
     train: Option<f64>,
     looks: u32,
 }
@@ -56,23 +56,24 @@ impl Rule for Overfitting {
         }
         let severity = if rise > CRITICAL { Severity::Critical } else { Severity::Warning };
         let figures = vec![
-            Figure { name: "validation loss over its lowest".into(), seen: rise, expected: "about 1".into() },
+            Figure { name: "validation loss over its minimum".into(), seen: rise, expected: "about 1".into() },
             Figure {
-                name: "training accuracy less validation accuracy".into(),
+                name: "training accuracy minus validation accuracy".into(),
                 seen: ahead,
                 expected: format!("{AHEAD} or less"),
             },
         ];
         let cause = if is_by_heart {
             format!(
-                "{:.0} % of the training images are known and {:.0} % of the validation images: those of training are learned by heart",
+                "the network classifies {:.0} % of the training images correctly, but only {:.0} % of the validation \
+                 images: it memorizes the training images",
                 100.0 * seen.train_accuracy,
                 100.0 * seen.validation_accuracy
             )
         } else {
             format!(
-                "the validation loss was lowest at step {step} with {lowest:.3} and has risen to {loss:.3}, while the training loss \
-                 fell to {train:.3}: the training images are learned by heart"
+                "the validation loss rose from its minimum of {lowest:.3} at step {step} to {loss:.3}, while the \
+                 training loss fell to {train:.3}: the network memorizes the training images"
             )
         };
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(known) })
@@ -84,10 +85,10 @@ fn remedies(known: &Known<'_>) -> Vec<Remedy> {
     let Some(config) = known.config else { return remedies };
     let Augment { random_crop, hflip, .. } = config.data.augment;
     if random_crop == 0 && hflip == 0.0 {
-        remedies.push(Remedy::new("data.augment.random_crop = 2", "images that are never twice the same"));
+        remedies.push(Remedy::new("data.augment.random_crop = 2", "varies the training images"));
     }
     if config.model.dropout == 0.0 {
-        remedies.push(Remedy::new("model.dropout = 0.2", "no unit can count on another"));
+        remedies.push(Remedy::new("model.dropout = 0.2", "keeps units from relying on each other"));
     }
     remedies
 }
@@ -110,7 +111,7 @@ mod tests {
     fn a_validation_loss_that_rises_at_three_evaluations_while_training_gains_is_told() {
         let rises = [(1.0, 1.0), (0.5, 0.8), (0.2, 1.1), (0.1, 1.2), (0.09, 1.2), (0.05, 1.9)];
         assert_eq!(told(&rises)[3..], [None, Some(Severity::Warning), Some(Severity::Critical)]);
-        // Both rise: the run diverges, which is something else.
+        // If both losses rise, the run diverges, which is another problem.
         assert_eq!(told(&[(1.0, 1.0), (0.5, 0.8), (0.9, 1.3), (1.2, 1.4)]), [None; 4]);
         assert_eq!(told(&[(1.0, 1.0), (0.5, 0.8), (0.4, 0.9), (0.3, 0.85)]), [None; 4]);
     }

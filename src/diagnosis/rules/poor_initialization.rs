@@ -1,8 +1,9 @@
-//! Weights that were drawn wrongly: all equal, or far from the variance that keeps a signal's size.
+//! Bad initial weights: all equal, or with a variance far from the one that preserves the size of the signal.
 //!
-//! With variance 1 / fan_in a layer keeps the size of what goes through it (LeCun 1998); what activations ask for lies within a
-//! factor of 3 of that (torch's own 1/3, He's 2). What an initialization has otherwise by design counts as that 1. Normalization makes up for any variance, but not for weights that are equal:
-//! then every unit of a layer computes the same, and gets the same gradient, for ever.
+//! With variance 1 / fan_in, a layer preserves the size of its input (LeCun 1998). The variances that suit the
+//! activations are within a factor of 3 of it (1/3 for torch's default, 2 for He). If an initialization has another
+//! variance by design, that one is the reference. Normalization compensates for any variance, but not for equal
+//! weights: then all units of a layer compute the same output and get the same gradient forever.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +13,14 @@ use crate::{
     diagnosis::{Figure, Observation, ParameterFacts, Remedy, Severity, Symptom, number::two_digits},
 };
 
-/// Variance times fan_in against 1, either way: the geometric mean over the hidden layers.
+/// Largest deviation of variance times fan_in from its reference, in either direction, as a geometric mean over the
+/// hidden layers.
 pub(in super::super) const FACTOR: f64 = 16.0;
-/// So far off, a net of a few layers does not train.
+/// Above this factor, a network with a few layers does not train.
 const CRITICAL: f64 = 256.0;
-/// Standard deviation over the mean below which weights are equal.
+/// Standard deviation over the absolute mean below which weights count as equal.
 const EQUAL: f64 = 1e-6;
-/// Sums whose mean lies so many standard deviations below 0 turn every unit off.
+/// Mean of a unit's sums in standard deviations. Below this, all units are off.
 const SHIFT: f64 = -4.0;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ impl Rule for PoorInitialization {
         if seen.step > 0 || known.facts.parameters.is_empty() {
             return None;
         }
-        // What training made of weights has any mean and variance.
+        // Pretrained weights may have any mean and variance.
         let is_drawn = known.model().is_none_or(|model| model.weights.is_none());
         let drawn = || shifted(known).or_else(|| off_scale(known));
         equal(known).or_else(|| drawn().filter(|_| is_drawn))
@@ -48,15 +50,15 @@ fn remedies(known: &Known<'_>) -> Vec<Remedy> {
             "xavier_normal"
         };
     vec![
-        Remedy::new(format!("model.initialization = \"{method}\""), "weights as large as activation and fan ask for"),
-        Remedy::new("model.initialization = \"default\"", "what torch's own layers do"),
+        Remedy::new(format!("model.initialization = \"{method}\""), "scales the weights for the activation and fan-in"),
+        Remedy::new("model.initialization = \"default\"", "uses the defaults of torch's layers"),
     ]
 }
 
 fn equal(known: &Known<'_>) -> Option<Symptom> {
     let is_fixup = known.initialization().is_some_and(|initialization| initialization.method == Method::Fixup);
     let is_equal = |weight: &&ParameterFacts| {
-        // What ends a branch at 0 gets as many gradients as it has inputs.
+        // Zero weights at the end of a branch get a different gradient for each input.
         let is_meant = is_fixup && weight.is_zero();
         weight.shape.iter().product::<i64>() > 1 && weight.std <= EQUAL * weight.mean.abs() && !is_meant
     };
@@ -68,11 +70,11 @@ fn equal(known: &Known<'_>) -> Option<Symptom> {
         expected: "above 0".into(),
     }];
     let cause = format!(
-        "all weights of {} are {:.3}{}: every unit of a layer computes the same and learns the same",
+        "all weights of {} are {:.3}{}: all units of a layer compute the same output and get the same gradient",
         first.name,
         first.mean,
         if equal.len() > 1 {
-            format!(", and those of {} other layer(s) are equal too", equal.len() - 1)
+            format!(", and the weights of {} other layer(s) are equal too", equal.len() - 1)
         } else {
             String::new()
         }
@@ -81,25 +83,26 @@ fn equal(known: &Known<'_>) -> Option<Symptom> {
     Some(Symptom { severity: Severity::Critical, layers, figures, cause, remedies: remedies(known) })
 }
 
-/// Behind activations that are flat below 0 alone, means below 0 add up over the inputs, which are not; normalization takes them
-/// out again.
+/// For activations that are flat only below 0: their outputs are not negative, so negative weight means add up over the
+/// inputs. Normalization removes this shift.
 fn shifted(known: &Known<'_>) -> Option<Symptom> {
     let is_one_sided = |[low, high]: [f64; 2]| low.is_finite() && high.is_infinite();
     let activation = known.activation().filter(|activation| is_one_sided(activation.saturation()))?;
     if !known.has_no_normalization() {
         return None;
     }
-    // The sums' mean over their standard deviation, for inputs whose mean is about their RMS.
+    // Mean of the sums over their standard deviation, for inputs with a mean of about their RMS.
     let shift = |weight: &ParameterFacts| weight.mean * weight.fan_in().sqrt() / weight.std;
     let shifted: Vec<_> = known.facts.hidden_weights().skip(1).filter(|weight| shift(weight) < SHIFT).collect();
     let worst = shifted.iter().min_by(|one, other| shift(one).total_cmp(&shift(other)))?;
     let figures = vec![Figure {
-        name: format!("mean of the sums of {} over their standard deviation", worst.name),
+        name: format!("mean of the pre-activations of {} over their standard deviation", worst.name),
         seen: shift(worst),
         expected: "about 0".into(),
     }];
     let cause = format!(
-        "the weights of {} have mean {:.3}, so that its sums lie {:.1} standard deviations below 0, where {activation} is flat",
+        "the weights of {} have mean {:.3}, so its pre-activations are {:.1} standard deviations below 0, where \
+         {activation} is flat",
         worst.name,
         worst.mean,
         -shift(worst)
@@ -123,14 +126,14 @@ fn off_scale(known: &Known<'_>) -> Option<Symptom> {
     }
     let severity = if off > CRITICAL { Severity::Critical } else { Severity::Warning };
     let figures = vec![Figure {
-        name: "variance of the weights times fan_in, geometric mean of the hidden layers".into(),
+        name: "variance of the weights times fan-in, geometric mean over the hidden layers".into(),
         seen: mean,
         expected: "1/3 to 3".into(),
     }];
     let (word, what) = if mean > 1.0 { ("grows", "large") } else { ("shrinks", "small") };
     let cause = format!(
-        "the variance of the weights times their fan_in is {} instead of about 1: the weights are too {what}, and the \
-         signal {word} {:.1}-fold at each layer",
+        "the variance of the weights times their fan-in is {} instead of about 1: the weights are too {what}, and the \
+         signal {word} by a factor of {:.1} per layer",
         two_digits(mean),
         off.sqrt()
     );
@@ -143,7 +146,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::fixture::Case;
 
-    /// What is said of three layers of 100 inputs, the last of them the classifier.
+    /// Checks three layers with 100 inputs each; the last one is the classifier.
     fn told(more: &str, mean: f64, std: f64) -> Option<(Severity, usize)> {
         let mut case = Case::new(more);
         let weight = |name: &str| ParameterFacts { name: name.into(), shape: vec![50, 100], mean, std };
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_variance_counts_where_nothing_makes_up_for_it() {
-        // He, LeCun, torch's own: variance times fan_in of 2, 1 and 1/3.
+        // Variance times fan_in of He, LeCun, and torch's default: 2, 1, and 1/3.
         for std in [0.02f64.sqrt(), 0.1, (1.0 / 300f64).sqrt()] {
             assert_eq!(told("", 0.0, std), None);
         }
@@ -176,7 +179,7 @@ mod tests {
     fn what_an_initialization_has_by_design_is_no_fault_and_its_opposite_is() {
         let sigmoid = |method: &str| format!("model.activation = \"sigmoid\"\nmodel.initialization = \"{method}\"");
         let residual = "model.residual = true\nmodel.initialization = \"fixup\"";
-        // 16 / fan_in, ten times too much of it, and what He's weights have, which is as far off.
+        // 16 / fan_in; ten times that; a hundred times that.
         let centred = |std| told(&sigmoid("centred_logistic"), 0.0, std);
         assert_eq!([0.4, 1.3, 4.0].map(centred), [None, None, Some((Severity::Warning, 2))]);
         assert_eq!(centred(0.05), Some((Severity::Warning, 2)));
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_mean_that_turns_every_unit_off_is_told_where_being_off_is_flat() {
-        // The second layer's sums lie at -0.1 * 100 / (0.1 * 10) = -10 deviations.
+        // The second layer's sums have mean -0.1 * 100 / (0.1 * 10) = -10 standard deviations.
         assert_eq!(told("model.activation = \"relu\"", -0.1, 0.1), Some((Severity::Critical, 1)));
         assert_eq!(told("model.activation = \"sigmoid\"", -0.1, 0.1), None);
         assert_eq!(told("model.activation = \"relu\"", 0.01, 0.1), None);

@@ -1,7 +1,7 @@
-//! Saturated activations: most inputs lie where the function is flat, and no gradient comes back through them.
+//! Saturated activations: most inputs are in the flat range of the activation, so hardly any gradient passes back.
 //!
-//! Flat is where the derivative is below a hundredth of its largest, see [`Activation::saturation`]; at the limits of older tools
-//! (sigmoid -23 and 17, tanh 9.5) it is below 1e-7, and long over.
+//! Flat means a derivative below a hundredth of its maximum; see [`Activation::saturation`]. At the thresholds of older
+//! tools (sigmoid -23 and 17, tanh 9.5), the derivative is already below 1e-7.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,8 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share of a layer's inputs. The first layer of a logistic net that trains comes to half of them, that of a tanh net to 0.8.
+/// Fraction of a layer's inputs. The first layer of a sigmoid network that trains reaches 0.5, that of a tanh network
+/// 0.8.
 pub(in super::super) const WARNING: f64 = 0.88;
 const CRITICAL: f64 = 0.95;
 
@@ -34,13 +35,13 @@ impl Rule for Saturated {
         let share = worst.saturated_fraction;
         let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
         let figures = vec![Figure {
-            name: format!("share of flat inputs of {activation} in {}", worst.layer),
+            name: format!("share of inputs in the flat range of {activation} in {}", worst.layer),
             seen: share,
             expected: "0.88 or less".into(),
         }];
         let cause = format!(
-            "{:.0} % of the inputs of {activation} in {} lie beyond {low:.1} and {high:.1}, where it is flat: hardly any gradient \
-             comes back",
+            "{:.0} % of the inputs of {activation} in {} are below {low:.1} or above {high:.1}, where it is flat, so \
+             hardly any gradient passes back",
             100.0 * share,
             worst.layer
         );
@@ -52,12 +53,12 @@ impl Rule for Saturated {
 fn remedies(known: &Known<'_>, activation: Activation) -> Vec<Remedy> {
     let mut remedies = Vec::new();
     if known.has_no_normalization() {
-        remedies.push(Remedy::new("model.normalization = \"batch\"", "inputs get back to where the function is steep"));
+        remedies.push(Remedy::new("model.normalization = \"batch\"", "moves the inputs back to the steep range"));
     }
-    remedies.push(Remedy::new("model.initialization = \"xavier_normal\"", "weights that keep inputs near 0"));
-    remedies.extend(Remedy::lower_learning_rate(known, "weights grow slower"));
+    remedies.push(Remedy::new("model.initialization = \"xavier_normal\"", "keeps the inputs near 0"));
+    remedies.extend(Remedy::lower_learning_rate(known, "makes the weights grow more slowly"));
     if activation != Activation::Relu {
-        remedies.push(Remedy::new("model.activation = \"relu\"", "it has no flat side for large inputs"));
+        remedies.push(Remedy::new("model.activation = \"relu\"", "is not flat for large inputs"));
     }
     remedies
 }

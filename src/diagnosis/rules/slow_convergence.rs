@@ -1,8 +1,9 @@
-//! Accuracy that gains next to nothing from evaluation to evaluation, and is still low.
+//! Accuracy that is low and hardly improves between evaluations.
 //!
-//! After AutoTrainer (ICSE 2021): best accuracy of training and validation below 0.6, and no gain of 0.01 between evaluations. Here
-//! it is one of each evaluation of the last three, so that it need not wait for the end, and a task of many classes is not called
-//! slow for what is far above a guess.
+//! Follows AutoTrainer (ICSE 2021): best training and validation accuracy below 0.6, and no gain of 0.01 between
+//! evaluations. Here the last three evaluations decide, so that the rule does not have to wait for the end of the run.
+//! The accuracy threshold depends on that of a guess, so that a task with many classes is not flagged if it is far
+//! better than a guess.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +13,11 @@ use crate::{
     diagnosis::{Evaluation, Figure, Remedy, Severity, Symptom},
 };
 
-/// Accuracy that a fresh evaluation has to be above the best before it.
+/// Gain over the best accuracy so far that counts as progress.
 pub(in super::super) const GAIN: f64 = 0.01;
-/// Accuracy from which on a run is not slow: so much of the way from a guess to 1.
+/// Accuracy from which a run is not slow, as a fraction of the way from a guess to 1.
 const SLOW: f64 = 0.5;
-/// Evaluations in a row without a gain.
+/// Consecutive evaluations without a gain.
 const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,17 +45,17 @@ impl Rule for SlowConvergence {
             return None;
         }
         let figures = vec![Figure {
-            name: "gain of accuracy since the best before".into(),
+            name: "accuracy gain over the previous best".into(),
             seen: gain,
             expected: "0.01 or more".into(),
         }];
         let cause = format!(
-            "accuracy is {:.1} % and has gained less than {:.1} points at each of {LOOKS} evaluations",
+            "accuracy is {:.1} % and gained less than {:.1} points in each of {LOOKS} consecutive evaluations",
             100.0 * accuracy,
             100.0 * known.thresholds.slow_convergence
         );
-        let mut remedies: Vec<_> = Remedy::higher_learning_rate(known, "longer steps").into_iter().collect();
-        remedies.push(Remedy::new("optimizer.name = \"adamw\"", "steps of the same size for every parameter"));
+        let mut remedies: Vec<_> = Remedy::higher_learning_rate(known, "takes longer steps").into_iter().collect();
+        remedies.push(Remedy::new("optimizer.name = \"adamw\"", "takes steps of similar size for every parameter"));
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
 }

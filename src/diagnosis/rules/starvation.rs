@@ -1,4 +1,4 @@
-//! Training that waits for its images.
+//! Training that waits for images.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +8,14 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// Share of the time.
+/// Fraction of the time spent waiting.
 const SHARE: f64 = 0.3;
-/// Readings over which it is taken; it has to hold for all of them together.
+/// Number of tracked steps to average over.
 const READINGS: u32 = 200;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct Starvation {
-    // What one machine took says nothing of the next.
+    // The wait time on one machine says nothing about another, so a checkpoint does not keep it.
     #[serde(skip)]
     sum: f64,
     #[serde(skip)]
@@ -43,12 +43,12 @@ impl Rule for Starvation {
             expected: "about 0".into(),
         }];
         let cause = format!(
-            "training waits for its images {:.0} % of the time: decoding and augmentation are too slow",
+            "training waits for images {:.0} % of the time: decoding and augmentation are too slow",
             100.0 * share
         );
         let remedies = known.config.map(|config| {
             let more = 2 * config.data.workers.max(1);
-            Remedy::new(format!("data.workers = {more}"), "more threads decode and augment")
+            Remedy::new(format!("data.workers = {more}"), "decodes and augments images with more threads")
         });
         Some(Symptom {
             severity: Severity::Info,

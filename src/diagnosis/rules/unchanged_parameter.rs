@@ -1,6 +1,6 @@
-//! Parameters that have a gradient and do not move: outside the optimizer, at learning rate 0, or beyond what f32 resolves.
+//! Parameters that have a gradient and do not move: not in the optimizer, at learning rate 0, or below f32 resolution.
 //!
-//! An invariant: what has a gradient changes when a step is taken (after TrainCheck, OSDI 2025).
+//! Invariant: a parameter with a gradient changes when a step is taken (after TrainCheck, OSDI 2025).
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::{
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// So many looks in a row: a step may round to nothing.
+/// Required consecutive checks, because a single step may round to nothing.
 const LOOKS: u32 = 2;
-/// Learning rate times gradient over the weight, below which f32 rounds a step away.
+/// Learning rate times gradient norm over weight norm below which f32 rounds the step away.
 const RESOLUTION: f64 = 1e-6;
-/// The same, above which no rounding keeps every element of a tensor in its place, so that one look is enough.
+/// The same ratio above which rounding cannot keep every element in place, so that one check is enough.
 const SURE: f64 = 1e-4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Rule for UnchangedParameter {
         }
         let gradient_of = |name: &Arc<str>| gradients.parameters.iter().find(|grad| grad.name == *name);
         let weight_of = |name: &Arc<str>| seen.weights.iter().find(|weight| weight.name == *name);
-        // What is too small a step for the digits of the weight moves nothing, rightly.
+        // A step too small for the precision of the weight moves nothing, which is correct.
         let step_of = |name: &Arc<str>| seen.learning_rate * gradient_of(name).map_or(0.0, |grad| grad.norm);
         let is_to_move = |name: &Arc<str>| {
             step_of(name) > 0.0 && weight_of(name).is_none_or(|weight| step_of(name) > RESOLUTION * weight.norm)
@@ -57,8 +57,8 @@ impl Rule for UnchangedParameter {
             expected: "0".into(),
         }];
         let cause = format!(
-            "{} of {of} parameters have a gradient and do not move, the first is {}: the optimizer does not have them, or their \
-             learning rate is 0",
+            "{} of {of} parameters have a gradient but do not move, first {}: the optimizer does not contain them, or \
+             their learning rate is 0",
             layers.len(),
             layers[0]
         );
@@ -69,7 +69,7 @@ impl Rule for UnchangedParameter {
         {
             remedies.push(Remedy::new(
                 "optimizer.groups.learning_rate_scale = 1.0",
-                "a group with learning rate 0 is trained in vain; freeze = true saves its cost",
+                "a group with learning rate 0 does not learn; freeze = true saves its cost",
             ));
         }
         Some(Symptom { severity, layers, figures, cause, remedies })
@@ -97,7 +97,7 @@ mod tests {
             rule.judge(&seen, &case.known()).map(|symptom| symptom.layers)
         };
         let mut rule = UnchangedParameter::default();
-        // What has no gradient need not move, and no step was taken where it was skipped.
+        // A parameter without a gradient does not move, and a skipped step moves none.
         assert_eq!(judge(&mut rule, [1.0, 1.0, 0.0], 0), None);
         assert_eq!(judge(&mut rule, [0.0, 0.0, 0.0], 1), None);
         assert_eq!(judge(&mut rule, [1.0, 0.0, 0.0], 0), None);
@@ -119,7 +119,7 @@ mod tests {
             let mut rule = UnchangedParameter::default();
             [(); 2].map(|()| rule.judge(&seen, &case.known()).is_some())
         };
-        // Steps of 2e-4, 5e-5 and 5e-7 of the weight.
+        // Steps of 2e-4, 5e-5, and 5e-7 of the weight.
         assert_eq!([0.02, 0.005, 5e-5].map(told), [[true, true], [false, true], [false, false]]);
     }
 }

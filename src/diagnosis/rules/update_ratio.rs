@@ -1,6 +1,6 @@
-//! How far a step moves the weights, against their size: about 1e-3 in healthy training.
+//! Update size relative to weight size: about 1e-3 in healthy training.
 //!
-//! The healthy band is 1e-4 to 1e-1 (Nikanjam et al. 2022, TheDeepChecker). Above it, the weights of a few steps ago are gone.
+//! The healthy range is 1e-4 to 1e-1 (Nikanjam et al. 2022, TheDeepChecker). Above it, a few steps replace the weights.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
 /// Median over the weights.
 pub(in super::super) const WARNING: f64 = 0.1;
 const CRITICAL: f64 = 1.0;
-/// So many looks in a row: the very first steps move what begins at 0 by as much as it then is.
+/// Required consecutive checks. In the first steps, weights that start at 0 move by their whole size.
 const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,13 +39,14 @@ impl Rule for UpdateRatio {
         let moved = two_digits(median);
         let cause = format!("a step moves the weights by {moved} of their size: the learning rate is too high");
         let mut remedies: Vec<_> = Remedy::fitting_learning_rate(known, median).into_iter().collect();
-        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "small steps while the gradients are large"));
+        remedies.push(Remedy::new("schedule.warmup_epochs = 1", "takes small steps while the gradients are large"));
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }
 
-/// The median update ratio of the weights that move. Biases and gains are small, and move by much of themselves, as weights do that
-/// began at 0; what does not move at all says nothing of the learning rate.
+/// Median update ratio of the weights that move. Excludes biases and gains, which are small and move by a large part of
+/// their size, and weights of silent branches that start at 0. Also excludes weights that do not move, because they say
+/// nothing about the learning rate.
 pub(super) fn median_of_weights(updates: &[ParameterUpdate], known: &Known<'_>) -> Option<f64> {
     let began_at_zero = |update: &ParameterUpdate| {
         let mut zeros = known.facts.parameters.iter().filter(|parameter| parameter.is_zero());
@@ -69,7 +70,7 @@ mod tests {
         let case = Case::new("");
         let mut rule = UpdateRatio::default();
         let judge = |ratio: &f64| {
-            // A bias that moves by all of itself, a weight that is 0, and those that stay, say nothing.
+            // Ignores a bias that moves by its whole size, a weight that is 0, and weights that do not move.
             let still = ["c.weight", "d.weight"].map(|name| update(name, 0.0));
             let updates = [update("a.bias", 1.0), update("a.weight", *ratio), update("b.weight", f64::NAN)];
             let updates = [&updates[..], &still].concat();

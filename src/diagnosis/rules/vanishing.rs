@@ -1,9 +1,9 @@
-//! Vanishing gradients: the depth profile of dLoss/dz falls on its way back to the input.
+//! Vanishing gradients: the depth profile of dLoss/dz decreases on its way back to the input.
 //!
-//! Scale-free: what counts is the first layer's RMS over the last layer's, not how small either is, so that it shows at step 0.
-//! Of logistic nets with Xavier initialization, width 64, those of 3 layers (5e-2) and 4 (1.0e-2 to 1.3e-2) train, the one of 5
-//! (2.2e-3 to 3.3e-3) stays at chance for one to three epochs, and those of 6 and more (8e-4 and less) for ever; tanh with
-//! Xavier is at 0.3 to 0.7 and ReLU with He at 0.7 to 2.3 for 3 to 20 layers (five seeds).
+//! Independent of scale: only the ratio of the first layer's RMS to the last layer's counts, so the problem is visible
+//! at step 0. Sigmoid networks with Xavier initialization and width 64 train with 3 layers (5e-2) and 4 layers (1.0e-2
+//! to 1.3e-2), stay at chance for one to three epochs with 5 layers (2.2e-3 to 3.3e-3), and never learn with 6 or more
+//! (8e-4 or less). Tanh with Xavier is at 0.3 to 0.7, and ReLU with He at 0.7 to 2.3, for 3 to 20 layers (five seeds).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +13,14 @@ use crate::{
     diagnosis::{Observation, Remedy, Severity, Symptom, number::two_digits},
 };
 
-/// First layer over last: below it a net learns late. Half-way between those that do and those that do not, in logarithms.
+/// First layer over last. Below this, a network learns late. On a logarithmic scale, halfway between networks that
+/// train and those that do not.
 pub(in super::super) const WARNING: f64 = 5e-3;
-/// Below it a net does not learn.
+/// Below this, a network does not learn.
 const CRITICAL: f64 = 1e-3;
-/// Fewer layers have no depth to vanish in.
+/// Fewest layers for which the depth profile is meaningful.
 const LEAST_LAYERS: usize = 3;
-/// Once steps were taken a profile moves; then so many looks in a row count, and only where it is critical.
+/// After the first step, the profile moves. Then the rule needs this many consecutive checks, all critical.
 const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,8 +46,8 @@ impl Rule for Vanishing {
             _ => return None,
         };
         let cause = format!(
-            "on its way back through {count} layers the gradient shrinks to {} of what it was, by {per_layer:.2} a \
-             layer, so that the first layers do not learn{}",
+            "the gradient shrinks by a factor of {per_layer:.2} per layer, to {} of its size over {count} layers, so \
+             the first layers do not learn{}",
             two_digits(ratio),
             why(known)
         );
@@ -58,7 +59,7 @@ fn why(known: &Known<'_>) -> String {
     let Some(model) = known.model() else { return String::new() };
     match model.activation {
         Activation::Sigmoid => "; the derivative of a sigmoid is at most 1/4".into(),
-        activation if activation.is_flat_on_both_sides() => format!("; {activation} is flat away from 0"),
+        activation if activation.is_flat_on_both_sides() => format!("; {activation} is flat for inputs far from 0"),
         activation => format!("; {} initialization is too small for {activation}", model.initialization.method),
     }
 }
@@ -70,23 +71,23 @@ fn remedies(known: &Known<'_>) -> Vec<Remedy> {
     if model.activation == Activation::Sigmoid && model.normalization == Normalization::None && !is_centred {
         remedies.push(Remedy::new(
             "model.initialization = \"centred_logistic\"",
-            "the sigmoids stay: with these weights and biases they compute what a tanh net at the edge of chaos does",
+            "keeps the sigmoids and initializes them to act like a tanh network at the edge of chaos",
         ));
     }
     if model.activation.is_flat_on_both_sides() {
-        remedies.push(Remedy::new("model.activation = \"relu\"", "its derivative is 1 wherever it is on"));
+        remedies.push(Remedy::new("model.activation = \"relu\"", "its derivative is 1 for positive inputs"));
     }
     if model.initialization.method != InitializationMethod::KaimingNormal {
         remedies.push(Remedy::new(
             "model.initialization = \"kaiming_normal\"",
-            "weights as large as the activation needs to keep the signal's size",
+            "scales the weights so that the signal keeps its size with this activation",
         ));
     }
     if model.normalization == Normalization::None {
-        remedies.push(Remedy::new("model.normalization = \"batch\"", "every layer's inputs get back to size 1"));
+        remedies.push(Remedy::new("model.normalization = \"batch\"", "rescales the inputs of every layer to size 1"));
     }
     if !model.residual {
-        remedies.push(Remedy::new("model.residual = true", "a way past each pair of layers"));
+        remedies.push(Remedy::new("model.residual = true", "adds a shortcut around each pair of layers"));
     }
     remedies
 }

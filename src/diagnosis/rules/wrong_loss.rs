@@ -1,14 +1,15 @@
-//! A loss that does not go with what the net puts out: no logarithm of probabilities, or a softmax taken twice.
+//! A loss that does not match the network's output: not log-probabilities, or a softmax applied twice.
 //!
-//! Cross entropy, the negative likelihood of log-probabilities and a mean square are never below 0, whatever weighs or smooths the
-//! labels. nll_loss of logits or probabilities is, and of logits it falls without end.
+//! Cross-entropy, the negative log-likelihood of log-probabilities, and a mean square are never below 0, with any label
+//! weights or smoothing. nll_loss of logits or probabilities is negative, and with logits it falls without limit.
 //!
-//! Cross entropy takes a softmax of its own. Of outputs that went through one already it is ln(sum of e^p) - p of the label, with
-//! all p from 0 to 1: at least ln(e + C - 1) - 1 (1.461 for ten classes), and at most 1 more. UMLAUT (CHI 2021) finds it in the
-//! layers; here the loss gives it away. Learning drives every p to 0 or 1, so that an image that is right costs the least and one
-//! that is wrong 1 more: the loss is the least + 1 - accuracy. Means over an epoch are so to within 0.013, from the second on to
-//! within 0.01 (Fashion-MNIST, MLP and CNN, SGD and Adam). A healthy net crosses that line once on its way down, and is off it
-//! by 0.06 again after 100 steps even at 1/500 of the right learning rate.
+//! Cross-entropy applies its own softmax. On outputs p that already passed through a softmax, it is ln(sum of e^p) - p
+//! of the label, with all p from 0 to 1: at least ln(e + C - 1) - 1 (1.461 for ten classes), and at most 1 more. UMLAUT
+//! (CHI 2021) finds this in the layers; this rule finds it in the loss. Training drives each p to 0 or 1, so a correct
+//! image costs the minimum and a wrong one costs 1 more: the loss is minimum + 1 - accuracy. Means over an epoch match
+//! this to within 0.013, and from the second epoch to within 0.01 (Fashion-MNIST, MLP and CNN, SGD and Adam). A healthy
+//! network crosses that line once, and is off it by 0.06 again after 100 steps, even at 1/500 of the right learning
+//! rate.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,24 +19,25 @@ use crate::{
     diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
 };
 
-/// How far the loss may be from the least + 1 - accuracy.
+/// Largest distance of the loss from minimum + 1 - accuracy.
 const OFF_LINE: f64 = 0.015;
-/// The most that a calibrated classifier of this accuracy pays, over the loss: at the loss of a guess both are the same.
+/// Largest expected loss of a calibrated classifier with this accuracy, over the loss. At the loss of a guess, both are
+/// equal.
 const UNSURE: f64 = 0.9;
-/// Evaluations in a row, and readings from the first of them to the last, where there are any: nobody stays on the line for so long
-/// by chance.
+/// Consecutive evaluations, and tracked steps between the first and the last of them if there are any. A healthy
+/// network does not stay on the line that long.
 const LOOKS: u32 = 3;
 const READINGS: u64 = 150;
-/// Beyond the bounds of the loss, for the rounding of files and of low precision.
+/// Tolerance beyond the bounds of the loss, for rounding in files and low precision.
 const ROUNDING: f64 = 1e-3;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct WrongLoss {
-    /// Whether a loss was where that of a softmax taken twice cannot be.
+    /// Whether any loss was outside the range of a softmax applied twice.
     has_left: bool,
     readings: u64,
     looks: u32,
-    /// Readings before the first of these.
+    /// Tracked steps before the first of these evaluations.
     first: u64,
 }
 
@@ -80,7 +82,7 @@ impl WrongLoss {
     }
 }
 
-/// The least that cross entropy over probabilities can be; `None` where classes are unknown, or labels are smoothed or weighted.
+/// Minimum of cross-entropy over probabilities; `None` if the classes are unknown, or labels are smoothed or weighted.
 fn least(known: &Known<'_>) -> Option<f64> {
     let is_plain = known
         .config
@@ -89,8 +91,8 @@ fn least(known: &Known<'_>) -> Option<f64> {
     (is_plain && classes >= 2).then(|| (std::f64::consts::E + classes as f64 - 1.0).ln() - 1.0)
 }
 
-/// The most that a classifier pays that is right as often as it says, this often: the entropy of being right, and of the other
-/// classes where it is not.
+/// Largest expected loss of a calibrated classifier with this accuracy: the entropy of being correct, plus the entropy
+/// over the other classes if it is wrong.
 fn calibrated(accuracy: f64, classes: usize) -> f64 {
     let entropy = |share: f64| if share > 0.0 { -share * share.ln() } else { 0.0 };
     let wrong = 1.0 - accuracy;
@@ -98,16 +100,16 @@ fn calibrated(accuracy: f64, classes: usize) -> f64 {
 }
 
 fn negative(loss: f64, known: &Known<'_>) -> Symptom {
-    // Files of others may be of anything: an ELBO, a likelihood of densities and a reward are below 0 by right.
+    // Event files of other programs may contain any loss. An ELBO, a density likelihood, or a reward may be negative.
     let severity = if known.facts.classes > 0 { Severity::Critical } else { Severity::Warning };
     let figures = vec![Figure { name: "loss".into(), seen: loss, expected: "0 or more".into() }];
     let cause = format!(
-        "the loss is {loss:.3}, and no cross entropy, likelihood of log-probabilities or mean square is below 0: nll_loss of what \
-         is no logarithm of probabilities falls without end"
+        "the loss is {loss:.3}, but no cross-entropy, negative log-likelihood of log-probabilities, or mean square is \
+         below 0: nll_loss of anything but log-probabilities falls without limit"
     );
     let remedies = vec![
-        Remedy::new("cross_entropy(logits, labels)", "log_softmax and nll_loss in one"),
-        Remedy::new("log_softmax before nll_loss", "it wants logarithms of probabilities"),
+        Remedy::new("cross_entropy(logits, labels)", "combines log_softmax and nll_loss"),
+        Remedy::new("log_softmax before nll_loss", "nll_loss expects log-probabilities"),
     ];
     Symptom { severity, layers: Vec::new(), figures, cause, remedies }
 }
@@ -115,18 +117,19 @@ fn negative(loss: f64, known: &Known<'_>) -> Symptom {
 fn twice(loss: f64, accuracy: f64, least: f64) -> Symptom {
     let figures = vec![
         Figure {
-            name: "loss less 1 - accuracy".into(),
+            name: "loss - (1 - accuracy)".into(),
             seen: loss - 1.0 + accuracy,
             expected: format!("anything but {least:.3}"),
         },
-        Figure { name: "loss".into(), seen: loss, expected: format!("below {least:.3} in time") },
+        Figure { name: "loss".into(), seen: loss, expected: format!("below {least:.3} eventually") },
     ];
     let cause = format!(
-        "the loss is {loss:.3} where {:.0} % of the images are right, {least:.3} and 1 for every wrong one, and was never below \
-         {least:.3}: that is cross entropy over outputs that went through a softmax already, and cannot fall further",
+        "the loss is {loss:.3} with {:.0} % of the images correct, which is {least:.3} plus the error rate, and it was \
+         never below {least:.3}: this is cross-entropy of outputs that already passed through a softmax, and it cannot \
+         drop below that bound",
         100.0 * accuracy
     );
-    let remedies = vec![Remedy::new("cross_entropy(logits, labels)", "it takes the softmax itself; none before it")];
+    let remedies = vec![Remedy::new("cross_entropy(logits, labels)", "applies the softmax itself; remove yours")];
     Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies }
 }
 
@@ -142,7 +145,8 @@ mod tests {
         Observation { loss, ..Observation::default() }
     }
 
-    /// What is said at each evaluation, (training loss, training accuracy), each after so many steps with the loss of a guess.
+    /// Checks the rule at evaluations (training loss, training accuracy), each after `steps` steps with the loss of a
+    /// guess.
     fn told_after(steps: u32, case: &Case, seen: &[(f64, f64)]) -> Vec<Option<Severity>> {
         let mut rule = WrongLoss::default();
         let judge = |&(train_loss, train_accuracy): &(f64, f64)| {
@@ -170,16 +174,17 @@ mod tests {
         }
     }
 
-    /// Ten classes: the least is ln(e + 9) - 1 = 1.46117.
+    /// The minimum for ten classes is ln(e + 9) - 1 = 1.46117.
     const TWICE: [(f64, f64); 3] = [(1.716, 0.750), (1.680, 0.785), (1.671, 0.792)];
 
     #[test]
     fn a_loss_that_is_the_least_and_1_for_every_wrong_image_at_three_evaluations_has_two_softmaxes() {
         assert_eq!(told(&Case::new(""), &TWICE), [None, None, Some(Severity::Warning)]);
-        // Off the line, and on it by chance where a calibrated net pays as much: 1.897 against 2.011 at 45 %.
+        // Off the line; then on it by chance, because a calibrated network has a similar loss: 1.897 against 2.011 at
+        // 45 %.
         assert_eq!(told(&Case::new(""), &TWICE.map(|(loss, accuracy)| (loss + 0.05, accuracy))), [None; 3]);
         assert_eq!(told(&Case::new(""), &[(2.011, 0.45); 3]), [None; 3]);
-        // Three looks within 148 steps, and epochs without steps.
+        // Three evaluations within 148 steps; then epochs without steps.
         assert_eq!(told_after(74, &Case::new(""), &TWICE), [None; 3]);
         assert_eq!(told_after(0, &Case::new(""), &TWICE), [None, None, Some(Severity::Warning)]);
     }
@@ -208,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_calibrated_classifier_pays_at_most_what_is_derived_by_hand() {
-        // 1/2 ln 2 + 1/2 ln 2 + 1/2 ln 9; nothing where it is always right; a guess among four costs ln 4.
+        // 1/2 ln 2 + 1/2 ln 2 + 1/2 ln 9; 0 if always correct; ln 4 for a guess among four classes.
         assert!((calibrated(0.5, 10) - (2f64.ln() + 3f64.ln())).abs() < 1e-12);
         assert_eq!(calibrated(1.0, 10), 0.0);
         assert!((calibrated(0.25, 4) - 4f64.ln()).abs() < 1e-12);

@@ -1,4 +1,4 @@
-//! Weights whose gradient is exactly 0: nothing comes back to them.
+//! Weights whose gradient is exactly 0.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,10 @@ use crate::{
     gradient::TensorStatistics,
 };
 
-/// So many looks in a row: a batch may leave a layer out.
+/// Required consecutive checks, because one batch may not use a layer.
 const LOOKS: u32 = 2;
-/// Steps that residual branches which begin at 0 may take to let a gradient through: one for what ends them, one more where the
-/// classifier is 0 too, and some that are skipped or of a warm-up.
+/// Steps after which residual branches that start at 0 must have a gradient: one for the end of the branch, one more if
+/// the classifier is 0 too, and some for skipped or warm-up steps.
 const SILENT_STEPS: u64 = 10;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl Rule for ZeroGradient {
 
     fn judge(&mut self, seen: &Observation<'_>, known: &Known<'_>) -> Option<Symptom> {
         let gradients = seen.gradients.filter(|_| seen.step >= SILENT_STEPS || !known.has_silent_branches())?;
-        // A bias before a normalization has no gradient, and needs none; whether it is one, its shape tells.
+        // A bias before a normalization has no gradient and needs none. The shape distinguishes weights from biases.
         let is_weight = |grad: &&TensorStatistics| known.facts.is_weight(&grad.name);
         let is_zero = |grad: &&TensorStatistics| grad.norm == 0.0 && grad.elements > 0;
         let zero = || gradients.parameters.iter().filter(is_zero).filter(is_weight);
@@ -42,7 +42,8 @@ impl Rule for ZeroGradient {
             expected: "0".into(),
         }];
         let cause = format!(
-            "the gradient of {} weight(s) is exactly 0, the first is {}: nothing comes back to them, and they stay as they are",
+            "the gradient of {} weight(s) is exactly 0, first {}: no gradient flows back to them, so they do not \
+             change",
             layers.len(),
             layers[0]
         );

@@ -1,10 +1,10 @@
-//! Tests of a folder that is held open.
+//! Tests of the open folder.
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
 use super::*;
 
-/// A folder `run` beside a file `victim` and a folder `other`, and the open folder.
+/// Creates a folder `run` next to a file `victim` and a folder `other`. Returns the open `run` folder.
 fn workplace() -> (tempfile::TempDir, Folder) {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("run")).unwrap();
@@ -33,7 +33,7 @@ fn nothing_is_read_or_written_through_a_link() {
             assert!(refused.starts_with("it is a symbolic link") && refused.contains("cp -rL"), "{refused}");
         }
         assert_eq!(folder.create_new(name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        // The link itself is replaced, and not what it leads to.
+        // The link itself is replaced, not its target.
         folder.replace(name, b"own").unwrap();
         assert_eq!(folder.read(name, 3).unwrap(), b"own");
     }
@@ -48,7 +48,7 @@ fn nothing_is_read_or_written_through_a_link() {
     assert!(message(Folder::open_unlinked(&folder.path().join("folder"))).starts_with("it is a symbolic link"));
     assert_eq!(fs::read(place.path().join("victim")).unwrap(), b"precious");
     assert!(!place.path().join("new").exists());
-    // The way to the folder is the user's.
+    // Links in the path to the folder itself are allowed.
     symlink("run", place.path().join("by-link")).unwrap();
     assert_eq!(Folder::open(&place.path().join("by-link")).unwrap().read("link", 3).unwrap(), b"own");
 }
@@ -71,7 +71,7 @@ fn a_file_with_a_second_name_is_read_and_replaced_but_not_written_over() {
     let (place, folder) = workplace();
     fs::hard_link(place.path().join("victim"), folder.path().join("log")).unwrap();
     for refused in [message(folder.append("log")), message(folder.change("log"))] {
-        assert!(refused.starts_with("it has 2 names (hard links)") && refused.contains("cp -r"), "{refused}");
+        assert!(refused.starts_with("it has 2 hard links") && refused.contains("cp -r"), "{refused}");
     }
     assert!(folder.objection("log", true).is_some() && folder.objection("log", false).is_none());
     assert_eq!(folder.read("log", 8).unwrap(), b"precious");

@@ -1,4 +1,4 @@
-//! Tests of files that users name.
+//! Tests of user-given output files.
 
 use std::{
     io::Read,
@@ -23,7 +23,7 @@ fn a_file_that_is_there_is_replaced_only_where_that_is_asked_for_and_keeps_its_m
     write(&path, false, b"first").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let error = write(&path, false, b"second").unwrap_err().to_string();
-    assert_eq!(error, format!("{} exists; give another name, or --force to replace it", path.display()));
+    assert_eq!(error, format!("{} already exists; choose another name, or replace it with --force", path.display()));
     write(&path, true, b"third").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"third");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
@@ -80,7 +80,7 @@ fn pipes_and_devices_are_written_and_stay() {
     drop(output);
     assert_eq!(reader.join().unwrap(), "one, two");
     assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
-    // A link to a device leads to the device itself.
+    // A link to a device is written through to the device.
     let link = folder.path().join("full");
     symlink("/dev/full", &link).unwrap();
     let error = write(&link, false, b"x").unwrap_err().to_string();
@@ -94,7 +94,7 @@ fn what_cannot_be_a_file_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let _listener = UnixListener::bind(folder.path().join("socket")).unwrap();
     let refused = |path: &Path| Output::choose(path, true).unwrap_err().to_string();
-    assert!(refused(folder.path()).contains("it is a folder; give the name of a file"));
+    assert!(refused(folder.path()).contains("it is a folder; give a file name"));
     assert!(refused(&folder.path().join("socket")).contains("it is a socket"));
     assert!(refused(&folder.path().join("none/file")).contains("its folder does not exist"));
     assert!(refused(Path::new("/proc/version/file")).contains("cannot be written: "));

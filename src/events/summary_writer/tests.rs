@@ -26,7 +26,7 @@ fn scalars(path: &Path) -> Vec<(f64, String, i64, f32)> {
 }
 
 fn full_disk() -> SummaryWriter {
-    // A file of that name would take everything.
+    // If the device were missing, opening it would create a regular file, which never fills up.
     let is_device = std::fs::metadata("/dev/full").is_ok_and(|found| found.file_type().is_char_device());
     assert!(is_device, "/dev/full is no device here, want the one that is always full (mknod /dev/full c 1 7)");
     let file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -70,7 +70,7 @@ fn what_is_queued_reaches_the_file_by_itself() {
     let writer = SummaryWriter::create(logdir.path()).unwrap();
     writer.scalar("a", 1, 1.0).unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
-    // The version comes first.
+    // The first entry is the version.
     while EventFile::open(writer.path()).unwrap().map_while(Result::ok).count() < 2 {
         assert!(Instant::now() < deadline, "the entry is not in the file after two minutes");
         thread::sleep(Duration::from_millis(10));
@@ -155,7 +155,7 @@ fn a_full_disk_is_told_once_and_again_by_close_and_blocks_nobody() {
 fn a_full_disk_is_told_by_the_next_call() {
     let writer = full_disk();
     writer.scalar("a", 1, 0.0).unwrap();
-    // The entry was tried when this returns, and nobody was told of it.
+    // When this returns, the write has failed, but nothing has reported it yet.
     let _ = writer.position().wait();
     let error = writer.scalar("a", 2, 0.0).unwrap_err().to_string();
     assert!(error.starts_with("/dev/full cannot be written: No space left on device"), "{error}");

@@ -1,4 +1,4 @@
-//! CUDA kernels at the boundary.
+//! FFI for the CUDA kernels.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int},
@@ -8,6 +8,7 @@ use std::{
 use tch::Tensor;
 
 use super::{LibtorchError, check, pointers, raw::*};
+use crate::libtorch::{GuessSums, StepOutcome};
 
 /// Compute capability of a device: major, minor.
 pub(in crate::libtorch) fn kernels_architecture(device: c_int) -> Result<(c_int, c_int), LibtorchError> {
@@ -52,16 +53,16 @@ pub(in crate::libtorch) fn kernels_compile(
     Ok(bytes)
 }
 
-/// The norm of all tensors of a table and whether it is one to step on, where there are kernels for the table.
+/// Returns the norm of all tensors of a table and the found_inf flag; `None` if no kernels are loaded for the table.
 pub(in crate::libtorch) fn table_total(table: &Tensor) -> Result<Option<[Tensor; 2]>, LibtorchError> {
     let mut out = [ptr::null_mut(); 2];
-    // SAFETY: the table is alive for the call, and table.rs has seen that it has rows of f64.
+    // SAFETY: the table is alive for the call, and table.rs has checked that it is a two-dimensional f64 tensor.
     check("table_total", unsafe { gw_table_total(table.as_ptr(), out.as_mut_ptr()) })?;
-    // SAFETY: the shim stored either nothing or two pointers to tensors made with new, which now belong to the Tensors.
+    // SAFETY: the shim stored either nothing or two pointers to tensors allocated with new, which the Tensors now own.
     Ok((!out[0].is_null()).then(|| out.map(|tensor| unsafe { Tensor::from_ptr(tensor) })))
 }
 
-/// Whether there are kernels for these buffers, which then were restored.
+/// Restores the buffers. Returns false, and does nothing, if no kernels are loaded for them.
 pub(in crate::libtorch) fn restore_buffers(
     live: &[Tensor],
     saved: &[Tensor],
@@ -69,14 +70,80 @@ pub(in crate::libtorch) fn restore_buffers(
 ) -> Result<bool, LibtorchError> {
     let (live, list) = (pointers(live), pointers(saved));
     let mut is_done = 0;
-    // SAFETY: restore_buffers.rs has seen that the lists are equally long, of the same sizes and dtypes, and of one device.
+    // SAFETY: restore_buffers.rs has checked that the lists have the same length, sizes, dtypes, and device.
     check("restore_buffers", unsafe {
         gw_restore_buffers(live.as_ptr(), list.as_ptr(), list.len(), found_inf.as_ptr(), &mut is_done)
     })?;
     Ok(is_done != 0)
 }
 
-/// The tensors of gw_clip_units, where there are kernels for these gradients.
+/// Counts the step and returns its norm; `None`, and counts nothing, if no kernels are loaded for the counters.
+pub(in crate::libtorch) fn step_outcome(
+    step: &StepOutcome<'_>,
+    skipped: &Tensor,
+    in_a_row: &Tensor,
+) -> Result<Option<Tensor>, LibtorchError> {
+    let failure = step.failure.map_or(ptr::null(), Tensor::as_ptr);
+    let mut norm = ptr::null_mut();
+    // SAFETY: step_outcome.rs has checked that all tensors are scalars of the kernel's dtypes on one device.
+    check("step_outcome", unsafe {
+        gw_step_outcome(
+            step.found_inf.as_ptr(),
+            step.not_taken.as_ptr(),
+            failure,
+            step.norm.as_ptr(),
+            skipped.as_ptr(),
+            in_a_row.as_ptr(),
+            &mut norm,
+        )
+    })?;
+    // SAFETY: the shim stored either nothing or a pointer to a tensor allocated with new, which the Tensor now owns.
+    Ok((!norm.is_null()).then(|| unsafe { Tensor::from_ptr(norm) }))
+}
+
+/// Adds the batch. Returns false, and adds nothing, if no kernels are loaded for it.
+pub(in crate::libtorch) fn count_guesses(
+    logits: &Tensor,
+    labels: &Tensor,
+    loss: &Tensor,
+    sums: &GuessSums<'_>,
+) -> Result<bool, LibtorchError> {
+    let places = sums.places.map_or(ptr::null(), Tensor::as_ptr);
+    let mut is_done = 0;
+    // SAFETY: guesses.rs has checked shapes, dtypes, and devices.
+    check("count_guesses", unsafe {
+        gw_count_guesses(
+            logits.as_ptr(),
+            labels.as_ptr(),
+            loss.as_ptr(),
+            sums.totals.as_ptr(),
+            sums.counts.as_ptr(),
+            c_int::from(sums.is_matrix),
+            places,
+            &mut is_done,
+        )
+    })?;
+    Ok(is_done != 0)
+}
+
+/// Returns f32 images; `None` if no kernels are loaded for the device of the bytes.
+pub(in crate::libtorch) fn normalize_pixels(
+    pixels: &Tensor,
+    tables: &[f32],
+    boxes: Option<&Tensor>,
+    channels_last: bool,
+) -> Result<Option<Tensor>, LibtorchError> {
+    let boxes = boxes.map_or(ptr::null(), Tensor::as_ptr);
+    let mut out = ptr::null_mut();
+    // SAFETY: pixels.rs has checked that there is a table for each channel and a box for each image.
+    check("normalize_pixels", unsafe {
+        gw_normalize_pixels(pixels.as_ptr(), tables.as_ptr(), boxes, c_int::from(channels_last), &mut out)
+    })?;
+    // SAFETY: as for step_outcome.
+    Ok((!out.is_null()).then(|| unsafe { Tensor::from_ptr(out) }))
+}
+
+/// Returns the tensors of gw_clip_units; `None` if no kernels are loaded for these gradients.
 pub(in crate::libtorch) fn clip_units(
     params: &[Tensor],
     grads: &[Tensor],
@@ -86,8 +153,8 @@ pub(in crate::libtorch) fn clip_units(
 ) -> Result<Option<[Tensor; 4]>, LibtorchError> {
     let (params, list) = (pointers(params), pointers(grads));
     let mut out = [ptr::null_mut(); 4];
-    // SAFETY: units.rs has seen that the three lists are equally long, and that both scalars are of the gradients' device and of
-    // the kernels' dtype.
+    // SAFETY: units.rs has checked that the three lists have the same length, and that both scalars have the gradients'
+    // device and the kernels' dtype.
     check("clip_units", unsafe {
         gw_clip_units(
             params.as_ptr(),
@@ -101,13 +168,13 @@ pub(in crate::libtorch) fn clip_units(
             out.as_mut_ptr(),
         )
     })?;
-    // SAFETY: the shim stored either nothing or four pointers to tensors made with new, which now belong to the Tensors.
+    // SAFETY: the shim stored either nothing or four pointers to tensors allocated with new, which the Tensors now own.
     Ok((!out[0].is_null()).then(|| out.map(|tensor| unsafe { Tensor::from_ptr(tensor) })))
 }
 
-/// Loads what [`kernels_compile`] returned into a device.
+/// Loads a binary from [`kernels_compile`] into a device.
 pub(in crate::libtorch) fn kernels_load(device: c_int, binary: &[u8]) -> Result<(), LibtorchError> {
-    // SAFETY: the driver reads a whole binary of its own format; that it is whole has been seen by its hash.
+    // SAFETY: the driver reads a whole binary of its own format; its hash has confirmed that it is complete.
     check("cuModuleLoadData", unsafe { gw_kernels_load(device, binary.as_ptr().cast()) })
 }
 

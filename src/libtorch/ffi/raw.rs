@@ -1,4 +1,4 @@
-//! What the shim declares in shim.h: names and signatures alone.
+//! Declarations of shim.h: names and signatures only.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -22,6 +22,14 @@ pub(super) struct RawScript {
 /// gw_trace_callback of shim.h.
 pub(super) type TraceCallback =
     extern "C" fn(*mut c_void, *const C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
+
+/// GwHostSlice of shim.h.
+#[repr(C)]
+pub(super) struct RawSlice {
+    pub data: *const c_void,
+    pub length: i64,
+    pub dtype: c_int,
+}
 
 /// GwLists of shim.h.
 #[repr(C)]
@@ -74,9 +82,43 @@ unsafe extern "C" {
     pub(super) fn gw_event_wait(mark: *mut RawEvent) -> *mut c_char;
     pub(super) fn gw_event_free(mark: *mut RawEvent);
     pub(super) fn gw_upload(
-        tensors: *const *const C_tensor,
+        slices: *const RawSlice,
         count: usize,
         device: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_pinned_bytes(length: usize, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn gw_pinned_data(bytes: *const C_tensor) -> *mut c_void;
+    pub(super) fn gw_copy_to_pinned(
+        bytes: *const C_tensor,
+        tensors: *const *const C_tensor,
+        offsets: *const i64,
+        count: usize,
+    ) -> *mut c_char;
+    pub(super) fn gw_step_outcome(
+        found_inf: *const C_tensor,
+        not_taken: *const C_tensor,
+        failure: *const C_tensor,
+        total_norm: *const C_tensor,
+        skipped: *const C_tensor,
+        in_a_row: *const C_tensor,
+        norm: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn gw_count_guesses(
+        logits: *const C_tensor,
+        labels: *const C_tensor,
+        loss: *const C_tensor,
+        totals: *const C_tensor,
+        counts: *const C_tensor,
+        is_matrix: c_int,
+        places: *const C_tensor,
+        is_done: *mut c_int,
+    ) -> *mut c_char;
+    pub(super) fn gw_normalize_pixels(
+        pixels: *const C_tensor,
+        tables: *const f32,
+        boxes: *const C_tensor,
+        channels_last: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn gw_table_total(table: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;

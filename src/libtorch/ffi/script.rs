@@ -1,4 +1,4 @@
-//! TorchScript modules at the boundary; apart from the rest for its size.
+//! FFI for TorchScript modules.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -13,21 +13,21 @@ use torch_sys::C_tensor;
 use super::{LibtorchError, panic_text, pointers, raw::*, take_message, tell};
 use crate::libtorch::first_line;
 
-/// A module of the shim's, freed on drop.
+/// A module owned by the shim; freed on drop.
 #[derive(Debug)]
 pub(in crate::libtorch) struct Script(*mut RawScript);
 
-// SAFETY: libtorch binds a module to no thread; without Sync, one at a time has it.
+// SAFETY: libtorch binds a module to no thread; it is not Sync, so only one thread uses it at a time.
 unsafe impl Send for Script {}
 
 impl Drop for Script {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from gw_script_load and is given back once.
+        // SAFETY: the pointer came from gw_script_load or gw_trace and is returned once.
         unsafe { gw_script_free(self.0) };
     }
 }
 
-/// As `check` of ffi.rs, for messages of which only a part counts.
+/// Like `check` of ffi.rs, for messages of which only a part is relevant.
 fn check(
     operation: &'static str,
     message: *mut c_char,
@@ -48,7 +48,7 @@ impl Script {
     ) -> Result<Self, LibtorchError> {
         let mut out = ptr::null_mut();
         let names: Vec<*const c_char> = extras.iter().map(|name| name.as_ptr()).collect();
-        // SAFETY: bytes and names live for the call and are copied; on success the shim stored a pointer that is ours.
+        // SAFETY: bytes and names are valid for the call and copied; on success the shim stored a pointer that we own.
         let message = unsafe {
             gw_script_load(bytes.as_ptr().cast(), bytes.len(), device, names.as_ptr(), names.len(), &mut out)
         };
@@ -65,7 +65,8 @@ impl Script {
             // SAFETY: the module is alive, and the shim checks the index.
             let message = unsafe { gw_script_tensor(self.0, index, &mut name, &mut is_parameter, &mut out) };
             check("named_tensors", message, str::to_owned)?;
-            // SAFETY: on success the name is a C string of the module's, and the tensor, made with new, is ours.
+            // SAFETY: on success the name is a C string owned by the module, and we own the tensor, which was allocated
+            // with new.
             let (name, tensor) = unsafe { (CStr::from_ptr(name), Tensor::from_ptr(out)) };
             Ok((name.to_string_lossy().into_owned(), tensor, is_parameter != 0))
         };
@@ -82,11 +83,12 @@ impl Script {
         // SAFETY: module and images are alive for the call.
         let message = unsafe { gw_script_forward(self.0, images.as_ptr(), train.into(), &mut out) };
         check("forward", message, cause)?;
-        // SAFETY: on success the shim stored a pointer to a tensor made with new, which now belongs to the Tensor.
+        // SAFETY: on success the shim stored a pointer to a tensor allocated with new, which the returned Tensor now
+        // owns.
         Ok(unsafe { Tensor::from_ptr(out) })
     }
 
-    /// A file of the archive that was asked for; `None` where it is not there.
+    /// An extra file of the archive; `None` if it is missing or empty.
     pub(in crate::libtorch) fn extra(&self, name: &CStr) -> Option<Vec<u8>> {
         let (mut content, mut size) = (ptr::null(), 0);
         // SAFETY: module and name are alive for the call.
@@ -98,7 +100,7 @@ impl Script {
         Some(unsafe { slice::from_raw_parts(content.cast::<u8>(), size) }.to_vec())
     }
 
-    /// The bytes of a file, with further files in it: names and contents.
+    /// Serializes the module to the bytes of a file, with extra files (names and contents).
     pub(in crate::libtorch) fn save(&self, extras: &[(CString, CString)]) -> Result<Vec<u8>, LibtorchError> {
         let (names, contents): (Vec<_>, Vec<_>) =
             extras.iter().map(|(name, content)| (name.as_ptr(), content.as_ptr())).unzip();
@@ -107,13 +109,13 @@ impl Script {
         let message =
             unsafe { gw_script_save(self.0, names.as_ptr(), contents.as_ptr(), names.len(), &mut bytes, &mut size) };
         check("torch::jit::save", message, str::to_owned)?;
-        // SAFETY: on success the shim stored a pointer to that many bytes from malloc that is ours to free, once.
+        // SAFETY: on success the shim stored a pointer to that many bytes from malloc, which we own and free once.
         let copy = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), size) }.to_vec();
         unsafe { gw_message_free(bytes) };
         Ok(copy)
     }
 
-    /// The module of what `forward` does to `images`; name, tensor, and whether it is a parameter.
+    /// Traces `forward` on `images` into a module; each tensor has a name and a flag that marks parameters.
     pub(in crate::libtorch) fn trace(
         tensors: &[(CString, &Tensor, bool)],
         images: &Tensor,
@@ -125,8 +127,8 @@ impl Script {
         let mut context = forward;
         let context: *mut &mut Forward<'_> = &mut context;
         let mut out = ptr::null_mut();
-        // SAFETY: the lists have one entry for each tensor, and all of them live for the call, as does the context, which the shim
-        // gives to run_forward and to nobody else; on success it stored a pointer that is ours.
+        // SAFETY: the lists have one entry per tensor, and all entries are valid for the call, as is the context, which
+        // the shim passes only to run_forward; on success it stored a pointer that we own.
         let message = unsafe {
             gw_trace(
                 names.as_ptr(),
@@ -144,7 +146,7 @@ impl Script {
     }
 }
 
-/// A pass that is traced.
+/// A forward pass to trace.
 type Forward<'a> = dyn FnMut(&Tensor) -> Result<Tensor, TchError> + 'a;
 
 extern "C" fn run_forward(
@@ -154,17 +156,17 @@ extern "C" fn run_forward(
     message: *mut c_char,
     capacity: usize,
 ) -> c_int {
-    // A panic must not unwind into C++; the nonzero status makes the shim throw, which ends the trace with an error.
+    // A panic must not unwind into C++. The nonzero status makes the shim throw, which ends the trace with an error.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the shim passes the context of `trace`, which is alive and used by nobody else, and a pointer to a tensor that
-        // lives for the call; the clone shares its storage and is freed by Rust.
+        // SAFETY: the shim passes the context of `trace`, which is alive and has no other user, and a pointer to a
+        // tensor that is valid for the call; the clone shares its storage and is freed by Rust.
         let (forward, images) =
             unsafe { (&mut *context.cast::<&mut Forward<'_>>(), Tensor::clone_from_ptr(images.cast_mut())) };
         forward(&images).map_err(|error| first_line(&error))
     }));
     let text = match outcome {
         Ok(Ok(tensor)) => {
-            // SAFETY: the shim owns the tensor object from here, so Rust must not free it.
+            // SAFETY: the shim owns the tensor object from here on, so Rust must not free it.
             unsafe { *logits = ManuallyDrop::new(tensor).as_mut_ptr() };
             return 0;
         }

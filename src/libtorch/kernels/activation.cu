@@ -1,4 +1,4 @@
-// Sums over the inputs and outputs of activations: one launch looks at the pieces of all taps, one adds them up.
+// Sums over the inputs and outputs of activations: one launch processes the pieces of all taps, another adds them up.
 
 #include "device.h"
 
@@ -43,7 +43,8 @@ __device__ void each_pair(const In* inputs, const Out* outputs, i64 count, Body 
         for (i64 i = start; i < start + WIDTH && i < count; ++i) body(inputs[i], outputs[i]);
 }
 
-// Function objects, since NVRTC takes no generic lambdas: by the inputs' dtype, then by the outputs'.
+// Function objects, because NVRTC does not support generic lambdas here: first by the inputs' dtype, then by the
+// outputs'.
 template <typename In>
 struct LookAtBoth {
     const ActivationPiece& piece;
@@ -51,7 +52,7 @@ struct LookAtBoth {
     template <typename Out>
     __device__ Sums operator()(Type<Out>) const {
         using Number = decltype(wide(In{}));
-        // As f32 where the inputs are no wider, as libtorch compares.
+        // Compares in f32 if the inputs are no wider, as libtorch does.
         const auto low = Number(piece.low), high = Number(piece.high);
         double squares = 0.0, sum = 0.0;
         u32 nonpositive = 0, flat = 0;
@@ -91,13 +92,13 @@ activation_pieces(const ActivationPiece* pieces, ActivationSums* sums) {
     if (threadIdx.x == 0) sums[blockIdx.x] = shared[0].all;
 }
 
-// One block per tap: adds its pieces in their order. One thread per column adds; the others load for it.
+// One block per tap: adds its pieces in order. One thread per column adds; the others load for it.
 extern "C" __global__ void __launch_bounds__(THREADS)
 activation_sums(const Tap* taps, const ActivationSums* sums, ActivationSums* totals) {
     constexpr u32 FIELDS = 4, PIECES = THREADS / FIELDS;
     __shared__ double loaded[THREADS];
     const u32 thread = threadIdx.x, column = thread / 32;
-    // Of different warps, so that they do not wait for each other.
+    // The adding threads are in different warps, so that they do not wait for each other.
     const bool adds = thread % 32 == 0 && column < FIELDS;
     const Tap tap = taps[blockIdx.x];
     const double* fields = reinterpret_cast<const double*>(sums + tap.first_piece);

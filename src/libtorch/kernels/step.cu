@@ -1,4 +1,4 @@
-// What every step needs, tracked or not, in one launch each.
+// Kernels for every step, monitored or not; one launch each.
 
 #include "device.h"
 
@@ -16,7 +16,7 @@ struct Total {
 template <typename T>
 __device__ bool is_finite(T value) { return value - value == 0; }
 
-// A function object, since NVRTC takes no generic lambdas.
+// A function object, because NVRTC does not support generic lambdas here.
 struct Restore {
     const BufferPiece& piece;
     bool is_skipped;
@@ -32,8 +32,9 @@ struct Restore {
 
 } // namespace step
 
-// One block: the L2 norm of all tensors of a table, and 1 if an optimizer must not step on them, else 0. It must not if the
-// sum of their squares is not finite as f32, in which second moments are kept. Rows are `stride` numbers apart.
+// One block: computes the L2 norm of all tensors of a table, and found_inf: 1 if the sum of their squares is not finite
+// in f32, the dtype of second moments, else 0. An optimizer must skip the step if it is 1. Rows are `stride` numbers
+// apart.
 extern "C" __global__ void __launch_bounds__(THREADS)
 table_total(const double* table, i32 rows, i64 stride, TableTotal* total) {
     __shared__ step::Total shared[THREADS];
@@ -46,7 +47,7 @@ table_total(const double* table, i32 rows, i64 stride, TableTotal* total) {
     *total = {sqrt(squares), step::is_finite(float(squares)) ? 0.0f : 1.0f, 0};
 }
 
-// One block per piece: takes elements back to what was saved, all of them if `found_inf` is not 0, else those that are not
+// One block per piece: restores saved elements: all of them if `found_inf` is not 0, otherwise only those that are not
 // finite.
 extern "C" __global__ void __launch_bounds__(THREADS) restore_buffers(const BufferPiece* pieces, const float* found_inf) {
     const BufferPiece piece = pieces[blockIdx.x];
@@ -58,6 +59,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) restore_buffers(const Buff
         const i64* saved = reinterpret_cast<const i64*>(piece.saved);
         for (i64 i = threadIdx.x; i < piece.count; i += THREADS) live[i] = saved[i];
     }
+}
+
+// One thread: counts a step with a non-finite gradient (`found_inf`) or a skipped one (`not_taken`). `failure` is the
+// value that `found_inf` adds to the failures in a row; null means 1. `heard` receives the norm, or infinity for a
+// skipped step.
+extern "C" __global__ void __launch_bounds__(THREADS) step_outcome(const float* found_inf, const float* not_taken,
+    const float* failure, const double* norm, float* skipped, float* in_a_row, double* heard) {
+    if (threadIdx.x != 0) return;
+    const bool is_bad = *found_inf != 0.0f, is_left = *not_taken != 0.0f;
+    if (is_bad || is_left) *skipped += 1.0f;
+    const float more = is_bad && failure ? *failure : 1.0f;
+    *in_a_row = is_bad || is_left ? *in_a_row + more : 0.0f;
+    *heard = is_left ? __longlong_as_double(0x7ff0000000000000) : *norm;
 }
 
 } // namespace gradwatch::kernels

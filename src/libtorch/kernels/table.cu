@@ -1,4 +1,4 @@
-// Tables of tensor statistics: one launch looks at the pieces of all tensors, one adds them up to rows.
+// Tables of tensor statistics: one launch processes the pieces of all tensors, another adds them up to rows.
 
 #include "device.h"
 
@@ -6,7 +6,7 @@ namespace gradwatch::kernels {
 
 namespace table {
 
-// What a thread has seen.
+// Partial sums of one thread.
 struct Sums {
     double squares, sum;
     u64 largest; // magnitude of a double, as bits
@@ -34,8 +34,8 @@ __device__ inline u32 count_of(double value) {
     return sign | u32((exponent < -126 ? -126 : exponent > 127 ? 127 : exponent) + 127);
 }
 
-// A look at the piece, as a function object: NVRTC takes no generic lambdas. Squares and the largest are the same bit
-// for bit with and without the distribution.
+// Processes a piece. A function object, because NVRTC does not support generic lambdas here. Squares and the largest
+// element are bit-identical with and without the distribution.
 template <bool WITH_DISTRIBUTION>
 struct Look {
     const Piece& piece;
@@ -48,7 +48,7 @@ struct Look {
         const auto add = [&](T element) {
             const auto value = wide(element);
             const double number = value;
-            // Explicit, lest a compiler fuse it in one of the two forms alone.
+            // Explicit fma, so that the compiler cannot fuse it in only one of the two forms.
             seen.squares = fma(number, number, seen.squares);
             const auto size = magnitude(value);
             if (size > largest) largest = size;
@@ -63,7 +63,7 @@ struct Look {
     }
 };
 
-// Each warp has counters of its own, since most elements of a tensor have one of a few exponents.
+// Each warp has its own counters, because most elements of a tensor share a few exponents.
 constexpr u32 WARPS = THREADS / 32;
 
 union Shared {
@@ -105,7 +105,7 @@ table_pieces(const Piece* pieces, i32 with_distribution, PieceSums* sums, u32* c
 
 namespace table {
 
-// Adds the sums of a tensor's pieces in their order. One thread per column adds; the others load for it.
+// Adds the sums of a tensor's pieces in order. One thread per column adds; the others load for it.
 __device__ inline void add_sums(const PieceSums* sums, i32 pieces, i32 with_distribution, double* row) {
     __shared__ PieceSums loaded[THREADS];
     const u32 thread = threadIdx.x;
@@ -114,7 +114,7 @@ __device__ inline void add_sums(const PieceSums* sums, i32 pieces, i32 with_dist
         const i32 count = pieces - first < i32(THREADS) ? pieces - first : i32(THREADS);
         if (i32(thread) < count) loaded[thread] = sums[first + i32(thread)];
         __syncthreads();
-        // Of different warps, so that they do not wait for each other.
+        // The adding threads are in different warps, so that they do not wait for each other.
         if (thread == 0) {
             for (i32 i = 0; i < count; ++i) result += loaded[i].squares;
         } else if (thread == 32) {
@@ -150,7 +150,7 @@ __device__ inline void add_counts(const u32* counts, i32 pieces, u64* totals) {
 
 } // namespace table
 
-// `columns` is NORM_COLUMNS without the distribution, else COLUMNS.
+// `columns` is NORM_COLUMNS without the distribution, otherwise COLUMNS.
 extern "C" __global__ void __launch_bounds__(THREADS) table_rows(
     const Row* rows, const PieceSums* sums, const u32* counts, i32 with_distribution, double* table, i32 columns) {
     __shared__ u64 totals[COUNTS];
@@ -160,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) table_rows(
     table::add_sums(sums + row.first_piece, row.pieces, with_distribution, out);
     if (!with_distribution) return;
     table::add_counts(counts + u64(row.first_piece) * COUNTS, row.pieces, totals);
-    // A half's denormals were counted by the exponents that they have as f32.
+    // The pieces counted a half's denormals by their exponents in f32.
     const u32 denormal = row.dtype == F16 ? 126 - 14 : 0;
     for (u32 i = thread; i < u32(EXPONENTS); i += THREADS) {
         out[NEGATIVE + i32(i)] = i < denormal ? 0.0 : double(totals[257 + i]);

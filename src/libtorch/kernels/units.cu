@@ -1,5 +1,5 @@
-// Units of tensors, rows of neighbouring elements: their squared norms, the factors of adaptive gradient clipping (see
-// src/clipping/agc.rs), and each row times its factor.
+// Units of tensors (rows of neighboring elements): their squared norms, the factors of adaptive gradient clipping (see
+// src/clipping/agc.rs), and scaling each row by its factor.
 
 #include "device.h"
 
@@ -7,7 +7,7 @@ namespace gradwatch::kernels {
 
 namespace units {
 
-// Threads of a row: as many as have a few loads each, a power of two, so that short rows share a block.
+// Number of threads per row: a power of two, so that each has a few loads and short rows share a block.
 template <typename T>
 __device__ u32 lanes_of(i64 length) {
     u32 lanes = 1;
@@ -21,7 +21,7 @@ struct Total {
     __device__ void add(const Total& other) { value += other.value; }
 };
 
-// A function object, since NVRTC takes no generic lambdas.
+// A function object, because NVRTC does not support generic lambdas here.
 struct AddSquares {
     const UnitPiece& piece;
     double* partials;
@@ -30,7 +30,7 @@ struct AddSquares {
     template <typename T>
     __device__ void operator()(Type<T>) const {
         const u32 thread = threadIdx.x, lanes = lanes_of<T>(piece.length), groups = THREADS / lanes;
-        // Each group takes every so many-th row. All threads take part in each round, if only in its barriers.
+        // Each group processes every `groups`-th row. All threads take part in each round, at least in its barriers.
         for (i64 first = 0; first < piece.rows; first += groups) {
             const i64 row = first + thread / lanes;
             const bool is_there = row < piece.rows;
@@ -49,7 +49,7 @@ struct AddSquares {
     }
 };
 
-// Multiplies in f32, by the factor as f32, and rounds once; f64 in f64.
+// Multiplies in f32, with the factor as f32, and rounds once; f64 stays in f64.
 template <typename T>
 struct Scaling {
     float scale;
@@ -92,7 +92,7 @@ struct Scale {
     }
 };
 
-// The sum of a unit's parts, in their order.
+// Sums the parts of a unit, in order.
 __device__ inline double squares_of(const double* partials, i64 first, i64 unit, i32 parts) {
     const double* of_unit = partials + first + unit * parts;
     double squares = 0.0;
@@ -100,12 +100,12 @@ __device__ inline double squares_of(const double* partials, i64 first, i64 unit,
     return squares;
 }
 
-// Below it, a gradient is taken to be as large, so that nothing is divided by 0.
+// Smaller gradient norms count as this norm, to avoid a division by 0.
 constexpr double SMALLEST_NORM = 1e-6;
 
 __device__ inline double factor_of(double gradient_squares, double weight_squares, double clip_factor, double eps) {
     const double norm = sqrt(gradient_squares), weights = sqrt(weight_squares);
-    // NaN stays NaN, and what is not larger than NaN is not clipped.
+    // NaN stays NaN, and a comparison with NaN never clips.
     const double largest = (weights < eps ? eps : weights) * clip_factor;
     return norm > largest ? largest / (norm < SMALLEST_NORM ? SMALLEST_NORM : norm) : 1.0;
 }
@@ -129,7 +129,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) unit_pieces(const UnitPiec
     with_type(piece.dtype, units::AddSquares{piece, partials, shared});
 }
 
-// One block per tensor: the squared norm of each unit of its gradient, and, unless `totals` is null, of all of it.
+// One block per tensor: computes the squared norm of each unit of its gradient and, unless `totals` is null, of the
+// whole gradient.
 extern "C" __global__ void __launch_bounds__(THREADS)
 unit_squares(const UnitTensor* tensors, const double* partials, double* squares, double* totals) {
     __shared__ units::Total shared[THREADS];
@@ -146,9 +147,9 @@ unit_squares(const UnitTensor* tensors, const double* partials, double* squares,
     if (threadIdx.x == 0) totals[blockIdx.x] = shared[0].value;
 }
 
-// One block per tensor: the factor of each unit, 1 where it is not clipped, and what that does to the tensor.
-// `gradients` and `weights` may be one list of partial sums. Where `found_inf`, which may be null, is not 0, nothing is
-// clipped.
+// One block per tensor: computes the factor of each unit (1 if it is not clipped) and the effect on the tensor.
+// `gradients` and `weights` may be the same list of partial sums. If `found_inf`, which may be null, is not 0, clips
+// nothing.
 extern "C" __global__ void __launch_bounds__(THREADS) unit_factors(const UnitTensor* tensors, const double* gradients,
     const double* weights, double clip_factor, double eps, const float* found_inf, double* factors,
     UnitOutcome* outcomes) {
@@ -169,13 +170,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) unit_factors(const UnitTen
     if (threadIdx.x == 0) outcomes[blockIdx.x] = shared[0].all;
 }
 
-// One block per piece: its elements times the factors of their units. Where a factor is 1, nothing is read or written.
+// One block per piece: multiplies its elements by the factors of their units. Reads and writes nothing for a factor of
+// 1.
 extern "C" __global__ void __launch_bounds__(THREADS) unit_scale(const UnitPiece* pieces, const double* factors) {
     const UnitPiece piece = pieces[blockIdx.x];
     with_type(piece.dtype, units::Scale{piece, factors});
 }
 
-// One block: adds up what the clip did to all tensors, whose gradients had the L2 norm `total_norm`.
+// One block: adds up the clip results of all tensors, whose gradients had the L2 norm `total_norm`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 unit_summary(const UnitOutcome* outcomes, i32 tensors, const double* total_norm, UnitSummary* summary) {
     using namespace units;

@@ -1,4 +1,4 @@
-// What a tap keeps of one layer: sums over the inputs and outputs of its activation, in one pass over both.
+// Sums over the inputs and outputs of one layer's activation, in one pass over both.
 
 #include "kernels.h"
 #include "lanes.h"
@@ -81,7 +81,7 @@ char* gw_activation_sums(at::Tensor* inputs, at::Tensor* outputs, double low, do
     return guarded([&] {
         c10::NoGradGuard no_grad;
         const auto is_float = [](const at::Tensor& tensor) { return tensor.is_cpu() && tensor.scalar_type() == at::kFloat; };
-        // Element by element in memory, so both have to lie there alike.
+        // The kernel walks through memory element by element, so both tensors need the same memory layout.
         const bool are_alike = inputs->is_non_overlapping_and_dense() && outputs->is_non_overlapping_and_dense() &&
             inputs->strides() == outputs->strides();
         const auto sums = !are_alike                        ? aten_activation_sums

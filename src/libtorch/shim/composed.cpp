@@ -1,6 +1,6 @@
-// Optimizers that libtorch has no fused kernel for, made of its list operations. No host sync.
+// Optimizers without a fused libtorch kernel, built from libtorch's list operations. No host sync.
 //
-// Where `found_inf` is 1, gradients become 0 and every decay 1, so that parameters and state stay as they are to the bit.
+// If `found_inf` is 1, gradients become 0 and every decay becomes 1, so that parameters and state stay bit-identical.
 
 #include "kernels.h"
 #include "rounds.h"
@@ -17,7 +17,7 @@ namespace {
 
 using List = std::vector<at::Tensor>;
 
-// A step of one group: scalars are tensors of shape [], f32, on the parameters' device.
+// A step of one parameter group. Scalars are f32 tensors of shape [] on the parameters' device.
 class Step {
 public:
     Step(const StepLists& lists, const GwLists& raw, const GwOptions& options)
@@ -31,19 +31,19 @@ public:
         if (o.weight_decay != 0.0) grads = at::_foreach_add(grads, params, o.weight_decay);
     }
 
-    // To be called when the gradients are complete.
+    // Call this when the gradients are complete.
     void mask() {
         if (!found_.defined()) return;
         for (auto& grad : grads) grad = grad.masked_fill(found_, 0.0);
     }
 
-    // `value`, or `instead` where the step must not be taken.
+    // Returns `value`, or `instead` if the step is skipped.
     at::Tensor taken(const at::Tensor& value, double instead) const {
         return found_.defined() ? value.masked_fill(found_, instead) : value;
     }
     at::Tensor taken(double value, double instead) const { return taken(at::full_like(count, value), instead); }
 
-    // state <- decay * state + (1 - decay) * grads, and of their squares.
+    // state <- decay * state + (1 - decay) * grads; the same for the squared gradients.
     void average(const List& state, double decay) const {
         at::_foreach_mul_(state, taken(decay, 1.0));
         at::_foreach_add_(state, grads, 1.0 - decay);
@@ -80,7 +80,7 @@ void rmsprop(Step& step) {
     if (o.flag) {
         step.average(step.third, o.beta2);
         squares = at::_foreach_addcmul(step.second, step.third, step.third, -1.0);
-        // Of gradients that stay the same it is 0, but for rounding, which must not make NaN of a root.
+        // The variance of constant gradients is 0, but rounding can make it negative; the root would then be NaN.
         at::_foreach_clamp_min_(squares, 0.0);
     }
     auto root = at::_foreach_sqrt(squares);
@@ -94,7 +94,7 @@ void rmsprop(Step& step) {
     step.move(updates, step.rate());
 }
 
-// torch.optim.NAdam (Dozat 2016). Returns the product of all momentum factors up to this step's.
+// torch.optim.NAdam (Dozat 2016). Returns the product of all momentum factors, including this step's.
 at::Tensor nadam(Step& step, const at::Tensor& product) {
     const auto& o = step.o;
     step.decay_gradients();
@@ -120,7 +120,7 @@ void radam(Step& step) {
     step.average(step.first, o.beta1);
     step.average_squares(step.second, o.beta2);
     const double most = 2.0 / (1.0 - o.beta2) - 1.0;
-    // In f64: the difference of two large numbers.
+    // f64, because this is the difference of two large numbers.
     const auto count = step.count.to(at::kDouble);
     const auto power = at::pow(at::Scalar(o.beta2), count);
     const auto length = most - 2.0 * count * power / (1.0 - power);
@@ -130,13 +130,13 @@ void radam(Step& step) {
     const auto rate = step.rate() / step.correction(o.beta1);
     auto root = at::_foreach_sqrt(step.second);
     at::_foreach_add_(root, o.eps);
-    // Chosen, not multiplied by 0: the rectifier has a pole at a beta of 0.6.
+    // Use where instead of multiplying by 0: the rectifier has a pole at a beta of 0.6.
     const auto adaptive = at::where(is_rectified, rectifier * (1.0 - power).sqrt(), 0.0).to(at::kFloat);
     step.move(at::_foreach_div(step.first, root), rate * adaptive);
     step.move(step.first, at::where(is_rectified, 0.0, rate));
 }
 
-// LAMB (You et al. 2020) as timm has it: no trust ratio without weight decay.
+// LAMB (You et al. 2020), as timm implements it: no trust ratio without weight decay.
 void lamb(Step& step) {
     const auto& o = step.o;
     step.mask();
@@ -151,7 +151,7 @@ void lamb(Step& step) {
         const auto has_both = lengths.gt(0.0).logical_and(moves.gt(0.0));
         const auto ratio = lengths / moves;
         const auto trust = at::where(has_both.logical_and(ratio.isfinite()), ratio, at::ones_like(lengths));
-        // On a GPU, a list of scalars takes a launch for each.
+        // On a GPU, a list of scalars takes one launch per scalar.
         if (gradwatch::gpu::has_kernels(trust)) gradwatch::gpu::scale_tensors(updates, trust.to(at::kDouble));
         else at::_foreach_mul_(updates, trust.unbind());
     }
@@ -173,7 +173,7 @@ void lion(Step& step) {
 } // namespace
 
 void gradwatch::composed_step(const GwLists& lists, const GwOptions& options) {
-    at::Tensor product; // which every round needs as it was before the step
+    at::Tensor product; // every round needs its value from before the step
     const auto scope = options.rule == GW_LAMB ? Scope::TENSORS : Scope::ELEMENTS;
     take(lists, scope, [&](const StepLists& part) {
         Step step(part, lists, options);

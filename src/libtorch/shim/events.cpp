@@ -1,4 +1,4 @@
-// Marks in the queue of a GPU, by which the time of its work is taken.
+// Events in the stream of a GPU, for timing.
 
 #include "shim.h"
 
@@ -17,14 +17,14 @@ extern "C" {
 char* gw_event_record(int device, GwEvent** out) {
     return gradwatch::guarded([&] {
         const at::Device cuda(at::kCUDA, static_cast<c10::DeviceIndex>(device));
-        // BACKEND_DEFAULT is the kind that takes times.
+        // Only BACKEND_DEFAULT events support timing.
         auto mark = std::make_unique<GwEvent>(c10::Event(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT));
         mark->event.record(c10::impl::VirtualGuardImpl(at::kCUDA).getStream(cuda));
         *out = mark.release();
     });
 }
 
-// `millis` is NaN while the device has not got to both.
+// `millis` is NaN until the device has reached both events.
 char* gw_event_elapsed(GwEvent* from, GwEvent* to, double* millis) {
     return gradwatch::guarded([&] {
         const bool is_done = from->event.query() && to->event.query();

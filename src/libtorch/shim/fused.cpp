@@ -1,4 +1,4 @@
-// The step of an optimizer: the fused ones here, the others in composed.cpp.
+// The optimizer step: fused optimizers here, all others in composed.cpp.
 
 #include "rounds.h"
 #include "shim.h"

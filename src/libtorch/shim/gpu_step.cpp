@@ -1,4 +1,4 @@
-// What every step needs of a GPU, in one launch each.
+// GPU operations of every step, one launch each.
 
 #include "kernels.h"
 
@@ -60,6 +60,19 @@ char* gw_restore_buffers(at::Tensor** live, at::Tensor** saved, size_t count, at
         const auto on_device = gpu::on_device(pieces, device);
         gpu::launch_with(gpu::RESTORE_BUFFERS, device, int64_t(pieces.size()), on_device.const_data_ptr(),
             found_inf->const_data_ptr());
+    });
+}
+
+char* gw_step_outcome(at::Tensor* found_inf, at::Tensor* not_taken, at::Tensor* failure, at::Tensor* total_norm,
+    at::Tensor* skipped, at::Tensor* in_a_row, at::Tensor** norm) {
+    return guarded([&] {
+        if (!gpu::has_kernels(*found_inf)) return;
+        const auto device = found_inf->device();
+        auto heard = at::empty({}, total_norm->options());
+        gpu::launch_with(gpu::STEP_OUTCOME, device, 1, found_inf->const_data_ptr(), not_taken->const_data_ptr(),
+            failure ? failure->const_data_ptr() : nullptr, total_norm->const_data_ptr(), skipped->mutable_data_ptr(),
+            in_a_row->mutable_data_ptr(), heard.mutable_data_ptr());
+        *norm = new at::Tensor(std::move(heard));
     });
 }
 }

@@ -1,4 +1,4 @@
-// Tables of tensors on a GPU, in two launches.
+// Tables of tensor statistics on a GPU, in two launches.
 
 #include "kernels.h"
 
@@ -11,7 +11,7 @@ namespace gradwatch::gpu {
 at::Tensor table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
     const auto device = tensors.front().device();
     const c10::DeviceGuard guard(device);
-    std::vector<at::Tensor> dense; // until the launches are queued
+    std::vector<at::Tensor> dense; // keeps the copies alive until the launches are queued
     std::vector<kernels::Piece> pieces;
     std::vector<kernels::Row> rows;
     for (const auto& tensor : tensors) {

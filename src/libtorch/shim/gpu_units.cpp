@@ -1,4 +1,4 @@
-// Units of tensors and sums of activations on a GPU; see units.cpp and activations.cpp for what they are.
+// Units of tensors and sums of activations on a GPU; units.cpp and activations.cpp define them.
 
 #include "kernels.h"
 
@@ -10,12 +10,12 @@ namespace gradwatch::gpu {
 
 namespace {
 
-// The pieces of many tensors' units, and places for their partial sums.
+// The pieces of many tensors' units, and slots for their partial sums.
 struct Plan {
     std::vector<kernels::UnitPiece> pieces;
     int64_t partials = 0;
 
-    // Adds a tensor's units, whose factors begin at `unit`. Returns how many partial sums each has.
+    // Adds a tensor's units, whose factors start at index `unit`. Returns the number of partial sums per unit.
     int32_t add(const at::Tensor& tensor, int64_t units, int64_t unit) {
         if (units == 0) return 1;
         const int64_t length = tensor.numel() / units, width = tensor.element_size();
@@ -55,7 +55,7 @@ at::Tensor sum_pieces(const at::Tensor& pieces, size_t count, int64_t partials, 
 at::Tensor unit_squares(const std::vector<at::Tensor>& tensors, const int64_t* units) {
     const auto device = tensors.front().device();
     const c10::DeviceGuard guard(device);
-    std::vector<at::Tensor> rows; // until the launches are queued
+    std::vector<at::Tensor> rows; // keeps the copies alive until the launches are queued
     Plan plan;
     std::vector<kernels::UnitTensor> of_tensors;
     int64_t unit = 0;
@@ -67,7 +67,7 @@ at::Tensor unit_squares(const std::vector<at::Tensor>& tensors, const int64_t* u
         unit += units[i];
     }
     const auto partials = sum_pieces(on_device(plan.pieces, device), plan.pieces.size(), plan.partials, device);
-    // Sums of whole units are what was asked for.
+    // Each unit has one partial sum, so the partial sums are the result.
     if (plan.partials == unit) return partials;
     auto squares = doubles({unit}, device);
     const auto device_tensors = on_device(of_tensors, device);

@@ -1,4 +1,4 @@
-// Gradient hooks of both kinds: before a gradient is accumulated into .grad, and after.
+// Gradient hooks of both kinds: before autograd accumulates a gradient into .grad, and after.
 
 #include "shim.h"
 
@@ -12,7 +12,7 @@
 
 namespace {
 
-// Owns the Rust closure: it is released when the last hook that may call it is gone.
+// Owns the Rust closure and releases it when the last hook that may call it is gone.
 class Callback {
 public:
     Callback(gw_hook_callback call, gw_hook_release release, void* context)
@@ -38,8 +38,8 @@ private:
     void* context_;
 };
 
-// Holds a hook's callback until the hook is removed. libtorch keeps the slot for as long as the tensor lives, also
-// emptied: taking a hook out of libtorch's own lists while backward walks through them is a race.
+// Holds a hook's callback until the hook is removed. libtorch keeps the slot, even an empty one, as long as the tensor
+// lives: removing a hook from libtorch's own lists while backward walks through them is a race.
 class Slot {
 public:
     explicit Slot(std::shared_ptr<Callback> callback) : callback_(std::move(callback)) {}
@@ -52,7 +52,7 @@ public:
     bool is_empty() { return !callback(); }
 
     void empty() {
-        std::shared_ptr<Callback> last; // Released after the lock: what the closure owns may call back.
+        std::shared_ptr<Callback> last; // Released after the lock: the closure's values may call back when dropped.
         std::lock_guard<std::mutex> lock(mutex_);
         last = std::move(callback_);
         callback_ = nullptr;
@@ -70,13 +70,13 @@ private:
 
 using SharedSlot = std::shared_ptr<Slot>;
 
-// libtorch keeps one hook of this kind per tensor; this one holds any number of slots.
+// libtorch keeps one hook of this kind per tensor; this one contains any number of slots.
 class AfterAccumulation : public torch::autograd::PostAccumulateGradHook {
 public:
     void operator()(const at::Tensor& param) override {
         std::vector<SharedSlot> slots;
         {
-            // Copied, so that a callback may remove itself and another thread may add one meanwhile.
+            // Copied, so that a callback may remove itself and another thread may add a slot during the loop.
             std::lock_guard<std::mutex> lock(mutex_);
             slots = slots_;
         }
@@ -115,7 +115,7 @@ void gw_message_free(char* message) { free(message); }
 char* gw_hook_register(at::Tensor* tensor, int before_accumulation, gw_hook_callback call, gw_hook_release release,
     void* context, GwHook** out) {
     return gradwatch::guarded([&] {
-        // From here on the context is released whatever happens.
+        // From here on the context is released in every case.
         std::unique_ptr<void, gw_hook_release> owned(context, release);
         auto callback = std::make_shared<Callback>(call, release, context);
         owned.release();

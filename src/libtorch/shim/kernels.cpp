@@ -1,8 +1,8 @@
-// Loads the kernels of src/libtorch/kernels and launches them.
+// Loads and launches the kernels of src/libtorch/kernels.
 //
-// Headers of CUDA are not there when this is compiled, so the few functions of the driver and of NVRTC that are needed are
-// declared here, as their documentation has them, and looked up at run time. libcaffe2_nvrtc.so, which every build of
-// libtorch ships, depends on both libraries, and knows where they are.
+// The CUDA headers are not available at compile time. This file therefore declares the few functions of the driver and
+// of NVRTC that it needs, as in their documentation, and looks them up at run time. libcaffe2_nvrtc.so, which ships
+// with every build of libtorch, depends on both libraries and finds them.
 
 #include "kernels.h"
 
@@ -29,7 +29,7 @@ using Module = void*;
 using Function = void*;
 using Program = void*;
 
-// Of cuda.h: attributes of a device.
+// Device attributes, from cuda.h.
 constexpr int COMPUTE_CAPABILITY_MAJOR = 75, COMPUTE_CAPABILITY_MINOR = 76;
 
 void* library() {
@@ -46,7 +46,7 @@ void* library() {
     return found;
 }
 
-// A function of the driver or of NVRTC: one that is in the process already, or that of the library.
+// Finds a function of the driver or of NVRTC: first in the process, then in the library.
 template <typename Signature>
 Signature* symbol(const char* name) {
     void* found = dlsym(RTLD_DEFAULT, name);
@@ -55,11 +55,11 @@ Signature* symbol(const char* name) {
     return reinterpret_cast<Signature*>(found);
 }
 
-// NVRTC opens its builtins by their bare name, which the linker only finds if they are in the process already.
+// NVRTC opens its builtins by file name only, which the linker finds only if they are already loaded.
 void load_builtins(const void* nvrtc) {
     Dl_info info;
     if (!dladdr(nvrtc, &info) || !info.dli_fname) return;
-    std::error_code failure; // then the compilation says what is missing
+    std::error_code failure; // if this fails, the compilation reports the missing file
     for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(info.dli_fname).parent_path(), failure))
         if (entry.path().filename().string().rfind("libnvrtc-builtins", 0) == 0)
             dlopen(entry.path().c_str(), RTLD_LAZY | RTLD_GLOBAL);
@@ -77,7 +77,7 @@ std::map<c10::DeviceIndex, std::array<Function, KERNELS>> loaded;
 
 using Launch = int(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
 
-// Uploads that may be used again; the latest come first.
+// Uploads for reuse; the most recent come first.
 struct Upload {
     c10::Device device;
     std::vector<char> bytes;
@@ -85,7 +85,7 @@ struct Upload {
 };
 constexpr size_t MOST_UPLOADS = 16;
 std::list<Upload>& uploads() {
-    // Never destroyed: at exit, libtorch's allocators may be gone before.
+    // Never destroyed: at exit, libtorch's allocators may be destroyed first.
     static auto* all = new std::list<Upload>();
     return *all;
 }
@@ -196,7 +196,7 @@ char* gw_kernels_load(int index, const void* binary) {
     return guarded([&] {
         const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
         const c10::DeviceGuard guard(device);
-        // Makes the device's context, in which the module belongs, current on this thread.
+        // Makes the device's context, which the module belongs to, current on this thread.
         const auto warm = at::empty({1}, at::TensorOptions(at::kByte).device(device));
         Module module = nullptr;
         check_driver("cuModuleLoadData", symbol<int(Module*, const void*)>("cuModuleLoadData")(&module, binary));

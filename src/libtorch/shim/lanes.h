@@ -1,18 +1,18 @@
-// Several elements at a time: what the CPU kernels of this folder share.
+// SIMD vectors shared by the CPU kernels of this folder.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-// Vectors of 32 bytes are one register with AVX2 and beyond; elsewhere the compiler splits them.
+// A 32-byte vector is one register with AVX2 and later; elsewhere the compiler splits it.
 #if defined(__x86_64__)
 #define FOR_THIS_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define FOR_THIS_MACHINE
 #endif
 
-// For code that only runs where has_avx512() is true.
+// For code that runs only if has_avx512() is true.
 #if defined(__x86_64__)
 #define WITH_AVX512 __attribute__((target("avx512f")))
 #else
@@ -33,12 +33,12 @@ inline bool has_avx512() {
 constexpr int64_t LANES = 8;
 using Ints = int32_t __attribute__((vector_size(32)));
 using Floats = float __attribute__((vector_size(32)));
-// Half as many, since f64 is twice as wide.
+// Half as many lanes, because f64 is twice as wide.
 using HalfFloats = float __attribute__((vector_size(16)));
 using Doubles = double __attribute__((vector_size(32)));
 constexpr int64_t WIDE_LANES = 4;
 
-// Elements of one piece of work. Sums are made piece by piece in this order, so they do not depend on the threads.
+// Elements of one piece of work. Sums add the pieces in order, so they do not depend on the threads.
 constexpr int64_t PIECE = 1 << 16;
 
 template <typename Vector, typename T>
@@ -46,7 +46,7 @@ template <typename Vector, typename T>
     memcpy(&vector, values, sizeof vector);
 }
 
-// Four floats, exactly.
+// Converts four floats to doubles, exactly.
 [[gnu::always_inline]] inline Doubles load_wide(const float* values) {
     HalfFloats narrow;
     load(values, narrow);

@@ -11,7 +11,7 @@ namespace gradwatch {
 
 namespace {
 
-// By bits: compared as a number, a denormal is 0 where the processor flushes denormals.
+// Compares bits: as a number, a denormal equals 0 if the processor flushes denormals.
 uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 
 FOR_THIS_MACHINE uint32_t count_zeros(const float* values, int64_t count) {
@@ -27,7 +27,7 @@ FOR_THIS_MACHINE uint32_t count_zeros(const float* values, int64_t count) {
     return sum;
 }
 
-// Two elements a load, since loads are what the loop is short of.
+// Loads two elements at a time, because loads limit this loop.
 FOR_THIS_MACHINE void add_to_tables(const float* values, int64_t count, uint32_t (*tables)[512]) {
     const int64_t whole = count - count % LANES;
     for (int64_t i = 0; i < whole; i += LANES) {
@@ -37,7 +37,7 @@ FOR_THIS_MACHINE void add_to_tables(const float* values, int64_t count, uint32_t
             ++tables[pair % 4][bits >> 23 & 511];
             ++tables[pair % 4 + 1][bits >> 55];
         }
-        // Keeps the compiler from carrying the last eight counts in registers beside memory.
+        // Keeps the compiler from also holding the last eight counts in registers.
         asm volatile("" ::: "memory");
     }
     for (int64_t i = whole; i < count; ++i) {
@@ -54,7 +54,7 @@ void TableCounter::add(const Tile& tile) {
     };
     const auto before = small();
     add_to_tables(tile.values, tile.count, tables_);
-    // Most tiles have neither zeros nor denormals, which would have to be told apart.
+    // Most tiles have neither zeros nor denormals, so the pass that separates them is rare.
     if (small() > before) zeros_ += count_zeros(tile.values, tile.count);
 }
 
@@ -71,12 +71,12 @@ namespace {
 
 constexpr int64_t WORDS = 16, BLOCK = 16 * WORDS;
 constexpr uint32_t WINDOW = 32, EACH_BYTE = 0x01010101;
-// Octaves of the window above the largest element of the first tile.
+// Octaves of the window above the first tile's largest element.
 constexpr uint32_t HEADROOM = 3;
-// Blocks until a byte of sixteens may be full.
+// Number of blocks after which a byte of `sixteens` may be full.
 constexpr int64_t MOST_BLOCKS = 255;
 
-// low + a + b, as a sum and its carry.
+// Returns low + a + b as a sum and its carry.
 template <typename Words>
 [[gnu::always_inline]] inline Words add_bits(Words& low, const Words& a, const Words& b) {
     const Words with_a = low ^ a, with_b = low ^ b, carry = low ^ (with_a & with_b);
@@ -84,7 +84,7 @@ template <typename Words>
     return carry;
 }
 
-// Adds 2 to the power of LEVEL words to the digits below, and returns what they carry.
+// Adds 2 to the power of LEVEL words to the lower digits and returns the carry.
 template <int LEVEL, typename Words>
 [[gnu::always_inline]] inline Words add_words(const Words* words, Words* digits) {
     if constexpr (LEVEL == 0) {
@@ -116,7 +116,7 @@ WITH_AVX512 void SliceCounter::Slices::take(uint32_t* counts) {
 }
 
 WITH_AVX512 int64_t SliceCounter::add_blocks(const float* values, int64_t blocks) {
-    // In registers while the loop runs.
+    // Local copies stay in registers during the loop.
     Slices all = all_, negative = negative_;
     Words inside = {}, zeros = {};
     for (int64_t block = 0; block < blocks; ++block, values += BLOCK) {
@@ -126,7 +126,7 @@ WITH_AVX512 int64_t SliceCounter::add_blocks(const float* values, int64_t blocks
             Words bits;
             load(values + i * WORDS, bits);
             const Words octave = (bits >> 23 & 255u) - base_;
-            const Words is_inside = Words(octave < WINDOW); // all ones where it is
+            const Words is_inside = Words(octave < WINDOW); // all ones if inside
             inside -= is_inside;
             zeros -= Words(bits << 1 == 0);
             any[i] = ((Words{} + 1u) << (octave & (WINDOW - 1))) & is_inside;
@@ -153,7 +153,7 @@ void SliceCounter::flush() {
     blocks_ = 0;
 }
 
-// Elements that are not in a window of so many octaves and not 0.
+// Counts elements outside the window of so many octaves that are not 0.
 void SliceCounter::add_outside(const float* values, int64_t count, uint32_t window) {
     for (int64_t i = 0; i < count; ++i) {
         const uint32_t bits = bits_of(values[i]);
@@ -165,7 +165,7 @@ void SliceCounter::add_outside(const float* values, int64_t count, uint32_t wind
 
 void SliceCounter::add(const Tile& tile) {
     const int64_t blocks = tile.count / BLOCK, whole = blocks * BLOCK;
-    // Beyond the window, or so far down in it that smaller elements would be below.
+    // The largest element is above the window, or so low in it that smaller elements would be below the window.
     const auto top = uint32_t(tile.largest) >> 23;
     const bool is_beside = top > 0 && (top - base_ >= WINDOW || top - base_ < WINDOW / 2);
     if (is_beside || blocks_ + blocks > MOST_BLOCKS) flush();

@@ -1,4 +1,4 @@
-// How the CPU shares the elements of many tensors among its threads.
+// Distributes the elements of many tensors among the CPU threads.
 #pragma once
 
 #include "lanes.h"
@@ -11,13 +11,13 @@
 
 namespace gradwatch {
 
-// Elements of one tensor, as they lie in memory.
+// Neighboring elements of one tensor, in memory order.
 struct Piece {
     size_t tensor;
     int64_t start, count;
 };
 
-// The pieces of dense tensors, in their order, of at most PIECE elements.
+// Splits dense tensors, in order, into pieces of at most PIECE elements.
 inline std::vector<Piece> pieces_of(const std::vector<at::Tensor>& tensors) {
     std::vector<Piece> pieces;
     for (size_t tensor = 0; tensor < tensors.size(); ++tensor) {
@@ -28,8 +28,8 @@ inline std::vector<Piece> pieces_of(const std::vector<at::Tensor>& tensors) {
     return pieces;
 }
 
-// Calls `body` with each index below `count`, on all threads. Work differs in size, so threads take the next one when they
-// are ready for it.
+// Calls `body` with each index below `count`, on all threads. Each thread takes the next index when it is ready,
+// because the indices differ in work.
 template <typename Body>
 void for_each_index(size_t count, Body body) {
     std::atomic<size_t> next{0};

@@ -1,4 +1,4 @@
-// Mixed precision: autocast of a thread, and the loss scale of float16.
+// Mixed precision: autocast per thread, and the float16 loss scale.
 
 #include "shim.h"
 
@@ -12,7 +12,7 @@ using gradwatch::guarded;
 
 extern "C" {
 
-// What comes back in `previous` is a ScalarType, -1 for none.
+// `previous` receives a ScalarType, -1 for none.
 char* gw_autocast_enter(int is_cuda, int is_half, int* previous) {
     return guarded([&] {
         const auto device = is_cuda ? at::kCUDA : at::kCPU;
@@ -26,7 +26,7 @@ char* gw_autocast_enter(int is_cuda, int is_half, int* previous) {
 void gw_autocast_leave(int is_cuda, int previous) {
     free(guarded([&] {
         const auto device = is_cuda ? at::kCUDA : at::kCPU;
-        // The copies of the weights in the other dtype are of this scope alone.
+        // The cached low-precision copies of the weights belong to this scope only.
         if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
         if (previous >= 0) at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(previous));
         at::autocast::set_autocast_enabled(device, previous >= 0);
@@ -49,12 +49,13 @@ char* gw_amp_update_scale(at::Tensor* scale, at::Tensor* growth_tracker, at::Ten
 }
 
 void gw_backend(int tf32, int benchmark, int deterministic) {
-    // cuBLAS reads it when its handle is made; without it, libtorch refuses products in deterministic mode.
+    // cuBLAS reads this variable when it creates its handle. Without it, libtorch reports an error for matrix products
+    // in deterministic mode.
     if (deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
     free(guarded([&] {
         auto& context = at::globalContext();
         context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-        // No op of ours reads memory that it has not written, so filling it would only take time.
+        // gradwatch never reads uninitialized memory, so filling it would only cost time.
         context.setDeterministicFillUninitializedMemory(false);
         context.setAllowTF32CuBLAS(tf32);
         context.setAllowTF32CuDNN(tf32);

@@ -1,4 +1,4 @@
-// The lists of an optimizer step, and steps that are taken on a part of the parameters at a time.
+// Tensor lists of an optimizer step, and steps over a part of the parameters at a time.
 #pragma once
 
 #include "shim.h"
@@ -13,7 +13,7 @@
 
 namespace gradwatch {
 
-// Parameters, or parts of them, and what an optimizer keeps for each. Lists that the rule does not use are empty.
+// Parameters, or parts of them, and their optimizer state. Lists that the rule does not use are empty.
 struct StepLists {
     std::vector<at::Tensor> params, grads, first_moments, second_moments, third_moments, steps;
 
@@ -30,7 +30,7 @@ struct StepLists {
         steps = optional_list(raw.steps);
     }
 
-    // Adds `count` elements of a parameter from `start` on, as they lie in memory; all of it keeps its shape.
+    // Adds `count` elements of a parameter from `start` on, in memory order. A whole parameter keeps its shape.
     void add_part(const StepLists& whole, size_t param, int64_t start, int64_t count) {
         const bool is_whole = count == whole.params[param].numel();
         const auto add = [&](std::vector<at::Tensor>& into, const std::vector<at::Tensor>& from) {
@@ -47,11 +47,11 @@ struct StepLists {
     }
 };
 
-// What a rule does to the elements of a parameter: to each by itself, or with norms of the whole.
+// How a rule treats a parameter: each element independently, or with norms of the whole tensor.
 enum class Scope { ELEMENTS, TENSORS };
 
-// Takes a step on all parameters. If their moves are measured, it takes the step on a part of them at a time, so that the
-// copy of the old values is small. Parts begin at multiples of 64 elements, where the vectors of the kernels begin: each
+// Runs a step on all parameters. To measure the updates, runs it on a part of the parameters at a time, so that the
+// copy of the old values stays small. Parts start at multiples of 64 elements, the start of the kernels' vectors: each
 // element goes through the same instructions as without measuring.
 template <typename Step>
 void take(const GwLists& raw, Scope scope, Step step) {
@@ -63,7 +63,7 @@ void take(const GwLists& raw, Scope scope, Step step) {
         largest = std::max(largest, param.numel());
     }
     const int64_t element = all.params[0].element_size();
-    // On a GPU each round costs launches, and a copy little time.
+    // On a GPU each round costs launches, and the copy takes little time.
     const int64_t rounds = all.params[0].is_cpu() ? 200 : 16;
     int64_t most = (bytes / rounds + (16 << 10) * int64_t(all.params.size())) / element / 64 * 64;
     if (scope == Scope::TENSORS) most = std::max(most, (largest + 63) / 64 * 64);
@@ -71,7 +71,7 @@ void take(const GwLists& raw, Scope scope, Step step) {
     StepLists round;
     std::vector<at::Tensor> old;
     std::vector<int64_t> owners;
-    std::vector<at::Tensor> squares; // of the moves, by round
+    std::vector<at::Tensor> squares; // squared updates, by round
     int64_t used = 0;
     const auto finish_round = [&] {
         if (old.empty()) return;
@@ -92,7 +92,7 @@ void take(const GwLists& raw, Scope scope, Step step) {
             count = std::min(elements - start, (most - used) / 64 * 64);
             round.add_part(all, param, start, count);
             const auto place = scratch.narrow(0, used, count);
-            // In the layout of the parameter, so that lists stay on the fast path.
+            // Keeps the parameter's layout, so that lists stay on the fast path.
             old.push_back(count == elements ? place.as_strided(tensor.sizes(), tensor.strides(), place.storage_offset()) : place);
             owners.push_back(int64_t(param));
             used += (count + 63) / 64 * 64;

@@ -1,4 +1,4 @@
-// What concerns the process and not one tensor: random state, CUDA at run time, allocator, op counter.
+// Process-wide functions: random state, CUDA at run time, allocator, op counter.
 
 #include "shim.h"
 
@@ -55,7 +55,7 @@ char* gw_generator_set_state(int device, at::Tensor* state) {
     });
 }
 
-// The linker drops libtorch_cuda.so, which no symbol is taken from, so a GPU is seen only once it is loaded here.
+// The linker drops libtorch_cuda.so because no symbol comes from it, so libtorch sees a GPU only after this loads it.
 char* gw_load_cuda() {
     return guarded([] {
         Dl_info info;
@@ -67,8 +67,8 @@ char* gw_load_cuda() {
     });
 }
 
-// glibc gives large blocks back to the kernel when they are freed and takes them anew, zeroed page by page, for the
-// next activation. Keeping them saves those page faults.
+// glibc returns large freed blocks to the kernel and allocates them again, zeroed page by page, for the next
+// activation. Keeping the blocks avoids those page faults.
 const char* gw_torch_version() {
     return TORCH_VERSION;
 }

@@ -1,4 +1,4 @@
-// TorchScript modules. tch has them too, but for their buffers, and with parameters whose names have lost their dots.
+// TorchScript modules. tch binds them without their buffers, and removes the dots from parameter names.
 
 #include "script.h"
 
@@ -17,7 +17,7 @@ using gradwatch::guarded;
 
 namespace gradwatch {
 
-// Parameters before buffers, module by module from the root on: the order of torch's state_dict.
+// Returns parameters before buffers, module by module from the root: the order of torch's state_dict.
 std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root) {
     std::vector<GwScript::Named> tensors;
     std::unordered_set<c10::TensorImpl*> seen;
@@ -25,7 +25,7 @@ std::vector<GwScript::Named> tensors_of(const torch::jit::Module& root) {
         const std::string prefix = module.name.empty() ? "" : module.name + ".";
         auto add = [&](const auto& list, bool is_parameter) {
             for (const auto& entry : list) {
-                // Tied weights have the name of the first.
+                // Tied weights keep only their first name.
                 if (seen.insert(entry.value.unsafeGetTensorImpl()).second) {
                     tensors.push_back({prefix + entry.name, entry.value, is_parameter});
                 }
@@ -47,7 +47,7 @@ char* gw_script_load(const void* bytes, size_t size, int device, const char* con
         const auto place =
             device < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
         auto reader = std::make_shared<caffe2::serialize::MemoryReadAdapter>(bytes, static_cast<off_t>(size));
-        // Each name is given the file's content, or stays empty where there is none.
+        // libtorch sets each name to the file's content; it stays empty if the file is missing.
         torch::jit::ExtraFilesMap extra;
         for (size_t i = 0; i < extra_count; ++i) extra[extra_names[i]] = "";
         auto module = torch::jit::load(reader, place, extra, /*load_debug_files=*/false);
@@ -97,8 +97,8 @@ char* gw_script_tensor(
     });
 }
 
-// The graph runs as it was written, op by op: an executor that rewrites it once it has seen a few passes is free to give a
-// resumed run other bits than one that was never stopped, and stalls while it does.
+// Runs the graph as written, op by op. An executor that rewrites it after a few passes could give a resumed run
+// different bits than an uninterrupted one, and stalls while it rewrites.
 char* gw_script_forward(GwScript* script, at::Tensor* images, int train, at::Tensor** out) {
     return guarded([&] {
         torch::jit::GraphOptimizerEnabledGuard as_written(false);

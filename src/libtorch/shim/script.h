@@ -1,4 +1,4 @@
-// A TorchScript module of the shim's: loaded in script.cpp, traced in trace.cpp.
+// A TorchScript module owned by the shim: script.cpp loads it, trace.cpp traces it.
 #pragma once
 
 #include "shim.h"
@@ -17,7 +17,7 @@ struct GwScript {
     torch::jit::Module module;
     std::vector<Named> tensors;
     bool is_training;
-    // Further files of its archive.
+    // Extra files of its archive.
     torch::jit::ExtraFilesMap extra;
 };
 

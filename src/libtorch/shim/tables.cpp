@@ -1,7 +1,8 @@
 // Tables of tensor statistics: one row per tensor, one pass over its elements.
 //
-// A kernel of our own reads every element once: on the CPU the one here, on a GPU that of kernels/table.cu. Where the latter
-// could not be loaded, the table is made of ATen ops, which `use_aten` chooses everywhere so that both can be compared.
+// gradwatch's own kernel reads every element once: this file contains the one for the CPU, kernels/table.cu the one for
+// a GPU. If the GPU kernel is not loaded, ATen ops compute the table. `use_aten` selects them on any device, so that
+// tests can compare both.
 
 #include "kernels.h"
 #include "lanes.h"
@@ -29,23 +30,23 @@ using namespace gradwatch;
 
 namespace {
 
-// Columns, as src/libtorch/table.rs has them.
+// Columns, as in src/libtorch/table.rs.
 constexpr int64_t SQUARES = 0, LARGEST = 1, NORM_COLUMNS = 2;
 constexpr int64_t SUM = 2, ZEROS = 3, DENORMALS = 4, NANS = 5, INFINITIES = 6, NEGATIVE_INFINITIES = 7, BUCKETS = 8;
 constexpr int64_t EXPONENTS = 254, FIRST_EXPONENT = -126; // of normal f32
 constexpr int64_t COLUMNS = BUCKETS + 2 * EXPONENTS;
 
-// The exponent of the smallest normal number of a dtype: smaller ones are its denormals.
+// Exponent of the smallest normal number of a dtype; smaller numbers are denormals.
 int64_t smallest_exponent(at::ScalarType dtype) { return dtype == at::kHalf ? -14 : FIRST_EXPONENT; }
 
-// Elements that are converted to f32 at a time, in the first-level cache.
+// Number of elements to convert to f32 at a time; they fit the first-level cache.
 constexpr int64_t TILE = 1 << 12;
-// Elements from which on the slices of octaves.h are faster than tables.
+// From this number of elements on, the slices of octaves.h are faster than tables.
 constexpr int64_t FEWEST_SLICED = 1 << 11;
 
 struct Norms {
     double squares = 0.0;
-    double largest = 0.0; // NaN where an element is
+    double largest = 0.0; // NaN if an element is NaN
 
     void add(const Norms& other) {
         squares += other.squares;
@@ -66,7 +67,7 @@ void split_non_finite(const float* values, int64_t count, Distribution& out) {
     }
 }
 
-// A tile as f32, which holds every bfloat16 and float16 exactly.
+// Converts a tile to f32, which represents every bfloat16 and float16 exactly.
 template <typename T>
 const float* as_float(const T* values, int64_t count, float* buffer) {
     for (int64_t i = 0; i < count; ++i) buffer[i] = static_cast<float>(values[i]);
@@ -106,7 +107,7 @@ void add_piece(const T* values, int64_t count, Norms& norms, Distribution* distr
         each_tile([&](const float* tile, int64_t length) { split_non_finite(tile, length, *distribution); });
 }
 
-// f64 is rare in training: plain code. Exponents beyond those of f32 are counted in its outermost buckets.
+// Plain code, because f64 is rare in training. Exponents outside the f32 range count in its outermost buckets.
 template <>
 void add_piece(const double* values, int64_t count, Norms& norms, Distribution* distribution) {
     for (int64_t i = 0; i < count; ++i) {
@@ -159,7 +160,7 @@ at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribut
     std::vector<at::Tensor> dense;
     for (const auto& tensor : tensors) dense.push_back(without_gaps(tensor));
     const auto pieces = pieces_of(dense);
-    // Rounded sums are kept until they can be added in the order of the pieces; counts are exact in any order.
+    // Rounded sums are stored until they can be added in the order of the pieces; counts are exact in any order.
     std::vector<Norms> norms(pieces.size());
     std::vector<double> sums(with_distribution ? pieces.size() : 0);
     std::mutex counting;
@@ -182,8 +183,8 @@ at::Tensor cpu_table(const std::vector<at::Tensor>& tensors, bool with_distribut
     return table;
 }
 
-// The upper end of each class of magnitudes, as the bits of f32: zero, denormals, one class per exponent, infinity; NaN
-// is beyond the last.
+// Upper end of each class of magnitudes, as f32 bits: zero, denormals, one class per exponent, infinity. NaN is above
+// the last end.
 at::Tensor class_ends(at::Device device) {
     std::vector<int32_t> ends{1};
     for (int32_t exponent = 1; exponent <= 255; ++exponent) ends.push_back(exponent << 23);
@@ -192,13 +193,13 @@ at::Tensor class_ends(at::Device device) {
 }
 constexpr int64_t CLASSES = 2 + EXPONENTS + 2;
 
-// Adds one piece of a tensor to its row, by ATen ops alone.
+// Adds one piece of a tensor to its row, with ATen ops only.
 void aten_add(const at::Tensor& piece, const at::Tensor& ends, at::Tensor row) {
     row[SUM] += piece.sum(at::kDouble);
     const auto bits = piece.to(at::kFloat).view(at::kInt);
     const auto classes = at::bucketize(at::bitwise_and(bits, 0x7fffffff), ends, /*out_int32=*/true, /*right=*/true);
     auto keys = classes.add(bits.lt(0), CLASSES);
-    // histc takes no integers on the CPU; on CUDA, floats would make it refuse deterministic mode.
+    // histc does not accept integers on the CPU. On CUDA, it accepts floats only outside deterministic mode.
     if (!keys.is_cuda()) keys = keys.to(at::kDouble);
     const auto counts = at::histc(keys, 2 * CLASSES, 0, 2 * CLASSES).to(at::kDouble).view({2, CLASSES});
     const int64_t denormal = 1 + smallest_exponent(piece.scalar_type()) - FIRST_EXPONENT;
@@ -211,13 +212,13 @@ void aten_add(const at::Tensor& piece, const at::Tensor& ends, at::Tensor row) {
     row.narrow(0, BUCKETS + EXPONENTS + denormal - 1, normal) += counts[0].narrow(0, 1 + denormal, normal);
 }
 
-// Ops per table: two foreach norms, and with the distribution about twenty per piece of a tensor, since libtorch has no
-// histogram of many tensors. Pieces keep the temporaries of an op within the monitor's memory.
+// Number of ops per table: two foreach norms and, with the distribution, about twenty per piece of a tensor, because
+// libtorch has no histogram of many tensors. Pieces keep the temporaries of an op within the monitor's memory budget.
 at::Tensor aten_table(const std::vector<at::Tensor>& tensors, bool with_distribution) {
     const int64_t columns = with_distribution ? COLUMNS : NORM_COLUMNS;
     const auto device = tensors.front().device();
     auto table = at::zeros({int64_t(tensors.size()), columns}, at::TensorOptions(at::kDouble).device(device));
-    std::vector<at::Tensor> filled; // libtorch takes no infinity norm of an empty tensor
+    std::vector<at::Tensor> filled; // libtorch rejects the infinity norm of an empty tensor
     std::vector<int64_t> rows;
     int64_t bytes = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
@@ -232,7 +233,7 @@ at::Tensor aten_table(const std::vector<at::Tensor>& tensors, bool with_distribu
     table.narrow(1, 0, NORM_COLUMNS)
         .index_copy_(0, at::tensor(rows, at::kLong).to(device, /*non_blocking=*/true), at::stack({squares, largest}, 1));
     if (!with_distribution) return table;
-    // About 25 bytes of temporaries an element.
+    // About 25 bytes of temporaries per element.
     const int64_t most = std::max<int64_t>(1 << 14, bytes / 2500 + 2000 * int64_t(filled.size()));
     const auto ends = class_ends(device);
     for (size_t i = 0; i < filled.size(); ++i) {

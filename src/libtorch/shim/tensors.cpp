@@ -1,4 +1,4 @@
-// Operations on lists of tensors that tch's generator leaves out.
+// Operations on tensor lists that tch's generator does not bind.
 
 #include "shim.h"
 

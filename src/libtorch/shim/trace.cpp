@@ -1,5 +1,5 @@
-// Makes a TorchScript module of a forward pass, with its tensors as parameters and buffers under dotted names. tch traces too, but
-// with the tensors as constants without a name.
+// Traces a forward pass into a TorchScript module, with its tensors as parameters and buffers under dotted names. tch's
+// own tracing makes the tensors unnamed constants.
 
 #include "script.h"
 
@@ -16,7 +16,7 @@ using gradwatch::guarded;
 
 namespace {
 
-// A module of modules, as dotted names nest them.
+// A tree of modules that mirrors the dotted names.
 class Tree {
   public:
     Tree() : unit_(std::make_shared<torch::jit::CompilationUnit>()), root_(make()) {
@@ -42,7 +42,7 @@ class Tree {
     torch::jit::Module make() {
         const c10::QualifiedName name("__torch__.gradwatch.Part" + std::to_string(made_++));
         torch::jit::Module module(name, unit_);
-        // Module.train() and Module.eval() want it; the pass itself is that of evaluation.
+        // Module.train() and Module.eval() need this attribute; the traced pass itself is in evaluation mode.
         module.register_attribute("training", c10::BoolType::get(), false);
         return module;
     }

@@ -1,7 +1,8 @@
-// Units of tensors, the rows over all dimensions but the first: their squared norms, and scaling each by its own factor.
+// Units of tensors (rows over all dimensions but the first): their squared norms, and scaling each by its own factor.
 //
-// On the CPU one pass over all tensors on all threads, on a GPU the kernels of kernels/units.cu. Where they could not be loaded,
-// ATen ops: two per tensor for the norms, for which libtorch has no foreach form, and one list operation for the scaling.
+// On the CPU, this takes one pass over all tensors on all threads; on a GPU, the kernels of kernels/units.cu. If they
+// are not loaded, ATen ops run instead: two per tensor for the norms, because libtorch has no foreach form, and one
+// list operation for the scaling.
 
 #include "kernels.h"
 #include "pieces.h"
@@ -26,7 +27,7 @@ namespace {
 struct Work {
     size_t tensor;
     int64_t first, count; // units
-    int64_t offset;       // of the first among the units of all tensors
+    int64_t offset;       // of the first unit among the units of all tensors
 };
 
 std::vector<Work> divide(const std::vector<at::Tensor>& tensors, const int64_t* units) {
@@ -78,7 +79,7 @@ at::Tensor aten_squares(const std::vector<at::Tensor>& tensors, const int64_t* u
     return at::cat(norms).square();
 }
 
-// A pass that reads the factors alone where they are all 1.
+// Reads only the factors if all of them are 1.
 void cpu_scale(const std::vector<at::Tensor>& tensors, const int64_t* units, const at::Tensor& factors) {
     const auto* factor = factors.const_data_ptr<double>();
     for_each(divide(tensors, units), [&](const Work& work) {

@@ -1,7 +1,8 @@
-// Copies from the host that neither wait for a CUDA device nor hold up its work.
+// Copies from the host that neither wait for a CUDA device nor delay its work.
 
 #include "shim.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
@@ -12,7 +13,7 @@
 
 namespace {
 
-// One stream per device is enough, since all of its copies share one bus.
+// One stream per device is enough, because all of its copies share one bus.
 c10::Stream copy_stream(const c10::impl::VirtualGuardImpl& cuda, c10::Device device) {
     static std::mutex mutex;
     static std::map<c10::DeviceIndex, c10::Stream> streams;
@@ -27,7 +28,7 @@ c10::Stream copy_stream(const c10::impl::VirtualGuardImpl& cuda, c10::Device dev
 
 extern "C" {
 
-char* gw_upload(at::Tensor** tensors, size_t count, int index, at::Tensor** out) {
+char* gw_upload(const GwHostSlice* slices, size_t count, int index, at::Tensor** out) {
     return gradwatch::guarded([&] {
         const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
         const c10::impl::VirtualGuardImpl cuda(c10::kCUDA);
@@ -36,9 +37,13 @@ char* gw_upload(at::Tensor** tensors, size_t count, int index, at::Tensor** out)
         std::vector<at::Tensor> arrived;
         {
             const c10::StreamGuard on_copies(copies);
-            // A copy from pinned memory is asynchronous, and libtorch keeps that memory until the copy is done.
-            for (size_t i = 0; i < count; ++i)
-                arrived.push_back(tensors[i]->pin_memory().to(device, /*non_blocking=*/true));
+            for (size_t i = 0; i < count; ++i) {
+                const auto dtype = static_cast<at::ScalarType>(slices[i].dtype);
+                auto pinned = at::empty({slices[i].length}, at::TensorOptions(dtype).pinned_memory(true));
+                memcpy(pinned.mutable_data_ptr(), slices[i].data, pinned.nbytes());
+                // A copy from pinned memory is asynchronous; libtorch keeps that memory until the copy is complete.
+                arrived.push_back(pinned.to(device, /*non_blocking=*/true));
+            }
         }
         c10::Event event(c10::kCUDA, c10::EventFlag::PYTORCH_DEFAULT);
         event.record(copies);

@@ -1,4 +1,4 @@
-// Clipping each element of many tensors, with the norms of what is left.
+// Clips each element of many tensors, and computes the norms after clipping.
 
 #include "pieces.h"
 #include "shim.h"
@@ -15,7 +15,7 @@ using namespace gradwatch;
 
 namespace {
 
-// Elements that are clipped and summed while they are in the first-level cache.
+// Number of elements to clip and sum at a time; they fit the first-level cache.
 constexpr int64_t TILE = 1 << 12;
 
 // NaN stays NaN, as in torch.clamp.
@@ -26,17 +26,14 @@ FOR_THIS_MACHINE void clamp(float* values, int64_t count, float bound) {
     }
 }
 
-// Reads each element once from memory, and writes only tiles that have something to clip.
+// Reads each element once from memory, and writes only tiles with an element to clip.
 double clip_piece(float* values, int64_t count, float bound) {
     double squares = 0.0;
     for (int64_t start = 0; start < count; start += TILE) {
         const int64_t length = std::min(TILE, count - start);
-        auto sums = norm_sums(values + start, length);
-        // Ordered like the numbers, with NaN above all.
-        if (sums.largest > std::bit_cast<int32_t>(bound)) {
-            clamp(values + start, length, bound);
-            sums = norm_sums(values + start, length);
-        }
+        const auto sums = clamped_sums(values + start, length, bound);
+        // Magnitude bits are ordered like the numbers, with NaN above all.
+        if (sums.largest > std::bit_cast<int32_t>(bound)) clamp(values + start, length, bound);
         squares += sums.squares;
     }
     return squares;
@@ -50,7 +47,7 @@ at::Tensor cpu_clip(const std::vector<at::Tensor>& tensors, float bound) {
         squares[i] = clip_piece(values, pieces[i].count, bound);
     });
     auto result = at::zeros({int64_t(tensors.size())}, at::kDouble);
-    // In the order of the pieces, so that the sums do not depend on the threads.
+    // Adds in the order of the pieces, so that the sums do not depend on the threads.
     for (size_t i = 0; i < pieces.size(); ++i) result.mutable_data_ptr<double>()[pieces[i].tensor] += squares[i];
     return result;
 }

@@ -1,4 +1,4 @@
-//! Residual networks of one bit: signs of the weights and of what goes into a convolution (Rastegari et al. 2016), with a shortcut
+//! Binary residual networks: convolutions of the signs of weights and inputs (Rastegari et al. 2016), with a shortcut
 //! around every convolution (Liu et al. 2018, Bi-Real Net).
 
 use tch::{TchError, Tensor};
@@ -14,24 +14,24 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Blocks of each stage, and whether images are small.
+/// Number of blocks per stage, and whether the images are small.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Blocks of each stage, of two convolutions each.
+    /// Number of blocks per stage, with two convolutions each.
     pub blocks: &'static [usize],
-    /// A first convolution of 3x3, rather than 7x7 with a stride and a pooling.
+    /// Whether the first convolution is 3x3, instead of 7x7 with a stride and pooling.
     pub is_cifar: bool,
 }
 
 impl Plan {
-    /// Channels of the first stage, if the config does not say.
+    /// Number of channels in the first stage, unless the config sets it.
     pub const fn default_width(self) -> i64 {
         if self.is_cifar { 16 } else { 64 }
     }
 }
 
-/// `conv1`, `bn1`, `layer1` on, the mean over space, `fc`: the first and the last layer and the shortcuts that change the shape have
-/// all their bits.
+/// `conv1`, `bn1`, `layer1` and so on, global average pooling, `fc`. The first layer, the last layer, and the shortcuts
+/// that change the shape have full precision.
 #[derive(Debug)]
 pub struct BinaryResnet {
     conv1: Conv2d,
@@ -44,7 +44,8 @@ pub struct BinaryResnet {
 }
 
 impl BinaryResnet {
-    /// `width` channels in the stem and the first stage, twice as many in each next one.
+    /// Creates a network with `width` channels in the stem and the first stage, and twice as many in each further
+    /// stage.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let stem = if plan.is_cifar { Window::three(1) } else { Window::new(7, 2) };
@@ -84,7 +85,7 @@ impl Model for BinaryResnet {
     }
 }
 
-/// A convolution of signs, its normalization, the input on top, and the activation.
+/// A binary convolution, its normalization, the added shortcut, and the activation.
 #[derive(Debug)]
 struct Layer {
     conv: BinaryConv2d,
@@ -97,7 +98,7 @@ struct Layer {
 enum Shortcut {
     Absent,
     Identity,
-    /// The mean of each 2x2 window, and a 1x1 convolution.
+    /// The stride, and a 1x1 convolution after average pooling with that stride.
     Projection(i64, ConvNorm),
 }
 
@@ -132,8 +133,8 @@ impl Layer {
     }
 }
 
-/// A convolution of the signs of its input with the signs of its filters, times the mean magnitude of each filter, which takes no part
-/// in the gradient.
+/// A convolution of the signs of its input with the signs of its filters, multiplied by the mean magnitude of each
+/// filter. The gradient does not flow through that magnitude.
 #[derive(Debug)]
 struct BinaryConv2d {
     name: ParameterName,
@@ -162,8 +163,8 @@ impl BinaryConv2d {
     }
 }
 
-/// 1 from 0 on, -1 below. Its gradient is passed straight through where the input is from -1 to 1, and 0 elsewhere (Hubara et al.
-/// 2016): that of a clamp, whose value is then taken away.
+/// Returns 1 for values >= 0, and -1 otherwise. Its gradient passes straight through for inputs from -1 to 1, and is 0
+/// elsewhere (Hubara et al. 2016): the code adds a clamp for its gradient and subtracts the clamp's value again.
 fn sign(values: &Tensor) -> Result<Tensor, TchError> {
     let clamped = values.f_clamp(-1.0, 1.0)?;
     let signs = values.f_detach()?.f_ge(0.0)?.f_to_kind(values.kind())?.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;

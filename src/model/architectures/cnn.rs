@@ -1,4 +1,4 @@
-//! A plain stack of 3x3 convolutions with poolings in between.
+//! A plain stack of 3x3 convolutions with pooling in between.
 
 use tch::{TchError, Tensor};
 
@@ -13,19 +13,19 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Channels of the first stage, if the config does not say.
+/// Number of channels in the first stage, unless the config sets it.
 pub const DEFAULT_WIDTH: i64 = 32;
-/// Convolutions, if the config does not say.
+/// Number of convolutions, unless the config sets it.
 pub const DEFAULT_DEPTH: usize = 6;
-/// Convolutions before a pooling.
+/// Number of convolutions before each pooling.
 const STAGE: usize = 2;
-/// Poolings at most: a deeper stack goes on at an eighth of the side.
+/// Maximum number of poolings: a deeper stack continues at an eighth of the side length.
 const MOST_POOLINGS: usize = 3;
 
-/// `layers.i.conv`, `layers.i.norm` and activation; a pooling after every second of them, three at most and none at the
-/// end, each followed by twice the channels; the mean over space; `classifier`.
+/// `layers.i.conv`, `layers.i.norm`, and activation; pooling after every second layer, at most three times and not at
+/// the end, each time doubling the channels; global average pooling; `classifier`.
 ///
-/// With residual, a shortcut goes around each pair of convolutions of equal shape, and around one left over.
+/// With `residual`, a shortcut goes around each pair of convolutions of equal shape, and around a remaining single one.
 #[derive(Debug)]
 pub struct Cnn {
     layers: Vec<Layer>,
@@ -44,7 +44,7 @@ struct Layer {
 }
 
 impl Cnn {
-    /// `depth` convolutions, `width` channels in the first two.
+    /// Creates a network with `depth` convolutions and `width` channels in the first two.
     pub fn new(root: &Path<'_>, input: ImageShape, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
         let [input_channels, ..] = input.sizes();
         let config = root.config();
@@ -72,13 +72,13 @@ impl Cnn {
         })
     }
 
-    /// The smallest side of an image of which the poolings of `depth` convolutions leave a pixel.
+    /// Minimum side length of an image such that the poolings of `depth` convolutions leave at least one pixel.
     pub fn least_side(depth: usize) -> usize {
         1 << poolings(depth.saturating_sub(1))
     }
 }
 
-/// Poolings before the convolution `layer`.
+/// Number of poolings before convolution `layer`.
 fn poolings(layer: usize) -> usize {
     (layer / STAGE).min(MOST_POOLINGS)
 }

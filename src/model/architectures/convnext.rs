@@ -1,4 +1,4 @@
-//! ConvNeXt (Liu et al. 2022), laid out and named as in torchvision.
+//! ConvNeXt (Liu et al. 2022), with the layout and names of torchvision.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -12,25 +12,25 @@ use crate::model::{
     tap::Activate,
 };
 
-/// The smallest side of an image that patches of 4 and three halvings leave a pixel of.
+/// Minimum side length of an image, so that patches of 4 and three halvings leave at least one pixel.
 pub const LEAST_SIDE: usize = 32;
 const EPS: f64 = 1e-6;
-/// Units between the two linear layers of a block, in multiples of its channels.
+/// Ratio of hidden units to channels in a block.
 const WIDENING: i64 = 4;
-/// What a block's branch is multiplied by at the start.
+/// Initial scale of a block's branch.
 const LAYER_SCALE: f64 = 1e-6;
 
-/// Blocks of each stage, and channels of the first if the config does not say.
+/// Number of blocks per stage, and default number of channels of the first stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Blocks of each stage.
+    /// Number of blocks per stage.
     pub blocks: [usize; 4],
-    /// Channels of the first stage; each next one has twice as many.
+    /// Number of channels of the first stage; it doubles with each further stage.
     pub width: i64,
 }
 
-/// `features.0` are patches of 4x4; `features.1`, `.3`, `.5` and `.7` are stages, with a normalization and a convolution of 2x2 in
-/// between; then the mean over space, `classifier.0` and `classifier.2`.
+/// `features.0` splits the image into 4x4 patches. `features.1`, `.3`, `.5`, and `.7` are stages, with a normalization
+/// and a 2x2 convolution in between. Then global average pooling, `classifier.0`, and `classifier.2`.
 #[derive(Debug)]
 pub struct ConvNext {
     stages: Vec<(Entry, Vec<Block>)>,
@@ -40,7 +40,7 @@ pub struct ConvNext {
 }
 
 impl ConvNext {
-    /// `width` channels in the first stage.
+    /// Creates a network with `width` channels in the first stage.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let features = root / "features";
         let [mut inputs, ..] = input.sizes();
@@ -82,7 +82,8 @@ impl Model for ConvNext {
     }
 }
 
-/// What makes the maps of a stage: patches and a normalization, or, after the first stage, a normalization and patches.
+/// Input layers of a stage: patches and a normalization for the first stage; a normalization and patches for all
+/// others.
 #[derive(Debug)]
 struct Entry {
     conv: Conv2d,
@@ -97,7 +98,7 @@ impl Entry {
         };
         let conv =
             |side| Conv2d::new(&(path / usize::from(!is_first)), [inputs, outputs], Window::patches(side), None, true);
-        // In the order of the state_dict.
+        // Creates the layers in the order of the state_dict.
         Ok(if is_first {
             let conv = conv(4)?;
             Self { conv, norm: norm(outputs)?, is_first }
@@ -116,10 +117,11 @@ impl Entry {
     }
 }
 
-/// A depthwise convolution of 7x7, a normalization, and two linear layers on each position with the activation in between; the input
-/// on top.
+/// A depthwise 7x7 convolution, a normalization, and two linear layers per position with the activation in between; the
+/// input is added to the result.
 ///
-/// Without residual the branch is all there is, and its scale is left out: 1e-6 would end the signal.
+/// Without `residual`, the block only consists of the branch, without its layer scale: a scale of 1e-6 would suppress
+/// the signal.
 #[derive(Debug)]
 struct Block {
     layer_scale: Option<Tensor>,

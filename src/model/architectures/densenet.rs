@@ -1,4 +1,4 @@
-//! DenseNet (Huang et al. 2017), laid out and named as in torchvision.
+//! DenseNet (Huang et al. 2017), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -11,23 +11,23 @@ use crate::model::{
     tap::Activate,
 };
 
-/// The smallest side of an image that five halvings leave a pixel of.
+/// Minimum side length of an image, so that five halvings leave at least one pixel.
 pub const LEAST_SIDE: usize = 29;
-/// Channels of a layer's 1x1 convolution, in multiples of those that it adds.
+/// Ratio of the channels of a layer's 1x1 convolution to the channels that the layer adds.
 const BOTTLENECK: i64 = 4;
 
-/// Layers of each block, and channels of the first convolution if the config does not say.
+/// Number of layers per block, and default number of channels of the first convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Layers of each block.
+    /// Number of layers per block.
     pub layers: [usize; 4],
-    /// Channels of the first convolution.
+    /// Number of channels of the first convolution.
     pub width: i64,
 }
 
-/// `features.conv0`, `.norm0`, a pooling, `.denseblock1` to `4` with `.transition1` to `3` in between, `.norm5`; the mean over space
-/// and `classifier`. A layer sees what all layers of its block before it gave, and adds half as many channels as the first
-/// convolution has.
+/// `features.conv0`, `.norm0`, pooling, `.denseblock1` to `4` with `.transition1` to `3` in between, `.norm5`, global
+/// average pooling, `classifier`. The input of a layer is the output of all earlier layers of its block. Each layer
+/// adds half as many channels as the first convolution has.
 #[derive(Debug)]
 pub struct DenseNet {
     conv0: Conv2d,
@@ -41,7 +41,7 @@ pub struct DenseNet {
 }
 
 impl DenseNet {
-    /// `width` channels in the first convolution.
+    /// Creates a network with `width` channels in the first convolution.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let features = root / "features";
         let [channels, ..] = input.sizes();
@@ -95,7 +95,7 @@ impl Model for DenseNet {
     }
 }
 
-/// Normalization, activation, 1x1 convolution, and the same with a 3x3 one.
+/// Normalization, activation, and 1x1 convolution, followed by the same with a 3x3 convolution.
 #[derive(Debug)]
 struct Layer {
     norm1: Normalization,
@@ -125,7 +125,7 @@ impl Layer {
     }
 }
 
-/// Half as many channels, and half the side.
+/// Halves the number of channels and the side length.
 #[derive(Debug)]
 struct Transition {
     norm: Normalization,

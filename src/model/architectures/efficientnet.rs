@@ -1,4 +1,4 @@
-//! EfficientNet (Tan and Le 2019), laid out and named as in torchvision.
+//! EfficientNet (Tan and Le 2019), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -11,9 +11,9 @@ use crate::model::{
     parameter::Path,
 };
 
-/// Channels of the first convolution of B0.
+/// Number of channels of B0's first convolution.
 const STEM: i64 = 32;
-/// B0, table 1: how much a block widens, side of its kernel, stride of the first, channels, blocks.
+/// B0, table 1: expansion ratio, kernel size, stride of the first block, channels, number of blocks.
 const STAGES: [(i64, i64, i64, i64, usize); 7] = [
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -24,7 +24,7 @@ const STAGES: [(i64, i64, i64, i64, usize); 7] = [
     (6, 3, 1, 320, 1),
 ];
 
-/// How much wider and deeper than B0.
+/// Width and depth relative to B0.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     width: f64,
@@ -33,7 +33,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// B0 to B7.
+    /// Returns the plan of B0 to B7.
     pub const fn b(number: usize) -> Self {
         const FACTORS: [(f64, f64); 8] =
             [(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2.0, 3.1)];
@@ -41,19 +41,19 @@ impl Plan {
         Self { width, depth, has_small_momentum: number >= 5 }
     }
 
-    /// Channels of the first convolution, if the config does not say.
+    /// Number of channels of the first convolution, unless the config sets it.
     pub fn default_width(self) -> i64 {
         round_channels(self.width * STEM as f64)
     }
 
-    /// torchvision's constants, which differ from B5 on.
+    /// Applies torchvision's constants, which differ for B5 and larger.
     fn make(self) -> impl Fn(Normalization) -> Normalization + Copy {
         move |norm| if self.has_small_momentum { norm.with_eps(1e-3).with_momentum(0.01) } else { norm }
     }
 }
 
-/// `features.0` is the stem, `features.1` to `.7` are stages of blocks (`block`), `features.8` is the last convolution; then the mean
-/// over space and `classifier.1`. All channels scale with the width.
+/// `features.0` is the stem, `features.1` to `.7` are stages of blocks (`block`), and `features.8` is the last
+/// convolution. Then global average pooling and `classifier.1`. All channels scale with the width.
 #[derive(Debug)]
 pub struct EfficientNet {
     trunk: Trunk,
@@ -62,7 +62,7 @@ pub struct EfficientNet {
 }
 
 impl EfficientNet {
-    /// `width` channels in the stem, which is rounded to a multiple of 8 as all others are.
+    /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let factor = if width == plan.default_width() { plan.width } else { width as f64 / STEM as f64 };
         let scaled = |channels: i64| round_channels(channels as f64 * factor);

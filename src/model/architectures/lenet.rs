@@ -11,17 +11,17 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Channels of the first convolution in the paper.
+/// Number of channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 6;
-/// The smallest side of an image of which the second pooling leaves something.
+/// Minimum side length of an image, so that the second pooling leaves at least one pixel.
 pub const LEAST_SIDE: usize = 12;
-/// The side of the paper's images; smaller ones are padded by [`PADDING`], which makes MNIST's 28 into 32.
+/// Side length of the paper's images. Smaller images are padded by [`PADDING`], which turns MNIST's 28 into 32.
 const PAPER_SIDE: i64 = 32;
 const PADDING: i64 = 2;
 const KERNEL: i64 = 5;
 
-/// `conv1`, `conv2`, `fc1`, `fc2`, `fc3`, and `norm1` to `norm4` after the first four. Width 6 gives the paper's 6, 16,
-/// 120 and 84 units; another width scales them all.
+/// `conv1`, `conv2`, `fc1`, `fc2`, and `fc3`, with `norm1` to `norm4` after the first four. Width 6 gives the paper's
+/// 6, 16, 120, and 84 units; any other width scales all of them.
 #[derive(Debug)]
 pub struct Lenet5 {
     convolutions: [(Conv2d, Normalization, Activate); 2],
@@ -31,7 +31,7 @@ pub struct Lenet5 {
 }
 
 impl Lenet5 {
-    /// `width` channels in the first convolution.
+    /// Creates a network with `width` channels in the first convolution.
     pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
         let scaled = |units: i64| (units * width + DEFAULT_WIDTH / 2) / DEFAULT_WIDTH;
         let [channels, height, image_width] = input.sizes();
@@ -59,7 +59,7 @@ impl Lenet5 {
     }
 }
 
-/// The side of the maps after both convolutions and poolings.
+/// Side length of the feature maps after both convolutions and poolings.
 fn side_left(side: i64) -> i64 {
     let padded = if side < PAPER_SIDE { side + 2 * PADDING } else { side };
     ((padded - KERNEL + 1) / 2 - KERNEL + 1) / 2

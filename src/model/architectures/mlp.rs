@@ -1,4 +1,4 @@
-//! A multilayer perceptron: hidden layers of equal width on the flattened image.
+//! A multilayer perceptron with hidden layers of equal width on the flattened image.
 
 use tch::{TchError, Tensor};
 
@@ -12,14 +12,15 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Units of a hidden layer, if the config does not say.
+/// Number of units per hidden layer, unless the config sets it.
 pub const DEFAULT_WIDTH: i64 = 256;
-/// Hidden layers, if the config does not say.
+/// Number of hidden layers, unless the config sets it.
 pub const DEFAULT_DEPTH: usize = 3;
 
-/// `layers.i.linear`, `layers.i.norm`, activation and dropout for each hidden layer, then `classifier`.
+/// `layers.i.linear`, `layers.i.norm`, activation, and dropout for each hidden layer, then `classifier`.
 ///
-/// With residual, a shortcut goes around each pair of hidden layers of equal shape, and around one left over.
+/// With `residual`, a shortcut goes around each pair of hidden layers of equal shape, and around a remaining single
+/// one.
 #[derive(Debug)]
 pub struct Mlp {
     layers: Vec<Layer>,
@@ -37,7 +38,7 @@ struct Layer {
 }
 
 impl Mlp {
-    /// Hidden layers of `width` units between `inputs` numbers and the classes.
+    /// Creates a network with hidden layers of `width` units between `inputs` numbers and the classes.
     pub fn new(root: &Path<'_>, inputs: i64, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
         let config = root.config();
         let inputs_of = |layer| if layer == 0 { inputs } else { width };

@@ -1,4 +1,4 @@
-//! MobileNetV2 (Sandler et al. 2018), laid out and named as in torchvision.
+//! MobileNetV2 (Sandler et al. 2018), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -10,16 +10,17 @@ use crate::model::{
     parameter::Path,
 };
 
-/// Channels of the first convolution in the paper.
+/// Number of channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 32;
-/// The paper's table 2: how much a block widens, channels, blocks, stride of the first.
+/// The paper's table 2: expansion ratio, channels, number of blocks, stride of the first block.
 const STAGES: [(i64, i64, usize, i64); 7] =
     [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
-/// Channels of the last convolution, never fewer.
+/// Minimum number of channels of the last convolution.
 const LAST: i64 = 1280;
 
-/// `features.0` is the stem, `features.1` to `.17` are blocks (`conv`), `features.18` is the last convolution; then the mean over
-/// space and `classifier.1`. All channels but the last ones scale with the width.
+/// `features.0` is the stem, `features.1` to `.17` are blocks (`conv`), and `features.18` is the last convolution. Then
+/// global average pooling and `classifier.1`. All channels scale with the width, but the last ones never drop below
+/// 1280.
 #[derive(Debug)]
 pub struct MobileNetV2 {
     trunk: Trunk,
@@ -28,7 +29,7 @@ pub struct MobileNetV2 {
 }
 
 impl MobileNetV2 {
-    /// `width` channels in the stem, which is rounded to a multiple of 8 as all others are.
+    /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
     pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
         let factor = width as f64 / DEFAULT_WIDTH as f64;
         let scaled = |channels: i64| round_channels(channels as f64 * factor);

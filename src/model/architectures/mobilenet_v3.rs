@@ -1,4 +1,4 @@
-//! MobileNetV3 (Howard et al. 2019), laid out and named as in torchvision.
+//! MobileNetV3 (Howard et al. 2019), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -12,13 +12,13 @@ use crate::model::{
 };
 use crate::{config::Activation, data::ImageShape};
 
-/// Channels of the first convolution in the paper.
+/// Number of channels of the first convolution in the paper.
 pub const DEFAULT_WIDTH: i64 = 16;
 
-/// Side of the kernel, channels in the middle, channels that go out, squeeze-and-excitation, hardswish, stride.
+/// Kernel size, expanded channels, output channels, squeeze-and-excitation, hardswish, stride.
 type Row = (i64, i64, i64, bool, bool, i64);
 
-/// The paper's table 1, and the units before the classifier.
+/// The paper's table 1, and the number of units before the classifier.
 pub const LARGE: Plan = Plan {
     rows: &[
         (3, 16, 16, false, false, 1),
@@ -40,7 +40,7 @@ pub const LARGE: Plan = Plan {
     units: 1280,
 };
 
-/// Table 2.
+/// The paper's table 2, and the number of units before the classifier.
 pub const SMALL: Plan = Plan {
     rows: &[
         (3, 16, 16, true, false, 2),
@@ -58,17 +58,18 @@ pub const SMALL: Plan = Plan {
     units: 1024,
 };
 
-/// One of the paper's two nets.
+/// One of the paper's two networks.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     rows: &'static [Row],
     units: i64,
 }
 
-/// `features.0` is the stem, then blocks (`block`), the last convolution, the mean over space, `classifier.0` with an activation,
-/// `classifier.3`. All channels scale with the width.
+/// `features.0` is the stem, followed by blocks (`block`), the last convolution, global average pooling, `classifier.0`
+/// with an activation, and `classifier.3`. All channels scale with the width.
 ///
-/// Where the activation is hardswish the first blocks have ReLU, as in the paper; any other is everywhere.
+/// If the activation is hardswish, the first blocks use ReLU, as in the paper. Any other activation applies to all
+/// blocks.
 #[derive(Debug)]
 pub struct MobileNetV3 {
     trunk: Trunk,
@@ -78,13 +79,13 @@ pub struct MobileNetV3 {
     dropout: Dropout,
 }
 
-/// torchvision's constants for this net.
+/// Applies torchvision's constants for this network.
 fn make(norm: Normalization) -> Normalization {
     norm.with_eps(1e-3).with_momentum(0.01)
 }
 
 impl MobileNetV3 {
-    /// `width` channels in the stem, which is rounded to a multiple of 8 as all others are.
+    /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let factor = width as f64 / DEFAULT_WIDTH as f64;
         let scaled = |channels: i64| round_channels(channels as f64 * factor);

@@ -1,4 +1,4 @@
-//! What the name of an architecture stands for, checked against the images before anything is allocated.
+//! Architectures by name, checked against the images before anything is allocated.
 
 mod binary;
 mod cnn;
@@ -38,11 +38,11 @@ use super::{Model, ModelError, parameter::Path};
 use crate::config::{Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 
-/// Far beyond what fits a machine, and small enough that products of four sizes stay within 64 bits.
+/// Far too large for any machine, but small enough that products of four sizes fit into 64 bits.
 const MOST: usize = 1 << 20;
 const MOST_DEPTH: usize = 10_000;
 
-/// A model that can be built, memory allowing.
+/// A valid model that can be built, memory permitting.
 #[derive(Debug)]
 pub struct Plan {
     family: Family,
@@ -71,7 +71,7 @@ enum Family {
 }
 
 impl Plan {
-    /// Checks everything that can be wrong short of memory.
+    /// Checks everything except memory.
     pub fn new(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<Self, ModelError> {
         let architecture = config.name;
         let depth = config.depth.unwrap_or(Family::default_depth(architecture));
@@ -107,7 +107,7 @@ impl Plan {
         Ok(Self { family, input, width, classes })
     }
 
-    /// Makes the layers and draws their weights.
+    /// Creates the layers and draws their weights.
     pub fn build(&self, root: &Path<'_>) -> Result<Box<dyn Model>, ModelError> {
         let Self { family, input, width, classes } = *self;
         Ok(match family {
@@ -229,12 +229,13 @@ impl Family {
             Self::NfNet(_) => nfnet::DEFAULT_WIDTH,
             Self::NasNet(plan) => plan.default_width(),
             Self::Binary(plan) => plan.default_width(),
-            // The file has its own.
+            // The file determines the width.
             Self::Torchscript => 1,
         }
     }
 
-    /// The smallest image side that leaves a pixel. Padded convolutions always do; a file says so itself.
+    /// Minimum side length of an image. Padded convolutions accept any size. A TorchScript file is checked by running
+    /// it.
     fn least_side(self) -> usize {
         match self {
             Self::Lenet5 => lenet::LEAST_SIDE,
@@ -247,7 +248,7 @@ impl Family {
         }
     }
 
-    /// What a width has to be a multiple of, so that every layer has its share.
+    /// The width must be a multiple of this, so that it can be divided among the layers.
     fn width_step(self) -> i64 {
         match self {
             Self::NfNet(_) => 16,
@@ -256,7 +257,7 @@ impl Family {
         }
     }
 
-    /// Settings that the architecture has no place for.
+    /// Rejects settings that the architecture does not support.
     fn check_knobs(self, config: &ModelConfig) -> Result<(), ModelError> {
         let &ModelConfig { name: architecture, normalization, residual, stochastic_depth, patch_size, .. } = config;
         let fixed = |key, got: String, want| Err(ModelError::Fixed { key, architecture, got, want });
@@ -270,21 +271,25 @@ impl Family {
                 | Self::NfNet(_)
         );
         if stochastic_depth > 0.0 && !(has_branches && residual) {
-            return fixed("stochastic_depth", stochastic_depth.to_string(), "0, as it has no branches to leave out");
+            return fixed("stochastic_depth", stochastic_depth.to_string(), "0, because it has no branches to drop");
         }
         if let Some(patch) = patch_size.filter(|_| !matches!(self, Self::Vit(_))) {
-            return fixed("patch_size", patch.to_string(), "none, as it has no patches");
+            return fixed("patch_size", patch.to_string(), "none, because it has no patches");
         }
         let ends_branches = matches!(self, Self::Mlp { .. } | Self::Cnn { .. } | Self::Vgg { .. } | Self::Resnet(_));
         if let (Some((key, got)), false) = (config.initialization.silencer(), ends_branches) {
-            return fixed(key, got, "another: of an mlp, cnn, vgg or resnet the branches can begin at 0");
+            return fixed(
+                key,
+                got,
+                "another setting, because only branches of mlp, cnn, vgg, and resnet can start at 0",
+            );
         }
         match self {
             Self::DenseNet(_) | Self::NasNet(_) if residual => {
-                fixed("residual", residual.to_string(), "false, as it puts maps side by side")
+                fixed("residual", residual.to_string(), "false, because it concatenates feature maps")
             }
             Self::NfNet(_) if normalization != Normalization::None => {
-                fixed("normalization", normalization.to_string(), "none, as its filters are standardised instead")
+                fixed("normalization", normalization.to_string(), "none, because it standardizes its filters instead")
             }
             Self::NfNet(_) if !residual => fixed("residual", residual.to_string(), "true"),
             _ => Ok(()),
@@ -298,8 +303,8 @@ impl Family {
             return Ok(());
         }
         let remedy = match (2..=patch).rev().find(fits) {
-            Some(smaller) => format!("{smaller} does"),
-            None => "scale the images to a multiple of it".into(),
+            Some(smaller) => format!("use {smaller}"),
+            None => "resize the images to a multiple of it".into(),
         };
         Err(ModelError::Patches { patch, height, width, remedy })
     }
@@ -354,7 +359,7 @@ mod tests {
         let mlp = |change: fn(&mut ModelConfig)| refusal(change, Architecture::Mlp, 32);
         assert_eq!(mlp(|config| config.width = Some(0)), "model.width: got 0, want 1..=1048576");
         assert_eq!(mlp(|config| config.depth = Some(0)), "model.depth: got 0, want 1..=10000");
-        assert_eq!(mlp(|config| config.dropout = 1.0), "model.dropout: got 1, want from 0, below 1");
+        assert_eq!(mlp(|config| config.dropout = 1.0), "model.dropout: got 1, want at least 0 and below 1");
         assert!(mlp(|config| config.groups = 0).starts_with("model.groups: got 0, want 1..="));
         assert!(mlp(|config| config.dropout = f64::NAN).starts_with("model.dropout: got NaN"));
         assert_eq!(refusal(|_| (), Architecture::Mlp, 0), "image width: got 0, want 1..=1048576");
@@ -366,7 +371,7 @@ mod tests {
     fn lenet_has_no_layer_to_put_a_shortcut_around() {
         assert_eq!(
             refusal(|config| config.residual = true, Architecture::Lenet5, 32),
-            "model.residual: got true, but lenet5 has no layer of equal input and output shape; set it to false"
+            "model.residual: got true, but lenet5 has no layer with equal input and output shapes; set it to false"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! NASNet-A (Zoph et al. 2018): cells that were found by a search. Laid out and named as in timm, whose net is the large one.
+//! NASNet-A (Zoph et al. 2018): cells found by architecture search. Has the layout and names of timm, which implements
+//! the large network.
 
 mod cell;
 mod separable;
@@ -17,22 +18,24 @@ use cell::{Cell, Entry};
 
 /// Added to the variance.
 const EPS: f64 = 1e-3;
-/// Normal cells of each of the three stages are `cell_0` on, `cell_6` on and `cell_12` on, however many there are.
+/// Index of the first normal cell of each of the three stages: `cell_0`, `cell_6`, and `cell_12`, regardless of the
+/// number of cells.
 const STAGES: [usize; 3] = [0, 6, 12];
 
-/// Which of the paper's nets.
+/// One of the paper's networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
-    /// 4 cells a stage, on ImageNet.
+    /// 4 cells per stage, for ImageNet.
     Mobile,
-    /// 6 cells a stage, on ImageNet. The cell after a reduction sees the last but one before it.
+    /// 6 cells per stage, for ImageNet. The second input of the cell after a reduction is the second-to-last cell
+    /// before the reduction.
     Large,
-    /// 6 cells a stage, on CIFAR: no strides before the first cell.
+    /// 6 cells per stage, for CIFAR: no strides before the first cell.
     Cifar,
 }
 
 impl Plan {
-    /// Channels of a node of the first stage, if the config does not say.
+    /// Number of channels per node in the first stage, unless the config sets it.
     pub const fn default_width(self) -> i64 {
         match self {
             Self::Mobile => 44,
@@ -48,7 +51,7 @@ impl Plan {
         }
     }
 
-    /// Channels of the first convolution, at this width.
+    /// Number of channels of the first convolution at this width.
     fn stem(self, width: i64) -> i64 {
         match self {
             Self::Mobile => (32 * width / 44).max(1),
@@ -57,7 +60,7 @@ impl Plan {
         }
     }
 
-    /// The smallest side of an image that leaves a pixel behind the first convolution.
+    /// Minimum side length of an image, so that the first convolution leaves at least one pixel.
     pub const fn least_side(self) -> usize {
         match self {
             Self::Mobile | Self::Large => 3,
@@ -66,8 +69,9 @@ impl Plan {
     }
 }
 
-/// `conv0`, `cell_stem_0` and `cell_stem_1` (not on CIFAR), `cell_0` on, `reduction_cell_0`, `cell_6` on, `reduction_cell_1`,
-/// `cell_12` on, the mean over space, `last_linear`. A cell sees the two before it.
+/// `conv0`, `cell_stem_0` and `cell_stem_1` (not for CIFAR), `cell_0` and so on, `reduction_cell_0`, `cell_6` and so
+/// on, `reduction_cell_1`, `cell_12` and so on, global average pooling, `last_linear`. The inputs of a cell are the two
+/// cells before it.
 #[derive(Debug)]
 pub struct NasNet {
     conv0: Conv2d,
@@ -79,7 +83,7 @@ pub struct NasNet {
     dropout: Dropout,
 }
 
-/// A cell to be made, and the channels that it and the one before it give.
+/// The cells so far, and the numbers of output channels of the last two.
 struct Growth<'a> {
     root: &'a Path<'a>,
     cells: Vec<Cell>,
@@ -98,7 +102,7 @@ impl Growth<'_> {
 }
 
 impl NasNet {
-    /// `width` channels in a node of the first stage, a multiple of 4 on ImageNet.
+    /// Creates a network with `width` channels per node in the first stage, a multiple of 4 for ImageNet.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let (stem, is_cifar) = (plan.stem(width), plan == Plan::Cifar);

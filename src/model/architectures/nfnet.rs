@@ -1,5 +1,5 @@
-//! NFNet (Brock et al. 2021, arXiv:2102.06171): without normalization, and what adaptive gradient clipping was made for. Laid out and
-//! named as in timm.
+//! NFNet (Brock et al. 2021, arXiv:2102.06171): a network without normalization, for which adaptive gradient clipping
+//! was developed. Has the layout and names of timm.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -12,34 +12,34 @@ use crate::model::{
 };
 use crate::{config::Activation, data::ImageShape};
 
-/// Channels of the first stage in the paper.
+/// Number of channels of the first stage in the paper.
 pub const DEFAULT_WIDTH: i64 = 256;
-/// Blocks of each stage of F0; F1 has twice as many, F2 three times.
+/// Number of blocks per stage of F0; F1 has twice as many, and F2 three times as many.
 const BLOCKS: [usize; 4] = [1, 2, 6, 3];
-/// Channels of each stage, in multiples of the first one's.
+/// Number of channels per stage, as multiples of the first stage's.
 const STAGES: [i64; 4] = [1, 2, 6, 6];
-/// How much of its variance a block adds.
+/// Factor of each block's branch.
 const ALPHA: f64 = 0.2;
-/// What makes up for the gate of squeeze-and-excitation.
+/// Compensates for the gate of squeeze-and-excitation.
 const ATTENTION_GAIN: f64 = 2.0;
-/// Channels that a 3x3 convolution sees at once, at the paper's width.
+/// Group size of the 3x3 convolutions at the paper's width, in channels.
 const GROUP: i64 = 128;
 
-/// Which of the nets.
+/// One of the networks.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How many times F0's blocks.
+    /// Multiple of F0's number of blocks.
     pub times: usize,
-    /// As its authors wrote it: zeros as in TensorFlow, the activation's scale behind the activation, and a learned scalar that
-    /// starts at 0 on each branch (SkipInit).
+    /// The authors' original variant: padding as in TensorFlow, the activation's scale after the activation, and a
+    /// learned scalar on each branch that starts at 0 (SkipInit).
     pub is_original: bool,
 }
 
-/// What every layer needs to know.
+/// Constants shared by all layers.
 #[derive(Debug, Clone, Copy)]
 struct Constants {
     is_original: bool,
-    /// 1 / sqrt(Var f(z)) of the activation.
+    /// 1 / sqrt(Var f(z)) of the activation f.
     gamma: f64,
 }
 
@@ -55,7 +55,8 @@ impl Constants {
     }
 }
 
-/// `stem.conv1` to `4`, `stages.0` to `.3`, `final_conv`, the mean over space, `head.fc`. All channels scale with the width.
+/// `stem.conv1` to `4`, `stages.0` to `.3`, `final_conv`, global average pooling, `head.fc`. All channels scale with
+/// the width.
 #[derive(Debug)]
 pub struct NfNet {
     constants: Constants,
@@ -68,7 +69,7 @@ pub struct NfNet {
 }
 
 impl NfNet {
-    /// `width` channels in the first stage, a multiple of 16.
+    /// Creates a network with `width` channels in the first stage, a multiple of 16.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let Plan { times, is_original } = plan;
         let constants = Constants { is_original, gamma: gamma(root.config().activation) };
@@ -127,17 +128,17 @@ impl Model for NfNet {
     }
 }
 
-/// Where a block stands.
+/// Position-dependent settings of a block.
 struct Place {
     channels: [i64; 2],
     stride: i64,
     group: i64,
-    /// One over the standard deviation that its input has at the start.
+    /// Inverse of the initial standard deviation of the block's input.
     beta: f64,
     drop: StochasticDepth,
 }
 
-/// Activation, then 1x1, 3x3, 3x3 and 1x1 convolutions, squeeze-and-excitation, and the input on top.
+/// Activation, then 1x1, 3x3, 3x3, and 1x1 convolutions, squeeze-and-excitation, and addition of the input.
 #[derive(Debug)]
 struct Block {
     constants: Constants,
@@ -203,8 +204,8 @@ impl Block {
     }
 }
 
-/// 1 / sqrt(Var f(z)), z normal. Where its authors have a number, drawn and good to three digits, this is theirs; the others are by
-/// quadrature.
+/// 1 / sqrt(Var f(z)) for normal z. If the authors published a number (sampled, accurate to three digits), this is
+/// theirs. The others come from quadrature.
 fn gamma(activation: Activation) -> f64 {
     match activation {
         Activation::Relu => 1.713_958_859_443_664_6,
@@ -229,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// The same by the trapezoid rule on -12..=12 with step 1e-3.
+    /// Computes gamma by the trapezoidal rule on -12..=12 with step 1e-3.
     fn by_quadrature(activation: Activation) -> f64 {
         let z = (Tensor::arange(24_001, (Kind::Double, Device::Cpu)) - 12_000.0) * 1e-3;
         let density = (&z * &z * -0.5).exp() / (2.0 * PI).sqrt() * 1e-3;

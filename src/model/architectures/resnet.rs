@@ -1,4 +1,4 @@
-//! Residual networks (He et al. 2016), laid out and named as in torchvision.
+//! Residual networks (He et al. 2016), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -13,36 +13,36 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Which of the paper's two families, and how many blocks each stage has.
+/// One of the paper's two families, with the number of blocks per stage.
 #[derive(Debug, Clone, Copy)]
 pub enum Plan {
-    /// Section 4.2: a 3x3 stem, three stages of `blocks` basic blocks. Where the shape changes the shortcut is a 1x1
-    /// convolution and a norm (option B), not the paper's zero padding.
+    /// Section 4.2: a 3x3 stem and three stages of `blocks` basic blocks. If the shape changes, the shortcut is a 1x1
+    /// convolution with a normalization (option B), not the paper's zero padding.
     Cifar {
         /// n in depth 6 n + 2.
         blocks: usize,
     },
-    /// Table 1: a 7x7 stem of stride 2 with a pooling, four stages.
+    /// Table 1: a 7x7 stem of stride 2 with pooling, and four stages.
     Imagenet {
-        /// Blocks of each stage.
+        /// Number of blocks per stage.
         blocks: [usize; 4],
-        /// Two 3x3 convolutions, or 1x1, 3x3 and 1x1.
+        /// Two 3x3 convolutions, or 1x1, 3x3, and 1x1.
         kind: BlockKind,
     },
 }
 
-/// The inside of a block.
+/// Layers of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3 and 1x1 convolutions; the last has four times the channels. The 3x3 one has the stride, as in
-    /// torchvision.
+    /// 1x1, 3x3, and 1x1 convolutions; the last one has four times as many channels. The 3x3 convolution has the
+    /// stride, as in torchvision.
     Bottleneck,
 }
 
 impl Plan {
-    /// Channels of the first stage, if the config does not say.
+    /// Number of channels of the first stage, unless the config sets it.
     pub const fn default_width(self) -> i64 {
         match self {
             Self::Cifar { .. } => 16,
@@ -58,10 +58,10 @@ impl Plan {
     }
 }
 
-/// `conv1`, `bn1`, `layer1` to `layer4` (CIFAR: `layer3`), the mean over space, `fc`. The norms are called `bn`
-/// whatever their kind.
+/// `conv1`, `bn1`, `layer1` to `layer4` (CIFAR: `layer3`), global average pooling, `fc`. The normalizations are named
+/// `bn`, regardless of their type.
 ///
-/// Without residual the additions and the `downsample` convolutions are left out.
+/// Without `residual`, there are no additions and no `downsample` convolutions.
 #[derive(Debug)]
 pub struct Resnet {
     conv1: Conv2d,
@@ -74,7 +74,8 @@ pub struct Resnet {
 }
 
 impl Resnet {
-    /// `width` channels in the stem and the first stage, twice as many in each next one.
+    /// Creates a network with `width` channels in the stem and the first stage, and twice as many in each further
+    /// stage.
     pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let has_pooling = matches!(plan, Plan::Imagenet { .. });
@@ -117,7 +118,8 @@ impl Model for Resnet {
     }
 }
 
-/// Convolutions with a norm and an activation each, and the way around them, which ends before the last activation.
+/// Convolutions with a normalization and an activation each, and the shortcut, which is added before the last
+/// activation.
 #[derive(Debug)]
 struct Block {
     layers: Vec<(Conv2d, Normalization, Activate)>,
@@ -134,7 +136,8 @@ enum Shortcut {
 }
 
 impl Block {
-    /// One of `all_blocks` of a model, from `inputs` channels to those that its kind makes of `width`.
+    /// Creates one of `all_blocks` blocks of a model, from `inputs` channels to `width` (or a multiple of it, depending
+    /// on the kind).
     fn new(
         path: &Path<'_>,
         kind: BlockKind,

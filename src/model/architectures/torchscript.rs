@@ -1,4 +1,4 @@
-//! A model from a TorchScript file. Its layers are the file's own, so that no tap sees what goes through them.
+//! A model from a TorchScript file. Its layers are part of the file, so taps do not see them.
 
 use std::path;
 
@@ -11,7 +11,7 @@ use crate::{
     libtorch::{LibtorchError, ScriptModule, ScriptTensor, generator_state, set_generator_state},
 };
 
-/// Images of the passes that show whether a file fits; over one alone, batch normalization has no variance.
+/// Batch size of the passes that check a file; with a single image, batch normalization would have no variance.
 const PROBE_IMAGES: i64 = 2;
 
 /// A traced or scripted module with the weights of its file.
@@ -20,12 +20,12 @@ pub struct Torchscript {
     module: ScriptModule,
     head: String,
     digest: String,
-    /// What of it cannot be trained.
+    /// Note about parts that cannot be trained.
     remark: Option<String>,
 }
 
 impl Torchscript {
-    /// Reads a file, registers its tensors, and runs it once in each mode; that leaves no trace.
+    /// Reads a file, registers its tensors, and runs it once in each mode, without lasting effects.
     pub fn load(root: &Path<'_>, file: &path::Path, input: ImageShape, classes: i64) -> Result<Self, ModelError> {
         let (module, digest) = read(file, root.device())?;
         let file = File(file);
@@ -49,7 +49,7 @@ fn read(path: &path::Path, device: Device) -> Result<(ScriptModule, String), Mod
     Ok((module, blake3::hash(&bytes).to_hex().to_string()))
 }
 
-/// The texts of these names beside the program of a TorchScript file, which is not run; `None` for those that are not there.
+/// Reads the texts with these names from a TorchScript file, without running its program; `None` for missing ones.
 pub fn texts<const N: usize>(path: &path::Path, names: [&str; N]) -> Result<[Option<String>; N], ModelError> {
     let (module, _) = read(path, Device::Cpu)?;
     Ok(names.map(|name| module.extra(name)))
@@ -81,13 +81,13 @@ impl Model for Torchscript {
     }
 }
 
-/// The layer of the last matrix: in nets that classify, the one that puts out the logits. Empty where there is none.
+/// The layer of the last matrix, which computes the logits in typical classifiers. Empty if there is none.
 fn head(tensors: &[ScriptTensor]) -> String {
     let last = tensors.iter().rev().find(|tensor| tensor.is_parameter && tensor.tensor.dim() == 2);
     last.and_then(|matrix| matrix.name.strip_suffix(".weight")).unwrap_or_default().to_owned()
 }
 
-/// What may be wrong with a file.
+/// Checks of a file.
 struct File<'a>(&'a path::Path);
 
 impl File<'_> {
@@ -101,23 +101,28 @@ impl File<'_> {
         }
         Err(match bytes.trim_ascii_start().first() {
             None => self.refuse("an empty file", "a TorchScript file"),
-            Some(b'<') => self.refuse("an HTML page", "the file that it stands for; download it again"),
-            Some(_) => self.refuse("no zip archive", "a TorchScript file; models/export.py makes one"),
+            Some(b'<') => self.refuse("an HTML page", "the actual file; download it again"),
+            Some(_) => {
+                self.refuse("a file that is not a zip archive", "a TorchScript file; models/export.py makes one")
+            }
         })
     }
 
-    /// What an archive of so many bytes is that libtorch does not load, by the words of libtorch 2.13.
+    /// Explains why libtorch did not load an archive of `bytes` bytes, based on the messages of libtorch 2.13.
     fn no_module(&self, error: &LibtorchError, bytes: usize) -> ModelError {
         let message = words(error);
         if message.contains("central directory") {
-            return self.refuse(format!("an archive that is cut off after {bytes} bytes"), "all of it; copy it again");
+            return self.refuse(
+                format!("an archive that is truncated after {bytes} bytes"),
+                "the complete file; copy it again",
+            );
         }
         if message.contains("constants.pkl") {
-            let got = "weights without a program, as torch.save writes them";
+            let got = "weights without a program, as written by torch.save";
             return self.refuse(got, "a TorchScript file; models/export.py makes one");
         }
         let message = match message.contains("maximum supported version") {
-            true => "the format of a later torch".into(),
+            true => "the format of a later torch version".into(),
             false => message,
         };
         self.refuse(message, "a TorchScript file of torch 2.13 or older")
@@ -126,20 +131,20 @@ impl File<'_> {
     fn check_parameters(&self, tensors: &[ScriptTensor]) -> Result<(), ModelError> {
         let trained = || tensors.iter().filter(|tensor| tensor.is_parameter && tensor.tensor.requires_grad());
         if trained().next().is_none() {
-            let got = "a module without a parameter that takes a gradient";
-            return Err(self.refuse(got, "at least one; torch.jit.freeze and requires_grad = False take them away"));
+            let got = "a module without trainable parameters";
+            return Err(self.refuse(got, "at least one; torch.jit.freeze and requires_grad = False remove them"));
         }
         match trained().find(|tensor| tensor.tensor.kind() != Kind::Float) {
             None => Ok(()),
             Some(ScriptTensor { name, tensor, .. }) => {
-                let want = "parameters in float32; run.precision sets what passes compute in";
+                let want = "parameters in float32; run.precision sets the precision of the computation";
                 Err(self.refuse(format!("{name} in {:?}", tensor.kind()), want))
             }
         }
     }
 
-    /// Runs the module once in each mode, on images of zeros; buffers and generator stay as they were. Returns what of it cannot be
-    /// trained.
+    /// Runs the module once in each mode on zero images, and restores buffers and generator. Returns a note about parts
+    /// that cannot be trained.
     fn check_passes(
         &self,
         module: &ScriptModule,
@@ -153,7 +158,7 @@ impl File<'_> {
         let images = Tensor::f_zeros([PROBE_IMAGES, channels, height, width], (Kind::Float, device))?;
         let run = |train| {
             module.forward(&images, train).map_err(|error| {
-                let got = format!("no logits of images of {channels} x {height} x {width} ({})", words(&error));
+                let got = format!("no logits for images of {channels} x {height} x {width} ({})", words(&error));
                 self.refuse(got, "a module for such images; export it again, or set data.channels and data.image_size")
             })
         };
@@ -164,7 +169,7 @@ impl File<'_> {
             return Err(self.refuse(format!("logits of shape {size:?}"), want));
         }
         if before.has_changed(tensors, device)? {
-            let got = "a trace from training mode, which normalizes by the batch or drops units in evaluation too";
+            let got = "a trace from training mode, which applies batch statistics or dropout in evaluation too";
             return Err(self.refuse(got, "torch.jit.script, or torch.jit.trace after module.eval()"));
         }
         let _ = run(true)?;
@@ -174,7 +179,7 @@ impl File<'_> {
         Ok(keeps_them.then(|| {
             format!(
                 "model.path: {}: batch normalization keeps the running statistics of the file, as in a trace from \
-                 evaluation mode; torch.jit.script lets them be trained",
+                 evaluation mode; use torch.jit.script to train them",
                 self.0.display()
             )
         }))
@@ -188,7 +193,7 @@ fn words(error: &LibtorchError) -> String {
     }
 }
 
-/// What a pass may change: the buffers, and the state of the generator.
+/// The state that a pass can change: the buffers and the random generator.
 struct Memory {
     buffers: Vec<Tensor>,
     random: Tensor,

@@ -1,4 +1,4 @@
-//! VGG (Simonyan and Zisserman 2015), laid out and named as in torchvision.
+//! VGG (Simonyan and Zisserman 2015), with the layout and names of torchvision.
 
 use tch::{TchError, Tensor};
 
@@ -13,22 +13,22 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Channels of the first stage in the paper.
+/// Number of channels of the first stage in the paper.
 pub const DEFAULT_WIDTH: i64 = 64;
-/// The smallest side of an image that five poolings leave a pixel of.
+/// Minimum side length of an image, so that five poolings leave at least one pixel.
 pub const LEAST_SIDE: usize = 32;
-/// Channels of each stage, in multiples of the first stage's.
+/// Number of channels per stage, as multiples of the first stage's.
 const STAGES: [i64; 5] = [1, 2, 4, 8, 8];
-/// The side to which torchvision averages the last maps, or copies them if they are smaller.
+/// Side length to which torchvision pools the last feature maps (or repeats them, if they are smaller).
 const POOLED_SIDE: i64 = 7;
-/// Units of a hidden layer of the classifier, in multiples of the first stage's channels: 4096 at width 64.
+/// Number of units per hidden layer of the classifier, as a multiple of the width: 4096 at width 64.
 const HIDDEN: i64 = 64;
 
-/// `features.i` are convolutions, each followed by its norm (if any) and an activation, with a pooling after each
-/// stage; `classifier.0`, `.3` and `.6` are linear with activation and dropout in between. All sizes scale with the
-/// width, and at width 64 they are torchvision's, whatever the size of the images.
+/// `features.i` are convolutions, each followed by its normalization (if any) and an activation, with pooling after
+/// each stage. `classifier.0`, `.3`, and `.6` are linear layers with activation and dropout in between. All sizes scale
+/// with the width; at width 64, they equal torchvision's, regardless of the image size.
 ///
-/// With residual, an addition goes around each convolution whose inputs and outputs are equal.
+/// With `residual`, a shortcut goes around each convolution with equal input and output shapes.
 #[derive(Debug)]
 pub struct Vgg {
     stages: Vec<Vec<Layer>>,
@@ -47,7 +47,7 @@ struct Layer {
 }
 
 impl Vgg {
-    /// `convolutions[i]` convolutions in stage i.
+    /// Creates a network with `convolutions[i]` convolutions in stage i.
     pub fn new(
         root: &Path<'_>,
         input: ImageShape,
@@ -58,7 +58,7 @@ impl Vgg {
         let [mut inputs, ..] = input.sizes();
         let has_norm = root.config().normalization != crate::config::Normalization::None;
         let mut stages = Vec::new();
-        // torchvision counts norms, activations and poolings too.
+        // torchvision's indices also count normalizations, activations, and poolings.
         let mut index = 0;
         for (count, multiple) in convolutions.into_iter().zip(STAGES) {
             let outputs = multiple * width;

@@ -1,4 +1,5 @@
-//! Vision transformers: ViT (Dosovitskiy et al. 2021) and DeiT (Touvron et al. 2021), laid out and named as in timm.
+//! Vision transformers: ViT (Dosovitskiy et al. 2021) and DeiT (Touvron et al. 2021), with the layout and names of
+//! timm.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -12,23 +13,23 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Side of a patch, if the config does not say.
+/// Side length of a patch, unless the config sets it.
 pub const DEFAULT_PATCH: usize = 16;
 const DEPTH: usize = 12;
-/// Width of a head.
+/// Width of an attention head.
 const HEAD: i64 = 64;
 const EPS: f64 = 1e-6;
-/// Units between the two linear layers of a block, in multiples of the width.
+/// Ratio of hidden units to the width in a block.
 const WIDENING: i64 = 4;
-/// Standard deviation of the tokens and positions at the start.
+/// Initial standard deviation of tokens and position embeddings.
 const STD: f64 = 0.02;
 
-/// What the size of a transformer is if the config does not say, and how it is read out.
+/// Default width of a transformer, and its output tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Numbers of a token.
+    /// Size of a token.
     pub width: i64,
-    /// Whether a second token learns from a teacher; the logits are the mean of both tokens'.
+    /// Whether there is a second token that learns from a teacher. The logits are then the mean of both tokens' logits.
     pub is_distilled: bool,
 }
 
@@ -45,7 +46,8 @@ pub struct Vit {
 }
 
 impl Vit {
-    /// Images whose sides are multiples of `patch`, in tokens of `width` numbers.
+    /// Creates a transformer with tokens of `width` numbers, for images with side lengths that are multiples of
+    /// `patch`.
     pub fn new(
         root: &Path<'_>,
         input: ImageShape,
@@ -112,7 +114,8 @@ impl Model for Vit {
     }
 }
 
-/// Attention and two linear layers with the activation in between, each behind a normalization and with its input on top.
+/// Attention, and two linear layers with the activation in between. Each part follows a normalization, and its input is
+/// added to its output.
 #[derive(Debug)]
 struct Block {
     norm1: Normalization,
@@ -123,16 +126,16 @@ struct Block {
     narrow: Linear,
     is_residual: bool,
     drop: StochasticDepth,
-    /// Of the last block, whose tokens are shown.
+    /// Patch grid of the last block, whose tokens are shown as feature maps.
     shown: Option<Grid>,
 }
 
-/// Where the tokens of patches stand.
+/// Position of the patch tokens.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
-    /// Tokens before them.
+    /// Number of tokens before the patches.
     others: i64,
-    /// Rows and columns of patches.
+    /// Rows and columns of the patch grid.
     sides: [i64; 2],
 }
 

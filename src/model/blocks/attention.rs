@@ -1,4 +1,4 @@
-//! Tokens that look at one another (Vaswani et al. 2017).
+//! Self-attention (Vaswani et al. 2017).
 
 use tch::{TchError, Tensor};
 
@@ -14,23 +14,24 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// `heads` divides `width`.
+    /// Creates the layer. `heads` must divide `width`.
     pub fn new(path: &Path<'_>, width: i64, heads: i64) -> Result<Self, ModelError> {
         let qkv = Linear::projection(&(path / "qkv"), width, 3 * width)?;
         Ok(Self { name: path.name()?, qkv, proj: Linear::projection(&(path / "proj"), width, width)?, heads })
     }
 
-    /// The mean of the tokens' values, weighed by the softmax of query times key over the root of a head's width.
+    /// Averages the tokens' values, weighted by the softmax of query times key, divided by the square root of a head's
+    /// width.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor, TchError> {
         let (batch, count, width) = tokens.size3()?;
-        // The batch by -1: a trace of the pass then takes batches of any size.
+        // Dimension -1 keeps the batch size flexible in a trace of the pass.
         let split = [-1, count, 3, self.heads, width / self.heads];
         let parts = self.qkv.forward(tokens)?.f_view(split)?.f_permute([2, 0, 3, 1, 4])?;
         let [query, key, value] = [0, 1, 2].map(|part| parts.f_select(0, part));
         let (query, key, value) = (query?, key?, value?);
         let seen =
             Tensor::f_scaled_dot_product_attention::<Tensor>(&query, &key, &value, None, 0.0, false, None, false)?;
-        // Of queries with keys, and of their softmax with values.
+        // Queries times keys, and their softmax times values.
         cost_counter::note(&self.name, &[batch, count, width], 2 * (count * count * width));
         self.proj.forward(&seen.f_transpose(1, 2)?.f_reshape([-1, count, width])?)
     }

@@ -1,4 +1,4 @@
-//! A convolution with its normalization, and an activation behind them.
+//! A convolution with its normalization, and optionally an activation.
 
 use tch::{TchError, Tensor};
 
@@ -21,7 +21,7 @@ pub struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// At two paths, where nothing follows but a sum; `make` gives the normalization its constants.
+    /// Creates the layers at two paths, without an activation. `make` sets the constants of the normalization.
     pub fn projection(
         paths: [&Path<'_>; 2],
         channels: [i64; 2],
@@ -32,13 +32,13 @@ impl ConvNorm {
         Ok(Self { conv, norm: make(Normalization::of_maps(paths[1], channels[1])?) })
     }
 
-    /// Convolves and normalises.
+    /// Applies the convolution and the normalization.
     pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.norm.forward(&self.conv.forward(maps)?, pass)
     }
 }
 
-/// torchvision's `Conv2dNormActivation`: the convolution is `0`, its normalization `1`.
+/// torchvision's `Conv2dNormActivation`, in which the convolution is named `0` and its normalization `1`.
 #[derive(Debug)]
 pub struct ConvNormActivation {
     inner: ConvNorm,
@@ -46,7 +46,7 @@ pub struct ConvNormActivation {
 }
 
 impl ConvNormActivation {
-    /// With the activation that is given; `make` gives the normalization its constants.
+    /// Creates the layers with the given activation. `make` sets the constants of the normalization.
     pub fn new(
         path: &Path<'_>,
         channels: [i64; 2],
@@ -59,7 +59,7 @@ impl ConvNormActivation {
         Ok(Self { inner: ConvNorm { conv, norm }, activate: Activate::with(&(path / 0), activation)? })
     }
 
-    /// Convolves, normalises, activates.
+    /// Applies the convolution, the normalization, and the activation.
     pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.activate.forward(&self.inner.forward(maps, pass)?, pass)
     }

@@ -1,4 +1,5 @@
-//! Blocks that widen, convolve each channel alone, and narrow again (Sandler et al. 2018, Howard et al. 2019, Tan and Le 2019).
+//! Inverted residual blocks: expand, apply a depthwise convolution, and project back (Sandler et al. 2018, Howard et
+//! al. 2019, Tan and Le 2019).
 
 use tch::{TchError, Tensor};
 
@@ -8,34 +9,34 @@ use crate::{
     model::{ModelError, Pass, layer::Window, normalization::Normalization, parameter::Path},
 };
 
-/// The squeeze-and-excitation of a block.
+/// Squeeze-and-excitation of a block.
 #[derive(Debug, Clone, Copy)]
 pub struct Squeeze {
-    /// Channels that it squeezes to.
+    /// Number of squeezed channels.
     pub channels: i64,
-    /// The function in between.
+    /// Activation after the first layer.
     pub activation: Activation,
-    /// The last one.
+    /// Function after the last layer.
     pub gate: Gate,
 }
 
-/// The shape of a block.
+/// Shape of a block.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// Channels that come in, in the middle, and that go out.
+    /// Numbers of input, expanded, and output channels.
     pub channels: [i64; 3],
-    /// Side of the depthwise kernel.
+    /// Side length of the depthwise kernel.
     pub side: i64,
-    /// Its stride.
+    /// Stride of the depthwise convolution.
     pub stride: i64,
-    /// Where there is one.
+    /// Squeeze-and-excitation, if any.
     pub squeeze: Option<Squeeze>,
-    /// Behind the first two convolutions.
+    /// Activation after the first two convolutions.
     pub activation: Activation,
 }
 
-/// 1x1 convolution (left out where it would not widen), depthwise convolution, squeeze-and-excitation, 1x1 convolution without an
-/// activation, and the input on top where the shape is the same.
+/// 1x1 convolution (absent if it would not expand), depthwise convolution, squeeze-and-excitation, and 1x1 convolution
+/// without an activation. The input is added if the shape is the same.
 #[derive(Debug)]
 pub struct InvertedResidual {
     expand: Option<ConvNormActivation>,
@@ -47,8 +48,8 @@ pub struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    /// `path` is that of the block's layers, which are counted from 0. Where `is_flat`, the last convolution and its
-    /// normalization are counted apart, as in MobileNetV2.
+    /// Creates a block. `path` is the path of its layers, which are numbered from 0. If `is_flat`, the last convolution
+    /// and its normalization have separate numbers, as in MobileNetV2.
     pub fn new(
         path: &Path<'_>,
         layout: &Layout,
@@ -82,7 +83,7 @@ impl InvertedResidual {
         Ok(Self { expand, depthwise, squeeze, project, is_residual, drop })
     }
 
-    /// The block's maps.
+    /// Computes the output of the block.
     pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         if let Some(expand) = &self.expand {

@@ -1,4 +1,4 @@
-//! What the layers of several architectures are put together from.
+//! Building blocks shared by several architectures.
 
 mod attention;
 mod conv_norm;

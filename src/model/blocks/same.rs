@@ -1,8 +1,8 @@
-//! Zeros around an image as TensorFlow puts them: an output of the side divided by the stride, rounded up.
+//! Padding as in TensorFlow ("SAME"): the output side is the input side divided by the stride, rounded up.
 
 use tch::{TchError, Tensor};
 
-/// The maps with `value` around them, one more behind than before where they are odd in number.
+/// Pads the maps with `value`. If the padding is odd, the right and bottom sides get the extra row or column.
 pub fn pad_same(maps: &Tensor, side: i64, stride: i64, value: f64) -> Result<Tensor, TchError> {
     let around = |length: i64| {
         let outputs = (length + stride - 1) / stride;
@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn an_odd_zero_comes_behind() {
-        // 5 by stride 2 with 3: 3 outputs span 7, one each side; 4: 2 outputs span 5, one behind.
+        // Side 5 at stride 2 with kernel 3: 3 outputs span 7, so one on each side. Side 4: 2 outputs span 5, so one at
+        // the end.
         let sizes = |side: i64| {
             let padded = pad_same(&Tensor::ones([1, 1, side, side], (Kind::Float, Device::Cpu)), 3, 2, 0.0).unwrap();
             let row: Vec<f32> = padded.sum_dim_intlist([0i64, 1, 2].as_slice(), false, Kind::Float).try_into().unwrap();

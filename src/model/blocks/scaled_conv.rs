@@ -1,4 +1,5 @@
-//! Convolutions with scaled weight standardization, which need no normalization (Brock et al. 2021, arXiv:2101.08692).
+//! Convolutions with scaled weight standardization, which replace normalization layers (Brock et al. 2021,
+//! arXiv:2101.08692).
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -8,7 +9,7 @@ use crate::model::{ModelError, ParameterName, cost_counter, layer::Window, param
 /// Added to the variance of a filter.
 const EPS: f64 = 1e-5;
 
-/// A convolution whose filters have mean 0 and variance 1 / fan_in, times a learned `gain` and a constant `scale`.
+/// A convolution with filters of mean 0 and variance 1 / fan_in, multiplied by a learned `gain` and a constant `scale`.
 #[derive(Debug)]
 pub struct ScaledConv2d {
     name: ParameterName,
@@ -21,8 +22,8 @@ pub struct ScaledConv2d {
 }
 
 impl ScaledConv2d {
-    /// `channels` are those of the input and of the output; `scale` makes up for the activation; where `is_same`, strided
-    /// windows are placed as in TensorFlow.
+    /// Creates a convolution. `channels` are the numbers of input and output channels, and `scale` compensates for the
+    /// activation. If `is_same`, strided windows are padded as in TensorFlow.
     pub fn new(
         path: &Path<'_>,
         channels: [i64; 2],
@@ -43,7 +44,7 @@ impl ScaledConv2d {
         Ok(Self { name: path.name()?, weight, bias, gain, window, scale: scale / fan_in.sqrt(), is_same })
     }
 
-    /// Convolves.
+    /// Applies the convolution.
     pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let Window { side, stride, padding, groups } = self.window;
         let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
@@ -52,7 +53,7 @@ impl ScaledConv2d {
         )
     }
 
-    /// The filters, with the statistics of each as batch normalization takes them of a batch of one.
+    /// The standardized filters. Batch normalization of a single-image batch computes the statistics of each filter.
     fn standardised(&self) -> Result<Tensor, TchError> {
         let filters = self.weight.f_reshape([1, self.weight.size()[0], -1])?;
         let gain = self.gain.f_mul_scalar(self.scale)?.f_flatten(0, -1)?;

@@ -1,15 +1,15 @@
-//! A factor at the end of a residual branch.
+//! A learned factor at the end of a residual branch.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::model::{ModelError, parameter::Path};
 
-/// A learned factor on what a branch adds, 0 at the start (De and Smith 2020); absent unless asked for.
+/// A learned factor of a branch's output, initially 0 (De and Smith 2020). Absent unless `skip_init` is set.
 #[derive(Debug)]
 pub struct SkipGain(Option<Tensor>);
 
 impl SkipGain {
-    /// `skip_gain` of shape `[1]` at a path whose layer ends a branch.
+    /// Creates `skip_gain` of shape `[1]` if the layer at `path` ends a branch.
     pub fn new(path: &Path<'_>) -> Result<Self, ModelError> {
         let ends_branch = path.branch().is_some_and(|branch| branch.is_last);
         if !(ends_branch && path.config().initialization.skip_init) {
@@ -18,7 +18,7 @@ impl SkipGain {
         Ok(Self(Some(path.parameter("skip_gain", &Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?)?)))
     }
 
-    /// The branch's sums times the factor.
+    /// Multiplies the output of the branch by the factor.
     pub fn forward(&self, sums: Tensor) -> Result<Tensor, TchError> {
         self.0.as_ref().map_or(Ok(sums.shallow_clone()), |gain| sums.f_mul(gain))
     }

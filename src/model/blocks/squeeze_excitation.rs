@@ -1,4 +1,4 @@
-//! Channels that are weighed by what the whole image shows (Hu et al. 2018).
+//! Squeeze-and-excitation: weights channels by global features of the image (Hu et al. 2018).
 
 use tch::{TchError, Tensor};
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The function that turns the last sums into weights from 0 to 1.
+/// Maps the output of the last layer to weights from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// The logistic function.
@@ -20,9 +20,10 @@ pub enum Gate {
     Hardsigmoid,
 }
 
-/// The mean over space, a 1x1 convolution to `squeezed` channels (`fc1`), an activation, one back (`fc2`), and the gate.
+/// Global average pooling, a 1x1 convolution to `squeezed` channels (`fc1`), an activation, a 1x1 convolution back
+/// (`fc2`), and the gate.
 ///
-/// Its activations are no layers of the way back from the loss, and taps do not see them.
+/// Its activations are not part of the depth profile, so taps do not see them.
 #[derive(Debug)]
 pub struct SqueezeExcitation {
     fc1: Conv2d,
@@ -32,7 +33,7 @@ pub struct SqueezeExcitation {
 }
 
 impl SqueezeExcitation {
-    /// For maps of `channels` channels.
+    /// Creates the layers for maps with `channels` channels.
     pub fn new(
         path: &Path<'_>,
         channels: i64,
@@ -45,7 +46,7 @@ impl SqueezeExcitation {
         Ok(Self { fc1, fc2, activation, gate })
     }
 
-    /// The maps, weighed.
+    /// Multiplies the maps by the channel weights.
     pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let means = maps.f_adaptive_avg_pool2d([1, 1])?;
         let sums = self.fc2.forward(&self.activation.apply(&self.fc1.forward(&means)?)?)?;

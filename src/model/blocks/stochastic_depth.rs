@@ -1,23 +1,25 @@
-//! Blocks that are left out at random (Huang et al. 2016).
+//! Stochastic depth: drops blocks at random (Huang et al. 2016).
 
 use tch::{TchError, Tensor};
 
 use crate::model::{Pass, parameter::Path};
 
-/// Leaves the branch of a block out for some images of a batch, and scales it up for the others.
+/// Drops the branch of a block for some images of a batch, and scales it up for the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StochasticDepth {
     probability: f64,
 }
 
 impl StochasticDepth {
-    /// Of block `index` of `count`: from 0 for the first to `model.stochastic_depth` for the last, in a straight line.
+    /// Creates stochastic depth for block `index` of `count`. The probability grows linearly from 0 for the first block
+    /// to `model.stochastic_depth` for the last.
     pub fn of_block(path: &Path<'_>, index: usize, count: usize) -> Self {
         let share = index as f64 / count.saturating_sub(1).max(1) as f64;
         Self { probability: share * path.config().stochastic_depth }
     }
 
-    /// Drops in a training pass; the identity, without a random draw, in evaluation or at probability zero.
+    /// Drops branches in a training pass. In evaluation or at probability 0, it is the identity and does not use the
+    /// random generator.
     pub fn forward(self, branch: Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         if !pass.train || self.probability == 0.0 {
             return Ok(branch);
@@ -49,7 +51,7 @@ mod tests {
         let branch = || Tensor::ones([10_000, 2, 3, 1], (Kind::Float, Device::Cpu));
         assert_eq!(of(4).forward(branch(), &Pass::evaluation()).unwrap(), branch());
         let dropped = of(4).forward(branch(), &Pass::training()).unwrap().flatten(1, -1);
-        // An image is 0 or 1/0.8 as a whole; five standard errors of the mean: 5 sqrt(0.25 / 1e4).
+        // Each image is entirely 0 or 1/0.8; five standard errors of the mean: 5 sqrt(0.25 / 1e4).
         let (least, _) = dropped.min_dim(1, false);
         let (most, _) = dropped.max_dim(1, false);
         assert_eq!(least, most);

@@ -1,23 +1,23 @@
-//! What the mobile nets have in common: a stem, inverted residuals, a last convolution, and the mean over space.
+//! Common parts of the mobile networks: a stem, inverted residuals, a last convolution, and global average pooling.
 
 use tch::{TchError, Tensor};
 
 use super::{ConvNormActivation, InvertedResidual};
 use crate::model::{Pass, layer::average};
 
-/// Everything before the classifier.
+/// All layers before the classifier.
 #[derive(Debug)]
 pub struct Trunk {
     /// The first convolution.
     pub stem: ConvNormActivation,
-    /// The blocks in their order.
+    /// The blocks in order.
     pub blocks: Vec<InvertedResidual>,
     /// The last convolution.
     pub last: ConvNormActivation,
 }
 
 impl Trunk {
-    /// Images to features `[batch, channels]`.
+    /// Computes features `[batch, channels]` from images.
     pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = self.stem.forward(images, pass)?;
         for block in &self.blocks {

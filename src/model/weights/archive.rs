@@ -1,10 +1,10 @@
-//! The entries of a zip archive as torch.save writes it: stored, never compressed.
+//! Reads the entries of a zip archive as torch.save writes it: stored, not compressed.
 //!
-//! No decompressor and no list made ahead by a count that the file claims: an entry is a part of the file, and nothing else.
+//! There is no decompressor, and no allocation by a count that the file claims: each entry is a slice of the file.
 
 use super::{Refusal, bytes::Bytes};
 
-/// APPNOTE 6.3.10: section 4.3.16, 4.3.15, 4.3.14, 4.3.12, 4.3.7.
+/// APPNOTE 6.3.10: sections 4.3.16, 4.3.15, 4.3.14, 4.3.12, 4.3.7.
 const END: [u8; 4] = *b"PK\x05\x06";
 const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
 const END_64: [u8; 4] = *b"PK\x06\x06";
@@ -13,35 +13,35 @@ const LOCAL: [u8; 4] = *b"PK\x03\x04";
 
 const END_BYTES: usize = 22;
 const LOCATOR_64_BYTES: usize = 20;
-/// A comment behind the end of the directory.
+/// Maximum length of a comment after the end of the directory.
 const MOST_COMMENT_BYTES: usize = u16::MAX as usize;
-/// What a field of 32 bits says where one of 64 says it.
+/// Value of a 32-bit field if a 64-bit field contains the actual value.
 const IN_ZIP64: u64 = u32::MAX as u64;
-/// The extra field of section 4.5.3.
+/// ID of the extra field in section 4.5.3.
 const ZIP64_EXTRA: u16 = 1;
 
 /// One file in an archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// Its path in the archive.
+    /// Path in the archive.
     pub name: &'a str,
     data: &'a [u8],
     crc32: u32,
 }
 
 impl<'a> Entry<'a> {
-    /// Its bytes, once their sum is what the archive says it is.
+    /// Returns the entry's bytes after verifying their checksum.
     pub fn data(&self) -> Result<&'a [u8], Refusal> {
         let got = crc32fast::hash(self.data);
         if got == self.crc32 {
             return Ok(self.data);
         }
         let Self { name, crc32, .. } = self;
-        Err(Refusal::damaged(format!("{name:?} with CRC-32 {got:08x} in place of {crc32:08x}")))
+        Err(Refusal::damaged(format!("{name:?} with CRC-32 {got:08x} instead of {crc32:08x}")))
     }
 }
 
-/// Every entry of an archive, in the order of its directory.
+/// Returns all entries of an archive, in the order of its directory.
 pub fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, Refusal> {
     let cut = || Refusal::cut("a zip archive", file.len());
     let (start, count) = directory(file).ok_or_else(cut)?;
@@ -53,7 +53,7 @@ pub fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, Refusal> {
     Ok(entries)
 }
 
-/// Where the directory begins, and how many entries it has.
+/// Returns the start of the directory and its number of entries.
 fn directory(file: &[u8]) -> Option<(usize, u64)> {
     let last = file.len().checked_sub(END_BYTES)?;
     let is_end = |at: &usize| {
@@ -66,7 +66,7 @@ fn directory(file: &[u8]) -> Option<(usize, u64)> {
         let at = Bytes::new(&locator[8..]).u64()?;
         let end = file.get(usize::try_from(at).ok()?..)?;
         let mut bytes = Bytes::new(end.strip_prefix(&END_64)?);
-        // Its own size, versions, disks, and the entries on this disk.
+        // Skips its own size, versions, disks, and the number of entries on this disk.
         bytes.take(28)?;
         let count = bytes.u64()?;
         bytes.u64()?;
@@ -78,7 +78,7 @@ fn directory(file: &[u8]) -> Option<(usize, u64)> {
     Some((usize::try_from(bytes.u32()?).ok()?, count.into()))
 }
 
-/// One entry of the directory; `None` where the file ends within it.
+/// Reads one entry of the directory; `None` if the file ends within it.
 fn entry<'a>(file: &'a [u8], directory: &mut Bytes<'a>) -> Option<Result<Entry<'a>, Refusal>> {
     let bytes = directory;
     if bytes.take(4)? != CENTRAL {
@@ -96,7 +96,7 @@ fn entry<'a>(file: &'a [u8], directory: &mut Bytes<'a>) -> Option<Result<Entry<'
     let extra = bytes.take(extra.into())?;
     bytes.take(comment.into())?;
     let mut wide = zip64(extra);
-    // In this order, and only those that 32 bits do not hold.
+    // In this order, and only fields that do not fit into 32 bits.
     for field in [&mut size, &mut stored, &mut at] {
         if *field == IN_ZIP64 {
             *field = wide.u64()?;
@@ -104,13 +104,13 @@ fn entry<'a>(file: &'a [u8], directory: &mut Bytes<'a>) -> Option<Result<Entry<'
     }
     if method != 0 || flags & 1 != 0 || stored != size {
         let got = format!("a zip archive whose {name:?} is compressed or encrypted");
-        return Some(Err(Refusal::new(got, "one that torch.save wrote, which does neither; unpack this one")));
+        return Some(Err(Refusal::new(got, "an uncompressed archive from torch.save; unpack this one")));
     }
     let data = data(file, at, size)?;
     Some(Ok(Entry { name, data, crc32 }))
 }
 
-/// The fields of 64 bits in an entry's extra fields.
+/// Returns the 64-bit fields in an entry's extra fields.
 fn zip64(extra: &[u8]) -> Bytes<'_> {
     let mut bytes = Bytes::new(extra);
     while let (Some(id), Some(length)) = (bytes.u16(), bytes.u16()) {
@@ -123,7 +123,7 @@ fn zip64(extra: &[u8]) -> Bytes<'_> {
     Bytes::new(&[])
 }
 
-/// The bytes behind the entry's own header, whose name and padding may be longer than the directory's.
+/// Returns the bytes after the entry's local header, whose name and padding can be longer than in the directory.
 fn data(file: &[u8], at: u64, size: u64) -> Option<&[u8]> {
     let mut bytes = Bytes::new(file.get(usize::try_from(at).ok()?..)?);
     if bytes.take(4)? != LOCAL {
@@ -139,7 +139,7 @@ fn data(file: &[u8], at: u64, size: u64) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// An archive with one stored entry, as APPNOTE says; `change` spoils the directory's header of it.
+    /// Builds an archive with one stored entry, as described in APPNOTE; `change` corrupts its header in the directory.
     fn archive(change: fn(&mut Vec<u8>)) -> Vec<u8> {
         let (name, data) = (b"a/b", b"data");
         let sizes = [4u32.to_le_bytes(), 4u32.to_le_bytes()].concat();
@@ -179,7 +179,7 @@ mod tests {
         for length in 0..whole.len() {
             assert!(entries(&whole[..length]).is_err(), "{length}");
         }
-        // Beyond the file: the sizes, and where the entry begins.
+        // Sizes and a start position beyond the end of the file.
         let large = archive(|central| central[20..28].copy_from_slice(&[0xfe; 8]));
         assert!(entries(&large).is_err());
         let far = archive(|central| central[42..46].copy_from_slice(&[0xfe; 4]));

@@ -1,28 +1,28 @@
-//! Bytes that are taken from the front, little-endian; `None` where there are too few.
+//! Reads little-endian values from the front of a byte slice; `None` if there are too few bytes.
 
-/// What is left of some bytes.
+/// The remaining bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// All of them.
+    /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes that are left.
+    /// Returns the remaining bytes.
     pub fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// The next `count`.
+    /// Returns the next `count` bytes.
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// The bytes up to the next line feed, which is passed over.
+    /// Returns the bytes up to the next line feed, and skips the line feed.
     pub fn line(&mut self) -> Option<&'a [u8]> {
         let length = self.0.iter().position(|&byte| byte == b'\n')?;
         let line = self.take(length)?;
@@ -34,22 +34,22 @@ impl<'a> Bytes<'a> {
         self.take(N)?.try_into().ok()
     }
 
-    /// The next byte.
+    /// Reads one byte.
     pub fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
 
-    /// The next two.
+    /// Reads two bytes.
     pub fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
-    /// The next four.
+    /// Reads four bytes.
     pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// The next eight.
+    /// Reads eight bytes.
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }

@@ -1,4 +1,4 @@
-//! Where the state dicts lie in what a pickle stands for: at its root, or inside of a training checkpoint.
+//! Finds state dicts in an unpickled file: at its root, or inside a training checkpoint.
 
 use super::{
     Refusal,
@@ -8,27 +8,27 @@ use super::{
     state_dict::object_of,
 };
 
-/// How deep they may lie.
+/// Maximum nesting depth of a state dict.
 const MOST_NESTED: usize = 4;
-/// How many are told apart.
+/// Maximum number of state dicts.
 const MOST_FOUND: usize = 256;
-/// Keys that a message lists.
+/// Maximum number of keys in a message.
 const LISTED: usize = 6;
 
-/// A dict with at least one tensor under a name.
+/// A dict with at least one tensor under a string key.
 #[derive(Debug, PartialEq)]
 pub struct Found<'a> {
-    /// The keys that lead to it, with dots between them; empty for the root.
+    /// The keys that lead to it, separated by dots; empty for the root.
     pub path: String,
     /// Its names and values.
     pub entries: Vec<(&'a str, Id)>,
 }
 
-/// A container on the way, and how it was reached.
+/// A container in the search, and how it was reached.
 struct Place<'a> {
     id: Id,
     depth: usize,
-    /// The place that it lies in, and its key or its index there; `None` for the root.
+    /// Index of the place that contains it, with its key or index there; `None` for the root.
     inside: Option<(usize, Step<'a>)>,
 }
 
@@ -38,12 +38,13 @@ enum Step<'a> {
     Index(usize),
 }
 
-/// All of them, the outermost first, but for what an optimizer keeps. Each object is looked at once, whatever names it.
+/// Finds all state dicts, the outermost first, except for optimizer state. Each object is visited once, even if it is
+/// referenced several times.
 pub fn find<'a>(objects: &Objects<'a>) -> Vec<Found<'a>> {
     search(objects, |id| state_dict(objects, id))
 }
 
-/// The containers that `take` finds entries in.
+/// Finds the containers for which `take` returns entries.
 fn search<'a>(objects: &Objects<'a>, take: impl Fn(Id) -> Option<Vec<(&'a str, Id)>>) -> Vec<Found<'a>> {
     let root = objects.root_id();
     let mut is_seen = vec![false; objects.count()];
@@ -67,13 +68,13 @@ fn search<'a>(objects: &Objects<'a>, take: impl Fn(Id) -> Option<Vec<(&'a str, I
     found
 }
 
-/// Whether weights may lie there or further inside.
+/// Whether the child, or anything inside it, may contain weights.
 fn leads_on(objects: &Objects<'_>, (step, inner): &(Step<'_>, Id)) -> bool {
     !matches!(step, Step::Key(key) if is_no_weights(key))
         && matches!(objects.get(*inner), Object::Dict(_) | Object::Foreign { .. } | Object::List(_) | Object::Tuple(_))
 }
 
-/// The one that these keys lead to; the last of them may also be what all of its names begin with.
+/// Returns the state dict at these keys. The last key may also be a common prefix of names.
 pub fn at<'a>(objects: &Objects<'a>, key: &str) -> Option<Found<'a>> {
     let (mut id, mut rest) = (objects.root_id(), key);
     while let Some((inner, after)) = child(objects, id, rest) {
@@ -89,7 +90,7 @@ pub fn at<'a>(objects: &Objects<'a>, key: &str) -> Option<Found<'a>> {
     has_tensor(objects, &entries).then(|| Found { path: key.to_owned(), entries })
 }
 
-/// The entries under names, if there is a tensor among them.
+/// Returns the entries with string keys, if there is a tensor among them.
 fn state_dict<'a>(objects: &Objects<'a>, id: Id) -> Option<Vec<(&'a str, Id)>> {
     let entries = named(objects, id);
     has_tensor(objects, &entries).then_some(entries)
@@ -115,7 +116,8 @@ fn children<'a>(objects: &Objects<'a>, id: Id) -> Vec<(Step<'a>, Id)> {
     }
 }
 
-/// What lies under the longest key that `path` begins with, and the rest of the path. Keys may have dots themselves.
+/// Returns the object under the longest key that `path` starts with, and the rest of the path. Keys can contain dots
+/// themselves.
 fn child<'p>(objects: &Objects<'_>, id: Id, path: &'p str) -> Option<(Id, &'p str)> {
     let after = |key: &str| {
         let rest = path.strip_prefix(key)?;
@@ -142,14 +144,15 @@ fn path(places: &[Place<'_>], at: usize) -> String {
     steps.join(".")
 }
 
-/// Why there is none. A dict of objects that are not built, such as arrays of NumPy, may be what was meant.
+/// Explains why there is no state dict. The user may have meant a dict of objects that are not built, such as NumPy
+/// arrays.
 pub fn none(objects: &Objects<'_>) -> Refusal {
     match objects.root() {
         Object::Foreign { class, entries } if entries.is_empty() => {
-            return Refusal::new(format!("a pickle that asks for {}", class.shown()), STATE_DICT);
+            return Refusal::new(format!("a pickle that references {}", class.shown()), STATE_DICT);
         }
         Object::Dict(_) | Object::Foreign { .. } => {}
-        _ => return Refusal::new("a pickle of something else than a dict", STATE_DICT),
+        _ => return Refusal::new("a pickle of an object that is not a dict", STATE_DICT),
     }
     let is_foreign = |(_, value): &(&str, Id)| matches!(objects.get(*value), Object::Foreign { .. });
     let mostly_foreign = |id| {
@@ -174,7 +177,7 @@ pub fn none(objects: &Objects<'_>) -> Refusal {
 mod tests {
     use super::*;
 
-    /// A pickle of protocol 2, from parts without PROTO and STOP.
+    /// Builds a pickle of protocol 2 from a body without PROTO and STOP.
     fn pickle(body: &[u8]) -> Vec<u8> {
         [b"\x80\x02", body, b"."].concat()
     }
@@ -183,13 +186,13 @@ mod tests {
         [&[b'X', text.len() as u8, 0, 0, 0], text.as_bytes()].concat()
     }
 
-    /// A dict of values by their keys.
+    /// Pickles a dict of values by key.
     fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let entries: Vec<u8> = entries.iter().flat_map(|(key, value)| [text(key), value.clone()].concat()).collect();
         [b"}(", &entries[..], b"u"].concat()
     }
 
-    /// A tensor, of which only that it is one counts here.
+    /// Pickles a tensor with arbitrary contents.
     fn tensor() -> Vec<u8> {
         b"ctorch._utils\n_rebuild_tensor_v2\n(NK\0))tR".to_vec()
     }
@@ -240,7 +243,7 @@ mod tests {
 
     #[test]
     fn lists_that_hold_each_other_take_no_more_time_than_their_length() {
-        // Five lists of a thousand times the one before: a thousand million million ways to the last.
+        // Five lists, each containing the previous one a thousand times: 10^15 paths to the last.
         let mut body = [&b"]q\0"[..]].concat();
         for depth in 1..6u8 {
             body.extend([b'0', b']', b'(']);
@@ -258,14 +261,14 @@ mod tests {
         let (objects, _) = Objects::read(&file).unwrap();
         assert_eq!(
             none(&objects).got,
-            "a dict without tensors (its first keys: epoch, model, an object of m.Net, which is not built)"
+            "a dict without tensors (its first keys: epoch, model, an object of m.Net, which is not loaded)"
         );
         let arrays = dict(&[("w", b"cnumpy\nndarray\n)\x81".to_vec())]);
         let file = pickle(&dict(&[("args", b"cm\nArgs\n)\x81".to_vec()), ("epoch", b"N".to_vec()), ("model", arrays)]));
         let (objects, _) = Objects::read(&file).unwrap();
         assert_eq!(
             none(&objects).got,
-            "a dict without tensors under model (its first keys: w, an object of numpy.ndarray, which is not built)"
+            "a dict without tensors under model (its first keys: w, an object of numpy.ndarray, which is not loaded)"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Training checkpoints with all that scripts keep beside the weights: `tests/golden/checkpoints.py` made them.
+//! Tests with training checkpoints that contain everything scripts save in addition to weights, from
+//! `tests/golden/checkpoints.py`.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{disk::TensorFile, model::Network};
 
-/// Files of all protocols and both formats; the weights are those of `zip.pth`.
+/// Files of all protocols and both formats, with the weights of `zip.pth`.
 const WHOLE: [&str; 7] = ["objects_1", "objects_2", "objects_4", "objects_5", "legacy_1", "legacy_2", "subclass"];
 
 fn path(name: &str) -> PathBuf {
@@ -24,7 +25,7 @@ fn expected() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/weights.json")).unwrap()
 }
 
-/// Asserts that the model has the weights that `weights.json` has for that file.
+/// Asserts that the model has the weights of `file` in `weights.json`.
 fn assert_weights(network: &Network, file: &str, what: &str) {
     for parameter in &network.parameters {
         let name = parameter.name.as_str();
@@ -32,7 +33,7 @@ fn assert_weights(network: &Network, file: &str, what: &str) {
     }
 }
 
-/// What a message says behind the file.
+/// Returns the message after the file name.
 fn message(error: &WeightsError) -> String {
     let message = error.to_string();
     assert_eq!(message.lines().count(), 1, "{message}");
@@ -71,8 +72,8 @@ fn of_several_state_dicts_the_weights_themselves_are_taken_or_the_one_that_is_na
         assert_eq!((&*report.prefix, report.loaded), (prefix, [8, 8]), "{key:?}");
     }
     let line = load(None).1.to_string();
-    let told = "(PyTorch's zip format; the state dict state_dict, not state_dict_ema, ema.module, nets.0, which \
-                model.weights_key would take; without module. before the names)";
+    let told = "(PyTorch's zip format; the state dict state_dict; model.weights_key can select another one: \
+                state_dict_ema, ema.module, nets.0; prefix module. removed from the names)";
     assert!(line.ends_with(told), "{line}");
     for key in ["model", "ema", "state_dict.layers.7", "epoch", "nets.1", "optimizer.state"] {
         let error = load_state_dict(&net(3), &path("several"), Some(key), true).unwrap_err();
@@ -89,7 +90,8 @@ fn a_weight_that_cannot_be_read_is_an_error_by_the_name_of_what_it_is() {
     let network = net(3);
     let before = values(&network.parameters.get("classifier.bias").unwrap().tensor);
     let error = load_into(&network, &path("not_built"), true).unwrap_err();
-    let want = "different classifier.bias (got an object of torch._utils._rebuild_qtensor, which is not built, want Float [4])";
+    let want = "different classifier.bias (got an object of torch._utils._rebuild_qtensor, which is not loaded, want \
+                Float [4])";
     assert!(message(&error).contains(want), "{error}");
     let report = load_into(&network, &path("not_built"), false).unwrap();
     assert_eq!(report.loaded, [7, 8]);
@@ -97,13 +99,13 @@ fn a_weight_that_cannot_be_read_is_an_error_by_the_name_of_what_it_is() {
     assert_eq!(values(&network.parameters.get("classifier.bias").unwrap().tensor), before);
 }
 
-/// A safetensors file of the weights of a new net under other names, and that net.
+/// Writes the weights of a new network to a safetensors file under other names. Returns the file and the network.
 fn renamed(rename: impl Fn(&str) -> Vec<String>, more: &[&str]) -> (tempfile::TempDir, PathBuf, Network) {
     let network = net(3);
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
     for parameter in &network.parameters {
         for (index, name) in rename(parameter.name.as_str()).into_iter().enumerate() {
-            // Copies differ from the first.
+            // Copies differ from the first one.
             let tensor = parameter.tensor.detach_copy() + index as i64;
             tensors.push((name, tensor.to_kind(parameter.tensor.kind())));
         }
@@ -113,7 +115,7 @@ fn renamed(rename: impl Fn(&str) -> Vec<String>, more: &[&str]) -> (tempfile::Te
     file.fill(&tensors).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pth");
-    fs::write(&path, file.bytes()).unwrap();
+    fs::write(&path, file.bytes().unwrap()).unwrap();
     (folder, path, network)
 }
 
@@ -134,14 +136,14 @@ fn whatever_stands_before_the_names_goes_and_what_stands_beside_them_is_told() {
         let report = load_into(&network, &path, true).unwrap();
         assert_same(&network, &want);
         assert_eq!((&*report.prefix, report.loaded), (prefix, [8, 8]));
-        let told = format!("not behind {prefix}, and left out: criterion.weight, n_averaged");
+        let told = format!("not under the prefix {prefix}, skipped: criterion.weight, n_averaged");
         assert_eq!(report.remarks(), [told]);
     }
     let (_folder, path, want) = renamed(|name| vec![name.to_owned()], &["criterion.weight", "n_averaged"]);
     let network = net(3);
     let report = load_into(&network, &path, true).unwrap();
     assert_same(&network, &want);
-    assert_eq!(report.remarks(), ["not in the model, and left out: criterion.weight, n_averaged"]);
+    assert_eq!(report.remarks(), ["not in the model, skipped: criterion.weight, n_averaged"]);
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn more_layers_than_the_model_has_are_another_model() {
 
 #[test]
 fn whatever_stands_in_place_of_a_weight_is_told() {
-    // OrderedDict-like {"classifier.bias": VALUE, "a": a tensor} where the model wants a tensor.
+    // Like an OrderedDict: {"classifier.bias": VALUE, "a": a tensor}, where the model expects a tensor.
     let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89NtR";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pth");
@@ -168,8 +170,8 @@ fn whatever_stands_in_place_of_a_weight_is_told() {
         (&b"K\x01"[..], "a number"),
         (b"]", "a list"),
         (b"}", "a dict"),
-        (b"N", "something else than a tensor"),
-        (b"cargparse\nNamespace\n)\x81", "an object of argparse.Namespace, which is not built"),
+        (b"N", "an object that is not a tensor"),
+        (b"cargparse\nNamespace\n)\x81", "an object of argparse.Namespace, which is not loaded"),
         (b"cproject\nNet\n", "project.Net itself"),
     ] {
         let name = b"X\x0f\0\0\0classifier.bias";
@@ -205,7 +207,8 @@ fn an_error_recommends_nothing_that_is_set_or_does_not_help() {
     for is_strict in [true, false] {
         let message = told(is_strict);
         assert!(!message.contains("weights_strict"), "nothing fits: {message}");
-        let want = "check model.name and the keys beside it, or take another state dict with model.weights_key: state_dict_ema, \
+        let want = "check model.name and the other keys of [model], or select another state dict with \
+                    model.weights_key: state_dict_ema, \
                     ema.module, nets.0";
         assert!(message.ends_with(want), "{message}");
     }
@@ -217,9 +220,12 @@ fn pipes_devices_and_folders_are_errors_and_no_wait() {
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (path, want) in [
-        (&*pipe, "cannot read the weights: got it is a pipe, not a regular file; check the path"),
-        (std::path::Path::new("/dev/zero"), "got it is a device, not a regular file; check the path"),
-        (folder.path(), "got it is a folder, not a regular file; check the path"),
+        (&*pipe, "cannot read the weights: it is a pipe, not a regular file; check the path"),
+        (
+            std::path::Path::new("/dev/zero"),
+            "cannot read the weights: it is a device, not a regular file; check the path",
+        ),
+        (folder.path(), "cannot read the weights: it is a folder, not a regular file; check the path"),
     ] {
         let message = load_into(&net(3), path, true).unwrap_err().to_string();
         assert!(message.ends_with(want), "{message}");

@@ -1,15 +1,15 @@
-//! Which of several state dicts of a file is taken, if nobody says.
+//! Chooses one of several state dicts in a file, if the user does not.
 
 use std::{cmp::Reverse, collections::HashSet};
 
 use super::{checkpoint::Found, names};
 
-/// Where training scripts keep the weights that they train, the most telling first.
+/// Keys under which training scripts store the trained weights, most specific first.
 const KNOWN: [&str; 6] = ["state_dict", "model_state_dict", "model", "module", "net", "network"];
-/// Words for averages of the weights, and for nets that follow another.
+/// Words for averages of the weights, and for networks that follow another one.
 const AVERAGES: [&str; 10] =
     ["ema", "averaged", "average", "avg", "swa", "teacher", "momentum", "target", "shadow", "polyak"];
-/// Words for what a training script keeps for each weight.
+/// Words for other data per weight.
 const NO_WEIGHTS: [&str; 12] = [
     "optimizer",
     "optimizers",
@@ -25,7 +25,7 @@ const NO_WEIGHTS: [&str; 12] = [
     "fisher",
 ];
 
-/// Whether a key or a prefix has one of these words in it.
+/// Whether a key or prefix contains one of these words.
 fn has_word(path: &str, words: &[&str]) -> bool {
     path.split('.').any(|segment| words.contains(&segment))
         || path
@@ -33,18 +33,18 @@ fn has_word(path: &str, words: &[&str]) -> bool {
             .any(|word| words.iter().any(|known| known.eq_ignore_ascii_case(word)))
 }
 
-/// Whether it says that the weights are an average of others.
+/// Whether the name indicates an average of the weights.
 pub fn is_average(path: &str) -> bool {
     has_word(path, &AVERAGES)
 }
 
-/// Whether it says that the tensors are something else than weights.
+/// Whether the name indicates that the tensors are not weights.
 pub fn is_no_weights(path: &str) -> bool {
     has_word(path, &NO_WEIGHTS)
 }
 
-/// The index of the one whose names are the model's; of several, the weights themselves before an average of them, and a key that
-/// is known before others. If no names are the model's, a key that is known, then the largest.
+/// Returns the index of the state dict whose names match the model's. Among several, trained weights win over averages,
+/// and known keys over others. If no names match, known keys win, then the largest state dict.
 pub fn choose(found: &[Found<'_>], own: &HashSet<&str>) -> Option<usize> {
     let rank = |index: &usize| {
         let Found { path, entries } = &found[*index];

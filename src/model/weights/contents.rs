@@ -1,4 +1,4 @@
-//! What a file of weights holds: one state dict, or several by their keys.
+//! The contents of a weights file: one state dict, or several with keys.
 
 use std::collections::HashSet;
 
@@ -10,31 +10,31 @@ use super::{
     torch_file::TorchFile,
 };
 
-/// A file that was read, but for the numbers of its tensors.
+/// A file that was read, except for the values of its tensors.
 #[derive(Debug)]
 pub enum Contents<'a> {
-    /// Names and tensors.
+    /// A single state dict.
     Flat(StateDict<'a>),
-    /// Whatever a script saved.
+    /// A pickle with any contents.
     Pickled(TorchFile<'a>),
 }
 
-/// The state dict that is taken.
+/// The chosen state dict.
 #[derive(Debug)]
 pub struct Chosen<'a> {
     pub dict: StateDict<'a>,
-    /// The keys that lead to it; `None` if the file is nothing else, or what it is goes without saying.
+    /// The keys that lead to it; `None` if the choice is obvious.
     pub key: Option<String>,
-    /// Keys of the others.
+    /// Keys of the other state dicts.
     pub others: Vec<String>,
 }
 
 impl<'a> Contents<'a> {
-    /// The state dict that these keys lead to; in a file that is a single one, the part under names that begin so. The keys that
-    /// there are if there is none.
+    /// Returns the state dict at these keys. In a file with a single state dict, returns the part whose names start
+    /// with the key. If there is none, returns the available keys.
     ///
     /// # Errors
-    /// If a tensor in it contradicts itself or the file.
+    /// If a tensor in it is inconsistent with itself or the file.
     pub fn at(self, key: &str) -> Result<Result<Chosen<'a>, Vec<String>>, Refusal> {
         let (dict, others) = match self {
             Self::Flat(dict) => (dict.under(&format!("{key}.")), Vec::new()),
@@ -50,10 +50,10 @@ impl<'a> Contents<'a> {
         })
     }
 
-    /// The state dict that is most likely meant for a model with these names.
+    /// Returns the state dict that most likely belongs to a model with these names.
     ///
     /// # Errors
-    /// If there is none, or a tensor in it contradicts itself or the file.
+    /// If there is none, or if a tensor in it is inconsistent with itself or the file.
     pub fn choose(self, own: &HashSet<&str>) -> Result<Chosen<'a>, Refusal> {
         let file = match self {
             Self::Flat(dict) if dict.tensors.is_empty() && dict.unread.is_empty() => {
@@ -67,13 +67,13 @@ impl<'a> Contents<'a> {
         let others = keys(&found, &found[index].path);
         let Found { path, entries } = found.swap_remove(index);
         let dict = StateDict::of_pickle(&file, &entries)?;
-        // A single one goes without saying, unless it is an average.
+        // A single state dict needs no mention, unless it is an average.
         let is_told = !path.is_empty() && (!others.is_empty() || is_average(&path));
         Ok(Chosen { dict, key: is_told.then_some(path), others })
     }
 }
 
-/// The keys that lead to state dicts, but for one. The root, which has none, is left out.
+/// Keys of all state dicts except one. The root, which has no key, is left out.
 fn keys(found: &[Found<'_>], but: &str) -> Vec<String> {
     let paths = found.iter().map(|found| &found.path);
     paths.filter(|path| !path.is_empty() && *path != but).cloned().collect()

@@ -1,4 +1,4 @@
-//! Why weights could not be saved or loaded.
+//! Errors when saving or loading weights.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -11,82 +11,86 @@ use crate::{
     libtorch::first_line,
 };
 
-/// Why weights could not be saved or loaded. The model is as it was; so is the file, unless it was [`WeightsError::Io`]
-/// while its folder was synced.
+/// Reason why weights could not be saved or loaded. The model is unchanged, except after [`WeightsError::Torch`]. The
+/// file is unchanged, unless [`WeightsError::Io`] occurred while its folder was synced.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The file system refused.
-    #[error("{}: cannot {doing} the weights: got {cause}; check the path{}", path.display(), and_space(doing))]
+    /// Reading or writing failed.
+    #[error("{}: cannot {doing} the weights: {cause}; check the path{}", path.display(), and_space(doing))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done to it.
+        /// The failed operation.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The file is no safetensors file, is cut short, or is of another model.
-    #[error("{}: these are no weights of this model: {cause}; check model.* and the classes, or save it again", path.display())]
+    /// The file is not a safetensors file, is truncated, or belongs to another model.
+    #[error(
+        "{}: the weights do not fit this model: {cause}; check model.* and the classes, or save them again",
+        path.display()
+    )]
     Tensors {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         cause: TensorFileError,
     },
-    /// The file holds no weights that can be read.
+    /// The file does not contain readable weights.
     #[error("model.weights: {}: got {got}, want {want}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Actual contents.
         got: String,
-        /// What it has to be.
+        /// Expected contents.
         want: String,
     },
-    /// The file has no state dict under this key.
+    /// The file does not have a state dict under this key.
     #[error("model.weights_key: {}: got {}, want {}", path.display(), shown(got), among(keys))]
     NoKey {
         /// The file.
         path: PathBuf,
-        /// The key.
+        /// The requested key.
         got: String,
-        /// Those that it has.
+        /// Available keys.
         keys: Vec<String>,
     },
-    /// The weights are of another model.
+    /// The weights belong to another model.
     #[error(
-        "model.weights: {}: these are weights of another model{}: {cause}; check model.name and the keys beside it{remedy}",
+        "model.weights: {}: the weights belong to another model{}: {cause}; check model.name and the other keys of \
+         [model]{remedy}",
         path.display(),
         names.map_or_else(String::new, |library| format!(" (names of {library} translated)"))
     )]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Whose names were translated to ours.
+        /// Library whose names were translated to gradwatch's.
         names: Option<Library>,
-        /// What does not fit.
+        /// The differences.
         cause: Box<TensorFileError>,
-        /// What may help.
+        /// Possible fixes.
         remedy: Box<Remedy>,
     },
-    /// libtorch failed, most often for want of memory. The model has a part of the weights.
-    #[error("model.weights: libtorch could not take them: got {}", first_line(.0))]
+    /// libtorch failed, usually because it ran out of memory. The model may contain some of the weights.
+    #[error("model.weights: libtorch error while loading: {}", first_line(.0))]
     Torch(TchError),
 }
 
-// Not a #[source]: the message says it all, and the source is a page of C++ backtrace.
+// Not a #[source]: the message is complete, and the source is a page of C++ backtrace.
 impl From<TchError> for WeightsError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)
     }
 }
 
-/// Only what is written needs any.
+/// Only writing needs free space.
 fn and_space(doing: &str) -> &'static str {
     if doing == "read" { "" } else { " and the free space" }
 }
 
-/// Keys that a message lists; more of them are of no use.
+/// Maximum number of keys in a message.
 const LISTED: usize = 16;
 
 fn among(keys: &[String]) -> String {
@@ -99,25 +103,25 @@ fn among(keys: &[String]) -> String {
     }
 }
 
-/// What may help if weights are of another model.
+/// Possible fixes if weights belong to another model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
-    /// Whether a part could be loaded, if it were asked for.
+    /// Whether a partial load is possible.
     pub is_in_part: bool,
-    /// Other state dicts in the file.
+    /// Keys of other state dicts in the file.
     pub other_keys: Vec<String>,
 }
 
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_in_part {
-            f.write_str(", or set model.weights_strict = false to load what fits")?;
+            f.write_str(", or set model.weights_strict = false to load the tensors that fit")?;
         }
         let keys: Vec<String> = self.other_keys.iter().map(|key| shown(key)).collect();
         if keys.is_empty() {
             Ok(())
         } else {
-            write!(f, ", or take another state dict with model.weights_key: {}", list(&keys))
+            write!(f, ", or select another state dict with model.weights_key: {}", list(&keys))
         }
     }
 }

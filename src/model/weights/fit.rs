@@ -1,4 +1,4 @@
-//! Which tensor of a file goes where in a model, found before any is copied.
+//! Assigns tensors of a file to parameters of a model, before any of them is copied.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,37 +10,37 @@ use crate::{
     model::{Network, Parameter},
 };
 
-/// Channels of the images that most weights are for.
+/// Number of image channels that most weights are for.
 const RGB: i64 = 3;
-/// Torch before 0.4.1 did not count; only a momentum that is none asks for the number.
+/// Torch before 0.4.1 did not save this counter. Only a momentum of None needs it.
 const COUNTER: &str = ".num_batches_tracked";
 
-/// A copy that can be made.
+/// A copy of one tensor.
 pub struct Copy<'f> {
-    /// From the file.
+    /// Source in the file.
     pub from: &'f Source<'f>,
-    /// Into the model.
+    /// Parameter of the model.
     pub into: &'f Parameter,
-    /// Whether the filter is summed over its channels first.
+    /// Whether to sum the filter over its channels first.
     pub is_summed: bool,
 }
 
-/// What goes where, and what goes nowhere.
+/// The assigned tensors, and the ones without a counterpart.
 #[derive(Default)]
 pub struct Fit<'f> {
     pub copies: Vec<Copy<'f>>,
     pub head: Option<HeadLeft>,
-    /// Counters of batches that the file lacks.
+    /// Number of batch counters that are missing in the file.
     pub uncounted: usize,
     pub missing: Vec<String>,
     pub unexpected: Vec<String>,
-    /// Whether one of those lies in a layer of the model, which is then another one.
+    /// Whether an unexpected tensor belongs to a layer of the model, so that the file's model is a different one.
     is_larger: bool,
     pub different: Vec<String>,
 }
 
 impl<'f> Fit<'f> {
-    /// For all tensors of the file under our names.
+    /// Assigns all tensors of the file, after translation to gradwatch's names.
     pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)], unread: &[Unread]) -> Self {
         let mut fit = Self::default();
         let mut named: HashMap<&str, &Source<'_>> =
@@ -90,8 +90,8 @@ impl<'f> Fit<'f> {
         }
     }
 
-    /// What a model of the same kind has not; `None` where everything but its head has a place. What lies beside its layers,
-    /// such as a loss, makes no other model of it.
+    /// Returns the differences from the model; `None` if everything except the head fits. Tensors outside of the
+    /// model's layers, such as those of a loss, are no difference.
     pub fn mismatch(&self) -> Option<TensorFileError> {
         let Self { missing, unexpected, different, is_larger, .. } = self;
         let is_whole = missing.is_empty() && different.is_empty() && !is_larger;
@@ -100,7 +100,7 @@ impl<'f> Fit<'f> {
     }
 }
 
-/// The first part of a name.
+/// Returns the first segment of a name.
 fn outermost(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
@@ -110,7 +110,7 @@ fn kind_of(parameter: &Parameter) -> String {
     format!("{:?} {:?}", parameter.tensor.kind(), parameter.tensor.size())
 }
 
-/// Whether numbers of one type stand for those of the other: fractions for fractions, counts for counts.
+/// Whether values can be converted between the types: floats to floats, and integers to integers.
 fn is_convertible(from: Kind, into: Kind) -> bool {
     let is_float = |kind| matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
     let is_count = |kind| matches!(kind, Kind::Int64 | Kind::Int | Kind::Int16 | Kind::Int8 | Kind::Uint8);
@@ -118,13 +118,14 @@ fn is_convertible(from: Kind, into: Kind) -> bool {
 }
 
 impl Copy<'_> {
-    /// Makes it, on the model's device and in its type. Device sync here. Returns whether all numbers are finite there.
+    /// Copies the tensor, on the model's device and in its type. Device sync here. Returns whether all copied values
+    /// are finite.
     pub fn make(&self) -> Result<bool, TchError> {
         let _no_grad = tch::no_grad_guard();
         let into: &Tensor = &self.into.tensor;
         let mut from = self.from.read()?;
         if self.is_summed {
-            // In float32 at least: half numbers lose their digits in a sum.
+            // In float32 or higher precision: a sum of half-precision values would lose digits.
             let kind = if from.kind() == Kind::Double { Kind::Double } else { Kind::Float };
             from = from.f_sum_dim_intlist([1i64].as_slice(), true, kind)?;
         }

@@ -1,4 +1,4 @@
-//! Which kind of file it is, by its content.
+//! Detects the format of a file by its content.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use super::{
     torch_file::{self, LEGACY_BEFORE_PROTOCOL_2},
 };
 
-/// What weights are read from.
+/// Format of a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Header in JSON, then numbers.
+    /// A JSON header followed by the data.
     Safetensors,
     /// torch.save since torch 1.6.
     Torch,
-    /// torch.save before.
+    /// torch.save before torch 1.6.
     LegacyTorch,
 }
 
@@ -32,13 +32,14 @@ impl fmt::Display for Format {
     }
 }
 
-const WANT: &str = "a .safetensors file, or a .pth, .pt or .bin file of torch.save(model.state_dict(), FILE)";
+const WANT: &str = "a .safetensors file, or a .pth, .pt, or .bin file from torch.save(model.state_dict(), FILE)";
 
 impl Format {
-    /// By the first bytes, or what else they are.
+    /// Detects the format by the first bytes. If they belong to no supported format, the error names the format found.
     ///
-    /// A safetensors file comes first: it begins with the length of its header, whose bytes may be those that pickles, archives or
-    /// pages begin with. Eight bytes behind its beginning, none of those has a brace after a length that headers may have.
+    /// The check for safetensors comes first. Such a file starts with the length of its header, and the bytes of that
+    /// length may equal the first bytes of a pickle, an archive, or a web page. None of these has a brace at byte 8
+    /// after a valid header length.
     pub fn of(file: &[u8]) -> Result<Self, Refusal> {
         let refuse = |got: &str, want: &str| Err(Refusal::new(got, want));
         match file {
@@ -48,21 +49,21 @@ impl Format {
             [0x80, ..] => Ok(Self::LegacyTorch),
             _ if file.starts_with(LEGACY_BEFORE_PROTOCOL_2) => Ok(Self::LegacyTorch),
             [0x89, b'H', b'D', b'F', ..] => Err(keras("an HDF5 file")),
-            [0x1f, 0x8b, ..] => refuse("a gzip archive", "what is in it; unpack it"),
+            [0x1f, 0x8b, ..] => refuse("a gzip archive", "its contents; unpack it"),
             _ if file.starts_with(b"version https://git-lfs") => {
-                refuse("a pointer of Git LFS in place of the file", "the file itself; git lfs pull")
+                refuse("a Git LFS pointer instead of the file", "the file itself; run git lfs pull")
             }
             _ if file.get(257..262) == Some(b"ustar") => refuse("a tar archive", STATE_DICT),
             _ if file.trim_ascii_start().starts_with(b"<") => {
-                refuse("an HTML page", "the file that it stands for; download it again")
+                refuse("an HTML page", "the actual file; download it again")
             }
-            // Damaged; the reader says how.
+            // A damaged file; the reader reports the details.
             [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
-            _ => refuse("neither safetensors nor a file of torch.save", WANT),
+            _ => refuse("neither a safetensors file nor a torch.save file", WANT),
         }
     }
 
-    /// What a file holds.
+    /// Reads the contents of a file.
     pub(super) fn read(self, file: &[u8]) -> Result<Contents<'_>, Refusal> {
         match self {
             Self::Safetensors => safetensors_file::read(file).map(Contents::Flat),
@@ -72,7 +73,7 @@ impl Format {
     }
 }
 
-/// The first eight bytes, little-endian.
+/// The first eight bytes as a little-endian number.
 fn header_bytes(file: &[u8]) -> u64 {
     Bytes::new(file).u64().unwrap_or(u64::MAX)
 }
@@ -87,7 +88,7 @@ mod tests {
         for length in 8..=70_000 {
             let (bytes, tensor) = padded(length);
             assert_eq!(Format::of(&bytes), Ok(Format::Safetensors), "{length}");
-            // The pages and pickles among them are read to the end.
+            // Those that look like web pages or pickles are read completely.
             if length < 1500 || length % 256 == 0x80 || length % 997 == 0 {
                 let Ok(Contents::Flat(dict)) = Format::Safetensors.read(&bytes) else { panic!("{length}") };
                 let read = read_tensors(&bytes).unwrap();
@@ -108,7 +109,7 @@ mod tests {
             bytes.push(b'{');
             assert_eq!(Format::of(&bytes), Ok(Format::Safetensors), "{front:?}");
         }
-        // 67,324,752 bytes of header, which is below the limit of the format.
+        // A header of 67,324,752 bytes, which is below the limit of the format.
         assert_eq!(Format::of(b"PK\x03\x04\0\0\0\0{}"), Ok(Format::Safetensors));
         let mut ustar = padded(640).0;
         ustar[257..262].copy_from_slice(b"ustar");

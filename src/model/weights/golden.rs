@@ -1,4 +1,4 @@
-//! Files that torch.save and safetensors wrote: `tests/golden/weights.py` made them, and what is in them.
+//! Tests with files written by torch.save and safetensors, and their expected contents, from `tests/golden/weights.py`.
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
     model::{Network, Pass, build, fixture},
 };
 
-/// Every file whose tensors the net has.
+/// All files whose tensors match the network.
 const FILES: [&str; 12] = [
     "bfloat16.pth",
     "checkpoint.pth",
@@ -37,7 +37,7 @@ fn expected() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/weights.json")).unwrap()
 }
 
-/// The net of `weights.py`, for images of so many channels.
+/// The network in `weights.py`, for images with this number of channels.
 pub fn net(channels: usize) -> Network {
     let config = ModelConfig {
         width: Some(2),
@@ -52,7 +52,7 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.detach().to_kind(Kind::Double).contiguous().view(-1)).unwrap()
 }
 
-/// The numbers of a tensor of a file, in the model's type.
+/// The values of a tensor in a file, converted to the model's type.
 pub fn wanted(file: &Value, name: &str) -> Vec<f64> {
     let numbers = file[name]["values"].as_array().unwrap();
     numbers.iter().map(|number| f64::from(number.as_f64().unwrap() as f32)).collect()
@@ -104,13 +104,16 @@ fn the_report_says_what_was_done() {
     let line = |name: &str| load(name).1.to_string();
     let told = |name: &str| line(name).split_once(" (").unwrap().1.to_owned();
     assert!(line("zip.pth").contains("zip.pth: 8 of 8 tensors loaded (PyTorch's zip format)"));
-    assert_eq!(told("half.safetensors"), "safetensors; float16 made float32)");
-    assert_eq!(told("bfloat16.pth"), "PyTorch's format from before 1.6; bfloat16 made float32)");
-    assert_eq!(told("double.pth"), "PyTorch's zip format; float64 made float32)");
-    assert_eq!(told("checkpoint.pth"), "PyTorch's zip format; without module. before the names)");
-    assert_eq!(told("compiled.pth"), "PyTorch's format from before 1.6; without _orig_mod. before the names)");
+    assert_eq!(told("half.safetensors"), "safetensors; float16 converted to float32)");
+    assert_eq!(told("bfloat16.pth"), "PyTorch's format from before 1.6; bfloat16 converted to float32)");
+    assert_eq!(told("double.pth"), "PyTorch's zip format; float64 converted to float32)");
+    assert_eq!(told("checkpoint.pth"), "PyTorch's zip format; prefix module. removed from the names)");
+    assert_eq!(told("compiled.pth"), "PyTorch's format from before 1.6; prefix _orig_mod. removed from the names)");
     let seven = load("seven_classes.pth").1;
-    assert_eq!(seven.remarks(), ["classifier stays as it was drawn: it has 7 classes in the file, and 4 here"]);
+    assert_eq!(
+        seven.remarks(),
+        ["classifier keeps its random initialization: it has 7 classes in the file and 4 in the model"]
+    );
     let bytes = fs::read(path("zip.pth")).unwrap();
     assert_eq!(load("zip.pth").1.digest, blake3::hash(&bytes).to_hex().as_str());
 }
@@ -119,13 +122,13 @@ fn the_report_says_what_was_done() {
 fn a_first_filter_of_three_channels_is_summed_for_images_of_one() {
     let network = net(1);
     let report = load_into(&network, &path("half.pth"), true).unwrap();
-    assert_eq!(report.remarks(), ["layers.0.conv.weight is summed over its 3 channels, for images of one"]);
+    assert_eq!(report.remarks(), ["layers.0.conv.weight is summed over its 3 channels for single-channel images"]);
     let filter = wanted(&expected()["files"]["half.pth"], "layers.0.conv.weight");
     let got = values(&network.parameters.get("layers.0.conv.weight").unwrap().tensor);
     for (index, got) in got.iter().enumerate() {
         let (output, place) = (index / 9, index % 9);
         let want: f64 = (0..3).map(|channel| filter[output * 27 + channel * 9 + place]).sum();
-        // Three float16 numbers below 4, added in float32.
+        // Three float16 values below 4, added in float32.
         assert!((got - want).abs() < 1e-6, "{index}: {got} {want}");
     }
     assert_eq!(got.len(), 18);
@@ -139,15 +142,16 @@ fn what_does_not_fit_is_an_error_by_name_and_is_left_out_where_that_is_asked_for
     let error = load_into(&other, &path("zip.pth"), true).unwrap_err();
     assert!(matches!(error, WeightsError::Mismatch { .. }));
     let message = error.to_string();
-    let want = "zip.pth: these are weights of another model: missing layers.0.conv.bias; unexpected layers.0.norm.weight, \
+    let want = "zip.pth: the weights belong to another model: missing layers.0.conv.bias; unexpected \
+                layers.0.norm.weight, \
                 layers.0.norm.bias, layers.0.norm.running_mean, layers.0.norm.running_var and 1 more; different none; check";
     assert!(message.contains(want) && message.contains("model.weights_strict = false"), "{message}");
     assert_eq!(values(&other.parameters.get("classifier.weight").unwrap().tensor), before);
     let report = load_into(&other, &path("zip.pth"), false).unwrap();
     assert_eq!(report.loaded, [3, 4]);
     assert_eq!(report.remarks().len(), 2);
-    assert!(report.remarks()[0].starts_with("not in the file, and left as drawn: layers.0.conv.bias"));
-    // Where nothing fits there is nothing to be lenient about.
+    assert!(report.remarks()[0].starts_with("not in the file, keeps its random initialization: layers.0.conv.bias"));
+    // If nothing fits, a non-strict load fails too.
     let mlp = fixture::network(&fixture::config(Architecture::Mlp));
     assert!(matches!(load_into(&mlp, &path("zip.pth"), false), Err(WeightsError::Mismatch { .. })));
 }
@@ -169,13 +173,13 @@ fn numbers_that_are_not_finite_in_the_models_type_are_told() {
         .collect();
     let mut bytes = crate::disk::TensorFile::default();
     bytes.fill(&tensors).unwrap();
-    fs::write(&file, bytes.bytes()).unwrap();
+    fs::write(&file, bytes.bytes().unwrap()).unwrap();
     let report = load_into(&network, &file, true).unwrap();
-    assert_eq!(report.remarks(), ["with numbers that are not finite: classifier.bias"]);
+    assert_eq!(report.remarks(), ["with non-finite values: classifier.bias"]);
 }
 
-/// Loads a damaged file. What comes of it has the shapes of the model, and where the file is a zip archive, whose entries have
-/// sums, the numbers of the whole file or none.
+/// Loads a damaged file. If it loads, its tensors have the shapes of the model. In a zip archive, whose entries have
+/// checksums, their values equal those of the undamaged file.
 fn survives(name: &str, bytes: &[u8], folder: &std::path::Path) {
     if let Ok(format) = Format::of(bytes)
         && let Ok(contents) = format.read(bytes)

@@ -1,4 +1,4 @@
-//! Files that are no weights, or worse, and what is said of them.
+//! Tests with files that are not weights, including malicious ones, and their error messages.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use super::{
     load_into,
 };
 
-/// What is said of a file of these bytes, after where it lies.
+/// Returns the error message for a file of these bytes, after its path.
 fn refusal(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("w.pth");
@@ -20,14 +20,14 @@ fn refusal(bytes: &[u8]) -> String {
     message.strip_prefix(&format!("model.weights: {}: got ", file.display())).unwrap().to_owned()
 }
 
-/// A pickle that calls `os.system("touch FILE")`, as `pickle.dumps` writes it for a class with such a `__reduce__`.
+/// A pickle that calls `os.system("touch FILE")`, as written by `pickle.dumps` for a class with such a `__reduce__`.
 fn touch(file: &Path) -> Vec<u8> {
     let command = format!("touch {}", file.display());
     let length = (command.len() as u32).to_le_bytes();
     [b"\x80\x02cposix\nsystem\nq\0X", &length[..], command.as_bytes(), b"q\x01\x85q\x02Rq\x03."].concat()
 }
 
-/// Stored entries of a zip archive, as APPNOTE says.
+/// Builds a zip archive with stored entries, as described in APPNOTE.
 pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
@@ -49,14 +49,14 @@ fn a_pickle_that_calls_the_shell_is_refused_by_name_and_does_not_run() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("made");
     let pickle = touch(&made);
-    // Magic number, protocol and system of the old format, then the pickle.
+    // Magic number, protocol, and system of the legacy format, followed by the pickle.
     let header = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\0.";
     let legacy = [&header[..], &pickle].concat();
     let zipped = zip(&[("archive/data.pkl", &pickle)]);
     for bytes in [pickle, legacy, zipped] {
         let message = refusal(&bytes);
-        assert!(message.starts_with("a pickle that asks for posix.system, want a state dict"), "{message}");
-        assert!(message.ends_with("nothing of this one was run"), "{message}");
+        assert!(message.starts_with("a pickle that references posix.system, want a state dict"), "{message}");
+        assert!(message.ends_with("gradwatch ran none of its code"), "{message}");
         assert!(!made.exists());
     }
 }
@@ -84,13 +84,13 @@ fn a_checkpoint_with_whole_weights_is_refused_if_it_asks_for_what_runs_code() {
         (b"cimportlib\nimport_module\n", "importlib.import_module"),
         (b"ctorch.hub\nload\n)\x81", "torch.hub.load"),
     ] {
-        assert!(with(object).contains(&format!("got a pickle that asks for {name}, want")), "{}", with(object));
+        assert!(with(object).contains(&format!("got a pickle that references {name}, want")), "{}", with(object));
     }
-    // An unknown function is a name, and the weights are another model's.
+    // An unknown function is only a name, so the error is that the weights belong to another model.
     for object in
         [&b"cproject\nrun\nX\x01\0\0\0x\x85R"[..], b"cbuiltins\ngetattr\ncproject\nNet\nX\x03\0\0\0run\x86R)R"]
     {
-        assert!(with(object).contains("these are weights of another model"), "{}", with(object));
+        assert!(with(object).contains("the weights belong to another model"), "{}", with(object));
     }
 }
 
@@ -98,19 +98,16 @@ fn a_checkpoint_with_whole_weights_is_refused_if_it_asks_for_what_runs_code() {
 fn what_else_lies_under_such_names_is_told_for_what_it_is() {
     for (bytes, want) in [
         (&b""[..], "an empty file, want a .safetensors file"),
-        (
-            b"\n<!DOCTYPE html>\n<html>Sign in</html>",
-            "an HTML page, want the file that it stands for; download it again",
-        ),
-        (b"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file, as Keras and TensorFlow write them, want weights of PyTorch"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS in place of the file"),
-        (b"\x1f\x8b\x08\0", "a gzip archive, want what is in it"),
-        (b"just text", "neither safetensors nor a file of torch.save, want a .safetensors file"),
+        (b"\n<!DOCTYPE html>\n<html>Sign in</html>", "an HTML page, want the actual file; download it again"),
+        (b"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file, as Keras and TensorFlow write them, want PyTorch weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer instead of the file"),
+        (b"\x1f\x8b\x08\0", "a gzip archive, want its contents"),
+        (b"just text", "neither a safetensors file nor a torch.save file, want a .safetensors file"),
         (b"\x80\x02K\x01.", "a pickle that torch.save did not write"),
-        (b"\x80\x02}", "a pickle that is cut off, or damaged, in 3 bytes"),
+        (b"\x80\x02}", "a pickle that is truncated or damaged, with 3 bytes"),
         (b"\0\0\0\0\0\0\0\x10{\"a\":", "a safetensors file of 13 bytes whose header claims 1152921504606846976"),
-        (b"\0\0\0", "neither safetensors"),
-        (b"PK\x03\x04\0\0", "a zip archive that is cut off, or damaged, in 6 bytes"),
+        (b"\0\0\0", "neither a safetensors file"),
+        (b"PK\x03\x04\0\0", "a zip archive that is truncated or damaged, with 6 bytes"),
     ] {
         let message = refusal(bytes);
         assert!(message.starts_with(want), "{message}\n{want}");
@@ -130,15 +127,16 @@ fn archives_of_other_things_are_told_for_what_they_are() {
     let module = fs::read(path("module.pth")).unwrap();
     let message = refusal(&module);
     assert!(
-        message
-            .starts_with("a pickle that asks for torch.nn.modules.container.Sequential, want a state dict: torch.save")
+        message.starts_with(
+            "a pickle that references torch.nn.modules.container.Sequential, want a state dict: torch.save"
+        )
     );
     assert!(refusal(&zip(&[("model.weights.h5", b"")])).starts_with("a Keras archive"));
-    assert!(refusal(&zip(&[("arr_0.npy", b"")])).starts_with("a zip archive of no weights (first in it: arr_0.npy)"));
+    assert!(refusal(&zip(&[("arr_0.npy", b"")])).starts_with("a zip archive without weights (first entry: arr_0.npy)"));
     let twice = zip(&[("a/data.pkl", b"\x80\x02}."), ("a/data.pkl", b"\x80\x02}.")]);
-    assert!(refusal(&twice).starts_with("a zip archive with two entries of one name"));
+    assert!(refusal(&twice).starts_with("a zip archive with two entries of the same name"));
     let big = zip(&[("a/data.pkl", b"\x80\x02}."), ("a/byteorder", b"big")]);
-    assert!(refusal(&big).starts_with("numbers of a big-endian machine"));
+    assert!(refusal(&big).starts_with("big-endian data"));
     // d = {}; d["model"] = d
     let circle = zip(&[("a/data.pkl", b"\x80\x02}q\0X\x05\0\0\0modelh\0s.")]);
     assert!(refusal(&circle).starts_with("a dict without tensors (its first keys: model)"));
@@ -147,7 +145,7 @@ fn archives_of_other_things_are_told_for_what_they_are() {
     assert!(refusal(&none).starts_with("a dict without tensors (its first keys: epoch), want a state dict"));
 }
 
-/// A zip archive with one tensor `w` over storage 0 of two float32 numbers, where the pickle says so many.
+/// A zip archive with one tensor `w` over storage 0 with two float32 values, of which the pickle claims `numel`.
 fn one_tensor(numel: u8, offset: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
     let pickle = [
         &b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"[..],
@@ -164,14 +162,14 @@ fn one_tensor(numel: u8, offset: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
 #[test]
 fn shapes_strides_and_offsets_that_reach_out_of_the_storage_are_refused() {
     let (zero, two, one) = (b"K\0", &b"K\x02\x85"[..], &b"K\x01\x85"[..]);
-    // Of another model, then: what is said before that is not said of this one.
+    // This file is valid, so the error is only that it belongs to another model.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("w.pth");
     fs::write(&file, one_tensor(2, zero, two, one)).unwrap();
     assert!(matches!(load_into(&net(3), &file, false), Err(WeightsError::Mismatch { .. })));
     for (bytes, want) in [
-        (one_tensor(3, zero, two, one), "w as 3 numbers of 4 bytes in storage 0 of 8 bytes"),
-        (one_tensor(2, b"K\x01", two, one), "w as a tensor of size [2], stride [1] from number 1 on of 2"),
+        (one_tensor(3, zero, two, one), "w as 3 elements of 4 bytes in storage 0 of 8 bytes"),
+        (one_tensor(2, b"K\x01", two, one), "w as a tensor of size [2], stride [1] at offset 1 of 2 elements"),
         (one_tensor(2, zero, b"K\x03\x85", one), "w as a tensor of size [3]"),
         (one_tensor(2, zero, two, b"K\x02\x85"), "w as a tensor of size [2], stride [2]"),
         (one_tensor(2, zero, b"J\xff\xff\xff\xff\x85", one), "w as a tensor of size [-1]"),
@@ -181,7 +179,7 @@ fn shapes_strides_and_offsets_that_reach_out_of_the_storage_are_refused() {
         let message = refusal(&bytes);
         assert!(message.starts_with(want), "{message}\n{want}");
     }
-    // 2^60 times the same number: of another shape than the model's, it is never made.
+    // A shape of 2^60 with stride 0: its shape differs from the model's, so it is never allocated.
     let wide = one_tensor(2, zero, b"\x8a\x08\0\0\0\0\0\0\0\x10\x85", b"K\0\x85");
     fs::write(&file, wide).unwrap();
     assert!(matches!(load_into(&net(3), &file, false), Err(WeightsError::Mismatch { .. })));

@@ -1,8 +1,8 @@
-//! Weights of a model: saved as a safetensors file with the names and shapes of torch's `state_dict`, and loaded from such a
-//! file or from what others wrote.
+//! Weights of a model: saved as a safetensors file with the names and shapes of torch's `state_dict`, and loaded from
+//! such a file or from files of other programs.
 //!
-//! [`load`] takes back what [`save`] wrote, and nothing else. [`load_into`] takes any file of PyTorch or safetensors for a model
-//! that is to start from it, without running anything that is in it.
+//! [`load`] only reads files written by [`save`]. [`load_into`] reads any PyTorch or safetensors file as the starting
+//! point of a model, without executing anything in it.
 
 mod archive;
 mod bytes;
@@ -44,44 +44,45 @@ pub use format::Format;
 pub use report::{HeadLeft, LoadReport};
 
 impl Parameters {
-    /// Parameters and buffers by their names: the tensors themselves.
+    /// All parameters and buffers with their names. The tensors are shared, not copied.
     pub fn named(&self) -> NamedTensors {
         self.iter().map(|parameter| (parameter.name.to_string(), parameter.tensor.shallow_clone())).collect()
     }
 }
 
-/// Saves parameters and buffers. A crash leaves the old file or the new one, never half of one. Symbolic links are followed.
+/// Saves parameters and buffers atomically: after a crash, the file is either the old or the new one. Symbolic links
+/// are followed.
 pub fn save(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
-    let file = to_file(parameters, path)?;
-    disk::replace(path, file.bytes()).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "write", cause })
+    let bytes = to_bytes(parameters, path)?;
+    disk::replace(path, &bytes).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "write", cause })
 }
 
-/// The same in an open folder, in which no link is followed.
+/// Like [`save`], in an open folder in which links are not followed.
 pub fn save_in(parameters: &Parameters, folder: &Folder, name: &str) -> Result<(), WeightsError> {
     let path = folder.path().join(name);
-    let file = to_file(parameters, &path)?;
-    folder.replace(name, file.bytes()).map_err(|cause| WeightsError::Io { path, doing: "write", cause })
+    let bytes = to_bytes(parameters, &path)?;
+    folder.replace(name, &bytes).map_err(|cause| WeightsError::Io { path, doing: "write", cause })
 }
 
-/// The bytes that [`save`] writes; `path` stands for them in errors.
-pub fn to_file(parameters: &Parameters, path: &Path) -> Result<TensorFile, WeightsError> {
+/// Returns the bytes that [`save`] writes; errors contain `path`.
+pub fn to_bytes(parameters: &Parameters, path: &Path) -> Result<Vec<u8>, WeightsError> {
     let mut file = TensorFile::default();
-    file.fill(&parameters.named()).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })?;
-    Ok(file)
+    let bytes = file.fill(&parameters.named()).and_then(|()| file.into_bytes());
+    bytes.map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })
 }
 
-/// Loads parameters and buffers in place, all or none: names, shapes and types must be the model's.
+/// Loads parameters and buffers in place, all of them or none. Names, shapes, and types must match the model's.
 pub fn load(parameters: &Parameters, path: &Path) -> Result<(), WeightsError> {
     let bytes = read(path)?;
     write_into(&parameters.named(), &bytes).map_err(|cause| WeightsError::Tensors { path: path.to_owned(), cause })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    // Weights may be as large as memory is.
+    // Weights can be as large as the memory.
     read_regular(path, u64::MAX).map_err(|cause| WeightsError::Io { path: path.to_owned(), doing: "read", cause })
 }
 
-/// Loads a file as [`load_state_dict`] does, with the state dict that is most likely meant.
+/// Loads a file like [`load_state_dict`], with the most likely state dict.
 ///
 /// # Errors
 /// As for [`load_state_dict`].
@@ -89,17 +90,21 @@ pub fn load_into(network: &Network, path: &Path, is_strict: bool) -> Result<Load
     load_state_dict(network, path, None, is_strict)
 }
 
-/// Loads a file of safetensors or of torch.save, by its content, into a model. Of several state dicts in it `key` names one
-/// (`model_ema`, `ema.module`); without it the one is taken whose names are the model's, an average of weights last.
+/// Loads a safetensors or torch.save file into a model; the content of the file determines its format. If the file
+/// contains several state dicts, `key` selects one (`model_ema`, `ema.module`). Without a key, the one whose names
+/// match the model is used; averages of weights come last.
 ///
-/// What wrappers put before the names goes. Names of torchvision, timm and Hugging Face's transformers are translated where the
-/// model has others. Half and double numbers become the model's; the head keeps its random initialization if it has another number of
-/// classes; a first filter for images of three channels is summed for images of one, as in timm. If `is_strict`, all parameters of
-/// the model must be in the file with their shapes, and the file must have no others in the model's layers; else what does not fit
-/// stays as it is. What lies beside the model in the file, behind another prefix or in no layer of the model, is only in the report.
+/// Prefixes of wrappers are removed from the names. Names of torchvision, timm, and Hugging Face's transformers are
+/// translated if the model uses other names. Half- and double-precision values are converted to the model's type. If
+/// the head has another number of classes, it keeps its random initialization. If the images have one channel, a first
+/// filter for three channels is summed, as in timm.
+///
+/// If `is_strict`, the file must contain all parameters of the model with matching shapes, and no others in the model's
+/// layers. Otherwise, parameters that do not match stay unchanged. Other tensors in the file, under another prefix or
+/// outside of the model's layers, are only reported.
 ///
 /// # Errors
-/// If the file cannot be read, or holds no weights, or none of this model. The model is then as it was.
+/// If the file cannot be read, or does not contain weights for this model. The model is unchanged.
 pub fn load_state_dict(
     network: &Network,
     path: &Path,
@@ -142,7 +147,7 @@ pub fn load_state_dict(
     })
 }
 
-/// What copying showed.
+/// Findings while copying.
 #[derive(Default)]
 struct Made {
     converted: Vec<Kind>,
@@ -167,7 +172,7 @@ fn make(fit: &Fit<'_>) -> Result<Made, TchError> {
     Ok(made)
 }
 
-/// The state dict in the bytes of a file, for a model of these names.
+/// Finds the state dict in the bytes of a file, for a model with these names.
 fn find<'a>(
     bytes: &'a [u8],
     path: &Path,
@@ -223,7 +228,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let (saved, loaded) = (resnet(4), resnet(4));
-        // Moves the running statistics and makes num_batches_tracked 1.
+        // Updates the running statistics and sets num_batches_tracked to 1.
         let _ = saved.forward(&fixture::images(2), &Pass::training()).unwrap();
         save(&saved.parameters, &path).unwrap();
         load(&loaded.parameters, &path).unwrap();
@@ -259,7 +264,8 @@ mod tests {
         else {
             panic!("{message}")
         };
-        // Nine norms of five tensors and two downsample.0.weight; seven convolution biases; seven weights and the fc's.
+        // Nine norms with five tensors each and two downsample.0.weight; seven convolution biases; seven weights and
+        // the fc's.
         assert_eq!((missing.len(), unexpected.len(), different.len()), (9 * 5 + 2, 7, 8));
         assert_eq!(to_bytes(&network.parameters.get("conv1.weight").unwrap().tensor), before);
     }
@@ -281,6 +287,6 @@ mod tests {
         let nowhere = folder.path().join("none").join("model.safetensors");
         assert!(matches!(save(&network.parameters, &nowhere), Err(WeightsError::Io { doing: "write", .. })));
         let message = load(&network.parameters, &nowhere).unwrap_err().to_string();
-        assert!(message.contains("cannot read the weights: got No such file"), "{message}");
+        assert!(message.contains("cannot read the weights: No such file"), "{message}");
     }
 }

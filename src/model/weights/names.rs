@@ -1,4 +1,4 @@
-//! Names of tensors, without what wrappers put before them.
+//! Removes prefixes of wrappers from tensor names.
 
 use std::{
     borrow::Cow,
@@ -8,37 +8,38 @@ use std::{
 
 use super::{Refusal, choice::is_average, refusal::shown, state_dict::StateDict, stored::StoredTensor};
 
-/// What is told apart from names if nothing fits: of DataParallel and DistributedDataParallel, torch.compile, and Lightning.
+/// Prefixes removed if no name matches: those of DataParallel and DistributedDataParallel, torch.compile, and
+/// Lightning.
 const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
-/// Wrappers of a part of a model are in the middle of its names: of DataParallel, torch.compile, FSDP and activation checkpoints.
+/// Wrappers of submodules, inside of names: DataParallel, torch.compile, FSDP, and activation checkpointing.
 const INNER_WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
-/// Wrappers around each other.
+/// Maximum number of nested wrappers.
 const MOST_WRAPPERS: usize = 8;
-/// Prefixes behind which names of other libraries are looked for.
+/// Maximum number of prefixes to try with names of other libraries.
 const MOST_TRANSLATED: usize = 8;
 
-/// A state dict without what stood before its names.
+/// A state dict without the prefix of its names.
 #[derive(Debug)]
 pub struct Unwrapped<'a> {
-    /// What it was, empty if there was none.
+    /// The prefix; empty if there was none.
     pub prefix: String,
     pub dict: StateDict<'a>,
-    /// Names that do not begin so, and are no names of the model.
+    /// Names that do not start with the prefix and are not names of the model.
     pub outside: Vec<String>,
 }
 
-/// How many names of a model there are, behind the prefix with which there are the most.
+/// Number of names that match the model's, with the best prefix.
 pub fn matched<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> usize {
     best(names, own).1
 }
 
-/// Takes away the prefix behind which the names of the model stand, or names that `translated` finds more of them by.
+/// Removes the prefix with which the most names match the model's, directly or after translation by `translated`.
 ///
-/// A prefix that only a part of the names have counts if at least half of the model stands behind it: single names are the same in
-/// many models.
+/// A prefix of only some of the names counts if at least half of the model's names match with it, because single names
+/// are the same in many models.
 ///
 /// # Errors
-/// If two tensors have one name.
+/// If two tensors have the same name.
 pub fn unwrap<'a>(
     dict: StateDict<'a>,
     own: &HashSet<&str>,
@@ -66,8 +67,8 @@ pub fn unwrap<'a>(
     take(dict, prefix, own)
 }
 
-/// The prefix behind which the most names of the model stand, and how many those are. Of several, none at all, then one that is not
-/// of an average of the weights, then the first in the file.
+/// Returns the prefix with which the most names match the model's, and the number of matches. In a tie, the empty
+/// prefix wins, then a prefix that does not indicate an average, then the first one in the file.
 fn best<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> (&'n str, usize) {
     let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
     for (index, name) in names.enumerate() {
@@ -82,7 +83,7 @@ fn best<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> (&'n s
     best.map_or(("", 0), |(prefix, (count, _))| (prefix, count))
 }
 
-/// None, and the prefixes that the most names have, the shorter of equals first.
+/// Returns the most common prefixes, including the empty one; the shorter one first in a tie.
 fn widest<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (prefix, _) in names.flat_map(splits) {
@@ -93,13 +94,13 @@ fn widest<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     counts.into_iter().take(MOST_TRANSLATED).map(|(prefix, _)| prefix).collect()
 }
 
-/// Every way to cut a name behind a dot, and the name as it is.
+/// Returns every split of a name after a dot, and the whole name.
 fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
     let dots = name.match_indices('.').map(|(at, _)| at + 1).take(MOST_WRAPPERS);
     std::iter::once(0).chain(dots).map(|at| name.split_at(at))
 }
 
-/// A name without wrappers in its middle.
+/// Removes wrappers from inside a name.
 fn without_inner(name: &str) -> Cow<'_, str> {
     let is_wrapper = |segment: &str| INNER_WRAPPERS.contains(&segment);
     if !name.split('.').skip(1).any(is_wrapper) {
@@ -110,7 +111,7 @@ fn without_inner(name: &str) -> Cow<'_, str> {
     first.chain(segments.filter(|segment| !is_wrapper(segment))).collect::<Vec<_>>().join(".").into()
 }
 
-/// The known wrappers that all names have and the model has not.
+/// Returns the known wrappers that all names have and the model does not.
 fn wrappers<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> String {
     let mut names: Vec<&str> = names.collect();
     let mut taken = String::new();
@@ -126,7 +127,8 @@ fn wrappers<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> St
     taken
 }
 
-/// The names behind the prefix. One without it stays if it is a name of the model that is not behind the prefix as well.
+/// Keeps the names with the prefix. A name without it is kept too if it is a name of the model that does not occur with
+/// the prefix.
 fn take<'a>(dict: StateDict<'a>, prefix: String, own: &HashSet<&str>) -> Result<Unwrapped<'a>, Refusal> {
     let inside = |name: &str| name.strip_prefix(&*prefix).map(|name| without_inner(name).into_owned());
     let taken: HashSet<String> = dict.tensors.iter().filter_map(|(name, _)| inside(name)).collect();
@@ -165,12 +167,12 @@ mod tests {
 
     use super::*;
 
-    /// Prefix, names, and names outside, for a model of these names.
+    /// Returns the prefix, the names, and the names outside, for a model with the names `own`.
     fn unwrapped(names: &[&str], own: &[&str]) -> Result<(String, Vec<String>, Vec<String>), Refusal> {
         let stored = StoredTensor::dense(&[0; 4], Kind::Float, vec![1]).unwrap();
         let tensors = names.iter().map(|name| ((*name).to_owned(), stored.clone())).collect();
         let own: HashSet<&str> = own.iter().copied().collect();
-        // The other library says "their" before our names.
+        // The other library adds "their_" before the names.
         let translated = |tensors: &[(String, StoredTensor<'_>)]| {
             tensors
                 .iter()

@@ -1,4 +1,4 @@
-//! Our reader beside torch.load, on a file of torchvision.
+//! Compares the reader with torch.load on a file from torchvision.
 
 #[path = "../../../tests/harness/limit.rs"]
 mod limit;
@@ -18,13 +18,13 @@ fn a_file_of_torchvision_is_read_as_torch_reads_it() {
     assert_eq!(format, Format::LegacyTorch);
     let stored = format.read(&bytes).unwrap().choose(&HashSet::new()).unwrap().dict.tensors;
     let tensors: Vec<_> = stored.iter().map(|(name, stored)| (name.clone(), stored.read().unwrap())).collect();
-    // As torchvision's own code has them.
+    // The number of tensors in torchvision's own model.
     assert_eq!(tensors.len(), 314);
     let mut file = TensorFile::default();
     file.fill(&tensors).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let read = folder.path().join("read.safetensors");
-    fs::write(&read, file.bytes()).unwrap();
+    fs::write(&read, file.bytes().unwrap()).unwrap();
     let mut python = Command::new(root.join(".deps/peers/bin/python"));
     let output = limit::output(python.arg(root.join("tests/peers/compare_weights.py")).args([&weights, &read]));
     println!("{}", String::from_utf8_lossy(&output.stdout));

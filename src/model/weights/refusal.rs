@@ -1,17 +1,17 @@
-//! Why the bytes of a file are no weights.
+//! Explains why the bytes of a file are not weights.
 
-/// What a file is, and what is wanted in its place.
+/// Actual and expected contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was seen.
+    /// Actual contents.
     pub got: String,
-    /// What is wanted, and how to get it.
+    /// Expected contents, and how to get them.
     pub want: String,
 }
 
-/// How to get weights of PyTorch that can be read.
+/// How to create readable PyTorch weights.
 pub const STATE_DICT: &str = "a state dict: torch.save(model.state_dict(), FILE)";
-/// Letters of a foreign name in a message.
+/// Maximum length of a name in a message.
 const SHOWN: usize = 80;
 
 impl Refusal {
@@ -19,29 +19,29 @@ impl Refusal {
         Self { got: got.into(), want: want.into() }
     }
 
-    /// The file ends too early, or points beyond its end.
+    /// The file ends too early, or refers to data beyond its end.
     pub fn cut(what: &str, bytes: usize) -> Self {
         Self::new(
-            format!("{what} that is cut off, or damaged, in {bytes} bytes"),
-            "all of it; copy or download it again",
+            format!("{what} that is truncated or damaged, with {bytes} bytes"),
+            "the complete file; copy or download it again",
         )
     }
 
-    /// The file contradicts itself.
+    /// The file is inconsistent.
     pub fn damaged(got: impl Into<String>) -> Self {
-        Self::new(got, "a file without damage; copy or download it again")
+        Self::new(got, "an undamaged file; copy or download it again")
     }
 }
 
-/// What a file of Keras is.
+/// The file is from Keras.
 pub fn keras(what: &str) -> Refusal {
     Refusal::new(
         format!("{what}, as Keras and TensorFlow write them"),
-        "weights of PyTorch in .safetensors or .pth; the layers of Keras have other names and orders of their sides",
+        "PyTorch weights in .safetensors or .pth; Keras layers have other names and orders of dimensions",
     )
 }
 
-/// A name from a file on one line, with no more letters than a message bears.
+/// Escapes a name from a file so that it fits on one line, and truncates it.
 pub fn shown(name: &str) -> String {
     let mut shown: String = name.escape_debug().take(SHOWN).collect();
     if name.escape_debug().nth(SHOWN).is_some() {

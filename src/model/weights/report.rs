@@ -1,4 +1,4 @@
-//! What became of a file's weights, as it is told.
+//! Reports how a file's weights were loaded.
 
 use std::{fmt, path::PathBuf};
 
@@ -7,82 +7,84 @@ use tch::Kind;
 use super::{foreign_names::Library, format::Format, refusal::shown};
 use crate::disk::list;
 
-/// The last layer of a model, which is not the file's.
+/// The last layer of a model, if the file's does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadLeft {
-    /// Its name.
+    /// Name of the layer.
     pub name: String,
-    /// Classes in the file.
+    /// Number of classes in the file.
     pub got: i64,
-    /// Classes of the model.
+    /// Number of classes of the model.
     pub want: i64,
 }
 
-/// What was loaded, and what was not.
+/// The loaded and the skipped tensors.
 #[derive(Debug, Clone)]
 pub struct LoadReport {
     /// The file.
     pub path: PathBuf,
-    /// BLAKE3 of its bytes, in hexadecimal digits.
+    /// BLAKE3 hash of the file, in hexadecimal digits.
     pub digest: String,
-    /// What it is.
+    /// Format of the file.
     pub format: Format,
-    /// The keys that lead to the state dict; `None` if the file has a single one, and no average of weights.
+    /// The keys that lead to the state dict; `None` if the file has only one, and it is not an average of weights.
     pub key: Option<String>,
     /// Keys of other state dicts in the file.
     pub other_keys: Vec<String>,
-    /// What stood before the names, such as `module.`; empty where there was nothing.
+    /// Prefix of the names, such as `module.`; empty if there was none.
     pub prefix: String,
-    /// Names without that prefix that are none of the model's.
+    /// Names without the prefix that are not names of the model.
     pub outside: Vec<String>,
-    /// Whose names were translated to ours; `None` where they were ours.
+    /// Library whose names were translated; `None` if no translation was needed.
     pub names: Option<Library>,
-    /// Gains of batch normalizations that were scaled, as that library adds another epsilon to a variance.
+    /// Number of batch normalization gains that were rescaled, because the library uses another epsilon.
     pub rescaled: usize,
-    /// Parameters and buffers that were loaded, and how many the model has.
+    /// Number of loaded parameters and buffers, and total number in the model.
     pub loaded: [usize; 2],
-    /// Types of fractional numbers in the file that are not the model's.
+    /// Floating-point types in the file that differ from the model's.
     pub converted: Vec<Kind>,
-    /// The first filter, where it was summed over its channels for images of one.
+    /// The first filter, if it was summed over its channels for single-channel images.
     pub summed: Option<String>,
-    /// The head, where it has another number of classes and stays as it was drawn.
+    /// The head, if it has another number of classes and keeps its random initialization.
     pub head: Option<HeadLeft>,
-    /// Counters of batches that the file lacks; they begin at 0, as in torch.
+    /// Number of batch counters that are missing in the file. They start at 0, as in torch.
     pub uncounted: usize,
-    /// Names that the file lacks.
+    /// Names that are missing in the file.
     pub missing: Vec<String>,
-    /// Names that the model lacks.
+    /// Names that are not in the model.
     pub unexpected: Vec<String>,
-    /// Names whose shape or type differs, with both.
+    /// Names with a different shape or type, with both of them.
     pub different: Vec<String>,
-    /// Names of which a number is NaN, or infinite in the model's type.
+    /// Names of tensors with a value that is NaN, or infinite in the model's type.
     pub non_finite: Vec<String>,
 }
 
 impl LoadReport {
-    /// Says it in the log, one line for each thing.
+    /// Logs the report, one line per fact.
     pub fn tell(&self) {
         tracing::info!("{self}");
         self.remarks().iter().for_each(|remark| tracing::warn!("model.weights: {remark}"));
     }
 
-    /// What may not be as it was meant.
+    /// Facts that the user may not expect.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if let Some(HeadLeft { name, got, want }) = &self.head {
-            remarks.push(format!("{name} stays as it was drawn: it has {got} classes in the file, and {want} here"));
+            remarks.push(format!(
+                "{name} keeps its random initialization: it has {got} classes in the file and {want} in the model"
+            ));
         }
         if let Some(name) = &self.summed {
-            remarks.push(format!("{name} is summed over its 3 channels, for images of one"));
+            remarks.push(format!("{name} is summed over its 3 channels for single-channel images"));
         }
         if !self.outside.is_empty() {
-            remarks.push(format!("not behind {}, and left out: {}", shown(&self.prefix), list(&self.outside)));
+            remarks.push(format!("not under the prefix {}, skipped: {}", shown(&self.prefix), list(&self.outside)));
         }
         let lists = [
-            ("not in the file, and left as drawn", &self.missing),
-            ("not in the model, and left out", &self.unexpected),
-            ("of another shape, and left as drawn", &self.different),
-            ("with numbers that are not finite", &self.non_finite),
+            ("not in the file, keeps its random initialization", &self.missing),
+            ("not in the model, skipped", &self.unexpected),
+            ("with another shape, keeps its random initialization", &self.different),
+            ("with non-finite values", &self.non_finite),
         ];
         let told = lists.iter().filter(|(_, names)| !names.is_empty());
         remarks.extend(told.map(|(what, names)| format!("{what}: {}", list(names))));
@@ -101,23 +103,23 @@ impl fmt::Display for LoadReport {
             (key, others) => {
                 let key = key.as_ref().map_or_else(|| "at its root".to_owned(), |key| shown(key));
                 let others: Vec<String> = others.iter().map(|key| shown(key)).collect();
-                write!(f, "; the state dict {key}, not {}, which model.weights_key would take", list(&others))?;
+                write!(f, "; the state dict {key}; model.weights_key can select another one: {}", list(&others))?;
             }
         }
         for kind in converted {
-            write!(f, "; {} made float32", name(*kind))?;
+            write!(f, "; {} converted to float32", name(*kind))?;
         }
         if !prefix.is_empty() {
-            write!(f, "; without {} before the names", shown(prefix))?;
+            write!(f, "; prefix {} removed from the names", shown(prefix))?;
         }
         if let Some(library) = names {
             write!(f, "; names of {library} translated")?;
         }
         if *rescaled > 0 {
-            write!(f, "; {rescaled} gains scaled for our epsilon")?;
+            write!(f, "; {rescaled} gains rescaled for the epsilon of gradwatch")?;
         }
         if *uncounted > 0 {
-            write!(f, "; {uncounted} counts of batches begin at 0")?;
+            write!(f, "; {uncounted} batch counters start at 0")?;
         }
         f.write_str(")")
     }

@@ -1,4 +1,4 @@
-//! Safetensors files from anywhere.
+//! Reads safetensors files from any program.
 
 use safetensors::{
     Dtype,
@@ -14,30 +14,30 @@ use super::{
     stored::{MOST_SIDES, StoredTensor},
 };
 
-/// The format's own limit.
+/// Limit of the format itself.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
 
-/// The tensors of a file, in the order in which they lie there. Offsets, lengths and shapes are checked against each other and
-/// the file before anything is made of them.
+/// Reads the tensors of a file, in file order. Offsets, lengths, and shapes are checked against each other and the file
+/// before they are used.
 ///
-/// The crate's own reader adds the lengths up without a look at 64 bits, so that only its parser of the header is used.
+/// The crate's own reader adds the lengths without checking for 64-bit overflow, so only its header parser is used.
 pub fn read(file: &[u8]) -> Result<StateDict<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let cut = || Refusal::cut("a safetensors file", file.len());
     let length = bytes.u64().ok_or_else(cut)?;
     let Some(header) = usize::try_from(length).ok().and_then(|length| bytes.take(length)) else {
         let got = format!("a safetensors file of {} bytes whose header claims {length}", file.len());
-        return Err(Refusal::new(got, "all of it; copy or download it again"));
+        return Err(Refusal::new(got, "the complete file; copy or download it again"));
     };
-    // Tensors without a gap or an overlap, each as long as its shape, from 0 to `data_len`.
+    // Parsing ensures that the tensors have no gaps or overlaps, match their shapes, and cover 0 to `data_len`.
     let header: Metadata = serde_json::from_slice(header).map_err(|error| {
         let why = shown(&error.to_string());
-        Refusal::damaged(format!("a safetensors file whose header contradicts itself ({why})"))
+        Refusal::damaged(format!("a safetensors file whose header is inconsistent ({why})"))
     })?;
     let (got, want) = (bytes.rest().len(), header.data_len());
     if got != want {
-        let got = format!("a safetensors file with {got} bytes of numbers where its header claims {want}");
-        return Err(Refusal::new(got, "all of it; copy or download it again"));
+        let got = format!("a safetensors file with {got} bytes of data, but its header claims {want}");
+        return Err(Refusal::new(got, "the complete file; copy or download it again"));
     }
     let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     infos.sort_by(|(one, at), (other, to)| (at.data_offsets, one).cmp(&(to.data_offsets, other)));
@@ -46,7 +46,7 @@ pub fn read(file: &[u8]) -> Result<StateDict<'_>, Refusal> {
         match kind(info.dtype) {
             Some(kind) => dict.tensors.push(tensor(name, info, kind, bytes.rest())?),
             None => {
-                let what = format!("a tensor of {:?}, which is not read", info.dtype);
+                let what = format!("a tensor of {:?}, which is not supported", info.dtype);
                 dict.unread.push(Unread { name, what, is_tensor: true });
             }
         }
@@ -92,7 +92,8 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 pub(super) mod tests {
     use super::*;
 
-    /// A whole file whose header has so many bytes, most of them padding; with a tensor of the number 1.5 if it has the room.
+    /// Builds a file with a header of this many bytes, mostly padding. It contains a tensor with the value 1.5 if there
+    /// is room.
     pub fn padded(header_bytes: usize) -> (Vec<u8>, bool) {
         let header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         let has_tensor = header_bytes >= header.len();
@@ -127,7 +128,7 @@ pub(super) mod tests {
         let dict = read(&bytes).unwrap();
         assert_eq!((dict.tensors.len(), &*dict.tensors[0].0), (1, "a"));
         assert_eq!(dict.tensors[0].1.read().unwrap().int64_value(&[0]), 7);
-        assert_eq!((&*dict.unread[0].name, &*dict.unread[0].what), ("n", "a tensor of U16, which is not read"));
+        assert_eq!((&*dict.unread[0].name, &*dict.unread[0].what), ("n", "a tensor of U16, which is not supported"));
         let bytes = file(r#"{"__metadata__":{"format":"pt"}}"#, &[]);
         assert!(read(&bytes).unwrap().tensors.is_empty());
     }
@@ -141,17 +142,17 @@ pub(super) mod tests {
             let header = format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#);
             refusal(&file(&header, &vec![0; bytes]))
         };
-        assert!(one("[1]", "[0,4]", 3).contains("3 bytes of numbers where its header claims 4"));
+        assert!(one("[1]", "[0,4]", 3).contains("3 bytes of data, but its header claims 4"));
         assert!(one("[1]", "[0,4]", 5).contains("5 bytes"));
-        assert!(one("[2]", "[0,4]", 4).contains("contradicts itself"));
-        assert!(one("[1]", "[4,8]", 8).contains("contradicts itself"));
-        assert!(one("[1]", "[4,0]", 4).contains("contradicts itself"));
-        assert!(one("[4611686018427387904,4]", "[0,4]", 4).contains("contradicts itself"));
+        assert!(one("[2]", "[0,4]", 4).contains("is inconsistent"));
+        assert!(one("[1]", "[4,8]", 8).contains("is inconsistent"));
+        assert!(one("[1]", "[4,0]", 4).contains("is inconsistent"));
+        assert!(one("[4611686018427387904,4]", "[0,4]", 4).contains("is inconsistent"));
         assert!(one("[288230376151711744]", "[0,1152921504606846976]", 4).contains("claims 1152921504606846976"));
         assert!(one("[1,1,1,1,1,1,1,1,1]", "[0,4]", 4).contains("a of shape [1, 1, 1, 1, 1, 1, 1, 1, 1]"));
         let overlap = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#;
-        assert!(refusal(&file(overlap, &[0; 6])).contains("contradicts itself"));
-        // Eight lengths whose sum, with that of the header, is beyond 64 bits.
+        assert!(refusal(&file(overlap, &[0; 6])).contains("is inconsistent"));
+        // Eight lengths whose sum, including the header's, overflows 64 bits.
         let each = u64::MAX / 8;
         let many: Vec<String> = (0..8)
             .map(|index| {

@@ -1,25 +1,25 @@
-//! What a tensor of a model is read from: a tensor of the file, or several of them put together.
+//! The source of a model's tensor: one tensor of the file, or several combined.
 
 use tch::{Kind, TchError, Tensor};
 
 use super::stored::StoredTensor;
 
-/// Query, key and value of attention.
+/// Query, key, and value of attention.
 pub const THIRDS: usize = 3;
 
-/// Takes no memory until it is read.
+/// A tensor to read from the file. It takes no memory until it is read.
 #[derive(Debug, Clone)]
 pub struct Source<'a> {
-    /// The type of its numbers in the file.
+    /// Type in the file.
     pub kind: Kind,
-    /// Its shape as the model has it.
+    /// Shape in the model.
     pub size: Vec<i64>,
-    /// Stacked over their first side.
+    /// Parts, concatenated along the first dimension.
     parts: Vec<StoredTensor<'a>>,
     rescaling: Option<Rescaling<'a>>,
 }
 
-/// The gain of a batch normalization that adds another epsilon to its variance.
+/// Rescaling of a batch normalization gain for another epsilon.
 #[derive(Debug, Clone)]
 struct Rescaling<'a> {
     variance: StoredTensor<'a>,
@@ -33,7 +33,7 @@ impl<'a> From<StoredTensor<'a>> for Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Three tensors on top of one another; `None` where they are of different types, or of shapes that do not stack.
+    /// Concatenates three tensors; `None` if their types differ or their shapes do not match.
     pub fn stacked(parts: [StoredTensor<'a>; THIRDS]) -> Option<Self> {
         let [first, ..] = &parts;
         let (kind, (_, rest)) = (first.kind, first.size.split_first()?);
@@ -46,9 +46,9 @@ impl<'a> Source<'a> {
         Some(Self { kind, size, parts: parts.to_vec(), rescaling: None })
     }
 
-    /// Takes on the shape of the model's tensor where that holds the same numbers for each output in the same order: of a linear
-    /// layer that is stored as a convolution, or of a scale for each channel. The first side stays: it may be a number of
-    /// classes that is not the model's.
+    /// Changes the shape to that of the model's tensor, if both have the same number of values per output in the same
+    /// order: for example a linear layer stored as a convolution, or a scale per channel. The first dimension stays
+    /// unchanged, because the number of classes may differ from the model's.
     pub fn reshape_like(&mut self, own: &[i64]) {
         let product = |sides: &[i64]| sides.iter().try_fold(1i64, |product, side| product.checked_mul(*side));
         if let (&[outputs, ref inner @ ..], [_, own_inner @ ..]) = (&self.size[..], own)
@@ -59,8 +59,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Makes a gain for the second of `epsilons` out of one for the first: the layer gives in evaluation what it gave. Returns
-    /// whether it could.
+    /// Converts a gain from the first of `epsilons` to the second, so that the layer's output in evaluation stays the
+    /// same. Returns whether this was possible.
     pub fn rescale(&mut self, variance: &Self, epsilons: [f64; 2]) -> bool {
         let is_float = |kind| matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
         let is_like = variance.size == self.size && is_float(self.kind) && is_float(variance.kind);
@@ -71,7 +71,8 @@ impl<'a> Source<'a> {
         false
     }
 
-    /// A copy on the CPU. Its memory goes by [`size`](Self::size), which may be far more than the file has: look at it first.
+    /// Copies the tensor to the CPU. The copy has the shape [`size`](Self::size), which can need far more memory than
+    /// the file: check it first.
     pub fn read(&self) -> Result<Tensor, TchError> {
         let parts = self.parts.iter().map(StoredTensor::read).collect::<Result<Vec<_>, _>>()?;
         let tensor = match &parts[..] {
@@ -79,7 +80,7 @@ impl<'a> Source<'a> {
             parts => Tensor::f_cat(parts, 0)?.f_reshape(&self.size)?,
         };
         let Some(Rescaling { variance, epsilons: [theirs, ours] }) = &self.rescaling else { return Ok(tensor) };
-        // In float32 at least: half numbers lose a small epsilon.
+        // In float32 or higher precision: half precision would lose a small epsilon.
         let kind = if self.kind == Kind::Double { Kind::Double } else { Kind::Float };
         let variance = variance.read()?.f_to_kind(kind)?;
         let ratio = variance.f_add_scalar(*ours)?.f_div(&variance.f_add_scalar(*theirs)?)?;
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(numbers(&source), [3.0, 4.0, 5.0, 6.0, 1.0, 2.0, 1.0, 2.0]);
         assert!(Source::stacked([large.clone(), stored(&one, &[2]), small.clone()]).is_none());
         assert!(Source::stacked([stored(&one[..4], &[]), small.clone(), small]).is_none());
-        // Rows beyond 64 bits, of no numbers at all.
+        // More rows than 64 bits can count, but without any values.
         let endless = stored(&[], &[i64::MAX, 0]);
         assert!(Source::stacked([endless.clone(), endless.clone(), endless]).is_none());
     }

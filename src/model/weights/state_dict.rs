@@ -1,4 +1,4 @@
-//! A state dict as it lies in a file: its tensors by their names, and what else stands under a name.
+//! A state dict in a file: its tensors by name, and its other values.
 
 use std::collections::HashMap;
 
@@ -10,31 +10,31 @@ use super::{
     torch_file::TorchFile,
 };
 
-/// The values of a state dict that may be weights.
+/// The values of a state dict that can be weights.
 #[derive(Debug, Default)]
 pub struct StateDict<'a> {
-    /// In the order of the state dict.
+    /// Tensors, in the order of the state dict.
     pub tensors: Vec<(String, StoredTensor<'a>)>,
-    /// What is no tensor that can be read.
+    /// Values that are not readable tensors.
     pub unread: Vec<Unread>,
 }
 
 /// A value that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    /// The name that it stands under.
+    /// Name of the value.
     pub name: String,
-    /// What it is.
+    /// Description for messages.
     pub what: String,
-    /// Whether it is a tensor, of numbers that libtorch has no type for.
+    /// Whether it is a tensor, with a type that libtorch cannot read.
     pub is_tensor: bool,
 }
 
 impl<'a> StateDict<'a> {
-    /// Those of a pickle, from names and values. Only numbers that are needed are looked at.
+    /// Builds a state dict from names and values of a pickle. Only reads storages that are needed.
     ///
     /// # Errors
-    /// If a tensor contradicts itself or the file.
+    /// If a tensor is inconsistent with itself or the file.
     pub fn of_pickle(file: &TorchFile<'a>, entries: &[(&'a str, Id)]) -> Result<Self, Refusal> {
         let mut storages = HashMap::new();
         let (mut tensors, mut unread) = (Vec::new(), Vec::new());
@@ -57,7 +57,7 @@ impl<'a> StateDict<'a> {
         Ok(Self { tensors, unread })
     }
 
-    /// The part under names that begin so, without that; `None` if there are no such tensors.
+    /// Returns the part with names that start with `prefix`, which is removed; `None` if there are no such tensors.
     pub fn under(self, prefix: &str) -> Option<Self> {
         let inside = |name: String| name.strip_prefix(prefix).map(str::to_owned);
         let tensors: Vec<_> =
@@ -67,12 +67,12 @@ impl<'a> StateDict<'a> {
     }
 }
 
-/// How a message calls an object that was not built.
+/// Describes an object that was not built, for messages.
 pub fn object_of(class: &str) -> String {
-    format!("an object of {class}, which is not built")
+    format!("an object of {class}, which is not loaded")
 }
 
-/// How a message calls what is no tensor.
+/// Describes a value that is not a tensor, for messages.
 fn what_is(object: &Object<'_>) -> String {
     let what = match object {
         Object::Foreign { class, .. } => return object_of(&class.shown()),
@@ -81,12 +81,12 @@ fn what_is(object: &Object<'_>) -> String {
         Object::Text(_) => "a text",
         Object::Tuple(_) | Object::List(_) => "a list",
         Object::Dict(_) => "a dict",
-        Object::Other | Object::Storage(_) | Object::Tensor(_) => "something else than a tensor",
+        Object::Other | Object::Storage(_) | Object::Tensor(_) => "an object that is not a tensor",
     };
     what.to_owned()
 }
 
-/// A tensor, or what it is if it cannot be read.
+/// Returns the tensor, or its description if it cannot be read.
 fn tensor<'a>(
     file: &TorchFile<'a>,
     storages: &mut HashMap<&'a str, &'a [u8]>,
@@ -95,7 +95,7 @@ fn tensor<'a>(
     let storage = match file.objects.get(view.storage) {
         Object::Storage(storage) => storage,
         Object::Foreign { class, .. } => return Ok(Err(format!("a tensor over {}", object_of(&class.shown())))),
-        _ => return Err(Refusal::damaged("a tensor without numbers")),
+        _ => return Err(Refusal::damaged("a tensor without data")),
     };
     let Storage { numbers, key, numel, part: (first, count) } = **storage;
     let seen = view.numbers.unwrap_or(numbers);
@@ -105,21 +105,21 @@ fn tensor<'a>(
         None => {
             let bytes = file.storages.bytes(key)?;
             let bytes =
-                bytes.ok_or_else(|| Refusal::damaged(format!("numbers {} that are not in the file", shown(key))))?;
+                bytes.ok_or_else(|| Refusal::damaged(format!("storage {} that is not in the file", shown(key))))?;
             storages.insert(key, bytes);
             bytes
         }
     };
     let width = numbers.bytes();
     if bytes.len() / width != numel {
-        let got = format!("{numel} numbers of {width} bytes in storage {} of {} bytes", shown(key), bytes.len());
+        let got = format!("{numel} elements of {width} bytes in storage {} of {} bytes", shown(key), bytes.len());
         return Err(Refusal::damaged(got));
     }
-    // Both lie within `numel`.
+    // The persistent ID was checked, so both are at most `numel`.
     let part = &bytes[first * width..(first + count) * width];
     let sides = |id: Id| file.objects.integers(id, MOST_SIDES);
     match (sides(view.size), sides(view.stride)) {
         (Some(size), Some(stride)) => StoredTensor::new(part, kind, view.offset, size, stride).map(Ok),
-        _ => Err(Refusal::damaged(format!("a tensor whose shape is not one of at most {MOST_SIDES} sides"))),
+        _ => Err(Refusal::damaged(format!("a tensor whose shape does not have at most {MOST_SIDES} dimensions"))),
     }
 }

@@ -1,26 +1,27 @@
-//! A tensor as it lies in a file: it takes no memory until it is read.
+//! A tensor in a file, which takes no memory until it is read.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::Refusal;
 
-/// Sides of a tensor; those of weights have four.
+/// Maximum number of dimensions of a tensor. Weights have up to four.
 pub const MOST_SIDES: usize = 8;
 
 /// A view of a part of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTensor<'a> {
-    /// From its first number to its last.
+    /// Bytes from its first to its last element.
     bytes: &'a [u8],
-    /// The type of its numbers, little-endian.
+    /// Type of the elements, little-endian.
     pub kind: Kind,
-    /// Its shape.
+    /// Shape.
     pub size: Vec<i64>,
     stride: Vec<i64>,
 }
 
 impl<'a> StoredTensor<'a> {
-    /// Numbers `offset + index . stride` of a storage. Fails where one of them lies outside.
+    /// Creates a view of the elements `offset + index . stride` of a storage. Fails if any of them is outside of the
+    /// storage.
     pub fn new(storage: &'a [u8], kind: Kind, offset: i64, size: Vec<i64>, stride: Vec<i64>) -> Result<Self, Refusal> {
         let span = span(&size, &stride);
         let width = kind.elt_size_in_bytes();
@@ -33,13 +34,14 @@ impl<'a> StoredTensor<'a> {
             Some(bytes) => Ok(Self { bytes, kind, size, stride }),
             None => {
                 let numbers = storage.len() / width;
-                let got = format!("a tensor of size {size:?}, stride {stride:?} from number {offset} on of {numbers}");
+                let got =
+                    format!("a tensor of size {size:?}, stride {stride:?} at offset {offset} of {numbers} elements");
                 Err(Refusal::damaged(got))
             }
         }
     }
 
-    /// The same, of numbers next to each other.
+    /// Creates a view of contiguous elements.
     pub fn dense(bytes: &'a [u8], kind: Kind, size: Vec<i64>) -> Result<Self, Refusal> {
         let mut stride = vec![1; size.len()];
         for side in (1..size.len()).rev() {
@@ -49,8 +51,8 @@ impl<'a> StoredTensor<'a> {
         Self::new(bytes, kind, 0, size, stride)
     }
 
-    /// A copy on the CPU. Its memory goes by [`size`](Self::size), which may be far more than the file has (a stride may be 0):
-    /// look at it first.
+    /// Copies the tensor to the CPU. The copy has the shape [`size`](Self::size), which can need far more memory than
+    /// the file (a stride can be 0): check it first.
     pub fn read(&self) -> Result<Tensor, TchError> {
         let Self { bytes, kind, size, stride } = self;
         if size.contains(&0) {
@@ -61,12 +63,12 @@ impl<'a> StoredTensor<'a> {
     }
 }
 
-/// How many numbers there are from the first to the last; `None` where a side is negative or 64 bits do not hold it.
+/// Number of elements from the first to the last; `None` if a value is negative or the number overflows 64 bits.
 fn span(size: &[i64], stride: &[i64]) -> Option<i64> {
     if size.len() != stride.len() || size.iter().chain(stride).any(|side| *side < 0) {
         return None;
     }
-    // What libtorch multiplies.
+    // libtorch computes this product.
     let _ = size.iter().try_fold(1i64, |product, side| product.checked_mul(*side))?;
     if size.contains(&0) {
         return Some(0);
@@ -80,7 +82,7 @@ fn span(size: &[i64], stride: &[i64]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// 0, 1, .. 11 as float32.
+    /// 0, 1, ... 11 as float32.
     fn numbers() -> Vec<u8> {
         (0..12u8).flat_map(|number| f32::from(number).to_le_bytes()).collect()
     }
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn strides_and_offsets_are_those_of_torch() {
         assert_eq!(read(0, &[3, 4], &[4, 1]).unwrap(), (0..12).map(|number| number as f32).collect::<Vec<_>>());
-        // Transposed, from the second column on.
+        // Transposed, starting at the second column.
         assert_eq!(read(1, &[3, 3], &[1, 4]).unwrap(), [1.0, 5.0, 9.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0]);
         assert_eq!(read(11, &[2, 2], &[0, 0]).unwrap(), [11.0; 4]);
         assert_eq!(read(3, &[], &[]).unwrap(), [3.0]);

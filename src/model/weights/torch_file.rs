@@ -1,4 +1,5 @@
-//! Files as torch.save writes them: a pickle and numbers in a zip archive, or before torch 1.6 pickles with the numbers behind.
+//! Reads files of torch.save: a pickle and storages in a zip archive or, before torch 1.6, pickles followed by the
+//! storages.
 
 use std::collections::HashMap;
 
@@ -10,15 +11,15 @@ use super::{
     refusal::{STATE_DICT, shown},
 };
 
-/// What the first two pickles of the old format stand for: `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c, and
-/// `PROTOCOL_VERSION`.
+/// Values of the first two pickles in the legacy format: `torch.serialization.MAGIC_NUMBER`, 0x1950a86a20f9469cfc6c,
+/// and `PROTOCOL_VERSION`.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// What a file begins with that was saved with `pickle_protocol=0` or 1, which have no opcode for the protocol.
+/// First bytes of a file saved with `pickle_protocol=0` or 1, which have no opcode for the protocol.
 pub const LEGACY_BEFORE_PROTOCOL_2: &[u8] = b"L119547037146038801333356L\n";
 
-/// The objects of a file, and where their numbers lie.
+/// The objects of a file, and its storages.
 #[derive(Debug)]
 pub struct TorchFile<'a> {
     pub objects: Objects<'a>,
@@ -28,14 +29,15 @@ pub struct TorchFile<'a> {
 /// The bytes of each storage.
 #[derive(Debug)]
 pub enum Storages<'a> {
-    /// Entries of an archive by their names, and the folder that they lie in.
+    /// Entries of an archive by name, and the folder that contains them.
     Zipped { root: &'a str, entries: HashMap<&'a str, Entry<'a>> },
-    /// By their keys.
+    /// Bytes by key.
     Legacy(HashMap<&'a str, &'a [u8]>),
 }
 
 impl<'a> Storages<'a> {
-    /// Those of one storage, once their sum is right if they have one; `None` if it is not in the file.
+    /// Returns the bytes of a storage after verifying their checksum, if there is one; `None` if the storage is not in
+    /// the file.
     pub fn bytes(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
         match self {
             Self::Zipped { root, entries } => entries.get(&*format!("{root}/data/{key}")).map(Entry::data).transpose(),
@@ -44,12 +46,12 @@ impl<'a> Storages<'a> {
     }
 }
 
-/// A file of torch 1.6 or newer.
+/// Reads a file from torch 1.6 or newer.
 pub fn read_zipped(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let entries = archive::entries(file)?;
     let named: HashMap<&str, Entry<'_>> = entries.iter().map(|entry| (entry.name, *entry)).collect();
     if named.len() != entries.len() {
-        return Err(Refusal::damaged("a zip archive with two entries of one name"));
+        return Err(Refusal::damaged("a zip archive with two entries of the same name"));
     }
     let root = root(&entries)?;
     let entry = |name: &str| named.get(&*format!("{root}/{name}")).copied();
@@ -61,12 +63,12 @@ pub fn read_zipped(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     Ok(TorchFile { objects, storages: Storages::Zipped { root, entries: named } })
 }
 
-/// The folder that all entries lie in.
+/// Returns the folder that contains all entries.
 fn root<'a>(entries: &[Entry<'a>]) -> Result<&'a str, Refusal> {
     let is_program = |entry: &Entry<'_>| entry.name.ends_with("/constants.pkl") || entry.name.contains("/code/");
     if entries.iter().any(is_program) {
         let want =
-            "a state dict; or model.name = \"torchscript\" with model.path = this file, which has layers of its own";
+            "a state dict; or model.name = \"torchscript\" with model.path = this file, which has its own layers";
         return Err(Refusal::new("a TorchScript file, which is a program", want));
     }
     let pickle = entries.iter().find_map(|entry| entry.name.strip_suffix("/data.pkl"));
@@ -78,14 +80,14 @@ fn no_weights(entries: &[Entry<'_>]) -> Refusal {
         return super::refusal::keras("a Keras archive");
     }
     let first = entries.first().map_or("nothing".into(), |entry| shown(entry.name));
-    Refusal::new(format!("a zip archive of no weights (first in it: {first})"), STATE_DICT)
+    Refusal::new(format!("a zip archive without weights (first entry: {first})"), STATE_DICT)
 }
 
 fn big_endian() -> Refusal {
-    Refusal::new("numbers of a big-endian machine", "little-endian ones: load and save it again on a common machine")
+    Refusal::new("big-endian data", "little-endian data; load and save it again on a little-endian machine")
 }
 
-/// A file from before torch 1.6, or saved with `_use_new_zipfile_serialization=False`.
+/// Reads a file from before torch 1.6, or one saved with `_use_new_zipfile_serialization=False`.
 pub fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let mut next = || {
@@ -99,7 +101,7 @@ pub fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     }
     let protocol = next()?;
     if *protocol.root() != Object::Int(PROTOCOL) {
-        return Err(Refusal::new("a file of another protocol than 1001 of torch.save", STATE_DICT));
+        return Err(Refusal::new("a torch.save file with another protocol than 1001", STATE_DICT));
     }
     if is_big_endian(&next()?) {
         return Err(big_endian());
@@ -109,7 +111,7 @@ pub fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     Ok(TorchFile { objects, storages: Storages::Legacy(storages) })
 }
 
-/// `{"protocol_version": 1001, "little_endian": True, "type_sizes": {..}}`.
+/// Checks the dict `{"protocol_version": 1001, "little_endian": True, "type_sizes": {..}}`.
 fn is_big_endian(system: &Objects<'_>) -> bool {
     let Object::Dict(entries) = system.root() else { return false };
     let is_order = |(key, value): &(_, _)| {
@@ -118,7 +120,7 @@ fn is_big_endian(system: &Objects<'_>) -> bool {
     entries.iter().any(is_order)
 }
 
-/// Behind the pickles: for each key a count of numbers in 64 bits, and the numbers.
+/// Reads the storages after the pickles: for each key, a 64-bit number of elements, followed by the elements.
 fn storages<'a>(
     objects: &Objects<'a>,
     keys: &Objects<'a>,
@@ -130,10 +132,10 @@ fn storages<'a>(
         let Object::Storage(storage) = object else { continue };
         let width = storage.numbers.bytes();
         if *widths.entry(storage.key).or_insert(width) != width {
-            return Err(Refusal::damaged(format!("storage {} with numbers of two sizes", shown(storage.key))));
+            return Err(Refusal::damaged(format!("storage {} with elements of two sizes", shown(storage.key))));
         }
     }
-    let Object::List(list) = keys.root() else { return Err(Refusal::damaged("no list of storages behind the pickle")) };
+    let Object::List(list) = keys.root() else { return Err(Refusal::damaged("no list of storages after the pickle")) };
     let mut storages = HashMap::new();
     for key in list {
         let Object::Text(key) = keys.get(*key) else { return Err(Refusal::damaged("a storage without a name")) };
@@ -144,7 +146,7 @@ fn storages<'a>(
             let count = usize::try_from(bytes.u64()?).ok()?;
             bytes.take(count.checked_mul(*width)?)
         };
-        let numbers = numbers().ok_or_else(|| Refusal::cut("a file of torch", total))?;
+        let numbers = numbers().ok_or_else(|| Refusal::cut("a torch.save file", total))?;
         storages.insert(*key, numbers);
     }
     Ok(storages)

@@ -1,19 +1,19 @@
-//! TheDeepChecker's checks before training: images, labels, weights, biases, the first loss.
+//! TheDeepChecker's checks before training: images, labels, weights, biases, and the first loss.
 
 use crate::{
     config::Activation,
     diagnosis::{Facts, Observation, ParameterFacts, Subject, rule_sets::Sighting},
 };
 
-/// Ratio of variances from which on they are told apart; the tool's bound for a significance of 0.1.
+/// Variance ratio from which two variances count as different; the tool's threshold for a significance level of 0.1.
 pub(super) const F_CRITICAL: f64 = 2.705_54;
-/// Variance of weights that are all equal.
+/// Variance below which weights count as all equal.
 const EQUAL: f64 = 1e-8;
-/// exp(entropy of the labels) over the number of classes.
+/// Minimum of exp(entropy of the labels) over the number of classes.
 const PERPLEXITY: f64 = 0.5;
-/// How far the first loss may be from ln C, as a share of that.
+/// Largest relative deviation of the first loss from ln C.
 const LOSS: f64 = 1.0;
-/// How far mean and standard deviation of the images may be from 0 and 1.
+/// Largest deviation of the images' mean and standard deviation from 0 and 1.
 const NORMALIZED: f64 = 0.01;
 
 pub(super) fn judge(seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighting> {
@@ -32,10 +32,10 @@ pub(super) fn judge(seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighti
     .collect()
 }
 
-/// The tool lets pass what reaches from -1 or 0 to 1, and what has mean 0 and standard deviation 1. Smallest and
-/// largest values are not known, but what lies between -1 and 1 has mean^2 + variance of 1 at most: only what is beyond
-/// that is told, so that images of a narrower range pass too. The figures are of one batch, whose mean may be 1 /
-/// sqrt(n) off that of all images.
+/// The tool accepts images that range from -1 or 0 to 1, and images with mean 0 and standard deviation 1. The smallest
+/// and largest values are not measured here. Values between -1 and 1 have a mean^2 + variance of at most 1, so only
+/// images above that are reported, and images with a narrower range pass too. The statistics are those of one batch,
+/// whose mean may deviate by 1 / sqrt(n) from that of all images.
 fn images(facts: &Facts) -> Option<Sighting> {
     if let Some(channel) = facts.channels.iter().find(|channel| channel.std == 0.0) {
         return Some(Sighting::of_model("ConstantInput", "standard deviation of a channel", channel.std, 0.0));
@@ -47,7 +47,7 @@ fn images(facts: &Facts) -> Option<Sighting> {
         .channels
         .iter()
         .find(|channel| square(channel.mean, channel.std) > 1.0 && !is_normalized(channel.mean, channel.std))?;
-    let meaning = "mean square of a channel, neither within -1 and 1 nor of mean 0 and variance 1,";
+    let meaning = "mean square of a channel that is not in -1..1 and not standardized";
     Some(Sighting::of_model("UnnormalizedInput", meaning, square(off.mean, off.std), 1.0))
 }
 
@@ -70,7 +70,7 @@ fn equal_weights(facts: &Facts) -> Option<Sighting> {
     Some(Sighting::of_model("UnbrokenSymmetry", "variance of a weight", equal.std.powi(2), EQUAL).at(&equal.name))
 }
 
-/// Variances that activations ask for: He for ReLU, Glorot for tanh, LeCun for sigmoid, and any of these for others.
+/// Suitable variances for an activation: He for ReLU, Glorot for tanh, LeCun for sigmoid, and any of these for others.
 fn wanted(weight: &ParameterFacts, activation: Option<Activation>) -> Vec<f64> {
     let fan_in = weight.fan_in();
     let spatial = weight.shape.iter().skip(2).product::<i64>();
@@ -91,13 +91,13 @@ fn weights(facts: &Facts, activation: Option<Activation>) -> Option<Sighting> {
             ratio.max(1.0 / ratio)
         };
         let nearest = wanted(weight, activation).into_iter().map(ratio).fold(f64::INFINITY, f64::min);
-        let meaning = "ratio of the variance to the one that fits";
+        let meaning = "ratio of the variance to the recommended one";
         (nearest > F_CRITICAL)
             .then(|| Sighting::of_model("WeightInitialization", meaning, nearest, F_CRITICAL).at(&weight.name))
     })
 }
 
-/// With balanced labels all biases have to be 0, with others the last must not be.
+/// With balanced labels, all biases must be 0. With unbalanced labels, the last bias must not be 0.
 fn biases(facts: &Facts) -> Option<Sighting> {
     const RULE: &str = "BiasInitialization";
     kernels(facts).next()?;
@@ -106,7 +106,7 @@ fn biases(facts: &Facts) -> Option<Sighting> {
         return Some(Sighting::of_model(RULE, "number of biases", 0.0, 1.0));
     };
     if perplexity(facts).is_some_and(|balance| balance < PERPLEXITY) {
-        let meaning = "mean of the last bias, with unbalanced labels,";
+        let meaning = "mean of the last bias (the labels are unbalanced)";
         return (last.mean == 0.0).then(|| Sighting::of_model(RULE, meaning, 0.0, 0.0).at(&last.name));
     }
     let off = biases().find(|bias| bias.mean != 0.0)?;
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(told(0.286, 0.353, 0), None);
         assert_eq!(told(73.0, 90.0, 0), Some("UnnormalizedInput"));
         assert_eq!(told(0.5, 0.0, 0), Some("ConstantInput"));
-        // The mean of a batch of 100 may be 0.1 off.
+        // The mean of a batch of 100 may deviate by 0.1.
         assert_eq!((told(0.1, 1.05, 100), told(0.1, 1.05, 0)), (None, Some("UnnormalizedInput")));
     }
 
@@ -146,7 +146,7 @@ mod tests {
     fn labels_are_balanced_by_their_perplexity() {
         let told =
             |class_counts: &[u64]| labels(&Facts { class_counts: class_counts.to_vec(), ..Facts::default() }).is_some();
-        // Two classes of four that are equally frequent: 2 / 4.
+        // Two equally frequent classes out of four: 2 / 4.
         assert!(!told(&[50, 50, 0, 0]) && !told(&[]));
         assert!(told(&[60, 40, 0, 0]));
     }
@@ -162,7 +162,7 @@ mod tests {
         assert!(!told(relu, 2.0 / 72.0) && !told(relu, 2.0 / 72.0 / 2.7) && told(relu, 2.0 / 72.0 / 2.71));
         assert!(!told(Some(Activation::Tanh), 2.0 / 216.0 * 2.7) && told(Some(Activation::Tanh), 2.0 / 72.0));
         assert!(!told(Some(Activation::Sigmoid), 1.0 / 72.0) && told(Some(Activation::Sigmoid), 2.8 / 72.0));
-        // Others have the three to choose from: down to a 2.7th of Glorot's, up to 2.7 of He's.
+        // Other activations accept any of the three variances: from Glorot's / 2.7 to He's * 2.7.
         assert!(!told(None, 2.0 / 216.0 / 2.7) && !told(None, 5.4 / 72.0) && told(None, 5.5 / 72.0));
     }
 

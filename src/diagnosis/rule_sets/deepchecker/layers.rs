@@ -7,15 +7,15 @@ use crate::{
     gradient::LayerStatistics,
 };
 
-/// Share of the outputs of a dead unit that are next to 0, and share of a layer's units.
+/// Fraction of near-zero outputs that makes a unit dead, and fraction of a layer's units.
 const MOST: f64 = 0.95;
 const HALF: f64 = 0.5;
-/// Standard deviations of outputs.
+/// Smallest and largest standard deviation of outputs.
 const NARROW: f64 = 0.5;
 const WIDE: f64 = 2.0;
 
-/// A unit is dead where 95 % of its outputs are below 1e-5, which is told of ReLUs alone: others have outputs below 0.
-/// See [`dead_share`] for how many would explain what is seen of the whole layer.
+/// A unit is dead if 95 % of its outputs are below 1e-5. Only ReLUs are checked, because other activations have outputs
+/// below 0. [`dead_share`] estimates the fraction of dead units from the statistics of the whole layer.
 pub(super) fn judge(layer: &LayerStatistics, activation: Option<Activation>) -> Vec<Sighting> {
     let told = |rule, meaning, seen, bound| Sighting::of_model(rule, meaning, seen, bound).at(&layer.layer);
     let dead = dead_share(layer, 1.0 - MOST);
@@ -27,7 +27,7 @@ pub(super) fn judge(layer: &LayerStatistics, activation: Option<Activation>) -> 
         _ => None,
     };
     let std = bound.map(|bound| told("UnstableActivation", "standard deviation of outputs", variance.sqrt(), bound));
-    is_dead.then(|| told("DeadActivation", "share of units that are dead", dead, HALF)).into_iter().chain(std).collect()
+    is_dead.then(|| told("DeadActivation", "share of dead units", dead, HALF)).into_iter().chain(std).collect()
 }
 
 #[cfg(test)]

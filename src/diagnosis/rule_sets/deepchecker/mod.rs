@@ -1,8 +1,8 @@
-//! TheDeepChecker (Ben Braiek and Khomh, TOSEM 2022): before training, then at every tenth step.
+//! TheDeepChecker (Ben Braiek and Khomh, TOSEM 2022): checks before training, then at every tenth tracked step.
 //!
-//! Conditions are those of its checkers and hooks. What it checks before training is judged by the first reading;
-//! readings are its iterations, over the whole run where it trains on a single batch, and every tenth one ends a
-//! period.
+//! Conditions are those of its checkers and hooks. The first tracked step stands for its checks before training.
+//! Tracked steps stand for its iterations, and every tenth one ends a period. The tool trains on a single batch; here
+//! the checks cover the whole run.
 
 mod before;
 mod layers;
@@ -14,14 +14,14 @@ use super::Sighting;
 use crate::diagnosis::{Observation, Subject};
 
 pub(super) const NOT_JUDGED: [(&str, &str); 9] = [
-    ("SumReduction", "the loss of batches of other sizes"),
-    ("GradientCheck", "losses at finite differences"),
-    ("SingleBatchOverfit", "a training run of its own on one batch"),
-    ("BatchIndependence", "the gradient of one output by another's input"),
+    ("SumReduction", "losses of batches of several sizes"),
+    ("GradientCheck", "finite differences of the loss"),
+    ("SingleBatchOverfit", "an extra training run on one batch"),
+    ("BatchIndependence", "the gradient of one output with respect to another image"),
     ("SaturatedActivation", "a histogram of each unit's outputs"),
     ("ActivationRange", "the smallest and largest output of each layer"),
     ("NonRepresentativeLoss", "the accuracy of each batch"),
-    ("LabelCorruption, AugmentationShift", "runs of its own with other data"),
+    ("LabelCorruption, AugmentationShift", "extra training runs with other data"),
     ("TrainEvalSwitch", "outputs of the same batch in both modes"),
 ];
 
@@ -32,7 +32,7 @@ pub(super) struct Deepchecker {
 }
 
 impl Deepchecker {
-    /// Readings of a period.
+    /// Tracked steps per period.
     const PERIOD: u64 = 10;
 
     pub(super) fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighting> {

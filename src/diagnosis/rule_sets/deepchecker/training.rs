@@ -17,39 +17,39 @@ use crate::{
     gradient::TensorStatistics,
 };
 
-/// Values of a window: four ratios of one to the one before.
+/// Values per window: four ratios of a value to the previous one.
 const WINDOW: usize = 5;
-/// Mean sizes of gradients.
+/// Mean absolute values of gradients.
 const VANISHING: f64 = 1e-6;
 const EXPLODING: f64 = 1e6;
-/// Ratios from value to value that shrink or grow too fast.
+/// Ratios between consecutive values that count as shrinking or growing too fast.
 const SHRINKING: f64 = 0.5;
 const GROWING: f64 = 2.0;
-/// Mean size of a weight or bias.
+/// Mean absolute value of a weight or bias.
 const DIVERGING: f64 = 1e8;
-/// Size of a dead weight, and share of the weights that are dead or negative.
+/// Largest absolute value of a dead weight, and maximum fraction of dead or negative weights.
 const DEAD: f64 = 1e-5;
 const MOST: f64 = 0.95;
-/// log10 of update over weight.
+/// Upper and lower limit of log10(update / weight).
 const FAST: f64 = -1.0;
 const SLOW: f64 = -4.0;
-/// Share by which the loss has to fall from period to period; periods and share of its course that may turn.
+/// Minimum relative decrease of the loss between periods; number of periods to keep; minimum smoothness of the loss.
 const FALL: f64 = 0.05;
 const COURSE: usize = 50;
 const SMOOTH: f64 = 0.5;
 /// Norm of the weight decay over that of the gradient.
 const OVERWHELMING: f64 = 2.0;
 
-/// What is remembered between readings.
+/// State between tracked steps.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Training {
-    /// Mean sizes of each gradient, weight and bias, the last so many that are finite.
+    /// Mean absolute values of each gradient, weight, and bias: the last [`WINDOW`] finite ones.
     sizes: BTreeMap<String, VecDeque<f64>>,
-    /// Weight decay over gradient.
+    /// Norm of the weight decay over that of the gradient, per weight.
     decays: BTreeMap<String, VecDeque<f64>>,
     /// Sum and count of log10(update / weight) in this period.
     updates: BTreeMap<String, (f64, u64)>,
-    /// Sum and count of the losses of this period.
+    /// Sum and count of the losses in this period.
     open: (f64, u64),
     /// Mean losses of the last periods.
     losses: VecDeque<f64>,
@@ -62,21 +62,21 @@ fn push(values: &mut VecDeque<f64>, value: f64, most: usize) {
     values.push_back(value);
 }
 
-/// The extreme ratio of each value to the one before: the smallest for `f64::min`; `None` until the window is full.
+/// Extreme ratio of each value to the previous one: the smallest for `f64::min`; `None` until the window is full.
 fn ratio(values: &VecDeque<f64>, extreme: fn(f64, f64) -> f64) -> Option<f64> {
     let last = values.range(values.len().checked_sub(WINDOW)?..);
     last.clone().zip(last.skip(1)).map(|(before, now)| now / before).reduce(extreme)
 }
 
 impl Training {
-    /// Takes a reading in. Returns what is not finite in it, and what weight decay does.
+    /// Adds a tracked step. Reports non-finite values and excessive weight decay.
     pub(super) fn add(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighting> {
         let gradients = seen.gradients.map_or(&[][..], |gradients| &gradients.parameters);
-        // A loss that was not seen is NaN too.
+        // A loss that was not measured is NaN too.
         let is_lost = seen.loss.is_infinite() || seen.loss.is_nan() && !seen.total_norm.is_finite();
         let infinite = gradients.iter().chain(seen.weights).find(|tensor| !tensor.is_finite());
         let numerical = infinite
-            .map(|tensor| numerical("a tensor that is not finite: its norm", tensor.norm).at(&tensor.name))
+            .map(|tensor| numerical("norm of a non-finite tensor", tensor.norm).at(&tensor.name))
             .or_else(|| is_lost.then(|| numerical("loss", seen.loss)));
         if seen.loss.is_finite() {
             self.open = (self.open.0 + seen.loss, self.open.1 + 1);
@@ -90,7 +90,7 @@ impl Training {
                 push(self.sizes.entry(format!("{kind} {}", tensor.name)).or_default(), mean_abs(tensor), WINDOW);
             }
         }
-        // Weights come after the step; how much they moved changes their norm by that ratio at most.
+        // Weights are measured after the step. The update changes their norm by at most this ratio.
         for update in seen.updates.iter().filter(|update| update.update_ratio.is_finite()) {
             let logarithm = if update.update_ratio > 0.0 { update.update_ratio.log10() } else { 0.0 };
             let (sum, count) = self.updates.entry(update.name.to_string()).or_default();
@@ -99,7 +99,7 @@ impl Training {
         numerical.into_iter().chain(self.decay(gradients, seen, subject)).collect()
     }
 
-    /// Weight decay that is part of the gradient, where it is.
+    /// Checks weight decay, if the optimizer adds it to the gradient.
     fn decay(
         &mut self,
         gradients: &[TensorStatistics],
@@ -116,7 +116,7 @@ impl Training {
             let Some(weight) = seen.weights.iter().find(|weight| weight.name == gradient.name) else { continue };
             let ratio = optimizer.weight_decay * weight.norm / gradient.norm;
             let ratios = self.decays.entry(gradient.name.to_string()).or_default();
-            // Infinities are not kept by a checkpoint.
+            // A checkpoint cannot store infinities.
             push(ratios, if ratio.is_nan() { 0.0 } else { ratio.min(f64::MAX) }, WINDOW);
             if ratios.len() == WINDOW && ratios.iter().all(|ratio| *ratio >= OVERWHELMING) {
                 let meaning = "weight decay / gradient";
@@ -131,7 +131,7 @@ impl Training {
         found
     }
 
-    /// Judges what was seen up to the end of a period.
+    /// Runs the checks at the end of a period.
     pub(super) fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Sighting> {
         let facts = subject.facts;
         let mut sightings = Vec::new();
@@ -159,16 +159,16 @@ impl Training {
             _ if size < VANISHING => told("VanishingGradient", "mean |g|", size, VANISHING),
             _ if size > EXPLODING => told("ExplodingGradient", "mean |g|", size, EXPLODING),
             (Some(ratio), _) if ratio <= SHRINKING => {
-                told("VanishingGradient", "mean |g| / the one before", ratio, SHRINKING)
+                told("VanishingGradient", "mean |g| / previous mean |g|", ratio, SHRINKING)
             }
             (_, Some(ratio)) if ratio >= GROWING => {
-                told("ExplodingGradient", "mean |g| / the one before", ratio, GROWING)
+                told("ExplodingGradient", "mean |g| / previous mean |g|", ratio, GROWING)
             }
             _ => None,
         }
     }
 
-    /// The weight of a layer, or its bias.
+    /// Checks the weight of a layer, or its bias.
     fn of_weight(&self, weight: &TensorStatistics, facts: &Facts) -> Vec<Sighting> {
         let Some(sizes) = self.sizes.get(&format!("weight {}", weight.name)) else { return Vec::new() };
         let told = |rule, meaning, seen, bound| Sighting::of_model(rule, meaning, seen, bound).at(&weight.name);
@@ -177,21 +177,21 @@ impl Training {
         let diverging = if by_size {
             Some(told("DivergingParameter", "mean |w|", size, DIVERGING))
         } else {
-            by_growth.map(|ratio| told("DivergingParameter", "mean |w| / the one before", ratio, GROWING))
+            by_growth.map(|ratio| told("DivergingParameter", "mean |w| / previous mean |w|", ratio, GROWING))
         };
         let mut sightings = Vec::from_iter(diverging);
         if let Some(distribution) = weight.distribution.as_ref().filter(|_| facts.is_weight(&weight.name)) {
             let negative = distribution.histogram.negative.iter().sum::<u64>() as f64 / weight.elements.max(1) as f64;
             let dead = share_below(distribution, weight.elements, DEAD);
-            let negative = (negative > MOST).then(|| told("NegativeWeights", "share below 0", negative, MOST));
-            let dead = (dead > MOST).then(|| told("DeadWeights", "share of sizes below 1e-5", dead, MOST));
+            let negative = (negative > MOST).then(|| told("NegativeWeights", "share of weights < 0", negative, MOST));
+            let dead = (dead > MOST).then(|| told("DeadWeights", "share of weights with |w| < 1e-5", dead, MOST));
             sightings.extend(negative.into_iter().chain(dead));
         }
         sightings
     }
 
-    /// Norms of updates and weights stand for the mean sizes that the tool takes: both ratios are the same where update
-    /// and weight are distributed alike, and within a factor of 2 for what is common.
+    /// Uses the norms of updates and weights instead of the tool's mean absolute values. Both ratios are equal if
+    /// update and weight have the same distribution, and within a factor of 2 for common distributions.
     fn of_updates(&mut self, facts: &Facts) -> Vec<Sighting> {
         let means = std::mem::take(&mut self.updates).into_iter().filter(|(name, _)| facts.is_weight(name));
         let judge = |(name, (sum, count)): (String, (f64, u64))| {
@@ -218,8 +218,8 @@ impl Training {
         let rise = ratio(&self.losses, f64::min).filter(|ratio| *ratio >= GROWING);
         let smoothness = smoothness(&self.losses);
         [
-            fall.map(|fall| told("StagnatedLoss", "largest fall of the loss from period to period", fall, FALL)),
-            rise.map(|rise| told("DivergingLoss", "loss of a period / that of the one before", rise, GROWING)),
+            fall.map(|fall| told("StagnatedLoss", "largest loss decrease between periods", fall, FALL)),
+            rise.map(|rise| told("DivergingLoss", "loss of a period / loss of the previous one", rise, GROWING)),
             (smoothness < SMOOTH).then(|| told("FluctuatingLoss", "smoothness of the loss", smoothness, SMOOTH)),
         ]
         .into_iter()
@@ -232,7 +232,7 @@ fn numerical(meaning: &'static str, seen: f64) -> Sighting {
     Sighting::of_model("NumericalInstability", meaning, seen, f64::MAX)
 }
 
-/// 1 less the share of values at which a course turns from rising to not rising, or back.
+/// 1 minus the fraction of values at which the direction changes between rising and not rising.
 fn smoothness(values: &VecDeque<f64>) -> f64 {
     let rises: Vec<bool> = values.iter().zip(values.iter().skip(1)).map(|(before, now)| now > before).collect();
     let turns = rises.windows(2).filter(|pair| pair[0] != pair[1]).count();
@@ -247,7 +247,7 @@ mod tests {
         rule_sets::fixture::{of, rules, tensor},
     };
 
-    /// What is said after these sizes of one gradient and weight.
+    /// Checks one gradient or weight with these absolute values over time.
     fn after(sizes: &[f64], is_weight: bool) -> Vec<&'static str> {
         let (case, mut training) = (Case::new(""), Training::default());
         let mut told = Vec::new();
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(weights(&[1.1e8]), ["DivergingParameter"]);
         assert_eq!(weights(&[1.0, 2.0, 4.0, 8.0, 16.0]), ["DivergingParameter"]);
         assert!(weights(&[1.0, 1.5, 3.0, 6.0, 12.0]).is_empty());
-        // All in the octave of 2^-18, 3.8e-6 to 7.6e-6.
+        // All values are in the octave of 2^-18, 3.8e-6 to 7.6e-6.
         assert_eq!(weights(&[5e-6]), ["DeadWeights"]);
         assert!(weights(&[2e-5]).is_empty());
         let negative = |count: u64| {
@@ -322,13 +322,13 @@ mod tests {
             rules(&training.judge(&Observation { loss: f64::NAN, ..Observation::default() }, &case.subject()))
         };
         assert!(told(&[1e-3, 1e-2]).is_empty());
-        // The mean of 0 and -1.9, of -3.9 and -4.3.
+        // The mean of 0 and -1.9; the mean of -3.9 and -4.3.
         assert_eq!(told(&[1.0, 10f64.powf(-1.9)]), ["FastUpdates"]);
         assert_eq!(told(&[10f64.powf(-3.9), 10f64.powf(-4.3)]), ["SlowUpdates"]);
         assert_eq!(told(&[0.0, 0.0]), ["UntrainedWeight"]);
     }
 
-    /// What each period says of losses that are the same within it.
+    /// Checks each period. Losses are constant within a period.
     fn of_losses(losses: &[f64]) -> Vec<Vec<&'static str>> {
         let (case, mut training) = (Case::new(""), Training::default());
         let period = |&loss: &f64| {
@@ -347,7 +347,7 @@ mod tests {
         assert!(of_losses(&[2.0, 1.95, 1.9, 1.8, 1.75]).concat().is_empty());
         let diverging = of_losses(&[1.0, 2.0, 4.0, 8.0, 16.0]).concat();
         assert_eq!(diverging, ["StagnatedLoss", "DivergingLoss"]);
-        // Three turns of five values.
+        // Three changes of direction in five values.
         assert_eq!(of_losses(&[1.0, 2.0, 1.0, 2.0, 1.0]), fifth("FluctuatingLoss"));
         assert!(of_losses(&[1.0, 0.9, 0.8, 0.9, 0.8]).concat().is_empty());
     }

@@ -1,4 +1,4 @@
-//! SageMaker's rules on the first looks, the loss and the evaluations.
+//! SageMaker's rules for the first sampled steps, the loss, and the evaluations.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,16 @@ use crate::{
     },
 };
 
-/// The first looks of `PoorWeightInitialization`.
+/// State of `PoorWeightInitialization` over the first sampled steps.
 ///
-/// The variance of an activation's inputs is not measured. For symmetric inputs a (leaky) ReLU's outputs have half
-/// their mean square, so that the outputs' mean squares have the same ratios from layer to layer; with other
-/// activations that part is not judged.
+/// The variance of an activation's inputs is not measured. For symmetric inputs, the mean square of (leaky) ReLU
+/// outputs is half that of the inputs, so the ratios between layers are the same. For other activations, this condition
+/// is not checked.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Initialization {
     looks: u64,
     best: Option<f64>,
-    /// Looks in a row at which the loss was not below the best before.
+    /// Consecutive checks without a new lowest loss.
     in_a_row: u64,
 }
 
@@ -47,7 +47,7 @@ impl Initialization {
         self.in_a_row = if is_better { 0 } else { self.in_a_row + 1 };
         self.best = if is_better { Some(loss) } else { self.best };
         let patience = rule.count("patience")?;
-        let meaning = "looks without a lower loss";
+        let meaning = "checks without a lower loss";
         (self.in_a_row >= patience).then(|| sighting(rule, meaning, self.in_a_row as f64, patience as f64))
     }
 }
@@ -59,7 +59,7 @@ fn uneven(rule: &SagemakerRule, seen: &Observation<'_>, subject: &Subject<'_>) -
     let squares = || seen.layers.iter().map(|layer| layer.rms.powi(2));
     let ratio = squares().reduce(f64::max)? / squares().reduce(f64::min)?;
     let bound = rule.number("threshold")?;
-    (ratio > bound).then(|| sighting(rule, "largest / smallest variance of activations' inputs", ratio, bound))
+    (ratio > bound).then(|| sighting(rule, "largest / smallest variance of the pre-activations", ratio, bound))
 }
 
 fn narrow(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
@@ -71,14 +71,15 @@ fn narrow(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
     (range < bound).then(|| sighting(rule, meaning, range, bound).at(&narrowest.name))
 }
 
-/// The loss that the next one is compared with.
+/// Last loss to compare with.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Loss {
     last: Option<(u64, f64)>,
 }
 
 impl Loss {
-    /// A loss that falls has to fall by `diff_percent`; one that rises may rise by `increase_threshold_percent`.
+    /// A falling loss must fall by at least `diff_percent`; a rising one may rise by at most
+    /// `increase_threshold_percent`.
     pub(super) fn judge(&mut self, rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
         let (steps, least) = (rule.count("num_steps")?, rule.number("diff_percent")?);
         let most = rule.number("increase_threshold_percent")?;
@@ -92,13 +93,13 @@ impl Loss {
         self.last = Some((seen.step, seen.loss));
         let fall = 100.0 * (before - seen.loss) / before;
         if fall >= 0.0 && fall < least {
-            return Some(sighting(rule, "percent by which the loss fell", fall, least));
+            return Some(sighting(rule, "loss decrease in percent", fall, least));
         }
-        (-fall > most).then(|| sighting(rule, "percent by which the loss rose", -fall, most))
+        (-fall > most).then(|| sighting(rule, "loss increase in percent", -fall, most))
     }
 }
 
-/// Evaluations in a row at which the validation loss was too far above the training loss.
+/// Consecutive evaluations with a validation loss too far above the training loss.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Overfit {
     in_a_row: u64,
@@ -114,7 +115,8 @@ impl Overfit {
     }
 }
 
-/// The best losses of `Overtraining`, and for how many evaluations they have been so. It speaks where either stays.
+/// Best losses for `Overtraining`, and the number of evaluations since. The rule raises an alarm if either stays the
+/// same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Overtraining {
     train: Best,
@@ -169,7 +171,7 @@ mod tests {
         SagemakerRule::new(name).unwrap()
     }
 
-    /// What is said of a first look at these layers and this gradient.
+    /// First check of these layers and this gradient.
     fn first_look(more: &str, rms: [f64; 2], gradient: f64) -> Option<&'static str> {
         let layers = rms.map(|rms| LayerStatistics { rms, ..layer("one") });
         let grads = of(vec![tensor("w", 1.0), tensor("v", gradient)]);
@@ -183,10 +185,10 @@ mod tests {
     fn weights_are_drawn_poorly_where_layers_differ_or_gradients_are_narrow() {
         assert_eq!(first_look("", [1.0, 3.1], 1.0), None);
         // 3.2^2 = 10.24.
-        let uneven = "largest / smallest variance of activations' inputs";
+        let uneven = "largest / smallest variance of the pre-activations";
         assert_eq!(first_look("", [1.0, 3.2], 1.0), Some(uneven));
         assert_eq!(first_look("model.activation = \"tanh\"", [1.0, 3.2], 1.0), None);
-        // All in the octave of 2^-12, either sign: from -1.9 to 1.9 * 2^-12 is 0.00093, of 2^-11 twice that.
+        // All in the octave of 2^-12, both signs: -1.9 to 1.9 * 2^-12 is 0.00093; for 2^-11 it is twice that.
         assert_eq!(first_look("", [1.0, 1.0], 2f64.powi(-12)), Some("5th to 95th percentile of a gradient"));
         assert_eq!(first_look("", [1.0, 1.0], 2f64.powi(-11)), None);
     }

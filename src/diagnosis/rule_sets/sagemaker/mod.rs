@@ -1,10 +1,9 @@
-//! The rules of Amazon SageMaker Debugger.
+//! Rules of Amazon SageMaker Debugger.
 //!
-//! Conditions and defaults are those of the developer guide and of smdebug-rulesconfig; the rules' own code is closed.
-//! Tensors are judged at steps that are multiples of `save_interval`, 500 unless the rule has another default: a
-//! reading at any other step is not looked at, and neither is a quantity that no reading measured at such a step.
-//! `Overfit` and `Overtraining` look at every evaluation. The tensors that are looked at are gradients, weights and the
-//! loss.
+//! Conditions and defaults are those of the developer guide and of smdebug-rulesconfig; the code of the rules is closed
+//! source. The rules check steps that are multiples of `save_interval`, which is 500 unless the rule has another
+//! default. They ignore tracked steps in between, and statistics that were not measured at such a step. `Overfit` and
+//! `Overtraining` check every evaluation. The checked tensors are gradients, weights, and the loss.
 
 mod course;
 mod tensors;
@@ -27,12 +26,12 @@ pub(super) struct Sagemaker {
     overtraining: course::Overtraining,
 }
 
-/// Rules that are not judged, and parts of rules that are not.
+/// Rules, and parts of rules, that are not checked.
 pub(super) fn not_judged() -> Vec<(&'static str, &'static str)> {
     let rules = Name::ALL.iter().filter_map(|rule| Some((rule.name(), rule.needs()?)));
     let parts = [
-        (Name::ClassImbalance.name(), "the share of wrong guesses of each class"),
-        (Name::WeightUpdateRatio.name(), "weights num_steps apart; the last step's move is judged"),
+        (Name::ClassImbalance.name(), "the error rate of each class"),
+        (Name::WeightUpdateRatio.name(), "weights num_steps apart; gradwatch checks the update of the last step"),
     ];
     rules.chain(parts).collect()
 }
@@ -87,8 +86,8 @@ fn sighting(rule: &SagemakerRule, meaning: &'static str, seen: f64, bound: f64) 
     Sighting::of_model(rule.rule.name(), meaning, seen, bound)
 }
 
-/// SageMaker counts the labels of 500 images or more; here all of them are known. Classes without images are not seen
-/// by it.
+/// SageMaker counts the labels of 500 images or more; here all labels are known. Like SageMaker, ignores classes
+/// without images.
 fn class_imbalance(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold_imbalance")?;
     let counts = || subject.facts.class_counts.iter().filter(|count| **count > 0);
@@ -96,7 +95,7 @@ fn class_imbalance(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighti
     (ratio > bound).then(|| sighting(rule, "largest class / smallest class", ratio, bound))
 }
 
-/// SageMaker takes the mean over 500 images or more, here it is that of the first batch.
+/// SageMaker computes the mean over 500 images or more; here it is that of the first batch.
 fn check_input_images(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold_mean")?;
     let off = subject.facts.channels.iter().map(|channel| channel.mean.abs()).find(|mean| *mean > bound)?;

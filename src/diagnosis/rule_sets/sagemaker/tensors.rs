@@ -1,4 +1,4 @@
-//! SageMaker's rules on single tensors and layers.
+//! SageMaker's rules for single tensors and layers.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn tensors<'a>(seen: &Observation<'a>) -> impl Iterator<Item = &'a TensorStatist
     gradients(seen).iter().chain(seen.weights)
 }
 
-/// For the error of mean |g| see [`mean_abs`].
+/// See [`mean_abs`] for the error of mean |g|.
 pub(super) fn vanishing_gradient(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold")?;
     let sizes = gradients(seen).iter().map(|gradient| (gradient, mean_abs(gradient)));
@@ -38,16 +38,16 @@ pub(super) fn vanishing_gradient(rule: &SagemakerRule, seen: &Observation<'_>) -
 pub(super) fn exploding_tensor(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
     let only_nan = rule.flag("only_nan");
     let is_off = |value: f64| if only_nan { value.is_nan() } else { !value.is_finite() };
-    let meaning = if only_nan { "a tensor with NaN: its norm" } else { "a tensor that is not finite: its norm" };
+    let meaning = if only_nan { "norm of a tensor with NaN" } else { "norm of a non-finite tensor" };
     if let Some(tensor) = tensors(seen).find(|tensor| is_off(tensor.norm)) {
         return Some(sighting(rule, meaning, tensor.norm, f64::MAX).at(&tensor.name));
     }
-    // A loss that was not seen is NaN too.
+    // A loss that was not measured is NaN too.
     let is_lost = seen.loss.is_infinite() && !only_nan || seen.loss.is_nan() && !seen.total_norm.is_finite();
-    is_lost.then(|| sighting(rule, "a loss that is not finite", seen.loss, f64::MAX))
+    is_lost.then(|| sighting(rule, "non-finite loss", seen.loss, f64::MAX))
 }
 
-/// Which unit is off when is not measured: see [`dead_share`] for how many would explain what is.
+/// The activity of single units is not measured; [`dead_share`] estimates the fraction of dead ones.
 pub(super) fn dead_relu(rule: &SagemakerRule, seen: &Observation<'_>, subject: &Subject<'_>) -> Option<Sighting> {
     if subject.activation()? != Activation::Relu {
         return None;
@@ -55,11 +55,11 @@ pub(super) fn dead_relu(rule: &SagemakerRule, seen: &Observation<'_>, subject: &
     let (inactivity, bound) = (rule.number("threshold_inactivity")? / 100.0, rule.number("threshold_layer")?);
     let dead = seen.layers.iter().map(|layer| (layer, 100.0 * dead_share(layer, inactivity)));
     let (layer, percent) = dead.max_by(|(_, one), (_, other)| one.total_cmp(other))?;
-    (percent > bound).then(|| sighting(rule, "percent of ReLUs that are dead", percent, bound).at(&layer.layer))
+    (percent > bound).then(|| sighting(rule, "dead ReLUs in percent", percent, bound).at(&layer.layer))
 }
 
-/// The move of the last step is judged, not that since the last save; and root mean squares in place of single
-/// elements.
+/// Checks the update of the last step instead of the change since the last save, and root mean squares instead of
+/// single elements.
 pub(super) fn weight_update_ratio(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
     let (large, small) = (rule.number("large_threshold")?, rule.number("small_threshold")?);
     let epsilon = rule.number("epsilon")?;
@@ -76,14 +76,14 @@ pub(super) fn weight_update_ratio(rule: &SagemakerRule, seen: &Observation<'_>) 
 
 pub(super) fn all_zero(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold")?;
-    // A norm of 0 says it without a distribution.
+    // A norm of 0 means all zeros, even without a distribution.
     let percent = |tensor: &TensorStatistics| match tensor.zero_fraction() {
         Some(share) => 100.0 * share,
         None if tensor.norm == 0.0 => 100.0,
         None => 0.0,
     };
     let zero = tensors(seen).find(|tensor| tensor.elements > 0 && percent(tensor) >= bound)?;
-    Some(sighting(rule, "percent of elements that are 0", percent(zero), bound).at(&zero.name))
+    Some(sighting(rule, "zero elements in percent", percent(zero), bound).at(&zero.name))
 }
 
 pub(super) fn tensor_variance(rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
@@ -95,10 +95,11 @@ pub(super) fn tensor_variance(rule: &SagemakerRule, seen: &Observation<'_>) -> O
     })
 }
 
-/// Tensors as they were at the last look, and at how many looks in a row they were so.
+/// Tensor statistics at the last check, and the number of consecutive checks with the same values.
 ///
-/// SageMaker compares element by element. Here it is root mean square and largest size: where all elements are close,
-/// these are too; the reverse can fail for a tensor whose elements move and leave both figures where they are.
+/// SageMaker compares single elements. Here the root mean square and the largest absolute value are compared. If all
+/// elements are close, these are too. The reverse may be false: elements may change while both statistics stay the
+/// same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Unchanged {
     tensors: BTreeMap<String, Look>,
@@ -114,7 +115,7 @@ struct Look {
 impl Unchanged {
     pub(super) fn judge(&mut self, rule: &SagemakerRule, seen: &Observation<'_>) -> Option<Sighting> {
         let (looks, rtol, atol) = (rule.count("num_steps")?, rule.number("rtol")?, rule.number("atol")?);
-        // numpy.allclose of the last look and this one.
+        // As numpy.allclose of the previous and the current check.
         let is_close = |one: f64, other: f64| (one - other).abs() <= atol + rtol * other.abs();
         let mut add = |key: String, rms: f64, max_abs: f64| {
             if !rms.is_finite() || !max_abs.is_finite() {
@@ -131,13 +132,13 @@ impl Unchanged {
             for tensor in tensors {
                 let in_a_row = add(format!("{kind} {}", tensor.name), tensor.rms(), tensor.max_abs);
                 if in_a_row >= looks && found.is_none() {
-                    let meaning = "looks in a row with the same values";
+                    let meaning = "consecutive checks with the same values";
                     found = Some(sighting(rule, meaning, in_a_row as f64, looks as f64).at(&tensor.name));
                 }
             }
         }
         let in_a_row = add("loss".to_owned(), seen.loss, seen.loss);
-        let loss = || sighting(rule, "looks in a row with the same loss", in_a_row as f64, looks as f64);
+        let loss = || sighting(rule, "consecutive checks with the same loss", in_a_row as f64, looks as f64);
         found.or_else(|| (in_a_row >= looks).then(loss))
     }
 }
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(told(&[1e-3, 1.1e-7]), None);
         let (place, seen) = told(&[9e-8, 1e-3, 3e-9]).unwrap();
         assert!(place == "2" && (seen - 3e-9).abs() < 1e-18, "{place} {seen}");
-        // It does not see what is not finite, as NaN < threshold is false.
+        // The rule ignores NaN, because NaN < threshold is false.
         assert_eq!(told(&[f64::NAN]), None);
     }
 
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn updates_are_too_large_or_too_small_for_their_weights() {
-        // A weight of norm 10, 100 elements.
+        // A weight with norm 10 and 100 elements.
         let told = |norm: f64| {
             let (weights, mut updates) = ([tensor("w", 1.0)], [update("w", 0.0)]);
             updates[0].norm = norm;

@@ -1,4 +1,5 @@
-//! The two cells of the search: one that keeps the side of the maps, and one that halves it.
+//! The two cells found by the search: the normal cell preserves the side length of the feature maps, and the reduction
+//! cell halves it.
 
 use tch::{TchError, Tensor};
 
@@ -12,29 +13,29 @@ use crate::model::{
     tap::Activate,
 };
 
-/// How the maps of the cell before the last one get the shape of the last one's.
+/// How the maps of the second-to-last cell are brought to the shape of the last cell's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// By a 1x1 convolution.
+    /// A 1x1 convolution.
     Plain,
-    /// They are twice as large: by two 1x1 convolutions of every second pixel.
+    /// The maps are twice as large: two 1x1 convolutions of every second pixel.
     Halved,
-    /// There are none: the branches take the last cell's own maps.
+    /// There are no such maps: the branches use the unmodified maps of the last cell.
     Stem,
 }
 
-/// What goes into a node.
+/// Input of a node.
 #[derive(Debug, Clone, Copy)]
 enum Source {
-    /// The last cell's maps.
+    /// The maps of the last cell.
     Last,
-    /// Those of the one before it.
+    /// The maps of the second-to-last cell.
     Before,
-    /// An earlier node.
+    /// The output of an earlier node.
     Node(usize),
 }
 
-/// What a node does with it.
+/// Operation of a node.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Separable(i64),
@@ -43,10 +44,10 @@ enum Kind {
     Identity,
 }
 
-/// Both sides of a node, which are added: source, operation, stride.
+/// The two sides of a node, which are added: input, operation, stride.
 type Node = [(Source, Kind, i64); 2];
 
-/// Figure 4, left.
+/// Figure 4, left: the normal cell.
 const NORMAL: [Node; 5] = [
     [(Source::Last, Kind::Separable(5), 1), (Source::Before, Kind::Separable(3), 1)],
     [(Source::Before, Kind::Separable(5), 1), (Source::Before, Kind::Separable(3), 1)],
@@ -55,7 +56,7 @@ const NORMAL: [Node; 5] = [
     [(Source::Last, Kind::Separable(3), 1), (Source::Last, Kind::Identity, 1)],
 ];
 
-/// Figure 4, right.
+/// Figure 4, right: the reduction cell.
 const REDUCTION: [Node; 5] = [
     [(Source::Last, Kind::Separable(5), 2), (Source::Before, Kind::Separable(7), 2)],
     [(Source::Last, Kind::Maximum, 2), (Source::Before, Kind::Separable(7), 2)],
@@ -64,7 +65,7 @@ const REDUCTION: [Node; 5] = [
     [(Source::Node(0), Kind::Separable(3), 1), (Source::Last, Kind::Maximum, 2)],
 ];
 
-/// An operation of a node.
+/// An operation of a node with its layers.
 #[derive(Debug)]
 enum Operation {
     Separable(Box<Separable>),
@@ -73,7 +74,7 @@ enum Operation {
     Identity,
 }
 
-/// Five nodes, whose maps are put side by side.
+/// A cell of five nodes, whose outputs are concatenated.
 #[derive(Debug)]
 pub struct Cell {
     squeeze: Squeeze,
@@ -85,7 +86,8 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// `width` channels a node; `inputs` are the channels of the cell before the last one, and of the last one.
+    /// Creates a cell with `width` channels per node. `inputs` are the numbers of channels of the second-to-last and
+    /// the last cell.
     pub fn new(
         path: &Path<'_>,
         entry: Entry,
@@ -94,7 +96,7 @@ impl Cell {
         is_reduction: bool,
     ) -> Result<Self, ModelError> {
         let [before_inputs, last_inputs] = inputs;
-        // In the order of the state_dict.
+        // Creates the layers in the order of the state_dict.
         let plain = match entry {
             Entry::Plain => Some(Squeeze::new(&(path / "conv_prev_1x1"), before_inputs, width)?),
             _ => None,
@@ -111,7 +113,7 @@ impl Cell {
             let operation = |side: usize, name: &str| {
                 let (source, kind, stride) = node[side];
                 let path = path / format!("comb_iter_{index}_{name}");
-                // A stem's branches narrow what the others have narrowed already.
+                // In a stem, the branches reduce the number of channels themselves.
                 let is_wide = entry == Entry::Stem && matches!(source, Source::Before);
                 let channels = if is_wide { [last_inputs, width, width] } else { [width; 3] };
                 let operation = match kind {
@@ -129,17 +131,17 @@ impl Cell {
         Ok(Self { squeeze, before, nodes, entry, is_reduction, width })
     }
 
-    /// Channels of its maps.
+    /// Number of output channels.
     pub fn channels(&self) -> i64 {
         if self.is_reduction { 4 * self.width } else { 6 * self.width }
     }
 
-    /// Whether it halves the maps between two stages.
+    /// Whether the cell is a reduction between two stages.
     pub fn is_inner_reduction(&self) -> bool {
         self.is_reduction && self.entry == Entry::Plain
     }
 
-    /// The cell's maps, of those of the last cell and of the one before it.
+    /// Computes the output from the maps of the last and the second-to-last cell.
     pub fn forward(&self, last: &Tensor, before: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let right = self.squeeze.forward(last, pass)?;
         let left = match &self.before {
@@ -174,7 +176,7 @@ impl Operation {
             Self::Separable(separable) => separable.forward(maps, pass),
             Self::Identity => Ok(maps.shallow_clone()),
             Self::Average(1) => maps.f_avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None),
-            // Zeros beyond the border count, as in timm.
+            // The average includes the padding, as in timm.
             Self::Average(stride) => {
                 pad_same(maps, 3, *stride, 0.0)?.f_avg_pool2d([3, 3], [*stride; 2], [0, 0], false, true, None)
             }
@@ -206,7 +208,7 @@ impl Squeeze {
     }
 }
 
-/// What is done with the maps of the cell before the last one.
+/// Preprocessing of the maps of the second-to-last cell.
 #[derive(Debug)]
 enum Before {
     Plain(Squeeze),
@@ -214,7 +216,7 @@ enum Before {
     Stem,
 }
 
-/// Every second pixel, and every second one from the next on, side by side.
+/// Concatenates two convolutions of every second pixel, with an offset of one pixel between them.
 #[derive(Debug)]
 struct Halved {
     activate: Activate,

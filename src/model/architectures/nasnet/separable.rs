@@ -1,4 +1,4 @@
-//! Depthwise and pointwise convolutions, twice.
+//! Two consecutive depthwise separable convolutions.
 
 use tch::{TchError, Tensor};
 
@@ -12,7 +12,7 @@ use crate::model::{
     tap::Activate,
 };
 
-/// Activation, a separable convolution, its normalization, and all of it again at stride 1.
+/// Activation, separable convolution, and normalization, repeated at stride 1.
 #[derive(Debug)]
 pub struct Separable {
     first: Activate,
@@ -21,7 +21,7 @@ pub struct Separable {
 }
 
 impl Separable {
-    /// `channels` are those of the input, in the middle, and of the output.
+    /// Creates the branch; `channels` are the numbers of input, intermediate, and output channels.
     pub fn new(path: &Path<'_>, channels: [i64; 3], side: i64, stride: i64) -> Result<Self, ModelError> {
         let [inputs, middle, outputs] = channels;
         let layer = |index: usize, channels: [i64; 2], stride| {
@@ -34,7 +34,7 @@ impl Separable {
         Ok(Self { first: Activate::unseen(path), layers, second })
     }
 
-    /// The branch's maps.
+    /// Computes the output of the branch.
     pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let [(conv1, norm1), (conv2, norm2)] = &self.layers;
         let maps = norm1.forward(&conv1.forward(&self.first.forward(maps, pass)?)?, pass)?;
@@ -42,7 +42,7 @@ impl Separable {
     }
 }
 
-/// A convolution of each channel alone, and one of 1x1.
+/// A depthwise convolution followed by a 1x1 convolution.
 #[derive(Debug)]
 struct Depthwise {
     depthwise: Conv2d,

@@ -1,10 +1,10 @@
-//! timm's names of the mobile nets: MobileNetV2, MobileNetV3 and EfficientNet, which are one class there.
+//! timm's names of the mobile networks: MobileNetV2, MobileNetV3, and EfficientNet, which share one class in timm.
 
 use std::collections::BTreeMap;
 
 use super::number;
 
-/// Which of the three it is, by names that only one of them has.
+/// The network family, detected by names that are unique to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     MobileNetV2,
@@ -12,32 +12,32 @@ enum Family {
     EfficientNet,
 }
 
-/// The layers of a block, on which the numbers of the others depend.
+/// The optional layers of a block, which determine the indices of the others.
 #[derive(Debug, Default)]
 struct Block {
     has_expansion: bool,
     has_squeeze: bool,
-    /// MobileNetV3's last convolution before the mean over space is a block there.
+    /// Whether it is MobileNetV3's last convolution before global average pooling, which is a block in timm.
     is_convolution: bool,
 }
 
-/// What the names of a file say of the net as a whole.
+/// The structure of the network, according to the names in a file.
 #[derive(Debug)]
 pub struct Mobile {
     family: Family,
-    /// By stage and place in it; ours have no stages but in EfficientNet.
+    /// Blocks by stage and index in the stage. In gradwatch's names, only EfficientNet has stages.
     blocks: BTreeMap<[usize; 2], Block>,
 }
 
-/// timm's epsilon of batch normalization, unless it has weights of TensorFlow's.
+/// timm's epsilon of batch normalization, except for weights from TensorFlow.
 const EPSILON: f64 = 1e-5;
-/// torchvision's in MobileNetV3, and in EfficientNet from B5 on.
+/// torchvision's epsilon in MobileNetV3, and in EfficientNet B5 and larger.
 const LARGE_EPSILON: f64 = 1e-3;
-/// Blocks of the second stage in B5; B4 has one less.
+/// Number of blocks in the second stage of B5; B4 has one less.
 const BLOCKS_OF_B5: usize = 5;
 
 impl Mobile {
-    /// `None` where the names are of something else.
+    /// Detects the network from its names; `None` if it is a different one.
     pub fn of<'n>(names: impl Iterator<Item = &'n str>) -> Option<Self> {
         let (mut has_stem, mut has_bias) = (false, false);
         let mut blocks = BTreeMap::<_, Block>::new();
@@ -55,7 +55,7 @@ impl Mobile {
             }
         }
         let family = match blocks.values().any(|block| block.has_squeeze) {
-            // The last convolution of MobileNetV3 comes behind the mean over space, without a normalization.
+            // The last convolution of MobileNetV3 comes after global average pooling and has no normalization.
             _ if has_bias => Family::MobileNetV3,
             true => Family::EfficientNet,
             false => Family::MobileNetV2,
@@ -63,7 +63,7 @@ impl Mobile {
         (has_stem && !blocks.is_empty()).then_some(Self { family, blocks })
     }
 
-    /// Those of timm and of torchvision, where they differ.
+    /// The epsilons of timm and torchvision, if they differ.
     pub fn epsilons(&self) -> Option<[f64; 2]> {
         let is_large = match self.family {
             Family::MobileNetV2 => false,
@@ -73,7 +73,7 @@ impl Mobile {
         is_large.then_some([EPSILON, LARGE_EPSILON])
     }
 
-    /// Our name.
+    /// Translates a name to gradwatch's.
     pub fn rename(&self, segments: &[&str]) -> Option<String> {
         let is_v3 = self.family == Family::MobileNetV3;
         Some(match segments {
@@ -88,7 +88,7 @@ impl Mobile {
         })
     }
 
-    /// The place of the last convolution among the features: behind all blocks, or all stages.
+    /// Index of the last convolution in the features: after all blocks, or after all stages.
     fn last(&self) -> Option<usize> {
         let [stage, _] = self.blocks.last_key_value()?.0;
         Some(if self.family == Family::EfficientNet { stage + 2 } else { self.blocks.len() + 1 })
@@ -104,7 +104,7 @@ impl Mobile {
         };
         let depthwise = usize::from(block.has_expansion);
         let last = depthwise + 1 + usize::from(block.has_squeeze);
-        // Without an expansion, the pointwise convolution is the last.
+        // Without an expansion, the pointwise convolution is the last one.
         let (layer, leaf, is_norm) = match (block.has_expansion, inside) {
             (_, ["conv", leaf]) => return Some(format!("features.{place}.0.{leaf}")),
             (_, ["bn1", leaf]) if block.is_convolution => return Some(format!("features.{place}.1.{leaf}")),

@@ -1,7 +1,7 @@
-//! Names that other libraries give to the tensors of our models, translated to ours.
+//! Translates other libraries' names of tensors to gradwatch's.
 //!
-//! A style is recognised by what it makes of the names of a file: the one that gives the model the most of its names is taken, and
-//! none where the file has as many as it is.
+//! A style is detected by its result: the style with the most matches for the model's names wins. If no style matches
+//! more names than the file itself, nothing is translated.
 
 mod mobile;
 mod timm;
@@ -20,14 +20,14 @@ use super::{
 };
 use crate::model::Parameters;
 
-/// Whose names they are.
+/// The library that the names come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
-    /// torchvision's, where ours are timm's, and those of its older files.
+    /// torchvision, for models with timm's names in gradwatch, and for older torchvision files.
     Torchvision,
-    /// timm's, where ours are torchvision's.
+    /// timm, for models with torchvision's names in gradwatch.
     Timm,
-    /// Hugging Face's.
+    /// Hugging Face transformers.
     Transformers,
 }
 
@@ -41,21 +41,21 @@ impl fmt::Display for Library {
     }
 }
 
-/// What a tensor of another library is in our model.
+/// The counterpart of another library's tensor in gradwatch's model.
 #[derive(Debug, PartialEq, Eq)]
 enum Ours {
     Whole(String),
-    /// The query, the key or the value of what is one tensor here.
+    /// The query, key, or value part of a tensor that is combined in gradwatch.
     Third(String, usize),
 }
 
 type Rename<'n> = dyn Fn(&[&str]) -> Option<Ours> + 'n;
 
-/// The names of one family of one library.
+/// The naming style of one family in one library.
 struct Style<'n> {
     library: Library,
     rename: Box<Rename<'n>>,
-    /// What is added to the variance of a batch: there, and here.
+    /// Epsilons of batch normalization: the library's and gradwatch's.
     epsilons: Option<[f64; 2]>,
 }
 
@@ -83,7 +83,8 @@ impl<'n> Style<'n> {
         styles
     }
 
-    /// The file under our names; what has none keeps its own. `None` where two tensors come to one name.
+    /// Translates the names of a file; names without a translation stay unchanged. `None` if two tensors would have the
+    /// same name.
     fn translate<'a>(&self, tensors: &[(String, StoredTensor<'a>)]) -> Option<Vec<(String, Source<'a>)>> {
         let (mut translated, mut thirds) = (Vec::new(), BTreeMap::<String, [Option<usize>; THIRDS]>::new());
         for (index, (name, tensor)) in tensors.iter().enumerate() {
@@ -116,18 +117,19 @@ impl<'n> Style<'n> {
     }
 }
 
-/// The tensors of a file under our names.
+/// The tensors of a file under gradwatch's names.
 pub struct Translated<'a> {
     pub tensors: Vec<(String, Source<'a>)>,
-    /// Whose names they had, where those were not ours.
+    /// Library whose names were translated, if any.
     pub from: Option<Library>,
-    /// How many names of the model there are.
+    /// Number of names that match the model's.
     pub known: usize,
-    /// Gains that were scaled for another epsilon.
+    /// Number of gains that were rescaled for another epsilon.
     pub rescaled: usize,
 }
 
-/// Names that have no translation stay, and so do all where no style gives the model more of its names.
+/// Translates the names of tensors. Names without a translation stay unchanged, and all names do if no style matches
+/// more of the model's names.
 pub fn translate<'a>(tensors: &[(String, StoredTensor<'a>)], own: &Parameters) -> Translated<'a> {
     let sizes: HashMap<&str, Vec<i64>> = own.iter().map(|own| (own.name.as_str(), own.tensor.size())).collect();
     let known =
@@ -156,7 +158,7 @@ pub fn translate<'a>(tensors: &[(String, StoredTensor<'a>)], own: &Parameters) -
     best
 }
 
-/// Scales the gain of each batch normalization, and returns how many there were.
+/// Rescales the gain of each batch normalization. Returns the number of rescaled gains.
 fn rescale<'a>(tensors: &mut [(String, Source<'a>)], epsilons: [f64; 2]) -> usize {
     let variance = |(name, source): &(String, Source<'a>)| {
         name.strip_suffix("running_var").map(|layer| (format!("{layer}weight"), source.clone()))
@@ -171,7 +173,7 @@ fn rescale<'a>(tensors: &mut [(String, Source<'a>)], epsilons: [f64; 2]) -> usiz
     rescaled
 }
 
-/// A place in a sequence.
+/// Parses an index in a sequence.
 fn number(segment: &str) -> Option<usize> {
     segment.parse::<u16>().ok().map(usize::from)
 }
@@ -206,7 +208,7 @@ mod tests {
             (from, &*got[0], &got[1..]),
             (Some(Library::Timm), "features.0.0.weight", &names.map(String::from)[1..])
         );
-        // The same file for a model of another family.
+        // The same file, loaded into a model of another family.
         assert_eq!(translated(&names, Architecture::Resnet8), (None, names.map(String::from).to_vec()));
     }
 
@@ -268,7 +270,7 @@ mod tests {
                 let Translated { tensors: translated, from, .. } = translate(&tensors, &network.parameters);
                 let distinct: HashSet<&str> = translated.iter().map(|(name, _)| name.as_str()).collect();
                 prop_assert_eq!(distinct.len(), translated.len());
-                // Three become one.
+                // Three tensors become one.
                 let fewer = tensors.len() - translated.len();
                 prop_assert!(fewer % 2 == 0 && (fewer == 0 || from == Some(Library::Transformers)));
                 let stays = translated.iter().zip(&tensors).all(|((name, _), (theirs, _))| name == theirs);

@@ -1,8 +1,8 @@
-//! timm's names of what is named as in torchvision here; those of the mobile nets have a module of their own.
+//! timm's names of models that have torchvision's names in gradwatch. The mobile networks have a module of their own.
 
 use super::number;
 
-/// Its classifier is three convolutions.
+/// VGG, whose classifier consists of three convolutions in timm.
 pub fn vgg(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["pre_logits", "fc1", leaf] => format!("classifier.0.{leaf}"),
@@ -12,7 +12,7 @@ pub fn vgg(segments: &[&str]) -> Option<String> {
     })
 }
 
-/// ConvNeXt of the first paper.
+/// ConvNeXt (the first version).
 pub fn convnext(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["stem", place, leaf] => format!("features.0.{place}.{leaf}"),

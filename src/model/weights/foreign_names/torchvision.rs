@@ -1,6 +1,6 @@
-//! torchvision's names of what is named as in timm here, and the names in older files of torchvision.
+//! torchvision's names of models that have timm's names in gradwatch, and names in older torchvision files.
 
-/// `vit_b_16` and its like. Files before torchvision 0.13 say `linear_1` and `linear_2`.
+/// `vit_b_16` and similar models. Files from before torchvision 0.13 contain `linear_1` and `linear_2`.
 pub fn vit(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["class_token"] => "cls_token".into(),
@@ -25,7 +25,7 @@ pub fn vit(segments: &[&str]) -> Option<String> {
     })
 }
 
-/// Files of DenseNet from before torch 0.4, which torchvision still serves: `norm.1` for `norm1`.
+/// DenseNet files from before torch 0.4, which torchvision still provides: `norm.1` instead of `norm1`.
 pub fn densenet(segments: &[&str]) -> Option<String> {
     match segments {
         ["features", block, layer, kind @ ("norm" | "conv"), place @ ("1" | "2"), leaf]

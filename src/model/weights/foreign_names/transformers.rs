@@ -1,10 +1,10 @@
-//! Names of Hugging Face's transformers, for the models whose arithmetic is ours.
+//! Names of Hugging Face transformers, for models with the same arithmetic as gradwatch's.
 //!
-//! Its MobileNetV2 and EfficientNet put TensorFlow's zeros around an image, and are left out.
+//! Its MobileNetV2 and EfficientNet pad like TensorFlow, so they are not supported.
 
 use super::{Ours, number};
 
-/// Names with and without what stands before those of a model with a head.
+/// Removes the prefix that models with a head have.
 fn inner<'s, 'n>(segments: &'s [&'n str], families: &[&str]) -> &'s [&'n str] {
     match segments {
         [family, inner @ ..] if families.contains(family) => inner,
@@ -59,8 +59,9 @@ pub fn convnext(segments: &[&str]) -> Option<String> {
     })
 }
 
-/// `ViTForImageClassification`, and `DeiTForImageClassificationWithTeacher`, whose logits are the mean of both heads. Files have the
-/// names of transformers 4, which version 5 writes too; its own, inside of a module, are shorter.
+/// `ViTForImageClassification`, and `DeiTForImageClassificationWithTeacher`, whose logits are the mean of both heads.
+/// Files use the names of transformers 4, also when version 5 writes them. The names inside a module of version 5 are
+/// shorter.
 pub fn vit(segments: &[&str]) -> Option<Ours> {
     Some(Ours::Whole(match inner(segments, &["vit", "deit"]) {
         ["embeddings", "cls_token"] => "cls_token".into(),

@@ -1,9 +1,9 @@
-//! Names that are known to run code or to reach out of the process: no checkpoint has a use for them.
+//! Names that are known to run code or to access resources outside of the process. No checkpoint needs them.
 //!
-//! Nothing of a pickle is run in any case. A file that asks for one of these was made to harm whoever loads it with Python, so
-//! that it is refused as a whole and by name.
+//! Pickles are never executed here. But a file that asks for one of these names was made to harm users who load it with
+//! Python, so it is rejected entirely, with the name.
 
-/// Modules of which every name, and every name in a module inside, is one of these.
+/// Forbidden modules, including all their submodules.
 const MODULES: [&str; 28] = [
     "os",
     "posix",
@@ -35,7 +35,7 @@ const MODULES: [&str; 28] = [
     "torch.utils.cpp_extension",
 ];
 
-/// Other names by their modules; common words, which a project may have for modules of its own.
+/// Forbidden names by module, for modules with common names that a project may also use.
 const NAMES: [(&str, &[&str]); 27] = [
     ("code", &["interact", "InteractiveInterpreter", "InteractiveConsole"]),
     ("codeop", &["compile_command", "Compile", "CommandCompiler"]),
@@ -66,7 +66,7 @@ const NAMES: [(&str, &[&str]); 27] = [
     ("joblib", &["load"]),
 ];
 
-/// Python's own functions, of both of its versions.
+/// Forbidden built-in functions of Python 2 and 3.
 const BUILTINS: [&str; 14] = [
     "eval",
     "exec",
@@ -84,10 +84,10 @@ const BUILTINS: [&str; 14] = [
     "reload",
 ];
 
-/// Dots in a name that are looked behind.
+/// Maximum number of dots in a name to check.
 const MOST_DOTS: usize = 16;
 
-/// Whether it is one of these. `name` may have dots in it: attributes of attributes, and modules that a module imports.
+/// Whether a name is forbidden. `name` may contain dots: nested attributes, or modules imported by a module.
 pub fn is_forbidden(module: &str, name: &str) -> bool {
     let dots = name.match_indices('.').take(MOST_DOTS);
     let inner = dots.map(|(at, _)| (&name[..at], &name[at + 1..]));

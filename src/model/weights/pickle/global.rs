@@ -1,4 +1,4 @@
-//! Classes and functions by their names: those that a state dict needs are interpreted, any other is no more than its name.
+//! Classes and functions in a pickle. Those that a state dict needs are interpreted; all others are only names.
 
 use super::{
     super::{
@@ -10,35 +10,36 @@ use super::{
     heap::Heap,
 };
 
-/// A class or a function that a pickle names.
+/// A class or function named in a pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Global<'a> {
     module: &'a str,
     name: &'a str,
-    /// What it stands for; `None` for those that state dicts can do without.
+    /// Interpretation; `None` if state dicts do not need it.
     known: Option<Known>,
 }
 
-/// What is interpreted.
+/// The interpreted classes and functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     /// `collections.OrderedDict`.
     OrderedDict,
-    /// `collections.defaultdict`, whose argument makes the values that are missing.
+    /// `collections.defaultdict`; its argument, the factory of missing values, is ignored.
     DefaultDict,
-    /// `torch._utils._rebuild_tensor`, and `_v2` of it, which also says whether a gradient is taken.
+    /// `torch._utils._rebuild_tensor`, and `_rebuild_tensor_v2`, which also has `requires_grad`.
     RebuildTensor,
-    /// `torch._utils._rebuild_tensor_v3`: with a dtype, over an untyped storage.
+    /// `torch._utils._rebuild_tensor_v3`, which has a dtype and an untyped storage.
     RebuildTensorV3,
-    /// `torch._utils._rebuild_parameter` and its like: a tensor and what it is for. Also `torch.Size`, of a tuple.
+    /// `torch._utils._rebuild_parameter` and similar functions, which return their tensor; also `torch.Size` of a
+    /// tuple.
     Itself,
-    /// `torch._tensor._rebuild_from_type_v2`: another function with its arguments, then a class for the result.
+    /// `torch._tensor._rebuild_from_type_v2`: another function, the class of the result, and the function's arguments.
     RebuildFromType,
-    /// `copyreg._reconstructor`: objects of protocols 0 and 1.
+    /// `copyreg._reconstructor`: objects in protocols 0 and 1.
     Reconstructor,
-    /// `torch.FloatStorage` and its like.
+    /// `torch.FloatStorage` and similar classes.
     Storage(NumberType),
-    /// `torch.float32` and its like.
+    /// `torch.float32` and similar dtypes.
     Dtype(NumberType),
 }
 
@@ -64,41 +65,41 @@ impl Known {
 }
 
 impl<'a> Global<'a> {
-    /// By its name.
+    /// Looks up a class or function by name.
     ///
     /// # Errors
-    /// If it is known to run code.
+    /// If the name is known to run code.
     pub fn of(module: &'a str, name: &'a str) -> Result<Self, Refusal> {
         if is_forbidden(module, name) {
-            let got = format!("a pickle that asks for {}", shown(&format!("{module}.{name}")));
-            return Err(Refusal::new(got, format!("{STATE_DICT}; nothing of this one was run")));
+            let got = format!("a pickle that references {}", shown(&format!("{module}.{name}")));
+            return Err(Refusal::new(got, format!("{STATE_DICT}; gradwatch ran none of its code")));
         }
         Ok(Self { module, name, known: Known::of(module, name) })
     }
 
-    /// Module and name on one line.
+    /// Module and name, escaped to fit on one line.
     pub fn shown(self) -> String {
         shown(&format!("{}.{}", self.module, self.name))
     }
 
-    /// The type of a storage class.
+    /// Element type of a storage class.
     pub fn storage(self) -> Option<NumberType> {
         if let Some(Known::Storage(numbers)) = self.known { Some(numbers) } else { None }
     }
 
-    /// The type of a dtype.
+    /// Element type of a dtype.
     fn dtype(self) -> Option<NumberType> {
         if let Some(Known::Dtype(numbers)) = self.known { Some(numbers) } else { None }
     }
 
-    /// What a call with these arguments, a tuple, stands for: an object that is nothing but its class and entries, if it is of
-    /// no use for a state dict.
+    /// Interprets a call with `arguments`, a tuple. If a state dict does not need the result, it is an object that only
+    /// has its class and entries.
     ///
     /// # Errors
-    /// If there are too many objects, or calls in each other.
+    /// If there are too many objects or nested calls.
     pub fn call(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Id, Refusal> {
         let (mut called, mut arguments) = (self, arguments);
-        // A loop, not a recursion: the inner arguments are a tuple that was made before.
+        // A loop instead of a recursion: the inner arguments are an existing tuple.
         while called.known == Some(Known::RebuildFromType)
             && let Object::Tuple(items) = heap.get(arguments)
             && let &[function, _, inner, ..] = &items[..]
@@ -122,7 +123,7 @@ impl<'a> Global<'a> {
                 None => return Ok(None),
             },
             (Known::RebuildTensor, &[storage, offset, size, stride, ref more @ ..]) => {
-                // Torch says there that the numbers stand for their negatives or conjugates.
+                // If there is metadata here, the elements represent their negatives or conjugates.
                 let is_changed = more.get(2).is_some_and(|metadata| matches!(heap.get(*metadata), Object::Dict(_)));
                 match heap.get(offset) {
                     Object::Int(offset) if !is_changed => {
@@ -139,7 +140,7 @@ impl<'a> Global<'a> {
                     _ => return Ok(None),
                 }
             }
-            // A tensor that takes a gradient, and a tuple, are themselves.
+            // A parameter or a torch.Size is represented by its tensor or tuple.
             (Known::Itself, &[itself, ..]) => return Ok(Some(itself)),
             (Known::Reconstructor, &[class, _, state]) => {
                 let Object::Global(class) = heap.get(class) else { return Ok(None) };

@@ -1,20 +1,20 @@
-//! The objects that a pickle has made so far, which may not be more than its length warrants.
+//! The objects of a pickle. Their number is limited by the length of the pickle.
 //!
-//! An opcode makes at most one object and names at most one on the stack, so that memory and time go with the length of a pickle.
-//! What does not (copies of entries, objects without end) is counted here.
+//! Each opcode creates at most one object and pushes at most one reference to the stack, so memory and time are
+//! proportional to the length of the pickle. Exceptions, such as copies of entries, are counted here.
 
 use super::{
     super::{Refusal, refusal::STATE_DICT},
     Id, Object,
 };
 
-/// Objects and copied entries together, 32 bytes each. A net of ten thousand tensors takes half a million; the order of all images
-/// of ImageNet one million.
+/// Maximum number of objects and copied entries, with 32 bytes each. A network with ten thousand tensors needs half a
+/// million; the order of all ImageNet images needs one million.
 const MOST: usize = 8_000_000;
-/// The same for each byte of the pickle.
+/// Maximum number of objects and copied entries per byte of the pickle.
 const MOST_PER_BYTE: usize = 4;
 
-/// Where the objects stand that say nothing: there is one of each, however often a pickle has them.
+/// IDs of objects without relevant contents. There is one of each, regardless of how often a pickle contains them.
 const OTHER: Id = Id(0);
 const FLOAT: Id = Id(1);
 
@@ -26,18 +26,18 @@ pub struct Heap<'a> {
 }
 
 impl<'a> Heap<'a> {
-    /// For a pickle of so many bytes.
+    /// Creates the heap for a pickle of this length.
     pub fn new(bytes: usize) -> Self {
         Self { all: vec![Object::Other, Object::Float], left: bytes.saturating_mul(MOST_PER_BYTE).min(MOST) }
     }
 
-    /// Counts what was made, or is about to be.
+    /// Counts objects or entries that were or will be created.
     ///
     /// # Errors
-    /// If it is too much.
+    /// If the limit is exceeded.
     pub fn spend(&mut self, count: usize) -> Result<(), Refusal> {
         let left = self.left.checked_sub(count);
-        self.left = left.ok_or_else(|| Refusal::new("a pickle of more objects than any model has", STATE_DICT))?;
+        self.left = left.ok_or_else(|| Refusal::new("a pickle with more objects than any model has", STATE_DICT))?;
         Ok(())
     }
 
@@ -49,7 +49,7 @@ impl<'a> Heap<'a> {
         }
         self.spend(1)?;
         self.all.push(object);
-        // At most `MOST` and two, which is far below 32 bits.
+        // At most `MOST` + 2, which fits easily into 32 bits.
         Ok(Id((self.all.len() - 1) as u32))
     }
 
@@ -61,7 +61,7 @@ impl<'a> Heap<'a> {
         &mut self.all[id.0 as usize]
     }
 
-    /// A list of pairs as the entries of a dict.
+    /// Converts a list of pairs to the entries of a dict.
     pub fn pairs(&mut self, list: Id) -> Result<Option<Vec<(Id, Id)>>, Refusal> {
         let Object::List(pairs) = self.get(list) else { return Ok(None) };
         self.spend(pairs.len())?;
@@ -73,7 +73,7 @@ impl<'a> Heap<'a> {
         Ok(pairs.iter().map(pair).collect())
     }
 
-    /// All of them, once the pickle has ended.
+    /// Returns all objects after the end of the pickle.
     pub fn into_objects(self) -> Vec<Object<'a>> {
         self.all
     }

@@ -1,10 +1,11 @@
-//! Opcodes that stand for a number, a text or bytes, in all protocols.
+//! Opcodes for numbers, text, and bytes, in all protocols.
 
 use super::{super::bytes::Bytes, Object};
 
-/// The object of an opcode, whose bytes are taken; `None` if there are too few of them.
+/// Reads the object of an opcode; `None` if there are too few bytes.
 ///
-/// Texts that are not UTF-8 (Python's own may hold halves of a letter, Python 2's any bytes) name no tensor.
+/// Text that is not UTF-8 is ignored, because it does not name a tensor. (Python's strings can contain lone surrogates,
+/// and Python 2's any bytes.)
 pub fn read<'a>(opcode: u8, bytes: &mut Bytes<'a>) -> Option<Object<'a>> {
     Some(match opcode {
         b'N' => Object::Other,
@@ -17,7 +18,7 @@ pub fn read<'a>(opcode: u8, bytes: &mut Bytes<'a>) -> Option<Object<'a>> {
             integer(bytes.take(length)?)
         }
         b'G' => bytes.take(8).map(|_| Object::Float)?,
-        // Texts of 32, 8 and 64 bits of length; U and T are Python 2's.
+        // Text with a length of 32, 8, or 64 bits; U and T are from Python 2.
         b'X' | b'T' => {
             let length = size(bytes.u32()?)?;
             text(bytes.take(length)?)
@@ -30,7 +31,7 @@ pub fn read<'a>(opcode: u8, bytes: &mut Bytes<'a>) -> Option<Object<'a>> {
             let length = bytes.u64()?.try_into().ok()?;
             text(bytes.take(length)?)
         }
-        // Bytes, and a bytearray.
+        // Bytes and bytearrays.
         b'C' => passed(bytes.u8().map(u64::from)?, bytes)?,
         b'B' => passed(bytes.u32().map(u64::from)?, bytes)?,
         b'\x8e' | b'\x96' => passed(bytes.u64()?, bytes)?,
@@ -55,7 +56,7 @@ fn text(bytes: &[u8]) -> Object<'_> {
     std::str::from_utf8(bytes).map_or(Object::Other, Object::Text)
 }
 
-/// A text that needs no unescaping, as names of tensors do not.
+/// Text that needs no unescaping; names of tensors never do.
 fn line(bytes: &[u8]) -> Object<'_> {
     if bytes.is_ascii() && !bytes.contains(&b'\\') { text(bytes) } else { Object::Other }
 }

@@ -1,4 +1,5 @@
-//! The stack machine of pickles, protocols 0 to 5 (CPython's `pickletools` lists its opcodes). It calls nothing.
+//! The stack machine of pickles, protocols 0 to 5 (CPython's `pickletools` lists the opcodes). It does not call any
+//! functions.
 
 use std::collections::HashMap;
 
@@ -14,12 +15,12 @@ struct Machine<'a> {
     length: usize,
     heap: Heap<'a>,
     stack: Vec<Id>,
-    /// How high the stack was at each mark.
+    /// Height of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-/// Runs the pickle at the front of `bytes`.
+/// Runs the pickle at the start of `bytes`.
 pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
     let (heap, stack, marks) = (Heap::new(bytes.len()), Vec::new(), Vec::new());
     let mut machine =
@@ -32,7 +33,7 @@ pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
             let length = machine.at();
             return Ok((Objects { all: machine.heap.into_objects(), root }, length));
         }
-        // `None` is an opcode that finds no such operands, in the bytes or on the stack.
+        // `None` if the opcode lacks its operands, in the bytes or on the stack.
         if machine.step(opcode)?.is_none() {
             return Err(if machine.bytes.rest().is_empty() { machine.cut() } else { machine.malformed(at, opcode) });
         }
@@ -50,7 +51,7 @@ impl<'a> Machine<'a> {
 
     fn malformed(&self, at: usize, opcode: u8) -> Refusal {
         Refusal::new(
-            format!("a pickle with opcode {opcode:#04x} at byte {at}, out of place in a state dict"),
+            format!("a pickle with opcode {opcode:#04x} at byte {at}, which a state dict does not use"),
             STATE_DICT,
         )
     }
@@ -59,7 +60,7 @@ impl<'a> Machine<'a> {
         if self.marks.last() == Some(&self.stack.len()) { None } else { self.stack.pop() }
     }
 
-    /// What stands above the last mark, which goes too.
+    /// Pops all items above the last mark, and the mark.
     fn pop_to_mark(&mut self) -> Option<Vec<Id>> {
         let mark = self.marks.pop()?;
         Some(self.stack.split_off(mark))
@@ -79,14 +80,14 @@ impl<'a> Machine<'a> {
                 self.marks.push(self.stack.len());
                 Ok(Some(()))
             }
-            // On a mark it takes the mark.
+            // If a mark is on top, POP removes the mark.
             b'0' => Ok(self.pop().map(|_| ()).or_else(|| self.marks.pop().map(|_| ()))),
             b'1' => Ok(self.pop_to_mark().map(|_| ())),
             b'2' => Ok(self.stack.last().copied().map(|top| self.stack.push(top))),
             b'}' => self.push(Object::Dict(Vec::new())),
             b']' => self.push(Object::List(Vec::new())),
             b')' => self.push(Object::Tuple(Vec::new())),
-            // Sets hold no tensors.
+            // Sets do not contain tensors.
             b'\x8f' => self.push(Object::Other),
             b't' | b'\x85' | b'\x86' | b'\x87' => self.tuple(opcode),
             b'l' | b'd' | b'\x91' => self.collect(opcode),
@@ -121,7 +122,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A list or a dict of protocol 0, or a frozen set.
+    /// Creates a list or dict of protocol 0, or a frozenset.
     fn collect(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
         let Some(items) = self.pop_to_mark() else { return Ok(None) };
         match opcode {
@@ -132,7 +133,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Puts the top of the stack under a number, or gets what is under it.
+    /// Stores the top of the stack in the memo, or pushes an object from the memo.
     fn remember(&mut self, opcode: u8) -> Option<()> {
         let number = match opcode {
             b'q' | b'h' => self.bytes.u8()?.into(),
@@ -148,7 +149,7 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    /// Adds to the list, the dict, the set or the object below.
+    /// Adds items to the list, dict, set, or object below them.
     fn extend(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
         let items = match opcode {
             b'a' => self.pop().map(|item| vec![item]),
@@ -193,7 +194,7 @@ impl<'a> Machine<'a> {
         if let Object::Text(text) = self.heap.get(id) { Some(text) } else { None }
     }
 
-    /// What would be a call: of a function with arguments, of a class to make an object.
+    /// Interprets the call of a function, or the construction of an object.
     fn call(&mut self, opcode: u8) -> Result<Option<()>, Refusal> {
         let (function, arguments) = match opcode {
             b'i' => {
@@ -208,7 +209,7 @@ impl<'a> Machine<'a> {
                 (Some(items.remove(0)), Some(self.heap.push(Object::Tuple(items))?))
             }
             _ => {
-                // Arguments by name stand above the others.
+                // The keyword arguments are above the positional ones.
                 if opcode == b'\x92' && self.pop().is_none() {
                     return Ok(None);
                 }
@@ -222,7 +223,7 @@ impl<'a> Machine<'a> {
                 let global = **global;
                 global.call(arguments, &mut self.heap)?
             }
-            // The value of a function, such as a class inside of a class.
+            // The result of a function, such as a nested class.
             (Object::Foreign { class, .. }, Object::Tuple(_)) => {
                 let class = class.clone();
                 self.heap.push(Object::Foreign { class, entries: Vec::new() })?
@@ -233,7 +234,7 @@ impl<'a> Machine<'a> {
         Ok(Some(()))
     }
 
-    /// Attributes, such as `_metadata` of a state dict, say nothing of weights.
+    /// Ignores attributes, such as `_metadata` of a state dict, which do not contain weights.
     fn build(&mut self) -> Option<()> {
         self.pop()?;
         let object = self.heap.get(*self.stack.last()?);

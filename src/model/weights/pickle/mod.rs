@@ -1,9 +1,9 @@
-//! Python pickles, read without running anything.
+//! Reads Python pickles without executing them.
 //!
-//! A pickle is a program for a small stack machine that may call any function there is. This machine calls none: it interprets
-//! those that a state dict needs, and keeps of any other object the name of what would have made it. A name that is known to run
-//! code ends it.
-//! All objects lie in one list and name each other by position: no recursion, however deep they nest.
+//! A pickle is a program for a small stack machine that can call any function. This implementation calls none: it
+//! interprets the functions that a state dict needs, and represents all other objects by the name of their class or
+//! function. A name that is known to run code is an error. All objects are in one list and refer to each other by
+//! index, so there is no recursion, regardless of the nesting depth.
 
 mod forbidden;
 mod global;
@@ -17,29 +17,29 @@ use super::Refusal;
 pub use global::Global;
 pub use number_type::NumberType;
 
-/// Where an object stands in [`Objects`].
+/// Index of an object in [`Objects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id(u32);
 
 impl Id {
-    /// As an index into a list of as many things as there are objects.
+    /// The index, for a list with one item per object.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// What a pickle can make.
+/// An object in a pickle.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object<'a> {
-    /// Something that says nothing of weights: None, bytes, a set.
+    /// An object without relevance for weights: None, bytes, or a set.
     Other,
-    /// `int` of at most 64 bits, `bool` too.
+    /// `int` of at most 64 bits, or `bool`.
     Int(i64),
-    /// `int` of more bits, little-endian.
+    /// Larger `int`, little-endian.
     Long(&'a [u8]),
-    /// The same in decimal digits, of protocols 0 and 1.
+    /// Larger `int` in decimal digits, in protocols 0 and 1.
     Decimal(&'a str),
-    /// `float`; no weights go by it.
+    /// `float`, without its value, which weights do not need.
     Float,
     /// `str`.
     Text(&'a str),
@@ -47,52 +47,52 @@ pub enum Object<'a> {
     Tuple(Vec<Id>),
     /// `list`.
     List(Vec<Id>),
-    /// `dict`, and whatever is derived from it, in the order of its entries.
+    /// `dict` or a known subclass, in the order of its entries.
     Dict(Vec<(Id, Id)>),
-    /// A class or a function.
+    /// A class or function.
     Global(Box<Global<'a>>),
-    /// An object of a class that is not known, or the value of such a function. It was not built.
+    /// An object of an unknown class, or the result of an unknown function. It was not built.
     Foreign {
-        /// The class or the function.
+        /// The class or function.
         class: Box<Global<'a>>,
-        /// What was put into it by key: it may be derived from a dict.
+        /// Entries by key, in case it is derived from a dict.
         entries: Vec<(Id, Id)>,
     },
-    /// Numbers outside the pickle.
+    /// A storage outside of the pickle.
     Storage(Box<Storage<'a>>),
-    /// A view of them.
+    /// A view of a storage.
     Tensor(View),
 }
 
-/// Numbers that lie elsewhere in the file.
+/// A storage elsewhere in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storage<'a> {
-    /// Their type.
+    /// Element type.
     pub numbers: NumberType,
-    /// The name of the bytes.
+    /// Key of the bytes.
     pub key: &'a str,
-    /// How many numbers those are.
+    /// Number of elements in these bytes.
     pub numel: usize,
-    /// The first of those that belong to it, and how many do.
+    /// The part that belongs to this storage: its first element and number of elements.
     pub part: (usize, usize),
 }
 
-/// Arguments of `torch._utils._rebuild_tensor_v2`, as the pickle has them.
+/// Arguments of `torch._utils._rebuild_tensor_v2`, as in the pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
-    /// A [`Storage`].
+    /// ID of a [`Storage`].
     pub storage: Id,
-    /// The first number.
+    /// Index of the first element.
     pub offset: i64,
-    /// A tuple of integers.
+    /// ID of a tuple of integers.
     pub size: Id,
-    /// A tuple of integers.
+    /// ID of a tuple of integers.
     pub stride: Id,
-    /// The type of its numbers, if the storage does not say it.
+    /// Element type, if it differs from the storage's.
     pub numbers: Option<NumberType>,
 }
 
-/// Everything that one pickle made.
+/// All objects of a pickle.
 #[derive(Debug)]
 pub struct Objects<'a> {
     all: Vec<Object<'a>>,
@@ -100,37 +100,37 @@ pub struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// Reads the pickle at the front of `bytes`. Also returns how many bytes it has.
+    /// Reads the pickle at the start of `bytes`. Also returns its length.
     pub fn read(bytes: &'a [u8]) -> Result<(Self, usize), Refusal> {
         machine::run(bytes)
     }
 
-    /// What the pickle stands for.
+    /// The unpickled value.
     pub fn root(&self) -> &Object<'a> {
         self.get(self.root)
     }
 
-    /// The object of this position, which is one of this list.
+    /// Returns the object with this ID, which must come from this list.
     pub fn get(&self, id: Id) -> &Object<'a> {
         &self.all[id.0 as usize]
     }
 
-    /// The position of what the pickle stands for.
+    /// ID of the unpickled value.
     pub fn root_id(&self) -> Id {
         self.root
     }
 
-    /// How many there are.
+    /// Number of objects.
     pub fn count(&self) -> usize {
         self.all.len()
     }
 
-    /// Every object, in the order in which they were made.
+    /// All objects, in the order of their creation.
     pub fn iter(&self) -> impl Iterator<Item = &Object<'a>> {
         self.all.iter()
     }
 
-    /// The integers of a tuple, where it is one of at most `most`.
+    /// Returns the integers of a tuple with at most `most` items.
     pub fn integers(&self, id: Id, most: usize) -> Option<Vec<i64>> {
         let Object::Tuple(items) = self.get(id) else { return None };
         let integer = |id: &Id| if let Object::Int(integer) = self.get(*id) { Some(*integer) } else { None };
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_put_into_a_dict_after_it_was_named_is_in_it() {
-        // d = {}; memo 0; pop it into a list; then get it again and set 1: 2.
+        // d = {}, stored in memo 0; append it to a list; then get it again and set 1: 2.
         let bytes = b"\x80\x02]}q\0ah\0K\x01K\x02s\x86.";
         let (objects, _) = Objects::read(bytes).unwrap();
         let Object::Tuple(items) = objects.root() else { panic!("{objects:?}") };
@@ -182,15 +182,15 @@ mod tests {
             b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x08touch /x\x85R.",
             b"\x80\x02cos\nsystem\nq\0.",
         ] {
-            assert_eq!(read(bytes).unwrap_err().got, "a pickle that asks for os.system", "{bytes:?}");
+            assert_eq!(read(bytes).unwrap_err().got, "a pickle that references os.system", "{bytes:?}");
         }
-        // INST, OBJ, NEWOBJ_EX, EXT1, REDUCE of what is no function: opcodes that call.
+        // INST, OBJ, NEWOBJ_EX, EXT1, and REDUCE of a non-function: opcodes that call functions.
         for bytes in [&b"(ios\nsystem\n."[..], b"(o.", b"\x80\x04))}\x92.", b"\x82\x01.", b"K\x01)R.", b"]N\x81."] {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }
     }
 
-    /// The class of an object that was not built.
+    /// Returns the class of an object that was not built.
     fn class(bytes: &[u8]) -> String {
         match read(bytes).unwrap() {
             Object::Foreign { class, .. } => class.shown(),
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_object_of_any_class_is_its_name_whichever_opcode_would_make_it() {
-        // pickle.dumps(argparse.Namespace(a=1)) of protocols 0, 2 and 4, without PUTs and FRAME.
+        // pickle.dumps(argparse.Namespace(a=1)) in protocols 0, 2, and 4, without PUTs and FRAME.
         let state = b"}X\x01\0\0\0aK\x01sb.";
         let namespace = |front: &[u8]| class(&[front, state].concat());
         let reconstructor = b"ccopy_reg\n_reconstructor\n(cargparse\nNamespace\nc__builtin__\nobject\nNtR";
@@ -210,17 +210,17 @@ mod tests {
         assert_eq!(namespace(b"\x80\x04\x8c\x08argparse\x8c\x09Namespace\x93)}\x92"), "argparse.Namespace");
         assert_eq!(namespace(b"(iargparse\nNamespace\n"), "argparse.Namespace");
         assert_eq!(namespace(b"(cargparse\nNamespace\no"), "argparse.Namespace");
-        // A class inside of a class, in protocol 2: getattr(Outer, "Inner")().
+        // A nested class in protocol 2: getattr(Outer, "Inner")().
         assert_eq!(
             class(b"\x80\x02c__builtin__\ngetattr\ncm\nOuter\nX\x05\0\0\0Inner\x86R)\x81."),
             "__builtin__.getattr"
         );
-        // deque([1]), a list derived from list, bytes of protocol 2, a function by its name.
+        // deque([1]), a list subclass, bytes in protocol 2, and a function by name.
         assert_eq!(class(b"\x80\x02ccollections\ndeque\n]K\x03\x86R(K\x01e."), "collections.deque");
         assert_eq!(class(b"\x80\x02cm\nMine\n)\x81K\x01a."), "m.Mine");
         assert_eq!(class(b"\x80\x02c_codecs\nencode\nX\x01\0\0\0aX\x06\0\0\0latin1\x86R."), "_codecs.encode");
         assert!(matches!(read(b"\x80\x02cm\nf\n."), Ok(Object::Global(global)) if global.shown() == "m.f"));
-        // {1, 2} and frozenset({1}) of protocol 4.
+        // {1, 2} and frozenset({1}) in protocol 4.
         assert_eq!(read(b"\x80\x04\x8f(K\x01K\x02\x90.").unwrap(), Object::Other);
         assert_eq!(read(b"\x80\x04(K\x01\x91.").unwrap(), Object::Other);
     }
@@ -252,13 +252,13 @@ mod tests {
         // DUP, POP, POP_MARK, and POP of a mark.
         assert_eq!(read(b"K\x01K\x022(K\x03100.").unwrap(), Object::Int(1));
         assert_eq!(read(b"K\x01(K\x0300.").unwrap(), Object::Int(1));
-        // A part that lies outside: NEXT_BUFFER.
+        // An out-of-band buffer: NEXT_BUFFER.
         assert!(read(b"\x80\x05\x97.").is_err());
     }
 
     #[test]
     fn classes_that_nest_a_million_deep_are_no_danger() {
-        // args = (f, None, args) again and again, then f(*args).
+        // args = (f, None, args) repeatedly, then f(*args).
         let layer = b"q\x010h\0Nh\x01\x87";
         let deep =
             [&b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\nq\0)"[..], &layer.repeat(100_000), b"q\x010h\0h\x01R."]
@@ -270,7 +270,7 @@ mod tests {
     fn a_million_tuples_in_each_other_and_a_list_that_grows_by_itself_are_no_danger() {
         let deep = [&b"\x80\x02)"[..], &vec![0x85; 1 << 20], b"."].concat();
         assert!(matches!(read(&deep), Ok(Object::Tuple(_))));
-        // args = ([pairs],) of 1000 pairs; then OrderedDict(*args) a thousand times.
+        // args = ([pairs],) with 1000 pairs; then OrderedDict(*args) a thousand times.
         let pairs = [&b"]("[..], &b"K\0K\0\x86".repeat(1000), b"e\x85q\0"].concat();
         let call = b"ccollections\nOrderedDict\nh\0R".repeat(1000);
         let bytes = [b"\x80\x02", &pairs[..], &call, b"."].concat();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn calls_of_calls_take_no_more_time_than_a_pickle_is_long() {
-        // args = (f, None, args) a hundred thousand times, then f(*args) as often: ten thousand million steps.
+        // args = (f, None, args) a hundred thousand times, then f(*args) equally often: 10^10 steps.
         let layer = b"q\x010h\0Nh\x01\x87";
         let calls = b"h\0h\x01R0".repeat(100_000);
         let bytes = [
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn long_histories_and_orders_of_images_are_no_danger_and_no_error() {
-        // [1.5] * 5_000_000 and list(range(2_000_000)), as pickle.dumps(.., 2) writes them.
+        // [1.5] * 5_000_000 and list(range(2_000_000)), as written by pickle.dumps(.., 2).
         let floats = b"G?\xf8\0\0\0\0\0\0".repeat(5_000_000);
         let integers: Vec<u8> = (0..2_000_000u32).flat_map(|i| [&b"J"[..], &i.to_le_bytes()].concat()).collect();
         let bytes = [&b"\x80\x02](]("[..], &floats, b"e](", &integers, b"ee."].concat();

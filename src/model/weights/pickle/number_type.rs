@@ -1,18 +1,18 @@
-//! Torch's types of numbers, by the names of their storages and dtypes.
+//! Torch's element types, by the names of their storages and dtypes.
 
 use tch::Kind;
 
-/// A type of numbers: a row of [`TYPES`].
+/// An element type: a row of [`TYPES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NumberType(u8);
 
 struct Row {
-    /// Empty if torch has no such class: its numbers lie in untyped storages.
+    /// Empty if torch has no such class, because the type uses untyped storages.
     storage: &'static str,
-    /// Empty for the untyped storage, which has none.
+    /// Empty for the untyped storage, which has no dtype.
     dtype: &'static str,
     bytes: usize,
-    /// `None` if a tensor of it cannot be made from its bytes alone.
+    /// `None` if a tensor of this type cannot be created from its bytes alone.
     kind: Option<Kind>,
 }
 
@@ -61,12 +61,12 @@ impl NumberType {
         TYPES.iter().position(is_it).and_then(|row| row.try_into().ok()).map(Self)
     }
 
-    /// Of a class such as `FloatStorage`.
+    /// Finds the type of a class such as `FloatStorage`.
     pub fn of_storage(class: &str) -> Option<Self> {
         Self::find(|row| !class.is_empty() && row.storage == class)
     }
 
-    /// Of a dtype such as `float32`.
+    /// Finds the type of a dtype such as `float32`.
     pub fn of_dtype(dtype: &str) -> Option<Self> {
         Self::find(|row| !dtype.is_empty() && row.dtype == dtype)
     }
@@ -75,17 +75,17 @@ impl NumberType {
         &TYPES[usize::from(self.0)]
     }
 
-    /// Bytes of one number.
+    /// Number of bytes per element.
     pub fn bytes(self) -> usize {
         self.row().bytes
     }
 
-    /// The type of a tensor of them; `None` if there is none.
+    /// libtorch's type; `None` if it has none.
     pub fn kind(self) -> Option<Kind> {
         self.row().kind
     }
 
-    /// What torch calls it.
+    /// Torch's name of the dtype.
     pub fn name(self) -> &'static str {
         self.row().dtype
     }

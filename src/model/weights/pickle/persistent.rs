@@ -1,16 +1,16 @@
-//! What a persistent id stands for: numbers that lie elsewhere in the file.
+//! Resolves persistent IDs, which refer to storages elsewhere in the file.
 
 use super::{Id, Object, Storage, heap::Heap};
 
-/// `None` if it contradicts itself.
+/// Resolves a persistent ID; `None` if it is inconsistent.
 ///
-/// - `("storage", class, key, device, numel)`, in old files with `(key of the part, offset, numel)` or None behind: a storage,
-///   or an object of that class if its numbers are of no known type.
-/// - `("module", class, file, text)`, in old files of whole modules: the class.
+/// - `("storage", class, key, device, numel)`, followed by `(key of the part, offset, numel)` or None in old files: a
+///   storage, or an object of that class if its element type is unknown.
+/// - `("module", class, file, text)`, in old files of entire modules: the class.
 pub fn resolve<'a>(id: Id, heap: &Heap<'a>) -> Option<Object<'a>> {
     let items = match heap.get(id) {
         Object::Tuple(items) => &items[..],
-        // Of a writer of its own; a text in protocol 0.
+        // From a custom writer; in protocol 0, the ID is text.
         _ => return Some(Object::Other),
     };
     let object = |index: usize| items.get(index).map(|id| heap.get(*id));

@@ -1,0 +1,82 @@
+//! The pixels of a batch: normalized on the host, or bytes to normalize on the device.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{ImageShape, scale::append_normalised};
+
+/// Pixels of a batch, images x channels x height x width.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Images {
+    /// Normalized values.
+    Normalized(Vec<f32>),
+    /// Bytes before normalization.
+    Bytes(Bytes),
+}
+
+/// Pixels as bytes, with the data needed to normalize them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bytes {
+    /// Images x channels x height x width.
+    pub pixels: Vec<u8>,
+    /// Cutout of each image as `[top, bottom, left, right)`; normalized values inside it are 0. Empty if there is no
+    /// cutout.
+    pub cutouts: Vec<[i32; 4]>,
+    /// Normalized value of each byte, per channel.
+    pub tables: Arc<[[f32; 256]]>,
+}
+
+impl Images {
+    /// Returns the normalized values of images with this shape: images, channels, height, width.
+    pub fn normalized(&self, shape: [usize; 4]) -> Cow<'_, [f32]> {
+        match self {
+            Self::Normalized(values) => Cow::Borrowed(values),
+            Self::Bytes(bytes) => Cow::Owned(bytes.normalized(shape)),
+        }
+    }
+}
+
+impl Bytes {
+    pub(super) fn with_capacity(images: usize, shape: ImageShape, tables: &Arc<[[f32; 256]]>) -> Self {
+        Self { pixels: Vec::with_capacity(images * shape.values()), cutouts: Vec::new(), tables: Arc::clone(tables) }
+    }
+
+    pub(super) fn normalized(&self, [_, channels, height, width]: [usize; 4]) -> Vec<f32> {
+        let (plane, mut values) = (height * width, Vec::with_capacity(self.pixels.len()));
+        let mut cutouts = self.cutouts.iter();
+        for image in self.pixels.chunks_exact(channels * plane) {
+            let start = values.len();
+            append_normalised(&self.tables, image, plane, &mut values);
+            if let (Some(cutout), Some(image)) = (cutouts.next(), values.get_mut(start..)) {
+                clear(image, plane, width, *cutout);
+            }
+        }
+        values
+    }
+}
+
+/// Sets a box to 0 in every channel.
+fn clear(image: &mut [f32], plane: usize, width: usize, cutout: [i32; 4]) {
+    let [top, bottom, left, right] = cutout.map(|edge| edge as usize);
+    for plane in image.chunks_exact_mut(plane) {
+        for row in plane.chunks_exact_mut(width).take(bottom).skip(top) {
+            row.get_mut(left..right).unwrap_or_default().fill(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_looked_up_by_channel_and_boxes_are_0_in_each() {
+        let tables: Arc<[[f32; 256]]> =
+            [1.0f32, 10.0].map(|scale| std::array::from_fn(|byte| scale * byte as f32)).into();
+        let pixels = vec![1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6];
+        let bytes = |cutouts| Images::Bytes(Bytes { pixels: pixels.clone(), cutouts, tables: Arc::clone(&tables) });
+        let whole = [1.0, 2.0, 3.0, 40.0, 50.0, 60.0];
+        assert_eq!(*bytes(vec![]).normalized([2, 2, 1, 3]), [whole, whole].concat());
+        let cut = bytes(vec![[0, 1, 1, 3], [0, 1, 2, 2]]).normalized([2, 2, 1, 3]).into_owned();
+        assert_eq!(cut, [[1.0, 0.0, 0.0, 40.0, 0.0, 0.0], whole].concat());
+    }
+}
