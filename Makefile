@@ -81,7 +81,7 @@ test-browser: setup-libtorch ## Render a report in Chromium: narrow and wide, li
 
 .PHONY: test-cuda
 test-cuda: setup ## Run the GPU tests on cuda:0, or on a simulated GPU without an NVIDIA driver
-	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored; \
+	@if nvidia-smi >/dev/null 2>&1; then cargo test --locked --test cuda -- --ignored --test-threads=1; \
 	else tests/simcuda/test.sh; fi
 
 .PHONY: lint

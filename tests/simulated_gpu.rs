@@ -238,6 +238,13 @@ fn a_gpu_without_kernels_trains_as_well_and_says_so_once() {
     let aten = trains_to(&workplace, "aten", &[&settings[..], &["monitor.kernels=aten"]].concat(), false);
     assert!(aten.code == Some(0) && !aten.stderr.contains("WARN"), "{aten:#?}");
     assert!(weights("ours") == weights("without") && weights("ours") == weights("aten"));
+    // One channel has the same memory order either way, and must have the same strides.
+    let gray = [&settings[..], &["data.channels=1"]].concat();
+    for (name, kernels) in [("gray", true), ("gray-without", false)] {
+        let outcome = trains_to(&workplace, name, &gray, kernels);
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    }
+    assert!(weights("gray") == weights("gray-without"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn a_key_takes_one_of_several_state_dicts_and_the_log_says_which() {
         (
             Some("ema.module"),
             "compiled.pth",
-            "the state dict ema.module; model.weights_key can select another one: state_dict_ema, state_dict, nets.0;",
+            "the state dict ema.module; model.weights_key can select another one: state_dict_ema, state_dict, nets.0)",
         ),
     ] {
         let setting = key.map(|key| format!("model.weights_key={key}"));

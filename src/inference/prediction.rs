@@ -1,7 +1,7 @@
 //! Predicts the class of an image.
 
 use serde::Serialize;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::{InferenceError, TrainedModel};
 use crate::{libtorch::host_copy, model::Pass};
@@ -31,8 +31,10 @@ impl TrainedModel {
         let count = count.min(self.classes.len());
         let logits = self.network.forward(&self.to_tensor(images)?, &Pass::evaluation())?;
         let shares = logits.f_softmax(-1, Kind::Double)?;
-        let (shares, classes) = shares.f_topk(count as i64, -1, true, true)?;
-        let (shares, classes) = (host_copy(&shares)?, host_copy(&classes.f_to_kind(Kind::Double)?)?);
+        // Stable: of equal shares, the lower index comes first, as in an evaluation. topk leaves their order open.
+        let (shares, classes) = shares.f_sort_stable(true, -1, true)?;
+        let most_likely = |sorted: &Tensor| host_copy(&sorted.f_narrow(-1, 0, count as i64)?.f_to_kind(Kind::Double)?);
+        let (shares, classes) = (most_likely(&shares)?, most_likely(&classes)?);
         let guesses =
             classes.iter().zip(shares).map(|(&class, probability)| Prediction { class: class as usize, probability });
         let guesses: Vec<Prediction> = guesses.collect();

@@ -1,7 +1,7 @@
 //! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and predictions per class.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::{ClassCounts, Confusion, Metrics, TrainError};
 use crate::{
@@ -98,11 +98,11 @@ impl Tally {
         let places = self.guesses.next_places(images)?;
         let loss_sum = loss_sum.f_detach()?;
         if !count_guesses(&logits, labels, &loss_sum, &self.guesses.sums(&self.totals, &places))? {
-            let guesses = logits.f_topk(self.classes.min(5), 1, true, true)?.1;
-            let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
-            let first_hits = hits.f_select(1, 0)?;
-            self.guesses.add(self.classes, labels, &guesses.f_select(1, 0)?, &first_hits, places.as_ref())?;
-            let sums = [loss_sum.f_to_kind(Kind::Double)?, hits.f_sum(Kind::Double)?, first_hits.f_sum(Kind::Double)?];
+            let guess = logits.f_argmax(1, false)?;
+            let is_hit = guess.f_eq_tensor(labels)?;
+            self.guesses.add(self.classes, labels, &guess, &is_hit, places.as_ref())?;
+            let is_top5 = logits_before(&logits, labels)?.f_lt(5)?;
+            let sums = [loss_sum.f_to_kind(Kind::Double)?, is_top5.f_sum(Kind::Double)?, is_hit.f_sum(Kind::Double)?];
             let _ = self.totals.f_add_(&Tensor::f_stack(&sums, 0)?)?;
         }
         self.counts.images += images;
@@ -231,6 +231,23 @@ impl Guesses {
     }
 }
 
+/// Number of classes that rank above the label of each image, `[n]`: in the order of `argmax` and of the kernel, NaN first, then
+/// larger logits, and of equal ones the lower index.
+fn logits_before(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    let labels = labels.f_unsqueeze(1)?;
+    let of_label = logits.f_gather(1, &labels, false)?;
+    let is_lower = Tensor::f_arange(logits.size()[1], (Kind::Int64, logits.device()))?.f_lt_tensor(&labels)?;
+    let [is_nan, label_is_nan] = [logits.f_isnan()?, of_label.f_isnan()?];
+    let is_equal = logits.f_eq_tensor(&of_label)?.f_logical_or(&is_nan.f_logical_and(&label_is_nan)?)?;
+    let is_larger =
+        logits.f_gt_tensor(&of_label)?.f_logical_or(&is_nan.f_logical_and(&label_is_nan.f_logical_not()?)?)?;
+    is_larger.f_logical_or(&is_equal.f_logical_and(&is_lower)?)?.f_sum_dim_intlist(
+        [1i64].as_slice(),
+        false,
+        Kind::Int64,
+    )
+}
+
 impl Places {
     /// Returns space for `count` more places, and marks it as used.
     fn next(&mut self, count: i64) -> Result<Tensor, TrainError> {
@@ -284,6 +301,23 @@ mod tests {
         }
         let metrics = tally.read(&names(7)).unwrap();
         assert_eq!((metrics.accuracy, metrics.top5_accuracy), (1.0 / 7.0, 5.0 / 7.0));
+    }
+
+    #[test]
+    fn the_lower_index_wins_a_tie_and_nan_ranks_first() {
+        const NAN: f32 = f32::NAN;
+        let rows: [[f32; 7]; 4] =
+            [[0.0; 7], [NAN; 7], [1.0, NAN, 9.0, NAN, 0.0, 2.0, 3.0], [3.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0]];
+        let logits = Tensor::from_slice(rows.as_flattened()).reshape([4, 7]);
+        let before = |label: i64| {
+            Vec::<i64>::try_from(logits_before(&logits, &Tensor::from_slice(&[label; 4])).unwrap()).unwrap()
+        };
+        assert_eq!((before(0), before(3), before(5)), (vec![0, 0, 5, 0], vec![3, 3, 1, 2], vec![5, 5, 4, 5]));
+        assert_eq!(Vec::<i64>::try_from(logits.argmax(1, false)).unwrap(), [0, 0, 1, 0]);
+        let mut tally = Tally::new(7, Device::Cpu).unwrap();
+        tally.add(&logits, &Tensor::from_slice(&[4i64, 5, 5, 0]), &Tensor::from(0.0f32), 4.0).unwrap();
+        let metrics = tally.read(&names(7)).unwrap();
+        assert_eq!((metrics.accuracy, metrics.top5_accuracy), (0.25, 0.75));
     }
 
     /// Batches of random labels and logits, some of them correct, and the whole matrix counted image by image.

@@ -6,6 +6,7 @@ readonly OUT=target/simcuda
 tests/simcuda/build.sh "${LIBTORCH:-.libtorch}/lib" "$OUT"
 export LD_LIBRARY_PATH=$PWD/$OUT/torch/lib XDG_CACHE_HOME=$PWD/$OUT/cache
 # The timeline needs a clock, which the simulation does not have.
-cargo test --locked --test cuda -- --ignored --skip the_timeline_of_a_gpu
+# One at a time: the tests draw from one generator.
+cargo test --locked --test cuda -- --ignored --test-threads=1 --skip the_timeline_of_a_gpu
 LD_PRELOAD=$PWD/$OUT/driver.so cargo test --locked \
     --test checkpoints --test crash --test numerics --test inference --test torchscript

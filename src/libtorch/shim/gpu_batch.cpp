@@ -32,7 +32,8 @@ char* gw_normalize_pixels(
         const auto device = pixels->device();
         const int64_t images = pixels->size(0), channels = pixels->size(1), width = pixels->size(3);
         const int64_t plane = pixels->size(2) * width;
-        const auto order = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+        // One channel lies in memory the same either way; the strides are then those that permute and contiguous give.
+        const auto order = channels_last && channels > 1 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
         auto values = at::empty(pixels->sizes(), at::TensorOptions(at::kFloat).device(device), order);
         const auto on_device = gpu::on_device(tables, size_t(channels) * 256 * sizeof(float), device);
         const int64_t pieces = (plane + kernels::PIXEL_PIECE - 1) / kernels::PIXEL_PIECE;
