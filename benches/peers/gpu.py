@@ -13,7 +13,6 @@ This file must not be named cuda.py: torch imports NVIDIA's package `cuda`, and 
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
 
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-from telemetry import FRAMEWORK, add_histogram, clip_grad_norm, foreach_norm, plain
+from telemetry import add_histogram, clip_grad_norm, foreach_norm, medians_of, plain
 
 DEVICE = os.environ.get("DEVICE") or "cuda:0"
 MODEL = os.environ.get("MODEL") or ""
@@ -94,15 +93,7 @@ def rows_of(model):
             beside = training.block_secs(plain, steps["plain"])
             secs[name].append(training.block_secs(variant, steps[name]))
             ratios[name].append(secs[name][-1] / beside)
-    return [{
-        "framework": FRAMEWORK,
-        "model": f"{model} {BATCH}x{SIZE}",
-        "variant": name,
-        "ms_per_step": 1e3 * statistics.median(secs[name]),
-        "ratio": statistics.median(ratios[name]),
-        "lowest_ratio": min(ratios[name]),
-        "highest_ratio": max(ratios[name]),
-    } for name in VARIANTS]
+    return medians_of(f"{model} {BATCH}x{SIZE}", secs, ratios)
 
 
 def print_row(*cells):

@@ -139,6 +139,19 @@ def steps_of(training):
     return max(3, math.ceil(1 / min(training.block_secs(plain, 3) for _ in range(3))))
 
 
+def medians_of(model, secs, ratios):
+    """A row per variant: the median time of a step, and the median, smallest, and largest ratio."""
+    return [{
+        "framework": FRAMEWORK,
+        "model": model,
+        "variant": name,
+        "ms_per_step": 1e3 * statistics.median(secs[name]),
+        "ratio": statistics.median(ratios[name]),
+        "lowest_ratio": min(ratios[name]),
+        "highest_ratio": max(ratios[name]),
+    } for name in secs]
+
+
 def rows_of(model):
     """Medians over the turns, and the smallest and largest ratio."""
     training = Training(*MODELS[model])
@@ -150,15 +163,7 @@ def rows_of(model):
             beside = training.block_secs(plain, steps)
             secs[name].append(training.block_secs(variant, steps))
             ratios[name].append(secs[name][-1] / beside)
-    return [{
-        "framework": FRAMEWORK,
-        "model": model,
-        "variant": name,
-        "ms_per_step": 1e3 * statistics.median(secs[name]),
-        "ratio": statistics.median(ratios[name]),
-        "lowest_ratio": min(ratios[name]),
-        "highest_ratio": max(ratios[name]),
-    } for name in VARIANTS]
+    return medians_of(model, secs, ratios)
 
 
 def print_row(*cells):

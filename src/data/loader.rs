@@ -183,9 +183,10 @@ impl Recipe {
             }
         }
         let shape = [labels.len(), shape.channels, shape.height, shape.width];
-        let images = Images::Bytes(images);
-        let images =
-            if self.options.as_bytes { images } else { Images::Normalized(images.normalized(shape).into_owned()) };
+        let images = match self.options.as_bytes {
+            true => Images::Bytes(images),
+            false => Images::Normalized(images.normalized(shape)),
+        };
         Ok(Batch { number, images, labels, indices, shape })
     }
 

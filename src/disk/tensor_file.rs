@@ -8,7 +8,7 @@ use safetensors::{
 };
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::libtorch::{LibtorchError, PinnedBuffer, first_line};
+use crate::libtorch::{LibtorchError, PinnedBuffer, first_line, tensor_bytes};
 
 /// Maximum number of names per category in an error message.
 const LISTED: usize = 4;
@@ -85,7 +85,7 @@ impl TensorFile {
         let mut infos = Vec::with_capacity(typed.len());
         let mut offsets = Vec::with_capacity(typed.len());
         for (dtype, name, tensor) in &typed {
-            let data_offsets = (end, end + bytes_of(tensor));
+            let data_offsets = (end, end + tensor_bytes(tensor));
             offsets.push(end);
             end = data_offsets.1;
             infos.push(((*name).clone(), TensorInfo { dtype: *dtype, shape: to_shape(tensor), data_offsets }));
@@ -112,7 +112,7 @@ impl TensorFile {
         self.bytes.resize(length, 0);
         self.bytes[..head.len()].copy_from_slice(head);
         for (offset, tensor) in tensors {
-            let place = &mut self.bytes[*offset..offset + bytes_of(tensor)];
+            let place = &mut self.bytes[*offset..offset + tensor_bytes(tensor)];
             tensor.f_detach()?.f_copy_data_u8(place, tensor.numel())?;
         }
         Ok(())
@@ -224,10 +224,6 @@ fn to_shape(tensor: &Tensor) -> Vec<usize> {
     tensor.size().into_iter().map(|side| side as usize).collect()
 }
 
-fn bytes_of(tensor: &Tensor) -> usize {
-    tensor.numel() * tensor.kind().elt_size_in_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +241,7 @@ mod tests {
     }
 
     fn bits(tensor: &Tensor) -> Vec<u8> {
-        let mut bytes = vec![0; bytes_of(tensor)];
+        let mut bytes = vec![0; tensor_bytes(tensor)];
         tensor.copy_data_u8(&mut bytes, tensor.numel());
         bytes
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, Measurement, MicroBatchNorms};
-use crate::libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, column, tensor_table};
+use crate::libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, column, tensor_bytes, tensor_table};
 
 /// Squared gradient norms per micro-batch of a step.
 ///
@@ -53,7 +53,7 @@ impl Own {
             return;
         }
         let mut sum = self.lock();
-        sum.waiting_bytes += bytes_of(grad);
+        sum.waiting_bytes += tensor_bytes(grad);
         sum.waiting.push(grad.shallow_clone());
         if sum.waiting_bytes > self.most_waiting {
             sum.add_waiting();
@@ -91,10 +91,6 @@ impl OwnSum {
     }
 }
 
-fn bytes_of(tensor: &Tensor) -> usize {
-    tensor.numel() * tensor.kind().elt_size_in_bytes()
-}
-
 /// Divisor of the parameters' memory: gradients may take this share of it while they wait for their sum on a GPU.
 const WAITING_SHARE: usize = 16;
 
@@ -113,7 +109,7 @@ impl MicroBatches {
     /// If libtorch rejects a hook.
     pub fn new<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Self, GradientError> {
         let params: Vec<&Tensor> = params.into_iter().collect();
-        let bytes: usize = params.iter().map(|param| bytes_of(param)).sum();
+        let bytes: usize = params.iter().map(|param| tensor_bytes(param)).sum();
         // The CPU sums each gradient while it is in the cache.
         let is_on_gpu = params.iter().any(|param| param.device() != Device::Cpu);
         let most_waiting = if is_on_gpu { bytes / WAITING_SHARE } else { 0 };

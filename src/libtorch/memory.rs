@@ -1,5 +1,7 @@
 //! Machine memory size, and C allocator settings for the large, short-lived tensors of a training step.
 
+use tch::Tensor;
+
 use super::ffi;
 
 /// Makes the allocator keep freed memory for the next step instead of returning it to the kernel.
@@ -9,6 +11,11 @@ use super::ffi;
 /// its peak.
 pub fn keep_freed_memory() {
     ffi::keep_freed_memory();
+}
+
+/// Size of a tensor's elements in bytes, without gaps.
+pub fn tensor_bytes(tensor: &Tensor) -> usize {
+    tensor.numel() * tensor.kind().elt_size_in_bytes()
 }
 
 /// Total memory of this machine in bytes; `None` if the system does not report it.

@@ -59,7 +59,7 @@ pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};
 pub use kernels::{load_kernels, unload_kernels};
 pub use late_scalar::LateScalar;
-pub use memory::{keep_freed_memory, total_memory_bytes};
+pub use memory::{keep_freed_memory, tensor_bytes, total_memory_bytes};
 pub use moment::Moment;
 pub use op_counter::{OpCounter, OpCounts};
 pub use optimizer_rule::OptimizerRule;

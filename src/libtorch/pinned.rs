@@ -2,7 +2,7 @@
 
 use tch::{Device, Tensor};
 
-use super::{LibtorchError, Moment, ffi};
+use super::{LibtorchError, Moment, ffi, tensor_bytes};
 
 /// Bytes in pinned host memory. The device copies into it asynchronously; any thread can read it after the copies
 /// arrived.
@@ -28,7 +28,7 @@ impl PinnedBuffer {
         length: usize,
         device: Device,
     ) -> Result<(), LibtorchError> {
-        let ends = tensors.iter().map(|(offset, tensor)| offset + tensor.numel() * tensor.kind().elt_size_in_bytes());
+        let ends = tensors.iter().map(|(offset, tensor)| offset + tensor_bytes(tensor));
         let is_aligned =
             tensors.iter().all(|(offset, tensor)| offset.is_multiple_of(tensor.kind().elt_size_in_bytes()));
         if head.len() > length || ends.max().is_some_and(|end| end > length) || !is_aligned {

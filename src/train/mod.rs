@@ -17,6 +17,7 @@ mod facts;
 mod fitting;
 mod frozen;
 mod gradients;
+mod guesses;
 mod host_state;
 mod kernel_choice;
 mod look;

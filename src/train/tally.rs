@@ -1,21 +1,19 @@
 //! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and predictions per class.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{ClassCounts, Confusion, Metrics, TrainError};
+use super::{
+    ClassCounts, Confusion, Metrics, TrainError,
+    guesses::{Guesses, counts_of_matrix, logits_before},
+};
 use crate::{
     disk::{NamedTensors, TensorFileError},
-    libtorch::{GuessSums, HostBlock, count_guesses},
+    libtorch::{HostBlock, count_guesses},
 };
 
 /// Number of sums of a pass.
 const TOTALS: usize = 3;
-/// Largest number of classes with a whole confusion matrix on the device: 80 kB.
-const MOST_IN_MATRIX: usize = 100;
-/// Initial capacity of a list of predictions, in images.
-const ROOM: i64 = 1024;
-
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
@@ -24,26 +22,6 @@ pub struct Tally {
     guesses: Guesses,
     /// The part of a checkpoint's state that is not a tensor.
     pub(super) counts: TallyCounts,
-}
-
-/// Counts of predictions per class.
-enum Guesses {
-    /// `[classes * classes]`, i64: images per label and prediction.
-    Matrix(Tensor),
-    /// For many classes.
-    Classes {
-        /// `[3 * classes]`, i64: images per label, images per prediction, and correct images per class.
-        counts: Tensor,
-        /// The place of each image, if pairs of classes are needed too.
-        places: Option<Places>,
-    },
-}
-
-/// The cell of the confusion matrix for each image.
-struct Places {
-    /// `[capacity]`, i64: `label * classes + prediction` of the first `used` images.
-    list: Tensor,
-    used: i64,
 }
 
 /// Sums on the host.
@@ -74,17 +52,9 @@ impl Tally {
     }
 
     fn start(classes: usize, device: Device, has_places: bool) -> Result<Self, TrainError> {
-        let integers = |count: i64| Tensor::f_zeros([count], (Kind::Int64, device));
-        let is_small = classes <= MOST_IN_MATRIX;
-        let classes = classes as i64;
-        let guesses = if is_small {
-            Guesses::Matrix(integers(classes * classes)?)
-        } else {
-            let places = has_places.then(|| Ok::<_, TrainError>(Places { list: integers(ROOM)?, used: 0 }));
-            Guesses::Classes { counts: integers(3 * classes)?, places: places.transpose()? }
-        };
+        let guesses = Guesses::new(classes, device, has_places)?;
         let totals = Tensor::f_zeros([TOTALS as i64], (Kind::Double, device))?;
-        Ok(Self { classes, totals, guesses, counts: TallyCounts::default() })
+        Ok(Self { classes: classes as i64, totals, guesses, counts: TallyCounts::default() })
     }
 
     /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and its
@@ -179,96 +149,6 @@ impl Tally {
         let (loss, top5_hits) = (values[&sums][0] / self.counts.weight, values[&sums][1] as u64);
         Ok(Metrics::new(loss, top5_hits, &counts, confusion, classes))
     }
-}
-
-impl Guesses {
-    /// The sums to which the next batch is added.
-    fn sums<'a>(&'a self, totals: &'a Tensor, places: &'a Option<Tensor>) -> GuessSums<'a> {
-        let (counts, is_matrix) = match self {
-            Self::Matrix(matrix) => (matrix, true),
-            Self::Classes { counts, .. } => (counts, false),
-        };
-        GuessSums { totals, counts, is_matrix, places: places.as_ref() }
-    }
-
-    /// Returns space for the places of the next images, `[images]`, if they are kept.
-    fn next_places(&mut self, images: i64) -> Result<Option<Tensor>, TrainError> {
-        match self {
-            Self::Classes { places: Some(places), .. } => Ok(Some(places.next(images)?)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Adds `labels` and `predictions`, `[n]` each, and whether they are equal. No sync, unlike bincount, which first
-    /// reads the largest number from the device.
-    fn add(
-        &self,
-        classes: i64,
-        labels: &Tensor,
-        predictions: &Tensor,
-        hits: &Tensor,
-        places: Option<&Tensor>,
-    ) -> Result<(), TrainError> {
-        let place = || labels.f_mul_scalar(classes)?.f_add(predictions);
-        match self {
-            Self::Matrix(matrix) => {
-                let places = place()?;
-                let _ = matrix.shallow_clone().f_index_add_(0, &places, &places.f_ones_like()?)?;
-            }
-            Self::Classes { counts, .. } => {
-                let [second, third] = [1, 2].map(|row| row * classes);
-                let index = [labels.shallow_clone(), predictions.f_add_scalar(second)?, labels.f_add_scalar(third)?];
-                let one = labels.f_ones_like()?;
-                let count = [one.shallow_clone(), one, hits.f_to_kind(Kind::Int64)?];
-                let (index, count) = (Tensor::f_cat(&index, 0)?, Tensor::f_cat(&count, 0)?);
-                let _ = counts.shallow_clone().f_index_add_(0, &index, &count)?;
-                if let Some(places) = places {
-                    places.shallow_clone().f_copy_(&place()?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Number of classes that rank above the label of each image, `[n]`: in the order of `argmax` and of the kernel, NaN first, then
-/// larger logits, and of equal ones the lower index.
-fn logits_before(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-    let labels = labels.f_unsqueeze(1)?;
-    let of_label = logits.f_gather(1, &labels, false)?;
-    let is_lower = Tensor::f_arange(logits.size()[1], (Kind::Int64, logits.device()))?.f_lt_tensor(&labels)?;
-    let [is_nan, label_is_nan] = [logits.f_isnan()?, of_label.f_isnan()?];
-    let is_equal = logits.f_eq_tensor(&of_label)?.f_logical_or(&is_nan.f_logical_and(&label_is_nan)?)?;
-    let is_larger =
-        logits.f_gt_tensor(&of_label)?.f_logical_or(&is_nan.f_logical_and(&label_is_nan.f_logical_not()?)?)?;
-    is_larger.f_logical_or(&is_equal.f_logical_and(&is_lower)?)?.f_sum_dim_intlist(
-        [1i64].as_slice(),
-        false,
-        Kind::Int64,
-    )
-}
-
-impl Places {
-    /// Returns space for `count` more places, and marks it as used.
-    fn next(&mut self, count: i64) -> Result<Tensor, TrainError> {
-        let (room, used) = (self.list.size1()?, self.used + count);
-        if used > room {
-            // Doubling the capacity copies each image about once on average.
-            let larger = Tensor::f_zeros([used.max(2 * room)], (Kind::Int64, self.list.device()))?;
-            larger.f_narrow(0, 0, self.used)?.f_copy_(&self.list.f_narrow(0, 0, self.used)?)?;
-            self.list = larger;
-        }
-        let next = self.list.f_narrow(0, self.used, count)?;
-        self.used = used;
-        Ok(next)
-    }
-}
-
-/// The row sums, column sums, and diagonal of a matrix: `[3 * classes]`.
-fn counts_of_matrix(matrix: &Tensor, classes: i64) -> Result<Tensor, TensorFileError> {
-    let matrix = matrix.f_reshape([classes, classes])?;
-    let sum = |dim: i64| matrix.f_sum_dim_intlist([dim].as_slice(), false, Kind::Int64);
-    Ok(Tensor::f_cat(&[sum(1)?, sum(0)?, matrix.f_diagonal(0, 0, 1)?], 0)?)
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ mod tests {
     };
 
     fn to_bytes(tensor: &Tensor) -> Vec<u8> {
-        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        let mut bytes = vec![0; crate::libtorch::tensor_bytes(tensor)];
         tensor.detach().copy_data_u8(&mut bytes, tensor.numel());
         bytes
     }
