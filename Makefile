@@ -39,6 +39,10 @@ setup-inspection: setup-weights ## Download solar cell images (ELPV, 91 MB, non-
 build: setup-libtorch ## Build target/release/gradwatch
 	@cargo build --release --locked
 
+.PHONY: doctor
+doctor: ## Build target/release/gradwatch-doctor, which needs neither libtorch nor Python
+	@cargo build --release --locked --package gradwatch-doctor
+
 .PHONY: setup-libtorch
 setup-libtorch:
 	@setup/setup.sh libtorch $(if $(CUDA),cuda)
@@ -63,21 +67,21 @@ tensorboard: ## Show all runs in TensorBoard (PORT=6006)
 
 .PHONY: test
 test: setup setup-photos ## Run all tests
-	@cargo test --locked
+	@cargo test --locked --workspace
 	@$(MAKE) --no-print-directory test-cuda
 
 .PHONY: soak
 soak: setup ## Kill runs at 200 random places (KILLS=200), resume them, and compare the results bit for bit
-	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test crash -- --nocapture
+	@GRADWATCH_SOAK=$(or $(KILLS),200) GRADWATCH_SEED=$$(date +%s) cargo test --locked --test program -- --nocapture crash::
 
 .PHONY: test-peers
 test-peers: setup setup-photos ## Run the tests that need PyTorch: exchange weights and exports with torchvision and timm
 	@setup/setup.sh peers
-	@cargo test --locked --lib --test model_golden --test weights --test exports --test photos -- --ignored --nocapture
+	@cargo test --locked --lib --test library --test program -- --ignored --nocapture --skip report_browser::
 
 .PHONY: test-browser
 test-browser: setup-libtorch ## Render a report in Chromium: narrow and wide, light and dark (CHROMIUM=chromium)
-	@CHROMIUM=$(or $(CHROMIUM),chromium) cargo test --locked --test report_browser -- --ignored --nocapture
+	@CHROMIUM=$(or $(CHROMIUM),chromium) cargo test --locked --test library -- --ignored --nocapture report_browser::
 
 .PHONY: test-cuda
 test-cuda: setup ## Run the GPU tests on cuda:0, or on a simulated GPU without an NVIDIA driver
@@ -87,8 +91,9 @@ test-cuda: setup ## Run the GPU tests on cuda:0, or on a simulated GPU without a
 .PHONY: lint
 lint: setup-libtorch ## Check formatting, clippy, and rustdoc; deny warnings
 	@cargo fmt --check
-	@cargo clippy --locked --all-targets -- --deny warnings
-	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+	@cargo clippy --locked --workspace --all-targets -- --deny warnings
+	@cargo clippy --locked --package gradwatch-doctor --no-default-features -- --deny warnings
+	@RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: bench
 bench: setup ## Benchmark the event writer and reader, the loader, checkpoints, clipping, and the overhead of monitoring

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 const DEPTHS: [usize; 2] = [10, 15];
-const METHODS: [&str; 5] = ["xavier_uniform", "yilmaz_poli", "centred_logistic", "lsuv", "orthogonal"];
+const METHODS: [&str; 5] = ["xavier_uniform", "yilmaz_poli", "centered_logistic", "lsuv", "orthogonal"];
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 /// Number of parallel runs.
 const AT_ONCE: usize = 2;

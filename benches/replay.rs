@@ -13,7 +13,7 @@ use std::{
 use gradwatch::{
     diagnosis::{Diagnosis, Subject},
     events::{SummaryWriter, Tag},
-    replay::{Moment, Replay},
+    replay::{Replay, ReplayEvent},
     report::Course,
 };
 
@@ -102,13 +102,13 @@ fn read(run: &Path) -> Result<(), Box<dyn Error>> {
         let subject = Subject { config: config.as_ref(), facts: &facts };
         let (mut diagnosis, mut course) = (Diagnosis::default(), Course::default());
         replay.play(|moment| match moment {
-            Moment::Restart => {}
-            Moment::Step(sample) => {
+            ReplayEvent::Restart => {}
+            ReplayEvent::Step(sample) => {
                 let seen = sample.observe();
                 diagnosis.judge(&seen, &subject);
                 course.add(&seen);
             }
-            Moment::Evaluation(evaluation) => {
+            ReplayEvent::Evaluation(evaluation) => {
                 diagnosis.judge_evaluation(&evaluation, &subject);
                 course.add_evaluation(&evaluation);
             }

@@ -44,11 +44,12 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![deny(missing_docs, unsafe_code)]
 
-pub mod printable;
+pub use gradwatch_doctor::{
+    EXPLANATIONS, WriteReportError, assess, cli, config, diagnosis, number, picture, printable, replay, report,
+    write_report,
+};
 
-pub mod config;
 pub mod data;
 pub mod disk;
 pub mod libtorch;
@@ -56,22 +57,17 @@ pub mod model;
 
 pub mod gradient;
 
-pub mod diagnosis;
-
 pub mod clipping;
 pub mod optim;
-
-pub mod picture;
 
 pub mod events;
 
 pub mod checkpoint;
 
+pub mod evaluation;
 pub mod inference;
 
-pub mod replay;
-pub mod report;
-
+pub mod recording;
 pub mod train;
 
 pub mod inspect;

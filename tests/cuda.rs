@@ -1,22 +1,33 @@
-//! A GPU must compute the same as the CPU. `make test-cuda` runs these tests on `cuda:0`; without a GPU they report
-//! that and do nothing.
+//! A GPU must compute the same as the CPU. `make test-cuda` runs these tests on `cuda:0`.
+//!
+//! A binary of its own: its tests run one at a time (`--ignored --test-threads=1`), because they draw from one
+//! generator and load CUDA into their process.
 
-mod harness;
+#[path = "harness/calls.rs"]
+mod calls;
+#[path = "harness/limit.rs"]
+mod limit;
+#[path = "harness/recorded.rs"]
+mod recorded;
+#[path = "harness/workplace.rs"]
+mod workplace;
 
+use calls::SMALL;
 use gradwatch::{
     clipping::{Clipping, ClippingScope},
     config::{ClippingMode, Config, OptimizerName},
     data::{Batch, Bytes, Images},
+    evaluation::{Numerics, Tally},
     gradient::GradientMonitor,
     libtorch::{
         Detail, LateScalar, SkipCounters, StepOutcome, clear_grads, host_copy, load_kernels, resolve_device,
         tensor_table,
     },
     optim::{GradScaler, Optimizer, Rates, StepControl, parameter_groups},
-    train::{Numerics, Tally},
 };
-use harness::{SMALL, Workplace, scalars};
+use recorded::scalars;
 use tch::{Device, Kind, Tensor};
+use workplace::Workplace;
 
 /// A convolution, a gain, a bias, and a matrix, the same on every device; some of the gradients are large.
 fn params(device: Device) -> Vec<Tensor> {

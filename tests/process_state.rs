@@ -1,6 +1,10 @@
-//! Process-wide state, which cannot be tested in parallel with other tests: random state and the op counter.
+//! Process-wide state: the random generator, the op counter, the number of threads, and the memory of the process.
+//!
+//! A binary of its own: the op counter sees the operations of every thread, and the resident memory is that of the
+//! whole process, so any other test would change both. These tests take turns.
 
-use std::sync::{Mutex, MutexGuard};
+#[path = "harness/lock.rs"]
+mod lock;
 
 use gradwatch::{
     clipping::{Clipping, ClippingScope},
@@ -10,13 +14,8 @@ use gradwatch::{
     libtorch::{Detail, OpCounter, OpCounts, foreach_norm, generator_state, set_generator_state, tensor_table},
     train::{StopSignal, prepare, train},
 };
+use lock::exclusive;
 use tch::{Device, Kind, Tensor};
-
-static PROCESS: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    PROCESS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 fn draw() -> Vec<f32> {
     Vec::try_from(Tensor::rand([4], (Kind::Float, Device::Cpu))).unwrap()
@@ -24,7 +23,7 @@ fn draw() -> Vec<f32> {
 
 #[test]
 fn the_same_draws_follow_a_generator_state_that_was_put_back() {
-    let _alone = alone();
+    let _alone = exclusive();
     let state = generator_state(Device::Cpu).unwrap();
     let first = draw();
     assert_ne!(draw(), first);
@@ -34,7 +33,7 @@ fn the_same_draws_follow_a_generator_state_that_was_put_back() {
 
 #[test]
 fn the_op_counter_sees_every_op_and_every_host_sync() {
-    let _alone = alone();
+    let _alone = exclusive();
     let tensors = [Tensor::from_slice(&[3.0f32, 4.0]), Tensor::from_slice(&[1.0f32])];
     let counter = OpCounter::start().unwrap();
     assert!(OpCounter::start().is_err());
@@ -69,7 +68,7 @@ fn counted<T>(work: impl FnOnce() -> T) -> (T, OpCounts) {
 
 #[test]
 fn a_reading_costs_one_sync_and_the_same_ops_for_any_number_of_parameters() {
-    let _alone = alone();
+    let _alone = exclusive();
     // Tables large enough that libtorch fills both with several threads.
     let counts = [100, 400].map(|count| {
         let params = params_with_grads(count);
@@ -88,7 +87,7 @@ fn a_reading_costs_one_sync_and_the_same_ops_for_any_number_of_parameters() {
 
 #[test]
 fn sums_do_not_depend_on_the_number_of_threads() {
-    let _alone = alone();
+    let _alone = exclusive();
     tch::manual_seed(5);
     let tensors: Vec<Tensor> =
         [1, 7, 70_000, 300_001].iter().map(|&n| Tensor::randn([n], (Kind::Float, Device::Cpu))).collect();
@@ -103,7 +102,7 @@ fn sums_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn a_measurement_without_a_reading_never_waits_for_the_device() {
-    let _alone = alone();
+    let _alone = exclusive();
     let params = params_with_grads(20);
     let grads = || params.iter().map(|param| ("p", param.grad()));
     let (_, counts) = counted(|| Measurement::of(grads(), Detail::Distribution).unwrap());
@@ -137,7 +136,7 @@ fn clip_counts(count: i64) -> Vec<(ClippingMode, OpCounts)> {
 
 #[test]
 fn no_clip_waits_for_the_device_and_its_ops_do_not_grow_with_the_parameters() {
-    let _alone = alone();
+    let _alone = exclusive();
     // Vectors with one entry per unit or tensor have any length; everything else is one operation for all tensors.
     for ((mode, few), (_, many)) in clip_counts(10).into_iter().zip(clip_counts(40)) {
         assert_eq!(few.host_syncs(), 0, "{mode}: {few:?}");
@@ -150,7 +149,7 @@ fn no_clip_waits_for_the_device_and_its_ops_do_not_grow_with_the_parameters() {
 
 #[test]
 fn hooks_add_no_op_to_a_backward_pass() {
-    let _alone = alone();
+    let _alone = exclusive();
     let params = params_with_grads(20);
     let ((), bare) = counted(|| backward(&params));
     let names = (0..20).map(|index| format!("p{index}"));
@@ -169,14 +168,14 @@ fn syncs_of_a_run(monitor: &str) -> u64 {
     let logdir = tempfile::tempdir().unwrap();
     let prepared = prepare(Config::parse(&toml, "syncs").unwrap()).unwrap();
     let mut state = prepared.start(RunFolder::create(logdir.path(), "run").unwrap(), None).unwrap();
-    let (ending, counts) = counted(|| train(&mut state, &StopSignal::default()));
+    let (ending, counts) = counted(|| train(&mut state, &StopSignal::default()).map_err(Box::new));
     ending.unwrap();
     counts.host_syncs()
 }
 
 #[test]
 fn a_tracked_step_waits_for_the_device_once_and_an_untracked_one_never() {
-    let _alone = alone();
+    let _alone = exclusive();
     // The evaluation reads the count of skips and two tallies, for training and validation. In the first 10 steps,
     // layers, weights, updates, and histograms are all due and share the same copy.
     assert_eq!(syncs_of_a_run("monitor.preset = \"full\""), 8 + 3);
@@ -202,7 +201,7 @@ fn resident_bytes() -> [u64; 2] {
 
 #[test]
 fn looking_takes_a_hundredth_of_the_parameters_memory_and_none_of_it_stays() {
-    let _alone = alone();
+    let _alone = exclusive();
     for kind in [Kind::Float, Kind::BFloat16] {
         let make = |_| Tensor::ones([16 << 20], (kind, Device::Cpu)).set_requires_grad(true);
         let params: Vec<Tensor> = (0..4).map(make).collect();

@@ -1,11 +1,17 @@
 //! Work of a run on a CUDA device, counted on a simulated one: launches, copies, and waits. See
 //! tests/simcuda/README.md.
+//!
+//! A binary of its own: it starts itself again with the simulated device, to count the launches of a bare model in a
+//! process that does nothing else.
 
-mod harness;
+#[path = "harness/limit.rs"]
+mod limit;
 #[path = "harness/members.rs"]
 mod members;
 #[path = "harness/simcuda.rs"]
 mod simcuda;
+#[path = "harness/workplace.rs"]
+mod workplace;
 
 use std::{env, fs, process::Command};
 
@@ -16,10 +22,10 @@ use gradwatch::{
     model::{self, Pass},
     optim::{Optimizer, Rates, StepControl, parameter_groups},
 };
-use harness::{Outcome, Workplace, limit};
 use members::MEMBERS;
 use simcuda::{Counts, SimulatedGpu};
 use tch::{Kind, Reduction, Tensor};
+use workplace::{Outcome, Workplace};
 
 const STEPS: &str = r#"
 run = { max_epochs = 9, threads = 1, device = "cuda:0" }

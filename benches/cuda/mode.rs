@@ -3,7 +3,7 @@
 use crate::variant::{EVERYTHING, FULL, LIGHT, PLAIN, Variant};
 
 /// A kind of training step.
-pub struct Mode {
+pub(crate) struct Mode {
     /// Its name, and the monitoring.
     pub variant: Variant,
     /// `clipping.mode` of the trainer's step. `None`: only forward, backward, and optimizer.
@@ -11,10 +11,10 @@ pub struct Mode {
 }
 
 /// The baseline step of every ratio.
-pub const PLAIN_MODE: Mode = Mode { variant: PLAIN, clipping: None };
+pub(crate) const PLAIN_MODE: Mode = Mode { variant: PLAIN, clipping: None };
 
 /// Plain against plain comes first: it shows the noise of the other ratios.
-pub const MODES: [Mode; 6] = [
+pub(crate) const MODES: [Mode; 6] = [
     PLAIN_MODE,
     Mode { variant: Variant { name: "off", ..PLAIN }, clipping: Some("none") },
     Mode { variant: LIGHT, clipping: Some("none") },

@@ -2,11 +2,12 @@
 
 use gradwatch::clipping::{ClipOutcome, Clipping, ClippingScope, StepGradients};
 use gradwatch::config::Config;
+use gradwatch::evaluation::{Loss, Tally};
 use gradwatch::gradient::{Due, GradientMeasurement, Measurement};
 use gradwatch::libtorch::{LateScalar, SkipCounters, StepOutcome, clear_grads};
 use gradwatch::model::{Pass, Tap};
 use gradwatch::optim::{Headroom, StepControl, UpdateOutcome};
-use gradwatch::train::{Buffers, Loss, Tally};
+use gradwatch::train::Buffers;
 use tch::Tensor;
 
 use crate::Outcome;
@@ -15,7 +16,7 @@ use crate::variant::Variant;
 use crate::watch::Watch;
 
 /// State of the trainer besides the model and the optimizer.
-pub struct Trainer {
+pub(crate) struct Trainer {
     watch: Watch,
     loss: Loss,
     buffers: Buffers,
@@ -30,7 +31,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    pub fn new(training: &Training, variant: &Variant, clipping: &str) -> Outcome<Self> {
+    pub(crate) fn new(training: &Training, variant: &Variant, clipping: &str) -> Outcome<Self> {
         let Training { device, network, parameters, optimizer, .. } = training;
         let toml = format!(
             "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nclipping.mode = \"{clipping}\""
@@ -51,7 +52,7 @@ impl Trainer {
     }
 
     /// Runs a step in the order of `train::train`.
-    pub fn step(&mut self, training: &mut Training) -> Outcome<()> {
+    pub(crate) fn step(&mut self, training: &mut Training) -> Outcome<()> {
         let due = self.watch.due();
         self.buffers.save()?;
         let (logits, loss_sum) = {

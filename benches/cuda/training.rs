@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use gradwatch::config::Config;
 use gradwatch::data::ImageShape;
+use gradwatch::evaluation::Numerics;
 use gradwatch::libtorch::{Moment, OpCounter, OptimizerRule, clear_grads};
 use gradwatch::model::{self, Network, Parameter, Pass};
 use gradwatch::optim::{Optimizer, ParameterGroup, Rates, StepControl};
-use gradwatch::train::Numerics;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::Outcome;
@@ -15,9 +15,9 @@ use crate::mode::Mode;
 use crate::trainer::Trainer;
 
 /// As in ImageNet.
-pub const CLASSES: usize = 1000;
+pub(crate) const CLASSES: usize = 1000;
 /// So small that the weights stay practically the same through all blocks.
-pub const RATES: Rates = Rates { learning_rate: 1e-6, momentum: 0.9 };
+pub(crate) const RATES: Rates = Rates { learning_rate: 1e-6, momentum: 0.9 };
 /// Untimed steps of a new model: cuDNN tries its algorithms, and the GPU raises its clock.
 const FIRST_STEPS: u32 = 10;
 /// Untimed steps of a block. The first one measures everything, which allocates the memory of the others.
@@ -26,7 +26,7 @@ const CONFIG: &str = "[run]\nmax_epochs = 1\nprecision = \"bf16\"\nchannels_last
                       [data]\nsource = \"synthetic\"\n[model]";
 
 /// A model, its batch, and its optimizer.
-pub struct Training {
+pub(crate) struct Training {
     pub device: Device,
     pub network: Network,
     pub numerics: Numerics,
@@ -39,7 +39,7 @@ pub struct Training {
 }
 
 impl Training {
-    pub fn new(name: &str, batch: u32, size: u32, device: Device) -> Outcome<Self> {
+    pub(crate) fn new(name: &str, batch: u32, size: u32, device: Device) -> Outcome<Self> {
         tch::manual_seed(42);
         let config = Config::parse(&format!("{CONFIG}\nname = \"{name}\""), "bench")?;
         let input = ImageShape { channels: 3, height: size as usize, width: size as usize };
@@ -69,7 +69,7 @@ impl Training {
     }
 
     /// Wall time of a step in seconds: the mean over a block.
-    pub fn block_secs(&mut self, mode: &Mode, steps: u32) -> Outcome<f64> {
+    pub(crate) fn block_secs(&mut self, mode: &Mode, steps: u32) -> Outcome<f64> {
         let mut trainer = self.begin(mode)?;
         // Without these device syncs, this would measure only the time to queue the work.
         self.wait()?;
@@ -80,7 +80,7 @@ impl Training {
     }
 
     /// ATen operations of a step: the mean over a block.
-    pub fn ops_per_step(&mut self, mode: &Mode, steps: u32) -> Outcome<u64> {
+    pub(crate) fn ops_per_step(&mut self, mode: &Mode, steps: u32) -> Outcome<u64> {
         let mut trainer = self.begin(mode)?;
         let counter = OpCounter::start()?;
         self.run(&mut trainer, steps)?;

@@ -9,7 +9,7 @@ use crate::{
 
 /// One run.
 #[derive(Debug, Clone)]
-pub struct Case {
+pub(crate) struct Case {
     pub architecture: &'static str,
     pub name: &'static str,
     pub seed: u64,
@@ -21,14 +21,14 @@ pub struct Case {
 
 impl Case {
     /// Whether this rule identifies the fault correctly.
-    pub fn is_named_by(&self, rule: RuleName) -> bool {
+    pub(crate) fn is_named_by(&self, rule: RuleName) -> bool {
         self.fault.is_some_and(|fault| fault.contains(&rule))
     }
 }
 
 /// The origin of a run.
 #[derive(Debug, Clone)]
-pub enum Recipe {
+pub(crate) enum Recipe {
     /// The program, with `key=value` settings on top of the common ones.
     Program(Vec<String>),
     /// A custom training loop.
@@ -127,7 +127,7 @@ const FAULTS: [Kind; 13] = [
         "raw pixels",
         &[PLAIN, "data.normalize=given", "data.mean=[0.0]", "data.std=[0.00392]"],
         Variant::Clean,
-        Some(&[InputNotNormalised]),
+        Some(&[InputNotNormalized]),
     ),
     ("weights left out of the optimizer", &["left out"], Variant::Clean, Some(&[UnchangedParameter])),
     ("labels shuffled", &[], Variant::Shuffled, Some(&[LabelNoise])),
@@ -331,7 +331,7 @@ const MORE_HEALTHY: [(&str, Kind); 13] = [
 ];
 
 /// Every run, with each of the seeds.
-pub fn all(seeds: &[u64]) -> Vec<Case> {
+pub(crate) fn all(seeds: &[u64]) -> Vec<Case> {
     let mut cases = Vec::new();
     for architecture in &ARCHITECTURES {
         let own = |kinds: &'static [(&str, Kind)]| {

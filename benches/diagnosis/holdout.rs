@@ -28,7 +28,7 @@ const KNOBS: [Knob; 15] = [
     Knob { rule: RuleName::LossOscillating, place: |all| &mut all.loss_oscillating, from_one: false },
     Knob { rule: RuleName::SlowConvergence, place: |all| &mut all.slow_convergence, from_one: false },
     Knob { rule: RuleName::Overfitting, place: |all| &mut all.overfitting, from_one: false },
-    Knob { rule: RuleName::InputNotNormalised, place: |all| &mut all.input_not_normalised, from_one: false },
+    Knob { rule: RuleName::InputNotNormalized, place: |all| &mut all.input_not_normalized, from_one: false },
     Knob { rule: RuleName::LabelImbalance, place: |all| &mut all.label_imbalance, from_one: false },
 ];
 
@@ -46,10 +46,10 @@ impl Knob {
 }
 
 /// For each held-out architecture, the changed thresholds and their factors.
-pub type Moved = BTreeMap<&'static str, Vec<(RuleName, f64)>>;
+pub(crate) type Moved = BTreeMap<&'static str, Vec<(RuleName, f64)>>;
 
 /// Verdict on each run with thresholds chosen on all other architectures, and these factors by architecture.
-pub fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
+pub(crate) fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
     let told: Vec<Vec<Vec<Verdict>>> = KNOBS
         .iter()
         .map(|knob| {

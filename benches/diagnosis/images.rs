@@ -14,7 +14,7 @@ use rand_chacha::{
 
 /// Training images of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub(crate) enum Variant {
     /// 6,000 images.
     Clean,
     /// The same images with shuffled labels.
@@ -36,7 +36,7 @@ const VALIDATION: usize = 1_000;
 const PIXELS: usize = 28 * 28;
 
 /// Data settings of the config; writes the files if they are missing.
-pub fn settings(variant: Variant, folder: &Path) -> Vec<String> {
+pub(crate) fn settings(variant: Variant, folder: &Path) -> Vec<String> {
     if variant == Variant::Synthetic {
         let sizes = ["data.image_size=28", "data.channels=1", "data.samples=6600"].map(str::to_owned);
         return std::iter::once("data.source=synthetic".to_owned()).chain(sizes).collect();

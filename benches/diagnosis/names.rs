@@ -3,7 +3,7 @@
 use gradwatch::config::RuleName::{self, *};
 
 /// The actual fault, if the alarm covers it; otherwise the first fault that it covers.
-pub fn of(alarm: &str, fault: Option<&[RuleName]>) -> Option<RuleName> {
+pub(crate) fn of(alarm: &str, fault: Option<&[RuleName]>) -> Option<RuleName> {
     let names = names(alarm);
     let is_right = |name: &&RuleName| fault.is_some_and(|fault| fault.contains(name));
     names.iter().find(is_right).or(names.first()).copied()
@@ -28,7 +28,7 @@ fn names(alarm: &str) -> &'static [RuleName] {
         | "NegativeWeights"
         | "DeadWeights" => &[PoorInitialization],
         "InitialLoss" => &[InitialLoss, PoorInitialization],
-        "CheckInputImages" | "UnnormalizedInput" | "ConstantInput" | "AbnormalData" => &[InputNotNormalised],
+        "CheckInputImages" | "UnnormalizedInput" | "ConstantInput" | "AbnormalData" => &[InputNotNormalized],
         "ClassImbalance" | "UnbalancedLabels" => &[LabelImbalance],
         "LossNotDecreasing" | "StagnatedLoss" | "AccuracyNotIncreasing" => &[LossPlateau, LabelNoise],
         "SlowConvergence" => &[SlowConvergence, LearningRate],

@@ -7,7 +7,7 @@ use anyhow::Result;
 use gradwatch::{
     clipping::clip_grad_norm,
     config::RuleName::{self, *},
-    diagnosis::{ChannelFacts, Facts, ParameterFacts},
+    diagnosis::{ChannelFacts, Facts},
     events::{JsonLines, SummaryWriter, write_facts, write_gradients, write_updates, write_weights},
     gradient::{GradientMonitor, UpdateSnapshot, named_variables},
 };
@@ -19,7 +19,7 @@ use tch::{
 
 /// Difference from the plain loop, which is SGD with momentum on the cross entropy of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Twist {
+pub(crate) enum Twist {
     NoZeroGrad,
     NanImages,
     NllOfLogits,
@@ -38,7 +38,7 @@ pub enum Twist {
 }
 
 /// Each kind of loop, and the rules that identify its fault.
-pub const KINDS: [(&str, Twist, Option<&[RuleName]>); 13] = [
+pub(crate) const KINDS: [(&str, Twist, Option<&[RuleName]>); 13] = [
     ("no zero_grad", Twist::NoZeroGrad, Some(&[GradientAccumulation])),
     ("two images of NaN", Twist::NanImages, Some(&[NonFinite])),
     ("nll_loss of logits", Twist::NllOfLogits, Some(&[WrongLoss])),
@@ -54,7 +54,7 @@ pub const KINDS: [(&str, Twist, Option<&[RuleName]>); 13] = [
     ("batch norm behind biases", Twist::BatchNorm, None),
 ];
 
-pub const ARCHITECTURES: [&str; 2] = ["own-mlp", "own-cnn"];
+pub(crate) const ARCHITECTURES: [&str; 2] = ["own-mlp", "own-cnn"];
 
 const BATCH: i64 = 64;
 const EPOCHS: u64 = 6;
@@ -120,7 +120,7 @@ fn load(images: &Path, twist: Twist) -> Result<Dataset> {
 }
 
 /// Trains once and writes the event file and the facts to `folder`.
-pub fn train(images: &Path, folder: &Path, architecture: &str, twist: Twist, seed: u64) -> Result<()> {
+pub(crate) fn train(images: &Path, folder: &Path, architecture: &str, twist: Twist, seed: u64) -> Result<()> {
     tch::manual_seed(seed as i64);
     let data = load(images, twist)?;
     let (vs, other) = (VarStore::new(Device::Cpu), VarStore::new(Device::Cpu));
@@ -197,7 +197,7 @@ fn facts(data: &Dataset, monitor: &GradientMonitor) -> Result<Facts> {
         classes: data.labels as usize,
         batch_size: BATCH as usize,
         channels: ChannelFacts::of(&first, 1, 784),
-        parameters: ParameterFacts::of(monitor)?,
+        parameters: monitor.parameter_facts()?,
         ..Facts::default()
     })
 }

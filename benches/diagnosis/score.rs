@@ -9,22 +9,22 @@ use std::{
 use gradwatch::{
     config::{Config, RuleName, RuleSetName, Severity},
     diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
-    replay::{Moment, Replay},
+    replay::{Replay, ReplayEvent},
 };
 
 use crate::{cases::Case, names};
 
 /// A run in memory.
-pub struct Trace {
+pub(crate) struct Trace {
     pub case: Case,
     /// `None` for custom loops.
     pub config: Option<Config>,
     pub facts: Facts,
-    pub moments: Vec<Moment>,
+    pub moments: Vec<ReplayEvent>,
 }
 
 impl Trace {
-    pub fn read(case: &Case, folder: &Path) -> Self {
+    pub(crate) fn read(case: &Case, folder: &Path) -> Self {
         let fail = |error: &dyn std::error::Error| -> ! { panic!("{}: {error}", folder.display()) };
         let mut replay = Replay::open(folder, &[]).unwrap_or_else(|error| fail(&error));
         let mut moments = Vec::new();
@@ -33,27 +33,27 @@ impl Trace {
         Self { case: case.clone(), config, facts, moments }
     }
 
-    pub fn subject(&self) -> Subject<'_> {
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
     /// The last validation accuracy; `None` if the run was never evaluated.
-    pub fn accuracy(&self) -> Option<f64> {
+    pub(crate) fn accuracy(&self) -> Option<f64> {
         let mut evaluations = self.moments.iter().filter_map(|moment| match moment {
-            Moment::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
+            ReplayEvent::Evaluation(evaluation) => Some(evaluation.validation_accuracy),
             _ => None,
         });
         evaluations.next_back().filter(|accuracy| accuracy.is_finite())
     }
 
     /// Verdict of gradwatch's rules.
-    pub fn diagnose(&self, thresholds: &Thresholds) -> Verdict {
+    pub(crate) fn diagnose(&self, thresholds: &Thresholds) -> Verdict {
         let (mut diagnosis, subject) = (Diagnosis::with_thresholds(thresholds.clone()), self.subject());
         for moment in &self.moments {
             match moment {
-                Moment::Restart => {}
-                Moment::Step(sample) => _ = diagnosis.judge(&sample.observe(), &subject),
-                Moment::Evaluation(evaluation) => _ = diagnosis.judge_evaluation(evaluation, &subject),
+                ReplayEvent::Restart => {}
+                ReplayEvent::Step(sample) => _ = diagnosis.judge(&sample.observe(), &subject),
+                ReplayEvent::Evaluation(evaluation) => _ = diagnosis.judge_evaluation(evaluation, &subject),
             }
         }
         let is_alarm = |finding: &&Finding| finding.severity >= Severity::Warning;
@@ -66,13 +66,13 @@ impl Trace {
     }
 
     /// Verdict of another tool's rules.
-    pub fn ask(&self, name: RuleSetName) -> Verdict {
+    pub(crate) fn ask(&self, name: RuleSetName) -> Verdict {
         let (mut rules, subject, mut alarms) = (RuleSet::new(name, &[]), self.subject(), Vec::new());
         for moment in &self.moments {
             match moment {
-                Moment::Restart => {}
-                Moment::Step(sample) => alarms.extend(rules.judge(&sample.observe(), &subject)),
-                Moment::Evaluation(evaluation) => alarms.extend(rules.judge_evaluation(evaluation, &subject)),
+                ReplayEvent::Restart => {}
+                ReplayEvent::Step(sample) => alarms.extend(rules.judge(&sample.observe(), &subject)),
+                ReplayEvent::Evaluation(evaluation) => alarms.extend(rules.judge_evaluation(evaluation, &subject)),
             }
         }
         let alarms = alarms.into_iter().map(|alarm| {
@@ -87,7 +87,7 @@ impl Trace {
 }
 
 /// Evaluates a rule set on every run, on two threads.
-pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> Vec<Verdict> {
+pub(crate) fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> Vec<Verdict> {
     let (front, back) = traces.split_at(traces.len() / 2);
     thread::scope(|scope| {
         let front = scope.spawn(|| front.iter().map(&judge).collect::<Vec<_>>());
@@ -98,7 +98,7 @@ pub fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sync) -> 
 
 /// Verdict on a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Alarms, which are findings of severity warning or higher: the rule, its gradwatch name, and the step.
     pub alarms: Vec<(String, Option<RuleName>, u64)>,
     /// All rules with findings, including symptoms of others.
@@ -109,24 +109,24 @@ pub struct Verdict {
 
 impl Verdict {
     /// The step of the first alarm.
-    pub fn first(&self) -> Option<u64> {
+    pub(crate) fn first(&self) -> Option<u64> {
         self.alarms.iter().map(|(_, _, step)| *step).min()
     }
 
     /// The step of the first alarm that identifies the fault of a case.
-    pub fn first_that_names(&self, case: &Case) -> Option<u64> {
+    pub(crate) fn first_that_names(&self, case: &Case) -> Option<u64> {
         let names_it = |name: &Option<RuleName>| name.is_some_and(|name| case.is_named_by(name));
         self.alarms.iter().filter(|(_, name, _)| names_it(name)).map(|(_, _, step)| *step).min()
     }
 
     /// The step of the first alarm by a rule outside this set.
-    pub fn first_but_for(&self, rules: &HashSet<&str>) -> Option<u64> {
+    pub(crate) fn first_but_for(&self, rules: &HashSet<&str>) -> Option<u64> {
         self.alarms.iter().filter(|(rule, ..)| !rules.contains(&**rule)).map(|(_, _, step)| *step).min()
     }
 }
 
 /// Rules that raise an alarm on more than one in ten healthy runs; their alarms carry no information.
-pub fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a str> {
+pub(crate) fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a str> {
     const MOST: f64 = 0.1;
     let healthy: Vec<&Verdict> = traces
         .iter()
@@ -143,7 +143,7 @@ pub fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a
 
 /// Accuracy of a rule set over some runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Score {
+pub(crate) struct Score {
     pub faulty: usize,
     pub found: usize,
     pub named: usize,
@@ -154,7 +154,7 @@ pub struct Score {
 }
 
 impl Score {
-    pub fn of<'a>(verdicts: impl Iterator<Item = (&'a Trace, &'a Verdict)>) -> Self {
+    pub(crate) fn of<'a>(verdicts: impl Iterator<Item = (&'a Trace, &'a Verdict)>) -> Self {
         let mut score = Self::default();
         let mut firsts = Vec::new();
         for (trace, verdict) in verdicts {
@@ -171,19 +171,19 @@ impl Score {
         Self { found: firsts.len(), median_first: firsts.get(firsts.len() / 2).copied(), ..score }
     }
 
-    pub fn recall(&self) -> Option<f64> {
+    pub(crate) fn recall(&self) -> Option<f64> {
         share(self.found, self.faulty)
     }
 
-    pub fn false_alarm_rate(&self) -> Option<f64> {
+    pub(crate) fn false_alarm_rate(&self) -> Option<f64> {
         share(self.false_alarms, self.healthy)
     }
 
-    pub fn balanced_accuracy(&self) -> Option<f64> {
+    pub(crate) fn balanced_accuracy(&self) -> Option<f64> {
         Some(0.5 * (self.recall()? + 1.0 - self.false_alarm_rate()?))
     }
 
-    pub fn top1(&self) -> Option<f64> {
+    pub(crate) fn top1(&self) -> Option<f64> {
         share(self.named, self.faulty)
     }
 }

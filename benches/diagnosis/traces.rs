@@ -38,7 +38,7 @@ fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
 }
 
 /// Trains missing runs. Returns the folder of each run; `None` if the program rejected it or failed.
-pub fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
+pub(crate) fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
     fs::create_dir_all(root).expect("target/ can be written");
     fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
     let data: Vec<Vec<String>> = cases.iter().map(|case| images::settings(case.images, &root.join("images"))).collect();

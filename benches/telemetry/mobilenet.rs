@@ -21,7 +21,7 @@ const NUMBERS: usize = 2_236_682;
 ///
 /// # Errors
 /// If the number of parameters differs from torchvision's.
-pub fn mobilenet_v2(vs: &nn::VarStore) -> Result<nn::SequentialT, Box<dyn Error>> {
+pub(crate) fn mobilenet_v2(vs: &nn::VarStore) -> Result<nn::SequentialT, Box<dyn Error>> {
     let root = vs.root();
     let mut layers = conv_norm(&(&root / "stem"), 3, STEM, 3, 2, 1).add_fn(Tensor::relu6);
     let mut inputs = STEM;

@@ -4,7 +4,7 @@ use std::env::{self, VarError};
 use std::error::Error;
 
 /// Reads a number of 1 or more.
-pub fn setting(name: &str) -> Result<Option<u32>, Box<dyn Error>> {
+pub(crate) fn setting(name: &str) -> Result<Option<u32>, Box<dyn Error>> {
     let Some(text) = text(name)? else { return Ok(None) };
     match text.parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
@@ -13,7 +13,7 @@ pub fn setting(name: &str) -> Result<Option<u32>, Box<dyn Error>> {
 }
 
 /// Reads a text.
-pub fn text(name: &str) -> Result<Option<String>, VarError> {
+pub(crate) fn text(name: &str) -> Result<Option<String>, VarError> {
     match env::var(name) {
         Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         Err(VarError::NotPresent) => Ok(None),
@@ -22,7 +22,7 @@ pub fn text(name: &str) -> Result<Option<String>, VarError> {
 }
 
 /// Selects the subjects whose names begin with `MODEL`, or all of them if it is unset.
-pub fn asked<T>(subjects: &[T], name: impl Fn(&T) -> &'static str) -> Result<Vec<&T>, Box<dyn Error>> {
+pub(crate) fn asked<T>(subjects: &[T], name: impl Fn(&T) -> &'static str) -> Result<Vec<&T>, Box<dyn Error>> {
     let model = text("MODEL")?.unwrap_or_default();
     let asked: Vec<&T> = subjects.iter().filter(|&subject| name(subject).starts_with(&model)).collect();
     if asked.is_empty() {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// One variant on one model: medians over the turns, and the smallest and largest ratio.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub framework: String,
     pub model: String,
     pub variant: String,
@@ -21,7 +21,7 @@ pub struct Row {
 
 impl Row {
     /// Summarizes a variant: seconds per step and ratios, one of each per turn. Sorts both.
-    pub fn measured(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Self {
+    pub(crate) fn measured(model: &str, variant: &str, secs: &mut [f64], ratios: &mut [f64]) -> Self {
         // Sorts the ratios: the spread is their ends.
         let ratio = median(ratios);
         Self {
@@ -37,7 +37,7 @@ impl Row {
 }
 
 /// Sorts the values and returns their median. There must be at least one.
-pub fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
@@ -47,7 +47,7 @@ pub fn median(values: &mut [f64]) -> f64 {
 ///
 /// # Errors
 /// If the file cannot be read or a line of it is not a row.
-pub fn read_rows(path: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
     let row = |(index, line)| {
         serde_json::from_str(line).map_err(|cause| format!("{}, line {}: {cause}", path.display(), index + 1).into())
@@ -56,12 +56,12 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
 }
 
 /// Prints the column names; `more` are the columns of only one bench.
-pub fn print_header(more: &[&str]) {
+pub(crate) fn print_header(more: &[&str]) {
     print_cells(["model", "framework", "variant", "ms/step", "ratio to plain", "spread"], more);
     print_cells(["---", "---", "---", "--:", "--:", "--:"], &vec!["--:"; more.len()]);
 }
 
-pub fn print_row(row: &Row, more: &[&str]) {
+pub(crate) fn print_row(row: &Row, more: &[&str]) {
     let Row { framework, model, variant, ms_per_step, ratio, lowest_ratio, highest_ratio } = row;
     let spread = format!("{lowest_ratio:.3}..{highest_ratio:.3}");
     print_cells([model, framework, variant, &format!("{ms_per_step:.1}"), &format!("{ratio:.3}"), &spread], more);

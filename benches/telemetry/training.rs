@@ -23,13 +23,13 @@ const RATES: Rates = Rates { learning_rate: 1e-4, momentum: 0.9 };
 type Forward = Box<dyn Fn(&Tensor, &Pass<'_>) -> Result<Tensor, TchError>>;
 
 /// A model to time, under its name in the peers' script.
-pub struct Subject {
+pub(crate) struct Subject {
     pub name: &'static str,
     batch: i64,
     build: fn(i64) -> Result<Training, Box<dyn Error>>,
 }
 
-pub const SUBJECTS: [Subject; 3] = [
+pub(crate) const SUBJECTS: [Subject; 3] = [
     Subject { name: "resnet18", batch: 64, build: |batch| from_config("name = \"resnet18\"", batch) },
     Subject { name: "mobilenetv2", batch: 32, build: mobilenet },
     // With torch's own initialization its gradients vanish.
@@ -39,7 +39,7 @@ pub const SUBJECTS: [Subject; 3] = [
 const MLP: &str = "name = \"mlp\"\ndepth = 100\nwidth = 64\nactivation = \"tanh\"\nnormalization = \"none\"";
 
 /// A model with everything that a training step needs.
-pub struct Training {
+pub(crate) struct Training {
     forward: Forward,
     /// Named parameters that the optimizer trains.
     pub parameters: Vec<(String, Tensor)>,
@@ -51,7 +51,7 @@ pub struct Training {
 
 impl Subject {
     /// Initializes the model and its batch.
-    pub fn start(&self) -> Result<Training, Box<dyn Error>> {
+    pub(crate) fn start(&self) -> Result<Training, Box<dyn Error>> {
         tch::manual_seed(42);
         (self.build)(self.batch)
     }
@@ -77,7 +77,12 @@ impl Training {
     /// Wall times in seconds of a plain step of `self`, of a monitored step of its twin, and of the rules in the
     /// latter. The two alternate step by step, so that other load on the machine affects both. Excludes the start and
     /// the end of the monitoring.
-    pub fn pair_secs(&mut self, twin: &mut Self, variant: &Variant, steps: u32) -> Result<[f64; 3], Box<dyn Error>> {
+    pub(crate) fn pair_secs(
+        &mut self,
+        twin: &mut Self,
+        variant: &Variant,
+        steps: u32,
+    ) -> Result<[f64; 3], Box<dyn Error>> {
         let mut plain = Watch::start(&PLAIN, &self.parameters)?;
         let mut watch = Watch::start(variant, &twin.parameters)?;
         let mut secs = [0.0; 3];

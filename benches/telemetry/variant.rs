@@ -3,7 +3,7 @@
 use gradwatch::config::{Config, MonitorConfig};
 
 /// A monitoring variant.
-pub struct Variant {
+pub(crate) struct Variant {
     pub name: &'static str,
     /// Whether every parameter has a hook.
     pub has_hooks: bool,
@@ -12,16 +12,16 @@ pub struct Variant {
 }
 
 /// A step without monitoring, not even the norm that the trainer needs to skip a non-finite step.
-pub const PLAIN: Variant = Variant { name: "plain", has_hooks: false, monitor: None };
+pub(crate) const PLAIN: Variant = Variant { name: "plain", has_hooks: false, monitor: None };
 
 /// The default monitoring of a run.
-pub const FULL: Variant = Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") };
+pub(crate) const FULL: Variant = Variant { name: "full", has_hooks: true, monitor: Some("preset = \"full\"") };
 
 /// Only norms on most steps.
-pub const LIGHT: Variant = Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") };
+pub(crate) const LIGHT: Variant = Variant { name: "light", has_hooks: true, monitor: Some("preset = \"light\"") };
 
 /// All measurements, written to the event file at every step.
-pub const EVERYTHING: Variant = Variant {
+pub(crate) const EVERYTHING: Variant = Variant {
     name: "full, everything written at every step",
     has_hooks: true,
     monitor: Some(
@@ -32,7 +32,7 @@ pub const EVERYTHING: Variant = Variant {
 
 impl Variant {
     /// The parsed monitor config; `None` without monitoring.
-    pub fn monitor(&self) -> Result<Option<MonitorConfig>, gradwatch::config::ConfigError> {
+    pub(crate) fn monitor(&self) -> Result<Option<MonitorConfig>, gradwatch::config::ConfigError> {
         let Some(monitor) = self.monitor else { return Ok(None) };
         let toml =
             format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\n[monitor]\n{monitor}");

@@ -9,8 +9,8 @@ use std::{
 use gradwatch::config::MonitorConfig;
 use gradwatch::diagnosis::{Diagnosis, Facts, Observation, Subject};
 use gradwatch::events::{
-    SummaryWriter, write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline,
-    write_updates, write_weights,
+    SummaryWriter, tags, write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope,
+    write_timeline, write_updates, write_weights,
 };
 use gradwatch::gradient::{
     DepthProfile, Due, GradientError, GradientMeasurement, GradientMonitor, GradientStatistics, LayerStatistics,
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::variant::Variant;
 
 /// Hooks, taps, and event file of one block.
-pub struct Watch {
+pub(crate) struct Watch {
     pub taps: LayerTaps,
     monitor: Option<GradientMonitor>,
     config: Option<MonitorConfig>,
@@ -37,7 +37,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(variant: &Variant, parameters: &[(String, Tensor)]) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(variant: &Variant, parameters: &[(String, Tensor)]) -> Result<Self, Box<dyn Error>> {
         let logdir = tempfile::tempdir()?;
         let named = parameters.iter().map(|(name, param)| (name.as_str(), param));
         Ok(Self {
@@ -52,22 +52,22 @@ impl Watch {
         })
     }
 
-    pub fn due(&self) -> Due {
-        self.config.as_ref().map(|config| config.due(self.step)).unwrap_or_default()
+    pub(crate) fn due(&self) -> Due {
+        self.config.as_ref().map(|config| Due::at(self.step, config)).unwrap_or_default()
     }
 
-    pub fn start_backward(&self, due: Due) -> Result<(), GradientError> {
+    pub(crate) fn start_backward(&self, due: Due) -> Result<(), GradientError> {
         self.monitor.iter().filter(|_| due.layers).try_for_each(GradientMonitor::start_timeline)
     }
 
-    pub fn measure(&self, due: Due) -> Result<Option<GradientMeasurement>, Box<dyn Error>> {
+    pub(crate) fn measure(&self, due: Due) -> Result<Option<GradientMeasurement>, Box<dyn Error>> {
         let detail = if due.distributions { Detail::Distribution } else { Detail::Norms };
         let monitor = self.monitor.as_ref().filter(|_| due.reading);
         Ok(monitor.map(|monitor| monitor.measure(detail)).transpose()?)
     }
 
     /// Copies the measurements to the host once, and writes those that are due to the event file.
-    pub fn finish(
+    pub(crate) fn finish(
         &mut self,
         due: Due,
         measurement: Option<GradientMeasurement>,
@@ -93,7 +93,7 @@ impl Watch {
             write_gradient_bands(writer, step, &gradients)?;
         }
         if due.histograms {
-            write_histograms(writer, "grad", step, &gradients.parameters)?;
+            write_histograms(writer, tags::GRAD_HISTOGRAM, step, &gradients.parameters)?;
         }
         let layers = layers.take(&values);
         write_layers(writer, step, &layers)?;
@@ -118,7 +118,7 @@ impl Watch {
             }));
             write_updates(writer, step, &updates)?;
             if due.histograms {
-                write_histograms(writer, "param", step, &weights)?;
+                write_histograms(writer, tags::PARAM_HISTOGRAM, step, &weights)?;
             }
         }
         self.judging += judge(&mut self.diagnosis, step, values[&loss][0], &gradients, &weights, &updates, &layers);

@@ -150,7 +150,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub fn manifest(number: u64, step: u64, accuracy: Option<f64>) -> Manifest {
+    pub(crate) fn manifest(number: u64, step: u64, accuracy: Option<f64>) -> Manifest {
         Manifest {
             format: FORMAT,
             gradwatch: "0.1.0".into(),

@@ -52,7 +52,7 @@ pub use restore::{Loaded, newest_whole};
 pub use retention::{Kept, Retention, kept};
 pub use writer::CheckpointWriter;
 
-use crate::disk::TensorFileError;
+use crate::{disk::TensorFileError, number::count as plural};
 
 /// Name of the checkpoint folder in a run's folder.
 pub const FOLDER: &str = "checkpoints";
@@ -104,8 +104,9 @@ pub enum CheckpointError {
     },
     /// There are checkpoints, but none of them is valid.
     #[error(
-        "{}: none of {count} checkpoint(s) is valid; they are renamed to damaged-*, copy one again or train again",
-        folder.display()
+        "{}: none of {} is valid; they are renamed to damaged-*, copy one again or train again",
+        folder.display(),
+        plural(*count as u64, "checkpoint")
     )]
     NoneWhole {
         /// The folder of the checkpoints.

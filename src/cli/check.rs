@@ -3,15 +3,16 @@
 use anyhow::Result;
 use gradwatch::{
     data::Dataset,
+    libtorch::device_name,
     train::{Prepared, prepare},
 };
 
 use super::{CheckArguments, exit::Code, log, print, session::known_bad};
 
-pub fn run(arguments: &CheckArguments) -> Result<Code> {
+pub(super) fn run(arguments: &CheckArguments) -> Result<Code> {
     let _log = log::start(None);
     let prepared = prepare(arguments.config.load(None)?)?;
-    prepared.tell_of_images();
+    prepared.warn_about_images();
     print(&format!("{}\n", report(&prepared)))?;
     Ok(Code::Success)
 }
@@ -21,12 +22,13 @@ fn report(prepared: &Prepared) -> String {
     let shape = training.dataset().shape();
     format!(
         "{}\n\
-         device      {device:?}\n\
+         device      {}\n\
          images      {} x {} x {} (channels x height x width), mean {:.4?}, std {:.4?}\n\
          training    {}, {} batches per epoch\n\
          validation  {}\n\
          logits      {}\n\n{}",
         config.to_toml(),
+        device_name(*device),
         shape.channels,
         shape.height,
         shape.width,

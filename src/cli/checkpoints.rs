@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gradwatch::{
     checkpoint::{CheckpointError, CheckpointName, FOLDER, Kept, Loaded, Manifest, Retention, average, kept, list},
     disk::{Folder, Output, TensorFile},
@@ -17,7 +17,21 @@ use gradwatch::{
 
 use super::{CheckpointsArguments, exit::Code, print, tell_written};
 
-pub fn run(arguments: &CheckpointsArguments) -> Result<Code> {
+/// Reason why weights cannot be exported. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportError {
+    /// No checkpoint has this step.
+    #[error("no checkpoint at step {step}; the run has checkpoints at steps {steps}")]
+    NoStep { step: u64, steps: String },
+    /// There are fewer checkpoints than `--average` wants.
+    #[error("--export needs {want} of the run's checkpoints, found {found}; lower --average or --step")]
+    TooFew { want: usize, found: usize },
+    /// The run has no averaged weights.
+    #[error("the run has no averaged weights: ema.decay is 0; leave out --ema")]
+    NoEma,
+}
+
+pub(super) fn run(arguments: &CheckpointsArguments) -> Result<Code> {
     let run = &arguments.run;
     if !Folder::open(run).is_ok_and(|folder| folder.contains("config.toml")) {
         return Err(EventsError::NoRun { path: run.clone(), missing: "config.toml" }.into());
@@ -95,23 +109,26 @@ fn export(found: &[(CheckpointName, PathBuf)], path: &Path, arguments: &Checkpoi
         None => found.len(),
         Some(step) => {
             let last = found.iter().rposition(|(name, _)| name.step == step);
-            let steps: Vec<String> = found.iter().map(|(name, _)| name.step.to_string()).collect();
-            1 + last.with_context(|| format!("no checkpoint at step {step}; the run has steps {}", steps.join(", ")))?
+            let mut steps: Vec<String> = found.iter().map(|(name, _)| name.step.to_string()).collect();
+            steps.dedup();
+            1 + last.ok_or_else(|| ExportError::NoStep { step, steps: steps.join(", ") })?
         }
     };
     // Several checkpoints at one step have the same weights. The last one wins.
     let mut of_steps: BTreeMap<u64, &Path> = BTreeMap::new();
     of_steps.extend(found[..end].iter().map(|(name, path)| (name.step, path.as_path())));
     let count = arguments.average.unwrap_or(1) as usize;
-    let missing = || format!("need {count} checkpoint(s), found {}", of_steps.len());
-    let start = of_steps.len().checked_sub(count).with_context(missing)?;
+    let found = of_steps.len();
+    let start = found.checked_sub(count).ok_or(ExportError::TooFew { want: count, found })?;
     let chosen: Vec<(u64, &Path)> = of_steps.into_iter().skip(start).collect();
     let paths: Vec<&Path> = chosen.iter().map(|(_, path)| *path).collect();
     let tensors = match paths.last() {
         Some(newest) if arguments.ema => Loaded::read(newest)?.ema()?,
         _ => average(&paths)?,
     };
-    anyhow::ensure!(!tensors.is_empty(), "the run has no averaged weights: ema.decay is 0");
+    if tensors.is_empty() {
+        return Err(ExportError::NoEma.into());
+    }
     let mut file = TensorFile::default();
     file.fill(&tensors)?;
     output.write(file.bytes()?)?;

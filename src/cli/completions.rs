@@ -5,7 +5,7 @@ use clap::CommandFactory;
 
 use super::{Arguments, exit::Code, print};
 
-pub fn run(shell: clap_complete::Shell) -> Result<Code> {
+pub(super) fn run(shell: clap_complete::Shell) -> Result<Code> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "gradwatch", &mut script);
     print(&String::from_utf8_lossy(&script))?;

@@ -10,16 +10,17 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use gradwatch::{
-    config::{Config, DataConfig},
+    config::{Config, DataConfig, Source},
     data::{self, Dataset, Loader, LoaderOptions, Splits, check_place},
     diagnosis::LostImages,
     disk::{Folder, OutputError},
+    evaluation::{Cell, ClassMetrics, Confusion, Metrics, Numerics, evaluate_with_curves},
     events::{PrecisionRecall, SummaryWriter, Value, WallTime, is_evaluation},
     inference::TrainedModel,
     libtorch::resolve_device,
     picture::{ConfusionMatrix, Picture},
     printable,
-    train::{Cell, ClassMetrics, Confusion, Metrics, Numerics, StopSignal, evaluate_with_curves},
+    train::StopSignal,
 };
 
 use super::{TextOrJson, exit::Code, log, print, seen_images, trained::TrainedArguments};
@@ -37,8 +38,15 @@ const FOLDER: &str = "evaluation";
 const METRICS: &str = "metrics.json";
 const MATRIX: &str = "confusion_matrix.png";
 
+/// `--data` was given for a run without image files.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--data: the run was trained on synthetic images (data.source = \"synthetic\"), which are in no files; leave out --data"
+)]
+pub(super) struct NoFiles;
+
 #[derive(Debug, Args)]
-pub struct EvaluateArguments {
+pub(super) struct EvaluateArguments {
     #[command(flatten)]
     trained: TrainedArguments,
     /// Other images with the same classes, in the format of the run's data.source. Uses the test split if there is one,
@@ -56,7 +64,7 @@ pub struct EvaluateArguments {
     format: TextOrJson,
 }
 
-pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
+pub(super) fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let _log = log::start(None);
     // A signal ends the process at once, because a partial evaluation has no value.
     let _stop = StopSignal::install()?;
@@ -70,8 +78,8 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let loader = loader(&config, &model, Arc::clone(&dataset))?;
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&model.network)?;
-    let never = StopSignal::default();
-    let evaluated = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, &never)?;
+    let never = || false;
+    let evaluated = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, never)?;
     let (metrics, curves) = evaluated.context("the evaluation was stopped")?;
     let bad = dataset.bad_images();
     for lost in LostImages::of("evaluated", &model.classes, dataset.labels(), &bad).iter().filter(|lost| lost.is_all())
@@ -135,6 +143,9 @@ fn images(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<
         data::check_listed(&config.data, &[&validation])?;
         return Ok((validation, Some(train)));
     };
+    if config.data.source == Source::Synthetic {
+        return Err(NoFiles.into());
+    }
     let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
     check_place(&unseen, "--data needs images in the format of the run's data.source")?;
     let dataset = data::load_unseen(&unseen, config.run.seed, &model.classes)?;
@@ -204,11 +215,13 @@ fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<Precision
 
 fn told(metrics: &Metrics) -> String {
     let mut text = String::new();
-    for (name, value) in metrics.figures() {
+    // With at most five classes, every image counts for the top five.
+    let is_trivial = |name: &str| name == "top5_accuracy" && metrics.per_class.len() <= 5;
+    for (name, value) in metrics.figures().into_iter().filter(|(name, _)| !is_trivial(name)) {
         // Writing to a String cannot fail.
         let _ = match name {
             "loss" => writeln!(text, "{name:14}{value:.4}"),
-            _ => writeln!(text, "{name:14}{:.2} %", 100.0 * value),
+            _ => writeln!(text, "{name:14}{:.2}%", 100.0 * value),
         };
     }
     let rows = match metrics.per_class.len() {

@@ -5,18 +5,21 @@ use std::process::ExitCode;
 use anyhow::Error;
 use gradwatch::{
     checkpoint::CheckpointError,
+    cli::{DiagnoseError, DiagnoseOutcome, StdoutError},
     config::ConfigError,
     data::DataError,
     disk::OutputError,
+    evaluation::EvaluationError,
     events::EventsError,
     inference::InferenceError,
     libtorch::{LibtorchError, is_out_of_memory},
-    replay::ReplayError,
+    model::ModelError,
+    recording::RecordingError,
     train::{PREEMPTED, TrainError},
 };
 use signal_hook::consts::SIGUSR1;
 
-use super::StdoutError;
+use super::{checkpoints::ExportError, evaluate::NoFiles};
 
 /// Exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub enum Code {
 }
 
 /// Exit codes in `--help`. Code 2 is clap's own, for invalid arguments.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
     0  success
     1  internal error
@@ -102,8 +105,29 @@ impl From<Code> for ExitCode {
     }
 }
 
+impl From<DiagnoseOutcome> for Code {
+    fn from(outcome: DiagnoseOutcome) -> Self {
+        match outcome {
+            DiagnoseOutcome::Done => Self::Success,
+            DiagnoseOutcome::Finding => Self::Finding,
+            DiagnoseOutcome::Unreadable => Self::Unreadable,
+            DiagnoseOutcome::Partial => Self::Partial,
+        }
+    }
+}
+
+/// Whether the message of an error lists the problems of a config, one a line. Only this list may have several lines: it
+/// escapes the line breaks in names and values.
+pub(crate) fn is_list(error: &Error) -> bool {
+    let config = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(TrainError::Config(config)), _) | (_, Some(InferenceError::Config(config))) => Some(config),
+        _ => error.downcast_ref(),
+    };
+    matches!(config, Some(ConfigError::Invalid { .. }))
+}
+
 /// Maps an error to its exit code.
-pub fn code_of(error: &Error) -> Code {
+pub(crate) fn code_of(error: &Error) -> Code {
     // Out of memory can occur anywhere, and only libtorch's message identifies it.
     if is_out_of_memory(&format!("{error:#}")) {
         return Code::Memory;
@@ -117,53 +141,71 @@ pub fn code_of(error: &Error) -> Code {
     if error.is::<StdoutError>() {
         return Code::Output;
     }
-    if error.is::<ReplayError>() {
-        return Code::Unreadable;
+    if let Some(error) = error.downcast_ref::<DiagnoseError>() {
+        return match error {
+            DiagnoseError::Replay(_) => Code::Unreadable,
+            DiagnoseError::Output(_) => Code::Run,
+            DiagnoseError::Stdout(_) => Code::Output,
+        };
     }
-    if error.is::<CheckpointError>() {
+    if error.is::<CheckpointError>() || error.is::<ExportError>() {
         return Code::Checkpoint;
     }
-    if let Some(error) = error.downcast_ref::<InferenceError>() {
+    if let Some(error) = error.downcast_ref() {
+        return code_of_training(error);
+    }
+    if let Some(error) = error.downcast_ref() {
         return code_of_inference(error);
     }
-    if let Some(error) = error.downcast_ref::<DataError>() {
+    if let Some(error) = error.downcast_ref() {
+        return code_of_evaluation(error);
+    }
+    if let Some(error) = error.downcast_ref() {
         return code_of_data(error);
     }
-    if let Some(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) = error.downcast_ref() {
-        return Code::Device;
+    if error.is::<NoFiles>() {
+        return Code::Data;
     }
-    match error.downcast_ref::<TrainError>() {
-        None => Code::Internal,
-        Some(
-            TrainError::Config(_)
-            | TrainError::ClassWeights { .. }
-            | TrainError::SingleImage { .. }
-            | TrainError::NoSuchParameters { .. }
-            | TrainError::NoSuchStatistics { .. }
-            | TrainError::NothingToTrain
-            | TrainError::NoSuchClass { .. }
-            | TrainError::NoFeatureMaps { .. }
-            | TrainError::NoHead,
-        ) => Code::Config,
-        Some(TrainError::Data(error)) => code_of_data(error),
-        Some(TrainError::Inference(error)) => code_of_inference(error),
-        Some(TrainError::NoImages { .. }) => Code::Data,
-        Some(TrainError::Model(_) | TrainError::Weights(_)) => Code::Model,
-        Some(TrainError::Events(_)) => Code::Run,
-        Some(
-            TrainError::Checkpoint(_)
-            | TrainError::Changed { .. }
-            | TrainError::OtherData { .. }
-            | TrainError::OtherClasses(_)
-            | TrainError::OtherModel { .. },
-        ) => Code::Checkpoint,
-        Some(TrainError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_))) => Code::Device,
-        Some(_) => Code::Training,
+    if error.is::<ModelError>() {
+        return Code::Model;
+    }
+    if let Some(error) = error.downcast_ref() {
+        return code_of_libtorch(error, Code::Internal);
+    }
+    Code::Internal
+}
+
+fn code_of_training(error: &TrainError) -> Code {
+    match error {
+        TrainError::Evaluation(error) => code_of_evaluation(error),
+        TrainError::Recording(error) => code_of_recording(error),
+        TrainError::Config(_)
+        | TrainError::SingleImage { .. }
+        | TrainError::NoSuchParameters { .. }
+        | TrainError::NoSuchStatistics { .. }
+        | TrainError::NothingToTrain
+        | TrainError::NoFeatureMaps { .. }
+        | TrainError::NoHead => Code::Config,
+        TrainError::Checkpoint(_)
+        | TrainError::Changed { .. }
+        | TrainError::OtherData { .. }
+        | TrainError::OtherClasses(_)
+        | TrainError::OtherModel { .. } => Code::Checkpoint,
+        TrainError::Gradient(_)
+        | TrainError::Optim(_)
+        | TrainError::NonFinite { .. }
+        | TrainError::NonFiniteUpdate { .. } => Code::Training,
     }
 }
 
-fn code_of_data(error: &DataError) -> Code {
-    if matches!(error, DataError::Worker { .. }) { Code::Internal } else { Code::Data }
+fn code_of_recording(error: &RecordingError) -> Code {
+    match error {
+        RecordingError::Events(_) => Code::Run,
+        RecordingError::Weights(_) => Code::Model,
+        RecordingError::Picture(_) => Code::Training,
+        RecordingError::Inference(error) => code_of_inference(error),
+        RecordingError::NoSuchClass { .. } => Code::Config,
+    }
 }
 
 fn code_of_inference(error: &InferenceError) -> Code {
@@ -175,13 +217,68 @@ fn code_of_inference(error: &InferenceError) -> Code {
         InferenceError::Config(_) | InferenceError::UnknownClass { .. } | InferenceError::TrainedWith { .. } => {
             Code::Config
         }
-        InferenceError::Data(error) => code_of_data(error),
-        InferenceError::NoWeights { .. }
-        | InferenceError::NoExtra { .. }
-        | InferenceError::NoFeatureMaps { .. }
-        | InferenceError::Model(_)
-        | InferenceError::Weights(_) => Code::Model,
-        InferenceError::Libtorch(LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_)) => Code::Device,
-        InferenceError::Libtorch(_) | InferenceError::Torch(_) => Code::Training,
+        InferenceError::NoWeights { .. } | InferenceError::NoExtra { .. } | InferenceError::NoFeatureMaps { .. } => {
+            Code::Model
+        }
+        InferenceError::Evaluation(error) => code_of_evaluation(error),
+        InferenceError::Torch(_) => Code::Training,
+    }
+}
+
+fn code_of_evaluation(error: &EvaluationError) -> Code {
+    match error {
+        EvaluationError::Data(error) => code_of_data(error),
+        EvaluationError::Model(_) | EvaluationError::Weights(_) => Code::Model,
+        EvaluationError::Libtorch(error) => code_of_libtorch(error, Code::Training),
+        EvaluationError::NoImages { .. } => Code::Data,
+        EvaluationError::ClassWeights { .. } => Code::Config,
+    }
+}
+
+/// `failed` is the code of a failed operation.
+fn code_of_libtorch(error: &LibtorchError, failed: Code) -> Code {
+    match error {
+        LibtorchError::NoCuda { .. } | LibtorchError::UnknownDevice(_) => Code::Device,
+        LibtorchError::Operation { .. } | LibtorchError::Argument { .. } | LibtorchError::Tch(_) => failed,
+    }
+}
+
+fn code_of_data(error: &DataError) -> Code {
+    match error {
+        DataError::Worker { .. } => Code::Internal,
+        DataError::Missing { .. }
+        | DataError::Io { .. }
+        | DataError::Truncated { .. }
+        | DataError::TrailingBytes { .. }
+        | DataError::WrongMagic { .. }
+        | DataError::Gzip { .. }
+        | DataError::CountMismatch { .. }
+        | DataError::LabelOutOfRange { .. }
+        | DataError::ShapeMismatch { .. }
+        | DataError::Empty { .. }
+        | DataError::ClassWithoutImages { .. }
+        | DataError::ClassIsGone { .. }
+        | DataError::NoClassFolders { .. }
+        | DataError::UnclearLayout { .. }
+        | DataError::UnknownClass { .. }
+        | DataError::ClassNames { .. }
+        | DataError::ManifestHeader { .. }
+        | DataError::ManifestRow { .. }
+        | DataError::MissingImages { .. }
+        | DataError::SeveralSets { .. }
+        | DataError::PythonVersion { .. }
+        | DataError::BadImage { .. }
+        | DataError::NoImageFile { .. }
+        | DataError::NoImageFiles { .. }
+        | DataError::OtherClasses { .. }
+        | DataError::NotThere { .. }
+        | DataError::NoSuchImage { .. }
+        | DataError::PixelCount { .. }
+        | DataError::Channels { .. }
+        | DataError::TooLarge { .. }
+        | DataError::NoMemory { .. }
+        | DataError::PixelScale { .. }
+        | DataError::PixelScaleChannels { .. }
+        | DataError::NoBatch { .. } => Code::Data,
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 
 #[derive(Debug, Args)]
-pub struct ExplainArguments {
+pub(super) struct ExplainArguments {
     #[command(flatten)]
     trained: TrainedArguments,
     /// Image files, or folders to search for images.
@@ -42,7 +42,7 @@ pub struct ExplainArguments {
     batch_size: usize,
 }
 
-pub fn run(arguments: &ExplainArguments) -> Result<Code> {
+pub(super) fn run(arguments: &ExplainArguments) -> Result<Code> {
     let _log = log::start(None);
     let files = image_files(&arguments.images)?;
     let folder = &arguments.output;

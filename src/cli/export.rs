@@ -9,7 +9,7 @@ use gradwatch::disk::Output;
 use super::{checkpoints::size, exit::Code, log, tell_written, trained::TrainedArguments};
 
 #[derive(Debug, Args)]
-pub struct ExportArguments {
+pub(super) struct ExportArguments {
     #[command(flatten)]
     trained: TrainedArguments,
     /// File format. safetensors: weights and buffers with the parameter names of torchvision or timm. torchscript: the
@@ -30,7 +30,7 @@ enum ExportFormat {
     Torchscript,
 }
 
-pub fn run(arguments: &ExportArguments) -> Result<Code> {
+pub(super) fn run(arguments: &ExportArguments) -> Result<Code> {
     let _log = log::start(None);
     let mut output = Output::choose(&arguments.output, arguments.force)?;
     let model = arguments.trained.open()?;

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use gradwatch::{
     gradient::ProfileSource,
     inspect::{Inspection, LayerReport, Reach, Trial, inspect, try_remedies},
+    number::count,
     printable,
 };
 use serde::Serialize;
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 use super::{InspectArguments, TextOrJson, exit::Code, log, print};
 
@@ -23,7 +25,7 @@ struct Report {
     trials: Option<Vec<Trial>>,
 }
 
-pub fn run(arguments: &InspectArguments) -> Result<Code> {
+pub(super) fn run(arguments: &InspectArguments) -> Result<Code> {
     let _log = log::start(None);
     let config = arguments.config.load(None)?;
     let inspection = inspect(config.clone(), arguments.batches)?;
@@ -108,7 +110,7 @@ fn totals(Inspection { images, loss, guess, source, slope, expected_slope, depth
     });
     let expected =
         expected_slope.map_or("theory does not apply here".into(), |log2| format!("theory expects {})", factor(log2)));
-    let mut depths = format!("{} layer(s)", depth.layers);
+    let mut depths = count(depth.layers as u64, "layer");
     match depth.theory {
         Reach::Unknown => {}
         Reach::Any => depths += "; in theory, such networks train at any depth",
@@ -196,19 +198,11 @@ fn size(value: Option<f64>) -> String {
 
 /// Wraps a text at spaces and indents all lines after the first.
 fn wrap(text: &str, indent: usize) -> String {
-    let mut lines = String::new();
-    let mut line = String::new();
-    for word in printable::line(text).split(' ') {
-        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
-            lines += line.trim_end();
-            lines.push('\n');
-            line = " ".repeat(indent) + word;
-        } else {
-            if !line.is_empty() || word.is_empty() {
-                line.push(' ');
-            }
-            line += word;
-        }
-    }
-    lines + line.trim_end() + "\n"
+    let indent = " ".repeat(indent);
+    let options = Options::new(WIDTH)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    textwrap::fill(&printable::line(text), options) + "\n"
 }

@@ -18,7 +18,7 @@ use tracing_subscriber::{
 
 /// Log file of a run. Buffers lines until the run folder exists.
 #[derive(Clone)]
-pub struct LogFile(Arc<Mutex<Target>>);
+pub(super) struct LogFile(Arc<Mutex<Target>>);
 
 enum Target {
     Waiting(Vec<u8>),
@@ -27,7 +27,7 @@ enum Target {
 
 impl LogFile {
     /// Appends the buffered lines and all further ones to a file.
-    pub fn open(&self, mut file: File) -> io::Result<()> {
+    pub(super) fn open(&self, mut file: File) -> io::Result<()> {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Target::Waiting(lines) = &*target {
             file.write_all(lines)?;
@@ -82,7 +82,7 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
 }
 
 /// Sends log lines to stderr and to the returned file. `RUST_LOG` filters them as usual; the default level is info.
-pub fn start(bars: Option<MultiProgress>) -> LogFile {
+pub(super) fn start(bars: Option<MultiProgress>) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let (terminal, to_file) = (Terminal(bars), file.clone());

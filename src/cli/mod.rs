@@ -3,16 +3,14 @@
 mod check;
 mod checkpoints;
 mod completions;
-mod diagnose;
 mod evaluate;
-pub mod exit;
+pub(crate) mod exit;
 mod explain;
 mod export;
 mod inspect;
 mod log;
 mod models;
 mod predict;
-mod report;
 mod resume;
 mod seen_images;
 mod session;
@@ -25,24 +23,21 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{
-    Args, Parser, Subcommand,
-    builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
-};
+use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 use exit::Code;
 use gradwatch::{
-    config::{Config, RuleSetName, Severity},
+    cli::{DiagnoseArguments, print},
+    config::{Config, ConfigError, check_key_pattern, split_override},
     data::ImageShape,
     disk::Output,
     inference::CLASSES,
     printable,
-    replay::{ReplayError, TagPatterns},
 };
 
 /// Train vision models on libtorch and monitor the gradient of every parameter.
 #[derive(Debug, Parser)]
 #[command(version, after_help = exit::HELP, arg_required_else_help = true)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -108,7 +103,7 @@ struct ConfigArguments {
 #[derive(Debug, Args)]
 struct OverrideArguments {
     /// Override a config key: --set optimizer.learning_rate=0.01. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     overrides: Vec<String>,
     /// Device: auto, cpu, cuda, or cuda:N (key run.device).
     #[arg(long)]
@@ -146,7 +141,7 @@ struct SessionArguments {
     max_steps: Option<u64>,
     /// Permit a config key that differs from the checkpoint, such as optimizer.learning_rate or optimizer.*; data.files
     /// permits other images. Keys about duration, location, and monitoring may always differ. May be repeated.
-    #[arg(long = "allow-change", value_name = "KEY")]
+    #[arg(long = "allow-change", value_name = "KEY", value_parser = key_pattern)]
     allowed: Vec<String>,
 }
 
@@ -185,61 +180,6 @@ struct CheckpointsArguments {
 }
 
 #[derive(Debug, Args)]
-struct DiagnoseArguments {
-    /// Run folder such as logs/NAME, folder with several runs, or event file.
-    path: PathBuf,
-    /// Map a tag to a role; * stands for the parameter name: --tag loss=objective --tag grad_norm=norms/*. May be
-    /// repeated.
-    #[arg(long = "tag", value_name = "ROLE=PATTERN", value_parser = tag_pattern)]
-    tags: Vec<String>,
-    /// Also check the rules of another tool: sagemaker, autotrainer, deepdiagnosis, or deepchecker. May be repeated.
-    #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set())]
-    rule_sets: Vec<RuleSetName>,
-    /// Output format.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: ReportFormat,
-    /// Write the report to this file instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace an existing file.
-    #[arg(long, requires = "output")]
-    force: bool,
-    /// Exit with code 11 if a finding has this severity or a worse one.
-    #[arg(long, value_name = "SEVERITY")]
-    fail_at: Option<FailAt>,
-}
-
-fn rule_set() -> impl TypedValueParser<Value = RuleSetName> {
-    let names = RuleSetName::ALL.iter().map(|set| set.name());
-    PossibleValuesParser::new(names).try_map(|name| name.parse().map_err(|()| format!("unknown rule set {name}")))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum ReportFormat {
-    Text,
-    Html,
-    Markdown,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FailAt {
-    Info,
-    Warning,
-    Critical,
-}
-
-impl From<FailAt> for Severity {
-    fn from(least: FailAt) -> Self {
-        match least {
-            FailAt::Info => Self::Info,
-            FailAt::Warning => Self::Warning,
-            FailAt::Critical => Self::Critical,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
 struct CheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
@@ -256,7 +196,7 @@ struct ModelsArguments {
     #[arg(long, value_name = "CxHxW", value_parser = models::shape)]
     input: Option<ImageShape>,
     /// Override a model key: --set model.width=64. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "name")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment, requires = "name")]
     overrides: Vec<String>,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -297,9 +237,18 @@ fn folder_name(name: &str) -> Result<String, &'static str> {
     }
 }
 
-fn tag_pattern(text: &str) -> Result<String, ReplayError> {
-    let text = text.to_owned();
-    TagPatterns::foreign().with(std::slice::from_ref(&text)).map(|_| text)
+/// Parses a config override: `table.key=value`.
+fn assignment(text: &str) -> Result<String, &'static str> {
+    match split_override(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("want KEY=VALUE, e.g. optimizer.learning_rate=0.01"),
+    }
+}
+
+/// Parses a pattern that matches at least one config key.
+fn key_pattern(text: &str) -> Result<String, ConfigError> {
+    check_key_pattern(text)?;
+    Ok(text.to_owned())
 }
 
 impl ConfigArguments {
@@ -335,12 +284,12 @@ impl OverrideArguments {
 ///
 /// # Errors
 /// If the subcommand fails; [`exit::code_of`] turns the error into the exit code.
-pub fn run(arguments: Arguments) -> Result<Code> {
+pub(crate) fn run(arguments: Arguments) -> Result<Code> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
-        Command::Diagnose(arguments) => diagnose::run(&arguments),
+        Command::Diagnose(arguments) => Ok(arguments.run("gradwatch")?.into()),
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
@@ -349,20 +298,6 @@ pub fn run(arguments: Arguments) -> Result<Code> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
-    }
-}
-
-/// The requested output could not be written to stdout.
-#[derive(Debug, thiserror::Error)]
-#[error("stdout cannot be written: {0}; the output is incomplete")]
-pub struct StdoutError(io::Error);
-
-/// Writes the requested output to stdout. A closed pipe (`gradwatch check ... | head`) is not an error.
-fn print(text: &str) -> Result<(), StdoutError> {
-    let text = printable::lines(text);
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(StdoutError),
     }
 }
 

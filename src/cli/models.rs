@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{ModelsArguments, TextOrJson, exit::Code, print};
 
-pub fn run(arguments: &ModelsArguments) -> Result<Code> {
+pub(super) fn run(arguments: &ModelsArguments) -> Result<Code> {
     let is_json = arguments.format == TextOrJson::Json;
     let text = match &arguments.name {
         None => list(arguments, is_json)?,
@@ -32,7 +32,7 @@ pub fn run(arguments: &ModelsArguments) -> Result<Code> {
 const MOST_PIXELS: usize = 8192;
 
 /// Parses a shape such as `3x224x224`.
-pub fn shape(text: &str) -> Result<ImageShape, String> {
+pub(super) fn shape(text: &str) -> Result<ImageShape, String> {
     let sides: Vec<Option<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
     match sides[..] {
         [Some(channels @ 1..=1024), Some(height @ 1..=MOST_PIXELS), Some(width @ 1..=MOST_PIXELS)] => {

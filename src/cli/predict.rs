@@ -22,7 +22,7 @@ use super::{
 };
 
 #[derive(Debug, Args)]
-pub struct PredictArguments {
+pub(super) struct PredictArguments {
     #[command(flatten)]
     trained: TrainedArguments,
     /// Image files, or folders to search for images.
@@ -39,7 +39,7 @@ pub struct PredictArguments {
     format: TextOrJson,
 }
 
-pub fn run(arguments: &PredictArguments) -> Result<Code> {
+pub(super) fn run(arguments: &PredictArguments) -> Result<Code> {
     let _log = log::start(None);
     let files = image_files(&arguments.images)?;
     let model = arguments.trained.open()?;
@@ -75,8 +75,8 @@ fn lines(model: &TrainedModel, paths: &[PathBuf], guesses: &[Vec<Prediction>], w
 }
 
 /// Formats a prediction, such as `cat 93.1 %`.
-pub fn told(model: &TrainedModel, guess: &Prediction) -> String {
-    format!("{} {:.1} %", model.classes[guess.class], 100.0 * guess.probability)
+pub(super) fn told(model: &TrainedModel, guess: &Prediction) -> String {
+    format!("{} {:.1}%", model.classes[guess.class], 100.0 * guess.probability)
 }
 
 /// The predictions of an image as JSON. A path that is not UTF-8 is also given in full, percent-encoded.

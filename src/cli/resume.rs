@@ -9,7 +9,7 @@ use gradwatch::{
 
 use super::{ResumeArguments, exit::Code, session::Session};
 
-pub fn run(arguments: &ResumeArguments) -> Result<Code> {
+pub(super) fn run(arguments: &ResumeArguments) -> Result<Code> {
     let session = Session::start()?;
     let folder = RunFolder::open(&arguments.run)?;
     let Some(loaded) = newest_whole(&arguments.run.join(FOLDER))? else {

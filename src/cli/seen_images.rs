@@ -10,7 +10,7 @@ const LISTED: usize = 5;
 /// Warns about images that the run in `folder` was trained on, and about classes without images. If the images are the
 /// run's own, `training` contains its training images; then this also warns about all changes since. Runs without a
 /// record of their images get only the warning about classes.
-pub fn tell(folder: &Path, images: &Arc<Dataset>, training: Option<&Arc<Dataset>>) {
+pub(super) fn tell(folder: &Path, images: &Arc<Dataset>, training: Option<&Arc<Dataset>>) {
     tell_of_missing_classes(images);
     let record = folder.join(RECORD);
     if !record.exists() {

@@ -1,27 +1,36 @@
 //! One session of a run, from the config to the exit code, shared by `train` and `resume`.
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{IsTerminal, stderr},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use gradwatch::{
+    WriteReportError,
     checkpoint::Loaded,
     config::Config,
     data::{Dataset, check_place},
+    diagnosis::Diagnosis,
     events::{EventsError, RunFolder},
-    libtorch::keep_freed_memory,
+    libtorch::{device_name, keep_freed_memory},
+    number::count,
+    recording::Ending,
+    replay::ReplayError,
     report::{Report, terminal},
-    train::{Ending, Prepared, Resume, State, StopSignal, Summary, TrainError, prepare, prepare_to_resume, train},
+    train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare, prepare_to_resume, train},
+    write_report,
 };
 use indicatif::MultiProgress;
 
 use super::{
     exit::Code,
     log::{self, LogFile},
-    report, tell,
+    tell,
 };
 
 /// Process-wide state: progress bars, log, and signal handler.
-pub struct Session {
+pub(super) struct Session {
     bars: Option<MultiProgress>,
     log: LogFile,
     stop: StopSignal,
@@ -29,7 +38,7 @@ pub struct Session {
 
 impl Session {
     /// Installs the signal handler and starts the log.
-    pub fn start() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         keep_freed_memory();
         let bars = stderr().is_terminal().then(MultiProgress::new);
         let log = log::start(bars.clone());
@@ -37,7 +46,7 @@ impl Session {
     }
 
     /// Trains a new run. Creates its folder only after all other checks have passed.
-    pub fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
+    pub(super) fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
         let prepared = prepare(config)?;
         announce(&prepared);
         // Nothing is written before this point.
@@ -48,7 +57,7 @@ impl Session {
     }
 
     /// Resumes a run from a checkpoint.
-    pub fn resume(self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
+    pub(super) fn resume(self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
         self.open_log(&folder)?;
         let path = loaded.path.clone();
         let from = Resume::new(loaded, &config, allowed)?;
@@ -56,7 +65,8 @@ impl Session {
         let prepared = prepare_to_resume(config, &from)?;
         announce(&prepared);
         let state = prepared.resume(folder, self.bars.clone(), from)?;
-        tracing::info!("resuming from {} at step {}, epoch {}", path.display(), state.step, state.epoch + 1);
+        let Counters { step, epoch, .. } = state.counters();
+        tracing::info!("resuming from {} at step {step}, epoch {}", path.display(), epoch + 1);
         self.run(state)
     }
 
@@ -66,33 +76,52 @@ impl Session {
     }
 
     fn run(self, mut state: State) -> Result<Code> {
-        tracing::info!("run {}", state.recorder.folder().path().display());
+        tracing::info!("run {}", state.folder().display());
         announce_hooks(&state);
+        let first_step = state.counters().step;
         let ending = train(&mut state, &self.stop);
         // Save the last weights however the run ended. An error of the run takes precedence over an error while saving.
-        let saved = state.recorder.save(&state.network, "last").and_then(|()| match &state.ema {
-            Some(ema) => ema.instead(|| state.recorder.save(&state.network, "last_ema"))?,
-            None => Ok(()),
-        });
-        if ending.is_err() {
-            leave_recent_steps(&state);
-            let unfinished = state.checkpoints.iter_mut().flat_map(|checkpoints| checkpoints.finish());
-            unfinished.filter_map(Result::err).for_each(|error| tracing::error!("{error}"));
-        }
-        let ending = ending?;
-        let lost = lost_weights(&mut state, saved);
-        let summary = Summary::of(&state, ending);
-        let (folder, diagnosis) = (state.recorder.folder().path().to_owned(), state.diagnosis.clone());
-        let code = code_of(state, ending);
-        tell(&format!("{summary}\n"));
+        let saved = state.save_last_weights();
+        let (folder, steps, diagnosis) = (state.folder().to_owned(), state.counters().step, state.diagnosis().cloned());
+        let result = match ending {
+            Ok(ending) => {
+                if first_step > 0 && steps == first_step && !matches!(ending, Ending::Signal(_)) {
+                    tracing::info!(
+                        "the run had already ended at step {steps}; to train on, raise its limit with --set"
+                    );
+                }
+                let lost = lost_weights(&mut state, saved);
+                let summary = state.summary(ending);
+                let code = code_of(state, ending);
+                tell(&format!("{summary}\n"));
+                lost.map_or(Ok(code), Err)
+            }
+            Err(error) => {
+                write_recent_steps(&state);
+                state.finish_checkpoints().iter().for_each(|error| tracing::error!("{error}"));
+                state.close();
+                Err(error)
+            }
+        };
         if let Some(diagnosis) = diagnosis {
-            let told = Report { steps: summary.steps, ..Report::default() }.with_findings(&diagnosis);
-            tell(&format!("{}\n", terminal(&told)));
+            let report = Report { steps, ..Report::default() }.with_findings(&diagnosis);
+            tell(&format!("{}\n", terminal(&report)));
             // The files must be complete first.
-            report::write(&folder, &diagnosis);
+            write_page(&folder, &diagnosis);
         }
         // Reported last, after everything else is printed and written.
-        lost.map_or(Ok(code), |error| Err(error.into()))
+        Ok(result?)
+    }
+}
+
+/// Writes `report.html`. The run is over, so an error is only logged.
+fn write_page(folder: &Path, diagnosis: &Diagnosis) {
+    match write_report(folder, diagnosis) {
+        Ok(path) => tracing::info!("report {}", path.display()),
+        Err(WriteReportError::Replay(ReplayError::NoValues { .. } | ReplayError::NothingKnown { .. })) => {
+            tracing::info!("no report: the run recorded no values for its curves");
+        }
+        Err(error) => tracing::error!("{} cannot be written: {error}", folder.join("report.html").display()),
     }
 }
 
@@ -103,8 +132,8 @@ fn lost_weights(state: &mut State, saved: Result<(), TrainError>) -> Option<Trai
     if !state.is_saved() {
         return Some(error);
     }
-    state.recorder.failed(&error);
-    let run = state.recorder.folder().path().display().to_string();
+    state.report_failure(&error);
+    let run = state.folder().display().to_string();
     tracing::error!(
         "the last checkpoint has the last weights; export them with gradwatch checkpoints {run} --export FILE"
     );
@@ -112,9 +141,9 @@ fn lost_weights(state: &mut State, saved: Result<(), TrainError>) -> Option<Trai
 }
 
 /// Writes the last tracked steps of a run that dies.
-fn leave_recent_steps(state: &State) {
-    let steps = state.recent.readings().len();
-    match state.recent.write() {
+fn write_recent_steps(state: &State) {
+    let steps = state.recent_steps().readings().len();
+    match state.recent_steps().write() {
         Ok(path) if steps > 0 => tracing::info!("wrote the last {steps} tracked steps to {}", path.display()),
         Ok(_) => {}
         Err(error) => tracing::error!("{error}"),
@@ -124,7 +153,7 @@ fn leave_recent_steps(state: &State) {
 fn announce(prepared: &Prepared) {
     let Prepared { config, device, network, training, validation, .. } = prepared;
     let Config { model, optimizer, .. } = config;
-    tracing::info!("{model}: {} trainable parameters on {device:?}", network.summary().trainable_count());
+    tracing::info!("{model}: {} trainable parameters on {}", network.summary().trainable_count(), device_name(*device));
     tracing::info!(
         "{} training and {} validation images of {} classes{}; {} at learning rate {}",
         training.dataset().len(),
@@ -137,7 +166,7 @@ fn announce(prepared: &Prepared) {
 }
 
 /// Number of images known not to decode, as a suffix for an image count.
-pub fn known_bad(datasets: &[&Dataset]) -> String {
+pub(super) fn known_bad(datasets: &[&Dataset]) -> String {
     match datasets.iter().map(|dataset| dataset.bad_images().len()).sum() {
         0 => String::new(),
         bad => format!(", {bad} of which cannot be decoded"),
@@ -145,7 +174,7 @@ pub fn known_bad(datasets: &[&Dataset]) -> String {
 }
 
 fn announce_hooks(state: &State) {
-    let Some(monitor) = state.gradients.monitor() else {
+    let Some(monitor) = state.gradients().monitor() else {
         tracing::info!("no hooks: monitor.preset is \"off\"");
         return;
     };
@@ -155,12 +184,12 @@ fn announce_hooks(state: &State) {
 
 /// Closes the files of the run and determines the exit code.
 fn code_of(state: State, ending: Ending) -> Code {
-    let bad_images = [&state.training, &state.validation].map(|loader| loader.dataset().bad_images().len());
-    let bad_images: usize = bad_images.iter().sum();
+    let bad_images = state.bad_images();
     if bad_images > 0 {
-        tracing::warn!("{bad_images} image(s) could not be decoded and were skipped; see the messages above");
+        let images = count(bad_images as u64, "image");
+        tracing::warn!("skipped {images} that could not be decoded; see the messages above");
     }
-    let has_failed = state.recorder.close();
+    let has_failed = state.close();
     match ending {
         Ending::Signal(signal) => Code::Signal(signal),
         Ending::Finding(_) => Code::Finding,

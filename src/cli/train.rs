@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{ResumeWhen, TrainArguments, exit::Code, session::Session};
 
-pub fn run(arguments: &TrainArguments) -> Result<Code> {
+pub(super) fn run(arguments: &TrainArguments) -> Result<Code> {
     let session = Session::start()?;
     let config = arguments.config.load(arguments.session.max_steps)?;
     let name = match (&arguments.run_name, arguments.resume) {

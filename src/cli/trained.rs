@@ -9,10 +9,11 @@ use gradwatch::{
     data::{DataError, Preprocessing},
     inference::{TrainedModel, WeightsOf, run_config},
     libtorch::resolve_device,
+    number::count,
 };
 
 #[derive(Debug, Args)]
-pub struct TrainedArguments {
+pub(super) struct TrainedArguments {
     /// Run folder, such as logs/NAME. predict and export also accept a TorchScript file with classes, from gradwatch
     /// export or models/export.py. A TorchScript file is a program: load only files whose origin you trust.
     pub run: PathBuf,
@@ -24,7 +25,7 @@ pub struct TrainedArguments {
     pub device: String,
     /// Override a config key with the new location of a file: --set data.path=NEW or --set model.path=NEW. May be
     /// repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::assignment)]
     pub overrides: Vec<String>,
 }
 
@@ -38,7 +39,7 @@ fn weights_of(text: &str) -> Result<WeightsOf, Infallible> {
 }
 
 impl TrainedArguments {
-    pub fn open(&self) -> Result<TrainedModel> {
+    pub(super) fn open(&self) -> Result<TrainedModel> {
         let device = resolve_device(&self.device)?;
         if self.run.is_file() {
             return Ok(TrainedModel::open(&self.run, &self.weights, device)?);
@@ -47,13 +48,13 @@ impl TrainedArguments {
     }
 
     /// Config of the run.
-    pub fn config(&self) -> Result<Config> {
+    pub(super) fn config(&self) -> Result<Config> {
         Ok(run_config(&self.run, &self.overrides)?)
     }
 }
 
 /// Decodes a batch of image files. Returns the images that decode, with their paths; logs and counts the others.
-pub fn decode(
+pub(super) fn decode(
     preprocessing: &Preprocessing,
     files: &[PathBuf],
     bad: &mut usize,
@@ -76,8 +77,11 @@ pub fn decode(
 }
 
 /// Logs how many images were left out, if any.
-pub fn tell_bad(bad: usize, files: usize) {
+pub(super) fn tell_bad(bad: usize, files: usize) {
     if bad > 0 {
-        tracing::warn!("{bad} of {files} image(s) cannot be decoded and were skipped; see the messages above");
+        tracing::warn!(
+            "skipped {bad} of {} that cannot be decoded; see the messages above",
+            count(files as u64, "image")
+        );
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_turns_grey_by_luma_and_grey_turns_into_three_equal_channels() {
+    fn color_turns_gray_by_luma_and_gray_turns_into_three_equal_channels() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("green.png");
         RgbImage::from_pixel(2, 2, Rgb([0, 255, 0])).save(&path).unwrap();

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::number::count;
+
 /// Reason why data cannot be used. Only [`DataError::BadImage`] concerns a single image, so only that image can be
 /// skipped. All other variants mean that the data set, the options, or a thread is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +117,10 @@ pub enum DataError {
     },
     /// There are images instead of class folders.
     #[error(
-        "{path} contains {images} image(s) and no class folders: make a folder for each class, or list the images in a \
+        "{path} contains {} and no class folders: make a folder for each class, or list the images in a \
          CSV file \
-         (data.source = \"csv\")"
+         (data.source = \"csv\")",
+        count(*images as u64, "image")
     )]
     NoClassFolders {
         /// The folder.

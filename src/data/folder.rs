@@ -272,11 +272,7 @@ mod tests {
         let flat = tempfile::tempdir().unwrap();
         write_image(flat.path().join("1.png"), 1);
         fs::write(flat.path().join("2.tif"), "").unwrap();
-        assert!(
-            message(flat.path()).contains("contains 2 image(s) and no class folders: "),
-            "{}",
-            message(flat.path())
-        );
+        assert!(message(flat.path()).contains("contains 2 images and no class folders: "), "{}", message(flat.path()));
         let root = tempfile::tempdir().unwrap();
         write_image(root.path().join("cat/1.png"), 1);
         fs::create_dir(root.path().join("dog")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{ImageShape, scale::append_normalised};
+use super::{ImageShape, scale::append_normalized};
 
 /// Pixels of a batch, images x channels x height x width.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ impl Bytes {
         let mut cutouts = self.cutouts.iter();
         for image in self.pixels.chunks_exact(channels * plane) {
             let start = values.len();
-            append_normalised(&self.tables, image, plane, &mut values);
+            append_normalized(&self.tables, image, plane, &mut values);
             if let (Some(cutout), Some(image)) = (cutouts.next(), values.get_mut(start..)) {
                 clear(image, plane, width, *cutout);
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::number::count as plural;
+
 /// Reason why a file or folder is skipped, in the order of the log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
@@ -78,8 +80,8 @@ impl LeftOut {
         if let Some((count, first)) = &self.within {
             let (root, first) = (root.display(), first.display());
             tracing::warn!(
-                "{root}: {count} image(s) in subfolders of class folders belong to the class of that folder (first \
-                 {first})"
+                "{root}: {} in subfolders of class folders belong to the class of that folder (first {first})",
+                plural(*count as u64, "image")
             );
         }
         if !self.by_reason.is_empty() {

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_labels_and_normalised_pixels_of_its_images() {
+    fn a_batch_holds_labels_and_normalized_pixels_of_its_images() {
         let shape = ImageShape { channels: 2, height: 1, width: 2 };
         let pixels = vec![0, 51, 102, 255, 255, 0, 0, 0, 51, 51, 51, 51];
         let dataset = Dataset::in_memory(Path::new("here"), shape, numbered_classes(3), vec![2, 0, 1], pixels).unwrap();

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataError, ImageShape, PixelScale, decode, left_out::LeftOut, listing::images_in, scale::append_normalised,
+    DataError, ImageShape, PixelScale, decode, left_out::LeftOut, listing::images_in, scale::append_normalized,
 };
 use crate::config::DataConfig;
 
@@ -98,7 +98,7 @@ impl Preprocessing {
         let tables = self.scale()?.tables();
         let mut values = Vec::new();
         for image in images {
-            append_normalised(&tables, image.as_ref(), self.shape().plane().max(1), &mut values);
+            append_normalized(&tables, image.as_ref(), self.shape().plane().max(1), &mut values);
         }
         Ok(values)
     }
@@ -145,7 +145,7 @@ mod tests {
         Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), crop_fraction: 1.0 };
 
     #[test]
-    fn pixels_are_normalised_channel_by_channel() {
+    fn pixels_are_normalized_channel_by_channel() {
         let rgb = Preprocessing {
             channels: 3,
             width: 1,

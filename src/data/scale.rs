@@ -107,7 +107,7 @@ impl PixelScale {
 }
 
 /// Appends the normalized pixels of an image of channels x plane bytes; `tables` has one table per channel.
-pub(super) fn append_normalised(tables: &[[f32; 256]], image: &[u8], plane: usize, values: &mut Vec<f32>) {
+pub(super) fn append_normalized(tables: &[[f32; 256]], image: &[u8], plane: usize, values: &mut Vec<f32>) {
     for (plane, table) in image.chunks_exact(plane).zip(tables) {
         values.extend(plane.iter().map(|&pixel| table[usize::from(pixel)]));
     }

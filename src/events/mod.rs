@@ -1,166 +1,74 @@
-//! TensorBoard event files, and the run folder that contains them.
+//! TensorBoard event files, and the telemetry that a run writes to them.
 //!
-//! Layers, from the bottom up: [`masked_crc`], [`tf_record`], [`proto`], then [`SummaryWriter`] and [`EventFile`].
-//!
-//! ```
-//! use gradwatch::events::{EventFile, Histogram, SummaryWriter, proto::What};
-//!
-//! let logdir = tempfile::tempdir()?;
-//! let writer = SummaryWriter::create(logdir.path())?;
-//! writer.scalar("loss/train", 1, 0.5)?;
-//! writer.histogram("weights", 1, Histogram::of(&[-1.0, 0.0, 1.0], 30))?;
-//! let path = writer.path().to_owned();
-//! writer.close()?;
-//!
-//! let events = EventFile::open(&path)?.collect::<Result<Vec<_>, _>>()?;
-//! assert_eq!(events.len(), 3);
-//! assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".into())));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! The crate `gradwatch-events` writes and reads the files; the crate `gradwatch-doctor` knows the tags.
 
-mod event_file;
-mod facts;
-mod histogram;
-mod json_lines;
-mod key;
-mod layout;
-pub mod masked_crc;
-mod numbers;
-mod position;
-mod precision_recall;
-pub mod proto;
-mod run;
-mod session;
-mod summary_writer;
-mod telemetry;
-mod tensor_histogram;
-pub mod tf_record;
-mod value;
-mod writer_thread;
-
-use std::{io, path::PathBuf};
-
-pub use event_file::EventFile;
-pub use facts::write_facts;
-pub use histogram::Histogram;
-pub use json_lines::JsonLines;
-pub use key::{Step, Tag, WallTime};
-pub use layout::{Band, Category, Chart, Layout, exact_tag};
-pub use numbers::Numbers;
-pub use position::{LogPosition, PendingPosition};
-pub use precision_recall::{PrecisionRecall, THRESHOLDS};
-pub use run::{RunFolder, run_name};
-pub use session::{Session, is_evaluation};
-pub use summary_writer::SummaryWriter;
-pub use telemetry::{
-    write_gradient_bands, write_gradients, write_histograms, write_layers, write_slope, write_timeline, write_updates,
-    write_weights,
+pub use gradwatch_doctor::telemetry::{
+    histogram_of, tags, write_facts, write_gradient_bands, write_gradients, write_histograms, write_layers,
+    write_slope, write_timeline, write_updates, write_weights,
 };
-pub use tf_record::RecordError;
-pub use value::Value;
+pub use gradwatch_events::{
+    Band, Category, Chart, EventFile, EventsError, Histogram, JsonLines, Layout, LogPosition, Numbers, PendingPosition,
+    PrecisionRecall, RecordError, RunFolder, Session, Step, SummaryWriter, THRESHOLDS, Tag, Value, WallTime, exact_tag,
+    is_evaluation, masked_crc, proto, run_name, tf_record,
+};
 
-/// Errors from the files of a run. Only [`EventsError::Write`] and [`EventsError::Incomplete`] occur during training;
-/// the file then loses its further entries, but the run continues.
-#[derive(Debug, thiserror::Error)]
-pub enum EventsError {
-    /// The folder already contains a run.
-    #[error("run folder {} is already used; choose another --run-name or remove it", path.display())]
-    AlreadyUsed {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Another process uses the folder.
-    #[error("run folder {} is in use by {holder}; wait for it to end or stop it", path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-        /// The process, as recorded in the lock file.
-        holder: String,
-    },
-    /// The folder does not contain a run.
-    #[error("{} is not a run folder: {missing} is missing; want a run folder, e.g. logs/NAME", path.display())]
-    NoRun {
-        /// The folder.
-        path: PathBuf,
-        /// The missing file or folder.
-        missing: &'static str,
-    },
-    /// A file in the run's folder is a link, a pipe, or similar. Writing to it would change something outside of the
-    /// run.
-    #[error("{}: {what}", path.display())]
-    Elsewhere {
-        /// The entry of the folder.
-        path: PathBuf,
-        /// The kind of entry, and how to fix it.
-        what: String,
-    },
-    /// A file or folder cannot be created.
-    #[error("{} cannot be created: {cause}; check run.logdir and its permissions", path.display())]
-    Create {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// Further writes to a file fail.
-    #[error("{} cannot be written: {cause}; free disk space; later entries are not recorded", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// An event file lacks its last entries because writing failed.
-    #[error("{} lacks its last {lost} entries: {cause}; free disk space before the next run", path.display())]
-    Incomplete {
-        /// The file.
-        path: PathBuf,
-        /// Number of missing entries.
-        lost: u64,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// A file cannot be opened.
-    #[error("{} cannot be read: {cause}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// A record of an event file is damaged, or its end is missing (or not written yet).
-    #[error("{} {cause}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// The error and its position.
-        cause: RecordError,
-    },
-    /// A complete record of an event file is not an event. The next record can be read.
-    #[error(
-        "{} has no valid event in the record at byte {offset}: {cause}; skip it, another program wrote it",
-        path.display()
-    )]
-    NotAnEvent {
-        /// The file.
-        path: PathBuf,
-        /// Start of the record.
-        offset: u64,
-        /// The decoding error.
-        cause: prost::DecodeError,
-    },
-    /// Buckets do not form a histogram.
-    #[error("cannot build a histogram: got {got}, want {want}; fix its buckets")]
-    Histogram {
-        /// The given value.
-        got: String,
-        /// The expected value.
-        want: &'static str,
-    },
-    /// A time is NaN or infinite.
-    #[error("got a wall time of {got}, want finite seconds since 1970")]
-    WallTime {
-        /// The seconds.
-        got: f64,
-    },
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+    use tch::{Kind, Tensor};
+
+    use super::{histogram_of, proto::HistogramProto};
+    use crate::{gradient::Measurement, libtorch::Detail};
+
+    fn of(values: &Tensor) -> HistogramProto {
+        let measurement = Measurement::of([("w", values.shallow_clone())], Detail::Distribution).unwrap();
+        histogram_of(&measurement.read().unwrap().0[0]).unwrap().unwrap().into_proto()
+    }
+
+    #[test]
+    fn buckets_double_on_both_sides_of_zero() {
+        let histogram = of(&Tensor::from_slice(&[-3.0f32, -0.75, 0.0, 1e-40, 0.5, 0.6, 2.5]));
+        let tiny = 2f64.powi(-126);
+        assert_eq!(histogram.bucket_limit, [-2.0, -1.0, -0.5, -tiny, tiny, 0.5, 1.0, 2.0, 3.0]);
+        assert_eq!(histogram.bucket, [1.0, 0.0, 1.0, 0.0, 2.0, 0.0, 2.0, 0.0, 1.0]);
+        assert_eq!((histogram.min, histogram.max, histogram.num), (-3.0, 3.0, 7.0));
+    }
+
+    #[test]
+    fn one_sided_and_empty_tensors_have_the_range_of_their_values() {
+        let positive = of(&Tensor::from_slice(&[1.0f32, 1.5]));
+        assert_eq!((positive.min, positive.max, positive.bucket), (1.0, 1.5, vec![2.0]));
+        let negative = of(&Tensor::from_slice(&[-1.0f32, -1.5]));
+        assert_eq!((negative.min, negative.max, negative.bucket), (-1.5, -1.0, vec![2.0]));
+        assert_eq!(of(&Tensor::from_slice(&[0.0f32; 3])).bucket, [3.0]);
+        let denormal = of(&Tensor::from_slice(&[-1e-40f32]));
+        assert_eq!(
+            (denormal.min, denormal.max, denormal.bucket),
+            (f64::from(-1e-40f32), f64::from(1e-40f32), vec![1.0])
+        );
+        assert_eq!(of(&Tensor::from_slice::<f32>(&[])), HistogramProto::default());
+        assert_eq!(of(&Tensor::from_slice(&[f32::NAN, f32::INFINITY])), HistogramProto::default());
+    }
+
+    proptest! {
+        #[test]
+        fn every_finite_value_lies_in_its_bucket_and_the_entry_stays_small(
+            bits in prop::collection::vec(prop_oneof![any::<u32>(), Just(0u32), (0x3000_0000u32..0x4800_0000)], 1..300),
+        ) {
+            let values: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+            let histogram = of(&Tensor::from_slice(&values).to_kind(Kind::Float));
+            let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).map(f64::from).collect();
+            prop_assert_eq!(histogram.num, finite.len() as f64);
+            let mut left = histogram.min;
+            for (&limit, &count) in histogram.bucket_limit.iter().zip(&histogram.bucket) {
+                // A negative power of two belongs to the bucket that starts there toward 0, so both ends are allowed.
+                let inside = finite.iter().filter(|&&v| left <= v && v <= limit).count() as f64;
+                let strictly = finite.iter().filter(|&&v| left < v && v < limit).count() as f64;
+                prop_assert!(strictly <= count && count <= inside, "{} {} {}", left, limit, count);
+                left = limit;
+            }
+            prop_assert!(histogram.bucket.len() <= 83 && histogram.encoded_len() <= 1400);
+        }
+    }
 }

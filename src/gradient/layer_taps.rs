@@ -5,33 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde::Serialize;
 use tch::{TchError, Tensor};
 
-use super::{DepthProfile, GradientError, ProfileSource, TensorStatistics};
+use super::{GradientError, LayerStatistics};
 use crate::{
     libtorch::{Detail, Hook, HostBlock, HostValues, LibtorchError, Part, activation_sums, tensor_table},
     model::Tap,
 };
-
-/// Statistics of one layer in one step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LayerStatistics {
-    /// Name of the convolution or linear layer before the activation.
-    pub layer: Arc<str>,
-    /// Mean of the activation's outputs.
-    pub mean: f64,
-    /// Root mean square of the outputs.
-    pub rms: f64,
-    /// Fraction of outputs at or below 0.
-    pub nonpositive_fraction: f64,
-    /// Fraction of activation inputs in the activation's flat range; see
-    /// [`Activation::saturation`](crate::config::Activation::saturation).
-    pub saturated_fraction: f64,
-    /// Root mean square of dLoss/dz, where z is the activation's input and Loss is the mean over the step's images.
-    /// `None` if no gradient reached the layer.
-    pub gradient_rms: Option<f64>,
-}
 
 /// Sums of one layer over the micro-batches of a step, on the device.
 struct Layer {
@@ -172,25 +152,12 @@ impl LayerParts {
     }
 }
 
-impl DepthProfile {
-    /// Builds the best available profile: from the layers if they were tapped, else from the gradients.
-    pub fn of_step(layers: &[LayerStatistics], grads: &[TensorStatistics]) -> Self {
-        if layers.is_empty() { Self::of_gradients(grads) } else { Self::of_layers(layers) }
-    }
-
-    /// Builds a profile from the RMS of dLoss/dz at every tapped layer.
-    pub fn of_layers(layers: &[LayerStatistics]) -> Self {
-        let sizes = layers.iter().filter_map(|layer| Some((Arc::clone(&layer.layer), layer.gradient_rms?)));
-        Self { source: ProfileSource::PreActivations, layers: sizes.collect() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::config::Activation;
+    use crate::{config::Activation, gradient::DepthProfile};
 
     fn read(taps: &LayerTaps) -> Vec<LayerStatistics> {
         let mut block = HostBlock::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{GradientError, GradientStatistics, TensorStatistics};
+use super::{GradientError, GradientStatistics, TensorStatistics, rows};
 use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, table_total, tensor_table};
 
 /// A table of statistics with one row per tensor. Building it takes one pass over the tensors and no device sync.
@@ -123,7 +123,7 @@ impl MeasurementParts {
         let columns = table.len() / self.tensors.len().max(1);
         let rows = table.chunks_exact(columns.max(1));
         let statistics = self.tensors.into_iter().zip(rows);
-        let statistics = statistics.map(|((name, elements), row)| TensorStatistics::from_row(name, elements, row));
+        let statistics = statistics.map(|((name, elements), row)| rows::statistics(name, elements, row));
         (statistics.collect(), values[&self.total_norm][0])
     }
 }

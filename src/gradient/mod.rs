@@ -17,12 +17,8 @@
 //! # Ok::<(), gradwatch::gradient::GradientError>(())
 //! ```
 
-mod bands;
 mod clock;
-mod depth_profile;
-mod history;
 mod layer_taps;
-mod log_histogram;
 mod measurement;
 mod micro_batches;
 mod monitor;
@@ -30,16 +26,16 @@ mod named_variables;
 mod noise_scale;
 mod origin;
 mod previous_gradient;
+mod rows;
 mod schedule;
-mod statistics;
-mod timeline;
 mod update;
 
-pub use bands::Bands;
-pub use depth_profile::{DepthProfile, ProfileSource, Slope};
-pub use history::{GradientHistory, NormRange, ParameterHistory};
-pub use layer_taps::{LayerParts, LayerStatistics, LayerTaps};
-pub use log_histogram::LogHistogram;
+pub use gradwatch_doctor::statistics::{
+    BackwardTime, BackwardTimeline, Bands, DepthProfile, Distribution, GradientHistory, GradientStatistics,
+    LayerStatistics, LogHistogram, NormRange, ParameterHistory, ParameterUpdate, ProfileSource, Slope,
+    TensorStatistics,
+};
+pub use layer_taps::{LayerParts, LayerTaps};
 pub use measurement::{GradientMeasurement, GradientParts, Measurement, MeasurementParts};
 pub use micro_batches::{MicroBatchParts, MicroBatches};
 pub use monitor::GradientMonitor;
@@ -48,9 +44,7 @@ pub use noise_scale::{MicroBatchNorms, NoiseScale};
 pub use origin::{Origin, OriginSearch, Place};
 pub use previous_gradient::PreviousGradient;
 pub use schedule::Due;
-pub use statistics::{Distribution, GradientStatistics, TensorStatistics};
-pub use timeline::{BackwardTime, BackwardTimeline};
-pub use update::{ParameterUpdate, UpdateSnapshot};
+pub use update::UpdateSnapshot;
 
 use crate::libtorch::LibtorchError;
 

@@ -8,7 +8,10 @@ use super::{
     BackwardTimeline, GradientError, GradientMeasurement, GradientStatistics, Measurement, TensorStatistics,
     clock::Clock,
 };
-use crate::libtorch::{Detail, Hook, HostBlock};
+use crate::{
+    diagnosis::ParameterFacts,
+    libtorch::{Detail, Hook, HostBlock},
+};
 
 /// Collects gradient statistics of named parameters. Dropping the monitor removes its hooks.
 ///
@@ -66,6 +69,37 @@ impl GradientMonitor {
             })
             .collect::<Result<_, GradientError>>()?;
         Ok(Self { watched, clock, frozen, shared })
+    }
+
+    /// Measures the current values of all parameters, in the order of attachment, which is that of the forward pass. One
+    /// device sync.
+    ///
+    /// The rules compare them with the parameters' expected values before the first step. Write them with
+    /// [`write_facts`](crate::events::write_facts):
+    ///
+    /// ```
+    /// use gradwatch::{diagnosis::Facts, events::{JsonLines, SummaryWriter, write_facts}};
+    /// use gradwatch::{gradient::{GradientMonitor, named_variables}, replay::Replay};
+    /// use tch::{Device, nn};
+    ///
+    /// let logdir = tempfile::tempdir()?;
+    /// let writer = SummaryWriter::create(logdir.path())?;
+    /// let vs = nn::VarStore::new(Device::Cpu);
+    /// nn::linear(vs.root() / "fc", 4, 2, Default::default());
+    /// let monitor = GradientMonitor::attach(named_variables(&vs))?;
+    ///
+    /// let facts = Facts { classes: 2, batch_size: 64, parameters: monitor.parameter_facts()?, ..Facts::default() };
+    /// write_facts(&mut JsonLines::open(logdir.path().join("metrics.jsonl"))?, &facts)?;
+    /// assert_eq!(Replay::open(logdir.path(), &[])?.facts, facts);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the parameters are sparse, or are not all on one device.
+    pub fn parameter_facts(&self) -> Result<Vec<ParameterFacts>, GradientError> {
+        let weights = self.weights()?;
+        let shapes = self.parameters().map(|(_, param)| param.size());
+        Ok(weights.iter().zip(shapes).filter_map(|(weight, shape)| ParameterFacts::new(weight, shape)).collect())
     }
 
     /// Reads the statistics and distributions of the gradients that backward wrote since the last reading. One device

@@ -23,27 +23,27 @@ pub struct Due {
     pub noise_scale: bool,
 }
 
-impl MonitorConfig {
+impl Due {
     /// Returns the measurements due at `step`.
-    pub fn due(&self, step: u64) -> Due {
+    pub fn at(step: u64, config: &MonitorConfig) -> Self {
         let every = |steps: u64| steps > 0 && step.is_multiple_of(steps);
-        if self.preset == MonitorPreset::Off {
-            return Due { reading: every(self.every_steps), ..Due::default() };
+        if config.preset == MonitorPreset::Off {
+            return Due { reading: every(config.every_steps), ..Due::default() };
         }
-        let is_first = step < self.first_steps;
+        let is_first = step < config.first_steps;
         let mut due = Due {
-            reading: is_first || every(self.every_steps),
+            reading: is_first || every(config.every_steps),
             distributions: false,
-            parameters: is_first || every(self.parameters_every_steps),
-            histograms: is_first || every(self.histograms_every_steps),
-            layers: is_first || every(self.layers_every_steps),
-            weights: is_first || every(self.weights_every_steps),
+            parameters: is_first || every(config.parameters_every_steps),
+            histograms: is_first || every(config.histograms_every_steps),
+            layers: is_first || every(config.layers_every_steps),
+            weights: is_first || every(config.weights_every_steps),
             // The first step alone does not make a useful picture.
-            pictures: step > 0 && every(self.pictures_every_steps),
-            noise_scale: every(self.noise_scale_every_steps),
+            pictures: step > 0 && every(config.pictures_every_steps),
+            noise_scale: every(config.noise_scale_every_steps),
         };
         due.reading |= due.parameters | due.histograms | due.layers | due.weights | due.pictures | due.noise_scale;
-        due.distributions = due.reading && (self.preset == MonitorPreset::Full || due.histograms);
+        due.distributions = due.reading && (config.preset == MonitorPreset::Full || due.histograms);
         due
     }
 }
@@ -63,11 +63,11 @@ mod tests {
     fn the_first_steps_are_looked_at_in_everything_but_pictures() {
         let config = monitor("[monitor]\npreset = \"light\"\nfirst_steps = 3");
         for step in 0..3 {
-            let due = config.due(step);
+            let due = Due::at(step, &config);
             assert!(due.distributions && due.parameters && due.histograms && due.layers && due.weights);
             assert!(!due.pictures);
         }
-        assert_eq!(config.due(3), Due { reading: true, ..Due::default() });
+        assert_eq!(Due::at(3, &config), Due { reading: true, ..Due::default() });
     }
 
     #[test]
@@ -77,18 +77,18 @@ mod tests {
              layers_every_steps = 0\nweights_every_steps = 5\npictures_every_steps = 7\nnoise_scale_every_steps = 0",
         );
         let read = Due { reading: true, distributions: true, ..Due::default() };
-        assert_eq!(config.due(1), Due::default());
-        assert_eq!(config.due(4), Due { parameters: true, ..read });
-        assert_eq!(config.due(9), Due { histograms: true, ..read });
-        assert_eq!(config.due(25), Due { weights: true, ..read });
-        assert_eq!(config.due(49), Due { pictures: true, ..read });
-        assert_eq!(config.due(0), Due { parameters: true, histograms: true, weights: true, ..read });
+        assert_eq!(Due::at(1, &config), Due::default());
+        assert_eq!(Due::at(4, &config), Due { parameters: true, ..read });
+        assert_eq!(Due::at(9, &config), Due { histograms: true, ..read });
+        assert_eq!(Due::at(25, &config), Due { weights: true, ..read });
+        assert_eq!(Due::at(49, &config), Due { pictures: true, ..read });
+        assert_eq!(Due::at(0, &config), Due { parameters: true, histograms: true, weights: true, ..read });
     }
 
     #[test]
     fn off_reads_the_loss_alone() {
         let config = monitor("[monitor]\npreset = \"off\"\nevery_steps = 4");
-        assert_eq!(config.due(8), Due { reading: true, ..Due::default() });
-        assert_eq!(config.due(1), Due::default());
+        assert_eq!(Due::at(8, &config), Due { reading: true, ..Due::default() });
+        assert_eq!(Due::at(1, &config), Due::default());
     }
 }

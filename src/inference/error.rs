@@ -7,6 +7,7 @@ use tch::TchError;
 use crate::{
     config::{Architecture, ConfigError, Difference},
     data::DataError,
+    evaluation::EvaluationError,
     libtorch::{LibtorchError, first_line},
     model::{ModelError, weights::WeightsError},
 };
@@ -35,11 +36,12 @@ pub enum InferenceError {
         cause: String,
     },
     /// A file in a run's folder is a link, a pipe, or similar, or the folder cannot be read.
-    #[error("{} cannot be read: {cause}", path.display())]
+    #[error("{} cannot be read", path.display())]
     Elsewhere {
         /// The file or folder.
         path: PathBuf,
         /// The kind of entry, and how to fix it.
+        #[source]
         cause: io::Error,
     },
     /// The run has not saved these weights.
@@ -88,28 +90,20 @@ pub enum InferenceError {
         difference: Difference,
     },
     /// A file could not be written.
-    #[error("{} cannot be written: {cause}", path.display())]
+    #[error("{} cannot be written", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// The system's error.
+        #[source]
         cause: io::Error,
     },
     /// The run's config is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The images cannot be read.
+    /// Error in the images, the model, its weights, or libtorch.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// The model cannot be built.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The weights cannot be read or written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// libtorch reported an error.
-    #[error(transparent)]
-    Libtorch(#[from] LibtorchError),
+    Evaluation(#[from] EvaluationError),
     /// libtorch failed in a forward or backward pass, usually because it ran out of memory.
     #[error("libtorch error in the model: {}; a smaller --batch-size may fit", first_line(.0))]
     Torch(TchError),
@@ -119,5 +113,29 @@ pub enum InferenceError {
 impl From<TchError> for InferenceError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)
+    }
+}
+
+impl From<DataError> for InferenceError {
+    fn from(error: DataError) -> Self {
+        Self::Evaluation(error.into())
+    }
+}
+
+impl From<ModelError> for InferenceError {
+    fn from(error: ModelError) -> Self {
+        Self::Evaluation(error.into())
+    }
+}
+
+impl From<WeightsError> for InferenceError {
+    fn from(error: WeightsError) -> Self {
+        Self::Evaluation(error.into())
+    }
+}
+
+impl From<LibtorchError> for InferenceError {
+    fn from(error: LibtorchError) -> Self {
+        Self::Evaluation(error.into())
     }
 }

@@ -8,7 +8,7 @@
 //! let model = TrainedModel::open("logs/my-run".as_ref(), &WeightsOf::Best, Device::Cpu)?;
 //! let pixels = model.preprocessing.decode("photo.jpg".as_ref())?;
 //! let guesses = model.predict(&[pixels], 5)?;
-//! println!("{}: {:.1} %", model.classes[guesses[0][0].class], 100.0 * guesses[0][0].probability);
+//! println!("{}: {:.1}%", model.classes[guesses[0][0].class], 100.0 * guesses[0][0].probability);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -7,7 +7,7 @@ use crate::{
     config::{Architecture, InitializationMethod as Method, ModelConfig, Normalization},
     diagnosis::{Facts, ParameterFacts},
     gradient::{DepthProfile, ProfileSource},
-    train::Look,
+    train::InitialMeasurement,
 };
 
 /// Predictions of mean-field theory. There are none for models with shortcuts, for weights with a mean that the
@@ -41,23 +41,23 @@ struct Layer<'a> {
 impl Forecast {
     /// Computes the predictions from the initial weights and the layer sizes. Treats the sums as independent of each
     /// other.
-    pub(super) fn of(model: &ModelConfig, look: &Look) -> Self {
-        let layers = look.layers.iter().zip(&look.shapes);
+    pub(super) fn of(model: &ModelConfig, initial: &InitialMeasurement) -> Self {
+        let layers = initial.layers.iter().zip(&initial.shapes);
         let layers: Option<Vec<Layer<'_>>> = layers
             .enumerate()
-            .map(|(index, (layer, shape))| Layer::new(model, &look.facts, index, &layer.layer, shape))
+            .map(|(index, (layer, shape))| Layer::new(model, &initial.facts, index, &layer.layer, shape))
             .collect();
         let is_beyond = matches!(model.initialization.method, Method::YilmazPoli | Method::Identity) || model.residual;
         match layers.filter(|layers| !is_beyond && !layers.is_empty()) {
-            Some(layers) => Self { factors: factors(model, &look.facts, &layers), chi: chi(model, &layers) },
-            None => Self { factors: vec![f64::NAN; look.layers.len()], chi: None },
+            Some(layers) => Self { factors: factors(model, &initial.facts, &layers), chi: chi(model, &layers) },
+            None => Self { factors: vec![f64::NAN; initial.layers.len()], chi: None },
         }
     }
 
     /// Predicted gradient size per layer, relative to the last layer.
-    pub(super) fn profile(&self, look: &Look) -> DepthProfile {
+    pub(super) fn profile(&self, initial: &InitialMeasurement) -> DepthProfile {
         let mut size = 1.0;
-        let names = look.layers.iter().map(|layer| Arc::clone(&layer.layer));
+        let names = initial.layers.iter().map(|layer| Arc::clone(&layer.layer));
         let mut layers: Vec<_> = names
             .zip(&self.factors)
             .enumerate()
@@ -90,8 +90,8 @@ impl<'a> Layer<'a> {
         let bias_variance = match method {
             // E[(h - 1/2)^2] is E[h^2] - 1/4. The same applies to images around their mean m: the biases -W m have the
             // variance of the weights times the mean square of m.
-            Method::CentredLogistic if index > 0 => -weight.scale() / 4.0,
-            Method::CentredLogistic => -bias_variance,
+            Method::CenteredLogistic if index > 0 => -weight.scale() / 4.0,
+            Method::CenteredLogistic => -bias_variance,
             _ => bias_variance,
         };
         Some(Self {
@@ -154,8 +154,8 @@ fn chi(model: &ModelConfig, layers: &[Layer<'_>]) -> Option<f64> {
     let mean = |of: fn(&Layer<'_>) -> f64| hidden.iter().map(of).sum::<f64>() / hidden.len() as f64;
     // For maps so large that padding does not matter.
     let weight_variance = mean(|layer| (layer.weight.scale() / layer.kept).ln()).exp();
-    let is_centred = model.initialization.method == Method::CentredLogistic;
-    let bias_variance = if is_centred { -weight_variance / 4.0 } else { mean(|layer| layer.bias[1]) };
+    let is_centered = model.initialization.method == Method::CenteredLogistic;
+    let bias_variance = if is_centered { -weight_variance / 4.0 } else { mean(|layer| layer.bias[1]) };
     let field = MeanField { activation: model.activation, weight_variance, bias_variance };
     let normalized = normalized_chi(model.activation, model.normalization);
     Some(normalized.unwrap_or_else(|| field.chi(field.fixed_point()))).filter(|chi| chi.is_finite() && *chi > 0.0)
@@ -199,7 +199,7 @@ mod tests {
             missing: Vec::new(),
             backward_order: Vec::new(),
         };
-        let look = Look {
+        let initial = InitialMeasurement {
             facts,
             images: 1,
             loss: 2.3,
@@ -208,7 +208,7 @@ mod tests {
             layers: (0..shapes.len()).map(layer).collect(),
             shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
         };
-        Forecast::of(&config.model, &look)
+        Forecast::of(&config.model, &initial)
     }
 
     fn assert_close(got: f64, want: f64) {

@@ -7,62 +7,65 @@ use crate::config::Activation;
 /// Scale and alpha of SELU (Klambauer et al. 2017).
 const SELU: [f64; 2] = [1.050_700_987_355_480_5, 1.673_263_242_354_377_3];
 
-impl Activation {
-    /// f(x) in f64. [`apply`](Self::apply) computes the same for tensors.
-    pub fn at(self, x: f64) -> f64 {
-        match self {
-            Self::Relu => x.max(0.0),
-            Self::Relu6 => x.clamp(0.0, 6.0),
-            Self::LeakyRelu => x.max(0.01 * x),
-            Self::Elu if x > 0.0 => x,
-            Self::Elu => x.exp_m1(),
-            Self::Selu if x > 0.0 => SELU[0] * x,
-            Self::Selu => SELU[0] * SELU[1] * x.exp_m1(),
-            Self::Gelu => x * normal_cdf(x),
-            Self::Silu => x * logistic(x),
-            Self::Mish => x * softplus(x).tanh(),
-            Self::Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
-            Self::Sigmoid => logistic(x),
-            Self::Tanh => x.tanh(),
-            Self::Hardtanh => x.clamp(-1.0, 1.0),
-            Self::Softplus => softplus(x),
-        }
+/// f(x) in f64. [`activate`](crate::model::activate) computes the same for tensors.
+pub(super) fn value_at(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::LeakyRelu => x.max(0.01 * x),
+        Activation::Elu if x > 0.0 => x,
+        Activation::Elu => x.exp_m1(),
+        Activation::Selu if x > 0.0 => SELU[0] * x,
+        Activation::Selu => SELU[0] * SELU[1] * x.exp_m1(),
+        Activation::Gelu => x * normal_cdf(x),
+        Activation::Silu => x * logistic(x),
+        Activation::Mish => x * softplus(x).tanh(),
+        Activation::Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::Sigmoid => logistic(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Hardtanh => x.clamp(-1.0, 1.0),
+        Activation::Softplus => softplus(x),
     }
+}
 
-    /// f'(x). At a kink, uses the derivative of the lower side.
-    pub fn derivative_at(self, x: f64) -> f64 {
-        let is_above = |kink: f64| f64::from(u8::from(x > kink));
-        match self {
-            Self::Relu => is_above(0.0),
-            Self::Relu6 => is_above(0.0) - is_above(6.0),
-            Self::LeakyRelu => 0.01 + 0.99 * is_above(0.0),
-            Self::Elu => x.min(0.0).exp(),
-            Self::Selu if x > 0.0 => SELU[0],
-            Self::Selu => SELU[0] * SELU[1] * x.exp(),
-            Self::Gelu => normal_cdf(x) + x * normal_density(x),
-            Self::Silu => logistic(x) * (1.0 + x * logistic(-x)),
-            Self::Mish => {
-                let tanh = softplus(x).tanh();
-                tanh + x * logistic(x) * (1.0 - tanh * tanh)
-            }
-            Self::Hardswish if x.abs() <= 3.0 => (2.0 * x + 3.0) / 6.0,
-            Self::Hardswish => is_above(3.0),
-            Self::Sigmoid => logistic(x) * logistic(-x),
-            Self::Tanh => 1.0 - x.tanh().powi(2),
-            Self::Hardtanh => is_above(-1.0) - is_above(1.0),
-            Self::Softplus => logistic(x),
+/// f'(x). At a kink, uses the derivative of the lower side.
+pub(super) fn derivative_at(activation: Activation, x: f64) -> f64 {
+    let is_above = |kink: f64| f64::from(u8::from(x > kink));
+    match activation {
+        Activation::Relu => is_above(0.0),
+        Activation::Relu6 => is_above(0.0) - is_above(6.0),
+        Activation::LeakyRelu => 0.01 + 0.99 * is_above(0.0),
+        Activation::Elu => x.min(0.0).exp(),
+        Activation::Selu if x > 0.0 => SELU[0],
+        Activation::Selu => SELU[0] * SELU[1] * x.exp(),
+        Activation::Gelu => normal_cdf(x) + x * normal_density(x),
+        Activation::Silu => logistic(x) * (1.0 + x * logistic(-x)),
+        Activation::Mish => {
+            let tanh = softplus(x).tanh();
+            tanh + x * logistic(x) * (1.0 - tanh * tanh)
         }
+        Activation::Hardswish if x.abs() <= 3.0 => (2.0 * x + 3.0) / 6.0,
+        Activation::Hardswish => is_above(3.0),
+        Activation::Sigmoid => logistic(x) * logistic(-x),
+        Activation::Tanh => 1.0 - x.tanh().powi(2),
+        Activation::Hardtanh => is_above(-1.0) - is_above(1.0),
+        Activation::Softplus => logistic(x),
     }
+}
 
-    /// Points at which the derivative, or one of its own derivatives, is discontinuous.
-    pub(super) fn kinks(self) -> &'static [f64] {
-        match self {
-            Self::Relu | Self::LeakyRelu | Self::Elu | Self::Selu => &[0.0],
-            Self::Relu6 => &[0.0, 6.0],
-            Self::Hardswish => &[-3.0, 3.0],
-            Self::Hardtanh => &[-1.0, 1.0],
-            Self::Gelu | Self::Silu | Self::Mish | Self::Sigmoid | Self::Tanh | Self::Softplus => &[],
-        }
+/// Points at which the derivative, or one of its own derivatives, is discontinuous.
+pub(super) fn kinks(activation: Activation) -> &'static [f64] {
+    match activation {
+        Activation::Relu | Activation::LeakyRelu | Activation::Elu | Activation::Selu => &[0.0],
+        Activation::Relu6 => &[0.0, 6.0],
+        Activation::Hardswish => &[-3.0, 3.0],
+        Activation::Hardtanh => &[-1.0, 1.0],
+        Activation::Gelu
+        | Activation::Silu
+        | Activation::Mish
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Softplus => &[],
     }
 }
 
@@ -101,6 +104,7 @@ mod tests {
     use tch::{Kind, Tensor};
 
     use super::*;
+    use crate::model::activate;
 
     #[test]
     fn every_function_and_its_derivative_are_libtorchs() {
@@ -108,13 +112,13 @@ mod tests {
         let points: Vec<f64> = (0..400).map(|index| -10.0 + 0.05 * f64::from(index) + 0.013).collect();
         for &activation in Activation::ALL {
             let z = Tensor::from_slice(&points).set_requires_grad(true);
-            let output = activation.apply(&z).unwrap();
+            let output = activate(activation, &z).unwrap();
             output.sum(Kind::Double).backward();
             let (values, slopes) =
                 (Vec::<f64>::try_from(output.detach()).unwrap(), Vec::<f64>::try_from(z.grad()).unwrap());
             for ((&x, value), slope) in points.iter().zip(values).zip(slopes) {
-                assert!((activation.at(x) - value).abs() < 1e-8, "{activation}({x}): want {value}");
-                assert!((activation.derivative_at(x) - slope).abs() < 1e-8, "{activation}'({x}): want {slope}");
+                assert!((value_at(activation, x) - value).abs() < 1e-8, "{activation}({x}): want {value}");
+                assert!((derivative_at(activation, x) - slope).abs() < 1e-8, "{activation}'({x}): want {slope}");
             }
         }
     }
@@ -124,11 +128,11 @@ mod tests {
         for &activation in Activation::ALL {
             let step = 1e-4;
             let bend = |x: f64| {
-                let slope = |offset: f64| activation.derivative_at(x + offset * step);
+                let slope = |offset: f64| derivative_at(activation, x + offset * step);
                 (slope(1.0) - 2.0 * slope(0.0) + slope(-1.0)).abs()
             };
             for x in (-500..=500).map(|index| f64::from(index) / 100.0) {
-                let is_kink = activation.kinks().iter().any(|kink| (kink - x).abs() < step);
+                let is_kink = kinks(activation).iter().any(|kink| (kink - x).abs() < step);
                 assert_eq!(bend(x) > 1e-6, is_kink, "{activation} at {x}: {}", bend(x));
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     config::{Activation, Config, Normalization, named_enum},
     diagnosis::{ParameterFacts, Thresholds},
     gradient::LayerStatistics,
-    train::Look,
+    train::InitialMeasurement,
 };
 
 named_enum! {
@@ -47,8 +47,8 @@ pub struct LayerReport {
 }
 
 /// Reports on all layers, in the order of the forward pass.
-pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<LayerReport> {
-    let (bounds, rows) = (Bounds::of(config, look), look.rows());
+pub(super) fn reports(config: &Config, initial: &InitialMeasurement, forecast: &Forecast) -> Vec<LayerReport> {
+    let (bounds, rows) = (Bounds::of(config, initial), initial.rows());
     let behind = rows.iter().skip(1).map(Some).chain([None]);
     let expected = forecast.factors.iter().copied().chain(std::iter::repeat(f64::NAN));
     let layers = rows.iter().zip(behind).zip(expected);
@@ -56,7 +56,7 @@ pub(super) fn reports(config: &Config, look: &Look, forecast: &Forecast) -> Vec<
         let factor = behind.and_then(|behind| Some(layer.gradient_rms? / behind.gradient_rms?));
         let factor = factor.filter(|factor| factor.is_finite());
         let name = format!("{}.weight", layer.layer);
-        let weight = look.facts.parameters.iter().find(|param| *param.name == *name && param.shape.len() > 1);
+        let weight = initial.facts.parameters.iter().find(|param| *param.name == *name && param.shape.len() > 1);
         LayerReport {
             seen: layer.clone(),
             factor,
@@ -82,9 +82,9 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(config: &Config, look: &Look) -> Self {
+    fn of(config: &Config, initial: &InitialMeasurement) -> Self {
         let thresholds = Thresholds::default();
-        let mut profile = look.depth_profile().layers;
+        let mut profile = initial.depth_profile().layers;
         if is_silent(config) {
             profile.retain(|(_, size)| *size != 0.0);
         }

@@ -14,7 +14,7 @@
 //! assert!((relu(1.0).log2_slope() + 0.5).abs() < 1e-12);
 //! ```
 
-use super::function::normal_density;
+use super::function::{derivative_at, kinks, normal_density, value_at};
 use crate::config::{Activation, Normalization};
 
 /// Positive abscissae and weights of the ten-point Gauss-Legendre rule.
@@ -45,17 +45,17 @@ impl Signal {
 
     /// E\[f(z)\].
     pub fn mean_output(self, activation: Activation) -> f64 {
-        self.expectation(activation, |z| activation.at(z))
+        self.expectation(activation, |z| value_at(activation, z))
     }
 
     /// E\[f(z)^2\].
     pub fn square_output(self, activation: Activation) -> f64 {
-        self.expectation(activation, |z| activation.at(z).powi(2))
+        self.expectation(activation, |z| value_at(activation, z).powi(2))
     }
 
     /// E\[f'(z)^2\].
     pub fn square_derivative(self, activation: Activation) -> f64 {
-        self.expectation(activation, |z| activation.derivative_at(z).powi(2))
+        self.expectation(activation, |z| derivative_at(activation, z).powi(2))
     }
 
     /// Integrates separately between kinks, and between points around which the functions bend most.
@@ -66,7 +66,7 @@ impl Signal {
         }
         let deviation = variance.max(f64::MIN_POSITIVE).sqrt();
         let bends = (0..6).flat_map(|power| [-1.0, 1.0].map(|sign| sign * f64::from(1 << power))).chain([0.0]);
-        let inner = activation.kinks().iter().copied().chain(bends).map(|point| (point - mean) / deviation);
+        let inner = kinks(activation).iter().copied().chain(bends).map(|point| (point - mean) / deviation);
         let inner = inner.filter(|point| point.abs() < f64::from(TAIL));
         let mut edges: Vec<f64> = (-TAIL..=TAIL).map(f64::from).chain(inner).collect();
         edges.sort_unstable_by(f64::total_cmp);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn centred_sigmoids_are_a_tanh_net_of_quartered_weights() {
+    fn centered_sigmoids_are_a_tanh_net_of_quartered_weights() {
         // sigmoid(z) = (1 + tanh(z / 2)) / 2, so the sums of the tanh network are half as large and their variance is q
         // / 4.
         for scale in [8.0, 16.0, 64.0] {

@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     diagnosis::{Diagnosis, Finding, Observation, Remedy, Subject},
     gradient::{ProfileSource, Slope},
-    train::{Look, TrainError, prepare},
+    train::{InitialMeasurement, TrainError, prepare},
 };
 use forecast::Forecast;
 
@@ -71,27 +71,27 @@ pub struct Inspection {
 pub fn inspect(config: Config, batches: usize) -> Result<Inspection, TrainError> {
     let prepared = prepare(config)?;
     prepared.fit_to_data()?;
-    let look = prepared.look(batches)?;
-    Ok(Inspection::of(&prepared.config, &look))
+    let initial = prepared.measure(batches)?;
+    Ok(Inspection::of(&prepared.config, &initial))
 }
 
 impl Inspection {
-    fn of(config: &Config, look: &Look) -> Self {
-        let forecast = Forecast::of(&config.model, look);
-        let profile = look.depth_profile();
+    fn of(config: &Config, initial: &InitialMeasurement) -> Self {
+        let forecast = Forecast::of(&config.model, initial);
+        let profile = initial.depth_profile();
         let slope = profile.slope();
         let ratio = match &profile.layers[..] {
             [first, .., last] => Some(first.1 / last.1).filter(|ratio| ratio.is_finite()),
             _ => None,
         };
-        let expected = forecast.chi.and_then(|_| forecast.profile(look).slope());
-        let findings = judge(config, look);
+        let expected = forecast.chi.and_then(|_| forecast.profile(initial).slope());
+        let findings = judge(config, initial);
         Self {
-            images: look.images,
-            loss: look.loss,
-            guess: look.facts.guess(),
+            images: initial.images,
+            loss: initial.loss,
+            guess: initial.facts.guess(),
             source: profile.source,
-            layers: layer::reports(config, look, &forecast),
+            layers: layer::reports(config, initial, &forecast),
             ratio,
             slope,
             expected_slope: expected.map(|slope| slope.log2_per_layer),
@@ -103,20 +103,20 @@ impl Inspection {
 }
 
 /// Runs the rules on the first step of such a run.
-fn judge(config: &Config, look: &Look) -> Vec<Finding> {
+fn judge(config: &Config, initial: &InitialMeasurement) -> Vec<Finding> {
     let seen = Observation {
         step: 0,
-        loss: look.loss,
+        loss: initial.loss,
         learning_rate: f64::NAN,
-        total_norm: look.total_norm,
-        skipped_in_a_row: u64::from(!look.gradients.is_finite()),
-        gradients: Some(&look.gradients),
-        layers: &look.layers,
-        depth_profile: Some(look.depth_profile()),
+        total_norm: initial.total_norm,
+        skipped_in_a_row: u64::from(!initial.gradients.is_finite()),
+        gradients: Some(&initial.gradients),
+        layers: &initial.layers,
+        depth_profile: Some(initial.depth_profile()),
         ..Observation::default()
     };
     let mut diagnosis = Diagnosis::default();
-    diagnosis.judge(&seen, &Subject { config: Some(config), facts: &look.facts });
+    diagnosis.judge(&seen, &Subject { config: Some(config), facts: &initial.facts });
     let root = diagnosis.root_cause().map(|finding| finding.rule);
     let mut findings = diagnosis.findings().to_vec();
     findings.sort_by_key(|finding| (Some(finding.rule) != root, std::cmp::Reverse(finding.severity)));

@@ -21,14 +21,16 @@ pub struct Trial {
 /// and changes whose effect appears only during training.
 pub fn try_remedies(config: &Config, remedies: &[Remedy], batches: usize) -> Vec<Trial> {
     let toml = config.to_toml();
-    let changed =
-        |remedy: &Remedy| Config::parse_with(&toml, "with the change", std::slice::from_ref(&remedy.change)).ok();
+    let changed = |remedy: &Remedy| {
+        remedy.change.key()?;
+        Config::parse_with(&toml, "with the change", &[remedy.change.to_string()]).ok()
+    };
     let shows = |other: &Config| other.model != config.model || other.data != config.data || other.loss != config.loss;
     let candidates = remedies.iter().filter_map(|remedy| Some((remedy, changed(remedy).filter(shows)?)));
     // Messages about the model were already logged for the unchanged config.
     let quietly = |config| with_default(NoSubscriber::new(), || inspect(config, batches));
     let mut trials: Vec<Trial> =
-        candidates.map(|(remedy, config)| Trial::of(&remedy.change, quietly(config))).collect();
+        candidates.map(|(remedy, config)| Trial::of(&remedy.change.to_string(), quietly(config))).collect();
     trials.sort_by(|one, other| one.badness().total_cmp(&other.badness()));
     trials
 }

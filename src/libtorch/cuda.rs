@@ -52,6 +52,14 @@ pub fn resolve_device(name: &str) -> Result<Device, LibtorchError> {
     }
 }
 
+/// Name of a device in configs: `cpu`, `cuda:0`.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
 fn find_device(name: &str, index: usize) -> Result<Device, LibtorchError> {
     let count = tch::Cuda::device_count().max(0) as usize;
     if tch::Cuda::is_available() && index < count {

@@ -3,6 +3,7 @@
 //! Each function checks the preconditions of its C++ counterpart and converts error messages of the shim to
 //! [`LibtorchError`].
 
+mod codes;
 mod kernels;
 mod raw;
 mod script;
@@ -16,6 +17,8 @@ use std::{
     ptr,
 };
 
+use codes::ForeachCode;
+pub(super) use codes::RuleCode;
 pub(super) use kernels::{
     clip_units, count_guesses, kernels_architecture, kernels_compile, kernels_compiler, kernels_load, kernels_unload,
     normalize_pixels, restore_buffers, step_outcome, table_total,
@@ -200,11 +203,11 @@ pub(super) enum Foreach<'a> {
 pub(super) fn foreach(name: &'static str, tensors: &[Tensor], operation: &Foreach<'_>) -> Result<(), LibtorchError> {
     let list = pointers(tensors);
     let (code, others, scalar) = match *operation {
-        Foreach::Multiply(factor) => (0, Vec::new(), factor.as_ptr()),
-        Foreach::Add(addend) => (1, Vec::new(), addend.as_ptr()),
-        Foreach::Copy(from) => (2, pointers(from), ptr::null()),
-        Foreach::Subtract(subtrahends) => (3, pointers(subtrahends), ptr::null()),
-        Foreach::Lerp(to, share) => (4, pointers(to), share.as_ptr()),
+        Foreach::Multiply(factor) => (ForeachCode::Multiply, Vec::new(), factor.as_ptr()),
+        Foreach::Add(addend) => (ForeachCode::Add, Vec::new(), addend.as_ptr()),
+        Foreach::Copy(from) => (ForeachCode::Copy, pointers(from), ptr::null()),
+        Foreach::Subtract(subtrahends) => (ForeachCode::Subtract, pointers(subtrahends), ptr::null()),
+        Foreach::Lerp(to, share) => (ForeachCode::Lerp, pointers(to), share.as_ptr()),
     };
     // SAFETY: as for foreach_norm; the caller has checked that the lists have the same length, and each code has its
     // operands.

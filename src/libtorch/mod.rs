@@ -48,7 +48,7 @@ mod upload;
 mod values;
 mod version;
 
-pub use cuda::{load_cuda, resolve_device};
+pub use cuda::{device_name, load_cuda, resolve_device};
 pub use device_copy::device_copy;
 pub use foreach::{
     clear_grads, foreach_add, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm, foreach_subtract,

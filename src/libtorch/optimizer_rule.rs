@@ -1,6 +1,9 @@
 //! Optimizer update rules.
 
-use super::{StepOptions, ffi::RawOptions};
+use super::{
+    StepOptions,
+    ffi::{RawOptions, RuleCode},
+};
 
 /// The update rule, with the hyperparameters that stay constant over the run. The names are those of torch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,7 +96,7 @@ impl OptimizerRule {
     pub(super) fn raw(&self, options: &StepOptions) -> RawOptions {
         let StepOptions { learning_rate, momentum, weight_decay, is_first_step } = *options;
         let mut raw = RawOptions {
-            rule: 0,
+            rule: RuleCode::Sgd,
             learning_rate,
             beta1: momentum,
             beta2: 0.0,
@@ -112,19 +115,19 @@ impl OptimizerRule {
                 // special case.
                 raw.is_first_step = (is_first_step && dampening != 0.0).into();
             }
-            Self::Adam { beta2, eps } => set(1, beta2, eps),
-            Self::Adamw { beta2, eps } => set(2, beta2, eps),
+            Self::Adam { beta2, eps } => set(RuleCode::Adam, beta2, eps),
+            Self::Adamw { beta2, eps } => set(RuleCode::Adamw, beta2, eps),
             Self::Rmsprop { alpha, eps, centered } => {
-                set(3, alpha, eps);
+                set(RuleCode::Rmsprop, alpha, eps);
                 raw.flag = centered.into();
             }
             Self::Nadam { beta2, eps, momentum_decay } => {
-                set(4, beta2, eps);
+                set(RuleCode::Nadam, beta2, eps);
                 raw.momentum_decay = momentum_decay;
             }
-            Self::Radam { beta2, eps } => set(5, beta2, eps),
-            Self::Lamb { beta2, eps } => set(6, beta2, eps),
-            Self::Lion { beta2 } => set(7, beta2, 0.0),
+            Self::Radam { beta2, eps } => set(RuleCode::Radam, beta2, eps),
+            Self::Lamb { beta2, eps } => set(RuleCode::Lamb, beta2, eps),
+            Self::Lion { beta2 } => set(RuleCode::Lion, beta2, 0.0),
         }
         raw
     }

@@ -37,8 +37,8 @@ impl SkipCounters {
         Ok(Self { all: zero()?, in_a_row: zero()? })
     }
 
-    /// Counts a step, in one launch if GPU kernels are loaded. Returns the norm, or infinity for a skipped step: shape
-    /// `[]`, f64. No sync.
+    /// Counts a step, in one launch if GPU kernels are loaded. Returns the norm; infinity for a skipped step; or the
+    /// negative norm for a step applied with finite values in place of a non-finite gradient. Shape `[]`, f64. No sync.
     ///
     /// # Errors
     /// If a tensor does not have the shape, dtype, and device that [`StepOutcome`] specifies.
@@ -69,7 +69,8 @@ impl SkipCounters {
         let in_a_row = after_failure.f_where_self(&is_bad, &one_more.f_mul(step.not_taken)?)?;
         self.in_a_row.f_copy_(&in_a_row)?;
         let _ = self.all.f_add_(&step.found_inf.f_maximum(step.not_taken)?)?;
-        Ok(step.norm.f_masked_fill(&is_not_taken, f64::INFINITY)?)
+        let signed = step.norm.f_neg()?.f_where_self(&is_bad, step.norm)?;
+        Ok(signed.f_masked_fill(&is_not_taken, f64::INFINITY)?)
     }
 }
 
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(count(1.0, 1.0, Some(0.0)), [3.0, 2.0, skipped]);
         assert_eq!(count(1.0, 1.0, Some(1.0)), [4.0, 3.0, skipped]);
         // Made finite and applied.
-        assert_eq!(count(1.0, 0.0, None), [5.0, 4.0, 2.5]);
+        assert_eq!(count(1.0, 0.0, None), [5.0, 4.0, -2.5]);
         assert_eq!(count(0.0, 0.0, Some(1.0)), [5.0, 0.0, 2.5]);
     }
 

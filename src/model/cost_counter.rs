@@ -30,7 +30,7 @@ thread_local! {
 /// must be computed.
 ///
 /// Each output element is a sum over an entire filter.
-pub fn look_at(
+pub(super) fn look_at(
     layer: &ParameterName,
     weight: &Tensor,
     shape: impl FnOnce() -> Vec<i64>,
@@ -45,7 +45,7 @@ pub fn look_at(
 }
 
 /// Records the cost of a layer for a batch of one, if the pass is being counted.
-pub fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
+pub(super) fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
     SEEN.with_borrow_mut(|seen| {
         if let Some(seen) = seen {
             let (name, output) = (layer.to_string(), shape.iter().skip(1).copied().collect());
@@ -55,7 +55,7 @@ pub fn note(layer: &ParameterName, shape: &[i64], macs: i64) {
 }
 
 /// Runs `pass` and returns its result and the cost of its layers.
-pub fn count<T>(pass: impl FnOnce() -> T) -> (T, Vec<LayerCost>) {
+pub(super) fn count<T>(pass: impl FnOnce() -> T) -> (T, Vec<LayerCost>) {
     SEEN.replace(Some(Vec::new()));
     let passed = pass();
     (passed, SEEN.take().unwrap_or_default())

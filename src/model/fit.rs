@@ -1,4 +1,4 @@
-//! Data-dependent initialization: `lsuv` sets the variance of each layer's output, and `centred_logistic` centers each
+//! Data-dependent initialization: `lsuv` sets the variance of each layer's output, and `centered_logistic` centers each
 //! layer's input.
 //!
 //! A layer is fitted when the forward pass reaches it, so that its inputs come from fitted layers. Fitting is a
@@ -49,7 +49,7 @@ impl Drop for Fitting {
     }
 }
 
-/// Completes a data-dependent initialization (`lsuv` or `centred_logistic`). Under any other method, the weights stay
+/// Completes a data-dependent initialization (`lsuv` or `centered_logistic`). Under any other method, the weights stay
 /// unchanged bit for bit.
 ///
 /// `images` `[batch, channels, height, width]` must be on the network's device and normalized as in training; use the
@@ -85,7 +85,7 @@ impl Drop for Fitting {
 pub fn fit_to_data(network: &Network, images: &Tensor) -> Result<(), ModelError> {
     let mode = match network.method {
         InitializationMethod::Lsuv => Mode::UnitVariance,
-        InitializationMethod::CentredLogistic => Mode::CentreNext,
+        InitializationMethod::CenteredLogistic => Mode::CentreNext,
         _ => return Ok(()),
     };
     let _no_grad = tch::no_grad_guard();

@@ -10,13 +10,13 @@ use crate::data::ImageShape;
 const SIDE: usize = 32;
 
 /// ReLU, no normalization, no dropout, no residual, torch's initialization.
-pub fn config(name: Architecture) -> ModelConfig {
+pub(super) fn config(name: Architecture) -> ModelConfig {
     let (activation, normalization) = (Activation::Relu, Normalization::None);
     ModelConfig { activation, normalization, groups: 4, residual: false, ..ModelConfig::as_published(name) }
 }
 
 /// One or two architectures of each published family that has blocks of its own.
-pub const FAMILIES: [Architecture; 13] = [
+pub(super) const FAMILIES: [Architecture; 13] = [
     Architecture::MobilenetV2,
     Architecture::MobilenetV3Small,
     Architecture::EfficientnetB0,
@@ -33,7 +33,7 @@ pub const FAMILIES: [Architecture; 13] = [
 ];
 
 /// The published model with minimum width, so that all architectures run in seconds.
-pub fn thin(name: Architecture) -> ModelConfig {
+pub(super) fn thin(name: Architecture) -> ModelConfig {
     let own = name.defaults();
     let width = if name.name().contains("nfnet") { 16 } else { 4 };
     let (activation, normalization) = (own.activation, own.normalization);
@@ -41,21 +41,21 @@ pub fn thin(name: Architecture) -> ModelConfig {
 }
 
 /// Whether `model.residual` can be true.
-pub fn has_shortcuts(name: Architecture) -> bool {
+pub(super) fn has_shortcuts(name: Architecture) -> bool {
     name != Architecture::Lenet5 && !["densenet", "nasnet"].iter().any(|family| name.name().starts_with(family))
 }
 
 /// The architectures defined in gradwatch.
-pub fn drawn() -> impl Iterator<Item = Architecture> {
+pub(super) fn drawn() -> impl Iterator<Item = Architecture> {
     Architecture::ALL.iter().copied().filter(|name| *name != Architecture::Torchscript)
 }
 
 /// A network with ten classes for [`images`].
-pub fn network(config: &ModelConfig) -> Network {
+pub(super) fn network(config: &ModelConfig) -> Network {
     build(config, ImageShape { channels: 3, height: SIDE, width: SIDE }, 10, Device::Cpu).unwrap()
 }
 
 /// Normal noise `[count, 3, 32, 32]`.
-pub fn images(count: i64) -> Tensor {
+pub(super) fn images(count: i64) -> Tensor {
     Tensor::randn([count, 3, SIDE as i64, SIDE as i64], (Kind::Float, Device::Cpu))
 }

@@ -7,7 +7,7 @@ use crate::config::Activation;
 
 /// A fully connected layer `[.., inputs] -> [.., outputs]`.
 #[derive(Debug)]
-pub struct Linear {
+pub(super) struct Linear {
     name: ParameterName,
     weight: Tensor,
     bias: Option<Tensor>,
@@ -15,17 +15,17 @@ pub struct Linear {
 
 impl Linear {
     /// Creates a layer that is followed by the model's activation.
-    pub fn hidden(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+    pub(super) fn hidden(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, outputs, Some(path.config().activation))
     }
 
     /// Creates a layer that is not followed by an activation.
-    pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+    pub(super) fn projection(path: &Path<'_>, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, outputs, None)
     }
 
     /// Creates the last layer, whose outputs are the logits.
-    pub fn classifier(path: &Path<'_>, inputs: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn classifier(path: &Path<'_>, inputs: i64, classes: i64) -> Result<Self, ModelError> {
         Self::new(path, inputs, classes, None)
     }
 
@@ -35,7 +35,7 @@ impl Linear {
     }
 
     /// Multiplies `images` by the transposed weight and adds the bias.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let shape = |images: &Tensor| {
             let mut shape = images.size();
             shape.pop();
@@ -50,7 +50,7 @@ impl Linear {
 
 /// The geometry of a square convolution.
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub(super) struct Window {
     /// Side length of the kernel.
     pub side: i64,
     /// Distance between two positions.
@@ -63,27 +63,27 @@ pub struct Window {
 
 impl Window {
     /// A kernel of odd side length that preserves the size of its input at stride 1.
-    pub const fn new(side: i64, stride: i64) -> Self {
+    pub(super) const fn new(side: i64, stride: i64) -> Self {
         Self { side, stride, padding: [side / 2, side / 2], groups: 1 }
     }
 
     /// A 3x3 kernel that preserves the size of its input at stride 1.
-    pub const fn three(stride: i64) -> Self {
+    pub(super) const fn three(stride: i64) -> Self {
         Self::new(3, stride)
     }
 
     /// A 1x1 kernel.
-    pub const fn one(stride: i64) -> Self {
+    pub(super) const fn one(stride: i64) -> Self {
         Self::new(1, stride)
     }
 
     /// Adjacent windows without padding.
-    pub const fn patches(side: i64) -> Self {
+    pub(super) const fn patches(side: i64) -> Self {
         Self { side, stride: side, padding: [0, 0], groups: 1 }
     }
 
     /// Output shape of this convolution for `images` and `weight`.
-    pub fn outputs(self, images: &Tensor, weight: &Tensor) -> Vec<i64> {
+    pub(super) fn outputs(self, images: &Tensor, weight: &Tensor) -> Vec<i64> {
         let side = |length: &i64, zeros: i64| (length + 2 * zeros - self.side) / self.stride + 1;
         match images.size()[..] {
             [batch, _, rows, columns] => {
@@ -95,14 +95,14 @@ impl Window {
     }
 
     /// Returns the window with this number of channel groups; one group per channel gives a depthwise convolution.
-    pub const fn grouped(self, groups: i64) -> Self {
+    pub(super) const fn grouped(self, groups: i64) -> Self {
         Self { groups, ..self }
     }
 }
 
 /// A convolution `[batch, inputs, height, width] -> [batch, outputs, ..]`.
 #[derive(Debug)]
-pub struct Conv2d {
+pub(super) struct Conv2d {
     name: ParameterName,
     weight: Tensor,
     bias: Option<Tensor>,
@@ -111,13 +111,13 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Creates a convolution with a bias that is followed by the model's activation.
-    pub fn with_bias(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
+    pub(super) fn with_bias(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
         Self::new(path, [inputs, outputs], window, Some(path.config().activation), true)
     }
 
     /// Creates a convolution that is followed by a normalization, if the config has one, and the model's activation. It
     /// has a bias only if there is no normalization.
-    pub fn before_normalization(
+    pub(super) fn before_normalization(
         path: &Path<'_>,
         inputs: i64,
         outputs: i64,
@@ -127,12 +127,12 @@ impl Conv2d {
     }
 
     /// Like [`before_normalization`](Self::before_normalization), but without an activation.
-    pub fn projection(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
+    pub(super) fn projection(path: &Path<'_>, inputs: i64, outputs: i64, window: Window) -> Result<Self, ModelError> {
         Self::new(path, [inputs, outputs], window, None, lacks_normalization(path))
     }
 
     /// Creates a convolution; `channels` are the numbers of input and output channels.
-    pub fn new(
+    pub(super) fn new(
         path: &Path<'_>,
         channels: [i64; 2],
         window: Window,
@@ -146,7 +146,7 @@ impl Conv2d {
     }
 
     /// Applies the convolution.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, images: &Tensor) -> Result<Tensor, TchError> {
         let Window { stride, padding, groups, .. } = self.window;
         let bias = self.bias.as_ref();
         let forward = || images.f_conv2d(&self.weight, bias, [stride, stride], padding, [1, 1], groups);
@@ -157,32 +157,32 @@ impl Conv2d {
 }
 
 /// Whether the model has no normalization, so that convolutions need a bias of their own.
-pub fn lacks_normalization(path: &Path<'_>) -> bool {
+pub(super) fn lacks_normalization(path: &Path<'_>) -> bool {
     path.config().normalization == crate::config::Normalization::None
 }
 
 /// Rounds a number of channels to the nearest multiple of 8, but not below 9/10 of it (Howard et al. 2017, as in
 /// torchvision).
-pub fn round_channels(channels: f64) -> i64 {
+pub(super) fn round_channels(channels: f64) -> i64 {
     let nearest = (((channels + 4.0) / 8.0).floor() as i64 * 8).max(8);
     if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
 }
 
 /// Zeroes random units in training and scales up the others (Srivastava et al. 2014).
 #[derive(Debug, Clone, Copy)]
-pub struct Dropout {
+pub(super) struct Dropout {
     probability: f64,
 }
 
 impl Dropout {
     /// Creates dropout with the config's `model.dropout`.
-    pub fn new(path: &Path<'_>) -> Self {
+    pub(super) fn new(path: &Path<'_>) -> Self {
         Self { probability: path.config().dropout }
     }
 
     /// Applies dropout in a training pass. In evaluation or at probability 0, it is the identity and does not use the
     /// random generator.
-    pub fn forward(self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(super) fn forward(self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         if pass.train && self.probability > 0.0 {
             images.f_dropout(self.probability, true)
         } else {
@@ -192,12 +192,12 @@ impl Dropout {
 }
 
 /// Maximum of each 2x2 window; an odd last row or column is dropped.
-pub fn halve(images: &Tensor) -> Result<Tensor, TchError> {
+pub(super) fn halve(images: &Tensor) -> Result<Tensor, TchError> {
     images.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
 }
 
 /// `[batch, channels, height, width] -> [batch, channels]`: the mean over space.
-pub fn average(images: &Tensor) -> Result<Tensor, TchError> {
+pub(super) fn average(images: &Tensor) -> Result<Tensor, TchError> {
     images.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)
 }
 

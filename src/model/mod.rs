@@ -47,12 +47,14 @@ use std::fmt::Debug;
 
 use tch::{Device, TchError, Tensor};
 
+pub use activation::activate;
 pub use architectures::torchscript_texts;
 pub use cost::{Cost, cost};
 pub use cost_counter::LayerCost;
 pub use error::ModelError;
 pub use feature_maps::FeatureMapFn;
 pub use fit::fit_to_data;
+pub use initialization::{draw_bias, draw_weight};
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
 pub use tap::{Tap, TapFn};

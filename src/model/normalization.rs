@@ -12,7 +12,7 @@ const MOMENTUM: f64 = 0.1;
 
 /// A normalization of `[batch, channels, ..]` or `[.., channels]`, with weight and bias per channel.
 #[derive(Debug)]
-pub struct Normalization {
+pub(super) struct Normalization {
     form: Form,
     eps: f64,
     momentum: f64,
@@ -55,14 +55,14 @@ enum Form {
 
 /// Scale and shift of each channel.
 #[derive(Debug)]
-pub struct Affine {
+pub(super) struct Affine {
     weight: Tensor,
     bias: Tensor,
 }
 
 /// Buffers of batch normalization.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Running {
     mean: Tensor,
     var: Tensor,
     num_batches_tracked: Tensor,
@@ -73,24 +73,24 @@ pub struct Running {
 impl Normalization {
     /// Creates the config's normalization for feature maps with `channels` channels. The number of groups is the
     /// largest divisor of `channels` up to `model.groups`.
-    pub fn of_maps(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+    pub(super) fn of_maps(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels, false)
     }
 
     /// Like [`of_maps`](Self::of_maps), for vectors of `channels` numbers. A group contains at least two of them,
     /// because a single number has no variance.
-    pub fn of_vectors(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+    pub(super) fn of_vectors(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels / 2, false)
     }
 
     /// Like [`of_maps`](Self::of_maps), for maps or tokens. Layer normalization normalizes each position separately;
     /// see [`Normalization::forward_last`].
-    pub fn of_positions(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+    pub(super) fn of_positions(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels, true)
     }
 
     /// Like [`of_positions`](Self::of_positions), for maps with a single pixel.
-    pub fn of_pooled(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
+    pub(super) fn of_pooled(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
         Self::new(path, channels, channels / 2, true)
     }
 
@@ -117,12 +117,12 @@ impl Normalization {
     }
 
     /// Returns the layer with another number added to the variance.
-    pub fn with_eps(self, eps: f64) -> Self {
+    pub(super) fn with_eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
     /// Returns the layer with another weight of a batch's statistics in the running ones.
-    pub fn with_momentum(self, momentum: f64) -> Self {
+    pub(super) fn with_momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }
 
@@ -130,7 +130,7 @@ impl Normalization {
     ///
     /// Fails if a training pass would compute each mean over a single number: the result would be the bias alone, and
     /// no gradient would flow.
-    pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         match &self.form {
             Form::Absent => Ok(images.shallow_clone()),
             Form::Batch { affine: Affine { weight, bias }, running } => {
@@ -179,7 +179,7 @@ impl Normalization {
     }
 
     /// Like [`forward`](Self::forward), with the channels as the last dimension.
-    pub fn forward_last(&self, tokens: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(super) fn forward_last(&self, tokens: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         match &self.form {
             Form::Absent => Ok(tokens.shallow_clone()),
             Form::Position { affine: Affine { weight, bias } } => {

@@ -124,7 +124,7 @@ impl<'a> IntoIterator for &'a Parameters {
 
 /// Collects the parameters of a model while its layers are created.
 #[derive(Debug)]
-pub struct Builder<'a> {
+pub(super) struct Builder<'a> {
     config: &'a ModelConfig,
     device: Device,
     has_values: bool,
@@ -133,22 +133,22 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Creates an empty builder. Layers take their options from `config`.
-    pub fn new(config: &'a ModelConfig, device: Device) -> Self {
+    pub(super) fn new(config: &'a ModelConfig, device: Device) -> Self {
         Self { config, device, has_values: true, parameters: RefCell::default() }
     }
 
     /// Like [`new`](Self::new), for shapes only: constant values take no memory, and tensors do not require gradients.
-    pub fn of_shapes(config: &'a ModelConfig) -> Self {
+    pub(super) fn of_shapes(config: &'a ModelConfig) -> Self {
         Self { has_values: false, ..Self::new(config, Device::Cpu) }
     }
 
     /// Path of the model itself; `root / "layer1" / 0` is the path of a layer.
-    pub fn root(&self) -> Path<'_> {
+    pub(super) fn root(&self) -> Path<'_> {
         Path { builder: self, prefix: String::new(), branch: None }
     }
 
     /// Returns the registered tensors.
-    pub fn finish(self) -> Parameters {
+    pub(super) fn finish(self) -> Parameters {
         self.parameters.into_inner()
     }
 }

@@ -4,10 +4,10 @@ use tch::{Kind, TchError, Tensor};
 
 use super::{
     ModelError,
-    initialization::{CENTRED_ENDS, DRAW, Fans, normal},
+    initialization::{DRAW, Fans, draw_bias, draw_weight, normal},
     parameter::Path,
 };
-use crate::config::{Activation, InitializationMethod as Method};
+use crate::config::{Activation, Initialization, InitializationMethod as Method};
 
 /// Output of a sigmoid for an input of 0.
 const CENTRE: f64 = 0.5;
@@ -28,8 +28,8 @@ impl Path<'_> {
         let weight = self.draw_weight(shape, groups, activation, is_first)?;
         let bias = match initialization.method {
             _ if !has_bias => None,
-            Method::CentredLogistic if !is_first => Some(self.centred_bias(&weight)?),
-            _ => Some(initialization.draw_bias(shape)?),
+            Method::CenteredLogistic if !is_first => Some(self.centered_bias(&weight)?),
+            _ => Some(draw_bias(initialization, shape)?),
         };
         let weight = self.parameter("weight", &weight)?;
         Ok((weight, bias.map(|bias| self.parameter("bias", &bias)).transpose()?))
@@ -48,22 +48,24 @@ impl Path<'_> {
             // In models with such branches, only the classifier is not followed by an activation.
             (Method::Fixup, None, _) => Tensor::f_zeros(shape, DRAW),
             (Method::Fixup, _, Some(branch)) if branch.is_last => Tensor::f_zeros(shape, DRAW),
-            (Method::Fixup, _, Some(branch)) => initialization.draw_weight(shape, gain * branch.fixup_factor()),
+            (Method::Fixup, _, Some(branch)) => draw_weight(initialization, shape, gain * branch.fixup_factor()),
             (Method::YilmazPoli, None, _) => normal(shape, 0.0, Fans::of(shape).fan_in.sqrt().recip()),
-            (Method::CentredLogistic, ..) if is_first => initialization.draw_weight(shape, CENTRED_ENDS),
+            (Method::CenteredLogistic, ..) if is_first => {
+                draw_weight(initialization, shape, Initialization::CENTERED_ENDS)
+            }
             // Each group is a convolution of its own, as in torch's dirac_.
             (Method::DeltaOrthogonal | Method::Identity, ..) if groups > 1 => {
                 let mut of_one = shape.to_vec();
                 of_one[0] /= groups;
-                let drawn = (0..groups).map(|_| initialization.draw_weight(&of_one, gain));
+                let drawn = (0..groups).map(|_| draw_weight(initialization, &of_one, gain));
                 Tensor::f_cat(&drawn.collect::<Result<Vec<_>, _>>()?, 0)
             }
-            _ => initialization.draw_weight(shape, gain),
+            _ => draw_weight(initialization, shape, gain),
         }
     }
 
     /// Compensates for inputs with a mean of 1/2, and for an identity shortcut that adds the same mean.
-    fn centred_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
+    fn centered_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
         let shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
         let sums = weight.f_flatten(1, -1)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
         sums.f_mul_scalar(-CENTRE)?.f_sub_scalar(if shortcut { CENTRE } else { 0.0 })

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{ModelError, Pass, parameter::Path};
+use super::{ModelError, Pass, activate, parameter::Path};
 use crate::config::{self, Activation};
 
 /// One activation in one forward pass.
@@ -32,31 +32,31 @@ pub(super) struct Activate {
 
 impl Activate {
     /// Creates the activation after the convolution or linear layer at `path`.
-    pub fn behind(path: &Path<'_>) -> Result<Self, ModelError> {
+    pub(super) fn behind(path: &Path<'_>) -> Result<Self, ModelError> {
         Self::with(path, path.config().activation)
     }
 
     /// Like [`behind`](Self::behind), with an activation other than the model's.
-    pub fn with(path: &Path<'_>, activation: Activation) -> Result<Self, ModelError> {
+    pub(super) fn with(path: &Path<'_>, activation: Activation) -> Result<Self, ModelError> {
         Ok(Self { layer: Some(path.name()?.to_string()), activation })
     }
 
     /// Creates the activation after the normalization at `path` of several layers' outputs. Taps do not see it if the
     /// config has no normalization.
-    pub fn behind_normalization(path: &Path<'_>) -> Result<Self, ModelError> {
+    pub(super) fn behind_normalization(path: &Path<'_>) -> Result<Self, ModelError> {
         let has_layer = path.config().normalization != config::Normalization::None;
         if has_layer { Self::behind(path) } else { Ok(Self::unseen(path)) }
     }
 
     /// Creates an activation that taps do not see, because its input already passed through other activations or does
     /// not come from a layer.
-    pub fn unseen(path: &Path<'_>) -> Self {
+    pub(super) fn unseen(path: &Path<'_>) -> Self {
         Self { layer: None, activation: path.config().activation }
     }
 
     /// Applies the activation and passes its input and output to the tap.
-    pub fn forward(&self, pre_activation: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
-        let output = self.activation.apply(pre_activation)?;
+    pub(super) fn forward(&self, pre_activation: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+        let output = activate(self.activation, pre_activation)?;
         if let (Some(tap), Some(layer)) = (pass.tap, &self.layer) {
             tap(&Tap { layer, pre_activation, output: &output, activation: self.activation })?;
         }
@@ -88,7 +88,7 @@ mod tests {
         let images = fixture::images(2);
         let layers = RefCell::new(Vec::new());
         let tap = |tap: &Tap<'_>| {
-            assert_eq!(*tap.output, tap.activation.apply(tap.pre_activation)?);
+            assert_eq!(*tap.output, activate(tap.activation, tap.pre_activation)?);
             layers.borrow_mut().push(tap.layer.to_owned());
             Ok(())
         };

@@ -43,7 +43,7 @@ impl DataNow {
     ///
     /// # Errors
     /// If they do not match, and other images are not allowed.
-    pub(super) fn look(
+    pub(super) fn identify(
         training: &Arc<Dataset>,
         validation: &Arc<Dataset>,
         from: Option<&Resume>,
@@ -77,8 +77,8 @@ impl DataNow {
     }
 
     /// Logs problems of the images.
-    pub(super) fn tell(&self) {
-        tell(&self.training, &self.validation);
+    pub(super) fn log_remarks(&self) {
+        log_remarks(&self.training, &self.validation);
     }
 
     /// Writes the record to the run folder, unless an existing one matches these images. `before` is the identity in
@@ -86,7 +86,7 @@ impl DataNow {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn leave_record(
+    pub(super) fn write_record(
         self,
         folder: &RunFolder,
         before: Option<&DataIdentity>,
@@ -139,7 +139,7 @@ impl DataNow {
 }
 
 /// Logs problems of the images of an experiment, such as images in both splits.
-pub(super) fn tell(training: &Survey, validation: &Survey) {
+pub(super) fn log_remarks(training: &Survey, validation: &Survey) {
     if ![training, validation].iter().all(|split| split.has_contents()) {
         tracing::info!(
             "the images have more than 1 GiB in total: the run records their paths and sizes, but not their contents"
@@ -166,9 +166,9 @@ impl DataIdentity {
         &self.classes
     }
 
-    /// Describes how the images of `now` differ from these, in one line. `seen` contains the run folder and the images,
+    /// Describes how the images of `now` differ from these, in one line. `run` contains the run folder and the images,
     /// to name the differing ones.
-    fn difference(&self, now: &Self, seen: Option<(&Path, [&Survey; 2])>) -> Option<String> {
+    fn difference(&self, now: &Self, run: Option<(&Path, [&Survey; 2])>) -> Option<String> {
         let mut lines = Vec::new();
         let counts = |data: &Self| [data.training_images, data.validation_images, data.classes.len()];
         let [[training, validation, classes], [old_training, old_validation, old_classes]] =
@@ -186,9 +186,9 @@ impl DataIdentity {
             (Some(old), Some(new)) => {
                 let fits = [old.training.fits(&new.training), old.validation.fits(&new.validation)];
                 if fits != [true, true] {
-                    lines.extend(seen.map(|(folder, splits)| which(folder, old, fits, splits)));
-                    // Without `seen`, it is enough that they differ.
-                    lines.extend(seen.is_none().then(String::new));
+                    lines.extend(run.map(|(folder, splits)| which(folder, old, fits, splits)));
+                    // Without `run`, it is enough that they differ.
+                    lines.extend(run.is_none().then(String::new));
                 }
             }
             _ if lines.is_empty() && now.labels != self.labels => {

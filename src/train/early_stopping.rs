@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{EarlyStoppingConfig, EvaluateConfig, Metric};
-
-use super::Metrics;
+use crate::{
+    config::{EarlyStoppingConfig, EvaluateConfig, Metric},
+    evaluation::Metrics,
+};
 
 /// The best evaluation so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,12 +23,12 @@ pub struct EarlyStopping {
     min_delta: f64,
     patience: u64,
     /// State that a checkpoint keeps.
-    pub(super) seen: SeenEvaluations,
+    pub(super) history: EvaluationHistory,
 }
 
 /// History of the evaluations.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct SeenEvaluations {
+pub(super) struct EvaluationHistory {
     best: Option<Best>,
     since_best: u64,
 }
@@ -36,40 +37,41 @@ impl EarlyStopping {
     /// Creates a tracker without evaluations.
     pub fn new(evaluate: &EvaluateConfig, config: &EarlyStoppingConfig) -> Self {
         let EarlyStoppingConfig { patience, min_delta } = *config;
-        Self { metric: evaluate.metric, min_delta, patience, seen: SeenEvaluations::default() }
+        Self { metric: evaluate.metric, min_delta, patience, history: EvaluationHistory::default() }
     }
 
     /// Adds an evaluation. Returns whether it is the best so far. An evaluation with a non-finite loss never is,
     /// because even a network with NaN outputs has an accuracy.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
         let (value, sign) = (metrics.of(self.metric), if self.metric.lower_is_better() { -1.0 } else { 1.0 });
-        let is_better = match self.seen.best {
+        let is_better = match self.history.best {
             _ if !metrics.loss.is_finite() => false,
             None => true,
             Some(best) => sign * (value - best.value) > self.min_delta,
         };
         if is_better {
-            self.seen = SeenEvaluations { best: Some(Best { value, step }), since_best: 0 };
+            self.history = EvaluationHistory { best: Some(Best { value, step }), since_best: 0 };
         } else {
-            self.seen.since_best += 1;
+            self.history.since_best += 1;
         }
         is_better
     }
 
     /// Best evaluation so far.
     pub fn best(&self) -> Option<Best> {
-        self.seen.best
+        self.history.best
     }
 
     /// Whether the patience is exhausted.
     pub fn should_stop(&self) -> bool {
-        self.patience > 0 && self.seen.since_best >= self.patience
+        self.patience > 0 && self.history.since_best >= self.patience
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::metrics::tests::of_matrix, *};
+    use super::*;
+    use crate::evaluation::of_matrix;
 
     fn watch(metric: Metric, patience: u64, min_delta: f64, values: &[f64]) -> (Option<Best>, Vec<bool>) {
         let evaluate = EvaluateConfig {

@@ -6,37 +6,31 @@ use crate::{
     checkpoint::CheckpointError,
     config::{Architecture, ConfigError, Difference},
     data::DataError,
+    evaluation::EvaluationError,
     events::EventsError,
     gradient::GradientError,
-    inference::InferenceError,
     libtorch::LibtorchError,
     model::{ModelError, weights::WeightsError},
     optim::OptimError,
-    picture::PictureError,
+    recording::RecordingError,
 };
 
 /// Error that keeps a run from starting or continuing. Queued events are on disk once the [`State`](super::State) has
 /// dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// Error in the images or labels.
+    /// Error in the images, the model, its weights, or libtorch.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// Error in the model.
+    Evaluation(#[from] EvaluationError),
+    /// Error in the files of the run.
     #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Error while saving weights, or while loading initial weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Recording(#[from] RecordingError),
     /// Error while measuring gradients.
     #[error(transparent)]
     Gradient(#[from] GradientError),
     /// Error in the optimizer.
     #[error(transparent)]
     Optim(#[from] OptimError),
-    /// Error in the run folder or an event file.
-    #[error(transparent)]
-    Events(#[from] EventsError),
     /// Error in a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -65,8 +59,8 @@ pub enum TrainError {
         what: String,
     },
     /// The classes differ from those of the checkpoint.
-    #[error("the checkpoint does not match the data: {0}")]
-    OtherClasses(DataError),
+    #[error("the checkpoint does not match the data")]
+    OtherClasses(#[source] DataError),
     /// The model file differs from that of the checkpoint.
     #[error("model.path: the run started with another file (got BLAKE3 {got}, want {want}); restore that file")]
     OtherModel {
@@ -74,23 +68,6 @@ pub enum TrainError {
         got: String,
         /// Hash in the checkpoint.
         want: String,
-    },
-    /// Error in libtorch, such as a missing GPU or too little memory.
-    #[error(transparent)]
-    Libtorch(#[from] LibtorchError),
-    /// The number of class weights does not match the number of classes.
-    #[error("loss.class_weights: got {got} weights, want {want}, one per class")]
-    ClassWeights {
-        /// Number of weights in the config.
-        got: usize,
-        /// Number of classes in the data.
-        want: usize,
-    },
-    /// No image of a split decodes.
-    #[error("no {split} image decodes; check data.path, or set data.on_bad_image = \"stop\" to see why")]
-    NoImages {
-        /// `training` or `validation`.
-        split: &'static str,
     },
     /// A batch, or half of one, is a single image, for which batch normalization has no variance.
     #[error(
@@ -126,14 +103,6 @@ pub enum TrainError {
         /// Names of the batch normalizations, or some of them.
         names: String,
     },
-    /// `evaluate.explain_classes` contains an unknown class.
-    #[error("evaluate.explain_classes: got {got:?}, want classes of the data: {want}")]
-    NoSuchClass {
-        /// The unknown class.
-        got: String,
-        /// Known classes.
-        want: String,
-    },
     /// The model has no feature maps for Grad-CAM.
     #[error(
         "evaluate.explain_images: {name} has no feature maps for Grad-CAM; set it to 0, or use a model with \
@@ -143,12 +112,6 @@ pub enum TrainError {
         /// Name of the model.
         name: Architecture,
     },
-    /// Error while computing an explanation.
-    #[error(transparent)]
-    Inference(Box<InferenceError>),
-    /// Error while drawing a picture.
-    #[error(transparent)]
-    Picture(#[from] PictureError),
     /// Every parameter is frozen.
     #[error("optimizer.groups: every parameter is frozen; remove freeze from a group")]
     NothingToTrain,
@@ -159,8 +122,8 @@ pub enum TrainError {
     NoHead,
     /// Too many consecutive steps had a non-finite gradient.
     #[error(
-        "step {step}: {in_a_row} consecutive steps had a gradient that is not finite, first in {parameter}; the \
-         weights are those of the last finite step; {remedy}"
+        "step {step}: {in_a_row} consecutive steps had a gradient that is not finite, first in {parameter}; \
+         {weights}; {remedy}"
     )]
     NonFinite {
         /// The last step.
@@ -169,6 +132,8 @@ pub enum TrainError {
         in_a_row: u64,
         /// First parameter with a non-finite gradient.
         parameter: String,
+        /// What happened to the weights.
+        weights: &'static str,
         /// Recommended change.
         remedy: String,
     },
@@ -193,15 +158,22 @@ fn list(differences: &[Difference], text: impl Fn(&Difference) -> String, betwee
     differences.iter().map(text).collect::<Vec<_>>().join(between)
 }
 
-// Boxed because it is larger than all other variants.
-impl From<InferenceError> for TrainError {
-    fn from(error: InferenceError) -> Self {
-        Self::Inference(error.into())
-    }
+/// Wraps an error of an inner module in the variant of [`TrainError`] that contains it.
+macro_rules! wrap {
+    ($($inner:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$inner> for TrainError {
+            fn from(error: $inner) -> Self {
+                Self::$variant(error.into())
+            }
+        })+
+    };
 }
 
-impl From<tch::TchError> for TrainError {
-    fn from(error: tch::TchError) -> Self {
-        Self::Libtorch(error.into())
-    }
+wrap! {
+    DataError => Evaluation,
+    ModelError => Evaluation,
+    WeightsError => Evaluation,
+    LibtorchError => Evaluation,
+    tch::TchError => Evaluation,
+    EventsError => Recording,
 }

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{Prepared, TrainError};
-use crate::model::fit_to_data;
+use crate::{evaluation::EvaluationError, model::fit_to_data};
 
 /// Number of images to use. With this many, the mean of an input is accurate to a sixteenth of its standard deviation.
 const ENOUGH_IMAGES: i64 = 256;
@@ -30,7 +30,7 @@ impl Prepared {
             }
         }
         if batches.is_empty() {
-            return Err(TrainError::NoImages { split: "training" });
+            return Err(EvaluationError::NoImages { split: "training" }.into());
         }
         let images = Tensor::f_cat(&batches, 0)?;
         Ok(fit_to_data(&self.network, &images)?)

@@ -14,11 +14,11 @@ const MOST_NAMES: usize = 12;
 /// Lists the first names and the number of the others.
 fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let told = names[..names.len().min(MOST_NAMES)].join(", ");
+    let first = names[..names.len().min(MOST_NAMES)].join(", ");
     match names.len() {
         0 => "none (the model has none)".into(),
-        1..=MOST_NAMES => told,
-        count => format!("{told} and {} more", count - MOST_NAMES),
+        1..=MOST_NAMES => first,
+        count => format!("{first} and {} more", count - MOST_NAMES),
     }
 }
 
@@ -44,11 +44,11 @@ pub(super) fn is_head_alone(config: &OptimizerConfig, epoch: u64) -> bool {
     epoch < config.head_only_epochs
 }
 
-/// Parameters that are frozen for now and released later.
+/// Parameters outside the head that are frozen for the first epochs and released later.
 #[derive(Debug, Default)]
-pub(super) struct HeldBack(Vec<Tensor>);
+pub(super) struct FrozenBackbone(Vec<Tensor>);
 
-impl HeldBack {
+impl FrozenBackbone {
     /// Freezes the parameters of frozen groups for good, and all but the head for the first epochs.
     pub(super) fn freeze(config: &Config, network: &Network) -> Result<Self, TrainError> {
         for group in &config.optimizer.groups {
@@ -77,12 +77,12 @@ impl HeldBack {
         if !trained().any(is_of_head) {
             return Err(TrainError::NoHead);
         }
-        let held_back: Vec<Tensor> = trained()
+        let backbone: Vec<Tensor> = trained()
             .filter(|parameter| !is_of_head(parameter))
             .map(|parameter| parameter.tensor.shallow_clone())
             .collect();
-        held_back.iter().try_for_each(|tensor| tensor.f_set_requires_grad(false).map(|_| ()))?;
-        Ok(Self(held_back))
+        backbone.iter().try_for_each(|tensor| tensor.f_set_requires_grad(false).map(|_| ()))?;
+        Ok(Self(backbone))
     }
 
     pub(super) fn is_empty(&self) -> bool {

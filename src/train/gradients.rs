@@ -238,8 +238,12 @@ impl Gradients {
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub(super) fn usable(&mut self, seen: &Measurement, reached: &Reached) -> Result<Option<Measurement>, TrainError> {
-        self.found_inf = seen.found_inf().shallow_clone();
+    pub(super) fn replace_non_finite(
+        &mut self,
+        measured: &Measurement,
+        reached: &Reached,
+    ) -> Result<Option<Measurement>, TrainError> {
+        self.found_inf = measured.found_inf().shallow_clone();
         if self.non_finite != NonFinite::Zero {
             return Ok(None);
         }

@@ -1,74 +1,51 @@
 //! The training loop: forward, backward, measure, clip, step, write.
 
-mod aside;
-mod between;
 mod buffers;
-mod checkpoints;
-mod confusion;
-mod confusion_table;
-mod dashboard;
+mod checkpoint_contents;
+mod counters;
 mod data_identity;
-mod diagnose;
+mod due_work;
 mod early_stopping;
 mod error;
-mod evaluate;
-mod explanations;
-mod facts;
+mod evaluations;
 mod fitting;
 mod frozen;
 mod gradients;
-mod guesses;
 mod host_state;
+mod initial_facts;
+mod initial_measurement;
+mod judge;
 mod kernel_choice;
-mod look;
-mod loss;
-mod messenger;
-mod metrics;
-mod metrics_json;
-mod model_interface;
-mod numerics;
-mod pictures;
-mod progress;
-mod reading;
-mod recent;
-mod recorder;
+mod optimization;
+mod output;
+mod probes;
+mod read_step;
+mod resume;
 mod run_clock;
 mod setup;
 mod skips;
+mod start;
 mod state;
-mod step_events;
+mod step;
 mod stop;
-mod summary;
-mod tally;
 mod threads;
-mod threshold_counts;
-mod trained;
+mod training_data;
+mod training_model;
 
 pub use buffers::Buffers;
-pub use checkpoints::{Resume, loaded_config};
-pub use confusion::{Cell, ClassCounts, Confusion};
+pub use counters::Counters;
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::TrainError;
-pub use evaluate::{evaluate, evaluate_with_curves};
 pub use gradients::Gradients;
-pub use host_state::HostState;
-pub use look::Look;
-pub use loss::Loss;
-use messenger::Messenger;
-pub use metrics::{ClassMetrics, Metrics};
-pub use numerics::Numerics;
-pub use progress::Progress;
-pub use reading::Reading;
-pub use recent::RecentSteps;
-pub use recorder::{EXPLANATIONS, Recorder};
+pub use initial_measurement::InitialMeasurement;
+pub use optimization::Optimization;
+pub use resume::{Resume, loaded_config};
 pub use setup::{Prepared, prepare, prepare_to_resume};
-pub use state::{Ending, State};
+pub use state::State;
 pub use stop::{PREEMPTED, StopSignal};
-pub use summary::Summary;
-pub use tally::Tally;
-pub use threshold_counts::ThresholdCounts;
+pub use training_model::TrainingModel;
 
-use crate::{libtorch::clear_grads, model::Pass};
+use crate::{libtorch::clear_grads, model::Pass, recording::Ending};
 
 /// Trains until the run ends, `stop` has a signal, or an error occurs.
 ///
@@ -77,7 +54,7 @@ use crate::{libtorch::clear_grads, model::Pass};
 pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError> {
     stop.begin();
     // A run that was stopped between two steps may have unfinished work there.
-    if let Some(ending) = state.settle(stop)? {
+    if let Some(ending) = state.run_due_work(stop)? {
         return Ok(ending);
     }
     loop {
@@ -87,21 +64,18 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let due = state.start_step(&group)?;
 
             // Micro-batches: each adds its part of the mean over the whole group. The hooks fire inside backward.
-            state.buffers.save()?;
-            let group_weight = state.loss.weight_of_group(&group);
+            state.model.buffers.save()?;
+            let group_weight = state.model.loss.weight_of_group(&group);
             for batch in &group {
-                let (images, labels) = state.numerics.to_device(batch)?;
+                let (images, labels) = state.model.numerics.to_device(batch)?;
                 let (logits, loss_sum) = {
-                    let _autocast = state.numerics.enter()?;
                     let tap = state.gradients.tap();
-                    let pass = Pass::training();
-                    let logits =
-                        state.network.forward(&images, &if due.layers { pass.with_tap(&tap) } else { pass })?;
-                    let loss_sum = state.loss.sum(&logits, &labels)?;
-                    (logits, loss_sum)
+                    let pass = if due.layers { Pass::training().with_tap(&tap) } else { Pass::training() };
+                    state.model.forward(&images, &labels, &pass)?
                 };
                 state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.labels.len())?;
-                state.tally.add(&logits, &labels, &loss_sum, state.loss.weight_of(&batch.labels))?;
+                let weight = state.model.loss.weight_of(&batch.labels);
+                state.evaluations.tally.add(&logits, &labels, &loss_sum, weight)?;
             }
 
             // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.
@@ -120,13 +94,13 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
 
             // Write; then evaluate, save a checkpoint, and end, each when due.
             state.record_step(rates, due, reading, &group)?;
-            state.step += 1;
-            if let Some(ending) = state.settle(stop)? {
+            state.counters.step += 1;
+            if let Some(ending) = state.run_due_work(stop)? {
                 return Ok(ending);
             }
         }
         state.finish_epoch(stop)?;
-        if let Some(ending) = state.settle(stop)? {
+        if let Some(ending) = state.run_due_work(stop)? {
             return Ok(ending);
         }
     }

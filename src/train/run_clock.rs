@@ -15,18 +15,18 @@ pub(super) struct RunClock {
     /// Time of the last checkpoint, or of the start of this session.
     pub(super) saved: Instant,
     /// Whether `run.max_minutes` had passed at the last check.
-    pub(super) is_up: bool,
+    pub(super) is_time_up: bool,
 }
 
 impl RunClock {
     pub(super) fn start() -> Self {
         let now = Instant::now();
         let zero = Duration::ZERO;
-        Self { waited: zero, read: now, started: now, earlier: zero, evaluating: zero, saved: now, is_up: false }
+        Self { waited: zero, read: now, started: now, earlier: zero, evaluating: zero, saved: now, is_time_up: false }
     }
 
     /// Continues after earlier sessions of this length, as read from a file.
-    pub(super) fn go_on(&mut self, elapsed_secs: f64, evaluating_secs: f64) {
+    pub(super) fn resume(&mut self, elapsed_secs: f64, evaluating_secs: f64) {
         let duration = |secs| Duration::try_from_secs_f64(secs).unwrap_or_default();
         (self.earlier, self.evaluating) = (duration(elapsed_secs), duration(evaluating_secs));
     }

@@ -1,13 +1,15 @@
 //! Skipped steps: finds their cause, and ends the run if there are too many.
 
-use super::{Reading, State, TrainError};
+use super::{State, TrainError};
 use crate::{
     config::{ClippingMode, NonFinite, Precision},
     data::Batch,
+    number::count as plural,
+    recording::Reading,
 };
 
 /// Describes the handling of steps with a non-finite gradient.
-fn did(policy: NonFinite) -> &'static str {
+fn handling_of(policy: NonFinite) -> &'static str {
     match policy {
         NonFinite::Skip | NonFinite::Stop => "skipped, so the weights did not change",
         NonFinite::Zero => "taken with these values set to 0, or skipped if the total norm overflows f32",
@@ -16,14 +18,14 @@ fn did(policy: NonFinite) -> &'static str {
 
 impl State {
     /// Finds the first non-finite value of the step. Replays only the first of several consecutive bad steps.
-    pub(super) fn culprit(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
+    pub(super) fn find_non_finite(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
         let Some(gradients) = &reading.gradients else { return Ok(None) };
         let is_of_update = self.gradients.rejected()?.is_some();
         let origin = if reading.skipped_in_a_row == 1 && !is_of_update { self.replay(group)? } else { None };
         let micro_batch = reading.bad_micro_batch.map(|index| format!(" of micro-batch {index}")).unwrap_or_default();
         Ok(Some(match (origin, gradients.first_non_finite()) {
             (Some(origin), _) => {
-                self.recorder.origin(reading.step, &origin);
+                self.output.recorder.origin(reading.step, &origin);
                 origin.to_string()
             }
             (None, Some(first)) => format!("the gradient of {}{micro_batch}", first.name),
@@ -31,11 +33,10 @@ impl State {
         }))
     }
 
-    /// If no step is tracked, ends the run once the host knows of too many skipped steps. Device sync, but only after
-    /// skipped steps.
+    /// Ends the run once the host knows of too many bad steps in a row that were not tracked. Device sync, but only after
+    /// bad steps.
     pub(super) fn judge_unread_skips(&mut self) -> Result<(), TrainError> {
-        let is_read = self.config.monitor.every_steps > 0;
-        if is_read || self.skips_heard_of < self.most_skips() {
+        if self.optimization.bad_in_a_row < self.most_skips() {
             return Ok(());
         }
         let skips = self.gradients.read_skips()?;
@@ -54,9 +55,9 @@ impl State {
         [skipped, in_a_row]: [u64; 2],
         culprit: Option<String>,
     ) -> Result<(), TrainError> {
-        let step = self.step;
-        let count = skipped.saturating_sub(self.skipped_steps);
-        self.skipped_steps = skipped;
+        let step = self.counters.step;
+        let count = skipped.saturating_sub(self.counters.skipped_steps);
+        self.counters.skipped_steps = skipped;
         // Device sync, but only after skipped steps.
         let rejected = if count > 0 { self.gradients.rejected()? } else { None };
         let remedy = self.remedy(rejected.is_some());
@@ -64,25 +65,34 @@ impl State {
         match &rejected {
             _ if count == 0 => {}
             Some(parameter) => tracing::warn!(
-                "step {step}: a finite gradient gave an update that is not finite in {parameter}; skipped {count} \
-                 step(s) since the last check, so the weights and the optimizer did not change; {remedy}"
+                "step {step}: a finite gradient gave an update that is not finite in {parameter}; skipped {} \
+                 since the last check, so the weights and the optimizer did not change; {remedy}",
+                plural(count, "step")
             ),
             None if in_a_row == 0 && self.gradients.scaler().is_some() => tracing::info!(
-                "step {step}: skipped {count} step(s) because the float16 loss scale made the gradients overflow; \
-                 gradwatch halves it until they fit"
+                "step {step}: skipped {} because the float16 loss scale made the gradients overflow; gradwatch \
+                 halves it until they fit",
+                plural(count, "step")
             ),
             None => {
-                let done = did(self.config.optimizer.non_finite);
+                let handling = handling_of(self.config.optimizer.non_finite);
                 tracing::warn!(
-                    "step {step}: {count} step(s) had a gradient that was not finite, first in {parameter}; {done}; if \
-                     this happens again, check the data, or {remedy}"
+                    "step {step}: {} had a gradient that was not finite, first in {parameter}; {handling}; if this \
+                     happens again, check the data, or {remedy}",
+                    plural(count, "step")
                 );
             }
         }
         match rejected {
             _ if in_a_row < self.most_skips() => Ok(()),
             Some(parameter) => Err(TrainError::NonFiniteUpdate { step, in_a_row, parameter, remedy }),
-            None => Err(TrainError::NonFinite { step, in_a_row, parameter, remedy }),
+            None => {
+                let weights = match self.config.optimizer.non_finite {
+                    NonFinite::Skip | NonFinite::Stop => "the weights are those of the last finite step",
+                    NonFinite::Zero => "the steps were taken with these values set to 0",
+                };
+                Err(TrainError::NonFinite { step, in_a_row, parameter, weights, remedy })
+            }
         }
     }
 

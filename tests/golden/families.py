@@ -1,4 +1,4 @@
-"""Writes families.json: results of torchvision and timm for the models of tests/families_golden.rs.
+"""Writes families.json: results of torchvision and timm for the models of tests/library/families_golden.rs.
 
 Run with torch 2.13, torchvision 0.28, and timm 1.0.31: python tests/golden/families.py
 

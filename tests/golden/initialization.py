@@ -1,4 +1,4 @@
-"""Writes initialization.json: initial weights from torch.nn.init and torchvision, for tests/initializations.rs.
+"""Writes initialization.json: initial weights from torch.nn.init and torchvision, for tests/library/initializations.rs.
 
 Run with torch 2.13 and torchvision 0.28: python tests/golden/initialization.py
 """

@@ -1,4 +1,4 @@
-"""Writes model.json: results of PyTorch and torchvision for the models of tests/model_golden.rs.
+"""Writes model.json: results of PyTorch and torchvision for the models of tests/library/model_golden.rs.
 
 Run with torch 2.13 and torchvision 0.28: python tests/golden/model.py
 

@@ -2,8 +2,8 @@
 
     python tests/golden/photos.py mobilenet_v2-b0353104.pth photos.safetensors [photos.json]
 
-tests/photos.rs runs it. The second file has the normalized images [20, 3, 224, 224] and the logits [20, 1000]. The exit status is
-zero if they agree. Writes the third file, if given: class, logit, and norm of all logits of each photo.
+tests/library/photos.rs runs it. The second file has the normalized images [20, 3, 224, 224] and the logits [20, 1000]. The
+exit status is zero if they agree. Writes the third file, if given: class, logit, and norm of all logits of each photo.
 """
 
 import json

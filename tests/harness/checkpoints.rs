@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Outcome, SMALL, Workplace, last_weights, limit, scalars_without_times};
 
 /// The checkpoints of a run, oldest first.
-pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+pub(crate) fn checkpoints(run: &Path) -> Vec<PathBuf> {
     let found = gradwatch::checkpoint::list(&run.join("checkpoints")).unwrap();
     found.into_iter().map(|(_, path)| path).collect()
 }
@@ -51,7 +51,7 @@ fn metrics(run: &Path) -> Vec<Value> {
 
 /// Checks that two runs of one config ended bit-identical: weights, moments, every other part of the state, metrics,
 /// and event scalars.
-pub fn assert_same(run: &Path, whole: &Path, what: &str) {
+pub(crate) fn assert_same(run: &Path, whole: &Path, what: &str) {
     assert_eq!(last_weights(run), last_weights(whole), "{what}: weights");
     let best = |run: &Path| fs::read(run.join("weights/best.safetensors")).unwrap();
     assert_eq!(best(run), best(whole), "{what}: best weights");
@@ -75,7 +75,7 @@ pub fn assert_same(run: &Path, whole: &Path, what: &str) {
 }
 
 /// The images of each epoch according to the log; for repeated steps, those of the last repetition.
-pub fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
+pub(crate) fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
     let log = fs::read_to_string(run.join("train.log")).unwrap();
     let mut steps: BTreeMap<u64, (u64, Vec<u32>)> = BTreeMap::new();
     let mut last_step = None;
@@ -107,13 +107,13 @@ pub fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
 }
 
 /// [`SMALL`], 18 steps in 2 epochs, with a checkpoint every second step, an average, and moments.
-pub fn workplace() -> Workplace {
+pub(crate) fn workplace() -> Workplace {
     let more = "checkpoint = { every_steps = 2, keep_last = 3 }\nema = { decay = 0.5 }\n";
     Workplace::new(&format!("{}{more}", SMALL.replace("learning_rate = 0.05", "learning_rate = 0.05, momentum = 0.9")))
 }
 
 /// Trains a run up to a step and then kills it.
-pub fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
+pub(crate) fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
     let arguments = ["train", "small.toml", "--run-name", name];
     // The step after the last one is not finished.
     let fault = format!("kill step {}", steps + 1);
@@ -122,6 +122,6 @@ pub fn begin(workplace: &Workplace, name: &str, steps: u64) -> PathBuf {
     workplace.run_folder(name)
 }
 
-pub fn resume(workplace: &Workplace, name: &str, more: &[&str]) -> Outcome {
+pub(crate) fn resume(workplace: &Workplace, name: &str, more: &[&str]) -> Outcome {
     workplace.call(&[&["resume", &format!("logs/{name}")], more].concat())
 }

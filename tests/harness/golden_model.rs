@@ -1,8 +1,5 @@
 //! Models against the records of `golden/model.py` and `golden/families.py`: the same weights, generated from the same
 //! numbers.
-#![allow(dead_code)] // Each test file uses only a part.
-
-use std::sync::Mutex;
 
 use gradwatch::{
     config::{Initialization, InitializationMethod, ModelConfig},
@@ -12,28 +9,27 @@ use gradwatch::{
 use serde_json::Value;
 use tch::{Device, Kind, Reduction, Tensor};
 
-pub const CLASSES: usize = 10;
+use super::{compare::error, lock::exclusive};
+
+pub(crate) const CLASSES: usize = 10;
 const IMAGES: u64 = 1 << 20;
 
 /// Relative. The observed error, for any instruction set and number of threads, is the rounding in the JSON: 5e-11.
-pub const TOLERANCE: f64 = 1e-9;
+pub(crate) const TOLERANCE: f64 = 1e-9;
 
 /// Relative to the norm of all gradients. Gradients that are 0 in exact arithmetic, such as the shift of a batch norm
 /// before a 1x1 convolution and the next batch norm, consist of rounding and differ by machine and threads; observed:
 /// 4e-17. All other gradients exceed 1e-6.
 const ZERO: f64 = 1e-12;
 
-/// The process has one libtorch generator, and two VGGs at once need 4 GB.
-pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-pub fn build(config: &ModelConfig, shape: &[i64]) -> Network {
+pub(crate) fn build(config: &ModelConfig, shape: &[i64]) -> Network {
     let side = |dim: usize| usize::try_from(shape[dim]).unwrap();
     let input = ImageShape { channels: side(1), height: side(2), width: side(3) };
     model::build(config, input, CLASSES, Device::Cpu).unwrap()
 }
 
 /// `uniform` of `model.py`.
-pub fn uniform(tensor: u64, element: u64) -> f64 {
+pub(crate) fn uniform(tensor: u64, element: u64) -> f64 {
     let mut z = (tensor << 32).wrapping_add(element).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -41,13 +37,13 @@ pub fn uniform(tensor: u64, element: u64) -> f64 {
     (z >> 11) as f64 * (0.5_f64).powi(53) - 0.5
 }
 
-pub fn tensor_of(shape: &[i64], value: impl Fn(u64) -> f64) -> Tensor {
+pub(crate) fn tensor_of(shape: &[i64], value: impl Fn(u64) -> f64) -> Tensor {
     let count = shape.iter().product::<i64>() as u64;
     Tensor::from_slice(&(0..count).map(value).collect::<Vec<_>>()).reshape(shape)
 }
 
 /// `values` of `model.py`.
-pub fn weights(tensor: u64, name: &str, shape: &[i64]) -> Tensor {
+pub(crate) fn weights(tensor: u64, name: &str, shape: &[i64]) -> Tensor {
     let (scale, shift) = match name {
         _ if shape.len() > 1 => ((24.0 / shape[1..].iter().product::<i64>() as f64).sqrt(), 0.0),
         name if name.ends_with("weight") || name.ends_with("running_var") => (0.4, 1.0),
@@ -57,7 +53,7 @@ pub fn weights(tensor: u64, name: &str, shape: &[i64]) -> Tensor {
 }
 
 /// `fill` of `model.py`.
-pub fn fill(network: &Network) {
+pub(crate) fn fill(network: &Network) {
     for (index, Parameter { name, tensor, .. }) in (0..).zip(&network.parameters) {
         if tensor.kind() != Kind::Int64 {
             // The layers share the tensor, so they switch to float64 with it.
@@ -67,32 +63,24 @@ pub fn fill(network: &Network) {
 }
 
 /// Images of `model.py`.
-pub fn images(shape: &[i64]) -> Tensor {
+pub(crate) fn images(shape: &[i64]) -> Tensor {
     tensor_of(shape, |element| 2.0 * uniform(IMAGES, element))
 }
 
-pub fn floats(value: &Value) -> Vec<f64> {
+pub(crate) fn floats(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-pub fn values(tensor: &Tensor) -> Vec<f64> {
+pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
-}
-
-/// The largest error relative to the largest expected value.
-pub fn error(got: &[f64], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |a: f64, b| a.max(b.abs()));
-    let off = largest(&mut got.iter().zip(want).map(|(got, want)| got - want));
-    off / largest(&mut want.iter().copied()).max(f64::MIN_POSITIVE)
 }
 
 /// One training pass, its gradients, and an evaluation with the statistics of that pass, all in float64.
 ///
 /// A single gradient value is the end of a long sum in which large terms cancel: its error is relative to the
-/// gradient's norm.
-pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+/// gradient's norm. Takes the lock: a new model draws its weights, and two VGGs at once need 4 GB.
+pub(crate) fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
+    let _alone = exclusive();
     let golden = &golden["cases"][case];
     let shape: Vec<i64> = floats(&golden["images"]).into_iter().map(|side| side as i64).collect();
     let network = build(config, &shape);
@@ -131,7 +119,7 @@ pub fn assert_equals_golden(golden: &Value, case: &str, config: &ModelConfig) {
 
 /// Names and shapes of a model with a thousand classes, one per line; constant weights, because their initialization is
 /// not under test.
-pub fn state(config: &ModelConfig) -> Vec<String> {
+pub(crate) fn state(config: &ModelConfig) -> Vec<String> {
     let input = ImageShape { channels: 3, height: 224, width: 224 };
     let initialization = Initialization { method: InitializationMethod::Constant, ..config.initialization.clone() };
     let network = model::build(&ModelConfig { initialization, ..config.clone() }, input, 1000, Device::Cpu).unwrap();

@@ -1,5 +1,4 @@
-//! Waits with a time limit: a hanging test reports its wait, and leaves no process behind.
-#![allow(dead_code)] // Each test file uses only a part.
+//! Processes with a time limit: a hanging test reports its command, and leaves no process behind.
 
 use std::{
     io::{self, Read},
@@ -12,34 +11,25 @@ use std::{
 
 /// Limit for a whole process, on a busy machine.
 const OF_A_PROCESS: Duration = Duration::from_secs(900);
-/// Limit for a condition to become true.
-const OF_A_CONDITION: Duration = Duration::from_secs(120);
-
-/// Waits until a condition is true; fails with its name after the limit.
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + OF_A_CONDITION;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited {OF_A_CONDITION:?} for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+/// Limit for the end of the output of an ended process.
+const OF_THE_OUTPUT: Duration = Duration::from_secs(120);
 
 /// A process that ends when the test ends, even on a failure.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     called: String,
 }
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let called = format!("{command:?}");
         let child = command.spawn().unwrap_or_else(|error| panic!("{called}: {error}"));
         Self { child, called }
     }
 
     /// Like [`Child`]'s `wait`, but fails if the process does not end.
-    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + OF_A_PROCESS;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -74,14 +64,14 @@ impl Drop for Running {
 }
 
 /// Like [`Command::output`], but fails if the process does not end.
-pub fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running::start(command);
     let (stdout, stderr) = (read(running.stdout.take()), read(running.stderr.take()));
     let status = running.wait().unwrap_or_else(|error| panic!("{}: {error}", running.called));
     // A child that inherited its output may keep it open.
     let all = |bytes: Receiver<Vec<u8>>| {
-        bytes.recv_timeout(OF_A_CONDITION).unwrap_or_else(|_| panic!("the output has no end: {}", running.called))
+        bytes.recv_timeout(OF_THE_OUTPUT).unwrap_or_else(|_| panic!("the output has no end: {}", running.called))
     };
     Output { status, stdout: all(stdout), stderr: all(stderr) }
 }

@@ -3,7 +3,7 @@
 use gradwatch::config::Architecture;
 
 /// Each with a width that keeps it small.
-pub const MEMBERS: [(Architecture, usize); 18] = [
+pub(crate) const MEMBERS: [(Architecture, usize); 18] = [
     (Architecture::Mlp, 8),
     (Architecture::Lenet5, 6),
     (Architecture::Cnn, 4),

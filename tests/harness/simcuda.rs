@@ -9,17 +9,17 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::harness::limit;
+use super::limit;
 
 /// The built device.
-pub struct SimulatedGpu {
+pub(crate) struct SimulatedGpu {
     folder: PathBuf,
     lib: PathBuf,
 }
 
 /// Work of a process on the device, by the names of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counts(BTreeMap<String, i64>);
+pub(crate) struct Counts(BTreeMap<String, i64>);
 
 fn libtorch() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -31,7 +31,7 @@ fn libtorch() -> PathBuf {
 
 impl SimulatedGpu {
     /// Builds the device, once per test program.
-    pub fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         static BUILT: OnceLock<SimulatedGpu> = OnceLock::new();
         BUILT.get_or_init(|| {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("simcuda");
@@ -44,13 +44,13 @@ impl SimulatedGpu {
     }
 
     /// Runs a script of tests/simcuda on the device.
-    pub fn script(&self, name: &str) -> std::process::Output {
+    pub(crate) fn script(&self, name: &str) -> std::process::Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simcuda").join(name);
         limit::output(Command::new("bash").arg(script).arg(&self.lib).arg(&self.folder))
     }
 
     /// Makes the device visible to a process.
-    pub fn show_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn show_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("LD_LIBRARY_PATH", self.folder.join("torch/lib"))
             // Kernels compiled for this device must not be mixed with those of another.
@@ -58,7 +58,7 @@ impl SimulatedGpu {
     }
 
     /// Runs a process that sees the device, and checks that it succeeds.
-    pub fn count(&self, command: &mut Command) -> Counts {
+    pub(crate) fn count(&self, command: &mut Command) -> Counts {
         let report = tempfile::NamedTempFile::new().unwrap();
         let output = limit::output(self.show_to(command).env("SIMCUDA_REPORT", report.path()));
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -72,11 +72,11 @@ impl SimulatedGpu {
 }
 
 impl Counts {
-    pub fn of(&self, name: &str) -> i64 {
+    pub(crate) fn of(&self, name: &str) -> i64 {
         *self.0.get(name).unwrap_or_else(|| panic!("{name} is not counted: {self:?}"))
     }
 
-    pub fn launches(&self) -> i64 {
+    pub(crate) fn launches(&self) -> i64 {
         self.of("kernel launches, about")
     }
 }

@@ -70,7 +70,7 @@ void check_outcome() {
                 if (is_bad) row = 3.0f + (is_given ? failure : 1.0f);
                 else if (is_left) row = 4.0f;
                 const bool holds = skipped[0] == (is_bad || is_left ? 8.0f : 7.0f) && in_a_row[0] == row &&
-                    heard[0] == (is_left ? double(INFINITY) : 2.5);
+                    heard[0] == (is_left ? double(INFINITY) : is_bad ? -2.5 : 2.5);
                 expect(holds, "outcome of %g %g %g: %g %g %g", double(found_inf), double(not_taken), double(failure),
                     double(skipped[0]), double(in_a_row[0]), heard[0]);
                 expect(skipped[1] == -1.0f && in_a_row[1] == -1.0f && heard[1] == -1.0, "outcome: written past the end");

@@ -4,6 +4,8 @@ use std::ffi::{c_char, c_int, c_void};
 
 use torch_sys::C_tensor;
 
+use super::codes::{ForeachCode, RuleCode, ScalarType};
+
 #[repr(C)]
 pub(super) struct RawHook {
     _private: [u8; 0],
@@ -28,7 +30,7 @@ pub(super) type TraceCallback =
 pub(super) struct RawSlice {
     pub data: *const c_void,
     pub length: i64,
-    pub dtype: c_int,
+    pub dtype: ScalarType,
 }
 
 /// GwLists of shim.h.
@@ -50,7 +52,7 @@ pub(super) struct RawLists {
 /// GwOptions of shim.h.
 #[repr(C)]
 pub(in crate::libtorch) struct RawOptions {
-    pub rule: c_int,
+    pub rule: RuleCode,
     pub learning_rate: f64,
     pub beta1: f64,
     pub beta2: f64,
@@ -167,7 +169,7 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn gw_foreach(
-        operation: c_int,
+        operation: ForeachCode,
         tensors: *const *const C_tensor,
         others: *const *const C_tensor,
         count: usize,
@@ -278,6 +280,8 @@ unsafe extern "C" {
     pub(super) fn gw_load_cuda() -> *mut c_char;
     pub(super) fn gw_keep_freed_memory();
     pub(super) fn gw_torch_version() -> *const c_char;
+    #[cfg(test)]
+    pub(super) fn gw_constant(name: *const c_char) -> i64;
     pub(super) fn gw_op_counter_start() -> *mut c_char;
     pub(super) fn gw_op_counter_stop(out: *mut *mut c_char) -> *mut c_char;
 }

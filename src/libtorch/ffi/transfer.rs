@@ -7,21 +7,15 @@ use std::{
 
 use tch::Tensor;
 
-use super::{LibtorchError, check, new_tensor, pointers, raw::*};
+use super::{LibtorchError, check, codes::ScalarType, new_tensor, pointers, raw::*};
 use crate::libtorch::HostSlice;
 
-/// Values of at::ScalarType.
-const BYTE: c_int = 0;
-const INT: c_int = 3;
-const LONG: c_int = 4;
-const FLOAT: c_int = 6;
-
 fn raw(slice: &HostSlice<'_>) -> RawSlice {
-    let (data, length, dtype): (*const c_void, usize, c_int) = match slice {
-        HostSlice::Float(values) => (values.as_ptr().cast(), values.len(), FLOAT),
-        HostSlice::Int64(values) => (values.as_ptr().cast(), values.len(), LONG),
-        HostSlice::Int(values) => (values.as_ptr().cast(), values.len(), INT),
-        HostSlice::Uint8(values) => (values.as_ptr().cast(), values.len(), BYTE),
+    let (data, length, dtype): (*const c_void, usize, ScalarType) = match slice {
+        HostSlice::Float(values) => (values.as_ptr().cast(), values.len(), ScalarType::Float),
+        HostSlice::Int64(values) => (values.as_ptr().cast(), values.len(), ScalarType::Long),
+        HostSlice::Int(values) => (values.as_ptr().cast(), values.len(), ScalarType::Int),
+        HostSlice::Uint8(values) => (values.as_ptr().cast(), values.len(), ScalarType::Byte),
     };
     RawSlice { data, length: length as i64, dtype }
 }

@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) restore_buffers(const Buff
 }
 
 // One thread: counts a step with a non-finite gradient (`found_inf`) or a skipped one (`not_taken`). `failure` is the
-// value that `found_inf` adds to the failures in a row; null means 1. `heard` receives the norm, or infinity for a
-// skipped step.
+// value that `found_inf` adds to the failures in a row; null means 1. `heard` receives the norm, infinity for a skipped
+// step, or the negative norm for a step applied with finite values in place of a non-finite gradient.
 extern "C" __global__ void __launch_bounds__(THREADS) step_outcome(const float* found_inf, const float* not_taken,
     const float* failure, const double* norm, float* skipped, float* in_a_row, double* heard) {
     if (threadIdx.x != 0) return;
@@ -71,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) step_outcome(const float* 
     if (is_bad || is_left) *skipped += 1.0f;
     const float more = is_bad && failure ? *failure : 1.0f;
     *in_a_row = is_bad || is_left ? *in_a_row + more : 0.0f;
-    *heard = is_left ? __longlong_as_double(0x7ff0000000000000) : *norm;
+    *heard = is_left ? __longlong_as_double(0x7ff0000000000000) : is_bad ? -*norm : *norm;
 }
 
 } // namespace gradwatch::kernels

@@ -2,6 +2,8 @@
 
 #include "shim.h"
 
+#include "../kernels/types.h"
+
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
 #include <ATen/record_function.h>
@@ -15,6 +17,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 using gradwatch::guarded;
 
@@ -67,12 +70,52 @@ char* gw_load_cuda() {
     });
 }
 
-// glibc returns large freed blocks to the kernel and allocates them again, zeroed page by page, for the next
-// activation. Keeping the blocks avoids those page faults.
 const char* gw_torch_version() {
     return TORCH_VERSION;
 }
 
+int64_t gw_constant(const char* name) {
+    namespace kernels = gradwatch::kernels;
+    static const std::map<std::string_view, int64_t> constants = {
+        {"GW_SGD", GW_SGD},
+        {"GW_ADAM", GW_ADAM},
+        {"GW_ADAMW", GW_ADAMW},
+        {"GW_RMSPROP", GW_RMSPROP},
+        {"GW_NADAM", GW_NADAM},
+        {"GW_RADAM", GW_RADAM},
+        {"GW_LAMB", GW_LAMB},
+        {"GW_LION", GW_LION},
+        {"GW_MULTIPLY", GW_MULTIPLY},
+        {"GW_ADD", GW_ADD},
+        {"GW_COPY", GW_COPY},
+        {"GW_SUBTRACT", GW_SUBTRACT},
+        {"GW_LERP", GW_LERP},
+        {"kByte", int64_t(at::kByte)},
+        {"kInt", int64_t(at::kInt)},
+        {"kLong", int64_t(at::kLong)},
+        {"kFloat", int64_t(at::kFloat)},
+        {"SQUARES", kernels::SQUARES},
+        {"LARGEST", kernels::LARGEST},
+        {"SUM", kernels::SUM},
+        {"ZEROS", kernels::ZEROS},
+        {"DENORMALS", kernels::DENORMALS},
+        {"NANS", kernels::NANS},
+        {"INFINITIES", kernels::INFINITIES},
+        {"NEGATIVE_INFINITIES", kernels::NEGATIVE_INFINITIES},
+        {"NEGATIVE", kernels::NEGATIVE},
+        {"POSITIVE", kernels::POSITIVE},
+        {"EXPONENTS", kernels::EXPONENTS},
+        {"COLUMNS", kernels::COLUMNS},
+        {"sizeof GwOptions", sizeof(GwOptions)},
+        {"sizeof GwLists", sizeof(GwLists)},
+        {"sizeof GwHostSlice", sizeof(GwHostSlice)},
+    };
+    const auto found = constants.find(name);
+    return found == constants.end() ? -1 : found->second;
+}
+
+// glibc returns large freed blocks to the kernel and allocates them again, zeroed page by page, for the next
+// activation. Keeping the blocks avoids those page faults.
 void gw_keep_freed_memory() {
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, -1);

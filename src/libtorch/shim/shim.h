@@ -177,6 +177,8 @@ void gw_kernels_unload(int device);
 void gw_keep_freed_memory();
 // The version of the headers this was compiled with, such as 2.13.0.
 const char* gw_torch_version();
+// A number that the Rust side repeats, by name; -1 if the name is unknown. Tests compare both sides.
+int64_t gw_constant(const char* name);
 
 char* gw_op_counter_start();
 // `out` receives lines of `name count`; the caller frees it with gw_message_free.

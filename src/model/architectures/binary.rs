@@ -8,6 +8,7 @@ use crate::model::{
     Model, ModelError, ParameterName, Pass,
     blocks::ConvNorm,
     cost_counter,
+    initialization::draw_weight,
     layer::{Conv2d, Dropout, Linear, Window, average},
     normalization::Normalization,
     parameter::Path,
@@ -16,7 +17,7 @@ use crate::model::{
 
 /// Number of blocks per stage, and whether the images are small.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Number of blocks per stage, with two convolutions each.
     pub blocks: &'static [usize],
     /// Whether the first convolution is 3x3, instead of 7x7 with a stride and pooling.
@@ -25,7 +26,7 @@ pub struct Plan {
 
 impl Plan {
     /// Number of channels in the first stage, unless the config sets it.
-    pub const fn default_width(self) -> i64 {
+    pub(super) const fn default_width(self) -> i64 {
         if self.is_cifar { 16 } else { 64 }
     }
 }
@@ -33,7 +34,7 @@ impl Plan {
 /// `conv1`, `bn1`, `layer1` and so on, global average pooling, `fc`. The first layer, the last layer, and the shortcuts
 /// that change the shape have full precision.
 #[derive(Debug)]
-pub struct BinaryResnet {
+pub(super) struct BinaryResnet {
     conv1: Conv2d,
     bn1: Normalization,
     activate: Activate,
@@ -46,7 +47,13 @@ pub struct BinaryResnet {
 impl BinaryResnet {
     /// Creates a network with `width` channels in the stem and the first stage, and twice as many in each further
     /// stage.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let stem = if plan.is_cifar { Window::three(1) } else { Window::new(7, 2) };
         let conv1 = Conv2d::before_normalization(&(root / "conv1"), channels, width, stem)?;
@@ -146,7 +153,7 @@ impl BinaryConv2d {
     fn new(path: &Path<'_>, [inputs, outputs]: [i64; 2], window: Window) -> Result<Self, ModelError> {
         let initialization = &path.config().initialization;
         let gain = initialization.gain_before(Some(path.config().activation));
-        let drawn = initialization.draw_weight(&[outputs, inputs, window.side, window.side], gain)?;
+        let drawn = draw_weight(initialization, &[outputs, inputs, window.side, window.side], gain)?;
         Ok(Self { name: path.name()?, weight: path.parameter("weight", &drawn)?, window })
     }
 

@@ -14,9 +14,9 @@ use crate::model::{
 };
 
 /// Number of channels in the first stage, unless the config sets it.
-pub const DEFAULT_WIDTH: i64 = 32;
+pub(super) const DEFAULT_WIDTH: i64 = 32;
 /// Number of convolutions, unless the config sets it.
-pub const DEFAULT_DEPTH: usize = 6;
+pub(super) const DEFAULT_DEPTH: usize = 6;
 /// Number of convolutions before each pooling.
 const STAGE: usize = 2;
 /// Maximum number of poolings: a deeper stack continues at an eighth of the side length.
@@ -27,7 +27,7 @@ const MOST_POOLINGS: usize = 3;
 ///
 /// With `residual`, a shortcut goes around each pair of convolutions of equal shape, and around a remaining single one.
 #[derive(Debug)]
-pub struct Cnn {
+pub(super) struct Cnn {
     layers: Vec<Layer>,
     classifier: Linear,
     dropout: Dropout,
@@ -45,7 +45,13 @@ struct Layer {
 
 impl Cnn {
     /// Creates a network with `depth` convolutions and `width` channels in the first two.
-    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        width: i64,
+        depth: usize,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let [input_channels, ..] = input.sizes();
         let config = root.config();
         let outputs_of = |layer: usize| width << poolings(layer);
@@ -73,7 +79,7 @@ impl Cnn {
     }
 
     /// Minimum side length of an image such that the poolings of `depth` convolutions leave at least one pixel.
-    pub fn least_side(depth: usize) -> usize {
+    pub(super) fn least_side(depth: usize) -> usize {
         1 << poolings(depth.saturating_sub(1))
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// Minimum side length of an image, so that patches of 4 and three halvings leave at least one pixel.
-pub const LEAST_SIDE: usize = 32;
+pub(super) const LEAST_SIDE: usize = 32;
 const EPS: f64 = 1e-6;
 /// Ratio of hidden units to channels in a block.
 const WIDENING: i64 = 4;
@@ -22,7 +22,7 @@ const LAYER_SCALE: f64 = 1e-6;
 
 /// Number of blocks per stage, and default number of channels of the first stage.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Number of blocks per stage.
     pub blocks: [usize; 4],
     /// Number of channels of the first stage; it doubles with each further stage.
@@ -32,7 +32,7 @@ pub struct Plan {
 /// `features.0` splits the image into 4x4 patches. `features.1`, `.3`, `.5`, and `.7` are stages, with a normalization
 /// and a 2x2 convolution in between. Then global average pooling, `classifier.0`, and `classifier.2`.
 #[derive(Debug)]
-pub struct ConvNext {
+pub(super) struct ConvNext {
     stages: Vec<(Entry, Vec<Block>)>,
     norm: Normalization,
     classifier: Linear,
@@ -41,7 +41,13 @@ pub struct ConvNext {
 
 impl ConvNext {
     /// Creates a network with `width` channels in the first stage.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let features = root / "features";
         let [mut inputs, ..] = input.sizes();
         let count: usize = plan.blocks.iter().sum();

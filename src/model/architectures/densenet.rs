@@ -12,13 +12,13 @@ use crate::model::{
 };
 
 /// Minimum side length of an image, so that five halvings leave at least one pixel.
-pub const LEAST_SIDE: usize = 29;
+pub(super) const LEAST_SIDE: usize = 29;
 /// Ratio of the channels of a layer's 1x1 convolution to the channels that the layer adds.
 const BOTTLENECK: i64 = 4;
 
 /// Number of layers per block, and default number of channels of the first convolution.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Number of layers per block.
     pub layers: [usize; 4],
     /// Number of channels of the first convolution.
@@ -29,7 +29,7 @@ pub struct Plan {
 /// average pooling, `classifier`. The input of a layer is the output of all earlier layers of its block. Each layer
 /// adds half as many channels as the first convolution has.
 #[derive(Debug)]
-pub struct DenseNet {
+pub(super) struct DenseNet {
     conv0: Conv2d,
     norm0: Normalization,
     activate0: Activate,
@@ -42,7 +42,13 @@ pub struct DenseNet {
 
 impl DenseNet {
     /// Creates a network with `width` channels in the first convolution.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let features = root / "features";
         let [channels, ..] = input.sizes();
         let path = &features / "conv0";

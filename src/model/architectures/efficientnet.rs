@@ -26,7 +26,7 @@ const STAGES: [(i64, i64, i64, i64, usize); 7] = [
 
 /// Width and depth relative to B0.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     width: f64,
     depth: f64,
     has_small_momentum: bool,
@@ -34,7 +34,7 @@ pub struct Plan {
 
 impl Plan {
     /// Returns the plan of B0 to B7.
-    pub const fn b(number: usize) -> Self {
+    pub(super) const fn b(number: usize) -> Self {
         const FACTORS: [(f64, f64); 8] =
             [(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2.0, 3.1)];
         let (width, depth) = FACTORS[number];
@@ -42,7 +42,7 @@ impl Plan {
     }
 
     /// Number of channels of the first convolution, unless the config sets it.
-    pub fn default_width(self) -> i64 {
+    pub(super) fn default_width(self) -> i64 {
         round_channels(self.width * STEM as f64)
     }
 
@@ -55,7 +55,7 @@ impl Plan {
 /// `features.0` is the stem, `features.1` to `.7` are stages of blocks (`block`), and `features.8` is the last
 /// convolution. Then global average pooling and `classifier.1`. All channels scale with the width.
 #[derive(Debug)]
-pub struct EfficientNet {
+pub(super) struct EfficientNet {
     trunk: Trunk,
     classifier: Linear,
     dropout: Dropout,
@@ -63,7 +63,13 @@ pub struct EfficientNet {
 
 impl EfficientNet {
     /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let factor = if width == plan.default_width() { plan.width } else { width as f64 / STEM as f64 };
         let scaled = |channels: i64| round_channels(channels as f64 * factor);
         let repeats = |count: usize| (count as f64 * plan.depth).ceil() as usize;

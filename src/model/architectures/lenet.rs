@@ -12,9 +12,9 @@ use crate::model::{
 };
 
 /// Number of channels of the first convolution in the paper.
-pub const DEFAULT_WIDTH: i64 = 6;
+pub(super) const DEFAULT_WIDTH: i64 = 6;
 /// Minimum side length of an image, so that the second pooling leaves at least one pixel.
-pub const LEAST_SIDE: usize = 12;
+pub(super) const LEAST_SIDE: usize = 12;
 /// Side length of the paper's images. Smaller images are padded by [`PADDING`], which turns MNIST's 28 into 32.
 const PAPER_SIDE: i64 = 32;
 const PADDING: i64 = 2;
@@ -23,7 +23,7 @@ const KERNEL: i64 = 5;
 /// `conv1`, `conv2`, `fc1`, `fc2`, and `fc3`, with `norm1` to `norm4` after the first four. Width 6 gives the paper's
 /// 6, 16, 120, and 84 units; any other width scales all of them.
 #[derive(Debug)]
-pub struct Lenet5 {
+pub(super) struct Lenet5 {
     convolutions: [(Conv2d, Normalization, Activate); 2],
     hidden: [(Linear, Normalization, Activate); 2],
     classifier: Linear,
@@ -32,7 +32,7 @@ pub struct Lenet5 {
 
 impl Lenet5 {
     /// Creates a network with `width` channels in the first convolution.
-    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
         let scaled = |units: i64| (units * width + DEFAULT_WIDTH / 2) / DEFAULT_WIDTH;
         let [channels, height, image_width] = input.sizes();
         let padding = [height, image_width].map(|side| if side < PAPER_SIDE { PADDING } else { 0 });

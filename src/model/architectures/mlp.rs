@@ -13,16 +13,16 @@ use crate::model::{
 };
 
 /// Number of units per hidden layer, unless the config sets it.
-pub const DEFAULT_WIDTH: i64 = 256;
+pub(super) const DEFAULT_WIDTH: i64 = 256;
 /// Number of hidden layers, unless the config sets it.
-pub const DEFAULT_DEPTH: usize = 3;
+pub(super) const DEFAULT_DEPTH: usize = 3;
 
 /// `layers.i.linear`, `layers.i.norm`, activation, and dropout for each hidden layer, then `classifier`.
 ///
 /// With `residual`, a shortcut goes around each pair of hidden layers of equal shape, and around a remaining single
 /// one.
 #[derive(Debug)]
-pub struct Mlp {
+pub(super) struct Mlp {
     layers: Vec<Layer>,
     classifier: Linear,
     dropout: Dropout,
@@ -39,7 +39,13 @@ struct Layer {
 
 impl Mlp {
     /// Creates a network with hidden layers of `width` units between `inputs` numbers and the classes.
-    pub fn new(root: &Path<'_>, inputs: i64, width: i64, depth: usize, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        inputs: i64,
+        width: i64,
+        depth: usize,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let config = root.config();
         let inputs_of = |layer| if layer == 0 { inputs } else { width };
         let keeps_shape: Vec<_> = (0..depth).map(|layer| config.residual && inputs_of(layer) == width).collect();

@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// Number of channels of the first convolution in the paper.
-pub const DEFAULT_WIDTH: i64 = 32;
+pub(super) const DEFAULT_WIDTH: i64 = 32;
 /// The paper's table 2: expansion ratio, channels, number of blocks, stride of the first block.
 const STAGES: [(i64, i64, usize, i64); 7] =
     [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
@@ -22,7 +22,7 @@ const LAST: i64 = 1280;
 /// global average pooling and `classifier.1`. All channels scale with the width, but the last ones never drop below
 /// 1280.
 #[derive(Debug)]
-pub struct MobileNetV2 {
+pub(super) struct MobileNetV2 {
     trunk: Trunk,
     classifier: Linear,
     dropout: Dropout,
@@ -30,7 +30,7 @@ pub struct MobileNetV2 {
 
 impl MobileNetV2 {
     /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
-    pub fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(root: &Path<'_>, input: ImageShape, width: i64, classes: i64) -> Result<Self, ModelError> {
         let factor = width as f64 / DEFAULT_WIDTH as f64;
         let scaled = |channels: i64| round_channels(channels as f64 * factor);
         let (features, activation) = (root / "features", root.config().activation);

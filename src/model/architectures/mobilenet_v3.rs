@@ -13,13 +13,13 @@ use crate::model::{
 use crate::{config::Activation, data::ImageShape};
 
 /// Number of channels of the first convolution in the paper.
-pub const DEFAULT_WIDTH: i64 = 16;
+pub(super) const DEFAULT_WIDTH: i64 = 16;
 
 /// Kernel size, expanded channels, output channels, squeeze-and-excitation, hardswish, stride.
 type Row = (i64, i64, i64, bool, bool, i64);
 
 /// The paper's table 1, and the number of units before the classifier.
-pub const LARGE: Plan = Plan {
+pub(super) const LARGE: Plan = Plan {
     rows: &[
         (3, 16, 16, false, false, 1),
         (3, 64, 24, false, false, 2),
@@ -41,7 +41,7 @@ pub const LARGE: Plan = Plan {
 };
 
 /// The paper's table 2, and the number of units before the classifier.
-pub const SMALL: Plan = Plan {
+pub(super) const SMALL: Plan = Plan {
     rows: &[
         (3, 16, 16, true, false, 2),
         (3, 72, 24, false, false, 2),
@@ -60,7 +60,7 @@ pub const SMALL: Plan = Plan {
 
 /// One of the paper's two networks.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     rows: &'static [Row],
     units: i64,
 }
@@ -71,7 +71,7 @@ pub struct Plan {
 /// If the activation is hardswish, the first blocks use ReLU, as in the paper. Any other activation applies to all
 /// blocks.
 #[derive(Debug)]
-pub struct MobileNetV3 {
+pub(super) struct MobileNetV3 {
     trunk: Trunk,
     hidden: Linear,
     activate: Activate,
@@ -86,7 +86,13 @@ fn make(norm: Normalization) -> Normalization {
 
 impl MobileNetV3 {
     /// Creates a network with `width` channels in the stem, rounded to a multiple of 8 like all others.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let factor = width as f64 / DEFAULT_WIDTH as f64;
         let scaled = |channels: i64| round_channels(channels as f64 * factor);
         let (features, late) = (root / "features", root.config().activation);

@@ -34,7 +34,7 @@ use self::{
     vgg::Vgg,
     vit::Vit,
 };
-use super::{Model, ModelError, parameter::Path};
+use super::{Model, ModelError, initialization, parameter::Path};
 use crate::config::{Architecture, ModelConfig, Normalization};
 use crate::data::ImageShape;
 
@@ -44,7 +44,7 @@ const MOST_DEPTH: usize = 10_000;
 
 /// A valid model that can be built, memory permitting.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     family: Family,
     input: ImageShape,
     width: i64,
@@ -72,7 +72,7 @@ enum Family {
 
 impl Plan {
     /// Checks everything except memory.
-    pub fn new(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<Self, ModelError> {
+    pub(super) fn new(config: &ModelConfig, input: ImageShape, classes: usize) -> Result<Self, ModelError> {
         let architecture = config.name;
         let depth = config.depth.unwrap_or(Family::default_depth(architecture));
         let family = Family::new(architecture, depth);
@@ -94,7 +94,7 @@ impl Plan {
         if !(0.0..1.0).contains(&config.dropout) {
             return Err(ModelError::Dropout { got: config.dropout });
         }
-        config.initialization.check(config)?;
+        initialization::check(&config.initialization, config)?;
         size("model.groups", config.groups, 1, usize::MAX)?;
         family.check_knobs(config)?;
         family.check_patches(config, input)?;
@@ -108,7 +108,7 @@ impl Plan {
     }
 
     /// Creates the layers and draws their weights.
-    pub fn build(&self, root: &Path<'_>) -> Result<Box<dyn Model>, ModelError> {
+    pub(super) fn build(&self, root: &Path<'_>) -> Result<Box<dyn Model>, ModelError> {
         let Self { family, input, width, classes } = *self;
         Ok(match family {
             Family::Mlp { depth } => Box::new(Mlp::new(root, input.sizes().iter().product(), width, depth, classes)?),

@@ -24,7 +24,7 @@ const STAGES: [usize; 3] = [0, 6, 12];
 
 /// One of the paper's networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub(super) enum Plan {
     /// 4 cells per stage, for ImageNet.
     Mobile,
     /// 6 cells per stage, for ImageNet. The second input of the cell after a reduction is the second-to-last cell
@@ -36,7 +36,7 @@ pub enum Plan {
 
 impl Plan {
     /// Number of channels per node in the first stage, unless the config sets it.
-    pub const fn default_width(self) -> i64 {
+    pub(super) const fn default_width(self) -> i64 {
         match self {
             Self::Mobile => 44,
             Self::Large => 168,
@@ -61,7 +61,7 @@ impl Plan {
     }
 
     /// Minimum side length of an image, so that the first convolution leaves at least one pixel.
-    pub const fn least_side(self) -> usize {
+    pub(super) const fn least_side(self) -> usize {
         match self {
             Self::Mobile | Self::Large => 3,
             Self::Cifar => 1,
@@ -73,7 +73,7 @@ impl Plan {
 /// on, `reduction_cell_1`, `cell_12` and so on, global average pooling, `last_linear`. The inputs of a cell are the two
 /// cells before it.
 #[derive(Debug)]
-pub struct NasNet {
+pub(super) struct NasNet {
     conv0: Conv2d,
     norm0: Normalization,
     cells: Vec<Cell>,
@@ -103,7 +103,13 @@ impl Growth<'_> {
 
 impl NasNet {
     /// Creates a network with `width` channels per node in the first stage, a multiple of 4 for ImageNet.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let (stem, is_cifar) = (plan.stem(width), plan == Plan::Cifar);
         let window = if is_cifar { Window::three(1) } else { Window { padding: [0, 0], ..Window::three(2) } };

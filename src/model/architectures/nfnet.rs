@@ -13,7 +13,7 @@ use crate::model::{
 use crate::{config::Activation, data::ImageShape};
 
 /// Number of channels of the first stage in the paper.
-pub const DEFAULT_WIDTH: i64 = 256;
+pub(super) const DEFAULT_WIDTH: i64 = 256;
 /// Number of blocks per stage of F0; F1 has twice as many, and F2 three times as many.
 const BLOCKS: [usize; 4] = [1, 2, 6, 3];
 /// Number of channels per stage, as multiples of the first stage's.
@@ -27,7 +27,7 @@ const GROUP: i64 = 128;
 
 /// One of the networks.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Multiple of F0's number of blocks.
     pub times: usize,
     /// The authors' original variant: padding as in TensorFlow, the activation's scale after the activation, and a
@@ -58,7 +58,7 @@ impl Constants {
 /// `stem.conv1` to `4`, `stages.0` to `.3`, `final_conv`, global average pooling, `head.fc`. All channels scale with
 /// the width.
 #[derive(Debug)]
-pub struct NfNet {
+pub(super) struct NfNet {
     constants: Constants,
     stem: Vec<(ScaledConv2d, Option<Activate>)>,
     blocks: Vec<Block>,
@@ -70,7 +70,13 @@ pub struct NfNet {
 
 impl NfNet {
     /// Creates a network with `width` channels in the first stage, a multiple of 16.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let Plan { times, is_original } = plan;
         let constants = Constants { is_original, gamma: gamma(root.config().activation) };
         let [mut inputs, ..] = input.sizes();
@@ -234,7 +240,7 @@ mod tests {
     fn by_quadrature(activation: Activation) -> f64 {
         let z = (Tensor::arange(24_001, (Kind::Double, Device::Cpu)) - 12_000.0) * 1e-3;
         let density = (&z * &z * -0.5).exp() / (2.0 * PI).sqrt() * 1e-3;
-        let values = activation.apply(&z).unwrap();
+        let values = crate::model::activate(activation, &z).unwrap();
         let mean = (&values * &density).sum(Kind::Double).double_value(&[]);
         let square = (values.square() * density).sum(Kind::Double).double_value(&[]);
         (square - mean * mean).sqrt().recip()

@@ -15,7 +15,7 @@ use crate::model::{
 
 /// One of the paper's two families, with the number of blocks per stage.
 #[derive(Debug, Clone, Copy)]
-pub enum Plan {
+pub(super) enum Plan {
     /// Section 4.2: a 3x3 stem and three stages of `blocks` basic blocks. If the shape changes, the shortcut is a 1x1
     /// convolution with a normalization (option B), not the paper's zero padding.
     Cifar {
@@ -33,7 +33,7 @@ pub enum Plan {
 
 /// Layers of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockKind {
+pub(super) enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
     /// 1x1, 3x3, and 1x1 convolutions; the last one has four times as many channels. The 3x3 convolution has the
@@ -43,7 +43,7 @@ pub enum BlockKind {
 
 impl Plan {
     /// Number of channels of the first stage, unless the config sets it.
-    pub const fn default_width(self) -> i64 {
+    pub(super) const fn default_width(self) -> i64 {
         match self {
             Self::Cifar { .. } => 16,
             Self::Imagenet { .. } => 64,
@@ -63,7 +63,7 @@ impl Plan {
 ///
 /// Without `residual`, there are no additions and no `downsample` convolutions.
 #[derive(Debug)]
-pub struct Resnet {
+pub(super) struct Resnet {
     conv1: Conv2d,
     bn1: Normalization,
     activate: Activate,
@@ -76,7 +76,13 @@ pub struct Resnet {
 impl Resnet {
     /// Creates a network with `width` channels in the stem and the first stage, and twice as many in each further
     /// stage.
-    pub fn new(root: &Path<'_>, input: ImageShape, plan: Plan, width: i64, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        root: &Path<'_>,
+        input: ImageShape,
+        plan: Plan,
+        width: i64,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let [channels, ..] = input.sizes();
         let has_pooling = matches!(plan, Plan::Imagenet { .. });
         let stem = if has_pooling { Window::new(7, 2) } else { Window::three(1) };

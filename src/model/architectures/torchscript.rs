@@ -16,7 +16,7 @@ const PROBE_IMAGES: i64 = 2;
 
 /// A traced or scripted module with the weights of its file.
 #[derive(Debug)]
-pub struct Torchscript {
+pub(super) struct Torchscript {
     module: ScriptModule,
     head: String,
     digest: String,
@@ -26,7 +26,12 @@ pub struct Torchscript {
 
 impl Torchscript {
     /// Reads a file, registers its tensors, and runs it once in each mode, without lasting effects.
-    pub fn load(root: &Path<'_>, file: &path::Path, input: ImageShape, classes: i64) -> Result<Self, ModelError> {
+    pub(super) fn load(
+        root: &Path<'_>,
+        file: &path::Path,
+        input: ImageShape,
+        classes: i64,
+    ) -> Result<Self, ModelError> {
         let (module, digest) = read(file, root.device())?;
         let file = File(file);
         let tensors = module.tensors()?;

@@ -14,9 +14,9 @@ use crate::model::{
 };
 
 /// Number of channels of the first stage in the paper.
-pub const DEFAULT_WIDTH: i64 = 64;
+pub(super) const DEFAULT_WIDTH: i64 = 64;
 /// Minimum side length of an image, so that five poolings leave at least one pixel.
-pub const LEAST_SIDE: usize = 32;
+pub(super) const LEAST_SIDE: usize = 32;
 /// Number of channels per stage, as multiples of the first stage's.
 const STAGES: [i64; 5] = [1, 2, 4, 8, 8];
 /// Side length to which torchvision pools the last feature maps (or repeats them, if they are smaller).
@@ -30,7 +30,7 @@ const HIDDEN: i64 = 64;
 ///
 /// With `residual`, a shortcut goes around each convolution with equal input and output shapes.
 #[derive(Debug)]
-pub struct Vgg {
+pub(super) struct Vgg {
     stages: Vec<Vec<Layer>>,
     hidden: [(Linear, Activate); 2],
     classifier: Linear,
@@ -48,7 +48,7 @@ struct Layer {
 
 impl Vgg {
     /// Creates a network with `convolutions[i]` convolutions in stage i.
-    pub fn new(
+    pub(super) fn new(
         root: &Path<'_>,
         input: ImageShape,
         convolutions: [usize; 5],

@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// Side length of a patch, unless the config sets it.
-pub const DEFAULT_PATCH: usize = 16;
+pub(super) const DEFAULT_PATCH: usize = 16;
 const DEPTH: usize = 12;
 /// Width of an attention head.
 const HEAD: i64 = 64;
@@ -26,7 +26,7 @@ const STD: f64 = 0.02;
 
 /// Default width of a transformer, and its output tokens.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Size of a token.
     pub width: i64,
     /// Whether there is a second token that learns from a teacher. The logits are then the mean of both tokens' logits.
@@ -35,7 +35,7 @@ pub struct Plan {
 
 /// `patch_embed.proj`, `cls_token` (`dist_token`), `pos_embed`, `blocks.0` to `.11`, `norm`, `head` (`head_dist`).
 #[derive(Debug)]
-pub struct Vit {
+pub(super) struct Vit {
     tokens: Vec<Tensor>,
     positions: Tensor,
     patches: Conv2d,
@@ -48,7 +48,7 @@ pub struct Vit {
 impl Vit {
     /// Creates a transformer with tokens of `width` numbers, for images with side lengths that are multiples of
     /// `patch`.
-    pub fn new(
+    pub(super) fn new(
         root: &Path<'_>,
         input: ImageShape,
         plan: Plan,

@@ -6,7 +6,7 @@ use crate::model::{ModelError, ParameterName, cost_counter, layer::Linear, param
 
 /// Multi-head self-attention over `[batch, tokens, width]`: `qkv`, the heads, `proj`.
 #[derive(Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     name: ParameterName,
     qkv: Linear,
     proj: Linear,
@@ -15,14 +15,14 @@ pub struct Attention {
 
 impl Attention {
     /// Creates the layer. `heads` must divide `width`.
-    pub fn new(path: &Path<'_>, width: i64, heads: i64) -> Result<Self, ModelError> {
+    pub(crate) fn new(path: &Path<'_>, width: i64, heads: i64) -> Result<Self, ModelError> {
         let qkv = Linear::projection(&(path / "qkv"), width, 3 * width)?;
         Ok(Self { name: path.name()?, qkv, proj: Linear::projection(&(path / "proj"), width, width)?, heads })
     }
 
     /// Averages the tokens' values, weighted by the softmax of query times key, divided by the square root of a head's
     /// width.
-    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, tokens: &Tensor) -> Result<Tensor, TchError> {
         let (batch, count, width) = tokens.size3()?;
         // Dimension -1 keeps the batch size flexible in a trace of the pass.
         let split = [-1, count, 3, self.heads, width / self.heads];

@@ -15,14 +15,14 @@ use crate::{
 
 /// A convolution and its normalization.
 #[derive(Debug)]
-pub struct ConvNorm {
+pub(crate) struct ConvNorm {
     conv: Conv2d,
     norm: Normalization,
 }
 
 impl ConvNorm {
     /// Creates the layers at two paths, without an activation. `make` sets the constants of the normalization.
-    pub fn projection(
+    pub(crate) fn projection(
         paths: [&Path<'_>; 2],
         channels: [i64; 2],
         window: Window,
@@ -33,21 +33,21 @@ impl ConvNorm {
     }
 
     /// Applies the convolution and the normalization.
-    pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.norm.forward(&self.conv.forward(maps)?, pass)
     }
 }
 
 /// torchvision's `Conv2dNormActivation`, in which the convolution is named `0` and its normalization `1`.
 #[derive(Debug)]
-pub struct ConvNormActivation {
+pub(crate) struct ConvNormActivation {
     inner: ConvNorm,
     activate: Activate,
 }
 
 impl ConvNormActivation {
     /// Creates the layers with the given activation. `make` sets the constants of the normalization.
-    pub fn new(
+    pub(crate) fn new(
         path: &Path<'_>,
         channels: [i64; 2],
         window: Window,
@@ -60,7 +60,7 @@ impl ConvNormActivation {
     }
 
     /// Applies the convolution, the normalization, and the activation.
-    pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         self.activate.forward(&self.inner.forward(maps, pass)?, pass)
     }
 }

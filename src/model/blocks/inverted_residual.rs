@@ -11,7 +11,7 @@ use crate::{
 
 /// Squeeze-and-excitation of a block.
 #[derive(Debug, Clone, Copy)]
-pub struct Squeeze {
+pub(crate) struct Squeeze {
     /// Number of squeezed channels.
     pub channels: i64,
     /// Activation after the first layer.
@@ -22,7 +22,7 @@ pub struct Squeeze {
 
 /// Shape of a block.
 #[derive(Debug, Clone, Copy)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Numbers of input, expanded, and output channels.
     pub channels: [i64; 3],
     /// Side length of the depthwise kernel.
@@ -38,7 +38,7 @@ pub struct Layout {
 /// 1x1 convolution (absent if it would not expand), depthwise convolution, squeeze-and-excitation, and 1x1 convolution
 /// without an activation. The input is added if the shape is the same.
 #[derive(Debug)]
-pub struct InvertedResidual {
+pub(crate) struct InvertedResidual {
     expand: Option<ConvNormActivation>,
     depthwise: ConvNormActivation,
     squeeze: Option<SqueezeExcitation>,
@@ -50,7 +50,7 @@ pub struct InvertedResidual {
 impl InvertedResidual {
     /// Creates a block. `path` is the path of its layers, which are numbered from 0. If `is_flat`, the last convolution
     /// and its normalization have separate numbers, as in MobileNetV2.
-    pub fn new(
+    pub(crate) fn new(
         path: &Path<'_>,
         layout: &Layout,
         is_flat: bool,
@@ -84,7 +84,7 @@ impl InvertedResidual {
     }
 
     /// Computes the output of the block.
-    pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
         if let Some(expand) = &self.expand {
             maps = expand.forward(&maps, pass)?;

@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 /// Pads the maps with `value`. If the padding is odd, the right and bottom sides get the extra row or column.
-pub fn pad_same(maps: &Tensor, side: i64, stride: i64, value: f64) -> Result<Tensor, TchError> {
+pub(crate) fn pad_same(maps: &Tensor, side: i64, stride: i64, value: f64) -> Result<Tensor, TchError> {
     let around = |length: i64| {
         let outputs = (length + stride - 1) / stride;
         let missing = ((outputs - 1) * stride + side - length).max(0);

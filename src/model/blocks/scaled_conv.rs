@@ -4,14 +4,19 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::pad_same;
-use crate::model::{ModelError, ParameterName, cost_counter, layer::Window, parameter::Path};
+use crate::model::{
+    ModelError, ParameterName, cost_counter,
+    initialization::{draw_bias, draw_weight},
+    layer::Window,
+    parameter::Path,
+};
 
 /// Added to the variance of a filter.
 const EPS: f64 = 1e-5;
 
 /// A convolution with filters of mean 0 and variance 1 / fan_in, multiplied by a learned `gain` and a constant `scale`.
 #[derive(Debug)]
-pub struct ScaledConv2d {
+pub(crate) struct ScaledConv2d {
     name: ParameterName,
     weight: Tensor,
     bias: Tensor,
@@ -24,7 +29,7 @@ pub struct ScaledConv2d {
 impl ScaledConv2d {
     /// Creates a convolution. `channels` are the numbers of input and output channels, and `scale` compensates for the
     /// activation. If `is_same`, strided windows are padded as in TensorFlow.
-    pub fn new(
+    pub(crate) fn new(
         path: &Path<'_>,
         channels: [i64; 2],
         window: Window,
@@ -34,9 +39,9 @@ impl ScaledConv2d {
         let initialization = &path.config().initialization;
         let [inputs, outputs] = channels;
         let shape = [outputs, inputs / window.groups, window.side, window.side];
-        let drawn = initialization.draw_weight(&shape, initialization.gain_before(None))?;
+        let drawn = draw_weight(initialization, &shape, initialization.gain_before(None))?;
         let weight = path.parameter("weight", &drawn)?;
-        let bias = path.parameter("bias", &initialization.draw_bias(&shape)?)?;
+        let bias = path.parameter("bias", &draw_bias(initialization, &shape)?)?;
         let gain = path.parameter("gain", &Tensor::f_ones([outputs, 1, 1, 1], (Kind::Float, Device::Cpu))?)?;
         let fan_in = shape[1..].iter().product::<i64>() as f64;
         let is_same = is_same && window.stride > 1;
@@ -45,7 +50,7 @@ impl ScaledConv2d {
     }
 
     /// Applies the convolution.
-    pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let Window { side, stride, padding, groups } = self.window;
         let maps = if self.is_same { pad_same(maps, side, stride, 0.0)? } else { maps.shallow_clone() };
         cost_counter::look_at(&self.name, &self.weight, || self.window.outputs(&maps, &self.weight)).unwrap_or_else(

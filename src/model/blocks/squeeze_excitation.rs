@@ -5,7 +5,7 @@ use tch::{TchError, Tensor};
 use crate::{
     config::Activation,
     model::{
-        ModelError,
+        ModelError, activate,
         layer::{Conv2d, Window},
         parameter::Path,
     },
@@ -13,7 +13,7 @@ use crate::{
 
 /// Maps the output of the last layer to weights from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub(crate) enum Gate {
     /// The logistic function.
     Sigmoid,
     /// relu6(x + 3) / 6.
@@ -25,7 +25,7 @@ pub enum Gate {
 ///
 /// Its activations are not part of the depth profile, so taps do not see them.
 #[derive(Debug)]
-pub struct SqueezeExcitation {
+pub(crate) struct SqueezeExcitation {
     fc1: Conv2d,
     fc2: Conv2d,
     activation: Activation,
@@ -34,7 +34,7 @@ pub struct SqueezeExcitation {
 
 impl SqueezeExcitation {
     /// Creates the layers for maps with `channels` channels.
-    pub fn new(
+    pub(crate) fn new(
         path: &Path<'_>,
         channels: i64,
         squeezed: i64,
@@ -47,9 +47,9 @@ impl SqueezeExcitation {
     }
 
     /// Multiplies the maps by the channel weights.
-    pub fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let means = maps.f_adaptive_avg_pool2d([1, 1])?;
-        let sums = self.fc2.forward(&self.activation.apply(&self.fc1.forward(&means)?)?)?;
+        let sums = self.fc2.forward(&activate(self.activation, &self.fc1.forward(&means)?)?)?;
         let weights = match self.gate {
             Gate::Sigmoid => sums.f_sigmoid()?,
             Gate::Hardsigmoid => sums.f_hardsigmoid()?,

@@ -6,21 +6,21 @@ use crate::model::{Pass, parameter::Path};
 
 /// Drops the branch of a block for some images of a batch, and scales it up for the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StochasticDepth {
+pub(crate) struct StochasticDepth {
     probability: f64,
 }
 
 impl StochasticDepth {
     /// Creates stochastic depth for block `index` of `count`. The probability grows linearly from 0 for the first block
     /// to `model.stochastic_depth` for the last.
-    pub fn of_block(path: &Path<'_>, index: usize, count: usize) -> Self {
+    pub(crate) fn of_block(path: &Path<'_>, index: usize, count: usize) -> Self {
         let share = index as f64 / count.saturating_sub(1).max(1) as f64;
         Self { probability: share * path.config().stochastic_depth }
     }
 
     /// Drops branches in a training pass. In evaluation or at probability 0, it is the identity and does not use the
     /// random generator.
-    pub fn forward(self, branch: Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(self, branch: Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         if !pass.train || self.probability == 0.0 {
             return Ok(branch);
         }

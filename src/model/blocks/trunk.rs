@@ -7,7 +7,7 @@ use crate::model::{Pass, layer::average};
 
 /// All layers before the classifier.
 #[derive(Debug)]
-pub struct Trunk {
+pub(crate) struct Trunk {
     /// The first convolution.
     pub stem: ConvNormActivation,
     /// The blocks in order.
@@ -18,7 +18,7 @@ pub struct Trunk {
 
 impl Trunk {
     /// Computes features `[batch, channels]` from images.
-    pub fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = self.stem.forward(images, pass)?;
         for block in &self.blocks {
             maps = block.forward(&maps, pass)?;

@@ -22,7 +22,7 @@ const ZIP64_EXTRA: u16 = 1;
 
 /// One file in an archive.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub(super) struct Entry<'a> {
     /// Path in the archive.
     pub name: &'a str,
     data: &'a [u8],
@@ -31,7 +31,7 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Returns the entry's bytes after verifying their checksum.
-    pub fn data(&self) -> Result<&'a [u8], Refusal> {
+    pub(super) fn data(&self) -> Result<&'a [u8], Refusal> {
         let got = crc32fast::hash(self.data);
         if got == self.crc32 {
             return Ok(self.data);
@@ -42,7 +42,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Returns all entries of an archive, in the order of its directory.
-pub fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, Refusal> {
+pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, Refusal> {
     let cut = || Refusal::cut("a zip archive", file.len());
     let (start, count) = directory(file).ok_or_else(cut)?;
     let mut bytes = Bytes::new(file.get(start..).ok_or_else(cut)?);

@@ -2,28 +2,28 @@
 
 /// The remaining bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
     /// Reads from the start of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// Returns the remaining bytes.
-    pub fn rest(self) -> &'a [u8] {
+    pub(super) fn rest(self) -> &'a [u8] {
         self.0
     }
 
     /// Returns the next `count` bytes.
-    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// Returns the bytes up to the next line feed, and skips the line feed.
-    pub fn line(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn line(&mut self) -> Option<&'a [u8]> {
         let length = self.0.iter().position(|&byte| byte == b'\n')?;
         let line = self.take(length)?;
         self.take(1)?;
@@ -35,22 +35,22 @@ impl<'a> Bytes<'a> {
     }
 
     /// Reads one byte.
-    pub fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
 
     /// Reads two bytes.
-    pub fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
     /// Reads four bytes.
-    pub fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
     /// Reads eight bytes.
-    pub fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 }

@@ -17,7 +17,7 @@ const LISTED: usize = 6;
 
 /// A dict with at least one tensor under a string key.
 #[derive(Debug, PartialEq)]
-pub struct Found<'a> {
+pub(super) struct Found<'a> {
     /// The keys that lead to it, separated by dots; empty for the root.
     pub path: String,
     /// Its names and values.
@@ -40,7 +40,7 @@ enum Step<'a> {
 
 /// Finds all state dicts, the outermost first, except for optimizer state. Each object is visited once, even if it is
 /// referenced several times.
-pub fn find<'a>(objects: &Objects<'a>) -> Vec<Found<'a>> {
+pub(super) fn find<'a>(objects: &Objects<'a>) -> Vec<Found<'a>> {
     search(objects, |id| state_dict(objects, id))
 }
 
@@ -75,7 +75,7 @@ fn leads_on(objects: &Objects<'_>, (step, inner): &(Step<'_>, Id)) -> bool {
 }
 
 /// Returns the state dict at these keys. The last key may also be a common prefix of names.
-pub fn at<'a>(objects: &Objects<'a>, key: &str) -> Option<Found<'a>> {
+pub(super) fn at<'a>(objects: &Objects<'a>, key: &str) -> Option<Found<'a>> {
     let (mut id, mut rest) = (objects.root_id(), key);
     while let Some((inner, after)) = child(objects, id, rest) {
         (id, rest) = (inner, after);
@@ -146,7 +146,7 @@ fn path(places: &[Place<'_>], at: usize) -> String {
 
 /// Explains why there is no state dict. The user may have meant a dict of objects that are not built, such as NumPy
 /// arrays.
-pub fn none(objects: &Objects<'_>) -> Refusal {
+pub(super) fn none(objects: &Objects<'_>) -> Refusal {
     match objects.root() {
         Object::Foreign { class, entries } if entries.is_empty() => {
             return Refusal::new(format!("a pickle that references {}", class.shown()), STATE_DICT);

@@ -34,18 +34,18 @@ fn has_word(path: &str, words: &[&str]) -> bool {
 }
 
 /// Whether the name indicates an average of the weights.
-pub fn is_average(path: &str) -> bool {
+pub(super) fn is_average(path: &str) -> bool {
     has_word(path, &AVERAGES)
 }
 
 /// Whether the name indicates that the tensors are not weights.
-pub fn is_no_weights(path: &str) -> bool {
+pub(super) fn is_no_weights(path: &str) -> bool {
     has_word(path, &NO_WEIGHTS)
 }
 
 /// Returns the index of the state dict whose names match the model's. Among several, trained weights win over averages,
 /// and known keys over others. If no names match, known keys win, then the largest state dict.
-pub fn choose(found: &[Found<'_>], own: &HashSet<&str>) -> Option<usize> {
+pub(super) fn choose(found: &[Found<'_>], own: &HashSet<&str>) -> Option<usize> {
     let rank = |index: &usize| {
         let Found { path, entries } = &found[*index];
         let matched = names::matched(entries.iter().map(|(name, _)| *name), own);

@@ -12,7 +12,7 @@ use super::{
 
 /// A file that was read, except for the values of its tensors.
 #[derive(Debug)]
-pub enum Contents<'a> {
+pub(super) enum Contents<'a> {
     /// A single state dict.
     Flat(StateDict<'a>),
     /// A pickle with any contents.
@@ -21,7 +21,7 @@ pub enum Contents<'a> {
 
 /// The chosen state dict.
 #[derive(Debug)]
-pub struct Chosen<'a> {
+pub(super) struct Chosen<'a> {
     pub dict: StateDict<'a>,
     /// The keys that lead to it; `None` if the choice is obvious.
     pub key: Option<String>,
@@ -35,7 +35,7 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// If a tensor in it is inconsistent with itself or the file.
-    pub fn at(self, key: &str) -> Result<Result<Chosen<'a>, Vec<String>>, Refusal> {
+    pub(super) fn at(self, key: &str) -> Result<Result<Chosen<'a>, Vec<String>>, Refusal> {
         let (dict, others) = match self {
             Self::Flat(dict) => (dict.under(&format!("{key}.")), Vec::new()),
             Self::Pickled(file) => {
@@ -54,7 +54,7 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// If there is none, or if a tensor in it is inconsistent with itself or the file.
-    pub fn choose(self, own: &HashSet<&str>) -> Result<Chosen<'a>, Refusal> {
+    pub(super) fn choose(self, own: &HashSet<&str>) -> Result<Chosen<'a>, Refusal> {
         let file = match self {
             Self::Flat(dict) if dict.tensors.is_empty() && dict.unread.is_empty() => {
                 return Err(Refusal::new("a safetensors file without tensors", "one with the weights of a model"));

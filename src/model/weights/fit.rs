@@ -16,7 +16,7 @@ const RGB: i64 = 3;
 const COUNTER: &str = ".num_batches_tracked";
 
 /// A copy of one tensor.
-pub struct Copy<'f> {
+pub(super) struct Copy<'f> {
     /// Source in the file.
     pub from: &'f Source<'f>,
     /// Parameter of the model.
@@ -27,7 +27,7 @@ pub struct Copy<'f> {
 
 /// The assigned tensors, and the ones without a counterpart.
 #[derive(Default)]
-pub struct Fit<'f> {
+pub(super) struct Fit<'f> {
     pub copies: Vec<Copy<'f>>,
     pub head: Option<HeadLeft>,
     /// Number of batch counters that are missing in the file.
@@ -41,7 +41,7 @@ pub struct Fit<'f> {
 
 impl<'f> Fit<'f> {
     /// Assigns all tensors of the file, after translation to gradwatch's names.
-    pub fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)], unread: &[Unread]) -> Self {
+    pub(super) fn new(network: &'f Network, tensors: &'f [(String, Source<'f>)], unread: &[Unread]) -> Self {
         let mut fit = Self::default();
         let mut named: HashMap<&str, &Source<'_>> =
             tensors.iter().map(|(name, source)| (name.as_str(), source)).collect();
@@ -92,7 +92,7 @@ impl<'f> Fit<'f> {
 
     /// Returns the differences from the model; `None` if everything except the head fits. Tensors outside of the
     /// model's layers, such as those of a loss, are no difference.
-    pub fn mismatch(&self) -> Option<TensorFileError> {
+    pub(super) fn mismatch(&self) -> Option<TensorFileError> {
         let Self { missing, unexpected, different, is_larger, .. } = self;
         let is_whole = missing.is_empty() && different.is_empty() && !is_larger;
         let (missing, unexpected, different) = (missing.clone(), unexpected.clone(), different.clone());
@@ -120,7 +120,7 @@ fn is_convertible(from: Kind, into: Kind) -> bool {
 impl Copy<'_> {
     /// Copies the tensor, on the model's device and in its type. Device sync here. Returns whether all copied values
     /// are finite.
-    pub fn make(&self) -> Result<bool, TchError> {
+    pub(super) fn make(&self) -> Result<bool, TchError> {
         let _no_grad = tch::no_grad_guard();
         let into: &Tensor = &self.into.tensor;
         let mut from = self.from.read()?;

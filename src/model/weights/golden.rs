@@ -29,7 +29,7 @@ const FILES: [&str; 12] = [
     "zip_protocol4.pth",
 ];
 
-pub fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights").join(name)
 }
 
@@ -38,7 +38,7 @@ fn expected() -> Value {
 }
 
 /// The network in `weights.py`, for images with this number of channels.
-pub fn net(channels: usize) -> Network {
+pub(super) fn net(channels: usize) -> Network {
     let config = ModelConfig {
         width: Some(2),
         depth: Some(1),
@@ -48,12 +48,12 @@ pub fn net(channels: usize) -> Network {
     build(&config, ImageShape { channels, height: 4, width: 4 }, 4, Device::Cpu).unwrap()
 }
 
-pub fn values(tensor: &Tensor) -> Vec<f64> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.detach().to_kind(Kind::Double).contiguous().view(-1)).unwrap()
 }
 
 /// The values of a tensor in a file, converted to the model's type.
-pub fn wanted(file: &Value, name: &str) -> Vec<f64> {
+pub(super) fn wanted(file: &Value, name: &str) -> Vec<f64> {
     let numbers = file[name]["values"].as_array().unwrap();
     numbers.iter().map(|number| f64::from(number.as_f64().unwrap() as f32)).collect()
 }

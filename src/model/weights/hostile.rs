@@ -28,7 +28,7 @@ fn touch(file: &Path) -> Vec<u8> {
 }
 
 /// Builds a zip archive with stored entries, as described in APPNOTE.
-pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
         let at = file.len() as u32;

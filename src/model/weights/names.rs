@@ -20,7 +20,7 @@ const MOST_TRANSLATED: usize = 8;
 
 /// A state dict without the prefix of its names.
 #[derive(Debug)]
-pub struct Unwrapped<'a> {
+pub(super) struct Unwrapped<'a> {
     /// The prefix; empty if there was none.
     pub prefix: String,
     pub dict: StateDict<'a>,
@@ -29,7 +29,7 @@ pub struct Unwrapped<'a> {
 }
 
 /// Number of names that match the model's, with the best prefix.
-pub fn matched<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> usize {
+pub(super) fn matched<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) -> usize {
     best(names, own).1
 }
 
@@ -40,7 +40,7 @@ pub fn matched<'n>(names: impl Iterator<Item = &'n str>, own: &HashSet<&str>) ->
 ///
 /// # Errors
 /// If two tensors have the same name.
-pub fn unwrap<'a>(
+pub(super) fn unwrap<'a>(
     dict: StateDict<'a>,
     own: &HashSet<&str>,
     translated: impl Fn(&[(String, StoredTensor<'a>)]) -> usize,

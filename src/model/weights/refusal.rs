@@ -10,7 +10,7 @@ pub struct Refusal {
 }
 
 /// How to create readable PyTorch weights.
-pub const STATE_DICT: &str = "a state dict: torch.save(model.state_dict(), FILE)";
+pub(super) const STATE_DICT: &str = "a state dict: torch.save(model.state_dict(), FILE)";
 /// Maximum length of a name in a message.
 const SHOWN: usize = 80;
 
@@ -34,7 +34,7 @@ impl Refusal {
 }
 
 /// The file is from Keras.
-pub fn keras(what: &str) -> Refusal {
+pub(super) fn keras(what: &str) -> Refusal {
     Refusal::new(
         format!("{what}, as Keras and TensorFlow write them"),
         "PyTorch weights in .safetensors or .pth; Keras layers have other names and orders of dimensions",
@@ -42,7 +42,7 @@ pub fn keras(what: &str) -> Refusal {
 }
 
 /// Escapes a name from a file so that it fits on one line, and truncates it.
-pub fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     let mut shown: String = name.escape_debug().take(SHOWN).collect();
     if name.escape_debug().nth(SHOWN).is_some() {
         shown.push_str("...");

@@ -15,13 +15,13 @@ use super::{
 };
 
 /// Limit of the format itself.
-pub const MOST_HEADER_BYTES: u64 = 100_000_000;
+pub(super) const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// Reads the tensors of a file, in file order. Offsets, lengths, and shapes are checked against each other and the file
 /// before they are used.
 ///
 /// The crate's own reader adds the lengths without checking for 64-bit overflow, so only its header parser is used.
-pub fn read(file: &[u8]) -> Result<StateDict<'_>, Refusal> {
+pub(super) fn read(file: &[u8]) -> Result<StateDict<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let cut = || Refusal::cut("a safetensors file", file.len());
     let length = bytes.u64().ok_or_else(cut)?;
@@ -94,7 +94,7 @@ pub(super) mod tests {
 
     /// Builds a file with a header of this many bytes, mostly padding. It contains a tensor with the value 1.5 if there
     /// is room.
-    pub fn padded(header_bytes: usize) -> (Vec<u8>, bool) {
+    pub(crate) fn padded(header_bytes: usize) -> (Vec<u8>, bool) {
         let header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         let has_tensor = header_bytes >= header.len();
         let (header, data) = if has_tensor { (header, &1.5f32.to_le_bytes()[..]) } else { ("{}", &[][..]) };

@@ -5,11 +5,11 @@ use tch::{Kind, TchError, Tensor};
 use super::stored::StoredTensor;
 
 /// Query, key, and value of attention.
-pub const THIRDS: usize = 3;
+pub(super) const THIRDS: usize = 3;
 
 /// A tensor to read from the file. It takes no memory until it is read.
 #[derive(Debug, Clone)]
-pub struct Source<'a> {
+pub(super) struct Source<'a> {
     /// Type in the file.
     pub kind: Kind,
     /// Shape in the model.
@@ -34,7 +34,7 @@ impl<'a> From<StoredTensor<'a>> for Source<'a> {
 
 impl<'a> Source<'a> {
     /// Concatenates three tensors; `None` if their types differ or their shapes do not match.
-    pub fn stacked(parts: [StoredTensor<'a>; THIRDS]) -> Option<Self> {
+    pub(super) fn stacked(parts: [StoredTensor<'a>; THIRDS]) -> Option<Self> {
         let [first, ..] = &parts;
         let (kind, (_, rest)) = (first.kind, first.size.split_first()?);
         let is_like = |part: &StoredTensor<'_>| part.kind == kind && part.size.get(1..) == Some(rest);
@@ -49,7 +49,7 @@ impl<'a> Source<'a> {
     /// Changes the shape to that of the model's tensor, if both have the same number of values per output in the same
     /// order: for example a linear layer stored as a convolution, or a scale per channel. The first dimension stays
     /// unchanged, because the number of classes may differ from the model's.
-    pub fn reshape_like(&mut self, own: &[i64]) {
+    pub(super) fn reshape_like(&mut self, own: &[i64]) {
         let product = |sides: &[i64]| sides.iter().try_fold(1i64, |product, side| product.checked_mul(*side));
         if let (&[outputs, ref inner @ ..], [_, own_inner @ ..]) = (&self.size[..], own)
             && inner.len() != own_inner.len()
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
 
     /// Converts a gain from the first of `epsilons` to the second, so that the layer's output in evaluation stays the
     /// same. Returns whether this was possible.
-    pub fn rescale(&mut self, variance: &Self, epsilons: [f64; 2]) -> bool {
+    pub(super) fn rescale(&mut self, variance: &Self, epsilons: [f64; 2]) -> bool {
         let is_float = |kind| matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
         let is_like = variance.size == self.size && is_float(self.kind) && is_float(variance.kind);
         if let ([variance], true) = (&variance.parts[..], is_like) {
@@ -73,7 +73,7 @@ impl<'a> Source<'a> {
 
     /// Copies the tensor to the CPU. The copy has the shape [`size`](Self::size), which can need far more memory than
     /// the file: check it first.
-    pub fn read(&self) -> Result<Tensor, TchError> {
+    pub(super) fn read(&self) -> Result<Tensor, TchError> {
         let parts = self.parts.iter().map(StoredTensor::read).collect::<Result<Vec<_>, _>>()?;
         let tensor = match &parts[..] {
             [one] => one.f_reshape(&self.size)?,

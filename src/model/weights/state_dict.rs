@@ -12,7 +12,7 @@ use super::{
 
 /// The values of a state dict that can be weights.
 #[derive(Debug, Default)]
-pub struct StateDict<'a> {
+pub(super) struct StateDict<'a> {
     /// Tensors, in the order of the state dict.
     pub tensors: Vec<(String, StoredTensor<'a>)>,
     /// Values that are not readable tensors.
@@ -21,7 +21,7 @@ pub struct StateDict<'a> {
 
 /// A value that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
+pub(super) struct Unread {
     /// Name of the value.
     pub name: String,
     /// Description for messages.
@@ -35,7 +35,7 @@ impl<'a> StateDict<'a> {
     ///
     /// # Errors
     /// If a tensor is inconsistent with itself or the file.
-    pub fn of_pickle(file: &TorchFile<'a>, entries: &[(&'a str, Id)]) -> Result<Self, Refusal> {
+    pub(super) fn of_pickle(file: &TorchFile<'a>, entries: &[(&'a str, Id)]) -> Result<Self, Refusal> {
         let mut storages = HashMap::new();
         let (mut tensors, mut unread) = (Vec::new(), Vec::new());
         for &(name, value) in entries {
@@ -58,7 +58,7 @@ impl<'a> StateDict<'a> {
     }
 
     /// Returns the part with names that start with `prefix`, which is removed; `None` if there are no such tensors.
-    pub fn under(self, prefix: &str) -> Option<Self> {
+    pub(super) fn under(self, prefix: &str) -> Option<Self> {
         let inside = |name: String| name.strip_prefix(prefix).map(str::to_owned);
         let tensors: Vec<_> =
             self.tensors.into_iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
@@ -68,7 +68,7 @@ impl<'a> StateDict<'a> {
 }
 
 /// Describes an object that was not built, for messages.
-pub fn object_of(class: &str) -> String {
+pub(super) fn object_of(class: &str) -> String {
     format!("an object of {class}, which is not loaded")
 }
 

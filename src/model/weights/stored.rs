@@ -5,11 +5,11 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::Refusal;
 
 /// Maximum number of dimensions of a tensor. Weights have up to four.
-pub const MOST_SIDES: usize = 8;
+pub(super) const MOST_SIDES: usize = 8;
 
 /// A view of a part of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredTensor<'a> {
+pub(super) struct StoredTensor<'a> {
     /// Bytes from its first to its last element.
     bytes: &'a [u8],
     /// Type of the elements, little-endian.
@@ -22,7 +22,13 @@ pub struct StoredTensor<'a> {
 impl<'a> StoredTensor<'a> {
     /// Creates a view of the elements `offset + index . stride` of a storage. Fails if any of them is outside of the
     /// storage.
-    pub fn new(storage: &'a [u8], kind: Kind, offset: i64, size: Vec<i64>, stride: Vec<i64>) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        storage: &'a [u8],
+        kind: Kind,
+        offset: i64,
+        size: Vec<i64>,
+        stride: Vec<i64>,
+    ) -> Result<Self, Refusal> {
         let span = span(&size, &stride);
         let width = kind.elt_size_in_bytes();
         let range = || {
@@ -42,7 +48,7 @@ impl<'a> StoredTensor<'a> {
     }
 
     /// Creates a view of contiguous elements.
-    pub fn dense(bytes: &'a [u8], kind: Kind, size: Vec<i64>) -> Result<Self, Refusal> {
+    pub(super) fn dense(bytes: &'a [u8], kind: Kind, size: Vec<i64>) -> Result<Self, Refusal> {
         let mut stride = vec![1; size.len()];
         for side in (1..size.len()).rev() {
             let inner: i64 = stride[side];
@@ -53,7 +59,7 @@ impl<'a> StoredTensor<'a> {
 
     /// Copies the tensor to the CPU. The copy has the shape [`size`](Self::size), which can need far more memory than
     /// the file (a stride can be 0): check it first.
-    pub fn read(&self) -> Result<Tensor, TchError> {
+    pub(super) fn read(&self) -> Result<Tensor, TchError> {
         let Self { bytes, kind, size, stride } = self;
         if size.contains(&0) {
             return Tensor::f_zeros(size, (*kind, Device::Cpu));

@@ -17,18 +17,18 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const PROTOCOL: i64 = 1001;
 
 /// First bytes of a file saved with `pickle_protocol=0` or 1, which have no opcode for the protocol.
-pub const LEGACY_BEFORE_PROTOCOL_2: &[u8] = b"L119547037146038801333356L\n";
+pub(super) const LEGACY_BEFORE_PROTOCOL_2: &[u8] = b"L119547037146038801333356L\n";
 
 /// The objects of a file, and its storages.
 #[derive(Debug)]
-pub struct TorchFile<'a> {
+pub(super) struct TorchFile<'a> {
     pub objects: Objects<'a>,
     pub storages: Storages<'a>,
 }
 
 /// The bytes of each storage.
 #[derive(Debug)]
-pub enum Storages<'a> {
+pub(super) enum Storages<'a> {
     /// Entries of an archive by name, and the folder that contains them.
     Zipped { root: &'a str, entries: HashMap<&'a str, Entry<'a>> },
     /// Bytes by key.
@@ -38,7 +38,7 @@ pub enum Storages<'a> {
 impl<'a> Storages<'a> {
     /// Returns the bytes of a storage after verifying their checksum, if there is one; `None` if the storage is not in
     /// the file.
-    pub fn bytes(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+    pub(super) fn bytes(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
         match self {
             Self::Zipped { root, entries } => entries.get(&*format!("{root}/data/{key}")).map(Entry::data).transpose(),
             Self::Legacy(storages) => Ok(storages.get(key).copied()),
@@ -47,7 +47,7 @@ impl<'a> Storages<'a> {
 }
 
 /// Reads a file from torch 1.6 or newer.
-pub fn read_zipped(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
+pub(super) fn read_zipped(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let entries = archive::entries(file)?;
     let named: HashMap<&str, Entry<'_>> = entries.iter().map(|entry| (entry.name, *entry)).collect();
     if named.len() != entries.len() {
@@ -88,7 +88,7 @@ fn big_endian() -> Refusal {
 }
 
 /// Reads a file from before torch 1.6, or one saved with `_use_new_zipfile_serialization=False`.
-pub fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
+pub(super) fn read_legacy(file: &[u8]) -> Result<TorchFile<'_>, Refusal> {
     let mut bytes = Bytes::new(file);
     let mut next = || {
         let (objects, length) = Objects::read(bytes.rest())?;

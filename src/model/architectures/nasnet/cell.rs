@@ -15,7 +15,7 @@ use crate::model::{
 
 /// How the maps of the second-to-last cell are brought to the shape of the last cell's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub(super) enum Entry {
     /// A 1x1 convolution.
     Plain,
     /// The maps are twice as large: two 1x1 convolutions of every second pixel.
@@ -76,7 +76,7 @@ enum Operation {
 
 /// A cell of five nodes, whose outputs are concatenated.
 #[derive(Debug)]
-pub struct Cell {
+pub(super) struct Cell {
     squeeze: Squeeze,
     before: Before,
     nodes: Vec<[(Source, Operation); 2]>,
@@ -88,7 +88,7 @@ pub struct Cell {
 impl Cell {
     /// Creates a cell with `width` channels per node. `inputs` are the numbers of channels of the second-to-last and
     /// the last cell.
-    pub fn new(
+    pub(super) fn new(
         path: &Path<'_>,
         entry: Entry,
         inputs: [i64; 2],
@@ -132,17 +132,17 @@ impl Cell {
     }
 
     /// Number of output channels.
-    pub fn channels(&self) -> i64 {
+    pub(super) fn channels(&self) -> i64 {
         if self.is_reduction { 4 * self.width } else { 6 * self.width }
     }
 
     /// Whether the cell is a reduction between two stages.
-    pub fn is_inner_reduction(&self) -> bool {
+    pub(super) fn is_inner_reduction(&self) -> bool {
         self.is_reduction && self.entry == Entry::Plain
     }
 
     /// Computes the output from the maps of the last and the second-to-last cell.
-    pub fn forward(&self, last: &Tensor, before: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, last: &Tensor, before: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let right = self.squeeze.forward(last, pass)?;
         let left = match &self.before {
             Before::Plain(squeeze) => squeeze.forward(before, pass)?,

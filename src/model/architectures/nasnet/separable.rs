@@ -14,7 +14,7 @@ use crate::model::{
 
 /// Activation, separable convolution, and normalization, repeated at stride 1.
 #[derive(Debug)]
-pub struct Separable {
+pub(super) struct Separable {
     first: Activate,
     layers: [(Depthwise, Normalization); 2],
     second: Activate,
@@ -22,7 +22,7 @@ pub struct Separable {
 
 impl Separable {
     /// Creates the branch; `channels` are the numbers of input, intermediate, and output channels.
-    pub fn new(path: &Path<'_>, channels: [i64; 3], side: i64, stride: i64) -> Result<Self, ModelError> {
+    pub(super) fn new(path: &Path<'_>, channels: [i64; 3], side: i64, stride: i64) -> Result<Self, ModelError> {
         let [inputs, middle, outputs] = channels;
         let layer = |index: usize, channels: [i64; 2], stride| {
             let conv = Depthwise::new(&(path / format!("separable_{index}")), channels, side, stride)?;
@@ -35,7 +35,7 @@ impl Separable {
     }
 
     /// Computes the output of the branch.
-    pub fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let [(conv1, norm1), (conv2, norm2)] = &self.layers;
         let maps = norm1.forward(&conv1.forward(&self.first.forward(maps, pass)?)?, pass)?;
         norm2.forward(&conv2.forward(&self.second.forward(&maps, pass)?)?, pass)

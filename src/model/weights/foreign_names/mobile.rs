@@ -23,7 +23,7 @@ struct Block {
 
 /// The structure of the network, according to the names in a file.
 #[derive(Debug)]
-pub struct Mobile {
+pub(super) struct Mobile {
     family: Family,
     /// Blocks by stage and index in the stage. In gradwatch's names, only EfficientNet has stages.
     blocks: BTreeMap<[usize; 2], Block>,
@@ -38,7 +38,7 @@ const BLOCKS_OF_B5: usize = 5;
 
 impl Mobile {
     /// Detects the network from its names; `None` if it is a different one.
-    pub fn of<'n>(names: impl Iterator<Item = &'n str>) -> Option<Self> {
+    pub(super) fn of<'n>(names: impl Iterator<Item = &'n str>) -> Option<Self> {
         let (mut has_stem, mut has_bias) = (false, false);
         let mut blocks = BTreeMap::<_, Block>::new();
         for name in names {
@@ -64,7 +64,7 @@ impl Mobile {
     }
 
     /// The epsilons of timm and torchvision, if they differ.
-    pub fn epsilons(&self) -> Option<[f64; 2]> {
+    pub(super) fn epsilons(&self) -> Option<[f64; 2]> {
         let is_large = match self.family {
             Family::MobileNetV2 => false,
             Family::MobileNetV3 => true,
@@ -74,7 +74,7 @@ impl Mobile {
     }
 
     /// Translates a name to gradwatch's.
-    pub fn rename(&self, segments: &[&str]) -> Option<String> {
+    pub(super) fn rename(&self, segments: &[&str]) -> Option<String> {
         let is_v3 = self.family == Family::MobileNetV3;
         Some(match segments {
             ["conv_stem", leaf] => format!("features.0.0.{leaf}"),

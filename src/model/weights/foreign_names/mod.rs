@@ -118,7 +118,7 @@ impl<'n> Style<'n> {
 }
 
 /// The tensors of a file under gradwatch's names.
-pub struct Translated<'a> {
+pub(super) struct Translated<'a> {
     pub tensors: Vec<(String, Source<'a>)>,
     /// Library whose names were translated, if any.
     pub from: Option<Library>,
@@ -130,7 +130,7 @@ pub struct Translated<'a> {
 
 /// Translates the names of tensors. Names without a translation stay unchanged, and all names do if no style matches
 /// more of the model's names.
-pub fn translate<'a>(tensors: &[(String, StoredTensor<'a>)], own: &Parameters) -> Translated<'a> {
+pub(super) fn translate<'a>(tensors: &[(String, StoredTensor<'a>)], own: &Parameters) -> Translated<'a> {
     let sizes: HashMap<&str, Vec<i64>> = own.iter().map(|own| (own.name.as_str(), own.tensor.size())).collect();
     let known =
         |tensors: &[(String, Source<'_>)]| tensors.iter().filter(|(name, _)| sizes.contains_key(&**name)).count();

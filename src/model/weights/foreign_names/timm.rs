@@ -3,7 +3,7 @@
 use super::number;
 
 /// VGG, whose classifier consists of three convolutions in timm.
-pub fn vgg(segments: &[&str]) -> Option<String> {
+pub(super) fn vgg(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["pre_logits", "fc1", leaf] => format!("classifier.0.{leaf}"),
         ["pre_logits", "fc2", leaf] => format!("classifier.3.{leaf}"),
@@ -13,7 +13,7 @@ pub fn vgg(segments: &[&str]) -> Option<String> {
 }
 
 /// ConvNeXt (the first version).
-pub fn convnext(segments: &[&str]) -> Option<String> {
+pub(super) fn convnext(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["stem", place, leaf] => format!("features.0.{place}.{leaf}"),
         ["stages", stage, "downsample", place, leaf] => format!("features.{}.{place}.{leaf}", 2 * number(stage)?),

@@ -1,7 +1,7 @@
 //! torchvision's names of models that have timm's names in gradwatch, and names in older torchvision files.
 
 /// `vit_b_16` and similar models. Files from before torchvision 0.13 contain `linear_1` and `linear_2`.
-pub fn vit(segments: &[&str]) -> Option<String> {
+pub(super) fn vit(segments: &[&str]) -> Option<String> {
     Some(match segments {
         ["class_token"] => "cls_token".into(),
         ["encoder", "pos_embedding"] => "pos_embed".into(),
@@ -26,7 +26,7 @@ pub fn vit(segments: &[&str]) -> Option<String> {
 }
 
 /// DenseNet files from before torch 0.4, which torchvision still provides: `norm.1` instead of `norm1`.
-pub fn densenet(segments: &[&str]) -> Option<String> {
+pub(super) fn densenet(segments: &[&str]) -> Option<String> {
     match segments {
         ["features", block, layer, kind @ ("norm" | "conv"), place @ ("1" | "2"), leaf]
             if layer.starts_with("denselayer") =>

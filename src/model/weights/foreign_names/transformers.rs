@@ -13,7 +13,7 @@ fn inner<'s, 'n>(segments: &'s [&'n str], families: &[&str]) -> &'s [&'n str] {
 }
 
 /// `ResNetForImageClassification`.
-pub fn resnet(segments: &[&str]) -> Option<String> {
+pub(super) fn resnet(segments: &[&str]) -> Option<String> {
     let place = |kind: &str| match kind {
         "convolution" => Some(("conv", 0)),
         "normalization" => Some(("bn", 1)),
@@ -35,7 +35,7 @@ pub fn resnet(segments: &[&str]) -> Option<String> {
 }
 
 /// `ConvNextForImageClassification`.
-pub fn convnext(segments: &[&str]) -> Option<String> {
+pub(super) fn convnext(segments: &[&str]) -> Option<String> {
     Some(match inner(segments, &["convnext"]) {
         ["embeddings", "patch_embeddings", leaf] => format!("features.0.0.{leaf}"),
         ["embeddings", "layernorm", leaf] => format!("features.0.1.{leaf}"),
@@ -62,7 +62,7 @@ pub fn convnext(segments: &[&str]) -> Option<String> {
 /// `ViTForImageClassification`, and `DeiTForImageClassificationWithTeacher`, whose logits are the mean of both heads.
 /// Files use the names of transformers 4, also when version 5 writes them. The names inside a module of version 5 are
 /// shorter.
-pub fn vit(segments: &[&str]) -> Option<Ours> {
+pub(super) fn vit(segments: &[&str]) -> Option<Ours> {
     Some(Ours::Whole(match inner(segments, &["vit", "deit"]) {
         ["embeddings", "cls_token"] => "cls_token".into(),
         ["embeddings", "distillation_token"] => "dist_token".into(),

@@ -88,7 +88,7 @@ const BUILTINS: [&str; 14] = [
 const MOST_DOTS: usize = 16;
 
 /// Whether a name is forbidden. `name` may contain dots: nested attributes, or modules imported by a module.
-pub fn is_forbidden(module: &str, name: &str) -> bool {
+pub(super) fn is_forbidden(module: &str, name: &str) -> bool {
     let dots = name.match_indices('.').take(MOST_DOTS);
     let inner = dots.map(|(at, _)| (&name[..at], &name[at + 1..]));
     std::iter::once((module, name)).chain(inner).any(|(module, name)| is_known(module, name))

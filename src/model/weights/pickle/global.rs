@@ -12,7 +12,7 @@ use super::{
 
 /// A class or function named in a pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Global<'a> {
+pub(crate) struct Global<'a> {
     module: &'a str,
     name: &'a str,
     /// Interpretation; `None` if state dicts do not need it.
@@ -69,7 +69,7 @@ impl<'a> Global<'a> {
     ///
     /// # Errors
     /// If the name is known to run code.
-    pub fn of(module: &'a str, name: &'a str) -> Result<Self, Refusal> {
+    pub(crate) fn of(module: &'a str, name: &'a str) -> Result<Self, Refusal> {
         if is_forbidden(module, name) {
             let got = format!("a pickle that references {}", shown(&format!("{module}.{name}")));
             return Err(Refusal::new(got, format!("{STATE_DICT}; gradwatch ran none of its code")));
@@ -78,12 +78,12 @@ impl<'a> Global<'a> {
     }
 
     /// Module and name, escaped to fit on one line.
-    pub fn shown(self) -> String {
+    pub(crate) fn shown(self) -> String {
         shown(&format!("{}.{}", self.module, self.name))
     }
 
     /// Element type of a storage class.
-    pub fn storage(self) -> Option<NumberType> {
+    pub(crate) fn storage(self) -> Option<NumberType> {
         if let Some(Known::Storage(numbers)) = self.known { Some(numbers) } else { None }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Global<'a> {
     ///
     /// # Errors
     /// If there are too many objects or nested calls.
-    pub fn call(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Id, Refusal> {
+    pub(crate) fn call(self, arguments: Id, heap: &mut Heap<'a>) -> Result<Id, Refusal> {
         let (mut called, mut arguments) = (self, arguments);
         // A loop instead of a recursion: the inner arguments are an existing tuple.
         while called.known == Some(Known::RebuildFromType)

@@ -20,14 +20,14 @@ const FLOAT: Id = Id(1);
 
 /// All objects of a pickle.
 #[derive(Debug)]
-pub struct Heap<'a> {
+pub(crate) struct Heap<'a> {
     all: Vec<Object<'a>>,
     left: usize,
 }
 
 impl<'a> Heap<'a> {
     /// Creates the heap for a pickle of this length.
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self { all: vec![Object::Other, Object::Float], left: bytes.saturating_mul(MOST_PER_BYTE).min(MOST) }
     }
 
@@ -35,13 +35,13 @@ impl<'a> Heap<'a> {
     ///
     /// # Errors
     /// If the limit is exceeded.
-    pub fn spend(&mut self, count: usize) -> Result<(), Refusal> {
+    pub(crate) fn spend(&mut self, count: usize) -> Result<(), Refusal> {
         let left = self.left.checked_sub(count);
         self.left = left.ok_or_else(|| Refusal::new("a pickle with more objects than any model has", STATE_DICT))?;
         Ok(())
     }
 
-    pub fn push(&mut self, object: Object<'a>) -> Result<Id, Refusal> {
+    pub(crate) fn push(&mut self, object: Object<'a>) -> Result<Id, Refusal> {
         match object {
             Object::Other => return Ok(OTHER),
             Object::Float => return Ok(FLOAT),
@@ -53,16 +53,16 @@ impl<'a> Heap<'a> {
         Ok(Id((self.all.len() - 1) as u32))
     }
 
-    pub fn get(&self, id: Id) -> &Object<'a> {
+    pub(crate) fn get(&self, id: Id) -> &Object<'a> {
         &self.all[id.0 as usize]
     }
 
-    pub fn get_mut(&mut self, id: Id) -> &mut Object<'a> {
+    pub(crate) fn get_mut(&mut self, id: Id) -> &mut Object<'a> {
         &mut self.all[id.0 as usize]
     }
 
     /// Converts a list of pairs to the entries of a dict.
-    pub fn pairs(&mut self, list: Id) -> Result<Option<Vec<(Id, Id)>>, Refusal> {
+    pub(crate) fn pairs(&mut self, list: Id) -> Result<Option<Vec<(Id, Id)>>, Refusal> {
         let Object::List(pairs) = self.get(list) else { return Ok(None) };
         self.spend(pairs.len())?;
         let Object::List(pairs) = self.get(list) else { return Ok(None) };
@@ -74,7 +74,7 @@ impl<'a> Heap<'a> {
     }
 
     /// Returns all objects after the end of the pickle.
-    pub fn into_objects(self) -> Vec<Object<'a>> {
+    pub(crate) fn into_objects(self) -> Vec<Object<'a>> {
         self.all
     }
 }

@@ -6,7 +6,7 @@ use super::{super::bytes::Bytes, Object};
 ///
 /// Text that is not UTF-8 is ignored, because it does not name a tensor. (Python's strings can contain lone surrogates,
 /// and Python 2's any bytes.)
-pub fn read<'a>(opcode: u8, bytes: &mut Bytes<'a>) -> Option<Object<'a>> {
+pub(super) fn read<'a>(opcode: u8, bytes: &mut Bytes<'a>) -> Option<Object<'a>> {
     Some(match opcode {
         b'N' => Object::Other,
         b'\x88' | b'\x89' => Object::Int((opcode == b'\x88').into()),

@@ -21,7 +21,7 @@ struct Machine<'a> {
 }
 
 /// Runs the pickle at the start of `bytes`.
-pub fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
+pub(super) fn run(bytes: &[u8]) -> Result<(Objects<'_>, usize), Refusal> {
     let (heap, stack, marks) = (Heap::new(bytes.len()), Vec::new(), Vec::new());
     let mut machine =
         Machine { bytes: Bytes::new(bytes), length: bytes.len(), heap, stack, marks, memo: HashMap::new() };

@@ -14,23 +14,23 @@ mod number_type;
 mod persistent;
 
 use super::Refusal;
-pub use global::Global;
-pub use number_type::NumberType;
+pub(super) use global::Global;
+pub(super) use number_type::NumberType;
 
 /// Index of an object in [`Objects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id(u32);
+pub(super) struct Id(u32);
 
 impl Id {
     /// The index, for a list with one item per object.
-    pub fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 /// An object in a pickle.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Object<'a> {
+pub(super) enum Object<'a> {
     /// An object without relevance for weights: None, bytes, or a set.
     Other,
     /// `int` of at most 64 bits, or `bool`.
@@ -66,7 +66,7 @@ pub enum Object<'a> {
 
 /// A storage elsewhere in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Storage<'a> {
+pub(super) struct Storage<'a> {
     /// Element type.
     pub numbers: NumberType,
     /// Key of the bytes.
@@ -79,7 +79,7 @@ pub struct Storage<'a> {
 
 /// Arguments of `torch._utils._rebuild_tensor_v2`, as in the pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
+pub(super) struct View {
     /// ID of a [`Storage`].
     pub storage: Id,
     /// Index of the first element.
@@ -94,44 +94,44 @@ pub struct View {
 
 /// All objects of a pickle.
 #[derive(Debug)]
-pub struct Objects<'a> {
+pub(super) struct Objects<'a> {
     all: Vec<Object<'a>>,
     root: Id,
 }
 
 impl<'a> Objects<'a> {
     /// Reads the pickle at the start of `bytes`. Also returns its length.
-    pub fn read(bytes: &'a [u8]) -> Result<(Self, usize), Refusal> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<(Self, usize), Refusal> {
         machine::run(bytes)
     }
 
     /// The unpickled value.
-    pub fn root(&self) -> &Object<'a> {
+    pub(super) fn root(&self) -> &Object<'a> {
         self.get(self.root)
     }
 
     /// Returns the object with this ID, which must come from this list.
-    pub fn get(&self, id: Id) -> &Object<'a> {
+    pub(super) fn get(&self, id: Id) -> &Object<'a> {
         &self.all[id.0 as usize]
     }
 
     /// ID of the unpickled value.
-    pub fn root_id(&self) -> Id {
+    pub(super) fn root_id(&self) -> Id {
         self.root
     }
 
     /// Number of objects.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.all.len()
     }
 
     /// All objects, in the order of their creation.
-    pub fn iter(&self) -> impl Iterator<Item = &Object<'a>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Object<'a>> {
         self.all.iter()
     }
 
     /// Returns the integers of a tuple with at most `most` items.
-    pub fn integers(&self, id: Id, most: usize) -> Option<Vec<i64>> {
+    pub(super) fn integers(&self, id: Id, most: usize) -> Option<Vec<i64>> {
         let Object::Tuple(items) = self.get(id) else { return None };
         let integer = |id: &Id| if let Object::Int(integer) = self.get(*id) { Some(*integer) } else { None };
         if items.len() > most { None } else { items.iter().map(integer).collect() }

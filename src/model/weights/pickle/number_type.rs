@@ -4,7 +4,7 @@ use tch::Kind;
 
 /// An element type: a row of [`TYPES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NumberType(u8);
+pub(crate) struct NumberType(u8);
 
 struct Row {
     /// Empty if torch has no such class, because the type uses untyped storages.
@@ -62,12 +62,12 @@ impl NumberType {
     }
 
     /// Finds the type of a class such as `FloatStorage`.
-    pub fn of_storage(class: &str) -> Option<Self> {
+    pub(crate) fn of_storage(class: &str) -> Option<Self> {
         Self::find(|row| !class.is_empty() && row.storage == class)
     }
 
     /// Finds the type of a dtype such as `float32`.
-    pub fn of_dtype(dtype: &str) -> Option<Self> {
+    pub(crate) fn of_dtype(dtype: &str) -> Option<Self> {
         Self::find(|row| !dtype.is_empty() && row.dtype == dtype)
     }
 
@@ -76,17 +76,17 @@ impl NumberType {
     }
 
     /// Number of bytes per element.
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         self.row().bytes
     }
 
     /// libtorch's type; `None` if it has none.
-    pub fn kind(self) -> Option<Kind> {
+    pub(crate) fn kind(self) -> Option<Kind> {
         self.row().kind
     }
 
     /// Torch's name of the dtype.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.row().dtype
     }
 }

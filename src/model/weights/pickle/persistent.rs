@@ -7,7 +7,7 @@ use super::{Id, Object, Storage, heap::Heap};
 /// - `("storage", class, key, device, numel)`, followed by `(key of the part, offset, numel)` or None in old files: a
 ///   storage, or an object of that class if its element type is unknown.
 /// - `("module", class, file, text)`, in old files of entire modules: the class.
-pub fn resolve<'a>(id: Id, heap: &Heap<'a>) -> Option<Object<'a>> {
+pub(super) fn resolve<'a>(id: Id, heap: &Heap<'a>) -> Option<Object<'a>> {
     let items = match heap.get(id) {
         Object::Tuple(items) => &items[..],
         // From a custom writer; in protocol 0, the ID is text.

@@ -1,0 +1,328 @@
+//! Assesses a run from its files: replays them, runs the rules, and collects the report.
+
+use std::{
+    ffi::OsString,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
+
+use gradwatch_events::disk::{Folder, OutputError, read_line};
+use serde::Deserialize;
+
+use crate::{
+    config::Config,
+    diagnosis::{Alarm, Diagnosis, Evaluation, Facts, Need, Observation, RuleName, Subject, rules_without_data},
+    printable,
+    replay::{Replay, ReplayError, ReplayEvent, Role},
+    report::{self, ClassRow, Course, Illustration, Report},
+};
+#[cfg(feature = "rule-sets")]
+use crate::{config::RuleSetName, diagnosis::RuleSet};
+
+/// Folder in a run folder with the explained images of its evaluations.
+pub const EXPLANATIONS: &str = "explanations";
+/// Longest line of metrics.jsonl to read, in bytes. The confusion matrix of thousands of classes takes about 100 MB.
+const MOST_LINE_BYTES: u64 = 1 << 30;
+/// Largest picture of an explained image to read, in bytes.
+const MOST_PICTURE_BYTES: u64 = 1 << 26;
+
+/// Result of [`assess`].
+#[derive(Debug, Clone)]
+pub struct Assessment {
+    /// Findings, curves, and tables, ready to render with [`report`].
+    pub report: Report,
+    /// Whether part of the files could not be read.
+    pub is_damaged: bool,
+}
+
+/// Options of [`assess_with`].
+#[derive(Debug, Clone, Default)]
+pub struct AssessOptions {
+    /// Patterns of the form `role=pattern` for unknown tags, such as `loss=objective`; see [`TagPatterns`].
+    ///
+    /// [`TagPatterns`]: crate::replay::TagPatterns
+    pub tags: Vec<String>,
+    /// Rules of other tools to check as well.
+    #[cfg(feature = "rule-sets")]
+    pub rule_sets: Vec<RuleSetName>,
+}
+
+/// Diagnoses one run: a run folder of gradwatch, a folder with the event files of another program, or one event file.
+///
+/// ```
+/// use gradwatch_doctor::{assess, diagnosis::RuleName};
+/// use gradwatch_events::SummaryWriter;
+///
+/// let logdir = tempfile::tempdir()?;
+/// let writer = SummaryWriter::create(logdir.path())?;
+/// for step in 0..100 {
+///     // The loss grows from 2 to 12.
+///     writer.scalar("Loss/train", step, 2.0 + 0.001 * (step * step) as f64)?;
+/// }
+/// writer.close()?;
+/// let assessment = assess(logdir.path())?;
+/// assert_eq!(assessment.report.findings[0].rule, RuleName::LossDiverging);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If there is nothing to read, or no tag is known.
+pub fn assess(path: &Path) -> Result<Assessment, ReplayError> {
+    assess_with(path, &AssessOptions::default())
+}
+
+/// Like [`assess`], with options.
+///
+/// # Errors
+/// As for [`assess`], or if a tag pattern is invalid.
+pub fn assess_with(path: &Path, options: &AssessOptions) -> Result<Assessment, ReplayError> {
+    gather(path, options, None)
+}
+
+/// Writes `report.html` to the folder of a finished run, with the findings of the run itself, which measured more than
+/// it wrote to its files. Returns the path.
+///
+/// # Errors
+/// If the files cannot be read, or the page cannot be written.
+pub fn write_report(folder: &Path, diagnosis: &Diagnosis) -> Result<PathBuf, WriteReportError> {
+    const NAME: &str = "report.html";
+    let path = folder.join(NAME);
+    let Assessment { report, .. } = gather(folder, &AssessOptions::default(), Some(diagnosis))?;
+    let page = report::html(&report);
+    let written = Folder::open(folder).and_then(|folder| folder.replace(NAME, printable::lines(&page).as_bytes()));
+    written.map_err(|cause| OutputError::of(&path, cause))?;
+    Ok(path)
+}
+
+/// Reason why [`write_report`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteReportError {
+    /// The files of the run cannot be read.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The page cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// The rules that check a replayed run.
+struct Judges {
+    diagnosis: Diagnosis,
+    #[cfg(feature = "rule-sets")]
+    rule_sets: Vec<RuleSet>,
+    alarms: Vec<Alarm>,
+}
+
+impl Judges {
+    #[cfg_attr(not(feature = "rule-sets"), expect(unused_variables))]
+    fn new(options: &AssessOptions, config: Option<&Config>) -> Self {
+        #[cfg(feature = "rule-sets")]
+        let rule_sets = {
+            let changes = config.map_or(&[][..], |config| &config.diagnosis.sagemaker);
+            options.rule_sets.iter().map(|tool| RuleSet::new(*tool, changes)).collect()
+        };
+        Self {
+            diagnosis: Diagnosis::default(),
+            #[cfg(feature = "rule-sets")]
+            rule_sets,
+            alarms: Vec::new(),
+        }
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) {
+        self.diagnosis.judge(seen, subject);
+        #[cfg(feature = "rule-sets")]
+        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge(seen, subject)));
+    }
+
+    fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) {
+        self.diagnosis.judge_evaluation(seen, subject);
+        #[cfg(feature = "rule-sets")]
+        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge_evaluation(seen, subject)));
+    }
+
+    /// Rules of other tools that were not checked.
+    fn not_judged(&self) -> Vec<String> {
+        #[cfg(feature = "rule-sets")]
+        return self.rule_sets.iter().map(not_judged_by).collect();
+        #[cfg(not(feature = "rule-sets"))]
+        Vec::new()
+    }
+}
+
+/// Reads the files of a run. Uses the findings in `known` if given, otherwise runs the rules.
+fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Result<Assessment, ReplayError> {
+    let mut replay = Replay::open(path, &options.tags)?;
+    let (config, facts) = (replay.config.clone(), replay.facts.clone());
+    let subject = Subject { config: config.as_ref(), facts: &facts };
+    let judges = || known.is_none().then(|| Judges::new(options, subject.config));
+    let (mut judged, mut course, mut steps) = (judges(), Course::default(), 0);
+    let mut has_depth = false;
+    replay.play(|moment| match moment {
+        ReplayEvent::Restart => (judged, course, steps) = (judges(), Course::default(), 0),
+        ReplayEvent::Step(sample) => {
+            let seen = sample.observe();
+            judged.iter_mut().for_each(|judges| judges.judge(&seen, &subject));
+            has_depth |= seen.depth_profile.as_ref().is_some_and(|profile| profile.layers.len() >= 3);
+            course.add(&seen);
+            steps = sample.step + 1;
+        }
+        ReplayEvent::Evaluation(evaluation) => {
+            judged.iter_mut().for_each(|judges| judges.judge_evaluation(&evaluation, &subject));
+            course.add_evaluation(&evaluation);
+        }
+    })?;
+    let model = config.as_ref().map(|config| format!("{} on {}", config.model.name, config.data.source));
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let is_damaged = replay.is_damaged();
+    let mut notes = std::mem::take(&mut replay.notes);
+    let classes = classes(path, &mut notes);
+    let report = Report {
+        title: model.unwrap_or(name),
+        run: path.display().to_string(),
+        config: config.map(|config| config.to_toml()),
+        course,
+        notes,
+        classes,
+        illustrations: illustrations(path),
+        steps,
+        ..Report::default()
+    };
+    let report = match (known, judged) {
+        // The run measured more than it wrote to its files.
+        (Some(diagnosis), _) => report.with_findings(diagnosis),
+        (None, None) => report,
+        (None, Some(judges)) => {
+            let not_judged = not_judged(&replay, has_depth).into_iter().chain(judges.not_judged()).collect();
+            Report { alarms: judges.alarms, not_judged, ..report }.with_findings(&judges.diagnosis)
+        }
+    };
+    Ok(Assessment { report, is_damaged })
+}
+
+/// The classes of the last evaluation in metrics.jsonl, or the worst ones if there are many; empty without an
+/// evaluation.
+fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
+    #[derive(Deserialize)]
+    struct Line {
+        validation: Validation,
+    }
+    #[derive(Deserialize)]
+    struct Validation {
+        classes: Option<usize>,
+        per_class: Vec<ClassMetrics>,
+    }
+    #[derive(Deserialize)]
+    struct ClassMetrics {
+        class: String,
+        support: u64,
+        precision: f64,
+        recall: f64,
+        f1: f64,
+    }
+    let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else { return Vec::new() };
+    // Reads line by line, because only a few of very many lines are evaluations.
+    let (mut file, mut line, mut last) = (BufReader::new(file), Vec::new(), Vec::new());
+    while read_line(&mut file, &mut line, MOST_LINE_BYTES).unwrap_or(false) {
+        if line.starts_with(b"{\"kind\":\"evaluation\"") {
+            std::mem::swap(&mut line, &mut last);
+        }
+    }
+    let Ok(Line { validation }) = serde_json::from_slice(&last) else { return Vec::new() };
+    let row = |ClassMetrics { class, support, precision, recall, f1 }| ClassRow {
+        class,
+        images: support,
+        precision,
+        recall,
+        f1,
+    };
+    let rows: Vec<ClassRow> = validation.per_class.into_iter().map(row).collect();
+    if let Some(count) = validation.classes {
+        let shown = rows.len();
+        notes.push(format!(
+            "only the {shown} of {count} classes with the lowest F1 are shown; gradwatch evaluate writes all of them"
+        ));
+    }
+    rows
+}
+
+/// The explained images of the last evaluation, with their file names.
+fn illustrations(folder: &Path) -> Vec<Illustration> {
+    let Ok(folder) = Folder::open(folder).and_then(|folder| folder.folder(EXPLANATIONS)) else { return Vec::new() };
+    let read = |file: OsString| {
+        let path = Path::new(&file);
+        let name = path.extension().filter(|end| *end == "png").and(path.file_stem())?;
+        let png = folder.read(&file, MOST_PICTURE_BYTES).ok()?;
+        Some(Illustration { name: name.to_string_lossy().into_owned(), png })
+    };
+    folder.names().unwrap_or_default().into_iter().filter_map(read).collect()
+}
+
+/// Lists the rules of another tool that gradwatch cannot check because it does not measure their inputs.
+#[cfg(feature = "rule-sets")]
+fn not_judged_by(rules: &RuleSet) -> String {
+    let names: Vec<&str> = rules.not_judged().into_iter().map(|(rule, _)| rule).collect();
+    format!("{} of {}: gradwatch does not measure their inputs", names.join(", "), rules.name())
+}
+
+/// Lists the rules that could not be checked, and the data missing from the files.
+fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
+    let line = |(need, rules): (Need, Vec<RuleName>)| {
+        let names: Vec<&str> = rules.into_iter().map(RuleName::name).collect();
+        format!("{}: the files lack {need}", names.join(", "))
+    };
+    rules_without_data(|need| has_data(need, replay, has_depth)).into_iter().map(line).collect()
+}
+
+/// Whether the files contain data.
+fn has_data(need: Need, replay: &Replay, has_depth: bool) -> bool {
+    let has = |role: Role| replay.roles.contains(&role);
+    let has_gradients = has(Role::GradNorm) || has(Role::GradHistogram);
+    let Facts { classes, parameters, .. } = &replay.facts;
+    match need {
+        Need::StepLoss => has(Role::Loss),
+        Need::TotalNorm => has(Role::TotalNorm) || has_gradients,
+        Need::Gradients => has_gradients,
+        // A network known to have fewer layers has no depth profile to check.
+        Need::DepthProfile => has_depth || has_gradients && !parameters.is_empty(),
+        Need::Activations => has(Role::ActivationNonpositive),
+        Need::Updates => has(Role::UpdateRatio),
+        Need::Evaluations => has(Role::ValidationLoss) || has(Role::ValidationAccuracy),
+        Need::InitialFacts => !parameters.is_empty(),
+        Need::LearningRate => has(Role::LearningRate),
+        Need::Classes => *classes > 0,
+        Need::ModelConfig => replay.config.as_ref().is_some_and(|config| config.model.known().is_some()),
+        // Only a run itself can check it: no file contains it, so a complete one does not lack it.
+        Need::WaitTime => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gradwatch_events::SummaryWriter;
+
+    use super::*;
+
+    #[test]
+    fn a_loss_curve_alone_leaves_most_rules_without_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = SummaryWriter::create(folder.path()).unwrap();
+        (0..20).for_each(|step| writer.scalar("loss", step, 1.0 / (1.0 + step as f64)).unwrap());
+        writer.close().unwrap();
+        let not_judged = assess(folder.path()).unwrap().report.not_judged;
+        let want = [
+            "gradient_accumulation, exploding: the files lack the global gradient norm",
+            "missing_gradient, unchanged_parameter, zero_gradient, denormal: the files lack the gradient of each parameter",
+            "vanishing: the files lack bias gradients of at least three layers, needed to compare layers",
+            "dead_relu, saturated: the files lack activation statistics",
+            "unchanged_parameter, learning_rate, update_ratio: the files lack the update ratio of each parameter",
+            "lost_images, label_noise, slow_convergence, overfitting: the files lack evaluations on validation images",
+            "lost_images, input_not_normalized, label_imbalance, batch_norm, poor_initialization, missing_gradient: the \
+             files lack statistics of the data and weights before the first step",
+            "unchanged_parameter: the files lack the learning rate of each step",
+            "initial_loss, label_noise, slow_convergence: the files lack the number of classes",
+            "batch_norm, dead_relu, saturated: the files lack the config of the model",
+        ];
+        assert_eq!(not_judged, want);
+    }
+}

@@ -1,0 +1,58 @@
+//! The `[loss]` table: label smoothing and class weights.
+
+use serde::Serialize;
+
+use super::{
+    names::named_enum,
+    range::{BELOW_ONE, FIGURE},
+    reader::Section,
+};
+
+named_enum! {
+    /// Class weighting in the loss.
+    pub enum ClassBalance {
+        /// Each image counts the same.
+        None = "none",
+        /// Each class counts the same: images / (classes * images of the class).
+        Balanced = "balanced",
+        /// Uses `class_weights`.
+        Given = "given",
+    }
+}
+
+/// The `[loss]` table, validated. The loss is cross-entropy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LossConfig {
+    /// Probability mass to spread evenly over the classes.
+    pub label_smoothing: f64,
+    /// Class weighting.
+    pub class_balance: ClassBalance,
+    /// One weight per class for `class_balance = "given"`; otherwise empty.
+    pub class_weights: Vec<f64>,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self { label_smoothing: 0.0, class_balance: ClassBalance::None, class_weights: Vec::new() }
+    }
+}
+
+impl LossConfig {
+    pub(super) fn read(mut table: Section<'_>) -> Self {
+        let default = Self::default();
+        let config = Self {
+            label_smoothing: table.number("label_smoothing", default.label_smoothing, &BELOW_ONE),
+            class_balance: table.choice("class_balance", default.class_balance),
+            class_weights: table.numbers("class_weights", default.class_weights, &FIGURE),
+        };
+        let given = config.class_balance == ClassBalance::Given;
+        if given == config.class_weights.is_empty() && !table.is_invalid("class_balance") {
+            let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
+            table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
+        } else if given && config.class_weights.iter().all(|weight| *weight == 0.0) {
+            table.problem("class_weights", "got 0 for every class, want at least one above 0");
+        }
+        table.finish();
+        config
+    }
+}

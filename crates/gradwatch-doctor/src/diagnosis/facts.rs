@@ -1,0 +1,230 @@
+//! Facts about a run before its first step, as numbers.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::class_counts;
+use crate::statistics::TensorStatistics;
+
+/// Data and initial weights. Unknown values are empty or 0, and rules ignore them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Number of classes; 0 if unknown.
+    pub classes: usize,
+    /// Training images per class. With more than 1,000 classes, a file stores the counts without their classes.
+    #[serde(with = "class_counts")]
+    pub class_counts: Vec<u64>,
+    /// Images per micro-batch.
+    pub batch_size: usize,
+    /// Steps per epoch.
+    pub steps_per_epoch: u64,
+    /// Statistics of each channel of the first batch, after normalization.
+    pub channels: Vec<ChannelFacts>,
+    /// Statistics of each parameter before the first step, in the order of the forward pass.
+    pub parameters: Vec<ParameterFacts>,
+    /// Classes with images that do not decode, among the images requested so far. Only this field grows during
+    /// training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_images: Vec<LostImages>,
+}
+
+/// Images of one class in one split that do not decode and are skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostImages {
+    /// `training` or `validation`.
+    pub split: String,
+    /// Name of the class.
+    pub class: String,
+    /// Images of the class in the split.
+    pub images: u64,
+    /// Number of these images that do not decode.
+    pub lost: u64,
+}
+
+impl LostImages {
+    /// Counts lost images per class. `bad` contains indices into `labels`.
+    pub fn of(split: &str, classes: &[String], labels: &[u32], bad: &[u32]) -> Vec<Self> {
+        let count = |labels: &mut dyn Iterator<Item = u32>| {
+            let mut counts = vec![0u64; classes.len()];
+            labels.filter_map(|label| usize::try_from(label).ok()).for_each(|label| counts[label] += 1);
+            counts
+        };
+        let images = count(&mut labels.iter().copied());
+        let lost = count(&mut bad.iter().filter_map(|&index| labels.get(index as usize).copied()));
+        let of_class = |((class, images), lost): ((&String, u64), u64)| Self {
+            split: split.to_owned(),
+            class: class.clone(),
+            images,
+            lost,
+        };
+        let all = classes.iter().zip(images).zip(lost).map(of_class);
+        all.filter(|of_class| of_class.lost > 0).collect()
+    }
+
+    /// Fraction of the class's images that is lost.
+    pub fn share(&self) -> f64 {
+        self.lost as f64 / (self.images as f64).max(1.0)
+    }
+
+    /// Whether all images are lost.
+    pub fn is_all(&self) -> bool {
+        self.lost >= self.images
+    }
+}
+
+impl fmt::Display for LostImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { split, class, images, lost } = self;
+        match self.is_all() {
+            true => write!(f, "class {class} has lost all of its {images} {split} images"),
+            false => write!(f, "class {class} has lost {lost} of its {images} {split} images"),
+        }
+    }
+}
+
+/// Statistics of one channel of the images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChannelFacts {
+    /// Mean of the values.
+    pub mean: f64,
+    /// Standard deviation.
+    pub std: f64,
+}
+
+/// Statistics of one parameter before the first step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParameterFacts {
+    /// Parameter name.
+    pub name: Arc<str>,
+    /// Shape, with outputs first.
+    pub shape: Vec<i64>,
+    /// Mean of its elements.
+    pub mean: f64,
+    /// Standard deviation of its elements.
+    pub std: f64,
+}
+
+impl ChannelFacts {
+    /// Computes the statistics of each channel of `images`, with shape `[n, channels, plane]`.
+    pub fn of(images: &[f32], channels: usize, plane: usize) -> Vec<Self> {
+        let of_one = |channel: usize| {
+            let values =
+                || images.chunks_exact(plane).skip(channel).step_by(channels).flatten().copied().map(f64::from);
+            let count = values().count().max(1) as f64;
+            let mean = values().sum::<f64>() / count;
+            let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+            Self { mean, std: variance.sqrt() }
+        };
+        if plane == 0 { Vec::new() } else { (0..channels).map(of_one).collect() }
+    }
+}
+
+impl ParameterFacts {
+    /// Creates the facts from measured statistics; `None` without a distribution, or if it is not finite.
+    pub fn new(measured: &TensorStatistics, shape: Vec<i64>) -> Option<Self> {
+        let distribution = measured.distribution.as_ref()?;
+        let (mean, std) = (distribution.mean, distribution.std);
+        (mean.is_finite() && std.is_finite()).then(|| Self { name: Arc::clone(&measured.name), shape, mean, std })
+    }
+
+    /// Whether the parameter is the weight of a linear layer or a convolution.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() >= 2
+    }
+
+    /// Whether all elements are 0.
+    pub fn is_zero(&self) -> bool {
+        self.mean == 0.0 && self.std == 0.0
+    }
+
+    /// Inputs per unit.
+    pub fn fan_in(&self) -> f64 {
+        self.shape.iter().skip(1).product::<i64>() as f64
+    }
+
+    /// Mean square of the elements times [`fan_in`](Self::fan_in): the factor by which a layer changes the mean square
+    /// of its input. About 1 if it preserves the signal's size.
+    pub fn scale(&self) -> f64 {
+        (self.std.powi(2) + self.mean.powi(2)) * self.fan_in()
+    }
+}
+
+impl Facts {
+    /// Loss of the best guess that knows only the class frequencies: ln C if they are equal; NaN if nothing is known.
+    pub fn guess(&self) -> f64 {
+        let images = self.class_counts.iter().sum::<u64>() as f64;
+        if images == 0.0 {
+            return if self.classes == 0 { f64::NAN } else { (self.classes as f64).ln() };
+        }
+        let shares = self.class_counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / images);
+        -shares.map(|share| share * share.ln()).sum::<f64>()
+    }
+
+    /// Whether a parameter is the weight of a linear layer or a convolution. Uses the name if the shape is unknown.
+    pub fn is_weight(&self, name: &str) -> bool {
+        let known = self.parameters.iter().find(|parameter| &*parameter.name == name);
+        known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_matrix)
+    }
+
+    /// Weights of all layers except the last.
+    pub fn hidden_weights(&self) -> impl Iterator<Item = &ParameterFacts> {
+        let last = self.parameters.iter().rposition(ParameterFacts::is_matrix).unwrap_or(0);
+        self.parameters[..last].iter().filter(|parameter| parameter.is_matrix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_told_apart() {
+        // Two images, each with two channels of two pixels.
+        let images = [1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 30.0, 30.0];
+        let channels = ChannelFacts::of(&images, 2, 2);
+        assert_eq!(channels[0], ChannelFacts { mean: 4.0, std: 5f64.sqrt() });
+        assert_eq!(channels[1], ChannelFacts { mean: 20.0, std: 10.0 });
+        assert_eq!(ChannelFacts::of(&[], 3, 0), []);
+    }
+
+    #[test]
+    fn lost_images_are_counted_by_class() {
+        let classes = ["ant", "bee", "cat"].map(String::from);
+        let lost = LostImages::of("training", &classes, &[2, 0, 2, 1, 0], &[0, 1, 2]);
+        let lines: Vec<String> = lost.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            ["class ant has lost 1 of its 2 training images", "class cat has lost all of its 2 training images"]
+        );
+        assert_eq!((lost[0].share(), lost[0].is_all(), lost[1].is_all()), (0.5, false, true));
+    }
+
+    #[test]
+    fn a_guess_costs_the_entropy_of_the_labels() {
+        let facts =
+            |class_counts: &[u64]| Facts { classes: 2, class_counts: class_counts.to_vec(), ..Facts::default() };
+        assert!((facts(&[50, 50]).guess() - 2f64.ln()).abs() < 1e-12);
+        // -(0.9 ln 0.9 + 0.1 ln 0.1).
+        assert!((facts(&[90, 10]).guess() - 0.325_082_973).abs() < 1e-9);
+        assert_eq!(facts(&[]).guess(), 2f64.ln());
+        assert!(Facts::default().guess().is_nan());
+    }
+
+    #[test]
+    fn the_last_weight_is_not_hidden() {
+        let parameter = |name: &str, shape: &[i64]| ParameterFacts {
+            name: name.into(),
+            shape: shape.to_vec(),
+            mean: 0.0,
+            std: 1.0,
+        };
+        let parameters =
+            vec![parameter("a.weight", &[4, 3, 2, 2]), parameter("a.bias", &[4]), parameter("head.weight", &[2, 4])];
+        let facts = Facts { parameters, ..Facts::default() };
+        let hidden: Vec<_> = facts.hidden_weights().map(|weight| (&*weight.name, weight.fan_in())).collect();
+        assert_eq!(hidden, [("a.weight", 12.0)]);
+        assert_eq!(Facts::default().hidden_weights().count(), 0);
+    }
+}

@@ -1,0 +1,275 @@
+//! Finds problems in a run: affected layers, first step, cause, and fixes.
+//!
+//! Rules check every tracked step on the host and access no tensor. A rule returns a [`Symptom`]. The symptoms of one
+//! rule over all steps form one [`Finding`]. A finding that follows from another is merged into it: a NaN loss after an
+//! explosion is one finding, not two.
+//!
+//! ```
+//! use gradwatch_doctor::diagnosis::{Diagnosis, Facts, Observation, RuleName, Severity, Subject};
+//!
+//! let facts = Facts { classes: 10, ..Facts::default() };
+//! let subject = Subject { config: None, facts: &facts };
+//! let mut diagnosis = Diagnosis::default();
+//! // A random guess costs ln 10 = 2.3.
+//! let found = diagnosis.judge(&Observation { step: 0, loss: 40.0, ..Observation::default() }, &subject);
+//! assert_eq!((found[0].rule, found[0].severity), (RuleName::InitialLoss, Severity::Warning));
+//! ```
+
+mod alarm;
+mod change;
+mod class_counts;
+mod course;
+mod facts;
+mod finding;
+mod need;
+mod observation;
+mod remedy;
+#[cfg(feature = "rule-sets")]
+mod rule_sets;
+mod rules;
+mod thresholds;
+
+use serde::{Deserialize, Serialize};
+
+pub use alarm::Alarm;
+pub use change::{Change, ChangeValue};
+pub use class_counts::LISTED as LISTED_CLASSES;
+pub use facts::{ChannelFacts, Facts, LostImages, ParameterFacts};
+pub use finding::{Evidence, Figure, Finding, Severity, Symptom};
+pub use need::{Need, rules_without_data};
+pub use observation::{Evaluation, Observation, Subject};
+pub use remedy::Remedy;
+#[cfg(feature = "rule-sets")]
+pub use rule_sets::RuleSet;
+pub use thresholds::Thresholds;
+
+pub use crate::config::{RuleName, RuleSetName};
+use course::LossCourse;
+use rules::{Rule, RuleContext, Rules, declarations, follows_from};
+
+/// All rules with their state, and the findings. Everything is part of a checkpoint.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Diagnosis {
+    rules: Rules,
+    #[serde(default)]
+    course: LossCourse,
+    findings: Vec<Finding>,
+    #[serde(skip)]
+    thresholds: Thresholds,
+}
+
+impl Diagnosis {
+    /// Creates a diagnosis with custom thresholds. A checkpoint does not keep them.
+    pub fn with_thresholds(thresholds: Thresholds) -> Self {
+        Self { thresholds, ..Self::default() }
+    }
+
+    /// Checks a tracked step. Returns the findings that are new or got worse.
+    pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Finding> {
+        self.course.add(seen.loss);
+        self.run_rules(seen.step, subject, |rule, context| rule.judge(seen, context))
+    }
+
+    /// Checks an evaluation. Returns the findings that are new or got worse.
+    pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Finding> {
+        self.run_rules(seen.step, subject, |rule, context| rule.judge_evaluation(seen, context))
+    }
+
+    fn run_rules(
+        &mut self,
+        step: u64,
+        &Subject { config, facts }: &Subject<'_>,
+        judge: impl Fn(&mut dyn Rule, &RuleContext<'_>) -> Option<Symptom>,
+    ) -> Vec<Finding> {
+        let Self { rules, course, findings, thresholds } = self;
+        let context = RuleContext { config, facts, course, thresholds };
+        let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
+        // Layers from a TorchScript file, or layers that must match a weight file, cannot be changed.
+        let has_file = config.is_some_and(|config| config.model.known().is_none() || config.model.weights.is_some());
+        let mut news = Vec::new();
+        for rule in rules.in_order() {
+            let name = rule.name();
+            let Some(mut symptom) = judge(rule, &context).filter(|_| !ignored.contains(&name)) else { continue };
+            symptom.remedies.retain(|remedy| !(has_file && remedy.change.is_in("model")));
+            news.extend(add_symptom(findings, name, step, symptom));
+        }
+        news
+    }
+
+    /// All findings, in the order of their appearance.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The finding to fix first: among the most severe ones, the one whose rule comes first in the order from cause to
+    /// consequence.
+    pub fn root_cause(&self) -> Option<&Finding> {
+        let place = |finding: &Finding| declarations().iter().position(|rule| rule.name == finding.rule);
+        self.findings.iter().min_by_key(|finding| (std::cmp::Reverse(finding.severity), place(finding)))
+    }
+}
+
+/// Adds a symptom. Returns its finding if it is new or got worse.
+fn add_symptom(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symptom) -> Option<Finding> {
+    if let Some(finding) = findings.iter_mut().find(|finding| finding.rule == rule) {
+        return finding.add(step, symptom).then(|| finding.clone());
+    }
+    if let Some(cause) = findings.iter_mut().find(|finding| follows_from(rule, finding.rule)) {
+        cause.fold(rule, step);
+        return None;
+    }
+    let mut finding = Finding::new(rule, step, symptom);
+    // Merges consequences that appeared before their cause.
+    findings.retain(|earlier| {
+        let follows = follows_from(earlier.rule, rule);
+        if follows {
+            finding.absorb(earlier);
+        }
+        !follows
+    });
+    findings.push(finding.clone());
+    Some(finding)
+}
+
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fixture::{Case, profile},
+        *,
+    };
+
+    #[test]
+    fn symptoms_of_one_rule_are_one_finding_and_those_of_its_consequences_are_folded_into_it() {
+        let case = Case::new("");
+        let mut diagnosis = Diagnosis::default();
+        for step in 0..30 {
+            let seen = Observation { step, loss: 2.0, total_norm: 1.0, ..Observation::default() };
+            diagnosis.judge(&seen, &case.subject());
+        }
+        assert!(diagnosis.findings().is_empty());
+        let mut news = Vec::new();
+        for step in 30..40 {
+            let total_norm = if step < 35 { 1e6 } else { f64::NAN };
+            let seen = Observation {
+                step,
+                loss: 3.0,
+                total_norm,
+                skipped_in_a_row: step.saturating_sub(34),
+                ..Observation::default()
+            };
+            news.extend(diagnosis.judge(&seen, &case.subject()));
+        }
+        assert_eq!(diagnosis.findings().len(), 1);
+        let finding = &diagnosis.findings()[0];
+        assert_eq!((finding.rule, finding.first_step), (RuleName::Exploding, 30));
+        assert_eq!(finding.symptoms, [(RuleName::NonFinite, 35)]);
+        // A finding is reported when it is new and when it gets worse.
+        assert_eq!(
+            news.iter().map(|news| news.severity).collect::<Vec<_>>(),
+            [Severity::Info, Severity::Warning, Severity::Critical]
+        );
+    }
+
+    #[test]
+    fn what_was_seen_before_its_cause_is_folded_into_it_too() {
+        let case = Case::new("model.activation = \"sigmoid\"");
+        let mut diagnosis = Diagnosis::default();
+        let judge = |diagnosis: &mut Diagnosis, step, profile| {
+            let seen = Observation { step, loss: 2.31, depth_profile: profile, ..Observation::default() };
+            diagnosis.judge(&seen, &case.subject())
+        };
+        for step in 0..200 {
+            judge(&mut diagnosis, step, None);
+        }
+        assert_eq!(diagnosis.findings()[0].rule, RuleName::LossPlateau);
+        for step in 200..203 {
+            judge(&mut diagnosis, step, Some(profile(&[1e-6, 1e-3, 1.0])));
+        }
+        let [finding] = diagnosis.findings() else { panic!("{:?}", diagnosis.findings()) };
+        assert_eq!((finding.rule, finding.first_step), (RuleName::Vanishing, 199));
+        assert_eq!(finding.symptoms, [(RuleName::LossPlateau, 199)]);
+    }
+
+    #[test]
+    fn rules_that_are_ignored_find_nothing() {
+        let case = Case::new("diagnosis.ignore = [\"initial_loss\"]");
+        let seen = Observation { loss: 40.0, ..Observation::default() };
+        assert!(Diagnosis::default().judge(&seen, &case.subject()).is_empty());
+    }
+
+    #[test]
+    fn the_root_cause_is_the_worst_and_of_equals_the_nearest_to_a_cause() {
+        let mut findings = Vec::new();
+        for (rule, severity) in [
+            (RuleName::Overfitting, Severity::Warning),
+            (RuleName::LabelImbalance, Severity::Warning),
+            (RuleName::BatchNorm, Severity::Info),
+        ] {
+            let symptom = Symptom {
+                severity,
+                layers: Vec::new(),
+                figures: Vec::new(),
+                cause: String::new(),
+                remedies: Vec::new(),
+            };
+            add_symptom(&mut findings, rule, 0, symptom);
+        }
+        let diagnosis = Diagnosis { findings, ..Diagnosis::default() };
+        assert_eq!(diagnosis.root_cause().unwrap().rule, RuleName::LabelImbalance);
+        assert_eq!(Diagnosis::default().root_cause(), None);
+    }
+
+    #[test]
+    fn a_diagnosis_that_was_written_and_read_goes_on_as_the_one_that_was_not() {
+        let case = Case::new("");
+        let observe = |step: u64| {
+            let total_norm = if step == 25 {
+                f64::NAN
+            } else if step > 28 {
+                1e9
+            } else {
+                1.0
+            };
+            Observation {
+                step,
+                loss: if step > 28 { 20.0 } else { 2.0 },
+                total_norm,
+                skipped_in_a_row: u64::from(step == 25),
+                ..Observation::default()
+            }
+        };
+        let mut whole = Diagnosis::default();
+        let mut resumed = Diagnosis::default();
+        for step in 0..90 {
+            let text = serde_json::to_string(&resumed).unwrap();
+            resumed = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                whole.judge(&observe(step), &case.subject()),
+                resumed.judge(&observe(step), &case.subject()),
+                "step {step}"
+            );
+        }
+        assert!(!whole.findings()[0].symptoms.is_empty(), "{:?}", whole.findings());
+        assert_eq!(serde_json::to_string(&whole).unwrap(), serde_json::to_string(&resumed).unwrap());
+    }
+
+    #[test]
+    fn names_and_remedies_of_older_runs_are_still_read() {
+        let case = Case::new("diagnosis.ignore = [\"input_not_normalised\"]");
+        assert_eq!(case.config.diagnosis.ignore, [RuleName::InputNotNormalized]);
+        let text = r#"{"rule":"input_not_normalised","severity":"warning","layers":[],"first_step":0,"last_step":0,
+            "figures":[],"cause":"","remedies":[{"change":"model.initialization = \"centred_logistic\"","why":""},
+            {"change":"data.path","why":""}],"evidence":[],"symptoms":[["input_not_normalised",3]]}"#;
+        let finding: Finding = serde_json::from_str(text).unwrap();
+        assert_eq!((finding.rule, finding.symptoms[0].0), (RuleName::InputNotNormalized, RuleName::InputNotNormalized));
+        assert_eq!(finding.remedies[0].change, Change::from("model.initialization = \"centred_logistic\""));
+        let json = serde_json::to_string(&finding).unwrap();
+        assert!(json.starts_with("{\"rule\":\"input_not_normalized\""), "{json}");
+        // The state of the rules keeps the names of its fields.
+        let state = serde_json::to_value(Diagnosis::default()).unwrap();
+        assert!(state["rules"]["input_not_normalised"].is_object(), "{state}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to turn it on again.
+//!
+//! Healthy ReLU layers are off for 50 to 90% of their inputs, sparse ones for more. Tools with a threshold of 70%
+//! zeros flag a third of healthy runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Need, Rule, RuleContext, Ways};
+use crate::{
+    config::{Activation, RuleName},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+};
+
+/// Fraction of a layer's outputs at 0.
+pub(in super::super) const WARNING: f64 = 0.98;
+const CRITICAL: f64 = 0.9999;
+/// Required consecutive checks, because a layer may be off for one batch.
+const LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct DeadRelu {
+    looks: u32,
+}
+
+impl Rule for DeadRelu {
+    fn name(&self) -> RuleName {
+        RuleName::DeadRelu
+    }
+
+    fn needs(&self) -> Ways {
+        &[&[Need::Activations, Need::ModelConfig]]
+    }
+
+    fn causes(&self) -> &'static [RuleName] {
+        &[
+            RuleName::InputNotNormalized,
+            RuleName::WrongLoss,
+            RuleName::PoorInitialization,
+            RuleName::GradientAccumulation,
+            RuleName::LearningRate,
+            RuleName::UpdateRatio,
+            RuleName::Exploding,
+            RuleName::LabelNoise,
+        ]
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
+        if context.activation() != Some(Activation::Relu) || seen.layers.is_empty() {
+            return None;
+        }
+        let dead = || seen.layers.iter().filter(|layer| layer.nonpositive_fraction > context.thresholds.dead_relu);
+        let Some(worst) = dead().max_by(|one, other| one.nonpositive_fraction.total_cmp(&other.nonpositive_fraction))
+        else {
+            self.looks = 0;
+            return None;
+        };
+        self.looks += 1;
+        let share = worst.nonpositive_fraction;
+        // A layer that is completely off at step 0 was initialized that way.
+        if self.looks < LOOKS && !(seen.step == 0 && share > CRITICAL) {
+            return None;
+        }
+        let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
+        let name = format!("share of outputs at 0 in {}", worst.layer);
+        let figures = vec![Figure { name, seen: share, expected: "0.98 or less".into() }];
+        let cause = format!(
+            "the ReLUs of {} output 0 for {:.2}% of their inputs, and a unit that is off gets no gradient to turn it \
+             on again",
+            worst.layer,
+            100.0 * share
+        );
+        let mut remedies = vec![
+            Remedy::config(
+                "model.activation",
+                "leaky_relu",
+                "passes a hundredth of the gradient if the input is negative",
+            ),
+            Remedy::config("model.normalization", "batch", "moves half of the inputs above 0 again"),
+        ];
+        remedies.extend(Remedy::lower_learning_rate(context, "large steps push units below 0"));
+        Some(Symptom { severity, layers: dead().map(|layer| layer.layer.clone()).collect(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        diagnosis::fixture::{Case, layer},
+        statistics::LayerStatistics,
+    };
+
+    fn judged(activation: &str, shares: &[f64]) -> Vec<Option<Severity>> {
+        let case = Case::new(&format!("model.activation = \"{activation}\""));
+        let mut rule = DeadRelu::default();
+        let judge = |share: &f64| {
+            let layers = [layer("one"), LayerStatistics { nonpositive_fraction: *share, ..layer("two") }];
+            let seen = Observation { step: 1, layers: &layers, ..Observation::default() };
+            rule.judge(&seen, &case.context()).map(|symptom| symptom.severity)
+        };
+        shares.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn a_layer_that_is_off_at_two_looks_is_dead_and_a_sparse_one_is_not() {
+        assert_eq!(judged("relu", &[0.99, 0.99, 1.0]), [None, Some(Severity::Warning), Some(Severity::Critical)]);
+        assert_eq!(judged("relu", &[0.9, 0.95, 0.97]), [None; 3]);
+        assert_eq!(judged("relu", &[0.99, 0.9, 0.99]), [None; 3]);
+        assert_eq!(judged("gelu", &[1.0, 1.0]), [None; 2]);
+    }
+}

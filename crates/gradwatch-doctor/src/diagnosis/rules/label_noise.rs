@@ -1,0 +1,150 @@
+//! Labels that do not match the images: shuffled, or wrong for many images.
+//!
+//! If the labels are independent of the images, a healthy network learns only the class frequencies: the loss stays at
+//! that of a guess, although gradients reach every layer and the weights move. Given enough time, the network memorizes
+//! the training images but does not improve on others.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Need, Rule, RuleContext, Ways, depth_ends::DepthEnds, loss_plateau, update_ratio::median_of_weights};
+use crate::{
+    config::RuleName,
+    diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
+    number::{Rounded, two_digits},
+};
+
+/// Validation accuracy over that of a guess. Up to this ratio, the network has not learned to generalize.
+const CHANCE: f64 = 1.4;
+/// Training accuracy over validation accuracy. Above this ratio, the network memorizes images.
+const BY_HEART: f64 = 1.3;
+/// Number of consecutive evaluations that must meet both conditions.
+const LOOKS: u32 = 3;
+/// Ratio of the first layer's gradient to the last layer's, if the gradient reaches every layer.
+const REACHES: std::ops::Range<f64> = 0.05..20.0;
+/// Median update ratio from which the weights move.
+const MOVES: f64 = 1e-4;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LabelNoise {
+    looks: u32,
+    /// Last ratio of the first layer's gradient to the last layer's, and last median update ratio.
+    reach: Option<f64>,
+    ratio: Option<f64>,
+}
+
+impl Rule for LabelNoise {
+    fn name(&self) -> RuleName {
+        RuleName::LabelNoise
+    }
+
+    fn needs(&self) -> Ways {
+        &[&[Need::Evaluations, Need::Classes], &[Need::StepLoss, Need::DepthProfile, Need::Updates]]
+    }
+
+    fn causes(&self) -> &'static [RuleName] {
+        // The rule's own condition already excludes problems that keep gradients from the layers.
+        &[
+            RuleName::InputNotNormalized,
+            RuleName::WrongLoss,
+            RuleName::PoorInitialization,
+            RuleName::GradientAccumulation,
+            RuleName::LearningRate,
+            RuleName::UpdateRatio,
+            RuleName::Exploding,
+            RuleName::NonFinite,
+            RuleName::ZeroGradient,
+        ]
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
+        self.reach = seen
+            .depth_profile
+            .as_ref()
+            .and_then(|profile| DepthEnds::of(profile, context))
+            .map(|ends| ends.ratio)
+            .or(self.reach);
+        self.ratio = median_of_weights(seen.updates, context).or(self.ratio);
+        let level = loss_plateau::level(context)?;
+        let (reach, ratio) = (self.reach?, self.ratio?);
+        if !REACHES.contains(&reach) || ratio < MOVES {
+            return None;
+        }
+        let figures = vec![
+            Figure {
+                name: "median loss of the last 50 tracked steps".into(),
+                seen: level,
+                expected: format!("below {:.3}, the loss of a random guess", Rounded(context.guess())),
+            },
+            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
+        ];
+        let level = Rounded(level);
+        let cause = format!(
+            "the loss has stayed at {level:.3}, the loss of a random guess, although the gradient reaches every layer \
+             and a step moves the weights by {} of their size: the labels do not match the images",
+            two_digits(ratio)
+        );
+        Some(symptom(figures, cause))
+    }
+
+    fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
+        let chance = context.most_frequent()?;
+        let is_chance = seen.validation_accuracy <= CHANCE * chance;
+        let by_heart = seen.train_accuracy > BY_HEART * seen.validation_accuracy.max(chance);
+        self.looks = if is_chance && by_heart { self.looks + 1 } else { 0 };
+        if self.looks < LOOKS {
+            return None;
+        }
+        let figures = vec![
+            Figure {
+                name: "validation accuracy".into(),
+                seen: seen.validation_accuracy,
+                expected: format!("above {chance:.2}, the accuracy of a guess"),
+            },
+            Figure { name: "training accuracy".into(), seen: seen.train_accuracy, expected: "about the same".into() },
+        ];
+        let cause = format!(
+            "training accuracy is {:.0}%, but validation accuracy is {:.0}%, no better than a guess: the labels do \
+             not match the images, and the network memorizes the training images",
+            100.0 * seen.train_accuracy,
+            100.0 * seen.validation_accuracy
+        );
+        Some(symptom(figures, cause))
+    }
+}
+
+fn symptom(figures: Vec<Figure>, cause: String) -> Symptom {
+    let remedies = vec![Remedy::advice("data.path", "check that images and labels are in the same order")];
+    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, evaluation, profile, update};
+
+    #[test]
+    fn a_loss_that_stays_at_that_of_a_guess_while_everything_moves_comes_of_the_labels() {
+        let is_told = |losses: f64, reach: f64, ratio: f64| {
+            let case = Case::with_losses([losses; 200]);
+            let updates = [update("a.weight", ratio)];
+            let depth_profile = Some(profile(&[reach, 1.0]));
+            let seen = Observation { depth_profile, updates: &updates, ..Observation::default() };
+            LabelNoise::default().judge(&seen, &case.context()).is_some()
+        };
+        assert!(is_told(2.3, 0.5, 1e-3));
+        assert!(!is_told(2.3, 0.01, 1e-3) && !is_told(2.3, 0.5, 1e-6) && !is_told(1.0, 0.5, 1e-3));
+    }
+
+    #[test]
+    fn a_net_that_knows_its_training_images_and_guesses_at_others_has_wrong_labels() {
+        let is_told = |train: f64, validation: f64| {
+            let seen = Evaluation { train_accuracy: train, validation_accuracy: validation, ..evaluation(100) };
+            let (case, mut rule) = (Case::new(""), LabelNoise::default());
+            assert!(rule.judge_evaluation(&seen, &case.context()).is_none());
+            assert!(rule.judge_evaluation(&seen, &case.context()).is_none());
+            rule.judge_evaluation(&seen, &case.context()).is_some()
+        };
+        assert!(is_told(0.2, 0.1) && is_told(0.9, 0.12));
+        assert!(!is_told(0.11, 0.1) && !is_told(0.9, 0.6) && !is_told(f64::NAN, 0.1));
+    }
+}

@@ -1,0 +1,207 @@
+//! A learning rate that is too high or too low for the whole run.
+//!
+//! Too high: in the first steps, the loss jumps above its initial value while a step moves the weights by more than
+//! 1e-2 of their size (healthy: about 1e-3; TheDeepChecker's range is 1e-4 to 1e-1); or a step leaves little of the
+//! initial weights. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
+//! half of that of a guess.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Need, Rule, RuleContext, Ways, update_ratio::median_of_weights};
+use crate::{
+    config::RuleName,
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+    number::{Rounded, two_digits},
+};
+
+/// Median update ratio of the weights.
+pub(in super::super) const TOO_SMALL: f64 = 5e-5;
+/// Median update ratio above which it explains a jump of the loss.
+const LARGE: f64 = 1e-2;
+/// Median update ratio at the start above which a step has replaced the initial weights.
+const REPLACED: f64 = 0.5;
+/// Fraction of the loss of a guess above which a run has hardly learned anything.
+const UNLEARNED: f64 = 0.5;
+/// Loss over that of the first tracked step, or over that of a guess if it is higher.
+const LEAP: f64 = 2.0;
+/// Number of first tracked steps that count as the start.
+const BEGINNING: u64 = 50;
+/// Consecutive checks with small updates.
+const LOOKS: u32 = 5;
+/// Fraction of the highest learning rate, so far or of the schedule, from which it counts as full: neither warm-up nor
+/// end.
+const FULL: f64 = 0.5;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct LearningRate {
+    /// Tracked steps so far.
+    readings: u64,
+    /// Consecutive tracked steps with a jump of the loss.
+    leaps: u32,
+    /// Consecutive checks with small updates.
+    small: u32,
+    /// Last median update ratio.
+    ratio: Option<f64>,
+    highest: f64,
+}
+
+impl Rule for LearningRate {
+    fn name(&self) -> RuleName {
+        RuleName::LearningRate
+    }
+
+    /// The loss shows a rate that is too high, the updates one that is too low.
+    fn needs(&self) -> Ways {
+        &[&[Need::StepLoss, Need::Updates]]
+    }
+
+    fn causes(&self) -> &'static [RuleName] {
+        &[
+            RuleName::InputNotNormalized,
+            RuleName::WrongLoss,
+            RuleName::PoorInitialization,
+            RuleName::GradientAccumulation,
+            RuleName::Vanishing,
+            RuleName::DeadRelu,
+            RuleName::Saturated,
+            RuleName::Exploding,
+            RuleName::ZeroGradient,
+        ]
+    }
+
+    fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
+        self.readings += 1;
+        let peak = context.config.map_or(0.0, |config| config.optimizer.learning_rate);
+        self.highest = self.highest.max(seen.learning_rate).max(peak);
+        let ratio = median_of_weights(seen.updates, context);
+        self.ratio = ratio.or(self.ratio);
+        self.too_high(seen, context).or_else(|| self.too_low(seen, ratio?, context))
+    }
+}
+
+impl LearningRate {
+    fn too_high(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
+        let course = context.course;
+        let base = course.first.max(context.guess());
+        let is_beginning = self.readings <= BEGINNING;
+        // A loss that was not measured is NaN too. A NaN without an earlier jump has another cause, such as the images.
+        let is_broken = seen.loss.is_nan() && seen.skipped_in_a_row > 0 && self.leaps > 0;
+        let has_leapt = self.readings > 1 && is_beginning && (seen.loss > LEAP * base || is_broken);
+        self.leaps = if has_leapt { self.leaps + 1 } else { 0 };
+        let ratio = self.ratio.unwrap_or(f64::NAN);
+        let is_replaced = is_beginning && ratio > REPLACED;
+        let is_large = self.ratio.is_none() || ratio > LARGE;
+        let has_overshot = is_large && self.leaps >= 2;
+        if !(is_replaced || has_overshot) {
+            return None;
+        }
+        let moved = format!("a step moves the weights by {} of their size", two_digits(ratio));
+        let cause = match (is_replaced, self.ratio) {
+            (true, _) => format!("{moved}, so little of the initial weights is left: the learning rate is too high"),
+            (false, ratio) => format!(
+                "the loss jumped from {:.2} to {:.3} within {} tracked steps{}: the learning rate is too high",
+                Rounded(course.first),
+                Rounded(seen.loss),
+                self.readings,
+                ratio.map(|_| format!(", and {moved}")).unwrap_or_default()
+            ),
+        };
+        let figures = vec![
+            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
+            Figure {
+                name: "loss".into(),
+                seen: seen.loss,
+                expected: format!("below the first, {:.2}", Rounded(course.first)),
+            },
+        ];
+        let fitting = Remedy::fitting_learning_rate(context, ratio);
+        let lower = || Remedy::lower_learning_rate(context, "smaller steps do not overshoot");
+        let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
+        remedies.push(Remedy::config(
+            "schedule.warmup_epochs",
+            1usize,
+            "takes small steps while the gradients are large",
+        ));
+        remedies.push(Remedy::config("clipping.mode", "agc", "clips a unit's gradient to a hundredth of its weights"));
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+    }
+
+    fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<Symptom> {
+        let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
+        // After learning, small updates are normal.
+        let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * context.guess();
+        let is_small = ratio < context.thresholds.learning_rate && is_unlearned && seen.is_taken();
+        // In branches that start at 0, the gradient grows slowly.
+        let is_silent = self.readings <= BEGINNING && context.has_silent_branches();
+        self.small = if is_small && is_full && !is_silent { self.small + 1 } else { 0 };
+        if self.small < LOOKS {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "median update ratio of the weights".into(),
+            seen: ratio,
+            expected: "0.0001 or more, about 0.001".into(),
+        }];
+        let cause = format!(
+            "a step moves the weights by {} of their size, so a substantial change takes {:.0e} steps: the learning \
+             rate is too low",
+            two_digits(ratio),
+            1.0 / ratio
+        );
+        let remedies = Remedy::fitting_learning_rate(context, ratio).into_iter().collect();
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, update};
+
+    /// Checks the rule at tracked steps (loss, median update ratio, learning rate).
+    fn judged(readings: &[(f64, f64, f64)]) -> Vec<Option<Severity>> {
+        let (mut case, mut rule) = (Case::new("optimizer.learning_rate = 0.1"), LearningRate::default());
+        let judge = |&(loss, ratio, learning_rate): &(f64, f64, f64)| {
+            case.course.add(loss);
+            let updates = [update("a.weight", ratio)];
+            let seen = Observation { loss, learning_rate, updates: &updates, ..Observation::default() };
+            rule.judge(&seen, &case.context()).map(|symptom| symptom.severity)
+        };
+        readings.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn a_loss_that_leaps_while_the_weights_move_far_comes_of_too_high_a_rate() {
+        let leap = [(2.3, 0.1, 1.0), (9.0, 0.1, 1.0), (9.0, 0.1, 1.0)];
+        assert_eq!(judged(&leap), [None, None, Some(Severity::Critical)]);
+        assert_eq!(judged(&leap.map(|(loss, _, rate)| (loss, 1e-3, rate))), [None; 3]);
+        assert_eq!(judged(&[(2.3, 0.1, 1.0), (9.0, 0.1, 1.0), (2.0, 0.1, 1.0)]), [None; 3]);
+    }
+
+    #[test]
+    fn a_gradient_that_has_still_to_come_into_branches_that_begin_at_0_is_no_low_rate() {
+        let mut case =
+            Case::new("model.residual = true\nmodel.initialization = \"fixup\"\noptimizer.learning_rate = 0.1");
+        case.course.add(2.3);
+        let mut rule = LearningRate::default();
+        let updates = [update("a.weight", 1e-6)];
+        let seen = Observation { loss: 2.3, learning_rate: 0.1, updates: &updates, ..Observation::default() };
+        let told_at = (1..100).find(|_| rule.judge(&seen, &case.context()).is_some());
+        assert_eq!(told_at, Some(BEGINNING + u64::from(LOOKS)));
+    }
+
+    #[test]
+    fn a_first_step_that_leaves_little_of_the_weights_is_told_at_once() {
+        assert_eq!(judged(&[(2.3, 0.9, 1.0)]), [Some(Severity::Critical)]);
+    }
+
+    #[test]
+    fn weights_that_hardly_move_at_five_looks_come_of_too_low_a_rate_unless_it_is_to_be_low() {
+        let small = (2.3, 1e-6, 0.1);
+        assert_eq!(judged(&[small; 5])[3..], [None, Some(Severity::Warning)]);
+        let tail: Vec<_> = std::iter::once((2.3, 1e-3, 0.1)).chain([(0.5, 1e-6, 1e-4); 9]).collect();
+        assert!(judged(&tail).iter().all(Option::is_none));
+        assert!(judged(&[(2.3, 1e-4, 0.1); 9]).iter().all(Option::is_none));
+        assert!(judged(&[(0.1, 1e-6, 0.1); 9]).iter().all(Option::is_none));
+    }
+}

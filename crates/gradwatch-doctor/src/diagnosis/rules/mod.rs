@@ -1,0 +1,283 @@
+//! The rules, one per file: their inputs and their order.
+
+pub(super) mod batch_norm;
+pub(super) mod dead_relu;
+pub(super) mod denormal;
+mod depth_ends;
+pub(super) mod exploding;
+pub(super) mod gradient_accumulation;
+pub(super) mod initial_loss;
+pub(super) mod input_not_normalized;
+pub(super) mod label_imbalance;
+pub(super) mod label_noise;
+pub(super) mod learning_rate;
+pub(super) mod loss_diverging;
+pub(super) mod loss_oscillating;
+pub(super) mod loss_plateau;
+pub(super) mod lost_images;
+pub(super) mod missing_gradient;
+pub(super) mod non_finite;
+pub(super) mod overfitting;
+pub(super) mod poor_initialization;
+pub(super) mod saturated;
+pub(super) mod slow_convergence;
+pub(super) mod starvation;
+pub(super) mod unchanged_parameter;
+pub(super) mod update_ratio;
+pub(super) mod vanishing;
+pub(super) mod wrong_loss;
+pub(super) mod zero_gradient;
+
+use std::{fmt::Debug, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Evaluation, Facts, Observation, Symptom, Thresholds,
+    course::LossCourse,
+    need::{Need, Ways},
+};
+use crate::config::{Activation, Config, Initialization, ModelConfig, Normalization, RuleName};
+
+/// Inputs of a rule besides the tracked step.
+#[derive(Clone, Copy)]
+pub(super) struct RuleContext<'a> {
+    pub config: Option<&'a Config>,
+    pub facts: &'a Facts,
+    pub course: &'a LossCourse,
+    pub thresholds: &'a Thresholds,
+}
+
+impl<'a> RuleContext<'a> {
+    /// See [`ModelConfig::known`].
+    pub(super) fn model(&self) -> Option<&'a ModelConfig> {
+        self.config?.model.known()
+    }
+
+    pub(super) fn activation(&self) -> Option<Activation> {
+        self.model().map(|model| model.activation)
+    }
+
+    pub(super) fn initialization(&self) -> Option<&'a Initialization> {
+        self.model().map(|model| &model.initialization)
+    }
+
+    /// Whether residual branches start at 0. Until the first steps have moved the end of a branch, no gradient reaches
+    /// its inside, which is correct.
+    pub(super) fn has_silent_branches(&self) -> bool {
+        self.initialization().is_some_and(Initialization::has_silent_branches)
+    }
+
+    /// See [`Facts::guess`]. If nothing is known about the classes, the first loss, but at least the loss of a guess
+    /// over ten classes: a run with a thousand classes may end where a run with ten starts.
+    pub(super) fn guess(&self) -> f64 {
+        let guess = self.facts.guess();
+        // `max` of NaN and a number is the number.
+        if guess > 0.0 { guess } else { 10f64.ln().max(self.course.first) }
+    }
+
+    /// Accuracy of predicting the most frequent class for every image.
+    pub(super) fn most_frequent(&self) -> Option<f64> {
+        let Facts { classes, class_counts, .. } = self.facts;
+        match class_counts.iter().sum::<u64>() {
+            0 => (*classes > 0).then(|| 1.0 / *classes as f64),
+            images => Some(*class_counts.iter().max()? as f64 / images as f64),
+        }
+    }
+
+    /// Whether the model is known to have no normalization.
+    pub(super) fn has_no_normalization(&self) -> bool {
+        self.model().is_some_and(|model| model.normalization == Normalization::None)
+    }
+}
+
+/// A rule for one kind of problem. Its state is part of a checkpoint.
+pub(super) trait Rule: Debug {
+    /// Name of the rule.
+    fn name(&self) -> RuleName;
+
+    /// Data that the rule needs.
+    fn needs(&self) -> Ways;
+
+    /// Rules whose problem can cause this one. A finding of this rule is merged into theirs.
+    fn causes(&self) -> &'static [RuleName] {
+        &[]
+    }
+
+    /// Checks a tracked step. Returns a symptom if there is one.
+    fn judge(&mut self, _seen: &Observation<'_>, _context: &RuleContext<'_>) -> Option<Symptom> {
+        None
+    }
+
+    /// Checks an evaluation. Returns a symptom if there is one.
+    fn judge_evaluation(&mut self, _seen: &Evaluation, _context: &RuleContext<'_>) -> Option<Symptom> {
+        None
+    }
+}
+
+/// Declares the state of all rules, in order: causes before their consequences.
+macro_rules! rules {
+    ($($(#[$meta:meta])* $field:ident: $rule:ty,)+) => {
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        pub(super) struct Rules {
+            $($(#[$meta])* $field: $rule,)+
+        }
+
+        impl Rules {
+            pub(super) fn in_order(&mut self) -> Vec<&mut dyn Rule> {
+                vec![$(&mut self.$field,)+]
+            }
+        }
+    };
+}
+
+rules! {
+    lost_images: lost_images::LostImages,
+    #[serde(rename = "input_not_normalised")]
+    input_not_normalized: input_not_normalized::InputNotNormalized,
+    label_imbalance: label_imbalance::LabelImbalance,
+    batch_norm: batch_norm::BatchNorm,
+    wrong_loss: wrong_loss::WrongLoss,
+    poor_initialization: poor_initialization::PoorInitialization,
+    missing_gradient: missing_gradient::MissingGradient,
+    unchanged_parameter: unchanged_parameter::UnchangedParameter,
+    gradient_accumulation: gradient_accumulation::GradientAccumulation,
+    learning_rate: learning_rate::LearningRate,
+    vanishing: vanishing::Vanishing,
+    dead_relu: dead_relu::DeadRelu,
+    saturated: saturated::Saturated,
+    update_ratio: update_ratio::UpdateRatio,
+    exploding: exploding::Exploding,
+    non_finite: non_finite::NonFinite,
+    zero_gradient: zero_gradient::ZeroGradient,
+    denormal: denormal::Denormal,
+    initial_loss: initial_loss::InitialLoss,
+    label_noise: label_noise::LabelNoise,
+    loss_diverging: loss_diverging::LossDiverging,
+    loss_oscillating: loss_oscillating::LossOscillating,
+    loss_plateau: loss_plateau::LossPlateau,
+    slow_convergence: slow_convergence::SlowConvergence,
+    overfitting: overfitting::Overfitting,
+    starvation: starvation::Starvation,
+}
+
+/// Properties of a rule that no run changes.
+pub(super) struct Declaration {
+    pub name: RuleName,
+    pub needs: Ways,
+    pub causes: &'static [RuleName],
+}
+
+/// Properties of all rules, in order: causes before their consequences.
+pub(super) fn declarations() -> &'static [Declaration] {
+    static DECLARED: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
+        let mut rules = Rules::default();
+        let declare =
+            |rule: &mut dyn Rule| Declaration { name: rule.name(), needs: rule.needs(), causes: rule.causes() };
+        rules.in_order().into_iter().map(declare).collect()
+    });
+    &DECLARED
+}
+
+/// Whether one finding can be a consequence of the other.
+pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
+    let declared = declarations().iter().find(|rule| rule.name == symptom);
+    declared.is_some_and(|rule| rule.causes.contains(&cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All rules with causes, and their causes.
+    const RELATION: &[(&str, &str)] = &[
+        ("poor_initialization", "input_not_normalized"),
+        (
+            "unchanged_parameter",
+            "input_not_normalized wrong_loss poor_initialization missing_gradient learning_rate vanishing \
+             dead_relu saturated update_ratio exploding non_finite zero_gradient",
+        ),
+        ("gradient_accumulation", "wrong_loss unchanged_parameter"),
+        (
+            "learning_rate",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation vanishing dead_relu \
+             saturated exploding zero_gradient",
+        ),
+        (
+            "vanishing",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate dead_relu \
+             update_ratio exploding",
+        ),
+        (
+            "dead_relu",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding label_noise",
+        ),
+        (
+            "saturated",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding label_noise",
+        ),
+        (
+            "update_ratio",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate exploding",
+        ),
+        (
+            "exploding",
+            "input_not_normalized wrong_loss poor_initialization unchanged_parameter gradient_accumulation \
+             learning_rate update_ratio",
+        ),
+        (
+            "non_finite",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding",
+        ),
+        (
+            "zero_gradient",
+            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
+             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite",
+        ),
+        ("denormal", "poor_initialization learning_rate vanishing dead_relu saturated"),
+        ("initial_loss", "input_not_normalized wrong_loss poor_initialization exploding"),
+        (
+            "label_noise",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding non_finite zero_gradient",
+        ),
+        (
+            "loss_diverging",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding non_finite",
+        ),
+        (
+            "loss_oscillating",
+            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding non_finite",
+        ),
+        (
+            "loss_plateau",
+            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
+             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite \
+             zero_gradient label_noise loss_diverging",
+        ),
+        (
+            "slow_convergence",
+            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
+             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite \
+             zero_gradient label_noise loss_diverging loss_plateau",
+        ),
+        ("overfitting", "wrong_loss label_noise"),
+    ];
+
+    #[test]
+    fn the_causes_of_all_rules_are_these_and_no_others() {
+        let causes = |symptom: RuleName| {
+            let causes = declarations().iter().map(|rule| rule.name).filter(|cause| follows_from(symptom, *cause));
+            causes.map(RuleName::name).collect::<Vec<_>>().join(" ")
+        };
+        let relation = declarations().iter().map(|rule| (rule.name.name(), causes(rule.name)));
+        let relation: Vec<_> = relation.filter(|(_, causes)| !causes.is_empty()).collect();
+        assert_eq!(relation, RELATION.iter().map(|(rule, causes)| (*rule, (*causes).to_owned())).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,109 @@
+//! Accuracy that is low and hardly improves between evaluations.
+//!
+//! Follows AutoTrainer (ICSE 2021): best training and validation accuracy below 0.6, and no gain of 0.01 between
+//! evaluations. Here the last three evaluations decide, so that the rule does not have to wait for the end of the run.
+//! The accuracy threshold depends on that of a guess, so that a task with many classes is not flagged if it is far
+//! better than a guess.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Need, Rule, RuleContext, Ways};
+use crate::{
+    config::RuleName,
+    diagnosis::{Evaluation, Figure, Remedy, Severity, Symptom},
+};
+
+/// Gain over the best accuracy so far that counts as progress.
+pub(in super::super) const GAIN: f64 = 0.01;
+/// Accuracy from which a run is not slow, as a fraction of the way from a guess to 1.
+const SLOW: f64 = 0.5;
+/// Consecutive evaluations without a gain.
+const LOOKS: u32 = 3;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct SlowConvergence {
+    best: Option<f64>,
+    looks: u32,
+}
+
+impl Rule for SlowConvergence {
+    fn name(&self) -> RuleName {
+        RuleName::SlowConvergence
+    }
+
+    fn needs(&self) -> Ways {
+        &[&[Need::Evaluations, Need::Classes]]
+    }
+
+    fn causes(&self) -> &'static [RuleName] {
+        &[
+            RuleName::InputNotNormalized,
+            RuleName::WrongLoss,
+            RuleName::PoorInitialization,
+            RuleName::MissingGradient,
+            RuleName::UnchangedParameter,
+            RuleName::GradientAccumulation,
+            RuleName::LearningRate,
+            RuleName::Vanishing,
+            RuleName::DeadRelu,
+            RuleName::Saturated,
+            RuleName::UpdateRatio,
+            RuleName::Exploding,
+            RuleName::NonFinite,
+            RuleName::ZeroGradient,
+            RuleName::LabelNoise,
+            RuleName::LossDiverging,
+            RuleName::LossPlateau,
+        ]
+    }
+
+    fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
+        let chance = context.most_frequent()?;
+        let accuracy = seen.train_accuracy.max(seen.validation_accuracy);
+        if accuracy.is_nan() {
+            return None;
+        }
+        let gain = accuracy - self.best.unwrap_or(0.0);
+        let is_slow = accuracy < chance + SLOW * (1.0 - chance) && gain < context.thresholds.slow_convergence;
+        self.looks = if is_slow { self.looks + 1 } else { 0 };
+        self.best = Some(self.best.map_or(accuracy, |best| best.max(accuracy)));
+        if self.looks < LOOKS {
+            return None;
+        }
+        let figures = vec![Figure {
+            name: "accuracy gain over the previous best".into(),
+            seen: gain,
+            expected: "0.01 or more".into(),
+        }];
+        let cause = format!(
+            "accuracy is {:.1}% and gained less than {:.1} points in each of {LOOKS} consecutive evaluations",
+            100.0 * accuracy,
+            100.0 * context.thresholds.slow_convergence
+        );
+        let mut remedies: Vec<_> = Remedy::higher_learning_rate(context, "takes longer steps").into_iter().collect();
+        remedies.push(Remedy::config("optimizer.name", "adamw", "takes steps of similar size for every parameter"));
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::fixture::{Case, evaluation};
+
+    fn judged(accuracies: &[f64]) -> Vec<bool> {
+        let (case, mut rule) = (Case::new(""), SlowConvergence::default());
+        let judge = |&accuracy: &f64| {
+            let seen = Evaluation { train_accuracy: accuracy, validation_accuracy: accuracy, ..evaluation(100) };
+            rule.judge_evaluation(&seen, &case.context()).is_some()
+        };
+        accuracies.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn three_evaluations_without_a_gain_while_accuracy_is_low_are_told() {
+        assert_eq!(judged(&[0.2, 0.2, 0.205, 0.2]), [false, false, false, true]);
+        assert!(judged(&[0.2, 0.22, 0.24, 0.26, 0.28]).iter().all(|judged| !judged));
+        assert!(judged(&[0.9, 0.9, 0.9, 0.9]).iter().all(|judged| !judged));
+    }
+}

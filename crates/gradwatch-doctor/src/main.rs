@@ -1,0 +1,64 @@
+//! `gradwatch-doctor`: diagnoses training runs from their TensorBoard event files.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gradwatch_doctor::cli::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome, report_usage_error, tell_error};
+
+const NAME: &str = "gradwatch-doctor";
+
+/// Diagnose training runs from their TensorBoard event files.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Diagnose a finished or running run.
+    ///
+    /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
+    /// tensorboardX, Lightning, Keras, gradwatch, and others; --tag maps unknown tags. Reports the rules that it could
+    /// not check.
+    Diagnose(DiagnoseArguments),
+}
+
+/// Exit codes in `--help`; `gradwatch` uses the same ones.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  success
+    1  internal error
+    2  wrong command line
+    6  the output file already exists, or cannot be written
+    9  done, but part of a file was damaged
+   11  a finding reaches --fail-at
+   12  nothing to read, or no known tags, in at least one run
+   13  stdout cannot be written";
+
+fn main() -> ExitCode {
+    let Arguments { command: Command::Diagnose(arguments) } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return report_usage_error::<Arguments>(&error).into(),
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let panic = panic.to_string().replace('\n', " ");
+        tell_error(NAME, &format!("internal error, please report it: {panic}"));
+    }));
+    let code: u8 = match arguments.run(NAME) {
+        Ok(DiagnoseOutcome::Done) => 0,
+        Ok(DiagnoseOutcome::Partial) => 9,
+        Ok(DiagnoseOutcome::Finding) => 11,
+        Ok(DiagnoseOutcome::Unreadable) => 12,
+        Err(error) => {
+            tell_error(NAME, &error.to_string());
+            match error {
+                DiagnoseError::Output(_) => 6,
+                DiagnoseError::Replay(_) => 12,
+                DiagnoseError::Stdout(_) => 13,
+            }
+        }
+    };
+    code.into()
+}

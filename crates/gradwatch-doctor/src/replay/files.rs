@@ -1,0 +1,175 @@
+//! Finds the event files of a run, and reads the config and facts next to them.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use gradwatch_events::disk::{Folder, read_line};
+use serde::Deserialize;
+
+use super::ReplayError;
+use crate::{
+    config::Config,
+    diagnosis::{Facts, LostImages},
+};
+
+/// Largest config file to read, in bytes.
+const MOST_CONFIG_BYTES: u64 = 1 << 26;
+/// Longest line of metrics.jsonl to read, in bytes.
+const MOST_LINE_BYTES: u64 = 1 << 28;
+
+/// An event file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    /// Subfolder of the file, `train` or the validation folder; empty if the run has no subfolders.
+    pub part: &'static str,
+    /// Whether the file contains the run's training steps.
+    pub is_of_run: bool,
+}
+
+impl Source {
+    pub(super) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// Levels of subfolders to search.
+const DEPTH: usize = 4;
+
+/// Keras's callback writes training and validation to separate subfolders; many training loops do too.
+const TRAIN: &str = "train";
+const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
+
+fn is_event_file(path: &Path) -> bool {
+    path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    let refuse = |cause| ReplayError::Folder { path: folder.to_owned(), cause };
+    let entries = fs::read_dir(folder).map_err(refuse)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
+    // Names of event files start with their creation time in seconds.
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Validation folder next to `train`, if both contain event files.
+fn validation_part(folder: &Path) -> Option<&'static str> {
+    let has_events =
+        |part: &str| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path)));
+    VALIDATION.into_iter().find(|part| has_events(part)).filter(|_| has_events(TRAIN))
+}
+
+/// Finds the run folders in `path` and its subfolders, or returns `path` itself if it is a file.
+///
+/// # Errors
+/// If a folder cannot be read, or if there are no event files in any of them.
+pub fn runs(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    find_runs(path, DEPTH, &mut found)?;
+    if found.is_empty() { Err(ReplayError::NoEvents { path: path.to_owned() }) } else { Ok(found) }
+}
+
+fn find_runs(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), ReplayError> {
+    let paths = entries(folder)?;
+    if validation_part(folder).is_some() || paths.iter().any(|path| is_event_file(path)) {
+        found.push(folder.to_owned());
+        return Ok(());
+    }
+    for inner in paths.iter().filter(|path| depth > 0 && path.is_dir() && !path.is_symlink()) {
+        find_runs(inner, depth - 1, found)?;
+    }
+    Ok(())
+}
+
+/// The event files of the run in a folder, in the order of their creation, or the single file at `path`.
+pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
+    let of_run = |path: PathBuf| Source { path, part: "", is_of_run: true };
+    if path.is_file() {
+        return Ok(vec![of_run(path.to_owned())]);
+    }
+    let Some(validation) = validation_part(path) else {
+        let files = entries(path)?.into_iter().filter(|path| is_event_file(path));
+        return Ok(files.map(of_run).collect());
+    };
+    let mut sources = Vec::new();
+    for part in [TRAIN, validation] {
+        let files = entries(&path.join(part))?.into_iter().filter(|path| is_event_file(path));
+        sources.extend(files.map(|path| Source { path, part, is_of_run: part == TRAIN }));
+    }
+    Ok(sources)
+}
+
+/// Removes symbolic links from the files of a gradwatch run, and returns a note for each.
+pub(super) fn remove_links(sources: &mut Vec<Source>) -> Vec<String> {
+    let links = sources.extract_if(.., |source| source.path.is_symlink());
+    links
+        .map(|source| format!("{} is skipped: it is a symbolic link, and a run folder has none", source.name()))
+        .collect()
+}
+
+/// Folder of a run. `path` may also be one of its files.
+pub(super) fn folder(path: &Path) -> &Path {
+    if path.is_file() { path.parent().unwrap_or(path) } else { path }
+}
+
+/// Config of the run, if gradwatch trained it.
+pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
+    let path = folder.join("config.toml");
+    let text = match Folder::open(folder).and_then(|folder| folder.read_text("config.toml", MOST_CONFIG_BYTES)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            notes.push(format!("config.toml is skipped: {error}"));
+            return None;
+        }
+    };
+    match Config::parse_saved(&text, &path.display().to_string(), &[], folder) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            notes.push(format!("config.toml is skipped, not written by gradwatch: {error}").replace('\n', " "));
+            None
+        }
+    }
+}
+
+/// Reads the facts from the first line of metrics.jsonl, and the lost images from its last line about them.
+pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
+    let mut line = Vec::new();
+    let opened = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")).map(BufReader::new);
+    let mut reader = match opened.and_then(|mut file| read_line(&mut file, &mut line, MOST_LINE_BYTES).map(|_| file)) {
+        Ok(reader) => reader,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Facts::default(),
+        Err(error) => {
+            notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
+            return Facts::default();
+        }
+    };
+    let value: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
+    if value["kind"] != "start" {
+        return Facts::default();
+    }
+    let facts: Facts = serde_json::from_value(value).unwrap_or_default();
+    Facts { lost_images: lost_images(&mut reader), ..facts }
+}
+
+/// Reads the last line about lost images. Stops at a truncated or too long line.
+fn lost_images(metrics: &mut impl BufRead) -> Vec<LostImages> {
+    #[derive(Deserialize)]
+    struct Line {
+        classes: Vec<LostImages>,
+    }
+    let (mut line, mut last) = (Vec::new(), Vec::new());
+    while matches!(read_line(metrics, &mut line, MOST_LINE_BYTES), Ok(true)) {
+        if line.starts_with(b"{\"kind\":\"lost_images\"") {
+            last.clone_from(&line);
+        }
+    }
+    serde_json::from_slice::<Line>(&last).map(|line| line.classes).unwrap_or_default()
+}

@@ -1,0 +1,145 @@
+//! The report of a run as Markdown.
+
+use std::fmt::{Error, Write};
+
+use super::{ClassRow, Report, layer_table::rows, verdict::phrase_of};
+use crate::diagnosis::Finding;
+use crate::number::{count, number, number_or_dash, percent};
+
+/// Renders the verdict, the findings, lists, classes, and a table of the layers as Markdown.
+pub fn markdown(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut text, report);
+    text
+}
+
+fn write(text: &mut String, report: &Report) -> Result<(), Error> {
+    writeln!(text, "# {}\n\nRun {}, {}.\n", plain(&report.title), code(&report.run), count(report.steps, "step"))?;
+    writeln!(text, "**{}**", plain(&report.verdict().sentence))?;
+    let findings = report.ranked();
+    if !findings.is_empty() {
+        writeln!(text, "\n## Findings")?;
+    }
+    for (index, finding) in findings.iter().enumerate() {
+        write_finding(text, index + 1, finding)?;
+    }
+    let alarms = report.alarm_lines();
+    let lists = [("Alarms of other rule sets", &alarms), ("Not checked", &report.not_judged), ("Notes", &report.notes)];
+    for (title, items) in lists {
+        if !items.is_empty() {
+            writeln!(text, "\n## {title}\n")?;
+        }
+        items.iter().try_for_each(|item| writeln!(text, "- {}", plain(item)))?;
+    }
+    write_classes(text, report)?;
+    write_layers(text, report)
+}
+
+fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {
+    if !report.classes.is_empty() {
+        writeln!(text, "\n## Classes\n\n| class | images | precision | recall | F1 |\n|---|---:|---:|---:|---:|")?;
+    }
+    report.classes.iter().try_for_each(|ClassRow { class, images, precision, recall, f1 }| {
+        let shares = [precision, recall, f1].map(|share| percent(*share)).join(" | ");
+        writeln!(text, "| {} | {images} | {shares} |", plain(class))
+    })
+}
+
+fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(), Error> {
+    let Finding { rule, severity, first_step, last_step, .. } = finding;
+    writeln!(text, "\n### {index}. {} ({severity}, {})\n", plain(phrase_of(finding)), code(rule.name()))?;
+    writeln!(text, "{}.", plain(&finding.cause))?;
+    writeln!(text, "Seen{} from step {first_step} to step {last_step}.", plain(&finding.place()))?;
+    if !finding.figures.is_empty() {
+        writeln!(text, "\n| value | measured | expected |\n|---|---:|---|")?;
+    }
+    for figure in &finding.figures {
+        writeln!(text, "| {} | {} | {} |", plain(&figure.name), number(figure.seen), plain(&figure.expected))?;
+    }
+    if !finding.remedies.is_empty() {
+        writeln!(text)?;
+    }
+    for (place, remedy) in finding.remedies.iter().enumerate() {
+        writeln!(text, "{}. {}: {}", place + 1, code(&remedy.change.to_string()), plain(&remedy.why))?;
+    }
+    if !finding.symptoms.is_empty() {
+        let symptoms: Vec<String> =
+            finding.symptoms.iter().map(|(rule, step)| format!("{} since step {step}", code(rule.name()))).collect();
+        writeln!(text, "\nCauses {}.", symptoms.join(", "))?;
+    }
+    Ok(())
+}
+
+fn write_layers(text: &mut String, report: &Report) -> Result<(), Error> {
+    let rows = rows(&report.course);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## Layers\n")?;
+    writeln!(text, "| name | gradient norm | min | max | update ratio | weight norm | zeros | off | flat |")?;
+    writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+    for row in rows {
+        let numbers = [row.gradient_mean, row.gradient_min, row.gradient_max, row.update_ratio, row.weight_norm];
+        let shares = [row.zeros, row.nonpositive, row.saturated];
+        let cells = numbers.map(number_or_dash).into_iter().chain(shares.map(percent));
+        writeln!(text, "| {} | {} |", code(row.name), cells.collect::<Vec<_>>().join(" | "))?;
+    }
+    Ok(())
+}
+
+/// Escapes HTML, table cell ends, and emphasis.
+fn plain(text: &str) -> String {
+    let escaped = text.chars().map(|character| match character {
+        '<' => "&lt;".into(),
+        '&' => "&amp;".into(),
+        '|' | '*' | '_' | '`' | '[' | '\\' => format!("\\{character}"),
+        character if character.is_control() => " ".into(),
+        character => character.to_string(),
+    });
+    escaped.collect()
+}
+
+/// Formats a text as code, even if it contains a backtick or a cell end.
+fn code(text: &str) -> String {
+    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let text = text.replace('|', "\\|");
+    if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        diagnosis::{Observation, RuleName, Severity},
+        report::fixture::{finding, gradient, gradients, observe, report},
+    };
+
+    #[test]
+    fn verdict_findings_and_layers_are_told() {
+        let text = markdown(&report(20, vec![finding(RuleName::Vanishing, Severity::Critical, 5)]));
+        for want in [
+            "# MLP on digits\n\nRun `run-1`, 20 steps.\n",
+            "**The run cannot succeed with these settings: the gradient vanishes",
+            "### 1. the gradient vanishes on its way to the input (critical, `vanishing`)",
+            "Seen in conv1 to fc from step 5 to step 25.",
+            "| ratio | 1e-6 | 0.01 or more |",
+            "1. `model.activation = \"relu\"`: its slope is 1\n2. ",
+            "Causes `loss_plateau` since step 14.",
+            "| `conv1.weight` | 0.1 | 0.1 | 0.1 | – | – | – | – | – |",
+        ] {
+            assert!(text.contains(want), "{want}\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_markup() {
+        let mut wrong = report(1, vec![]);
+        let statistics = gradients(vec![gradient("a|`<b>`\n", 1.0, 1)]);
+        wrong.course.add(&Observation { gradients: Some(&statistics), ..observe(2, 1.0) });
+        wrong.title = "<script>a_b*".into();
+        let text = markdown(&wrong);
+        assert!(text.starts_with("# &lt;script>a\\_b\\*\n"), "{text}");
+        assert!(text.contains("| `` a\\|`<b>`  `` | 1 |"), "{text}");
+    }
+}

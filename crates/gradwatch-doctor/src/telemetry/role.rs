@@ -1,0 +1,86 @@
+//! Roles of TensorBoard series.
+
+use crate::config::named_enum;
+
+named_enum! {
+    /// Meaning of a series. In tag patterns, `*` stands for the name of a parameter or layer.
+    #[derive(PartialOrd, Ord)]
+    pub enum Role {
+        /// Loss of a step.
+        Loss = "loss",
+        /// Accuracy of a step.
+        Accuracy = "accuracy",
+        /// Mean training loss since the last evaluation.
+        TrainLoss = "train_loss",
+        /// Training accuracy since the last evaluation.
+        TrainAccuracy = "train_accuracy",
+        /// Validation loss.
+        ValidationLoss = "validation_loss",
+        /// Validation accuracy.
+        ValidationAccuracy = "validation_accuracy",
+        /// Learning rate.
+        LearningRate = "learning_rate",
+        /// Total norm of all gradients.
+        TotalNorm = "total_norm",
+        /// Cosine with the gradients of the previous step.
+        PreviousCosine = "previous_cosine",
+        /// L2 norm of a parameter's gradient.
+        GradNorm = "grad_norm",
+        /// Root mean square of a parameter's gradient.
+        GradRms = "grad_rms",
+        /// Largest absolute value of a parameter's gradient.
+        GradMaxAbs = "grad_max_abs",
+        /// Mean of a parameter's gradient.
+        GradMean = "grad_mean",
+        /// Standard deviation of a parameter's gradient.
+        GradStd = "grad_std",
+        /// Fraction of a gradient's elements that are 0.
+        GradZeroFraction = "grad_zero_fraction",
+        /// Number of a gradient's elements that are denormal.
+        GradDenormals = "grad_denormals",
+        /// Histogram of a parameter's gradient.
+        GradHistogram = "grad_histogram",
+        /// L2 norm of a parameter.
+        ParamNorm = "param_norm",
+        /// Root mean square of a parameter.
+        ParamRms = "param_rms",
+        /// Largest absolute value of a parameter.
+        ParamMaxAbs = "param_max_abs",
+        /// Mean of a parameter.
+        ParamMean = "param_mean",
+        /// Standard deviation of a parameter.
+        ParamStd = "param_std",
+        /// Fraction of a parameter's elements that are 0.
+        ParamZeroFraction = "param_zero_fraction",
+        /// Number of a parameter's elements that are denormal.
+        ParamDenormals = "param_denormals",
+        /// Histogram of a parameter.
+        ParamHistogram = "param_histogram",
+        /// L2 norm of a parameter's update.
+        UpdateNorm = "update_norm",
+        /// Update norm over parameter norm.
+        UpdateRatio = "update_ratio",
+        /// Mean of a layer's outputs.
+        ActivationMean = "activation_mean",
+        /// Root mean square of a layer's outputs.
+        ActivationRms = "activation_rms",
+        /// Fraction of a layer's outputs at or below 0.
+        ActivationNonpositive = "activation_nonpositive",
+        /// Fraction of a layer's inputs at which the activation is flat.
+        ActivationSaturated = "activation_saturated",
+        /// Root mean square of dLoss/dz at a layer.
+        LayerGradRms = "layer_grad_rms",
+    }
+}
+
+impl Role {
+    /// Whether evaluations have this role.
+    pub(crate) fn is_of_evaluation(self) -> bool {
+        matches!(self, Self::TrainLoss | Self::TrainAccuracy | Self::ValidationLoss | Self::ValidationAccuracy)
+    }
+
+    /// Whether a run has one series of this role, instead of one per parameter or layer.
+    pub(crate) fn is_of_model(self) -> bool {
+        self < Self::GradNorm
+    }
+}

@@ -1,0 +1,28 @@
+//! Records a run: TensorBoard events, JSON lines, pictures, terminal output, messages about findings, and the summary.
+
+mod dashboard;
+mod ending;
+mod error;
+mod explanations;
+mod messenger;
+mod model_interface;
+mod pictures;
+mod progress;
+mod reading;
+mod recent_steps;
+mod recorder;
+mod step_events;
+mod summary;
+
+pub use ending::Ending;
+pub use error::RecordingError;
+pub(crate) use explanations::{Explainer, choose_images};
+pub use messenger::Messenger;
+pub(crate) use model_interface::write_model_interface;
+pub(crate) use pictures::Pictures;
+pub use progress::Progress;
+pub use reading::Reading;
+pub use recent_steps::RecentSteps;
+pub use recorder::Recorder;
+pub(crate) use recorder::ResumedRecord;
+pub use summary::Summary;

@@ -1,0 +1,103 @@
+//! Evaluations between two steps.
+
+use std::time::Instant;
+
+use super::{EarlyStopping, State, StopSignal, TrainError};
+use crate::{
+    config::CheckpointConfig,
+    data::Preprocessing,
+    disk,
+    evaluation::{Loss, Metrics, Tally, evaluate},
+    recording::Explainer,
+};
+
+/// State of the evaluations of a run.
+pub(super) struct Evaluations {
+    /// Running sums over the training images since the last evaluation.
+    pub tally: Tally,
+    /// Tracks the best evaluation so far.
+    pub early_stopping: EarlyStopping,
+    /// Validation images to explain.
+    pub explained: Vec<u32>,
+}
+
+impl State {
+    /// Evaluates on the validation images. Returns whether the weights are among the best ones that checkpoints keep.
+    /// If `stop` arrives during the evaluation, the evaluation has no effect.
+    pub(super) fn evaluate(&mut self, stop: &StopSignal) -> Result<bool, TrainError> {
+        let started = Instant::now();
+        // Device syncs here: untracked steps may have been skipped, and the running metrics are read.
+        let skips = self.gradients.read_skips()?;
+        self.judge_skips(skips, None)?;
+        let (model, data, evaluations) = (&self.model, &self.data, &mut self.evaluations);
+        let training = evaluations.tally.read(&data.classes)?;
+        let should_stop = || stop.signal().is_some();
+        let plain = Loss::plain();
+        let run = || evaluate(&model.network, &data.validation, &plain, &data.classes, model.numerics, should_stop);
+        let Some(validation) = run()? else { return Ok(false) };
+        let of_ema = match &model.ema {
+            None => None,
+            Some(ema) => match ema.instead(run)?? {
+                None => return Ok(false),
+                of_ema => of_ema,
+            },
+        };
+        disk::point("evaluate");
+        let step = self.counters.step;
+        evaluations.tally = Tally::new(data.classes.len(), model.device())?;
+        self.counters.evaluated_at = Some(step);
+        let is_best = evaluations.early_stopping.add(step, &validation);
+        if let Some(plateau) = &mut self.optimization.plateau {
+            plateau.add(validation.of(self.config.evaluate.metric));
+        }
+        self.explain();
+        let (epoch, elapsed, output) = (self.counters.epoch, self.clock.elapsed(), &mut self.output);
+        output.recorder.evaluation(step, epoch, elapsed, &training, &validation, of_ema.as_ref());
+        output.progress.evaluation(step, &training, &validation, of_ema.as_ref(), is_best);
+        self.diagnose_evaluation(&training, &validation);
+        if is_best {
+            self.output.recorder.save_best(&self.model.network);
+        }
+        let is_kept = enters_best(&mut self.counters.best_figures, &self.config.checkpoint, &validation);
+        self.counters.last_validation = Some(validation.without_classes());
+        // An existing checkpoint of this step does not contain the evaluation.
+        self.output.saved_at = None;
+        self.clock.evaluating += started.elapsed();
+        Ok(is_kept)
+    }
+
+    /// Writes Grad-CAM pictures of the chosen validation images. An image that cannot be explained does not end the
+    /// run.
+    fn explain(&mut self) {
+        let Self { config, data, model, evaluations, output, counters, .. } = self;
+        if evaluations.explained.is_empty() {
+            return;
+        }
+        let dataset = data.validation.dataset();
+        let explainer = Explainer {
+            network: &model.network,
+            dataset,
+            classes: &data.classes,
+            preprocessing: &Preprocessing::new(dataset.shape(), &data.scale, &config.data),
+            on_bad_image: config.data.on_bad_image,
+            device: model.device(),
+        };
+        match explainer.explain(&evaluations.explained) {
+            Ok(pictures) => output.recorder.explanations(counters.step, pictures),
+            Err(error) => output.recorder.report_failure(&error),
+        }
+    }
+}
+
+/// Returns whether an evaluation is among the best ones that checkpoints keep, and if so, adds it to them.
+fn enters_best(best: &mut Vec<f64>, config: &CheckpointConfig, validation: &Metrics) -> bool {
+    let figure = validation.of(config.metric);
+    let better = |one: f64, other: f64| if config.metric.lower_is_better() { one < other } else { one > other };
+    let rank = best.partition_point(|&earlier| !better(figure, earlier));
+    let is_kept = figure.is_finite() && rank < config.keep_best;
+    if is_kept {
+        best.insert(rank, figure);
+    }
+    best.truncate(config.keep_best);
+    is_kept
+}

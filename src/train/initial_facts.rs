@@ -1,0 +1,35 @@
+//! Collects the facts about a run before its first step, from data and model.
+
+use super::{Gradients, TrainError};
+use crate::{
+    config::Config,
+    data::Loader,
+    diagnosis::{ChannelFacts, Facts, LISTED_CLASSES},
+    gradient::GradientMonitor,
+};
+
+/// Measures the classes, the first batch, and the initial weights. One device sync.
+pub(super) fn initial_facts(config: &Config, training: &Loader, gradients: &Gradients) -> Result<Facts, TrainError> {
+    let images = training.dataset();
+    let [channels, height, width] = images.shape().sizes();
+    // Training reports an image that cannot be read.
+    let channels = training.first_batch().map_or_else(
+        |_| Vec::new(),
+        |batch| ChannelFacts::of(&batch.images.normalized(batch.shape), channels as usize, (height * width) as usize),
+    );
+    let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
+    if class_counts.len() > LISTED_CLASSES {
+        // In the order in which a checkpoint stores them, so that sums over them are bit-identical after a resume.
+        class_counts.sort_unstable();
+    }
+    Ok(Facts {
+        classes: images.classes().len(),
+        class_counts,
+        batch_size: config.data.batch_size,
+        steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
+        channels,
+        parameters: gradients.monitor().map(GradientMonitor::parameter_facts).transpose()?.unwrap_or_default(),
+        // Evaluations count them.
+        lost_images: Vec::new(),
+    })
+}

@@ -1,0 +1,24 @@
+//! The outputs of a run.
+
+use super::host_state::HostState;
+use crate::{
+    checkpoint::{CheckpointName, CheckpointWriter},
+    recording::{Messenger, Progress, RecentSteps, Recorder},
+};
+
+/// The outputs of a run. The recorder holds the lock of the run folder, so every field that writes to the folder is
+/// declared before it.
+pub(super) struct Output {
+    /// Sends findings to commands and webhooks.
+    pub messenger: Messenger,
+    /// The most recent readings.
+    pub recent_steps: RecentSteps,
+    /// Writes checkpoints; `None` if they are off.
+    pub checkpoints: Option<CheckpointWriter<HostState>>,
+    /// The run's files.
+    pub recorder: Recorder,
+    /// Progress output on the terminal.
+    pub progress: Progress,
+    /// The last checkpoint of this session, or the one it started from.
+    pub saved_at: Option<CheckpointName>,
+}

@@ -1,0 +1,219 @@
+//! Resumes a run from a checkpoint.
+
+use std::path::Path;
+
+use tch::Device;
+
+use super::{
+    Counters, Gradients, TrainError,
+    checkpoint_contents::{CPU_GENERATOR, CUDA_GENERATOR, PREVIOUS, TensorParts, named},
+    early_stopping::EvaluationHistory,
+    host_state::HostState,
+    threads,
+};
+use crate::{
+    checkpoint::{CheckpointError, CheckpointName, Loaded},
+    config::{Config, ConfigError, ScheduleConfig, ScheduleName, differences, matches},
+    disk::{NamedTensors, copy_named},
+    libtorch::{device_name, set_generator_state, torch_version},
+    optim::PlateauCourse,
+    recording::ResumedRecord,
+};
+
+/// Warns if a change that is harmless to other runs affects the learning rate of this one.
+fn warn_of_learning_rate(key: &str, schedule: &ScheduleConfig) {
+    let name = schedule.name;
+    if ["run.max_epochs", "run.max_steps"].contains(&key) && schedule.goes_by_length() {
+        tracing::warn!("schedule.name = \"{name}\" depends on the run length: the learning rate jumps here");
+    }
+    if key.starts_with("evaluate.") && name == ScheduleName::Plateau {
+        tracing::warn!("schedule.name = \"{name}\" depends on evaluations: the learning rate may drop at other steps");
+    }
+}
+
+/// Value of `--allow-change` that allows other images.
+const FILES: &str = "data.files";
+
+/// Reads the config of a checkpoint in its run folder, with `overrides` as for [`Config::load`].
+///
+/// # Errors
+/// If the config is invalid.
+pub fn loaded_config(loaded: &Loaded, overrides: &[String]) -> Result<Config, ConfigError> {
+    let name = format!("{}/config.toml", loaded.path.display());
+    Config::parse_saved(&loaded.config(), &name, overrides, run_of(loaded))
+}
+
+/// Folder of the run that saved the checkpoint.
+fn run_of(loaded: &Loaded) -> &Path {
+    loaded.path.ancestors().nth(2).unwrap_or(Path::new(""))
+}
+
+/// A checkpoint from which to resume.
+pub struct Resume {
+    loaded: Loaded,
+    /// Keys that differ and are allowed to.
+    changed: Vec<String>,
+    /// Whether the images may differ.
+    pub(super) allows_other_images: bool,
+    /// Whether the number of threads was and is chosen by the machine.
+    has_free_threads: bool,
+    pub(super) host: HostState,
+}
+
+impl Resume {
+    /// Prepares to resume from a checkpoint with `config`. Keys that define the experiment must be unchanged unless
+    /// `allowed` matches them. The images must be unchanged unless `allowed` contains `data.files`.
+    ///
+    /// # Errors
+    /// If a key differs that must not, or if the checkpoint was not saved by a run.
+    pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
+        let before = loaded_config(&loaded, &[])?;
+        // Compares absolute paths, but reports differences as they were given.
+        let differ: Vec<String> = differences(&before.with_absolute_paths(), &config.with_absolute_paths())
+            .into_iter()
+            .map(|difference| difference.key)
+            .collect();
+        let is_allowed = |key: &str| allowed.iter().any(|pattern| matches(pattern, key));
+        let (mut refused, mut changed) = (Vec::new(), Vec::new());
+        for difference in differences(&before, config).into_iter().filter(|found| differ.contains(&found.key)) {
+            if difference.is_harmless() {
+                tracing::info!("from here on, {difference}");
+                warn_of_learning_rate(&difference.key, &config.schedule);
+            } else if is_allowed(&difference.key) {
+                tracing::warn!("from here on, {difference} (allowed by --allow-change)");
+                changed.push(difference.key);
+            } else {
+                refused.push(difference);
+            }
+        }
+        if !refused.is_empty() {
+            return Err(TrainError::Changed { checkpoint: loaded.path, differences: refused });
+        }
+        let (got, want) = (torch_version(), &loaded.manifest.libtorch);
+        if got != want {
+            tracing::warn!(
+                "libtorch is {got}, but the checkpoint was saved with {want}: results may differ in the last bits"
+            );
+        }
+        let mut host: HostState = loaded.host()?;
+        if before.evaluate.metric != config.evaluate.metric {
+            // The best value of one metric does not apply to another.
+            host.evaluations = EvaluationHistory::default();
+            host.plateau.iter_mut().for_each(PlateauCourse::forget_best);
+        }
+        if before.checkpoint.metric != config.checkpoint.metric {
+            host.counters.best_figures.clear();
+        }
+        let (old, new) = (before.data.batch_size, config.data.batch_size);
+        if old != new && host.counters.next_batch > 0 {
+            let images = (host.counters.next_batch * old).min(host.data.training_images());
+            host.counters.next_batch = images / new;
+            tracing::warn!("data.batch_size changed within an epoch: {} images of it are used twice", images % new);
+        }
+        let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
+        let allows_other_images = is_allowed(FILES);
+        Ok(Self { loaded, changed, allows_other_images, has_free_threads, host })
+    }
+
+    /// Folder of the run that saved the checkpoint.
+    pub(super) fn run(&self) -> &Path {
+        run_of(&self.loaded)
+    }
+
+    /// Position in the run at which the checkpoint was saved.
+    pub(super) fn name(&self) -> CheckpointName {
+        let name = self.loaded.path.file_name().unwrap_or_default().to_string_lossy();
+        name.parse().unwrap_or_default()
+    }
+
+    /// The checkpoint.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// State of the run's files.
+    pub(super) fn record(&mut self) -> ResumedRecord<'_> {
+        let HostState { counters: Counters { step, evaluated_at, .. }, facts, pictures, is_incomplete, .. } =
+            &mut self.host;
+        ResumedRecord {
+            step: *step,
+            is_evaluated: *evaluated_at == Some(*step),
+            logs: &self.loaded.manifest.logs,
+            facts,
+            pictures: pictures.take(),
+            is_incomplete: *is_incomplete,
+        }
+    }
+
+    /// Returns whether a part of the state was restored. The part starts over if it does not match and changes of its
+    /// config table were allowed.
+    fn is_restored(&self, table: &str, outcome: Result<(), CheckpointError>) -> Result<bool, TrainError> {
+        match outcome {
+            Err(CheckpointError::Tensors { cause, .. }) if self.changed.iter().any(|key| key.starts_with(table)) => {
+                tracing::warn!("the {table} state starts over because the checkpoint does not match: {cause}");
+                Ok(false)
+            }
+            outcome => Ok(outcome.map(|()| true)?),
+        }
+    }
+
+    /// Uses the same number of threads as before if the config leaves the number to the machine.
+    pub(super) fn keep_threads(&self, device: Device) {
+        if self.has_free_threads && device == Device::Cpu {
+            threads::keep(self.host.threads);
+        }
+    }
+
+    /// Restores all tensors and random number generators.
+    pub(super) fn restore(&self, parts: &TensorParts<'_>, gradients: &mut Gradients) -> Result<(), TrainError> {
+        let loaded = &self.loaded;
+        let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
+        if got != want {
+            let text = |digest: Option<&str>| digest.unwrap_or("none").to_owned();
+            return Err(TrainError::OtherModel { got: text(got), want: text(want) });
+        }
+        loaded.model_into(&parts.network.parameters.named())?;
+        if !self.is_restored("ema", loaded.ema_into(&parts.ema()))?
+            && let Some(ema) = parts.ema
+        {
+            ema.restart()?;
+        }
+        let moments = loaded
+            .optimizer()
+            .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
+        self.is_restored("optimizer", moments)?;
+        let training = loaded.training()?;
+        let of_group = |group: &str| -> NamedTensors {
+            let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+            let found = training.iter().filter(|(name, _)| in_group(name));
+            found.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+        };
+        for (group, tensors) in parts.groups(gradients) {
+            let saved = match group {
+                "tally" => parts.tally.upgrade_state(of_group(group)),
+                _ => Ok(of_group(group)),
+            };
+            let copied = saved.and_then(|saved| copy_named(&saved, &named(group, tensors).collect::<Vec<_>>()));
+            let copied = copied.map_err(|cause| loaded.refuse_training(cause));
+            self.is_restored(if group == "grad_scaler" { "run" } else { group }, copied)?;
+        }
+        let previous = of_group(PREVIOUS).into_iter().map(|(_, copy)| copy.f_to_device(parts.device));
+        gradients.restore_previous(previous.collect::<Result<_, _>>()?);
+        let generator = |name: &str| training.iter().find(|(known, _)| known == name).map(|(_, state)| state);
+        if let Some(state) = generator(CPU_GENERATOR) {
+            set_generator_state(Device::Cpu, state)?;
+        }
+        match (parts.device, generator(CUDA_GENERATOR)) {
+            (Device::Cpu, None) => {}
+            (device @ Device::Cuda(_), Some(state)) => set_generator_state(device, state)?,
+            (device, _) => {
+                tracing::warn!(
+                    "the checkpoint was saved on another kind of device than {}: random numbers differ from here \
+                     on",
+                    device_name(device)
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Starts or resumes a prepared run.
+
+use std::path::Path;
+
+use indicatif::MultiProgress;
+
+use super::{
+    Buffers, Counters, EarlyStopping, Optimization, Prepared, Resume, State, TrainError, TrainingModel,
+    checkpoint_contents::TensorParts, data_identity::DataNow, evaluations::Evaluations, frozen::is_head_alone,
+    host_state::HostState, initial_facts::initial_facts, judge::Judge, optimization::ParameterState, output::Output,
+    run_clock::RunClock, training_data::TrainingData,
+};
+use crate::{
+    checkpoint::{CheckpointWriter, FOLDER, Retention},
+    config::{CheckpointConfig, Config, EmaConfig, PATHS, ScheduleName, paths_json},
+    data::Preprocessing,
+    events::RunFolder,
+    optim::{Ema, Headroom, Plateau, Schedule, Span},
+    recording::{Messenger, Progress, RecentSteps, Recorder, write_model_interface},
+};
+
+impl Prepared {
+    /// Creates the files and the state of a new run.
+    ///
+    /// # Errors
+    /// If a file cannot be created, or libtorch runs out of memory.
+    pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
+        self.begin(folder, terminal, None)
+    }
+
+    /// Resumes from a checkpoint in the folder of its run.
+    ///
+    /// # Errors
+    /// If the checkpoint does not match, without changing the files of the run; also as for [`start`](Self::start).
+    pub fn resume(self, folder: RunFolder, terminal: Option<MultiProgress>, from: Resume) -> Result<State, TrainError> {
+        self.begin(folder, terminal, Some(from))
+    }
+
+    fn begin(
+        self,
+        folder: RunFolder,
+        terminal: Option<MultiProgress>,
+        mut from: Option<Resume>,
+    ) -> Result<State, TrainError> {
+        if from.is_none() {
+            self.fit_to_data()?;
+        }
+        let Self {
+            config,
+            device,
+            network,
+            training,
+            validation,
+            scale,
+            numerics,
+            loss,
+            tally,
+            initial_weights,
+            mut backbone,
+            explained,
+            images,
+        } = self;
+        if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.counters.epoch)) {
+            backbone.release()?;
+        }
+        let ParameterState { mut gradients, optimizer, clipping } = ParameterState::new(&config, &network, device)?;
+        let EmaConfig { decay, warmup } = config.ema;
+        let ema = (decay > 0.0).then(|| Ema::new(network.parameters.named(), decay, warmup)).transpose()?;
+        let identity = match images {
+            Some(images) => images,
+            None => DataNow::identify(training.dataset(), validation.dataset(), from.as_ref())?,
+        };
+        identity.log_remarks();
+        if let Some(from) = &from {
+            from.keep_threads(device);
+            let (network, ema, optimizer) = (&network, ema.as_ref(), &optimizer);
+            let parts = TensorParts { network, ema, optimizer, clipping: &clipping, tally: &tally, device };
+            from.restore(&parts, &mut gradients)?;
+        }
+        // After all checks: a run that cannot resume keeps its files unchanged.
+        let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
+        let is_judged = from.is_none() && config.diagnosis.enabled;
+        let facts = is_judged.then(|| initial_facts(&config, &training, &gradients)).transpose()?;
+        let identity = identity.write_record(&folder, from.as_ref().map(|from| &from.host.data))?;
+        let config = anchored(config, &folder, from.is_some())?;
+        let recorder = match &mut from {
+            Some(from) => Recorder::resume(folder, &config, from.record())?,
+            None => Recorder::create(folder, &config, facts.as_ref())?,
+        };
+        let classes = training.dataset().classes().to_vec();
+        let preprocessing = Preprocessing::new(training.dataset().shape(), &scale, &config.data);
+        write_model_interface(recorder.folder().folder(), &network, &classes, &preprocessing)?;
+        let mut state = State {
+            optimization: Optimization {
+                plateau: plateau(&config),
+                schedule: schedule(&config, training.batches_per_epoch()),
+                // Device syncs here, before the first step.
+                headroom: Headroom::of(&optimizer)?,
+                optimizer,
+                clipping,
+                backbone,
+                last_outcome: None,
+                bad_in_a_row: 0,
+            },
+            model: TrainingModel {
+                buffers: Buffers::new(&network)?,
+                network,
+                ema,
+                numerics,
+                loss,
+                initial_weights,
+                random_at_step: None,
+            },
+            gradients,
+            evaluations: Evaluations {
+                tally,
+                early_stopping: EarlyStopping::new(&config.evaluate, &config.early_stopping),
+                explained,
+            },
+            judge: Judge::new(&config.diagnosis, facts.unwrap_or_default()),
+            output: Output {
+                messenger: Messenger::new(recorder.folder().path()),
+                recent_steps: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
+                checkpoints,
+                recorder,
+                progress: Progress::new(terminal, training.dataset().len() as u64, config.run.max_epochs),
+                saved_at: None,
+            },
+            data: TrainingData { training, validation, classes, scale, identity },
+            counters: Counters::default(),
+            clock: RunClock::start(),
+            config,
+        };
+        if let Some(from) = from {
+            state.restore_host_state(from.name(), from.host);
+        }
+        Ok(state)
+    }
+}
+
+/// Records in the run folder the base of relative paths, unless it is recorded, and makes paths with another base
+/// absolute.
+fn anchored(config: Config, folder: &RunFolder, is_begun: bool) -> Result<Config, TrainError> {
+    let is_there = folder.path().join(PATHS).exists();
+    if let Some(json) = paths_json().filter(|_| !(is_begun && is_there)) {
+        folder.write(PATHS, &json)?;
+    }
+    Ok(config.to_keep(folder.path()))
+}
+
+fn checkpoints(config: &CheckpointConfig, run: &Path) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {
+    let start = || CheckpointWriter::start(&run.join(FOLDER), Retention::from(config));
+    Ok(config.is_on().then(start).transpose()?)
+}
+
+fn plateau(config: &Config) -> Option<Plateau> {
+    let is_asked_for = config.schedule.name == ScheduleName::Plateau;
+    is_asked_for.then(|| Plateau::new(&config.schedule, config.evaluate.metric, config.optimizer.learning_rate))
+}
+
+fn schedule(config: &Config, batches_per_epoch: usize) -> Schedule {
+    let span = span(config, batches_per_epoch);
+    let schedule = Schedule::new(&config.schedule, &config.optimizer, span);
+    if schedule.warmup_steps() >= span.total_steps {
+        tracing::warn!(
+            "the warm-up of {} steps is not shorter than the run of {} steps; reduce schedule.warmup_steps or \
+             schedule.warmup_epochs",
+            schedule.warmup_steps(),
+            span.total_steps
+        );
+    }
+    schedule
+}
+
+/// Length of the run, for the schedule; one epoch if only `run.max_minutes` ends the run.
+fn span(config: &Config, batches_per_epoch: usize) -> Span {
+    let steps_per_epoch = batches_per_epoch.div_ceil(config.optimizer.accumulation_steps) as u64;
+    let by_epochs = config.run.max_epochs.map(|epochs| epochs.saturating_mul(steps_per_epoch));
+    let total_steps = by_epochs.into_iter().chain(config.run.max_steps).min().unwrap_or(steps_per_epoch);
+    Span { steps_per_epoch, total_steps }
+}

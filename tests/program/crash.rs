@@ -1,0 +1,218 @@
+//! Runs that are killed at critical places and resumed: they must end bit-identical to an uninterrupted run.
+//!
+//! The places are those at which the program can be told to kill itself (in a step, in the middle of a write, before
+//! and after a rename, between two deletions), and any others by time. `GRADWATCH_SOAK` is the number of kills,
+//! `GRADWATCH_SEED` the seed of the random choices.
+#![cfg(unix)]
+
+use std::{
+    env,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use crate::harness::{
+    Workplace,
+    checkpoints::{assert_same, images_by_epoch},
+    limit::{self, Running},
+    write_images,
+};
+
+const KILLS: u64 = 25;
+const IMAGES: usize = 150;
+
+/// Settings of all cases: 10 steps per epoch, evaluations and checkpoints in the middle of epochs, all retention rules.
+const COMMON: &str = r#"
+run.max_epochs = 2
+run.threads = 1
+evaluate = { every_steps = 7 }
+checkpoint = { every_steps = 3, keep_last = 2, keep_best = 1, keep_every = 4 }
+"#;
+
+/// Each kind of state at least once: accumulation, bf16, EMA, stateful clipping, every kind of moment, dropout,
+/// augmentation, batch normalization, a plateau schedule, findings, 0 to 4 loader threads.
+const CASES: [&str; 5] = [
+    r#"
+data = { source = "idx", path = "images", batch_size = 8, workers = 1, augment = { hflip = 0.5, random_crop = 2 } }
+model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
+optimizer = { name = "sgd", learning_rate = 0.05, momentum = 0.9, accumulation_steps = 2 }
+clipping = { mode = "agc" }
+ema = { decay = 0.9 }
+monitor = { first_steps = 1, parameters_every_steps = 2, pictures_every_steps = 5 }
+"#,
+    r#"
+run.precision = "bf16"
+data = { source = "idx", path = "images", batch_size = 16, workers = 2, augment = { cutout = 4 } }
+model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
+optimizer = { name = "adamw" }
+schedule = { name = "one_cycle" }
+clipping = { mode = "zclip", zclip = { warmup_steps = 4 } }
+monitor = { noise_scale_every_steps = 2, previous_cosine = true }
+"#,
+    r#"
+run.precision = "bf16"
+run.channels_last = true
+data = { source = "idx", path = "images", batch_size = 5, workers = 4 }
+model = { name = "cnn", width = 4, depth = 2, dropout = 0.1 }
+optimizer = { name = "nadam", accumulation_steps = 3 }
+clipping = { mode = "zclip", zclip = { warmup_steps = 4 } }
+ema = { decay = 0.99 }
+monitor = { noise_scale_every_steps = 3, previous_cosine = true }
+"#,
+    r#"
+data = { source = "idx", path = "images", batch_size = 16, workers = 0, augment = { hflip = 0.5 } }
+model = { name = "mlp", width = 16, depth = 7, activation = "sigmoid", initialization = "xavier_normal", dropout = 0.1 }
+monitor = { layers_every_steps = 2, weights_every_steps = 2 }
+optimizer = { name = "rmsprop", centered = true, learning_rate = 0.001 }
+schedule = { name = "plateau", patience = 0 }
+clipping = { mode = "autoclip" }
+early_stopping = { patience = 3 }
+"#,
+    r#"
+run.precision = "fp16"
+data = { source = "idx", path = "images", batch_size = 8, workers = 1 }
+model = { name = "mlp", width = 16, depth = 2, normalization = "batch" }
+optimizer = { name = "lamb", accumulation_steps = 2 }
+clipping = { mode = "adagc", adagc = { warmup_steps = 4 } }
+monitor = { preset = "light" }
+"#,
+];
+
+/// Reproducible pseudorandom numbers: the middle bits of a linear congruential generator (Knuth's MMIX).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// How to interrupt a session.
+#[derive(Debug)]
+enum Blow {
+    /// Kill at the n-th visit of a place in the program.
+    Place(&'static str, u64),
+    /// Kill after some time.
+    Time(Duration),
+    /// Send a signal after some time.
+    Signal(&'static str, Duration),
+}
+
+/// Places, and about how often a session visits each.
+const PLACES: [(&str, u64); 11] = [
+    ("step", 20),
+    ("checkpoint", 40),
+    ("manifest", 6),
+    ("rename", 6),
+    ("renamed", 6),
+    ("retention", 4),
+    ("events", 20),
+    ("lines", 20),
+    ("evaluate", 3),
+    ("replace", 7),
+    ("cut", 2),
+];
+
+impl Blow {
+    fn any(dice: &mut Dice) -> Self {
+        let time = Duration::from_millis(dice.below(300));
+        match dice.below(PLACES.len() as u64 + 4) {
+            0 | 1 => Self::Time(time),
+            2 => Self::Signal("TERM", time),
+            3 => Self::Signal("USR1", time),
+            place => {
+                let (name, passes) = PLACES[place as usize - 4];
+                Self::Place(name, 1 + dice.below(passes))
+            }
+        }
+    }
+
+    /// Runs a session until it ends or is interrupted.
+    fn fall(&self, mut session: Command) -> ExitStatus {
+        if let Self::Place(name, pass) = self {
+            session.env("GRADWATCH_FAULT", format!("kill {name} {pass}"));
+        }
+        let mut child = Running::start(session.stdout(Stdio::null()).stderr(Stdio::null()));
+        match self {
+            Self::Place(..) => {}
+            Self::Time(time) => {
+                std::thread::sleep(*time);
+                child.kill().unwrap();
+            }
+            Self::Signal(signal, time) => {
+                std::thread::sleep(*time);
+                Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+            }
+        }
+        child.wait().unwrap()
+    }
+}
+
+fn session(workplace: &Workplace, name: &str) -> Command {
+    let mut command = workplace.command(&["train", "small.toml", "--run-name", name, "--resume", "auto"]);
+    command.env("RUST_LOG", "gradwatch=trace");
+    command
+}
+
+/// Kills runs of one experiment `kills` times in total, and lets each run finish. Returns the places of the kills.
+fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
+    let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
+    write_images(&workplace.path().join("images"), IMAGES);
+    let outcome = limit::output(&mut session(&workplace, "whole"));
+    assert!(outcome.status.success(), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
+    let whole = workplace.run_folder("whole");
+    let (mut killed, mut runs) = (Vec::new(), 0);
+    while (killed.len() as u64) < kills {
+        runs += 1;
+        let name = format!("run{runs}");
+        let mut blows = Vec::new();
+        loop {
+            assert!(blows.len() < 1000, "case {case}, {name}: no end after {blows:#?}");
+            // The last session of the last run is not interrupted.
+            let blow = if (killed.len() as u64) < kills { Blow::any(dice) } else { Blow::Place("nowhere", 1) };
+            let status = blow.fall(session(&workplace, &name));
+            blows.push(format!("{blow:?} {status}"));
+            match (status.signal(), status.code()) {
+                (Some(9), _) => killed.push(match blow {
+                    Blow::Place(name, _) => name,
+                    _ => "any",
+                }),
+                // A signal before it listened, or during training.
+                (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
+                (_, Some(0)) => break,
+                other => panic!("case {case}, {name}: {other:?} after {blows:#?}"),
+            }
+        }
+        let run = workplace.run_folder(&name);
+        let what = format!("case {case}, {name} after {blows:#?}");
+        assert_same(&run, &whole, &what);
+        let epochs = images_by_epoch(&run);
+        assert_eq!(epochs.len(), 2, "{what}");
+        for (epoch, mut images) in epochs {
+            images.sort_unstable();
+            assert!(images.iter().copied().eq(0..IMAGES as u32), "{what}: epoch {epoch} shows {images:?}");
+        }
+        let checked = workplace.call(&["checkpoints", &format!("logs/{name}"), "--verify"]);
+        assert_eq!(checked.code, Some(0), "{what}: {checked:#?}");
+    }
+    killed
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been() {
+    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (kills, seed) = (number("GRADWATCH_SOAK", KILLS), number("GRADWATCH_SEED", 1));
+    let mut dice = Dice(seed);
+    let (cases, mut places) = (CASES.len() as u64, Vec::new());
+    for case in 0..cases {
+        places.extend(torment(case as usize, kills / cases + u64::from(case < kills % cases), &mut dice));
+    }
+    assert_eq!(places.len() as u64, kills);
+    println!("killed {kills} times from seed {seed}, in {places:?}");
+    // Enough kills to have visited every place.
+    if kills >= 200 {
+        assert!(PLACES.iter().all(|(place, _)| places.contains(place)), "{places:?}");
+    }
+}

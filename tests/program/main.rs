@@ -1,0 +1,66 @@
+//! The built program: runs it as a user does, and looks at its files, messages, and exit codes.
+//!
+//! Training
+//! - `run_folder`: the files of a run agree with each other, and a run ends in every way that it can end
+//! - `families`: every family of models trains, is measured in full, and resumes bit for bit
+//! - `reproducible`: the same seed gives the same run, for any monitoring and loading settings
+//! - `initialized_runs`: every initialization trains on real images, and is fitted to data once
+//! - `weights`: runs start from existing weights, and train their head first
+//! - `torchscript`: models from TorchScript files train, resume, and are inspected
+//! - `many_classes`: output grows linearly with thousands of classes
+//!
+//! Data and other input
+//! - `bad_input`: invalid input gives one clear line, a specific exit code, and no partial output
+//! - `data_files`: datasets as users have them, with files that do not decode or are no files
+//! - `identity`: a run notices images and classes other than those it was trained on
+//! - `hostile_names`: names with control characters or invalid text reach no terminal
+//! - `special_files`: links, pipes, and endless files change nothing outside of a run and hang nothing
+//!
+//! Interruptions
+//! - `checkpoints`: signals, damage, and failures of the disk leave a run that resumes
+//! - `kept_checkpoints`: retention keeps the right checkpoints, and exports weights from any of them
+//! - `crash`: runs killed at critical places resume bit-identical to an uninterrupted run
+//! - `failing_disk`: full disks, read-only disks, and clocks that go backward lose no complete file
+//! - `signals`: signals, closed terminals, and closed pipes end a run with all of its data
+//!
+//! Uses of a run
+//! - `inspect`: models with a known outcome are judged before their first step
+//! - `diagnosis`: nets with a known outcome are judged from their first step
+//! - `inference`: predict, explain, evaluate, and export answer alike
+//! - `output_files`: nothing of the user's is replaced without a request
+//!
+//! Event files
+//! - `tensorboard_reads_events`: TensorBoard reads all that the writer wrote
+//! - `bad_events`: damaged event files give one clear line and all readable records
+//!
+//! Documentation
+//! - `docs`: links resolve, and commands exist with their options
+//!
+//! Most of these tests only start processes. A few also train or build a model in this process; those take the lock of
+//! `harness::exclusive`, because the process has one random generator.
+
+mod bad_events;
+mod bad_input;
+mod checkpoints;
+mod crash;
+mod data_files;
+mod diagnosis;
+mod docs;
+mod failing_disk;
+mod families;
+mod harness;
+mod hostile_names;
+mod identity;
+mod inference;
+mod initialized_runs;
+mod inspect;
+mod kept_checkpoints;
+mod many_classes;
+mod output_files;
+mod reproducible;
+mod run_folder;
+mod signals;
+mod special_files;
+mod tensorboard_reads_events;
+mod torchscript;
+mod weights;
