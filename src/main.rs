@@ -4,18 +4,13 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use gradwatch::cli::{report_usage_error, tell_error, tell_error_lines};
+use gradwatch::cli::{parse_arguments, tell_error, tell_error_lines};
 
 fn main() -> ExitCode {
-    let arguments = match cli::Arguments::try_parse() {
+    let arguments: cli::Arguments = match parse_arguments("gradwatch") {
         Ok(arguments) => arguments,
-        Err(error) => return report_usage_error::<cli::Arguments>(&error).into(),
+        Err(code) => return code.into(),
     };
-    std::panic::set_hook(Box::new(|panic| {
-        let panic = panic.to_string().replace('\n', " ");
-        tell_error("gradwatch", &format!("internal error, please report it: {panic}"));
-    }));
     match cli::run(arguments) {
         Ok(code) => code.into(),
         Err(error) => {

@@ -70,7 +70,7 @@ Exit codes:
     8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
     9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint has them), the files
        of a printed evaluation, or a damaged file that diagnose found
-   10  checkpoint: none is valid, it belongs to another experiment, or it cannot be written
+   10  checkpoint: none is valid or fits --export, it belongs to another experiment, or it cannot be written
    11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled
    12  diagnose: nothing to read, or no known tags, in at least one run
    13  a command that prints its result cannot write to stdout, such as on a full disk

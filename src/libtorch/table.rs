@@ -39,7 +39,7 @@ pub mod column {
     /// outermost columns.
     pub const EXPONENTS: usize = 254;
     /// Exponent of the first of these columns.
-    pub const FIRST_EXPONENT: i32 = -126;
+    pub const FIRST_EXPONENT: i32 = gradwatch_doctor::statistics::LogHistogram::SMALLEST_EXPONENT;
     /// Number of all columns.
     pub const COUNT: usize = POSITIVE + EXPONENTS;
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointError, CheckpointName, Loaded},
-    config::{Config, ConfigError, ScheduleConfig, ScheduleName, differences, matches},
+    config::{Config, ConfigError, DATA_FILES, ScheduleConfig, ScheduleName, differences, matches},
     disk::{NamedTensors, copy_named},
     libtorch::{device_name, set_generator_state, torch_version},
     optim::PlateauCourse,
@@ -30,9 +30,6 @@ fn warn_of_learning_rate(key: &str, schedule: &ScheduleConfig) {
         tracing::warn!("schedule.name = \"{name}\" depends on evaluations: the learning rate may drop at other steps");
     }
 }
-
-/// Value of `--allow-change` that allows other images.
-const FILES: &str = "data.files";
 
 /// Reads the config of a checkpoint in its run folder, with `overrides` as for [`Config::load`].
 ///
@@ -111,7 +108,7 @@ impl Resume {
             tracing::warn!("data.batch_size changed within an epoch: {} images of it are used twice", images % new);
         }
         let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
-        let allows_other_images = is_allowed(FILES);
+        let allows_other_images = is_allowed(DATA_FILES);
         Ok(Self { loaded, changed, allows_other_images, has_free_threads, host })
     }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gradwatch_doctor::cli::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome, report_usage_error, tell_error};
+use gradwatch_doctor::cli::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome, parse_arguments, tell_error};
 
 const NAME: &str = "gradwatch-doctor";
 
@@ -38,14 +38,10 @@ Exit codes:
    13  stdout cannot be written";
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Diagnose(arguments) } = match Arguments::try_parse() {
+    let Arguments { command: Command::Diagnose(arguments) } = match parse_arguments(NAME) {
         Ok(arguments) => arguments,
-        Err(error) => return report_usage_error::<Arguments>(&error).into(),
+        Err(code) => return code.into(),
     };
-    std::panic::set_hook(Box::new(|panic| {
-        let panic = panic.to_string().replace('\n', " ");
-        tell_error(NAME, &format!("internal error, please report it: {panic}"));
-    }));
     let code: u8 = match arguments.run(NAME) {
         Ok(DiagnoseOutcome::Done) => 0,
         Ok(DiagnoseOutcome::Partial) => 9,

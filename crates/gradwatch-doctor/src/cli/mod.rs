@@ -4,4 +4,4 @@ mod diagnose;
 mod output;
 
 pub use diagnose::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome};
-pub use output::{StdoutError, print, report_usage_error, tell_error, tell_error_lines};
+pub use output::{StdoutError, parse_arguments, print, tell_error, tell_error_lines};

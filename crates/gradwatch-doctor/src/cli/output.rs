@@ -43,9 +43,22 @@ pub fn tell_error_lines(program: &str, message: &str) {
     tell(&format!("{program}: {}", printable::lines(message)));
 }
 
+/// Parses the command line of a program, and makes a panic report itself as an internal error in one line.
+///
+/// # Errors
+/// If the command line is wrong or asks for help: prints the message and returns the exit code.
+pub fn parse_arguments<P: Parser>(program: &'static str) -> Result<P, u8> {
+    let arguments = P::try_parse().map_err(|error| report_usage_error::<P>(&error))?;
+    std::panic::set_hook(Box::new(move |panic| {
+        let panic = panic.to_string().replace('\n', " ");
+        tell_error(program, &format!("internal error, please report it: {panic}"));
+    }));
+    Ok(arguments)
+}
+
 /// Prints a command-line error or help, and returns the exit code. Quoted arguments may contain control characters, so
 /// it parses a sanitized copy of the command line for the message.
-pub fn report_usage_error<P: Parser>(error: &clap::Error) -> u8 {
+fn report_usage_error<P: Parser>(error: &clap::Error) -> u8 {
     let safe = std::env::args_os().map(|argument| printable::line(&argument.to_string_lossy()).into_owned());
     let safe = P::try_parse_from(safe).err();
     let error = safe.as_ref().filter(|safe| safe.kind() == error.kind()).unwrap_or(error);
