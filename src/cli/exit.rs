@@ -68,14 +68,16 @@ Exit codes:
     6  run folder or output: in use, not a run, already exists, or not writable
     7  device: unknown device, or no CUDA
     8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
-    9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint has them), the files
-       of a printed evaluation, or a damaged file that diagnose found
-   10  checkpoint: none is valid or fits --export, it belongs to another experiment, or it cannot be written
+    9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint
+       has them), the files of a printed evaluation, or a damaged file that diagnose found
+   10  checkpoint: none is valid or fits --export, it belongs to another experiment, or it
+       cannot be written
    11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled
    12  diagnose: nothing to read, or no known tags, in at least one run
    13  a command that prints its result cannot write to stdout, such as on a full disk
    14  out of memory: the model and its batches do not fit on the device
-   75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with --resume auto
+   75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with
+       --resume auto
   129  stopped by SIGHUP (the terminal was closed), likewise; nohup prevents it
   130  stopped by Ctrl-C (SIGINT), likewise
   131  stopped by SIGQUIT, likewise
