@@ -5,6 +5,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The C++ files of the shim, without their extension.
+const SHIM: [&str; 22] = [
+    "activations",
+    "composed",
+    "events",
+    "fused",
+    "gpu_batch",
+    "gpu_step",
+    "gpu_tables",
+    "gpu_units",
+    "hooks",
+    "kernels",
+    "octaves",
+    "pinned",
+    "precision",
+    "runtime",
+    "script",
+    "sums",
+    "tables",
+    "tensors",
+    "trace",
+    "units",
+    "uploads",
+    "values",
+];
+/// Translation units to compile. Each one takes seconds to read libtorch's headers, so they include several files.
+const PARTS: usize = 4;
+
 fn main() {
     println!("cargo:rerun-if-changed=src/libtorch/shim");
     println!("cargo:rerun-if-changed=src/libtorch/kernels");
@@ -15,6 +43,7 @@ fn main() {
         std::process::exit(1);
     };
     let include = lib.with_file_name("include");
+    let parts = (0..PARTS).map(write_part);
     cc::Build::new()
         .cpp(true)
         .std("c++20")
@@ -24,31 +53,21 @@ fn main() {
         .flag("-fopenmp")
         .flag_if_supported("-Wno-psabi")
         .warnings(false)
-        .file("src/libtorch/shim/activations.cpp")
-        .file("src/libtorch/shim/composed.cpp")
-        .file("src/libtorch/shim/events.cpp")
-        .file("src/libtorch/shim/fused.cpp")
-        .file("src/libtorch/shim/gpu_batch.cpp")
-        .file("src/libtorch/shim/gpu_step.cpp")
-        .file("src/libtorch/shim/gpu_tables.cpp")
-        .file("src/libtorch/shim/gpu_units.cpp")
-        .file("src/libtorch/shim/hooks.cpp")
-        .file("src/libtorch/shim/kernels.cpp")
-        .file("src/libtorch/shim/octaves.cpp")
-        .file("src/libtorch/shim/pinned.cpp")
-        .file("src/libtorch/shim/sums.cpp")
-        .file("src/libtorch/shim/tables.cpp")
-        .file("src/libtorch/shim/tensors.cpp")
-        .file("src/libtorch/shim/precision.cpp")
-        .file("src/libtorch/shim/runtime.cpp")
-        .file("src/libtorch/shim/script.cpp")
-        .file("src/libtorch/shim/trace.cpp")
-        .file("src/libtorch/shim/units.cpp")
-        .file("src/libtorch/shim/uploads.cpp")
-        .file("src/libtorch/shim/values.cpp")
+        .files(parts)
         .compile("gradwatch_shim");
     link_openmp(&lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+/// Writes a translation unit that includes every fourth file, and returns its path.
+fn write_part(part: usize) -> PathBuf {
+    let variable = |name: &str| PathBuf::from(env::var_os(name).expect("cargo sets it for build scripts"));
+    let shim = variable("CARGO_MANIFEST_DIR").join("src/libtorch/shim");
+    let lines =
+        SHIM.iter().skip(part).step_by(PARTS).map(|name| format!("#include \"{}/{name}.cpp\"\n", shim.display()));
+    let path = variable("OUT_DIR").join(format!("shim_{part}.cpp"));
+    fs::write(&path, lines.collect::<String>()).expect("cargo creates OUT_DIR");
+    path
 }
 
 /// Links the OpenMP library that ships with libtorch, so that both share one thread pool. Some builds of libtorch have

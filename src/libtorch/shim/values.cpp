@@ -16,7 +16,7 @@ using namespace gradwatch;
 namespace {
 
 // Number of elements to clip and sum at a time; they fit the first-level cache.
-constexpr int64_t TILE = 1 << 12;
+constexpr int64_t VALUES_PER_TILE = 1 << 12;
 
 // NaN stays NaN, as in torch.clamp.
 FOR_THIS_MACHINE void clamp(float* values, int64_t count, float bound) {
@@ -29,8 +29,8 @@ FOR_THIS_MACHINE void clamp(float* values, int64_t count, float bound) {
 // Reads each element once from memory, and writes only tiles with an element to clip.
 double clip_piece(float* values, int64_t count, float bound) {
     double squares = 0.0;
-    for (int64_t start = 0; start < count; start += TILE) {
-        const int64_t length = std::min(TILE, count - start);
+    for (int64_t start = 0; start < count; start += VALUES_PER_TILE) {
+        const int64_t length = std::min(VALUES_PER_TILE, count - start);
         const auto sums = clamped_sums(values + start, length, bound);
         // Magnitude bits are ordered like the numbers, with NaN above all.
         if (sums.largest > std::bit_cast<int32_t>(bound)) clamp(values + start, length, bound);
