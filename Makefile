@@ -112,6 +112,7 @@ bench-cuda: ## Compare training steps on an NVIDIA GPU, plain and monitored, wit
 .PHONY: bench-diagnosis
 bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and healthy runs; reuses the runs in target/diagnosis-traces
 	@cargo bench --locked --bench diagnosis
+	@cargo bench --locked --package gradwatch-doctor --bench scores
 
 .PHONY: bench-logistic
 bench-logistic: setup-libtorch setup-data ## Train networks of 10 and 15 sigmoid layers with five initializations; keeps the runs in target/logistic

@@ -3,37 +3,10 @@
 use gradwatch::config::RuleName::{self, *};
 
 use crate::{
-    images::Variant,
-    own_loops::{self, Twist},
+    case::{Case, Effect, Recipe},
+    images::{Form, Variant},
+    own_loops,
 };
-
-/// One run.
-#[derive(Debug, Clone)]
-pub(crate) struct Case {
-    pub architecture: &'static str,
-    pub name: &'static str,
-    pub seed: u64,
-    pub images: Variant,
-    pub recipe: Recipe,
-    /// Rules that identify the fault correctly; `None` if the run is healthy.
-    pub fault: Option<&'static [RuleName]>,
-}
-
-impl Case {
-    /// Whether this rule identifies the fault correctly.
-    pub(crate) fn is_named_by(&self, rule: RuleName) -> bool {
-        self.fault.is_some_and(|fault| fault.contains(&rule))
-    }
-}
-
-/// The origin of a run.
-#[derive(Debug, Clone)]
-pub(crate) enum Recipe {
-    /// The program, with `key=value` settings on top of the common ones.
-    Program(Vec<String>),
-    /// A custom training loop.
-    OwnLoop(Twist),
-}
 
 /// An architecture with settings that train it well.
 struct Architecture {
@@ -344,7 +317,10 @@ pub(crate) fn all(seeds: &[u64]) -> Vec<Case> {
     for architecture in own_loops::ARCHITECTURES {
         for (name, twist, fault) in own_loops::KINDS {
             let (images, recipe) = (Variant::Clean, Recipe::OwnLoop(twist));
-            let case = Case { architecture, name, seed: 0, images, recipe, fault };
+            let (name, form, optimizer) = (name.to_owned(), Form::Gray28, "own");
+            let effect = fault.map_or(Effect::Healthy, Effect::Fault);
+            let (grid, is_search, seed) = ("small", false, 0);
+            let case = Case { architecture, optimizer, name, seed, images, form, recipe, grid, effect, is_search };
             cases.extend(seeds.iter().map(|&seed| Case { seed, ..case.clone() }));
         }
     }
@@ -369,7 +345,18 @@ fn case(architecture: &Architecture, &(name, changes, images, fault): &Kind, see
     if is_stripped && architecture.is_mlp {
         settings.push("optimizer.momentum=0.8".into());
     }
-    Case { architecture: architecture.name, name, seed, images, recipe: Recipe::Program(settings), fault }
+    Case {
+        architecture: architecture.name,
+        optimizer: "sgd",
+        name: name.to_owned(),
+        seed,
+        images,
+        form: Form::Gray28,
+        recipe: Recipe::Program(settings),
+        grid: "small",
+        effect: fault.map_or(Effect::Healthy, Effect::Fault),
+        is_search: false,
+    }
 }
 
 /// A group of parameters whose learning rate is 0.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    cases::{Case, Recipe},
+    case::{Case, Recipe},
     images, own_loops,
 };
 
@@ -37,18 +37,19 @@ fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
     root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
 }
 
-/// Trains missing runs. Returns the folder of each run; `None` if the program rejected it or failed.
-pub(crate) fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
+/// Trains missing runs unless only existing ones count. Returns the folder of each run; `None` if the program rejected it or failed.
+pub(crate) fn train_all(root: &Path, cases: &[Case], is_cached: bool) -> Vec<Option<PathBuf>> {
     fs::create_dir_all(root).expect("target/ can be written");
     fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
-    let data: Vec<Vec<String>> = cases.iter().map(|case| images::settings(case.images, &root.join("images"))).collect();
+    let data: Vec<Vec<String>> =
+        cases.iter().map(|case| images::settings(case.images, case.form, &root.join("images"))).collect();
     let next = AtomicUsize::new(0);
     let folders = Mutex::new(vec![None; cases.len()]);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((index, case)) = cases.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let done = train(root, case, &data[index]);
+                    let done = train(root, case, &data[index], is_cached);
                     folders.lock().expect("no thread panics with it")[index] = done;
                 }
             });
@@ -57,7 +58,7 @@ pub(crate) fn train_all(root: &Path, cases: &[Case]) -> Vec<Option<PathBuf>> {
     folders.into_inner().expect("no thread panics with it")
 }
 
-fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
+fn train(root: &Path, case: &Case, data: &[String], is_cached: bool) -> Option<PathBuf> {
     let mut settings = data.to_vec();
     match &case.recipe {
         Recipe::Program(more) => settings.extend(more.iter().cloned()),
@@ -67,6 +68,9 @@ fn train(root: &Path, case: &Case, data: &[String]) -> Option<PathBuf> {
     let folder = folder(root, case, &settings);
     if folder.is_dir() {
         return Some(folder);
+    }
+    if is_cached {
+        return None;
     }
     let temporary = folder.with_extension("part");
     let _ = fs::remove_dir_all(&temporary);

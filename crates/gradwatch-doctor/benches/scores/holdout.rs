@@ -1,8 +1,8 @@
-//! Chooses thresholds on some architectures and scores them on another.
+//! Chooses thresholds on some runs and scores them on others.
 
 use std::collections::BTreeMap;
 
-use gradwatch::{config::RuleName, diagnosis::Thresholds};
+use gradwatch_doctor::diagnosis::{RuleName, Thresholds};
 
 use crate::score::{Trace, Verdict, judge_all};
 
@@ -45,11 +45,11 @@ impl Knob {
     }
 }
 
-/// For each held-out architecture, the changed thresholds and their factors.
-pub(crate) type Moved = BTreeMap<&'static str, Vec<(RuleName, f64)>>;
+/// For each held-out part, the changed thresholds and their factors.
+pub(crate) type Moved = BTreeMap<String, Vec<(RuleName, f64)>>;
 
-/// Verdict on each run with thresholds chosen on all other architectures, and these factors by architecture.
-pub(crate) fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
+/// Verdict on each run with thresholds chosen on the runs outside its part, and these factors by part.
+pub(crate) fn leave_one_out(traces: &[Trace], part: fn(&Trace) -> &str) -> (Vec<Verdict>, Moved) {
     let told: Vec<Vec<Vec<Verdict>>> = KNOBS
         .iter()
         .map(|knob| {
@@ -63,9 +63,9 @@ pub(crate) fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
         .collect();
     let mut verdicts = vec![Verdict::default(); traces.len()];
     let mut chosen = BTreeMap::new();
-    let architectures: std::collections::BTreeSet<&str> = traces.iter().map(|trace| trace.case.architecture).collect();
-    for architecture in architectures {
-        let is_held_out = |trace: &Trace| trace.case.architecture == architecture;
+    let parts: std::collections::BTreeSet<&str> = traces.iter().map(part).collect();
+    for name in parts {
+        let is_held_out = |trace: &Trace| part(trace) == name;
         let mut thresholds = Thresholds::default();
         let mut moved = Vec::new();
         for (knob, told) in KNOBS.iter().zip(&told) {
@@ -91,7 +91,7 @@ pub(crate) fn leave_one_out(traces: &[Trace]) -> (Vec<Verdict>, Moved) {
         for ((place, told), _) in verdicts.iter_mut().zip(told).zip(traces).filter(|(_, trace)| is_held_out(trace)) {
             *place = told;
         }
-        chosen.insert(architecture, moved);
+        chosen.insert(name.to_owned(), moved);
     }
     (verdicts, chosen)
 }
@@ -101,10 +101,10 @@ fn worth<'a>(rule: RuleName, verdicts: impl Iterator<Item = (&'a Trace, &'a Verd
     let [mut of_it, mut told, mut healthy, mut alarms] = [0.0_f64; 4];
     for (trace, verdict) in verdicts {
         let speaks = f64::from(u8::from(verdict.rules.iter().any(|name| name == rule.name())));
-        match trace.case.fault {
-            Some(fault) if fault.contains(&rule) => (of_it, told) = (of_it + 1.0, told + speaks),
-            Some(_) => {}
-            None => (healthy, alarms) = (healthy + 1.0, alarms + speaks),
+        match trace.case.is_faulty() {
+            true if trace.case.is_named_by(rule) => (of_it, told) = (of_it + 1.0, told + speaks),
+            true => {}
+            false => (healthy, alarms) = (healthy + 1.0, alarms + speaks),
         }
     }
     told / of_it.max(1.0) - FALSE_ALARM * alarms / healthy.max(1.0)

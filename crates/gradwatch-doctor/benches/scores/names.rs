@@ -1,11 +1,11 @@
 //! Maps rules of other tools to gradwatch's names. A rule that covers several faults counts as the correct one.
 
-use gradwatch::config::RuleName::{self, *};
+use gradwatch_doctor::diagnosis::RuleName::{self, *};
 
 /// The actual fault, if the alarm covers it; otherwise the first fault that it covers.
-pub(crate) fn of(alarm: &str, fault: Option<&[RuleName]>) -> Option<RuleName> {
+pub(crate) fn of(alarm: &str, fault: &[RuleName]) -> Option<RuleName> {
     let names = names(alarm);
-    let is_right = |name: &&RuleName| fault.is_some_and(|fault| fault.contains(name));
+    let is_right = |name: &&RuleName| fault.contains(name);
     names.iter().find(is_right).or(names.first()).copied()
 }
 

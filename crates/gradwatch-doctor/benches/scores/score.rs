@@ -2,17 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     thread,
 };
 
-use gradwatch::{
+use gradwatch_doctor::{
     config::{Config, RuleName, RuleSetName, Severity},
     diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
     replay::{Replay, ReplayEvent},
 };
 
-use crate::{cases::Case, names};
+use crate::{case::Case, names};
 
 /// A run in memory.
 pub(crate) struct Trace {
@@ -21,16 +20,19 @@ pub(crate) struct Trace {
     pub config: Option<Config>,
     pub facts: Facts,
     pub moments: Vec<ReplayEvent>,
+    /// Accuracy on the way from a guess to the best run of the same task; `None` in the small grid.
+    pub skill: Option<f64>,
 }
 
 impl Trace {
-    pub(crate) fn read(case: &Case, folder: &Path) -> Self {
+    pub(crate) fn read(case: &Case) -> Self {
+        let folder = &case.folder;
         let fail = |error: &dyn std::error::Error| -> ! { panic!("{}: {error}", folder.display()) };
         let mut replay = Replay::open(folder, &[]).unwrap_or_else(|error| fail(&error));
         let mut moments = Vec::new();
         replay.play(|moment| moments.push(moment)).unwrap_or_else(|error| fail(&error));
         let Replay { config, facts, .. } = replay;
-        Self { case: case.clone(), config, facts, moments }
+        Self { case: case.clone(), config, facts, moments, skill: None }
     }
 
     pub(crate) fn subject(&self) -> Subject<'_> {
@@ -46,6 +48,25 @@ impl Trace {
         evaluations.next_back().filter(|accuracy| accuracy.is_finite())
     }
 
+    /// The accuracy that a run has reached: the better one of the last two evaluations on training and validation
+    /// images. Running statistics of a batch normalization may lag behind in a short run.
+    pub(crate) fn reached(&self) -> Option<f64> {
+        let evaluations = self.moments.iter().rev().filter_map(|moment| match moment {
+            ReplayEvent::Evaluation(evaluation) => Some(evaluation.validation_accuracy.max(evaluation.train_accuracy)),
+            _ => None,
+        });
+        evaluations.take(2).filter(|accuracy| accuracy.is_finite()).reduce(f64::max)
+    }
+
+    /// Training accuracy minus validation accuracy at the last evaluation.
+    pub(crate) fn gap(&self) -> Option<f64> {
+        let last = self.moments.iter().rev().find_map(|moment| match moment {
+            ReplayEvent::Evaluation(evaluation) => Some(evaluation.train_accuracy - evaluation.validation_accuracy),
+            _ => None,
+        });
+        last.filter(|gap| gap.is_finite())
+    }
+
     /// Verdict of gradwatch's rules.
     pub(crate) fn diagnose(&self, thresholds: &Thresholds) -> Verdict {
         let (mut diagnosis, subject) = (Diagnosis::with_thresholds(thresholds.clone()), self.subject());
@@ -57,12 +78,19 @@ impl Trace {
             }
         }
         let is_alarm = |finding: &&Finding| finding.severity >= Severity::Warning;
-        let alarms = diagnosis.findings().iter().filter(is_alarm);
+        let alarms = diagnosis.open_findings().filter(is_alarm);
         let alarms = alarms.map(|finding| (finding.rule.to_string(), Some(finding.rule), finding.first_step)).collect();
         let symptoms = |finding: &Finding| finding.symptoms.iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
         let spoke = diagnosis.findings().iter().flat_map(|finding| [vec![finding.rule], symptoms(finding)].concat());
         let rules = spoke.map(|rule| rule.to_string()).collect();
-        Verdict { alarms, rules, root_cause: diagnosis.root_cause().map(|finding| finding.rule) }
+        let root_cause = diagnosis.root_cause();
+        Verdict {
+            alarms,
+            rules,
+            is_critical: diagnosis.open_findings().any(|finding| finding.severity >= Severity::Critical),
+            root_cause: root_cause.map(|finding| finding.rule),
+            remedy: root_cause.and_then(|finding| Some(finding.remedies.first()?.change.to_string())),
+        }
     }
 
     /// Verdict of another tool's rules.
@@ -76,13 +104,13 @@ impl Trace {
             }
         }
         let alarms = alarms.into_iter().map(|alarm| {
-            let name = names::of(&alarm.rule, self.case.fault);
+            let name = names::of(&alarm.rule, &self.case.fault);
             (alarm.rule, name, alarm.step)
         });
         let alarms: Vec<_> = alarms.collect();
         let root_cause = alarms.first().and_then(|(_, name, _)| *name);
         let rules = alarms.iter().map(|(rule, ..)| rule.clone()).collect();
-        Verdict { alarms, rules, root_cause }
+        Verdict { alarms, rules, root_cause, ..Verdict::default() }
     }
 }
 
@@ -103,8 +131,12 @@ pub(crate) struct Verdict {
     pub alarms: Vec<(String, Option<RuleName>, u64)>,
     /// All rules with findings, including symptoms of others.
     pub rules: Vec<String>,
+    /// Whether an alarm is critical.
+    pub is_critical: bool,
     /// The root cause, as a gradwatch rule name.
     pub root_cause: Option<RuleName>,
+    /// Its first remedy.
+    pub remedy: Option<String>,
 }
 
 impl Verdict {
@@ -128,12 +160,8 @@ impl Verdict {
 /// Rules that raise an alarm on more than one in ten healthy runs; their alarms carry no information.
 pub(crate) fn noisy_rules<'a>(traces: &[Trace], verdicts: &'a [Verdict]) -> HashSet<&'a str> {
     const MOST: f64 = 0.1;
-    let healthy: Vec<&Verdict> = traces
-        .iter()
-        .zip(verdicts)
-        .filter(|(trace, _)| trace.case.fault.is_none())
-        .map(|(_, verdict)| verdict)
-        .collect();
+    let healthy: Vec<&Verdict> =
+        traces.iter().zip(verdicts).filter(|(trace, _)| !trace.case.is_faulty()).map(|(_, verdict)| verdict).collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let rules = |verdict: &&'a Verdict| verdict.alarms.iter().map(|(rule, ..)| &**rule).collect::<HashSet<_>>();
     healthy.iter().flat_map(rules).for_each(|rule| *counts.entry(rule).or_default() += 1);
@@ -149,6 +177,8 @@ pub(crate) struct Score {
     pub named: usize,
     pub healthy: usize,
     pub false_alarms: usize,
+    /// False alarms that are critical.
+    pub critical: usize,
     /// Over the faulty runs that were found.
     pub median_first: Option<u64>,
 }
@@ -158,9 +188,10 @@ impl Score {
         let mut score = Self::default();
         let mut firsts = Vec::new();
         for (trace, verdict) in verdicts {
-            if trace.case.fault.is_none() {
+            if !trace.case.is_faulty() {
                 score.healthy += 1;
                 score.false_alarms += usize::from(verdict.first().is_some());
+                score.critical += usize::from(verdict.is_critical);
                 continue;
             }
             score.faulty += 1;
