@@ -81,7 +81,7 @@ families! {
     "deit" Gray32 [0.02, 5e-4] "d" "name=deit_tiny width=48 patch_size=8";
     "nfnet" Gray32 [0.05, 1e-3] "d" "name=nfnet_f0 width=16 dropout=0.0";
     "dm_nfnet" Color32 [0.05, 1e-3] "d" "name=dm_nfnet_f0 width=16 dropout=0.0";
-    "nasnet" Gray32 [0.05, 1e-3] "db" "name=nasnet_cifar width=8";
+    "nasnet" Gray32 [0.05, 1e-3] "db" "name=nasnet_cifar width=2";
     "binary" Gray28 [0.1, 3e-3] "b" "name=binary_resnet20 width=8";
 }
 

@@ -1,5 +1,6 @@
 //! Runs a model over images and computes its metrics: numerics of a pass, loss, running sums, and evaluation.
 
+mod batch_statistics;
 mod confusion;
 mod confusion_table;
 mod error;
@@ -13,6 +14,7 @@ mod prediction_counts;
 mod tally;
 mod threshold_counts;
 
+pub(crate) use batch_statistics::accuracy_by_batch;
 pub use confusion::{Cell, ClassCounts, Confusion};
 pub(crate) use confusion_table::confusion_table;
 pub use error::EvaluationError;

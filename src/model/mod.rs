@@ -71,6 +71,9 @@ pub struct Pass<'a> {
     /// Whether dropout is active, and whether batch normalization uses the batch's own statistics and updates the
     /// running ones.
     pub train: bool,
+    /// Whether batch normalization uses the batch's own statistics in evaluation too, without updating the running
+    /// ones.
+    by_batch: bool,
     tap: Option<&'a TapFn<'a>>,
     see_feature_maps: Option<&'a FeatureMapFn<'a>>,
 }
@@ -78,12 +81,18 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A forward pass for training.
     pub fn training() -> Self {
-        Self { train: true, tap: None, see_feature_maps: None }
+        Self { train: true, by_batch: false, tap: None, see_feature_maps: None }
     }
 
     /// A forward pass for evaluation.
     pub fn evaluation() -> Self {
-        Self { train: false, tap: None, see_feature_maps: None }
+        Self { train: false, by_batch: false, tap: None, see_feature_maps: None }
+    }
+
+    /// Like [`evaluation`](Self::evaluation), but batch normalization uses the statistics of the batch. Does not update
+    /// the running ones.
+    pub fn evaluation_by_batch() -> Self {
+        Self { by_batch: true, ..Self::evaluation() }
     }
 
     /// Returns the pass with a callback for each activation.

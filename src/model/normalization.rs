@@ -161,7 +161,7 @@ impl Normalization {
     }
 
     /// Batch normalization: with the statistics of the batch in training, which also update the running ones; with the
-    /// running statistics in evaluation.
+    /// running statistics in evaluation, unless the pass asks for those of the batch.
     fn by_batch(
         &self,
         images: &Tensor,
@@ -169,6 +169,10 @@ impl Normalization {
         running: &Running,
         pass: &Pass<'_>,
     ) -> Result<Tensor, TchError> {
+        if pass.by_batch && !running.is_kept {
+            refuse_single_values(images, running.mean.numel(), "a larger batch")?;
+            return images.f_batch_norm(weight, bias, None::<&Tensor>, None, true, self.momentum, self.eps, true);
+        }
         let goes_by_batch = pass.train && !running.is_kept;
         if goes_by_batch {
             refuse_single_values(images, running.mean.numel(), "a larger batch")?;
@@ -298,6 +302,19 @@ mod tests {
         let evaluated = values(&layer.forward(&images, &Pass::evaluation()).unwrap());
         assert!((f64::from(evaluated[0]) - 0.75 / (running + 1e-5).sqrt()).abs() < 1e-6);
         assert_eq!(num_batches_tracked.int64_value(&[]), 1);
+    }
+
+    #[test]
+    fn an_evaluation_by_batch_normalizes_as_training_does_and_changes_nothing() {
+        let layer = build(Kinds::Batch, 8, 1).0;
+        let images = ramp(&[4, 1, 1, 1]);
+        let by_batch = values(&layer.forward(&images, &Pass::evaluation_by_batch()).unwrap());
+        let Form::Batch { running: Running { mean, var, num_batches_tracked, .. }, .. } = &layer.form else {
+            panic!("not a batch normalization: {layer:?}")
+        };
+        assert_eq!((mean.double_value(&[0]), var.double_value(&[0])), (0.0, 1.0));
+        assert_eq!(num_batches_tracked.int64_value(&[]), 0);
+        assert_eq!(by_batch, values(&layer.forward(&images, &Pass::training()).unwrap()));
     }
 
     #[test]

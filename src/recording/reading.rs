@@ -66,6 +66,7 @@ impl Reading {
             loss: self.loss,
             learning_rate,
             total_norm: self.total_norm,
+            clip_coef: Some(self.clip_coef),
             skipped_in_a_row: self.skipped_in_a_row,
             previous_cosine: self.previous_cosine,
             ..Observation::of_statistics(

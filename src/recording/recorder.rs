@@ -322,6 +322,13 @@ impl Recorder {
         self.events.text(tags::VALIDATION_CONFUSION.name(), step, confusion_table(validation))
     }
 
+    /// Writes the validation accuracy with the statistics of each batch, if it was measured.
+    pub(crate) fn batch_statistics_accuracy(&mut self, step: u64, accuracy: Option<f64>) {
+        let tag = tags::BATCH_STATISTICS_ACCURACY.name();
+        let written = accuracy.map_or(Ok(()), |accuracy| self.events.scalar(tag, step, accuracy));
+        self.log_failure(written);
+    }
+
     /// Saves the weights of the best evaluation so far. The run continues if the disk is full.
     pub(crate) fn save_best(&mut self, network: &Network) {
         if let Err(error) = self.save(network, "best") {

@@ -7,9 +7,12 @@ use crate::{
     config::CheckpointConfig,
     data::Preprocessing,
     disk,
-    evaluation::{Loss, Metrics, Tally, evaluate},
+    evaluation::{Loss, Metrics, Tally, accuracy_by_batch, evaluate},
     recording::Explainer,
 };
+
+/// Training accuracy minus validation accuracy from which batch normalization may be the reason.
+const BEHIND: f64 = 0.1;
 
 /// State of the evaluations of a run.
 pub(super) struct Evaluations {
@@ -42,6 +45,12 @@ impl State {
                 of_ema => of_ema,
             },
         };
+        let is_behind = training.accuracy - validation.accuracy > BEHIND;
+        let by_batch = match is_behind && self.config.diagnosis.enabled {
+            true => self.accuracy_by_batch(stop)?,
+            false => None,
+        };
+        let evaluations = &mut self.evaluations;
         disk::point("evaluate");
         let step = self.counters.step;
         evaluations.tally = Tally::new(data.classes.len(), model.device())?;
@@ -53,8 +62,9 @@ impl State {
         self.explain();
         let (epoch, elapsed, output) = (self.counters.epoch, self.clock.elapsed(), &mut self.output);
         output.recorder.evaluation(step, epoch, elapsed, &training, &validation, of_ema.as_ref());
+        output.recorder.batch_statistics_accuracy(step, by_batch);
         output.progress.evaluation(step, &training, &validation, of_ema.as_ref(), is_best);
-        self.diagnose_evaluation(&training, &validation);
+        self.diagnose_evaluation(&training, &validation, by_batch);
         if is_best {
             self.output.recorder.save_best(&self.model.network);
         }
@@ -64,6 +74,15 @@ impl State {
         self.output.saved_at = None;
         self.clock.evaluating += started.elapsed();
         Ok(is_kept)
+    }
+
+    /// Validation accuracy with the statistics of each batch instead of the running ones.
+    fn accuracy_by_batch(&self, stop: &StopSignal) -> Result<Option<f64>, TrainError> {
+        let Self { config, model, data, .. } = self;
+        let is_kept = |layer: &str| config.model.keeps_statistics(layer);
+        let (batch_size, should_stop) = (config.data.batch_size, || stop.signal().is_some());
+        let validation = &data.validation;
+        Ok(accuracy_by_batch(&model.network, validation, batch_size, model.numerics, is_kept, should_stop)?)
     }
 
     /// Writes Grad-CAM pictures of the chosen validation images. An image that cannot be explained does not end the

@@ -6,10 +6,17 @@ use crate::{
     data::Loader,
     diagnosis::{ChannelFacts, Facts, LISTED_CLASSES},
     gradient::GradientMonitor,
+    model::Network,
 };
 
 /// Measures the classes, the first batch, and the initial weights. One device sync.
-pub(super) fn initial_facts(config: &Config, training: &Loader, gradients: &Gradients) -> Result<Facts, TrainError> {
+pub(super) fn initial_facts(
+    config: &Config,
+    training: &Loader,
+    validation: &Loader,
+    network: &Network,
+    gradients: &Gradients,
+) -> Result<Facts, TrainError> {
     let images = training.dataset();
     let [channels, height, width] = images.shape().sizes();
     // Training reports an image that cannot be read.
@@ -26,10 +33,32 @@ pub(super) fn initial_facts(config: &Config, training: &Loader, gradients: &Grad
         classes: images.classes().len(),
         class_counts,
         batch_size: config.data.batch_size,
+        image_side: height.min(width) as usize,
+        validation_images: validation.dataset().len() as u64,
+        frozen_fraction: frozen_fraction(config, network),
+        has_running_statistics: has_running_statistics(config, network),
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
         parameters: gradients.monitor().map(GradientMonitor::parameter_facts).transpose()?.unwrap_or_default(),
         // Evaluations count them.
         lost_images: Vec::new(),
     })
+}
+
+/// Fraction of the elements of all parameters that a group freezes for the whole run.
+fn frozen_fraction(config: &Config, network: &Network) -> f64 {
+    let is_frozen =
+        |name: &str| config.optimizer.groups.iter().find(|group| group.has(name)).is_some_and(|it| it.freeze);
+    let (mut frozen, mut all) = (0, 0);
+    for parameter in network.parameters.trainable() {
+        let elements = parameter.tensor.numel();
+        all += elements;
+        frozen += if is_frozen(parameter.name.as_str()) { elements } else { 0 };
+    }
+    frozen as f64 / all.max(1) as f64
+}
+
+fn has_running_statistics(config: &Config, network: &Network) -> bool {
+    let layers = network.parameters.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean"));
+    layers.into_iter().any(|layer| !config.model.keeps_statistics(layer))
 }

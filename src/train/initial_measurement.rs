@@ -64,14 +64,14 @@ impl Prepared {
     /// # Errors
     /// If images cannot be read, or libtorch reports an error.
     pub fn measure(&self, batches: usize) -> Result<InitialMeasurement, TrainError> {
-        let Self { config, device, network, training, .. } = self;
+        let Self { config, device, network, training, validation, .. } = self;
         // Hooks on all parameters, whatever the run itself measures.
         let monitor = crate::config::MonitorConfig { preset: MonitorPreset::Full, ..config.monitor.clone() };
         let mut gradients = Gradients::new(network, &monitor, &config.optimizer, *device)?;
         if config.run.precision == Precision::Fp16 {
             gradients.scaler = Some(GradScaler::new(*device)?);
         }
-        let facts = initial_facts(config, training, &gradients)?;
+        let facts = initial_facts(config, training, validation, network, &gradients)?;
         let due = Due { reading: true, distributions: true, ..Due::default() };
         gradients.start_step(due)?;
         let group = training.epoch(0, 0).take(batches.max(1)).collect::<Result<Vec<_>, _>>()?;

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::{
-    config::{Config, DiagnosisConfig, RuleName},
+    config::{Action, Config, DiagnosisConfig, RuleName},
     diagnosis::{Alarm, Diagnosis, Evaluation, Facts, Finding, Observation, RuleSet, Subject},
     evaluation::Metrics,
     gradient::GradientHistory,
@@ -69,6 +69,29 @@ impl Judge {
         (self.facts, self.history) = (facts, history);
     }
 
+    /// Stops the run for a finding: at once, or after `diagnosis.confirm_steps` if it is from before the first step.
+    fn ask_to_stop(&mut self, config: &DiagnosisConfig, finding: &Finding) {
+        if finding.first_step > 0 || config.confirm_steps == 0 {
+            self.stop_for.get_or_insert(finding.rule);
+        }
+    }
+
+    /// Stops the run for a finding from before the first step that training has not refuted. Called at each tracked step.
+    fn stop_if_confirmed(&mut self, config: &Config, step: u64) {
+        let (diagnosis, from) = (&config.diagnosis, config.diagnosis.confirm_steps);
+        // The first tracked step from there on. A resumed run is not stopped for the same finding again.
+        let is_time = from > 0 && (from..from + config.monitor.every_steps.max(1)).contains(&step);
+        let stops = |finding: &&Finding| {
+            let answers = |action: &Action| action.stop && action.answers(finding.rule.name(), finding.severity);
+            diagnosis.stop_at.includes(finding.severity) || diagnosis.actions.iter().any(answers)
+        };
+        let mut open =
+            self.diagnosis.iter().flat_map(Diagnosis::open_findings).filter(|finding| finding.first_step == 0);
+        if let Some(finding) = open.find(stops).filter(|_| is_time) {
+            self.stop_for.get_or_insert(finding.rule);
+        }
+    }
+
     fn judge_step(&mut self, config: &Config, step: &Observation<'_>) -> Verdicts {
         let Some(diagnosis) = &mut self.diagnosis else { return Verdicts::default() };
         let subject = Subject { config: Some(config), facts: &self.facts };
@@ -95,10 +118,16 @@ impl State {
         let step = Observation { wait_fraction, ..reading.observe(learning_rate) };
         let verdicts = self.judge.judge_step(&self.config, &step);
         self.report(reading.step, verdicts);
+        self.judge.stop_if_confirmed(&self.config, reading.step);
     }
 
     /// Checks an evaluation. Writes and logs findings that are new or got worse.
-    pub(super) fn diagnose_evaluation(&mut self, train: &Metrics, validation: &Metrics) {
+    pub(super) fn diagnose_evaluation(
+        &mut self,
+        train: &Metrics,
+        validation: &Metrics,
+        batch_statistics_accuracy: Option<f64>,
+    ) {
         let step = self.counters.step;
         let lost = self.data.lost_images();
         if lost != self.judge.facts.lost_images {
@@ -111,6 +140,7 @@ impl State {
             train_accuracy: train.accuracy,
             validation_loss: validation.loss,
             validation_accuracy: validation.accuracy,
+            batch_statistics_accuracy,
         };
         let verdicts = self.judge.judge_evaluation(&self.config, &evaluation);
         self.report(step, verdicts);
@@ -121,8 +151,12 @@ impl State {
     fn report(&mut self, step: u64, Verdicts { findings, alarms }: Verdicts) {
         for finding in findings {
             self.output.recorder.finding(step, &finding);
+            if !finding.is_open() {
+                tracing::info!("{finding}");
+                continue;
+            }
             if self.config.diagnosis.stop_at.includes(finding.severity) {
-                self.judge.stop_for.get_or_insert(finding.rule);
+                self.judge.ask_to_stop(&self.config.diagnosis, &finding);
             }
             self.run_actions(step, &finding);
             // `judge_skips` already logs skipped steps.
@@ -153,7 +187,7 @@ impl State {
                 continue;
             }
             if action.stop {
-                judge.stop_for.get_or_insert(finding.rule);
+                judge.ask_to_stop(&config.diagnosis, finding);
             }
             judge.is_checkpoint_requested |= action.checkpoint;
             judge.is_dump_requested |= action.dump;

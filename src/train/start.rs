@@ -80,7 +80,8 @@ impl Prepared {
         // After all checks: a run that cannot resume keeps its files unchanged.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
         let is_judged = from.is_none() && config.diagnosis.enabled;
-        let facts = is_judged.then(|| initial_facts(&config, &training, &gradients)).transpose()?;
+        let facts =
+            is_judged.then(|| initial_facts(&config, &training, &validation, &network, &gradients)).transpose()?;
         let identity = identity.write_record(&folder, from.as_ref().map(|from| &from.host.data))?;
         let config = anchored(config, &folder, from.is_some())?;
         let recorder = match &mut from {

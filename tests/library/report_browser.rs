@@ -8,7 +8,7 @@ use std::{
 
 use gradwatch::{
     config::{RuleName, RuleSetName},
-    diagnosis::{Alarm, Evaluation, Evidence, Figure, Finding, Observation, Remedy, Severity},
+    diagnosis::{Alarm, Evaluation, Evidence, Figure, Finding, FindingState, Observation, Remedy, Severity},
     gradient::{
         DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, ProfileSource,
         TensorStatistics,
@@ -102,6 +102,7 @@ fn add_step(course: &mut Course, step: u64) {
 fn finding(rule: RuleName, severity: Severity, first_step: u64, cause: &str, figure: (&str, f64, &str)) -> Finding {
     let (name, seen, expected) = figure;
     Finding {
+        state: FindingState::Open,
         rule,
         severity,
         layers: Vec::new(),
@@ -162,13 +163,21 @@ fn sample() -> Report {
             let train_loss = 2.3 * (-(step as f64) / 1500.0).exp() + 0.25;
             let accuracy = 0.9 - 0.35 * train_loss;
             let (validation_loss, validation_accuracy) = (1.1 * train_loss, accuracy - 0.02 * noise(step));
-            let seen = Evaluation { step, train_loss, train_accuracy: accuracy, validation_loss, validation_accuracy };
+            let seen = Evaluation {
+                step,
+                train_loss,
+                train_accuracy: accuracy,
+                validation_loss,
+                validation_accuracy,
+                ..Evaluation::default()
+            };
             course.add_evaluation(&seen);
         }
     }
     let config = "[run]\nmax_steps = 4000\nseed = 17\n\n[data]\nsource = \"idx\"\npath = \"data/fashion-mnist\"\n\n[model]\n\
                   name = \"mlp\"\nactivation = \"sigmoid\"\ndepth = 20\nwidth = 64\n\n[optimizer]\nlearning_rate = 0.1\n";
     Report {
+        withdrawn: Vec::new(),
         title: "MLP of 20 layers on Fashion-MNIST".into(),
         run: "2025-01-31_12-00-00-mlp".into(),
         config: Some(config.into()),

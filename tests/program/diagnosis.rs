@@ -112,7 +112,7 @@ fn a_finding_is_in_the_log_the_summary_tensorboard_and_findings_jsonl_with_what_
 
 #[test]
 fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
-    let workplace = Workplace::new(&format!("{DEEP}diagnosis.stop_at = \"critical\"\n"));
+    let workplace = Workplace::new(&format!("{DEEP}diagnosis = {{ stop_at = \"critical\", confirm_steps = 0 }}\n"));
     let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
     assert_eq!(outcome.code, Some(11), "{outcome:#?}");
     assert!(
@@ -125,6 +125,18 @@ fn a_finding_ends_the_run_where_that_is_asked_for_and_the_run_can_go_on() {
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(outcome.stdout.contains("5 steps, ") && outcome.stdout.contains("the gradient vanishes"), "{outcome:#?}");
     assert_eq!(lines(&workplace.run_folder("run")).len(), 1);
+}
+
+#[test]
+fn a_finding_before_the_first_step_ends_the_run_once_training_has_not_refuted_it() {
+    let workplace = Workplace::new(&format!("{DEEP}diagnosis = {{ stop_at = \"critical\", confirm_steps = 3 }}\n"));
+    let outcome = workplace.call(&["train", "small.toml", "--run-name", "run"]);
+    assert_eq!(outcome.code, Some(11), "{outcome:#?}");
+    assert!(outcome.stdout.contains("4 steps, "), "{outcome:#?}");
+    // The default is longer than this run.
+    let outcome =
+        workplace.call(&["train", "small.toml", "--run-name", "other", "--set", "diagnosis.confirm_steps=50"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
 }
 
 #[test]

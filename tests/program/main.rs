@@ -26,6 +26,7 @@
 //! Uses of a run
 //! - `inspect`: models with a known outcome are judged before their first step
 //! - `diagnosis`: nets with a known outcome are judged from their first step
+//! - `healthy_models`: every architecture at its defaults, and every example config, is judged healthy
 //! - `inference`: predict, explain, evaluate, and export answer alike
 //! - `output_files`: nothing of the user's is replaced without a request
 //!
@@ -49,6 +50,7 @@ mod docs;
 mod failing_disk;
 mod families;
 mod harness;
+mod healthy_models;
 mod hostile_names;
 mod identity;
 mod inference;

@@ -314,14 +314,16 @@ mod tests {
             "gradient_accumulation, exploding: the files lack the global gradient norm",
             "missing_gradient, unchanged_parameter, zero_gradient, denormal: the files lack the gradient of each parameter",
             "vanishing: the files lack bias gradients of at least three layers, needed to compare layers",
-            "dead_relu, saturated: the files lack activation statistics",
             "unchanged_parameter, learning_rate, update_ratio: the files lack the update ratio of each parameter",
-            "lost_images, label_noise, slow_convergence, overfitting: the files lack evaluations on validation images",
-            "lost_images, input_not_normalized, label_imbalance, batch_norm, poor_initialization, missing_gradient: the \
-             files lack statistics of the data and weights before the first step",
+            "lost_images, distribution_shift, label_noise, slow_convergence, overfitting: the files lack evaluations on \
+             validation images",
+            "lost_images, input_not_normalized, label_imbalance, poor_initialization, missing_gradient, \
+             distribution_shift: the files lack statistics of the data and weights before the first step",
             "unchanged_parameter: the files lack the learning rate of each step",
             "initial_loss, label_noise, slow_convergence: the files lack the number of classes",
-            "batch_norm, dead_relu, saturated: the files lack the config of the model",
+            "augmentation, batch_norm, label_smoothing, class_weights, schedule, frozen_parameters, \
+             running_statistics, weight_decay, clipping, epsilon, momentum, dropout, dead_relu, saturated: the files \
+             lack the config of the model",
         ];
         assert_eq!(not_judged, want);
     }

@@ -108,7 +108,6 @@ fn healthy_runs_are_silent_and_what_could_not_be_judged_is_said() {
     let lacks: Vec<_> =
         texts(&healthy, "not_judged").iter().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect();
     let want = [
-        "the files lack activation statistics",
         "the files lack the update ratio of each parameter",
         "the files lack statistics of the data and weights before the first step",
         "the files lack the learning rate of each step",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Action, Named, SagemakerRule, Severity, names::named_enum, reader::Section};
+use super::{Action, Named, SagemakerRule, Severity, names::named_enum, range::COUNT, reader::Section};
 
 named_enum! {
     /// Rule name in findings, configs, and reports.
@@ -57,6 +57,30 @@ named_enum! {
         SlowConvergence = "slow_convergence",
         /// The validation loss rises while the training loss falls.
         Overfitting = "overfitting",
+        /// Weight decay outweighs the gradient.
+        WeightDecay = "weight_decay",
+        /// Clipping leaves next to nothing of the gradient.
+        Clipping = "clipping",
+        /// Momentum sums gradients over too many steps.
+        Momentum = "momentum",
+        /// The optimizer's eps outweighs the gradient.
+        Epsilon = "epsilon",
+        /// Dropout leaves too little of the signal.
+        Dropout = "dropout",
+        /// The learning rate schedule does not fit the length of the run.
+        Schedule = "schedule",
+        /// Most of the model is frozen.
+        FrozenParameters = "frozen_parameters",
+        /// Label smoothing leaves little of the labels.
+        LabelSmoothing = "label_smoothing",
+        /// Class weights let a few classes decide the loss.
+        ClassWeights = "class_weights",
+        /// Augmentation leaves too little of the images.
+        Augmentation = "augmentation",
+        /// Running statistics of batch normalization do not fit the network.
+        RunningStatistics = "running_statistics",
+        /// Validation images differ from training images.
+        DistributionShift = "distribution_shift",
         /// Training waits for images.
         Starvation = "starvation",
     }
@@ -108,6 +132,8 @@ pub struct DiagnosisConfig {
     pub ignore: Vec<RuleName>,
     /// Minimum severity of a finding that ends the run.
     pub stop_at: StopAt,
+    /// Steps after which a finding from before the first step ends the run if training has not refuted it.
+    pub confirm_steps: u64,
     /// Other tools whose rules also check the run, for comparison.
     pub rule_sets: Vec<RuleSetName>,
     /// SageMaker rules with custom parameters; the others use SageMaker's defaults.
@@ -124,6 +150,7 @@ impl Default for DiagnosisConfig {
             enabled: true,
             ignore: Vec::new(),
             stop_at: StopAt::Never,
+            confirm_steps: 50,
             rule_sets: Vec::new(),
             sagemaker: Vec::new(),
             actions: Vec::new(),
@@ -139,6 +166,7 @@ impl DiagnosisConfig {
             ignore: members(&mut table, "ignore", default.ignore, "rules"),
             actions: table.sections("actions").into_iter().map(Action::read).collect(),
             stop_at: table.choice("stop_at", default.stop_at),
+            confirm_steps: table.count("confirm_steps", default.confirm_steps, COUNT),
             rule_sets: members(&mut table, "rule_sets", default.rule_sets, "rule sets"),
             sagemaker: table.sections("sagemaker").into_iter().filter_map(SagemakerRule::read).collect(),
         };

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Activation, InitializationMethod as Method,
+    Activation, Architecture, InitializationMethod as Method,
     names::named_enum,
     range::{GAIN, SPREAD, WEIGHT},
     reader::Section,
@@ -107,8 +107,18 @@ impl Default for Initialization {
 }
 
 impl Initialization {
-    pub(super) fn read(mut table: Section<'_>) -> Self {
-        let default = Self::default();
+    /// The initialization that an architecture needs, where torch's layer defaults do not train it: without normalization,
+    /// they shrink the gradient of a VGG to a third at each layer. torchvision also draws its weights as He et al. 2015.
+    pub(super) fn as_published(name: Architecture) -> Self {
+        match name {
+            Architecture::Vgg11 | Architecture::Vgg13 | Architecture::Vgg16 | Architecture::Vgg19 => {
+                Self { method: Method::KaimingNormal, ..Self::default() }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    pub(super) fn read(mut table: Section<'_>, default: Self) -> Self {
         let config = Self {
             method: table.choice("method", default.method),
             gain: table.optional_number("gain", &GAIN),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::Config;
+
 /// A recommended change. As text and in JSON, a config line such as `model.activation = "relu"`, or the advice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -42,6 +44,14 @@ impl Change {
             Self::Config { key, .. } => Some(key),
             Self::Advice(_) => None,
         }
+    }
+
+    /// Whether the change gives another valid config. Advice always counts.
+    pub(super) fn changes(&self, config: &Config) -> bool {
+        let Self::Config { .. } = self else { return true };
+        let toml = config.to_toml();
+        // The text leaves out what is not a setting, such as where the config was read from.
+        Config::parse_with(&toml, "change", &[self.to_string()]).is_ok_and(|changed| changed.to_toml() != toml)
     }
 
     /// Whether the change sets a key of a config table, such as `model`.
@@ -157,6 +167,17 @@ mod tests {
             "data.mean = [0, 1]",
         ];
         assert!(advice.iter().all(|text| Change::from(*text) == Change::Advice((*text).to_owned())));
+    }
+
+    #[test]
+    fn the_current_value_and_an_invalid_one_are_no_changes() {
+        let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"lenet5\"\nclipping.mode = \"norm\"";
+        let config = Config::parse(toml, "test").unwrap();
+        let changes = |text: &str| Change::from(text).changes(&config);
+        assert!(changes("clipping.mode = \"agc\"") && changes("zero_grad() before each backward"));
+        assert!(!changes("clipping.mode = \"norm\"") && !changes("optimizer.learning_rate = 0.1"));
+        assert!(!changes("model.initialization = \"default\""));
+        assert!(!changes("model.dropout = 7"), "it is not valid");
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl LossCourse {
         self.has_closed = true;
     }
 
+    /// Number of losses so far.
+    pub(super) fn readings(&self) -> u64 {
+        self.count * Self::BLOCK as u64 + self.open.len() as u64
+    }
+
     /// The last `count` blocks; `None` if there are fewer.
     pub(super) fn last(&self, count: usize) -> Option<impl DoubleEndedIterator<Item = &Block> + Clone> {
         Some(self.blocks.range(self.blocks.len().checked_sub(count)?..))

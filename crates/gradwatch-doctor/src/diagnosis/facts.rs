@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::class_counts;
+use super::{ParameterRole, class_counts};
 use crate::statistics::TensorStatistics;
 
 /// Data and initial weights. Unknown values are empty or 0, and rules ignore them.
@@ -20,6 +20,14 @@ pub struct Facts {
     pub batch_size: usize,
     /// Steps per epoch.
     pub steps_per_epoch: u64,
+    /// Smaller side of the images, in pixels.
+    pub image_side: usize,
+    /// Number of validation images; 0 if unknown.
+    pub validation_images: u64,
+    /// Fraction of the model's parameters that never train, because their group is frozen.
+    pub frozen_fraction: f64,
+    /// Whether evaluations use running statistics of batch normalization that training updates.
+    pub has_running_statistics: bool,
     /// Statistics of each channel of the first batch, after normalization.
     pub channels: Vec<ChannelFacts>,
     /// Statistics of each parameter before the first step, in the order of the forward pass.
@@ -129,9 +137,14 @@ impl ParameterFacts {
         (mean.is_finite() && std.is_finite()).then(|| Self { name: Arc::clone(&measured.name), shape, mean, std })
     }
 
+    /// Role of the parameter.
+    pub fn role(&self) -> ParameterRole {
+        ParameterRole::of(&self.name, &self.shape)
+    }
+
     /// Whether the parameter is the weight of a linear layer or a convolution.
-    pub fn is_matrix(&self) -> bool {
-        self.shape.len() >= 2
+    pub fn is_weight(&self) -> bool {
+        self.role() == ParameterRole::Weight
     }
 
     /// Whether all elements are 0.
@@ -165,13 +178,13 @@ impl Facts {
     /// Whether a parameter is the weight of a linear layer or a convolution. Uses the name if the shape is unknown.
     pub fn is_weight(&self, name: &str) -> bool {
         let known = self.parameters.iter().find(|parameter| &*parameter.name == name);
-        known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_matrix)
+        known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_weight)
     }
 
     /// Weights of all layers except the last.
     pub fn hidden_weights(&self) -> impl Iterator<Item = &ParameterFacts> {
-        let last = self.parameters.iter().rposition(ParameterFacts::is_matrix).unwrap_or(0);
-        self.parameters[..last].iter().filter(|parameter| parameter.is_matrix())
+        let last = self.parameters.iter().rposition(ParameterFacts::is_weight).unwrap_or(0);
+        self.parameters[..last].iter().filter(|parameter| parameter.is_weight())
     }
 }
 

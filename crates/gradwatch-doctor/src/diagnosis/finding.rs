@@ -44,11 +44,32 @@ pub struct Evidence {
     pub value: f64,
 }
 
+/// Whether a finding still holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingState {
+    /// It holds.
+    #[default]
+    Open,
+    /// It holds, and has become more severe since it was found.
+    Worsening,
+    /// It no longer holds.
+    Withdrawn {
+        /// Optimizer step.
+        step: u64,
+        /// What refutes it.
+        reason: String,
+    },
+}
+
 /// All symptoms of one rule in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Name of the rule.
     pub rule: RuleName,
+    /// Whether it still holds.
+    #[serde(default)]
+    pub state: FindingState,
     /// Highest severity so far.
     pub severity: Severity,
     /// Affected layers at the highest severity.
@@ -78,6 +99,7 @@ impl Finding {
         let Symptom { severity, layers, figures, cause, remedies } = symptom;
         Self {
             rule,
+            state: FindingState::Open,
             severity,
             layers,
             first_step: step,
@@ -90,9 +112,22 @@ impl Finding {
         }
     }
 
-    /// Adds the symptom of a later step. Returns whether it is worse than all earlier ones.
+    /// Whether the finding holds.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.state, FindingState::Withdrawn { .. })
+    }
+
+    pub(super) fn withdraw(&mut self, step: u64, reason: String) {
+        self.state = FindingState::Withdrawn { step, reason };
+    }
+
+    /// Adds the symptom of a later step. Returns whether it is worse than all earlier ones, or reopens the finding.
     pub(super) fn add(&mut self, step: u64, symptom: Symptom) -> bool {
         self.last_step = step;
+        let is_reopened = !self.is_open();
+        if is_reopened {
+            self.state = FindingState::Open;
+        }
         if let Some(figure) = symptom.figures.first() {
             if self.evidence.len() == 2 * Self::KEPT {
                 self.evidence.remove(Self::KEPT);
@@ -100,8 +135,9 @@ impl Finding {
             self.evidence.push(Evidence { step, value: figure.seen });
         }
         if symptom.severity <= self.severity {
-            return false;
+            return is_reopened;
         }
+        self.state = FindingState::Worsening;
         let Symptom { severity, layers, figures, cause, remedies } = symptom;
         (self.severity, self.layers, self.figures) = (severity, layers, figures);
         (self.cause, self.remedies) = (cause, remedies);
@@ -137,9 +173,13 @@ impl Finding {
 }
 
 impl fmt::Display for Finding {
-    /// One line: rule, severity, first step, layers, cause, and recommended changes.
+    /// One line: rule, severity, first step, layers, cause, and recommended changes; or why it is withdrawn.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place();
+        if let FindingState::Withdrawn { step, reason } = &self.state {
+            let Self { rule, first_step, .. } = self;
+            return write!(f, "{rule}, found at step {first_step}{place}, is withdrawn at step {step}: {reason}");
+        }
         write!(f, "{} ({}) since step {}{place}: {}", self.rule, self.severity, self.first_step, self.cause)?;
         if let Some(remedy) = self.remedies.first() {
             write!(f, "; try {}: {}", remedy.change, remedy.why)?;

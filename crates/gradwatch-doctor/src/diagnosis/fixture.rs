@@ -1,6 +1,6 @@
 //! Runs, layers, and gradients for rule tests.
 
-use super::{Evaluation, Facts, Subject, Thresholds, course::LossCourse, rules::RuleContext};
+use super::{Evaluation, Facts, Subject, Thresholds, course::LossCourse, parameter_role::Roles, rules::RuleContext};
 use crate::{
     config::Config,
     statistics::{
@@ -13,6 +13,7 @@ use crate::{
 pub(super) struct Case {
     pub config: Config,
     pub facts: Facts,
+    pub roles: Roles,
     pub course: LossCourse,
     pub thresholds: Thresholds,
 }
@@ -24,6 +25,7 @@ impl Case {
         Self {
             config: Config::parse(&toml, "test").unwrap(),
             facts: Facts { classes: 10, ..Facts::default() },
+            roles: Roles::default(),
             course: LossCourse::default(),
             thresholds: Thresholds::default(),
         }
@@ -37,8 +39,8 @@ impl Case {
     }
 
     pub(super) fn context(&self) -> RuleContext<'_> {
-        let Self { config, facts, course, thresholds } = self;
-        RuleContext { config: Some(config), facts, course, thresholds }
+        let Self { config, facts, roles, course, thresholds } = self;
+        RuleContext { config: Some(config), facts, roles, course, thresholds }
     }
 
     pub(super) fn subject(&self) -> Subject<'_> {
@@ -82,6 +84,11 @@ pub(super) fn gradients(norms: &[(&str, f64)]) -> GradientStatistics {
     }
 }
 
+/// Weights with these norms.
+pub(super) fn weights(norms: &[(&str, f64)]) -> Vec<TensorStatistics> {
+    gradients(norms).parameters
+}
+
 /// A distribution with these counts. All other counts are 0.
 pub(super) fn distribution(denormals: u64, zeros: u64) -> Distribution {
     Distribution {
@@ -103,6 +110,5 @@ pub(super) fn update(name: &str, update_ratio: f64) -> ParameterUpdate {
 
 /// An evaluation with all values NaN.
 pub(super) fn evaluation(step: u64) -> Evaluation {
-    let nan = f64::NAN;
-    Evaluation { step, train_loss: nan, train_accuracy: nan, validation_loss: nan, validation_accuracy: nan }
+    Evaluation { step, ..Evaluation::default() }
 }

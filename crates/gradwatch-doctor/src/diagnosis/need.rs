@@ -75,11 +75,14 @@ pub(super) type Ways = &'static [&'static [Need]];
 
 /// Lists the rules that cannot be checked, grouped by missing data. `has` returns whether data is there.
 ///
-/// If a rule can be checked in several ways, the list has the data for the way that lacks least.
+/// If a rule can be checked in several ways, the list has the data for the way that lacks least. A rule that lacks the
+/// config is listed there alone.
 pub fn rules_without_data(has: impl Fn(Need) -> bool) -> Vec<(Need, Vec<RuleName>)> {
     let missing = |ways: Ways| {
         let missing = ways.iter().map(|way| way.iter().copied().filter(|need| !has(*need)).collect::<Vec<_>>());
-        missing.min_by_key(Vec::len).unwrap_or_default()
+        let missing = missing.min_by_key(Vec::len).unwrap_or_default();
+        // Rules about settings need nothing else to be said: only gradwatch's own runs have a config.
+        if missing.contains(&Need::ModelConfig) { vec![Need::ModelConfig] } else { missing }
     };
     let lacks: Vec<_> = declarations().iter().map(|rule| (rule.name, missing(rule.needs))).collect();
     let lacking = |need: Need| {

@@ -33,6 +33,8 @@ pub struct Observation<'a> {
     pub learning_rate: f64,
     /// L2 norm of all gradients after the backward pass; 0 if not measured.
     pub total_norm: f64,
+    /// Factor by which clipping scaled the gradients; `None` if not measured.
+    pub clip_coef: Option<f64>,
     /// Consecutive skipped steps, including this one, because a gradient or update was not finite. Excludes steps in
     /// which a float16 loss scale is still being searched.
     pub skipped_in_a_row: u64,
@@ -89,4 +91,20 @@ pub struct Evaluation {
     pub validation_loss: f64,
     /// Accuracy on the validation images.
     pub validation_accuracy: f64,
+    /// Accuracy on validation images if batch normalization uses the statistics of each batch instead of the running
+    /// ones; `None` if not measured.
+    pub batch_statistics_accuracy: Option<f64>,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self {
+            step: 0,
+            train_loss: f64::NAN,
+            train_accuracy: f64::NAN,
+            validation_loss: f64::NAN,
+            validation_accuracy: f64::NAN,
+            batch_statistics_accuracy: None,
+        }
+    }
 }

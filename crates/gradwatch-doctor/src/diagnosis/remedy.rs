@@ -8,7 +8,7 @@ use super::{
     change::{Change, ChangeValue},
     rules::RuleContext,
 };
-use crate::number::two_digits;
+use crate::{config::Config, number::two_digits};
 
 /// Update ratio in healthy training.
 const HEALTHY_RATIO: f64 = 1e-3;
@@ -35,8 +35,18 @@ impl Remedy {
         Self { change: Change::Advice(advice.to_owned()), why: why.to_owned() }
     }
 
-    /// Recommends a tenth of the learning rate, if it is known and can be lowered.
+    /// Recommends a warm-up, unless there is one.
+    pub(super) fn warm_up(context: &RuleContext<'_>) -> Option<Self> {
+        let has_none = |config: &Config| config.schedule.warmup_steps == 0 && config.schedule.warmup_epochs == 0.0;
+        let why = "takes small steps while the gradients are large";
+        context.config.is_none_or(has_none).then(|| Self::config("schedule.warmup_epochs", 1usize, why))
+    }
+
+    /// Recommends a tenth of the learning rate, unless it is known and cannot be lowered.
     pub(super) fn lower_learning_rate(context: &RuleContext<'_>, why: &str) -> Option<Self> {
+        if context.config.is_none() {
+            return Some(Self::advice("a tenth of the learning rate", why));
+        }
         let (_, proposed) = proposed_rate(context, 0.1)?;
         Some(Self::config("optimizer.learning_rate", proposed, why))
     }

@@ -24,8 +24,8 @@ const MOST_LINE_BYTES: u64 = 1 << 28;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
-    /// Subfolder of the file, `train` or the validation folder; empty if the run has no subfolders.
-    pub part: &'static str,
+    /// Name of the subfolder of the file; empty for files in the run folder itself.
+    pub part: String,
     /// Whether the file contains the run's training steps.
     pub is_of_run: bool,
 }
@@ -40,8 +40,8 @@ impl Source {
 const DEPTH: usize = 4;
 
 /// Keras's callback writes training and validation to separate subfolders; many training loops do too.
-const TRAIN: &str = "train";
-const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
+pub(super) const TRAIN: &str = "train";
+pub(super) const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
 
 fn is_event_file(path: &Path) -> bool {
     path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"))
@@ -89,19 +89,26 @@ fn find_runs(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()
 }
 
 /// The event files of the run in a folder, in the order of their creation, or the single file at `path`.
+///
+/// `SummaryWriter.add_scalars` writes each curve to a subfolder, next to an event file of the run itself. Keras writes
+/// `train` and `validation`, and nothing next to them.
 pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
-    let of_run = |path: PathBuf| Source { path, part: "", is_of_run: true };
+    let of_run = |path: PathBuf| Source { path, part: String::new(), is_of_run: true };
     if path.is_file() {
         return Ok(vec![of_run(path.to_owned())]);
     }
-    let Some(validation) = validation_part(path) else {
-        let files = entries(path)?.into_iter().filter(|path| is_event_file(path));
-        return Ok(files.map(of_run).collect());
-    };
-    let mut sources = Vec::new();
-    for part in [TRAIN, validation] {
-        let files = entries(&path.join(part))?.into_iter().filter(|path| is_event_file(path));
-        sources.extend(files.map(|path| Source { path, part, is_of_run: part == TRAIN }));
+    let paths = entries(path)?;
+    let mut sources: Vec<Source> = paths.iter().filter(|path| is_event_file(path)).cloned().map(of_run).collect();
+    let mut parts: Vec<String> =
+        validation_part(path).map(|part| vec![TRAIN.to_owned(), part.to_owned()]).unwrap_or_default();
+    if !sources.is_empty() {
+        let folders = paths.iter().filter(|path| path.is_dir() && !path.is_symlink());
+        let names = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        parts.extend(names.filter(|name| !parts.contains(name)).collect::<Vec<_>>());
+    }
+    for part in parts {
+        let files = entries(&path.join(&part))?.into_iter().filter(|path| is_event_file(path));
+        sources.extend(files.map(|path| Source { path, part: part.clone(), is_of_run: part == TRAIN }));
     }
     Ok(sources)
 }

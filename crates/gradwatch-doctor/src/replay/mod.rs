@@ -30,7 +30,7 @@ mod sample;
 mod tags;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -123,6 +123,7 @@ impl Replay {
         let mut events = Merge::new(paths, self.config.is_some());
         // Files of this run so far, and files already checked for whether they continue the run or start a new one.
         let (mut begun, mut compared) = (BTreeSet::new(), BTreeSet::new());
+        let (mut steps, mut negative) = (Steps::default(), 0);
         while let Some((source, event)) = events.next() {
             let event = match event {
                 Ok(event) => event,
@@ -131,9 +132,14 @@ impl Replay {
                     continue;
                 }
             };
-            let (Some(What::Summary(summary)), Ok(step)) = (event.what, u64::try_from(event.step)) else { continue };
+            let Some(What::Summary(summary)) = event.what else { continue };
+            let Ok(step) = u64::try_from(event.step) else {
+                negative += summary.value.len();
+                continue;
+            };
             for value in summary.value {
                 let Some((before, place, role, numbers)) = self.read(source, value, &mut position) else { continue };
+                let step = steps.of(step, source, role, place);
                 let is_of_run = self.sources[source].is_of_run;
                 // The first tag that also appears in an earlier file shows whether this file continues the run or
                 // starts a new one.
@@ -159,6 +165,12 @@ impl Replay {
             }
         }
         position.pass_on(u64::MAX, &self.facts, &mut each);
+        if negative > 0 {
+            self.notes.push(format!("{} with a negative step: skipped", count(negative, "value")));
+        }
+        if steps.is_made_up() {
+            self.notes.push("the values have no steps: they are numbered in their order".into());
+        }
         self.conclude(&position)
     }
 
@@ -249,6 +261,31 @@ impl Replay {
     /// Whether part of the files could not be read. The incomplete end of a file still being written does not count.
     pub fn is_damaged(&self) -> bool {
         self.damages > 0
+    }
+}
+
+/// Steps of the values. A writer that is given no step writes 0 for each value; then they are numbered in their order.
+#[derive(Default)]
+struct Steps {
+    /// Number of values at step 0, by file, role, and name.
+    at_zero: HashMap<(usize, Role, usize), u64>,
+    /// Whether any value has another step.
+    are_given: bool,
+}
+
+impl Steps {
+    fn of(&mut self, step: u64, source: usize, role: Role, place: usize) -> u64 {
+        self.are_given |= step > 0;
+        if self.are_given {
+            return step;
+        }
+        let count = self.at_zero.entry((source, role, place)).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    fn is_made_up(&self) -> bool {
+        !self.are_given && self.at_zero.values().any(|count| *count > 1)
     }
 }
 

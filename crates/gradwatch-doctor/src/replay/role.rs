@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use gradwatch_events::Numbers;
 
-use super::{ReplayError, tags::FOREIGN};
+use super::{
+    ReplayError,
+    files::{TRAIN, VALIDATION},
+    tags::FOREIGN,
+};
 use crate::{
     config::matches,
     telemetry::{Role, own_tags},
@@ -123,13 +127,18 @@ impl TagPatterns {
         Some(Meaning { role, name: name.into(), rank })
     }
 
-    /// Meaning of a tag in a subfolder: `train`, or any other name for validation.
+    /// Meaning of a tag in a subfolder: `train`, a name for validation, or the curve of `add_scalars`.
     pub(super) fn meaning_in(&self, part: &str, tag: &str) -> Option<Meaning> {
         if part.is_empty() {
             return self.meaning(tag);
         }
+        // `add_scalars("Loss", {"val": ...})` writes the tag `Loss` to the folder `Loss_val`.
+        if part != TRAIN && !VALIDATION.contains(&part) {
+            let curve = part.strip_prefix(&tag.replace('/', "_"))?.strip_prefix('_')?;
+            return self.meaning(&format!("{tag}/{curve}"));
+        }
         let with_part = self.meaning(&format!("{part}/{tag}"));
-        if part != "train" {
+        if part != TRAIN {
             let is_validation = |role| matches!(role, Role::ValidationLoss | Role::ValidationAccuracy);
             // Any other folder name means validation.
             let meaning = with_part.or_else(|| self.meaning(&format!("validation/{tag}")));

@@ -24,6 +24,8 @@ pub struct Sample {
     pub learning_rate: f64,
     /// See [`Observation::total_norm`].
     pub total_norm: f64,
+    /// See [`Observation::clip_coef`].
+    pub clip_coef: Option<f64>,
     /// See [`Observation::skipped_in_a_row`].
     pub skipped_in_a_row: u64,
     /// See [`Observation::previous_cosine`].
@@ -48,6 +50,7 @@ impl Sample {
             loss: self.loss,
             learning_rate: self.learning_rate,
             total_norm: self.total_norm,
+            clip_coef: self.clip_coef,
             skipped_in_a_row: self.skipped_in_a_row,
             previous_cosine: self.previous_cosine,
             ..Observation::of_statistics(
@@ -170,6 +173,7 @@ impl Draft {
             train_accuracy: number(Role::TrainAccuracy),
             validation_loss: number(Role::ValidationLoss),
             validation_accuracy: number(Role::ValidationAccuracy),
+            batch_statistics_accuracy: self.of_model(Role::BatchStatisticsAccuracy),
         })
     }
 
@@ -196,6 +200,7 @@ impl Draft {
             loss,
             learning_rate: self.of_model(Role::LearningRate).unwrap_or(f64::NAN),
             total_norm,
+            clip_coef: self.of_model(Role::ClipCoef),
             skipped_in_a_row: if is_broken { skipped + 1 } else { 0 },
             previous_cosine: self.of_model(Role::PreviousCosine),
             gradients: (!parameters.is_empty()).then(|| gradients(parameters, total_norm, facts, step)),

@@ -2,7 +2,7 @@
 
 use super::{Course, Report};
 use crate::{
-    diagnosis::{Evaluation, Evidence, Figure, Finding, Observation, Remedy, RuleName, Severity},
+    diagnosis::{Evaluation, Evidence, Figure, Finding, FindingState, Observation, Remedy, RuleName, Severity},
     statistics::{DepthProfile, GradientStatistics, ProfileSource, TensorStatistics},
 };
 
@@ -21,12 +21,14 @@ pub(super) fn observe(step: u64, loss: f64) -> Observation<'static> {
 
 pub(super) fn evaluation(step: u64, accuracy: f64) -> Evaluation {
     let (train_loss, validation_loss) = (1.0 - accuracy, 1.1 - accuracy);
-    Evaluation { step, train_loss, train_accuracy: accuracy, validation_loss, validation_accuracy: accuracy }
+    let (train_accuracy, validation_accuracy) = (accuracy, accuracy);
+    Evaluation { step, train_loss, train_accuracy, validation_loss, validation_accuracy, ..Evaluation::default() }
 }
 
 pub(super) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Finding {
     Finding {
         rule,
+        state: FindingState::Open,
         severity,
         layers: vec!["conv1".into(), "fc".into()],
         first_step,

@@ -24,8 +24,13 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
     for (index, finding) in findings.iter().enumerate() {
         write_finding(text, index + 1, finding)?;
     }
-    let alarms = report.alarm_lines();
-    let lists = [("Alarms of other rule sets", &alarms), ("Not checked", &report.not_judged), ("Notes", &report.notes)];
+    let (withdrawn, alarms) = (report.withdrawn_lines(), report.alarm_lines());
+    let lists = [
+        ("Withdrawn findings", &withdrawn),
+        ("Alarms of other rule sets", &alarms),
+        ("Not checked", &report.not_judged),
+        ("Notes", &report.notes),
+    ];
     for (title, items) in lists {
         if !items.is_empty() {
             writeln!(text, "\n## {title}\n")?;

@@ -58,8 +58,10 @@ pub struct Report {
     pub config: Option<String>,
     /// More key facts, such as the device or the run time, as pairs of name and value.
     pub facts: Vec<(String, String)>,
-    /// Problems of the run.
+    /// Problems of the run that still hold.
     pub findings: Vec<Finding>,
+    /// Findings that no longer hold.
+    pub withdrawn: Vec<Finding>,
     /// Index of the finding to fix first.
     pub root_cause: Option<usize>,
     /// Alarms of other tools' rules.
@@ -81,11 +83,16 @@ pub struct Report {
 impl Report {
     /// Adds the findings of a diagnosis and marks its root cause.
     pub fn with_findings(self, diagnosis: &Diagnosis) -> Self {
-        let findings = diagnosis.findings().to_vec();
+        let (findings, withdrawn): (Vec<_>, Vec<_>) = diagnosis.findings().iter().cloned().partition(Finding::is_open);
         // Compares the rule, because each rule has one finding, and figures that are NaN equal nothing.
         let is_it = |root: &Finding| findings.iter().position(|finding| finding.rule == root.rule);
         let root_cause = diagnosis.root_cause().and_then(is_it);
-        Self { findings, root_cause, ..self }
+        Self { findings, withdrawn, root_cause, ..self }
+    }
+
+    /// Withdrawn findings, one line each.
+    fn withdrawn_lines(&self) -> Vec<String> {
+        self.withdrawn.iter().map(Finding::to_string).collect()
     }
 
     /// Alarms of other tools' rules, one line each.

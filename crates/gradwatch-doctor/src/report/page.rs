@@ -42,6 +42,7 @@ pub fn html(report: &Report) -> String {
                     (classes(report))
                     (layers(report))
                     (table(&rows))
+                    (list("withdrawn", "Withdrawn findings", &report.withdrawn_lines()))
                     (list("alarms", "Alarms of other rule sets", &report.alarm_lines()))
                     (list("not-judged", "Not checked", &report.not_judged))
                     (list("notes", "Notes", &report.notes))

@@ -28,6 +28,10 @@ pub fn terminal(report: &Report) -> String {
     if others.len() > told {
         lines.push(line("", &format!("and {}", count(others.len() - told, "more finding"))));
     }
+    if !report.withdrawn.is_empty() {
+        let rules: Vec<String> = report.withdrawn.iter().map(|finding| finding.rule.to_string()).collect();
+        lines.push(line("withdrawn", &rules.join(", ")));
+    }
     if !report.not_judged.is_empty() {
         lines.push(line("not checked", &report.not_judged.join("; ")));
     }

@@ -85,6 +85,7 @@ pub(super) fn phrase_of(finding: &Finding) -> &'static str {
         // The first figure is the update ratio. A loss that jumps also tells a rate that is too high, without a ratio.
         (RuleName::LearningRate, Some(ratio)) if ratio < HEALTHY_RATIO => "the learning rate is too low",
         (RuleName::LearningRate, Some(_)) => "the learning rate is too high",
+        (RuleName::NonFinite, _) if finding.cause.starts_with("the loss ") => "the loss is not finite",
         (rule, _) => phrase(rule),
     }
 }
@@ -118,6 +119,18 @@ pub(super) fn phrase(rule: RuleName) -> &'static str {
         R::LossPlateau => "the loss stays at that of a random guess",
         R::SlowConvergence => "accuracy hardly improves",
         R::Overfitting => "the validation loss rises while the training loss falls",
+        R::WeightDecay => "weight decay outweighs the gradient",
+        R::Clipping => "clipping leaves next to nothing of the gradient",
+        R::Momentum => "momentum sums gradients over too many steps",
+        R::Epsilon => "optimizer.eps outweighs the gradient",
+        R::Dropout => "dropout leaves too little of the signal",
+        R::Schedule => "the schedule does not fit the length of the run",
+        R::FrozenParameters => "most of the model is frozen",
+        R::LabelSmoothing => "label smoothing leaves little of the labels",
+        R::ClassWeights => "class weights let a few classes decide the loss",
+        R::Augmentation => "augmentation leaves too little of the images",
+        R::RunningStatistics => "running statistics of batch normalization do not fit the network",
+        R::DistributionShift => "validation images differ from training images",
         R::Starvation => "training waits for images",
     }
 }

@@ -18,10 +18,14 @@ named_enum! {
         ValidationLoss = "validation_loss",
         /// Validation accuracy.
         ValidationAccuracy = "validation_accuracy",
+        /// Validation accuracy if batch normalization uses the statistics of each batch.
+        BatchStatisticsAccuracy = "batch_statistics_accuracy",
         /// Learning rate.
         LearningRate = "learning_rate",
         /// Total norm of all gradients.
         TotalNorm = "total_norm",
+        /// Factor by which clipping scaled the gradients.
+        ClipCoef = "clip_coef",
         /// Cosine with the gradients of the previous step.
         PreviousCosine = "previous_cosine",
         /// L2 norm of a parameter's gradient.
@@ -76,7 +80,7 @@ named_enum! {
 impl Role {
     /// Whether evaluations have this role.
     pub(crate) fn is_of_evaluation(self) -> bool {
-        matches!(self, Self::TrainLoss | Self::TrainAccuracy | Self::ValidationLoss | Self::ValidationAccuracy)
+        (Self::TrainLoss..=Self::BatchStatisticsAccuracy).contains(&self)
     }
 
     /// Whether a run has one series of this role, instead of one per parameter or layer.

@@ -47,6 +47,9 @@ pub const VALIDATION_LOSS: SeriesTag = SeriesTag("loss/validation");
 pub const TRAIN_ACCURACY: SeriesTag = SeriesTag("accuracy/train");
 /// Validation accuracy.
 pub const VALIDATION_ACCURACY: SeriesTag = SeriesTag("accuracy/validation");
+/// Validation accuracy if batch normalization uses the statistics of each batch; measured if the accuracy is far below
+/// that of the training images.
+pub const BATCH_STATISTICS_ACCURACY: SeriesTag = SeriesTag("accuracy/validation_batch_statistics");
 /// Learning rate.
 pub const LEARNING_RATE: SeriesTag = SeriesTag("learning_rate");
 /// Total norm of all gradients.
@@ -224,8 +227,10 @@ const SERIES: &[(Role, SeriesTag)] = &[
     (Role::ValidationLoss, VALIDATION_LOSS),
     (Role::TrainAccuracy, TRAIN_ACCURACY),
     (Role::ValidationAccuracy, VALIDATION_ACCURACY),
+    (Role::BatchStatisticsAccuracy, BATCH_STATISTICS_ACCURACY),
     (Role::LearningRate, LEARNING_RATE),
     (Role::TotalNorm, TOTAL_NORM),
+    (Role::ClipCoef, CLIP_COEF),
     (Role::PreviousCosine, PREVIOUS_COSINE),
 ];
 

@@ -54,6 +54,7 @@ pub(super) fn epoch(step: u64, loss: f64, accuracy: f64) -> Evaluation {
         train_accuracy: accuracy,
         validation_loss: loss,
         validation_accuracy: accuracy,
+        ..Evaluation::default()
     }
 }
 

@@ -41,7 +41,15 @@ impl Rule for DeadRelu {
             RuleName::UpdateRatio,
             RuleName::Exploding,
             RuleName::LabelNoise,
+            RuleName::WeightDecay,
+            RuleName::Momentum,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {

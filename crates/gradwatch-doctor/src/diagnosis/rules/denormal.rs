@@ -32,16 +32,20 @@ impl Rule for Denormal {
             RuleName::Vanishing,
             RuleName::DeadRelu,
             RuleName::Saturated,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
         ]
     }
 
-    fn judge(&mut self, seen: &Observation<'_>, _context: &RuleContext<'_>) -> Option<Symptom> {
+    fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         let counted = || {
             let with_distribution = seen.gradients?.parameters.iter();
             Some(with_distribution.filter_map(|grad| Some((grad, grad.distribution.as_ref()?))))
         };
         let denormals: u64 = counted()?.map(|(_, distribution)| distribution.denormals).sum();
-        if denormals == 0 {
+        if denormals == 0 || context.has_fitted(seen) {
             return None;
         }
         let others: u64 = counted()?.map(|(grad, distribution)| grad.elements - distribution.zeros).sum();
@@ -77,7 +81,7 @@ mod tests {
             let mut gradients = gradients(&[("a.weight", 1.0)]);
             gradients.parameters[0].elements = 1000;
             gradients.parameters[0].distribution = Some(distribution(denormals, zeros));
-            let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
+            let seen = Observation { loss: 2.3, gradients: Some(&gradients), ..Observation::default() };
             Denormal::default().judge(&seen, &Case::new("").context()).is_some()
         };
         assert!(!is_told(0, 1000) && !is_told(10, 0));

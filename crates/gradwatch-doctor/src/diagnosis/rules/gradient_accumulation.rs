@@ -61,7 +61,7 @@ impl Rule for GradientAccumulation {
 
     fn causes(&self) -> &'static [RuleName] {
         // If a parameter is not in the optimizer, its zero_grad does not clear the gradient.
-        &[RuleName::WrongLoss, RuleName::UnchangedParameter]
+        &[RuleName::WrongLoss, RuleName::UnchangedParameter, RuleName::WeightDecay, RuleName::Momentum]
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {

@@ -28,7 +28,17 @@ impl Rule for InitialLoss {
     }
 
     fn causes(&self) -> &'static [RuleName] {
-        &[RuleName::InputNotNormalized, RuleName::WrongLoss, RuleName::PoorInitialization, RuleName::Exploding]
+        &[
+            RuleName::InputNotNormalized,
+            RuleName::WrongLoss,
+            RuleName::PoorInitialization,
+            RuleName::Exploding,
+            RuleName::LabelSmoothing,
+        ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {

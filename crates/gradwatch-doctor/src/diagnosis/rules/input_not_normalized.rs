@@ -32,6 +32,10 @@ impl Rule for InputNotNormalized {
         &[&[Need::InitialFacts]]
     }
 
+    fn causes(&self) -> &'static [RuleName] {
+        &[RuleName::Augmentation]
+    }
+
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         if seen.step > 0 {
             return None;

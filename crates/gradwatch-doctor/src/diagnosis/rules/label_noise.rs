@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Need, Rule, RuleContext, Ways, depth_ends::DepthEnds, loss_plateau, update_ratio::median_of_weights};
+use super::{
+    Need, Rule, RuleContext, Ways, depth_ends::DepthEnds, loss_plateau, running_statistics::explains_gap,
+    update_ratio::median_of_weights,
+};
 use crate::{
     config::RuleName,
     diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
@@ -17,16 +20,31 @@ use crate::{
 const CHANCE: f64 = 1.4;
 /// Training accuracy over validation accuracy. Above this ratio, the network memorizes images.
 const BY_HEART: f64 = 1.3;
+/// Training accuracy over the validation accuracy at the evaluation before it. Wrong labels of a share s bring it down to
+/// about 1 - s; dropout of 0.5 and noise hardly below 0.8.
+const FALLS_SHORT: f64 = 0.72;
+/// Validation accuracy over that of a guess from which a network knows something.
+const LEARNED: f64 = 2.0;
+/// Consecutive evaluations that must fall short.
+const SHORT_LOOKS: u32 = 2;
 /// Number of consecutive evaluations that must meet both conditions.
 const LOOKS: u32 = 3;
 /// Ratio of the first layer's gradient to the last layer's, if the gradient reaches every layer.
 const REACHES: std::ops::Range<f64> = 0.05..20.0;
+/// Distance that the weights have moved, in their own size, if all steps went the same way. Below it, a run may still be
+/// at its start.
+const MOVED: f64 = 0.2;
 /// Median update ratio from which the weights move.
 const MOVES: f64 = 1e-4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in super::super) struct LabelNoise {
     looks: u32,
+    /// Validation accuracy at the last evaluation, and consecutive evaluations with training accuracy far below it.
+    #[serde(default)]
+    previous: Option<f64>,
+    #[serde(default)]
+    short: u32,
     /// Last ratio of the first layer's gradient to the last layer's, and last median update ratio.
     reach: Option<f64>,
     ratio: Option<f64>,
@@ -53,6 +71,19 @@ impl Rule for LabelNoise {
             RuleName::Exploding,
             RuleName::NonFinite,
             RuleName::ZeroGradient,
+            RuleName::Augmentation,
+            RuleName::LabelSmoothing,
+            RuleName::ClassWeights,
+            RuleName::Schedule,
+            RuleName::FrozenParameters,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::RunningStatistics,
+            RuleName::DistributionShift,
+            RuleName::BatchNorm,
         ]
     }
 
@@ -66,7 +97,8 @@ impl Rule for LabelNoise {
         self.ratio = median_of_weights(seen.updates, context).or(self.ratio);
         let level = loss_plateau::level(context)?;
         let (reach, ratio) = (self.reach?, self.ratio?);
-        if !REACHES.contains(&reach) || ratio < MOVES {
+        let moved = ratio * context.course.readings() as f64;
+        if !REACHES.contains(&reach) || ratio < MOVES || moved < MOVED {
             return None;
         }
         let figures = vec![
@@ -88,8 +120,13 @@ impl Rule for LabelNoise {
 
     fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
         let chance = context.most_frequent()?;
+        let partly = self.partly_wrong(seen, chance, context);
+        if partly.is_some() {
+            return partly;
+        }
         let is_chance = seen.validation_accuracy <= CHANCE * chance;
-        let by_heart = seen.train_accuracy > BY_HEART * seen.validation_accuracy.max(chance);
+        let is_of_statistics = seen.batch_statistics_accuracy.is_some_and(|by_batch| explains_gap(seen, by_batch));
+        let by_heart = !is_of_statistics && seen.train_accuracy > BY_HEART * seen.validation_accuracy.max(chance);
         self.looks = if is_chance && by_heart { self.looks + 1 } else { 0 };
         if self.looks < LOOKS {
             return None;
@@ -110,6 +147,40 @@ impl Rule for LabelNoise {
         );
         Some(symptom(figures, cause))
     }
+}
+
+impl LabelNoise {
+    /// Some of the training labels are wrong: the network knows the validation images better than it did on the
+    /// training images that came after.
+    fn partly_wrong(&mut self, seen: &Evaluation, chance: f64, context: &RuleContext<'_>) -> Option<Symptom> {
+        let previous = self.previous.replace(seen.validation_accuracy).filter(|accuracy| *accuracy > LEARNED * chance);
+        let is_short = previous.is_some_and(|previous| seen.train_accuracy < FALLS_SHORT * previous);
+        self.short = if is_short && !makes_training_harder(context) { self.short + 1 } else { 0 };
+        if self.short < SHORT_LOOKS {
+            return None;
+        }
+        let (train, previous) = (seen.train_accuracy, previous?);
+        let figures = vec![Figure {
+            name: "training accuracy over the validation accuracy before it".into(),
+            seen: train / previous,
+            expected: "1 or more".into(),
+        }];
+        let cause = format!(
+            "accuracy is {:.0}% on the training images, but was {:.0}% on the validation images before: a part of the \
+             training labels is wrong",
+            100.0 * train,
+            100.0 * previous
+        );
+        Some(Symptom { severity: Severity::Warning, ..symptom(figures, cause) })
+    }
+}
+
+/// Whether dropout or augmentation explains a low training accuracy.
+fn makes_training_harder(context: &RuleContext<'_>) -> bool {
+    let Some(config) = context.config else { return false };
+    let (augment, model) = (&config.data.augment, &config.model);
+    let hides = augment.random_resized_crop || augment.cutout > 0 || augment.random_crop > 4;
+    hides || model.dropout > 0.3 || model.stochastic_depth > 0.3
 }
 
 fn symptom(figures: Vec<Figure>, cause: String) -> Symptom {

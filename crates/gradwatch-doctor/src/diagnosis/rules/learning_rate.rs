@@ -3,13 +3,13 @@
 //! Too high: in the first steps, the loss jumps above its initial value while a step moves the weights by more than
 //! 1e-2 of their size (healthy: about 1e-3; TheDeepChecker's range is 1e-4 to 1e-1); or a step leaves little of the
 //! initial weights. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
-//! half of that of a guess.
+//! half of that of a guess; or, after 150 tracked steps, by less than 4e-4, and the run has learned nothing.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Need, Rule, RuleContext, Ways, update_ratio::median_of_weights};
 use crate::{
-    config::RuleName,
+    config::{OptimizerName, RuleName},
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
     number::{Rounded, two_digits},
 };
@@ -28,6 +28,12 @@ const LEAP: f64 = 2.0;
 const BEGINNING: u64 = 50;
 /// Consecutive checks with small updates.
 const LOOKS: u32 = 5;
+/// Median update ratio that is small for a run that has learned nothing after this many tracked steps: its loss is still
+/// more than this part of that of a guess at as many checks.
+const SLOW: f64 = 4e-4;
+const LATE: u64 = 150;
+const NOTHING: f64 = 0.93;
+const SLOW_LOOKS: u32 = 2;
 /// Fraction of the highest learning rate, so far or of the schedule, from which it counts as full: neither warm-up nor
 /// end.
 const FULL: f64 = 0.5;
@@ -40,6 +46,9 @@ pub(in super::super) struct LearningRate {
     leaps: u32,
     /// Consecutive checks with small updates.
     small: u32,
+    /// Consecutive checks with updates that are small for a run that has learned nothing.
+    #[serde(default)]
+    slow: u32,
     /// Last median update ratio.
     ratio: Option<f64>,
     highest: f64,
@@ -66,7 +75,23 @@ impl Rule for LearningRate {
             RuleName::Saturated,
             RuleName::Exploding,
             RuleName::ZeroGradient,
+            RuleName::Augmentation,
+            RuleName::LabelSmoothing,
+            RuleName::ClassWeights,
+            RuleName::Schedule,
+            RuleName::FrozenParameters,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -117,24 +142,32 @@ impl LearningRate {
         let fitting = Remedy::fitting_learning_rate(context, ratio);
         let lower = || Remedy::lower_learning_rate(context, "smaller steps do not overshoot");
         let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
-        remedies.push(Remedy::config(
-            "schedule.warmup_epochs",
-            1usize,
-            "takes small steps while the gradients are large",
-        ));
-        remedies.push(Remedy::config("clipping.mode", "agc", "clips a unit's gradient to a hundredth of its weights"));
+        remedies.extend(Remedy::warm_up(context));
+        if context.is_unclipped() {
+            remedies.push(Remedy::config(
+                "clipping.mode",
+                "agc",
+                "clips a unit's gradient to a hundredth of its weights",
+            ));
+        }
         Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
     }
 
     fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<Symptom> {
         let is_full = seen.learning_rate.is_nan() || seen.learning_rate >= FULL * self.highest;
+        let ratio = ratio / rectification(seen.step, context)?;
         // After learning, small updates are normal.
         let is_unlearned = seen.loss.is_nan() || seen.loss > UNLEARNED * context.guess();
         let is_small = ratio < context.thresholds.learning_rate && is_unlearned && seen.is_taken();
         // In branches that start at 0, the gradient grows slowly.
         let is_silent = self.readings <= BEGINNING && context.has_silent_branches();
         self.small = if is_small && is_full && !is_silent { self.small + 1 } else { 0 };
-        if self.small < LOOKS {
+        // Small steps that are not tiny need time to show that they lead nowhere.
+        let is_late =
+            self.readings >= LATE && context.course.level(1).is_some_and(|level| level > NOTHING * context.guess());
+        let is_slow = is_late && ratio < SLOW && is_full && seen.is_taken();
+        self.slow = if is_slow { self.slow + 1 } else { 0 };
+        if self.small < LOOKS && self.slow < SLOW_LOOKS {
             return None;
         }
         let figures = vec![Figure {
@@ -151,6 +184,20 @@ impl LearningRate {
         let remedies = Remedy::fitting_learning_rate(context, ratio).into_iter().collect();
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }
+}
+
+/// Fraction of its full size that RAdam's step has by design (Liu et al. 2020, algorithm 2); `None` in the first steps,
+/// which are those of SGD. 1 for other optimizers.
+fn rectification(step: u64, context: &RuleContext<'_>) -> Option<f64> {
+    let Some(optimizer) = context.config.map(|config| &config.optimizer) else { return Some(1.0) };
+    if optimizer.name != OptimizerName::Radam {
+        return Some(1.0);
+    }
+    let (beta, count) = (optimizer.betas[1], step as f64 + 1.0);
+    let limit = 2.0 / (1.0 - beta) - 1.0;
+    let length = limit - 2.0 * count * beta.powf(count) / (1.0 - beta.powf(count));
+    let square = (length - 4.0) * (length - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * length);
+    (length > 5.0).then(|| square.sqrt())
 }
 
 #[cfg(test)]

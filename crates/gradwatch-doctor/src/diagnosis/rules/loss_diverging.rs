@@ -38,7 +38,18 @@ impl Rule for LossDiverging {
             RuleName::UpdateRatio,
             RuleName::Exploding,
             RuleName::NonFinite,
+            RuleName::WeightDecay,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
+            RuleName::ClassWeights,
+            RuleName::LabelSmoothing,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, _seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -61,7 +72,9 @@ impl Rule for LossDiverging {
         let cause = format!("the loss rose from {best:.3} to {lowest:.3} or more and stays there: training diverges");
         let mut remedies: Vec<_> =
             Remedy::lower_learning_rate(context, "smaller steps do not overshoot").into_iter().collect();
-        remedies.push(Remedy::config("clipping.mode", "norm", "limits the damage of a single large gradient"));
+        if context.is_unclipped() {
+            remedies.push(Remedy::config("clipping.mode", "norm", "limits the damage of a single large gradient"));
+        }
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }

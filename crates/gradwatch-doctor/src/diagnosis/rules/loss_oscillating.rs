@@ -14,6 +14,8 @@ use crate::{
 
 /// Median change between tracked steps, in units of the loss of a guess (ln C).
 pub(in super::super) const ROUGHNESS: f64 = 0.4;
+/// Change over the noise of a batch.
+const ABOVE_NOISE: f64 = 2.5;
 /// Number of blocks of ten tracked steps to take the median over.
 const BLOCKS: usize = 5;
 
@@ -39,7 +41,18 @@ impl Rule for LossOscillating {
             RuleName::UpdateRatio,
             RuleName::Exploding,
             RuleName::NonFinite,
+            RuleName::WeightDecay,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::ClassWeights,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
+            RuleName::LabelSmoothing,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, _seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -48,7 +61,11 @@ impl Rule for LossOscillating {
         }
         let change = median(context.course.last(BLOCKS)?.map(|block| block.roughness).collect());
         let share = change / context.guess();
-        if share <= context.thresholds.loss_oscillating {
+        // The mean of n losses varies by about their size over the root of n.
+        let level = context.course.level(BLOCKS)?;
+        let batch_size = Some(context.facts.batch_size).filter(|images| *images > 0);
+        let noise = batch_size.map_or(0.0, |images| level / (images as f64).sqrt());
+        if share <= context.thresholds.loss_oscillating || change <= ABOVE_NOISE * noise {
             return None;
         }
         let figures = vec![Figure {

@@ -60,7 +60,23 @@ impl Rule for LossPlateau {
             RuleName::ZeroGradient,
             RuleName::LabelNoise,
             RuleName::LossDiverging,
+            RuleName::Augmentation,
+            RuleName::LabelSmoothing,
+            RuleName::ClassWeights,
+            RuleName::Schedule,
+            RuleName::FrozenParameters,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, _seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {

@@ -1,30 +1,42 @@
 //! The rules, one per file: their inputs and their order.
 
+pub(super) mod augmentation;
 pub(super) mod batch_norm;
+pub(super) mod class_weights;
+pub(super) mod clipping;
 pub(super) mod dead_relu;
 pub(super) mod denormal;
 mod depth_ends;
+pub(super) mod distribution_shift;
+pub(super) mod dropout;
+pub(super) mod epsilon;
 pub(super) mod exploding;
+pub(super) mod frozen_parameters;
 pub(super) mod gradient_accumulation;
 pub(super) mod initial_loss;
 pub(super) mod input_not_normalized;
 pub(super) mod label_imbalance;
 pub(super) mod label_noise;
+pub(super) mod label_smoothing;
 pub(super) mod learning_rate;
 pub(super) mod loss_diverging;
 pub(super) mod loss_oscillating;
 pub(super) mod loss_plateau;
 pub(super) mod lost_images;
 pub(super) mod missing_gradient;
+pub(super) mod momentum;
 pub(super) mod non_finite;
 pub(super) mod overfitting;
 pub(super) mod poor_initialization;
+pub(super) mod running_statistics;
 pub(super) mod saturated;
+pub(super) mod schedule;
 pub(super) mod slow_convergence;
 pub(super) mod starvation;
 pub(super) mod unchanged_parameter;
 pub(super) mod update_ratio;
 pub(super) mod vanishing;
+pub(super) mod weight_decay;
 pub(super) mod wrong_loss;
 pub(super) mod zero_gradient;
 
@@ -33,17 +45,31 @@ use std::{fmt::Debug, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Evaluation, Facts, Observation, Symptom, Thresholds,
+    Evaluation, Facts, Finding, Observation, Symptom, Thresholds,
     course::LossCourse,
     need::{Need, Ways},
+    parameter_role::Roles,
 };
-use crate::config::{Activation, Config, Initialization, ModelConfig, Normalization, RuleName};
+use crate::config::{
+    Activation, ClassBalance, ClippingMode, Config, Initialization, ModelConfig, Normalization, RuleName,
+};
+use crate::number::Rounded;
+
+/// Fraction of the loss of a guess above which a run has learned little, and below which it has learned.
+const LITTLE: f64 = 0.7;
+const LEARNED: f64 = 0.6;
+/// Fraction of the loss of a guess below which a run has fitted its images.
+const FITTED: f64 = 1e-3;
+/// Blocks of ten tracked steps that must have such a loss.
+const LEARNED_BLOCKS: usize = 2;
 
 /// Inputs of a rule besides the tracked step.
 #[derive(Clone, Copy)]
 pub(super) struct RuleContext<'a> {
     pub config: Option<&'a Config>,
     pub facts: &'a Facts,
+    /// Roles of the parameters.
+    pub roles: &'a Roles,
     pub course: &'a LossCourse,
     pub thresholds: &'a Thresholds,
 }
@@ -71,9 +97,39 @@ impl<'a> RuleContext<'a> {
     /// See [`Facts::guess`]. If nothing is known about the classes, the first loss, but at least the loss of a guess
     /// over ten classes: a run with a thousand classes may end where a run with ten starts.
     pub(super) fn guess(&self) -> f64 {
-        let guess = self.facts.guess();
+        let guess = self.weighted_guess();
         // `max` of NaN and a number is the number.
         if guess > 0.0 { guess } else { 10f64.ln().max(self.course.first) }
+    }
+
+    /// Whether the loss is still close to that of a guess, or not a number.
+    pub(super) fn has_learned_little(&self, seen: &Observation<'_>) -> bool {
+        let level = self.course.level(1).unwrap_or(seen.loss);
+        let is_low = |loss: f64| loss <= LITTLE * self.guess();
+        !(is_low(level) && is_low(seen.loss))
+    }
+
+    /// Whether the loss has fallen so far below that of a guess that whatever should keep the run from learning does
+    /// not. Returns the level of the loss.
+    pub(super) fn learned(&self) -> Option<f64> {
+        self.course.level(LEARNED_BLOCKS).filter(|level| *level < LEARNED * self.guess())
+    }
+
+    /// Whether the loss is so close to 0 that gradients may be 0 too.
+    pub(super) fn has_fitted(&self, seen: &Observation<'_>) -> bool {
+        seen.loss.abs() < FITTED * self.guess()
+    }
+
+    /// Loss of the best guess that knows only the shares of the classes in the loss.
+    fn weighted_guess(&self) -> f64 {
+        let (counts, loss) = (&self.facts.class_counts, self.config.map(|config| &config.loss));
+        match loss.map(|loss| (loss.class_balance, &loss.class_weights)) {
+            Some((ClassBalance::Balanced, _)) => entropy(counts.iter().map(|count| f64::from(u8::from(*count > 0)))),
+            Some((ClassBalance::Given, weights)) if weights.len() == counts.len() => {
+                entropy(counts.iter().zip(weights).map(|(count, weight)| *count as f64 * weight))
+            }
+            _ => self.facts.guess(),
+        }
     }
 
     /// Accuracy of predicting the most frequent class for every image.
@@ -85,10 +141,25 @@ impl<'a> RuleContext<'a> {
         }
     }
 
+    /// Whether gradients are not known to be clipped.
+    pub(super) fn is_unclipped(&self) -> bool {
+        self.config.is_none_or(|config| config.clipping.mode == ClippingMode::None)
+    }
+
     /// Whether the model is known to have no normalization.
     pub(super) fn has_no_normalization(&self) -> bool {
         self.model().is_some_and(|model| model.normalization == Normalization::None)
     }
+}
+
+/// Entropy of shares that may have any sum; NaN if all are 0.
+fn entropy(shares: impl Iterator<Item = f64> + Clone) -> f64 {
+    let sum: f64 = shares.clone().sum();
+    -shares
+        .map(|share| share / sum)
+        .filter(|share| share.is_nan() || *share > 0.0)
+        .map(|share| share * share.ln())
+        .sum::<f64>()
 }
 
 /// A rule for one kind of problem. Its state is part of a checkpoint.
@@ -102,6 +173,18 @@ pub(super) trait Rule: Debug {
     /// Rules whose problem can cause this one. A finding of this rule is merged into theirs.
     fn causes(&self) -> &'static [RuleName] {
         &[]
+    }
+
+    /// Whether a finding says that the run will not learn, so that a run which learns refutes it.
+    fn is_refuted_by_learning(&self) -> bool {
+        false
+    }
+
+    /// Why a finding no longer holds, if it does not. Called at each tracked step and evaluation without a symptom.
+    fn recovery(&self, _finding: &Finding, _step: u64, context: &RuleContext<'_>) -> Option<String> {
+        let level = context.learned().filter(|_| self.is_refuted_by_learning())?;
+        let share = 100.0 * level / context.guess();
+        Some(format!("the loss has fallen to {:.3}, {share:.0}% of that of a random guess", Rounded(level)))
     }
 
     /// Checks a tracked step. Returns a symptom if there is one.
@@ -134,10 +217,21 @@ macro_rules! rules {
 
 rules! {
     lost_images: lost_images::LostImages,
+    augmentation: augmentation::Augmentation,
     #[serde(rename = "input_not_normalised")]
     input_not_normalized: input_not_normalized::InputNotNormalized,
     label_imbalance: label_imbalance::LabelImbalance,
     batch_norm: batch_norm::BatchNorm,
+    label_smoothing: label_smoothing::LabelSmoothing,
+    class_weights: class_weights::ClassWeights,
+    schedule: schedule::Schedule,
+    frozen_parameters: frozen_parameters::FrozenParameters,
+    running_statistics: running_statistics::RunningStatistics,
+    weight_decay: weight_decay::WeightDecay,
+    clipping: clipping::Clipping,
+    epsilon: epsilon::Epsilon,
+    momentum: momentum::Momentum,
+    dropout: dropout::Dropout,
     wrong_loss: wrong_loss::WrongLoss,
     poor_initialization: poor_initialization::PoorInitialization,
     missing_gradient: missing_gradient::MissingGradient,
@@ -153,6 +247,7 @@ rules! {
     zero_gradient: zero_gradient::ZeroGradient,
     denormal: denormal::Denormal,
     initial_loss: initial_loss::InitialLoss,
+    distribution_shift: distribution_shift::DistributionShift,
     label_noise: label_noise::LabelNoise,
     loss_diverging: loss_diverging::LossDiverging,
     loss_oscillating: loss_oscillating::LossOscillating,
@@ -192,82 +287,71 @@ mod tests {
 
     /// All rules with causes, and their causes.
     const RELATION: &[(&str, &str)] = &[
+        ("input_not_normalized", "augmentation"),
         ("poor_initialization", "input_not_normalized"),
         (
             "unchanged_parameter",
-            "input_not_normalized wrong_loss poor_initialization missing_gradient learning_rate vanishing \
-             dead_relu saturated update_ratio exploding non_finite zero_gradient",
+            "input_not_normalized weight_decay clipping epsilon wrong_loss poor_initialization missing_gradient learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient",
         ),
-        ("gradient_accumulation", "wrong_loss unchanged_parameter"),
+        ("gradient_accumulation", "weight_decay momentum wrong_loss unchanged_parameter"),
         (
             "learning_rate",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation vanishing dead_relu \
-             saturated exploding zero_gradient",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation vanishing dead_relu saturated exploding zero_gradient",
         ),
         (
             "vanishing",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate dead_relu \
-             update_ratio exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss poor_initialization gradient_accumulation learning_rate dead_relu update_ratio exploding",
         ),
         (
             "dead_relu",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding label_noise",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
         ),
         (
             "saturated",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding label_noise",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
         ),
         (
             "update_ratio",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate exploding",
         ),
         (
             "exploding",
-            "input_not_normalized wrong_loss poor_initialization unchanged_parameter gradient_accumulation \
-             learning_rate update_ratio",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss poor_initialization unchanged_parameter gradient_accumulation learning_rate update_ratio",
         ),
         (
             "non_finite",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding",
         ),
         (
             "zero_gradient",
-            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
-             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite",
         ),
-        ("denormal", "poor_initialization learning_rate vanishing dead_relu saturated"),
-        ("initial_loss", "input_not_normalized wrong_loss poor_initialization exploding"),
+        (
+            "denormal",
+            "weight_decay clipping epsilon momentum poor_initialization learning_rate vanishing dead_relu saturated",
+        ),
+        ("initial_loss", "input_not_normalized label_smoothing wrong_loss poor_initialization exploding"),
         (
             "label_noise",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding non_finite zero_gradient",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite zero_gradient distribution_shift",
         ),
         (
             "loss_diverging",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding non_finite",
+            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite",
         ),
         (
             "loss_oscillating",
-            "input_not_normalized wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
-             exploding non_finite",
+            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite",
         ),
         (
             "loss_plateau",
-            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
-             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite \
-             zero_gradient label_noise loss_diverging",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise loss_diverging",
         ),
         (
             "slow_convergence",
-            "input_not_normalized wrong_loss poor_initialization missing_gradient unchanged_parameter \
-             gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite \
-             zero_gradient label_noise loss_diverging loss_plateau",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise loss_diverging loss_plateau",
         ),
-        ("overfitting", "wrong_loss label_noise"),
+        ("overfitting", "wrong_loss distribution_shift label_noise"),
     ];
 
     #[test]

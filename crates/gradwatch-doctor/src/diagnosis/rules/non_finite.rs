@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{Need, Rule, RuleContext, Ways};
 use crate::{
     config::{ClippingMode, Precision, RuleName},
-    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+    diagnosis::{Figure, Finding, Observation, Remedy, Severity, Symptom},
 };
 
+/// Steps with finite gradients after which a run that learns has recovered.
+const QUIET: u64 = 100;
 /// This many consecutive steps end most runs.
 const IN_A_ROW: u64 = 3;
 
@@ -32,7 +34,17 @@ impl Rule for NonFinite {
             RuleName::LearningRate,
             RuleName::UpdateRatio,
             RuleName::Exploding,
+            RuleName::WeightDecay,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn recovery(&self, finding: &Finding, step: u64, context: &RuleContext<'_>) -> Option<String> {
+        let level = context.learned().filter(|_| step >= finding.last_step + QUIET)?;
+        Some(format!("all gradients have been finite for {QUIET} steps, and the loss has fallen to {level:.3}"))
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -44,13 +56,25 @@ impl Rule for NonFinite {
             _ => Severity::Critical,
         };
         let first = seen.gradients.and_then(|gradients| gradients.first_non_finite());
-        let place = first.map_or_else(|| "the gradient".to_owned(), |first| format!("the gradient of {}", first.name));
         let is_of_update = seen.has_finite_gradient();
-        let place = if is_of_update { "the update of a finite gradient".to_owned() } else { place };
-        let figures =
-            vec![Figure { name: "consecutive skipped steps".into(), seen: in_a_row as f64, expected: "0".into() }];
+        // Event files of other programs may have a loss and no gradient.
+        let is_of_loss = first.is_none() && seen.total_norm == 0.0 && !seen.loss.is_finite();
+        let place = match first {
+            _ if is_of_update => "the update of a finite gradient".to_owned(),
+            Some(first) => format!("the gradient of {}", first.name),
+            None if is_of_loss => "the loss".to_owned(),
+            None => "the gradient".to_owned(),
+        };
+        let what =
+            if is_of_loss { "consecutive steps with a loss that is not finite" } else { "consecutive skipped steps" };
+        let figures = vec![Figure { name: what.into(), seen: in_a_row as f64, expected: "0".into() }];
         let how_often = if in_a_row == 1 { String::new() } else { format!(", {in_a_row} steps in a row") };
-        let cause = format!("{place} is not finite{how_often}; such steps are skipped");
+        // Other programs take such steps.
+        let handling = match context.config {
+            Some(_) => "; such steps are skipped",
+            None => "; a step with such values destroys the weights",
+        };
+        let cause = format!("{place} is not finite{how_often}{handling}");
         let mut remedies = Vec::new();
         if !is_of_update && context.config.is_some_and(|config| config.clipping.mode == ClippingMode::None) {
             remedies.push(Remedy::config(

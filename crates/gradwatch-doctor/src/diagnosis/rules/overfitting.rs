@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Need, Rule, RuleContext, Ways};
+use super::{Need, Rule, RuleContext, Ways, running_statistics::explains_gap};
 use crate::{
     config::{Augment, RuleName},
     diagnosis::{Evaluation, Figure, Remedy, Severity, Symptom},
@@ -40,7 +40,7 @@ impl Rule for Overfitting {
     }
 
     fn causes(&self) -> &'static [RuleName] {
-        &[RuleName::WrongLoss, RuleName::LabelNoise]
+        &[RuleName::WrongLoss, RuleName::LabelNoise, RuleName::DistributionShift]
     }
 
     fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -59,7 +59,8 @@ impl Rule for Overfitting {
         let rises = rise > context.thresholds.overfitting && is_falling && is_known;
         self.looks = if rises { self.looks + 1 } else { 0 };
         let ahead = seen.train_accuracy - seen.validation_accuracy;
-        let is_by_heart = seen.train_accuracy > BY_HEART && ahead > AHEAD;
+        let is_of_statistics = seen.batch_statistics_accuracy.is_some_and(|by_batch| explains_gap(seen, by_batch));
+        let is_by_heart = seen.train_accuracy > BY_HEART && ahead > AHEAD && !is_of_statistics;
         if !is_by_heart && self.looks < LOOKS {
             return None;
         }

@@ -40,6 +40,10 @@ impl Rule for PoorInitialization {
         &[RuleName::InputNotNormalized]
     }
 
+    fn is_refuted_by_learning(&self) -> bool {
+        true
+    }
+
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         if seen.step > 0 || context.facts.parameters.is_empty() {
             return None;

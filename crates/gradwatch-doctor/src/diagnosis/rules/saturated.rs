@@ -38,7 +38,15 @@ impl Rule for Saturated {
             RuleName::UpdateRatio,
             RuleName::Exploding,
             RuleName::LabelNoise,
+            RuleName::WeightDecay,
+            RuleName::Momentum,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::{Need, Rule, RuleContext, Ways};
 use crate::{
     config::RuleName,
-    diagnosis::{Evaluation, Figure, Remedy, Severity, Symptom},
+    diagnosis::{Evaluation, Figure, Finding, Remedy, Severity, Symptom},
 };
 
 /// Gain over the best accuracy so far that counts as progress.
 pub(in super::super) const GAIN: f64 = 0.01;
 /// Accuracy from which a run is not slow, as a fraction of the way from a guess to 1.
 const SLOW: f64 = 0.5;
+/// Steps without a gain. Evaluations may be a few steps apart.
+const STEPS: u64 = 60;
 /// Consecutive evaluations without a gain.
 const LOOKS: u32 = 3;
 
@@ -24,6 +26,9 @@ const LOOKS: u32 = 3;
 pub(in super::super) struct SlowConvergence {
     best: Option<f64>,
     looks: u32,
+    /// Step of the last evaluation with a gain.
+    #[serde(default)]
+    gained_at: u64,
 }
 
 impl Rule for SlowConvergence {
@@ -54,7 +59,24 @@ impl Rule for SlowConvergence {
             RuleName::LabelNoise,
             RuleName::LossDiverging,
             RuleName::LossPlateau,
+            RuleName::Augmentation,
+            RuleName::LabelSmoothing,
+            RuleName::ClassWeights,
+            RuleName::Schedule,
+            RuleName::FrozenParameters,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::RunningStatistics,
+            RuleName::BatchNorm,
         ]
+    }
+
+    fn recovery(&self, _finding: &Finding, _step: u64, _context: &RuleContext<'_>) -> Option<String> {
+        let best = self.best.filter(|_| self.looks == 0)?;
+        Some(format!("accuracy has risen to {:.1}%", 100.0 * best))
     }
 
     fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -65,9 +87,18 @@ impl Rule for SlowConvergence {
         }
         let gain = accuracy - self.best.unwrap_or(0.0);
         let is_slow = accuracy < chance + SLOW * (1.0 - chance) && gain < context.thresholds.slow_convergence;
-        self.looks = if is_slow { self.looks + 1 } else { 0 };
+        // Small steps gain little by design.
+        let is_warm_up = context.config.is_some_and(|config| {
+            let schedule = &config.schedule;
+            let epochs = schedule.warmup_epochs * context.facts.steps_per_epoch as f64;
+            (seen.step as f64) < schedule.warmup_steps as f64 + epochs
+        });
+        if !is_slow || is_warm_up {
+            self.gained_at = seen.step;
+        }
+        self.looks = if is_slow && !is_warm_up { self.looks + 1 } else { 0 };
         self.best = Some(self.best.map_or(accuracy, |best| best.max(accuracy)));
-        if self.looks < LOOKS {
+        if self.looks < LOOKS || seen.step < self.gained_at + STEPS {
             return None;
         }
         let figures = vec![Figure {
@@ -92,12 +123,26 @@ mod tests {
     use crate::diagnosis::fixture::{Case, evaluation};
 
     fn judged(accuracies: &[f64]) -> Vec<bool> {
-        let (case, mut rule) = (Case::new(""), SlowConvergence::default());
-        let judge = |&accuracy: &f64| {
-            let seen = Evaluation { train_accuracy: accuracy, validation_accuracy: accuracy, ..evaluation(100) };
+        judged_every(100, "", accuracies)
+    }
+
+    /// Checks evaluations that are this many steps apart.
+    fn judged_every(steps: u64, more: &str, accuracies: &[f64]) -> Vec<bool> {
+        let (case, mut rule) = (Case::new(more), SlowConvergence::default());
+        let judge = |(step, &accuracy): (u64, &f64)| {
+            let seen = Evaluation { train_accuracy: accuracy, validation_accuracy: accuracy, ..evaluation(step) };
             rule.judge_evaluation(&seen, &case.context()).is_some()
         };
-        accuracies.iter().map(judge).collect()
+        (0..).step_by(steps as usize).zip(accuracies).map(judge).collect()
+    }
+
+    #[test]
+    fn evaluations_a_few_steps_apart_and_a_warm_up_may_gain_little() {
+        assert!(judged_every(4, "", &[0.2; 15]).iter().all(|judged| !judged));
+        assert!(judged_every(4, "", &[0.2; 30]).contains(&true));
+        let warm_up = "schedule.warmup_steps = 1000";
+        assert!(judged_every(100, warm_up, &[0.2; 10]).iter().all(|judged| !judged));
+        assert!(judged_every(100, warm_up, &[0.2; 20]).contains(&true));
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl Rule for UnchangedParameter {
             RuleName::Exploding,
             RuleName::NonFinite,
             RuleName::ZeroGradient,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::WeightDecay,
         ]
     }
 

@@ -40,7 +40,18 @@ impl Rule for UpdateRatio {
             RuleName::GradientAccumulation,
             RuleName::LearningRate,
             RuleName::Exploding,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::Dropout,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -55,11 +66,7 @@ impl Rule for UpdateRatio {
         let moved = two_digits(median);
         let cause = format!("a step moves the weights by {moved} of their size: the learning rate is too high");
         let mut remedies: Vec<_> = Remedy::fitting_learning_rate(context, median).into_iter().collect();
-        remedies.push(Remedy::config(
-            "schedule.warmup_epochs",
-            1usize,
-            "takes small steps while the gradients are large",
-        ));
+        remedies.extend(Remedy::warm_up(context));
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
 }
@@ -72,7 +79,8 @@ pub(super) fn median_of_weights(updates: &[ParameterUpdate], context: &RuleConte
         let mut zeros = context.facts.parameters.iter().filter(|parameter| parameter.is_zero());
         context.has_silent_branches() && zeros.any(|parameter| parameter.name == update.name)
     };
-    let weights = updates.iter().filter(|update| update.name.ends_with("weight") && update.update_ratio.is_finite());
+    let weights =
+        updates.iter().filter(|update| context.roles.is_weight(&update.name) && update.update_ratio.is_finite());
     let weights = weights.filter(|update| update.update_ratio > 0.0 && !began_at_zero(update));
     let ratios: Vec<f64> = weights.map(|update| update.update_ratio).collect();
     (!ratios.is_empty()).then(|| median(ratios))

@@ -1,5 +1,9 @@
 //! Vanishing gradients: the depth profile of dLoss/dz decreases on its way back to the input.
 //!
+//! Behind a normalization or a shortcut, and with an adaptive optimizer, the profile says little about how fast the
+//! first layers learn. There, the rule also waits for a loss that does not fall and first layers that move less than the
+//! last ones.
+//!
 //! Independent of scale: only the ratio of the first layer's RMS to the last layer's counts, so the problem is visible
 //! at step 0. Sigmoid networks with Xavier initialization and width 64 train with 3 layers (5e-2) and 4 layers (1.0e-2
 //! to 1.3e-2), stay at chance for one to three epochs with 5 layers (2.2e-3 to 3.3e-3), and never learn with 6 or more
@@ -7,7 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Need, Rule, RuleContext, Ways, depth_ends::DepthEnds};
+use super::{
+    Need, Rule, RuleContext, Ways,
+    depth_ends::{DepthEnds, first_layers_keep_up, is_adaptive, is_plain, is_stuck},
+};
 use crate::{
     config::{Activation, InitializationMethod, Normalization, RuleName},
     diagnosis::{Observation, Remedy, Severity, Symptom},
@@ -19,6 +26,8 @@ use crate::{
 pub(in super::super) const WARNING: f64 = 5e-3;
 /// Below this, a network does not learn.
 const CRITICAL: f64 = 1e-3;
+/// The same for an adaptive optimizer, which divides by the size of each gradient.
+const ADAPTIVE: f64 = 1e-4;
 /// Fewest layers for which the depth profile is meaningful.
 const LEAST_LAYERS: usize = 3;
 /// After the first step, the profile moves. Then the rule needs this many consecutive checks, all critical.
@@ -48,7 +57,17 @@ impl Rule for Vanishing {
             RuleName::DeadRelu,
             RuleName::UpdateRatio,
             RuleName::Exploding,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
+    }
+
+    fn is_refuted_by_learning(&self) -> bool {
+        true
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -57,7 +76,12 @@ impl Rule for Vanishing {
         let figures = ends.figures("0.005 or more");
         let DepthEnds { ratio, per_layer, count, layers } = ends;
         self.looks = if ratio < CRITICAL { self.looks + 1 } else { 0 };
+        let is_plain = is_plain(seen, context);
+        let is_enough = is_plain && (!is_adaptive(context) || ratio < ADAPTIVE);
+        let is_confirmed =
+            || is_stuck(seen, context) && (is_plain || first_layers_keep_up(seen, context) != Some(true));
         let severity = match ratio {
+            _ if !is_enough && !is_confirmed() => return None,
             _ if seen.step > 0 && self.looks < LOOKS => return None,
             ratio if ratio < CRITICAL => Severity::Critical,
             ratio if ratio < context.thresholds.vanishing => Severity::Warning,
@@ -116,7 +140,7 @@ fn remedies(context: &RuleContext<'_>) -> Vec<Remedy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::fixture::{Case, profile};
+    use crate::diagnosis::fixture::{Case, profile, update};
 
     fn severity(step: u64, sizes: &[f64], looks: u32) -> Option<Severity> {
         let (case, mut rule) = (Case::new("model.activation = \"sigmoid\""), Vanishing::default());
@@ -138,11 +162,43 @@ mod tests {
     #[test]
     fn layers_inside_branches_that_begin_at_0_are_no_ends() {
         let judged = |more: &str| {
-            let case = Case::new(&format!("model.residual = true\n{more}"));
-            let seen = Observation { depth_profile: Some(profile(&[0.0, 1.0, 1.0, 1.0])), ..Observation::default() };
-            Vanishing::default().judge(&seen, &case.context()).is_some()
+            let case = stuck(&format!("model.residual = true\n{more}"));
+            let seen = at(60, &[0.0, 1.0, 1.0, 1.0]);
+            let mut rule = Vanishing::default();
+            (0..LOOKS).any(|_| rule.judge(&seen, &case.context()).is_some())
         };
         assert!(judged("") && !judged("model.initialization.skip_init = true"));
+    }
+
+    /// A run that has stayed at the loss of a guess for 60 tracked steps.
+    fn stuck(more: &str) -> Case {
+        Case { config: Case::new(more).config, ..Case::with_losses([2.3; 60]) }
+    }
+
+    fn at(step: u64, sizes: &[f64]) -> Observation<'static> {
+        Observation { step, loss: 2.3, depth_profile: Some(profile(sizes)), ..Observation::default() }
+    }
+
+    #[test]
+    fn behind_normalization_shortcuts_and_adaptive_optimizers_the_loss_and_the_first_layers_decide_too() {
+        let told = |case: &Case, step: u64, first: f64| {
+            let (mut rule, updates) = (Vanishing::default(), [("a", first), ("b", 1e-3), ("c", 1e-3)]);
+            let updates = updates.map(|(name, ratio)| update(&format!("{name}.weight"), ratio));
+            let seen = Observation { updates: &updates, ..at(step, &[5e-4, 1.0, 1.0]) };
+            (0..LOOKS).any(|_| rule.judge(&seen, &case.context()).is_some())
+        };
+        for more in ["model.residual = true", "model.normalization = \"batch\"", "optimizer.name = \"adam\""] {
+            let learns = Case { config: Case::new(more).config, ..Case::with_losses([1.0; 60]) };
+            assert!(!told(&Case::new(more), 0, 1e-9), "{more}: it has had no time");
+            assert!(told(&stuck(more), 60, 1e-9), "{more}");
+            let is_plain = more.contains("adam");
+            assert_eq!(told(&stuck(more), 60, 1e-3), is_plain, "{more}: the first layers keep up");
+            let seen = Observation { loss: 1.0, ..at(60, &[5e-4, 1.0, 1.0]) };
+            let mut rule = Vanishing::default();
+            assert!(!(0..LOOKS).any(|_| rule.judge(&seen, &learns.context()).is_some()), "{more}: it learns");
+        }
+        let seen = at(0, &[9e-5, 1.0, 1.0]);
+        assert!(Vanishing::default().judge(&seen, &Case::new("optimizer.name = \"adam\"").context()).is_some());
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Rule for WrongLoss {
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         self.look_at(seen.loss, context);
         self.readings += 1;
-        (seen.loss < 0.0).then(|| negative(seen.loss, context))
+        (seen.loss < 0.0 && seen.loss.is_finite()).then(|| negative(seen.loss, context))
     }
 
     fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -63,7 +63,7 @@ impl Rule for WrongLoss {
         let (loss, accuracy) =
             if of_training.1.is_nan() { (seen.validation_loss, seen.validation_accuracy) } else { of_training };
         self.look_at(loss, context);
-        if loss < 0.0 {
+        if loss < 0.0 && loss.is_finite() {
             return Some(negative(loss, context));
         }
         let least = least(context)?;

@@ -44,13 +44,20 @@ impl Rule for ZeroGradient {
             RuleName::UpdateRatio,
             RuleName::Exploding,
             RuleName::NonFinite,
+            RuleName::WeightDecay,
+            RuleName::Clipping,
+            RuleName::Epsilon,
+            RuleName::Momentum,
+            RuleName::BatchNorm,
+            RuleName::RunningStatistics,
         ]
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
-        let gradients = seen.gradients.filter(|_| seen.step >= SILENT_STEPS || !context.has_silent_branches())?;
+        let is_silent = seen.step < SILENT_STEPS && context.has_silent_branches();
+        let gradients = seen.gradients.filter(|_| !is_silent && !context.has_fitted(seen))?;
         // A bias before a normalization has no gradient and needs none. The shape distinguishes weights from biases.
-        let is_weight = |grad: &&TensorStatistics| context.facts.is_weight(&grad.name);
+        let is_weight = |grad: &&TensorStatistics| context.roles.is_weight(&grad.name);
         let is_zero = |grad: &&TensorStatistics| grad.norm == 0.0 && grad.elements > 0;
         let zero = || gradients.parameters.iter().filter(is_zero).filter(is_weight);
         let layers: Vec<_> = zero().map(|grad| grad.name.clone()).collect();
@@ -89,10 +96,20 @@ mod tests {
         let gradients = gradients(&[("a.weight", 0.0)]);
         let mut rule = ZeroGradient::default();
         let mut judge = |step| {
-            let seen = Observation { step, gradients: Some(&gradients), ..Observation::default() };
+            let seen = Observation { step, loss: 2.3, gradients: Some(&gradients), ..Observation::default() };
             rule.judge(&seen, &case.context()).is_some()
         };
         assert_eq!((0..20).find(|step| judge(*step)), Some(SILENT_STEPS + 1));
+    }
+
+    #[test]
+    fn a_perfect_fit_is_no_fault() {
+        let (case, mut rule, gradients) = (Case::new(""), ZeroGradient::default(), gradients(&[("a.weight", 0.0)]));
+        let mut judge = |loss| {
+            let seen = Observation { loss, gradients: Some(&gradients), ..Observation::default() };
+            (0..3).any(|_| rule.judge(&seen, &case.context()).is_some())
+        };
+        assert!(!judge(0.0) && !judge(1e-4) && judge(0.1));
     }
 
     #[test]
@@ -100,7 +117,7 @@ mod tests {
         let (case, mut rule) = (Case::new(""), ZeroGradient::default());
         let mut judge = |norms: &[(&str, f64)]| {
             let gradients = gradients(norms);
-            let seen = Observation { gradients: Some(&gradients), ..Observation::default() };
+            let seen = Observation { loss: 2.3, gradients: Some(&gradients), ..Observation::default() };
             rule.judge(&seen, &case.context()).map(|symptom| symptom.layers)
         };
         assert_eq!(judge(&[("a.weight", 0.0), ("a.bias", 0.0)]), None);

@@ -62,7 +62,7 @@ fn labels(facts: &Facts) -> Option<Sighting> {
 }
 
 fn kernels(facts: &Facts) -> impl Iterator<Item = &ParameterFacts> {
-    facts.parameters.iter().filter(|parameter| parameter.is_matrix())
+    facts.parameters.iter().filter(|parameter| parameter.is_weight())
 }
 
 fn equal_weights(facts: &Facts) -> Option<Sighting> {
