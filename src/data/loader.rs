@@ -95,18 +95,9 @@ impl Loader {
         Ok(loader)
     }
 
-    /// A loader of the same images in random order, without augmentation, in whole batches of at most `batch_size`.
-    pub(crate) fn shuffled(&self, batch_size: usize) -> Self {
-        let Recipe { dataset, options, tables } = self.recipe.as_ref();
-        let options = LoaderOptions {
-            batch_size: batch_size.clamp(1, dataset.len()),
-            drop_last: true,
-            shuffle: true,
-            augment: None,
-            ..options.clone()
-        };
-        let recipe = Recipe { dataset: Arc::clone(dataset), options, tables: Arc::clone(tables) };
-        Self { recipe: Arc::new(recipe) }
+    /// The options.
+    pub(crate) fn options(&self) -> &LoaderOptions {
+        &self.recipe.options
     }
 
     /// The dataset.
@@ -247,23 +238,6 @@ mod tests {
 
     fn batches(loader: &Loader, epoch: u64, first_batch: usize) -> Vec<Batch> {
         loader.epoch(epoch, first_batch).map(Result::unwrap).collect()
-    }
-
-    #[test]
-    fn a_shuffled_loader_has_the_same_images_in_another_order_and_whole_batches() {
-        let plain = loader(0, |options| (options.shuffle, options.augment) = (false, None));
-        let images = plain.dataset().len();
-        let indices =
-            |loader: &Loader| batches(loader, 0, 0).into_iter().map(|batch| batch.indices).collect::<Vec<_>>();
-        let shuffled = indices(&plain.shuffled(3));
-        assert_eq!(shuffled.len(), images / 3);
-        assert!(shuffled.iter().all(|batch| batch.len() == 3));
-        let order = shuffled.concat();
-        let distinct: std::collections::BTreeSet<u32> = order.iter().copied().collect();
-        assert_eq!(distinct.len(), order.len());
-        assert!(!order.is_sorted(), "{order:?}");
-        // A batch size above the number of images is one batch of all.
-        assert_eq!(indices(&plain.shuffled(10 * images)).concat().len(), images);
     }
 
     #[test]

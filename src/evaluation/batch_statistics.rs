@@ -1,20 +1,15 @@
 //! Accuracy with the batch's own statistics in batch normalization, which shows whether the running ones lag behind.
 
+use std::sync::Arc;
+
 use super::{EvaluationError, Loss, Numerics, Tally, forward};
 use crate::{
-    data::Loader,
+    data::{DataError, Loader, LoaderOptions},
     model::{Network, Pass},
 };
 
 /// Number of images that is enough for the accuracy, with a standard error of at most 2.2 points.
 const ENOUGH_IMAGES: usize = 512;
-
-/// Whether some batch normalization of the network has running statistics that training updates.
-fn has_running_statistics(network: &Network, is_kept: impl Fn(&str) -> bool) -> bool {
-    // A TorchScript program has no pass that uses the statistics of the batch but leaves the running ones alone.
-    let layers = network.parameters.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean"));
-    network.model.torchscript().is_none() && layers.into_iter().any(|layer| !is_kept(layer))
-}
 
 /// Computes the accuracy of `network` on a shuffled part of the images of `loader` in evaluation mode, but with each
 /// batch normalized by its own statistics; `None` if the network has no running statistics, or if `should_stop`
@@ -30,12 +25,14 @@ pub(crate) fn accuracy_by_batch(
     is_kept: impl Fn(&str) -> bool,
     should_stop: impl Fn() -> bool,
 ) -> Result<Option<f64>, EvaluationError> {
-    if !has_running_statistics(network, is_kept) {
+    let has_statistics = network.parameters.batch_norms().any(|layer| !is_kept(layer));
+    // A TorchScript program has no pass that uses the statistics of the batch but leaves the running ones alone.
+    if !has_statistics || network.model.torchscript().is_some() {
         return Ok(None);
     }
     let _no_grad = tch::no_grad_guard();
     let (loss, mut tally) = (Loss::plain(), Tally::new(network.classes, numerics.device())?);
-    let (mut images_seen, mut batches) = (0, loader.shuffled(batch_size).epoch(0, 0));
+    let (mut images_seen, mut batches) = (0, shuffled(loader, batch_size)?.epoch(0, 0));
     while images_seen < ENOUGH_IMAGES
         && let Some(batch) = batches.next_unless(&should_stop)
     {
@@ -48,4 +45,42 @@ pub(crate) fn accuracy_by_batch(
     let names: Vec<String> = (0..network.classes).map(|class| class.to_string()).collect();
     // Device sync here, once per call.
     Ok(if images_seen == 0 || should_stop() { None } else { Some(tally.read(&names)?.accuracy) })
+}
+
+/// A loader of the same images in random order, without augmentation, in whole batches of at most `batch_size`.
+fn shuffled(loader: &Loader, batch_size: usize) -> Result<Loader, DataError> {
+    let batch_size = batch_size.clamp(1, loader.dataset().len());
+    let options =
+        LoaderOptions { batch_size, drop_last: true, shuffle: true, augment: None, ..loader.options().clone() };
+    Loader::new(Arc::clone(loader.dataset()), options)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::{
+        config::DataConfig,
+        data::{Dataset, ImageShape, PixelScale},
+    };
+
+    #[test]
+    fn a_shuffled_loader_has_the_same_images_in_another_order_and_whole_batches() {
+        let shape = ImageShape { channels: 1, height: 1, width: 1 };
+        let dataset = Dataset::in_memory(Path::new("here"), shape, vec!["a".into()], vec![0; 20], vec![7; 20]).unwrap();
+        let options = LoaderOptions::for_validation(&DataConfig::default(), PixelScale::identity(1));
+        let plain = Loader::new(Arc::new(dataset), options).unwrap();
+        let indices = |batch_size: usize| -> Vec<Vec<u32>> {
+            shuffled(&plain, batch_size).unwrap().epoch(0, 0).map(|batch| batch.unwrap().indices).collect()
+        };
+        let batches = indices(3);
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [3; 6]);
+        let order = batches.concat();
+        let distinct: BTreeSet<u32> = order.iter().copied().collect();
+        assert_eq!(distinct.len(), order.len());
+        assert!(!order.is_sorted(), "{order:?}");
+        // A batch size above the number of images is one batch of all.
+        assert_eq!(indices(200).concat().len(), 20);
+    }
 }

@@ -169,8 +169,8 @@ impl Normalization {
         running: &Running,
         pass: &Pass<'_>,
     ) -> Result<Tensor, TchError> {
-        if pass.by_batch && !running.is_kept {
-            refuse_single_values(images, running.mean.numel(), "a larger batch")?;
+        // A single value per mean has no variance.
+        if pass.by_batch && !running.is_kept && images.numel() > running.mean.numel() {
             return images.f_batch_norm(weight, bias, None::<&Tensor>, None, true, self.momentum, self.eps, true);
         }
         let goes_by_batch = pass.train && !running.is_kept;
@@ -314,6 +314,10 @@ mod tests {
         };
         assert_eq!((mean.double_value(&[0]), var.double_value(&[0])), (0.0, 1.0));
         assert_eq!(num_batches_tracked.int64_value(&[]), 0);
+        let one = ramp(&[1, 1, 1, 1]);
+        let [single, evaluated] =
+            [Pass::evaluation_by_batch(), Pass::evaluation()].map(|pass| values(&layer.forward(&one, &pass).unwrap()));
+        assert_eq!(single, evaluated, "one value has no variance");
         assert_eq!(by_batch, values(&layer.forward(&images, &Pass::training()).unwrap()));
     }
 

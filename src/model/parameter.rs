@@ -82,6 +82,11 @@ impl Parameters {
         self.iter().filter(|parameter| !parameter.is_trainable)
     }
 
+    /// Names of the layers with running statistics of batch normalization.
+    pub fn batch_norms(&self) -> impl Iterator<Item = &str> {
+        self.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean"))
+    }
+
     /// Returns the parameter or buffer with this name.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.all.get(*self.places.get(name)?)

@@ -46,10 +46,13 @@ impl State {
             },
         };
         let is_behind = training.accuracy - validation.accuracy > BEHIND;
-        let by_batch = match is_behind && self.config.diagnosis.enabled {
-            true => self.accuracy_by_batch(stop)?,
-            false => None,
-        };
+        let mut by_batch = None;
+        if is_behind && self.config.diagnosis.enabled {
+            by_batch = self.accuracy_by_batch(stop)?;
+            if stop.signal().is_some() {
+                return Ok(false);
+            }
+        }
         let evaluations = &mut self.evaluations;
         disk::point("evaluate");
         let step = self.counters.step;

@@ -24,8 +24,7 @@ fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// Checks that each pattern of `model.freeze_batch_norm_statistics` matches a batch normalization.
 pub(super) fn check_kept_statistics(config: &Config, network: &Network) -> Result<(), TrainError> {
-    let layers: Vec<&str> =
-        network.parameters.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean")).collect();
+    let layers: Vec<&str> = network.parameters.batch_norms().collect();
     let fits_none = |pattern: &&String| {
         let alone = ModelConfig { freeze_batch_norm_statistics: vec![(*pattern).clone()], ..config.model.clone() };
         !layers.iter().any(|layer| alone.keeps_statistics(layer))

@@ -36,7 +36,7 @@ pub(super) fn initial_facts(
         image_side: height.min(width) as usize,
         validation_images: validation.dataset().len() as u64,
         frozen_fraction: frozen_fraction(config, network),
-        has_running_statistics: has_running_statistics(config, network),
+        has_running_statistics: network.parameters.batch_norms().any(|layer| !config.model.keeps_statistics(layer)),
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
         parameters: gradients.monitor().map(GradientMonitor::parameter_facts).transpose()?.unwrap_or_default(),
@@ -56,9 +56,4 @@ fn frozen_fraction(config: &Config, network: &Network) -> f64 {
         frozen += if is_frozen(parameter.name.as_str()) { elements } else { 0 };
     }
     frozen as f64 / all.max(1) as f64
-}
-
-fn has_running_statistics(config: &Config, network: &Network) -> bool {
-    let layers = network.parameters.buffers().filter_map(|buffer| buffer.name.as_str().strip_suffix(".running_mean"));
-    layers.into_iter().any(|layer| !config.model.keeps_statistics(layer))
 }

@@ -34,6 +34,12 @@ struct Verdicts {
     alarms: Vec<Alarm>,
 }
 
+/// Whether a finding ends the run: `diagnosis.stop_at`, or an action.
+fn ends_run(config: &DiagnosisConfig, finding: &Finding) -> bool {
+    let answers = |action: &Action| action.stop && action.answers(finding.rule.name(), finding.severity);
+    config.stop_at.includes(finding.severity) || config.actions.iter().any(answers)
+}
+
 impl Judge {
     /// Creates the rules of `config` without findings.
     pub(super) fn new(config: &DiagnosisConfig, facts: Facts) -> Self {
@@ -69,25 +75,23 @@ impl Judge {
         (self.facts, self.history) = (facts, history);
     }
 
-    /// Stops the run for a finding: at once, or after `diagnosis.confirm_steps` if it is from before the first step.
-    fn ask_to_stop(&mut self, config: &DiagnosisConfig, finding: &Finding) {
-        if finding.first_step > 0 || config.confirm_steps == 0 {
+    /// Stops the run for a finding if that is configured. One from before the first step must hold for
+    /// `diagnosis.confirm_steps` first.
+    fn stop_for_finding(&mut self, config: &DiagnosisConfig, step: u64, finding: &Finding) {
+        let is_confirmed = finding.first_step > 0 || step >= config.confirm_steps;
+        if is_confirmed && ends_run(config, finding) {
             self.stop_for.get_or_insert(finding.rule);
         }
     }
 
     /// Stops the run for a finding from before the first step that training has not refuted. Called at each tracked step.
     fn stop_if_confirmed(&mut self, config: &Config, step: u64) {
-        let (diagnosis, from) = (&config.diagnosis, config.diagnosis.confirm_steps);
+        let from = config.diagnosis.confirm_steps;
         // The first tracked step from there on. A resumed run is not stopped for the same finding again.
         let is_time = from > 0 && (from..from + config.monitor.every_steps.max(1)).contains(&step);
-        let stops = |finding: &&Finding| {
-            let answers = |action: &Action| action.stop && action.answers(finding.rule.name(), finding.severity);
-            diagnosis.stop_at.includes(finding.severity) || diagnosis.actions.iter().any(answers)
-        };
-        let mut open =
-            self.diagnosis.iter().flat_map(Diagnosis::open_findings).filter(|finding| finding.first_step == 0);
-        if let Some(finding) = open.find(stops).filter(|_| is_time) {
+        let Some(diagnosis) = self.diagnosis.as_ref().filter(|_| is_time) else { return };
+        let is_from_start = |finding: &&Finding| finding.first_step == 0 && ends_run(&config.diagnosis, finding);
+        if let Some(finding) = diagnosis.open_findings().find(is_from_start) {
             self.stop_for.get_or_insert(finding.rule);
         }
     }
@@ -155,9 +159,7 @@ impl State {
                 tracing::info!("{finding}");
                 continue;
             }
-            if self.config.diagnosis.stop_at.includes(finding.severity) {
-                self.judge.ask_to_stop(&self.config.diagnosis, &finding);
-            }
+            self.judge.stop_for_finding(&self.config.diagnosis, step, &finding);
             self.run_actions(step, &finding);
             // `judge_skips` already logs skipped steps.
             if finding.rule != RuleName::NonFinite {
@@ -185,9 +187,6 @@ impl State {
         for action in &config.diagnosis.actions {
             if !action.answers(finding.rule.name(), finding.severity) {
                 continue;
-            }
-            if action.stop {
-                judge.ask_to_stop(&config.diagnosis, finding);
             }
             judge.is_checkpoint_requested |= action.checkpoint;
             judge.is_dump_requested |= action.dump;

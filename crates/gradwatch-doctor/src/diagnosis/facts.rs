@@ -164,6 +164,13 @@ impl ParameterFacts {
     }
 }
 
+/// Entropy of shares that may have any sum; NaN if all are 0.
+pub(super) fn entropy(shares: impl Iterator<Item = f64> + Clone) -> f64 {
+    let sum: f64 = shares.clone().sum();
+    let logarithms = shares.map(|share| share / sum).filter(|share| *share != 0.0).map(|share| share * share.ln());
+    -logarithms.sum::<f64>()
+}
+
 impl Facts {
     /// Loss of the best guess that knows only the class frequencies: ln C if they are equal; NaN if nothing is known.
     pub fn guess(&self) -> f64 {
@@ -171,8 +178,7 @@ impl Facts {
         if images == 0.0 {
             return if self.classes == 0 { f64::NAN } else { (self.classes as f64).ln() };
         }
-        let shares = self.class_counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / images);
-        -shares.map(|share| share * share.ln()).sum::<f64>()
+        entropy(self.class_counts.iter().map(|count| *count as f64))
     }
 
     /// Whether a parameter is the weight of a linear layer or a convolution. Uses the name if the shape is unknown.

@@ -45,6 +45,7 @@ pub use remedy::Remedy;
 pub use rule_sets::RuleSet;
 pub use thresholds::Thresholds;
 
+use crate::config::Config;
 pub use crate::config::{RuleName, RuleSetName};
 use course::LossCourse;
 use parameter_role::Roles;
@@ -92,14 +93,13 @@ impl Diagnosis {
         }
         let context = RuleContext { config, facts, roles, course, thresholds };
         let ignored = config.map_or(&[][..], |config| &config.diagnosis.ignore);
-        // Layers from a TorchScript file, or layers that must match a weight file, cannot be changed.
-        let has_file = config.is_some_and(|config| config.model.known().is_none() || config.model.weights.is_some());
+        let has_learned = context.learned().is_some();
         let mut news = Vec::new();
         for rule in rules.in_order() {
             let name = rule.name();
-            let is_refuted = rule.is_refuted_by_learning() && context.learned().is_some();
+            let is_refuted = has_learned && rule.is_refuted_by_learning();
             let symptom = judge(rule, &context).filter(|_| !is_refuted && !ignored.contains(&name));
-            let Some(mut symptom) = symptom else {
+            let Some(symptom) = symptom else {
                 let open = findings.iter_mut().find(|finding| finding.rule == name && finding.is_open());
                 if let Some(finding) = open.filter(|finding| finding.last_step < step)
                     && let Some(reason) = rule.recovery(finding, step, &context)
@@ -109,13 +109,12 @@ impl Diagnosis {
                 }
                 continue;
             };
-            symptom.remedies.retain(|remedy| !(has_file && remedy.change.is_in("model")));
-            // Parsing a config takes a while, and only the first and the worst symptom of a finding are shown.
-            let known = findings.iter().find(|finding| finding.rule == name);
-            if let Some(config) = config.filter(|_| known.is_none_or(|known| known.severity < symptom.severity)) {
-                symptom.remedies.retain(|remedy| remedy.change.changes(config));
+            if let Some(finding) = add_symptom(findings, name, step, symptom).map(|index| &mut findings[index]) {
+                if let Some(config) = config {
+                    finding.remedies.retain(|remedy| applies(remedy, config));
+                }
+                news.push(finding.clone());
             }
-            news.extend(add_symptom(findings, name, step, symptom));
         }
         news
     }
@@ -138,10 +137,18 @@ impl Diagnosis {
     }
 }
 
-/// Adds a symptom. Returns its finding if it is new or got worse.
-fn add_symptom(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symptom) -> Option<Finding> {
-    if let Some(finding) = findings.iter_mut().find(|finding| finding.rule == rule) {
-        return finding.add(step, symptom).then(|| finding.clone());
+/// Whether a recommended change is possible and changes something. Parses a config, so only findings that are reported
+/// are checked.
+fn applies(remedy: &Remedy, config: &Config) -> bool {
+    // Layers from a TorchScript file, or layers that must match a weight file, cannot be changed.
+    let has_file = config.model.known().is_none() || config.model.weights.is_some();
+    !(has_file && remedy.change.is_in("model")) && remedy.change.changes(config)
+}
+
+/// Adds a symptom. Returns the index of its finding if it is new or got worse.
+fn add_symptom(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: Symptom) -> Option<usize> {
+    if let Some(index) = findings.iter().position(|finding| finding.rule == rule) {
+        return findings[index].add(step, symptom).then_some(index);
     }
     // A finding that only informs explains no problem.
     let explains = |finding: &Finding| finding.is_open() && finding.severity > Severity::Info;
@@ -152,14 +159,14 @@ fn add_symptom(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: 
     let mut finding = Finding::new(rule, step, symptom);
     // Merges consequences that appeared before their cause.
     findings.retain(|earlier| {
-        let follows = earlier.is_open() && finding.severity > Severity::Info && follows_from(earlier.rule, rule);
+        let follows = earlier.is_open() && explains(&finding) && follows_from(earlier.rule, rule);
         if follows {
             finding.absorb(earlier);
         }
         !follows
     });
-    findings.push(finding.clone());
-    Some(finding)
+    findings.push(finding);
+    Some(findings.len() - 1)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Need, Rule, RuleContext, Ways, learning_rate, update_ratio::median_of_weights};
 use crate::{
     config::{ClippingConfig, ClippingMode, RuleName},
-    diagnosis::{Change, Figure, Observation, Remedy, Severity, Symptom},
+    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
     number::two_digits,
 };
 
@@ -73,21 +73,18 @@ impl Rule for Clipping {
     }
 }
 
-/// The usual threshold of the mode, and no clipping.
+/// The usual threshold of the mode if it has one, and no clipping.
 fn remedies(clipping: &ClippingConfig) -> Vec<Remedy> {
     let usual = match clipping.mode {
-        ClippingMode::Norm => ("clipping.max_norm", 1.0, "clips only large gradients"),
-        ClippingMode::Value => ("clipping.clip_value", 1.0, "clips only large elements"),
+        ClippingMode::Norm => Some(("clipping.max_norm", 1.0, "clips only large gradients")),
+        ClippingMode::Value => Some(("clipping.clip_value", 1.0, "clips only large elements")),
         ClippingMode::Agc => {
-            ("clipping.agc.clip_factor", 0.01, "clips a unit's gradient to a hundredth of its weights")
+            Some(("clipping.agc.clip_factor", 0.01, "clips a unit's gradient to a hundredth of its weights"))
         }
-        _ => ("clipping.mode", 0.0, ""),
+        _ => None,
     };
     let none = Remedy::config("clipping.mode", "none", "leaves the gradients as they are");
-    match usual {
-        ("clipping.mode", ..) => vec![none],
-        (key, value, why) => vec![Remedy { change: Change::config(key, value), why: why.to_owned() }, none],
-    }
+    usual.map(|(key, value, why)| Remedy::config(key, value, why)).into_iter().chain([none]).collect()
 }
 
 #[cfg(test)]

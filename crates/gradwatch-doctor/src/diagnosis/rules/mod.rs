@@ -47,6 +47,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Evaluation, Facts, Finding, Observation, Symptom, Thresholds,
     course::LossCourse,
+    facts::entropy,
     need::{Need, Ways},
     parameter_role::Roles,
 };
@@ -150,16 +151,6 @@ impl<'a> RuleContext<'a> {
     pub(super) fn has_no_normalization(&self) -> bool {
         self.model().is_some_and(|model| model.normalization == Normalization::None)
     }
-}
-
-/// Entropy of shares that may have any sum; NaN if all are 0.
-fn entropy(shares: impl Iterator<Item = f64> + Clone) -> f64 {
-    let sum: f64 = shares.clone().sum();
-    -shares
-        .map(|share| share / sum)
-        .filter(|share| share.is_nan() || *share > 0.0)
-        .map(|share| share * share.ln())
-        .sum::<f64>()
 }
 
 /// A rule for one kind of problem. Its state is part of a checkpoint.
@@ -291,65 +282,92 @@ mod tests {
         ("poor_initialization", "input_not_normalized"),
         (
             "unchanged_parameter",
-            "input_not_normalized weight_decay clipping epsilon wrong_loss poor_initialization missing_gradient learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient",
+            "input_not_normalized weight_decay clipping epsilon wrong_loss poor_initialization missing_gradient \
+             learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient",
         ),
         ("gradient_accumulation", "weight_decay momentum wrong_loss unchanged_parameter"),
         (
             "learning_rate",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation vanishing dead_relu saturated exploding zero_gradient",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+             frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
+             poor_initialization gradient_accumulation vanishing dead_relu saturated exploding zero_gradient",
         ),
         (
             "vanishing",
-            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss poor_initialization gradient_accumulation learning_rate dead_relu update_ratio exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss \
+             poor_initialization gradient_accumulation learning_rate dead_relu update_ratio exploding",
         ),
         (
             "dead_relu",
-            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss \
+             poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
         ),
         (
             "saturated",
-            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum wrong_loss \
+             poor_initialization gradient_accumulation learning_rate update_ratio exploding label_noise",
         ),
         (
             "update_ratio",
-            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum dropout \
+             wrong_loss poor_initialization gradient_accumulation learning_rate exploding",
         ),
         (
             "exploding",
-            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss poor_initialization unchanged_parameter gradient_accumulation learning_rate update_ratio",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss \
+             poor_initialization unchanged_parameter gradient_accumulation learning_rate update_ratio",
         ),
         (
             "non_finite",
-            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding",
+            "input_not_normalized batch_norm running_statistics weight_decay momentum dropout wrong_loss \
+             poor_initialization gradient_accumulation learning_rate update_ratio exploding",
         ),
         (
             "zero_gradient",
-            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite",
+            "input_not_normalized batch_norm running_statistics weight_decay clipping epsilon momentum wrong_loss \
+             poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate \
+             vanishing dead_relu saturated update_ratio exploding non_finite",
         ),
         (
             "denormal",
-            "weight_decay clipping epsilon momentum poor_initialization learning_rate vanishing dead_relu saturated",
+            "weight_decay clipping epsilon momentum poor_initialization learning_rate vanishing dead_relu \
+             saturated",
         ),
         ("initial_loss", "input_not_normalized label_smoothing wrong_loss poor_initialization exploding"),
         (
             "label_noise",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite zero_gradient distribution_shift",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+             frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
+             poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite \
+             zero_gradient distribution_shift",
         ),
         (
             "loss_diverging",
-            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite",
+            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay \
+             momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding non_finite",
         ),
         (
             "loss_oscillating",
-            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite",
+            "input_not_normalized batch_norm label_smoothing class_weights running_statistics weight_decay \
+             momentum dropout wrong_loss poor_initialization gradient_accumulation learning_rate update_ratio \
+             exploding non_finite",
         ),
         (
             "loss_plateau",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise loss_diverging",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+             frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
+             poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate \
+             vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise \
+             loss_diverging",
         ),
         (
             "slow_convergence",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise loss_diverging loss_plateau",
+            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+             frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
+             poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate \
+             vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise \
+             loss_diverging loss_plateau",
         ),
         ("overfitting", "wrong_loss distribution_shift label_noise"),
     ];

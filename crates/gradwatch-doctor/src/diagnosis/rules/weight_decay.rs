@@ -47,11 +47,15 @@ impl Rule for WeightDecay {
         if optimizer.weight_decay == 0.0 || seen.weights.is_empty() || seen.updates.is_empty() {
             return None;
         }
-        let (pull, speed) = pull_and_speed(optimizer, seen, context)?;
+        let ratio = median_of_weights(seen.updates, context)?;
+        let speed = speed(optimizer, seen, ratio);
+        // The comparison of all weights with their gradients comes last, because hardly any run gets there.
+        let pull = (speed > FAST && context.has_learned_little(seen)).then(|| pull(optimizer, seen, ratio, context));
         // The update contains a decoupled decay, so that the ratio cannot be much above 1.
         let most = if is_decoupled(optimizer.name) { PART } else { OUTWEIGHS };
-        let is_strong = pull > most && speed > FAST && context.has_learned_little(seen);
-        self.looks = if is_strong { self.looks + 1 } else { 0 };
+        let pull = pull.flatten().filter(|pull| *pull > most);
+        self.looks = if pull.is_some() { self.looks + 1 } else { 0 };
+        let pull = pull?;
         if self.looks < LOOKS {
             return None;
         }
@@ -85,30 +89,28 @@ fn is_decoupled(name: OptimizerName) -> bool {
     matches!(name, OptimizerName::Adamw | OptimizerName::Lamb | OptimizerName::Lion)
 }
 
-/// Decay over gradient, and the part of the weights that decay removes per step: medians over the weights.
-fn pull_and_speed(
-    optimizer: &OptimizerConfig,
-    seen: &Observation<'_>,
-    context: &RuleContext<'_>,
-) -> Option<(f64, f64)> {
-    let OptimizerConfig { name, weight_decay, momentum, .. } = optimizer;
-    if is_decoupled(*name) {
-        let speed = seen.learning_rate * weight_decay;
-        return Some((speed / median_of_weights(seen.updates, context)?, speed));
+/// Part of the weights that decay removes per step. `ratio` is the median update ratio of the weights.
+fn speed(optimizer: &OptimizerConfig, seen: &Observation<'_>, ratio: f64) -> f64 {
+    let decay = seen.learning_rate * optimizer.weight_decay;
+    match optimizer.name {
+        name if is_decoupled(name) => decay,
+        OptimizerName::Sgd => decay / (1.0 - optimizer.momentum),
+        // The step has the size of the learning rate, whatever the gradient is.
+        _ => ratio,
+    }
+}
+
+/// Decay over update if it is decoupled, and else over the gradient: median over the weights.
+fn pull(optimizer: &OptimizerConfig, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<f64> {
+    if is_decoupled(optimizer.name) {
+        return Some(seen.learning_rate * optimizer.weight_decay / ratio);
     }
     let gradients = &seen.gradients?.parameters;
     let pairs = seen.weights.iter().filter(|weight| context.roles.is_weight(&weight.name)).filter_map(|weight| {
-        // Both are in the order of the parameters; parameters without a gradient are missing.
         let gradient = gradients.iter().find(|gradient| gradient.name == weight.name)?;
-        Some(weight_decay * weight.norm / gradient.norm)
+        Some(optimizer.weight_decay * weight.norm / gradient.norm)
     });
-    let pull = median(pairs.filter(|pull| !pull.is_nan()).collect());
-    let speed = match name {
-        OptimizerName::Sgd => seen.learning_rate * weight_decay / (1.0 - momentum),
-        // The step has the size of the learning rate, whatever the gradient is.
-        _ => median_of_weights(seen.updates, context)?,
-    };
-    (!pull.is_nan()).then_some((pull, speed))
+    Some(median(pairs.filter(|pull| !pull.is_nan()).collect()))
 }
 
 #[cfg(test)]
