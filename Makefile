@@ -114,6 +114,11 @@ bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and heal
 	@cargo bench --locked --bench diagnosis
 	@cargo bench --locked --package gradwatch-doctor --bench scores
 
+.PHONY: bench-remedies
+bench-remedies: bench-diagnosis ## Repeat the faulty runs with recommended and with random changes, and count those that train
+	@GRID=remedies cargo bench --locked --bench diagnosis
+	@GRID=families cargo bench --locked --package gradwatch-doctor --bench scores
+
 .PHONY: bench-logistic
 bench-logistic: setup-libtorch setup-data ## Train networks of 10 and 15 sigmoid layers with five initializations; keeps the runs in target/logistic
 	@cargo bench --locked --bench logistic

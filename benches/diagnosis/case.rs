@@ -1,6 +1,9 @@
 //! One run to train, and what is known about it.
 
+use std::path::PathBuf;
+
 use gradwatch::config::RuleName;
+use serde::Serialize;
 
 use crate::{
     images::{Form, Variant},
@@ -17,11 +20,24 @@ pub(crate) struct Case {
     pub images: Variant,
     pub form: Form,
     pub recipe: Recipe,
-    /// `small` or `families`.
+    /// `small`, `families`, or `remedies`.
     pub grid: &'static str,
     pub effect: Effect,
     /// Whether the run belongs to a search over learning rates.
     pub is_search: bool,
+    /// The change that the run tries, if it repeats a faulty run.
+    pub trial: Option<Trial>,
+}
+
+/// A change to the config of a faulty run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Trial {
+    /// Folder of the faulty run.
+    pub of: PathBuf,
+    /// The changed config line.
+    pub change: String,
+    /// Place among the remedies of the finding, from 0; `None` for a random change.
+    pub place: Option<usize>,
 }
 
 /// What the settings and images of a run do to it.

@@ -319,8 +319,9 @@ pub(crate) fn all(seeds: &[u64]) -> Vec<Case> {
             let (images, recipe) = (Variant::Clean, Recipe::OwnLoop(twist));
             let (name, form, optimizer) = (name.to_owned(), Form::Gray28, "own");
             let effect = fault.map_or(Effect::Healthy, Effect::Fault);
-            let (grid, is_search, seed) = ("small", false, 0);
-            let case = Case { architecture, optimizer, name, seed, images, form, recipe, grid, effect, is_search };
+            let (grid, is_search, trial, seed) = ("small", false, None, 0);
+            let case =
+                Case { architecture, optimizer, name, seed, images, form, recipe, grid, effect, is_search, trial };
             cases.extend(seeds.iter().map(|&seed| Case { seed, ..case.clone() }));
         }
     }
@@ -356,6 +357,7 @@ fn case(architecture: &Architecture, &(name, changes, images, fault): &Kind, see
         grid: "small",
         effect: fault.map_or(Effect::Healthy, Effect::Fault),
         is_search: false,
+        trial: None,
     }
 }
 

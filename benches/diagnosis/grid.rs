@@ -95,6 +95,7 @@ fn run(family: &Family, optimizer: &'static str, name: String, images: Variant, 
         grid: "families",
         effect: Effect::Healthy,
         is_search: false,
+        trial: None,
     }
 }
 

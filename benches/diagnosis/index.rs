@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::case::{Case, Effect};
+use crate::case::{Case, Effect, Trial};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -22,11 +22,12 @@ struct Line<'a> {
     effect: &'static str,
     /// Rules that identify the fault correctly.
     fault: Vec<&'static str>,
+    trial: Option<&'a Trial>,
     folder: &'a Path,
 }
 
 /// Writes a line for every run that was trained.
-pub(crate) fn write(root: &Path, cases: &[Case], folders: &[Option<PathBuf>]) {
+pub(crate) fn write(path: &Path, cases: &[Case], folders: &[Option<PathBuf>]) {
     let mut text = String::new();
     for (case, folder) in cases.iter().zip(folders) {
         let Some(folder) = folder else { continue };
@@ -46,10 +47,11 @@ pub(crate) fn write(root: &Path, cases: &[Case], folders: &[Option<PathBuf>]) {
             is_search: case.is_search,
             effect,
             fault: fault.iter().map(|rule| rule.name()).collect(),
+            trial: case.trial.as_ref(),
             folder,
         };
         text += &serde_json::to_string(&line).expect("no map has keys that are no strings");
         text.push('\n');
     }
-    fs::write(root.join("index.jsonl"), text).expect("target/ can be written");
+    fs::write(path, text).expect("target/ can be written");
 }

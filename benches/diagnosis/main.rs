@@ -2,7 +2,8 @@
 //!
 //! Keeps their files in `target/diagnosis-traces`, does not retrain existing runs, and lists them in `index.jsonl` there,
 //! which the benchmark `scores` of gradwatch-doctor reads. `GRID=small` or `GRID=families` trains one of the grids,
-//! `ONLY=lenet5` only some of the runs, `SEEDS=3` other seeds of the small grid, and `CACHED=1` none.
+//! `GRID=remedies` repeats the faulty runs of the families with recommended and with random changes, `ONLY=lenet5` trains
+//! only some of the runs, `SEEDS=3` other seeds of the small grid, and `CACHED=1` none.
 
 mod case;
 mod cases;
@@ -12,6 +13,7 @@ mod images;
 mod index;
 mod kinds;
 mod own_loops;
+mod remedies;
 mod traces;
 
 use std::path::Path;
@@ -23,15 +25,24 @@ fn main() {
     let wanted = std::env::var("GRID").unwrap_or_default();
     let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "1,2".into());
     let seeds: Vec<u64> = seeds.split(',').map(|seed| seed.trim().parse().expect("SEEDS is like 1,2")).collect();
-    let small = if wanted == "families" { Vec::new() } else { cases::all(&seeds) };
+    let small = if matches!(&*wanted, "families" | "remedies") { Vec::new() } else { cases::all(&seeds) };
     let families = if wanted == "small" { Vec::new() } else { grid::all() };
     let only = std::env::var("ONLY").unwrap_or_default();
     let mut cases: Vec<Case> = small.into_iter().chain(families).collect();
     cases.retain(|case| format!("{} {}", case.architecture, case.name).contains(&only));
-    // All families early on, so that the runs that exist at any time are a fair sample.
+    // All families early on, so that the runs that exist at any time are a fair sample; but NASNet, whose runs take
+    // minutes, last.
     cases.sort_by_key(|case| {
-        blake3::hash(format!("{} {} {}", case.architecture, case.name, case.seed).as_bytes()).to_hex()
+        let hash = blake3::hash(format!("{} {} {}", case.architecture, case.name, case.seed).as_bytes());
+        (case.architecture == "nasnet", hash.to_hex())
     });
-    let folders = traces::train_all(&root, &cases, std::env::var("CACHED").is_ok());
-    index::write(&root, &cases, &folders);
+    let is_cached = std::env::var("CACHED").is_ok();
+    if wanted == "remedies" {
+        let trials = remedies::all(&root, &cases);
+        let folders = traces::train_all(&root, &trials, is_cached);
+        index::write(&root.join("remedies.jsonl"), &trials, &folders);
+        return;
+    }
+    let folders = traces::train_all(&root, &cases, is_cached);
+    index::write(&root.join("index.jsonl"), &cases, &folders);
 }

@@ -11,6 +11,8 @@ use std::{
     thread,
 };
 
+use gradwatch::config::{Config, ConfigError};
+
 use crate::{
     case::{Case, Recipe},
     images, own_loops,
@@ -30,8 +32,25 @@ checkpoint = { every_epochs = 0 }
 /// Number of parallel runs.
 const AT_ONCE: usize = 2;
 
+/// All settings of a run on top of [`BASE`]; writes its images if they are missing.
+fn settings(root: &Path, case: &Case) -> Vec<String> {
+    let mut settings = images::settings(case.images, case.form, &root.join("images"));
+    match &case.recipe {
+        Recipe::Program(more) => settings.extend(more.iter().cloned()),
+        Recipe::OwnLoop(_) => settings.push(include_str!("own_loops.rs").into()),
+    }
+    settings.push(format!("run.seed={}", case.seed));
+    settings
+}
+
+/// Config of a run of the program.
+pub(crate) fn config(root: &Path, case: &Case) -> Result<Config, ConfigError> {
+    Config::parse_with(BASE, "benchmark", &settings(root, case))
+}
+
 /// The folder of a run: its name and a hash of its settings.
-fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
+pub(crate) fn folder(root: &Path, case: &Case) -> PathBuf {
+    let settings = settings(root, case);
     let hash = blake3::hash(format!("{BASE}{settings:?}").as_bytes()).to_hex();
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
@@ -41,15 +60,15 @@ fn folder(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
 pub(crate) fn train_all(root: &Path, cases: &[Case], is_cached: bool) -> Vec<Option<PathBuf>> {
     fs::create_dir_all(root).expect("target/ can be written");
     fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
-    let data: Vec<Vec<String>> =
-        cases.iter().map(|case| images::settings(case.images, case.form, &root.join("images"))).collect();
+    // Writes all images, which two threads must not do at once.
+    let all: Vec<Vec<String>> = cases.iter().map(|case| settings(root, case)).collect();
     let next = AtomicUsize::new(0);
     let folders = Mutex::new(vec![None; cases.len()]);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((index, case)) = cases.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let done = train(root, case, &data[index], is_cached);
+                    let done = train(root, case, &all[index], is_cached);
                     folders.lock().expect("no thread panics with it")[index] = done;
                 }
             });
@@ -58,14 +77,8 @@ pub(crate) fn train_all(root: &Path, cases: &[Case], is_cached: bool) -> Vec<Opt
     folders.into_inner().expect("no thread panics with it")
 }
 
-fn train(root: &Path, case: &Case, data: &[String], is_cached: bool) -> Option<PathBuf> {
-    let mut settings = data.to_vec();
-    match &case.recipe {
-        Recipe::Program(more) => settings.extend(more.iter().cloned()),
-        Recipe::OwnLoop(_) => settings.push(include_str!("own_loops.rs").into()),
-    }
-    settings.push(format!("run.seed={}", case.seed));
-    let folder = folder(root, case, &settings);
+fn train(root: &Path, case: &Case, settings: &[String], is_cached: bool) -> Option<PathBuf> {
+    let folder = folder(root, case);
     if folder.is_dir() {
         return Some(folder);
     }
@@ -75,7 +88,7 @@ fn train(root: &Path, case: &Case, data: &[String], is_cached: bool) -> Option<P
     let temporary = folder.with_extension("part");
     let _ = fs::remove_dir_all(&temporary);
     match case.recipe {
-        Recipe::Program(_) => run_program(root, case, &temporary, &settings)?,
+        Recipe::Program(_) => run_program(root, case, &temporary, settings)?,
         Recipe::OwnLoop(twist) => {
             // All threads share one random generator.
             static ALONE: Mutex<()> = Mutex::new(());

@@ -35,7 +35,19 @@ pub(crate) struct Case {
     pub effect: Effect,
     /// Rules that identify the fault correctly; empty if the run is healthy.
     pub fault: Vec<RuleName>,
+    pub trial: Option<Trial>,
     pub folder: PathBuf,
+}
+
+/// A change to the config of a faulty run.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Trial {
+    /// Folder of the faulty run.
+    pub of: PathBuf,
+    /// The changed config line.
+    pub change: String,
+    /// Place among the remedies of the finding, from 0; `None` for a random change.
+    pub place: Option<usize>,
 }
 
 impl Case {

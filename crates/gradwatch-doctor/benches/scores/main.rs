@@ -3,13 +3,16 @@
 //!
 //! Reads the runs that gradwatch's benchmark `diagnosis` has trained. `GRID=small` or `GRID=families` scores one of the
 //! grids, `ONLY=lenet5` only some of the runs, `HOLDOUT=1` also chooses thresholds on a part of the families or
-//! optimizers and scores the others, and `DETAIL=1` prints every run.
+//! optimizers and scores the others, and `DETAIL=1` prints every run. Lists the faulty runs of the families with their
+//! remedies in `faulty.jsonl`, and scores the repeated runs if there are some.
 
 mod case;
 mod compare;
+mod cost;
 mod holdout;
 mod names;
 mod outcome;
+mod remedies;
 mod score;
 mod tables;
 
@@ -29,7 +32,7 @@ fn main() {
         score_small(&small);
     }
     if wanted != "small" && !families.is_empty() {
-        score_families(&families);
+        score_families(&families, &root);
     }
 }
 
@@ -64,8 +67,8 @@ fn score_small(cases: &[Case]) {
 }
 
 /// All families and optimizers, with faults by outcome.
-fn score_families(cases: &[Case]) {
-    let (traces, neither) = outcome::decide(read_all(cases));
+fn score_families(cases: &[Case], root: &Path) {
+    let (traces, neither, best) = outcome::decide(read_all(cases));
     println!("\nFamilies: {}; {neither} runs count as neither", tables::counts(&traces));
     let ours = judge_all(&traces, |trace| trace.diagnose(&Thresholds::default()));
     tables::print_header();
@@ -81,7 +84,13 @@ fn score_families(cases: &[Case]) {
     tables::print_parts("family", &traces, &ours, |trace| &trace.case.architecture);
     tables::print_parts("optimizer", &traces, &ours, |trace| &trace.case.optimizer);
     tables::print_confusion(&traces, &ours);
+    cost::print(&traces);
     tables::print_errors(&traces, &ours);
+    remedies::list(&root.join("faulty.jsonl"), &traces, &ours);
+    let trials = root.join("remedies.jsonl");
+    if trials.is_file() {
+        remedies::score(&read_all(&case::read(&trials)), &traces, &ours, &best);
+    }
 }
 
 fn print_held_out(parts: &str, traces: &[Trace], part: fn(&Trace) -> &str) {

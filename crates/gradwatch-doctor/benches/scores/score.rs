@@ -7,7 +7,7 @@ use std::{
 
 use gradwatch_doctor::{
     config::{Config, RuleName, RuleSetName, Severity},
-    diagnosis::{Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
+    diagnosis::{Change, Diagnosis, Facts, Finding, RuleSet, Subject, Thresholds},
     replay::{Replay, ReplayEvent},
 };
 
@@ -48,14 +48,28 @@ impl Trace {
         evaluations.next_back().filter(|accuracy| accuracy.is_finite())
     }
 
-    /// The accuracy that a run has reached: the better one of the last two evaluations on training and validation
-    /// images. Running statistics of a batch normalization may lag behind in a short run.
-    pub(crate) fn reached(&self) -> Option<f64> {
-        let evaluations = self.moments.iter().rev().filter_map(|moment| match moment {
+    /// Accuracy of each evaluation, the last first: the better one of training and validation images, because running
+    /// statistics of a batch normalization may lag behind in a short run.
+    fn accuracies(&self) -> impl Iterator<Item = f64> {
+        self.moments.iter().rev().filter_map(|moment| match moment {
             ReplayEvent::Evaluation(evaluation) => Some(evaluation.validation_accuracy.max(evaluation.train_accuracy)),
             _ => None,
-        });
-        evaluations.take(2).filter(|accuracy| accuracy.is_finite()).reduce(f64::max)
+        })
+    }
+
+    /// The lower and the higher accuracy of the last two evaluations.
+    pub(crate) fn reached(&self) -> [f64; 2] {
+        let last: Vec<f64> = self.accuracies().take(2).map(|accuracy| accuracy.max(0.0)).collect();
+        let end = |pick: fn(f64, f64) -> f64| last.iter().copied().reduce(pick).unwrap_or(0.0);
+        [end(f64::min), end(f64::max)]
+    }
+
+    /// Whether the last evaluation is better than all others by two points.
+    pub(crate) fn is_rising(&self) -> bool {
+        const GAIN: f64 = 0.02;
+        let mut accuracies = self.accuracies();
+        let last = accuracies.next().unwrap_or(f64::NAN);
+        last > accuracies.fold(0.0, f64::max) + GAIN
     }
 
     /// Training accuracy minus validation accuracy at the last evaluation.
@@ -89,7 +103,8 @@ impl Trace {
             rules,
             is_critical: diagnosis.open_findings().any(|finding| finding.severity >= Severity::Critical),
             root_cause: root_cause.map(|finding| finding.rule),
-            remedy: root_cause.and_then(|finding| Some(finding.remedies.first()?.change.to_string())),
+            remedies: root_cause
+                .map_or_else(Vec::new, |finding| finding.remedies.iter().map(|remedy| remedy.change.clone()).collect()),
         }
     }
 
@@ -125,7 +140,7 @@ pub(crate) fn judge_all(traces: &[Trace], judge: impl Fn(&Trace) -> Verdict + Sy
 }
 
 /// Verdict on a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Verdict {
     /// Alarms, which are findings of severity warning or higher: the rule, its gradwatch name, and the step.
     pub alarms: Vec<(String, Option<RuleName>, u64)>,
@@ -135,8 +150,8 @@ pub(crate) struct Verdict {
     pub is_critical: bool,
     /// The root cause, as a gradwatch rule name.
     pub root_cause: Option<RuleName>,
-    /// Its first remedy.
-    pub remedy: Option<String>,
+    /// Its remedies.
+    pub remedies: Vec<Change>,
 }
 
 impl Verdict {

@@ -102,7 +102,7 @@ pub(crate) fn print_errors(traces: &[Trace], verdicts: &[Verdict]) {
             two_digits(trace.skill),
             verdict.rules.join(", "),
             verdict.first(),
-            verdict.remedy.as_deref().unwrap_or("no remedy")
+            verdict.remedies.first().map_or_else(|| "no remedy".into(), ToString::to_string)
         );
     }
 }
