@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Diagnose a finished or running run.
+    /// Diagnose a finished run or one in progress, or TensorBoard event files from any program.
     ///
     /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
     /// tensorboardX, Lightning, Keras, gradwatch, and others; --tag maps unknown tags. Reports the rules that it could

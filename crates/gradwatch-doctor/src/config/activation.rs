@@ -32,6 +32,11 @@ impl Activation {
         self != Self::Relu6 && self.saturation().iter().all(|side| side.is_finite())
     }
 
+    /// Whether the function is flat for inputs far below 0 alone, so that a unit whose inputs are all there is dead.
+    pub fn is_flat_below(self) -> bool {
+        self.saturation()[0].is_finite() && !self.is_flat_on_both_sides()
+    }
+
     /// Factor of the standard deviation of the weights before this function that preserves the scale of the signal.
     ///
     /// If `torch.nn.init.calculate_gain` supports the function, this is torch's value. Otherwise, it is 1 /

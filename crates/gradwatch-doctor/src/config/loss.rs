@@ -27,7 +27,7 @@ pub struct LossConfig {
     pub label_smoothing: f64,
     /// Class weighting.
     pub class_balance: ClassBalance,
-    /// One weight per class for `class_balance = "given"`; otherwise empty.
+    /// One weight per class for `class_balance = "given"`; not used otherwise.
     pub class_weights: Vec<f64>,
 }
 
@@ -40,13 +40,16 @@ impl Default for LossConfig {
 impl LossConfig {
     pub(super) fn read(mut table: Section<'_>) -> Self {
         let default = Self::default();
+        // Weights without a word about the balance are an oversight; with one, they are kept for later.
+        let is_chosen = table.has("class_balance");
         let config = Self {
             label_smoothing: table.number("label_smoothing", default.label_smoothing, &BELOW_ONE),
             class_balance: table.choice("class_balance", default.class_balance),
             class_weights: table.numbers("class_weights", default.class_weights, &FIGURE),
         };
         let given = config.class_balance == ClassBalance::Given;
-        if given == config.class_weights.is_empty() && !table.is_invalid("class_balance") {
+        let is_needed = given || !is_chosen;
+        if is_needed && given == config.class_weights.is_empty() && !table.is_invalid("class_balance") {
             let want = if given { "one per class" } else { "none, or loss.class_balance = \"given\"" };
             table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
         } else if given && config.class_weights.iter().all(|weight| *weight == 0.0) {
@@ -54,5 +57,22 @@ impl LossConfig {
         }
         table.finish();
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn weights_may_stay_in_a_config_that_chooses_another_balance() {
+        let is_valid = |loss: &str| {
+            let toml =
+                format!("run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\nloss = {{ {loss} }}");
+            Config::parse(&toml, "test").is_ok()
+        };
+        assert!(is_valid("class_balance = \"given\", class_weights = [1.0, 2.0]"));
+        assert!(is_valid("class_balance = \"balanced\", class_weights = [1.0, 2.0]"));
+        assert!(!is_valid("class_weights = [1.0, 2.0]") && !is_valid("class_balance = \"given\""));
     }
 }

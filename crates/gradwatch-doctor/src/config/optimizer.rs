@@ -34,7 +34,26 @@ named_enum! {
 impl OptimizerName {
     /// Whether the optimizer uses `momentum` instead of `betas`.
     pub fn has_momentum(self) -> bool {
-        matches!(self, Self::Sgd | Self::Rmsprop)
+        match self {
+            Self::Sgd | Self::Rmsprop => true,
+            Self::Adam | Self::Adamw | Self::Nadam | Self::Radam | Self::Lamb | Self::Lion => false,
+        }
+    }
+
+    /// Whether weight decay multiplies the weights instead of adding to the gradient.
+    pub fn has_decoupled_decay(self) -> bool {
+        match self {
+            Self::Adamw | Self::Lamb | Self::Lion => true,
+            Self::Sgd | Self::Adam | Self::Rmsprop | Self::Nadam | Self::Radam => false,
+        }
+    }
+
+    /// Whether a step divides by the RMS of the gradient plus `eps`.
+    pub fn has_eps(self) -> bool {
+        match self {
+            Self::Adam | Self::Adamw | Self::Rmsprop | Self::Nadam | Self::Radam | Self::Lamb => true,
+            Self::Sgd | Self::Lion => false,
+        }
     }
 }
 

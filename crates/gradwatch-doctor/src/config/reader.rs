@@ -94,6 +94,11 @@ impl<'a> Section<'a> {
         keys.iter().any(|key| self.table.contains_key(*key))
     }
 
+    /// Whether the table has a key that was not read yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Whether the value of `key` was reported as invalid.
     pub(super) fn is_invalid(&self, key: &str) -> bool {
         self.invalid.contains(&key)

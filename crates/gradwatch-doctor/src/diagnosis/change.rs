@@ -46,6 +46,14 @@ impl Change {
         }
     }
 
+    /// The config line, but only its key if the value is a number, which depends on the run.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Config { key, value: ChangeValue::Integer(_) | ChangeValue::Number(_) } => key.clone(),
+            change => change.to_string(),
+        }
+    }
+
     /// Whether the change gives another valid config. Advice always counts.
     pub(super) fn changes(&self, config: &Config) -> bool {
         let Self::Config { .. } = self else { return true };

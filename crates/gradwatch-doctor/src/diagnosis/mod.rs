@@ -25,6 +25,7 @@ mod need;
 mod observation;
 mod parameter_role;
 mod remedy;
+mod remedy_success;
 #[cfg(feature = "rule-sets")]
 mod rule_sets;
 mod rules;
@@ -113,6 +114,7 @@ impl Diagnosis {
                 if let Some(config) = config {
                     finding.remedies.retain(|remedy| applies(remedy, config));
                 }
+                remedy_success::sort(name, &mut finding.remedies);
                 news.push(finding.clone());
             }
         }
@@ -152,7 +154,12 @@ fn add_symptom(findings: &mut Vec<Finding>, rule: RuleName, step: u64, symptom: 
     }
     // A finding that only informs explains no problem.
     let explains = |finding: &Finding| finding.is_open() && finding.severity > Severity::Info;
-    if let Some(cause) = findings.iter_mut().find(|finding| explains(finding) && follows_from(rule, finding.rule)) {
+    // Dead units and vanishing gradients that the untrained network did not have are the damage of too high a learning rate,
+    // which may be found after them.
+    let is_too_high = rule == RuleName::LearningRate && symptom.severity >= Severity::Critical;
+    let is_damage = |finding: &Finding| is_too_high && finding.first_step > 0 && follows_from(finding.rule, rule);
+    let is_cause = |finding: &Finding| explains(finding) && follows_from(rule, finding.rule) && !is_damage(finding);
+    if let Some(cause) = findings.iter_mut().find(|finding| is_cause(finding)) {
         cause.fold(rule, step);
         return None;
     }

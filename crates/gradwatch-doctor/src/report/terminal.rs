@@ -1,7 +1,10 @@
 //! The report of a run for the terminal.
 
 use super::{Report, verdict::phrase_of};
-use crate::number::count;
+use crate::{
+    diagnosis::{Finding, FindingState},
+    number::count,
+};
 
 /// Most findings to print after the first.
 const OTHERS: usize = 3;
@@ -29,8 +32,11 @@ pub fn terminal(report: &Report) -> String {
         lines.push(line("", &format!("and {}", count(others.len() - told, "more finding"))));
     }
     if !report.withdrawn.is_empty() {
-        let rules: Vec<String> = report.withdrawn.iter().map(|finding| finding.rule.to_string()).collect();
-        lines.push(line("withdrawn", &rules.join(", ")));
+        let reason = |finding: &Finding| match &finding.state {
+            FindingState::Withdrawn { step, reason } => format!("{} (at step {step}: {reason})", finding.rule),
+            _ => finding.rule.to_string(),
+        };
+        lines.push(line("withdrawn", &report.withdrawn.iter().map(reason).collect::<Vec<_>>().join(", ")));
     }
     if !report.not_judged.is_empty() {
         lines.push(line("not checked", &report.not_judged.join("; ")));
@@ -55,7 +61,7 @@ fn line(label: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        diagnosis::{Finding, Remedy, RuleName, Severity},
+        diagnosis::{Remedy, RuleName, Severity},
         report::fixture::{finding, report},
     };
 
@@ -69,6 +75,14 @@ cause       the gradient shrinks at every layer
 try         model.activation = \"relu\": its slope is 1
 or          model.normalization = \"batch\": it keeps sizes";
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_withdrawn_finding_is_listed_with_its_reason() {
+        let state = FindingState::Withdrawn { step: 9, reason: "the loss has fallen".into() };
+        let withdrawn = vec![Finding { state, ..finding(RuleName::Exploding, Severity::Info, 5) }];
+        let text = terminal(&Report { withdrawn, ..report(20, vec![]) });
+        assert!(text.ends_with("withdrawn   exploding (at step 9: the loss has fallen)"), "{text}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Rule for Clipping {
                 seen: coef,
                 expected: "0.01 or more".into(),
             },
-            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
+            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "0.001 to 0.01".into() },
         ];
         let cause = format!(
             "clipping multiplies the gradients by {}, so a step moves the weights by only {} of their size",

@@ -1,4 +1,5 @@
-//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to turn it on again.
+//! Dead ReLUs: a layer that is off for nearly every input, and gets no gradient to turn it on again. Other functions that
+//! are flat below 0, such as GELU and SiLU, can die in the same way, farther below 0.
 //!
 //! Healthy ReLU layers are off for 50 to 90% of their inputs, sparse ones for more. Tools with a threshold of 70%
 //! zeros flag a third of healthy runs.
@@ -9,6 +10,7 @@ use super::{Need, Rule, RuleContext, Ways};
 use crate::{
     config::{Activation, RuleName},
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+    statistics::LayerStatistics,
 };
 
 /// Fraction of a layer's outputs at 0.
@@ -53,30 +55,41 @@ impl Rule for DeadRelu {
     }
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
-        if context.activation() != Some(Activation::Relu) || seen.layers.is_empty() {
+        let activation = context.activation().filter(|activation| activation.is_flat_below())?;
+        let is_relu = matches!(activation, Activation::Relu | Activation::Relu6);
+        // ReLU6 is flat above 6 too, where it is not off.
+        let share_of =
+            |layer: &LayerStatistics| if is_relu { layer.nonpositive_fraction } else { layer.saturated_fraction };
+        if seen.layers.is_empty() {
             return None;
         }
-        let dead = || seen.layers.iter().filter(|layer| layer.nonpositive_fraction > context.thresholds.dead_relu);
-        let Some(worst) = dead().max_by(|one, other| one.nonpositive_fraction.total_cmp(&other.nonpositive_fraction))
-        else {
+        let dead = || seen.layers.iter().filter(|layer| share_of(layer) > context.thresholds.dead_relu);
+        let Some(worst) = dead().max_by(|one, other| share_of(one).total_cmp(&share_of(other))) else {
             self.looks = 0;
             return None;
         };
         self.looks += 1;
-        let share = worst.nonpositive_fraction;
+        let share = share_of(worst);
         // A layer that is completely off at step 0 was initialized that way.
         if self.looks < LOOKS && !(seen.step == 0 && share > CRITICAL) {
             return None;
         }
         let severity = if share > CRITICAL { Severity::Critical } else { Severity::Warning };
-        let name = format!("share of outputs at 0 in {}", worst.layer);
+        let (layer, percent) = (&worst.layer, 100.0 * share);
+        let (name, off) = if is_relu {
+            (
+                format!("share of outputs at 0 in {layer}"),
+                format!("the ReLUs of {layer} output 0 for {percent:.2}% of their inputs"),
+            )
+        } else {
+            let low = activation.saturation()[0];
+            (
+                format!("share of inputs in the flat range of {activation} in {layer}"),
+                format!("{percent:.2}% of the inputs of {activation} in {layer} are below {low:.1}, where it is flat"),
+            )
+        };
         let figures = vec![Figure { name, seen: share, expected: "0.98 or less".into() }];
-        let cause = format!(
-            "the ReLUs of {} output 0 for {:.2}% of their inputs, and a unit that is off gets no gradient to turn it \
-             on again",
-            worst.layer,
-            100.0 * share
-        );
+        let cause = format!("{off}, and a unit that is off gets no gradient to turn it on again");
         let mut remedies = vec![
             Remedy::config(
                 "model.activation",
@@ -93,16 +106,17 @@ impl Rule for DeadRelu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        diagnosis::fixture::{Case, layer},
-        statistics::LayerStatistics,
-    };
+    use crate::diagnosis::fixture::{Case, layer};
 
     fn judged(activation: &str, shares: &[f64]) -> Vec<Option<Severity>> {
         let case = Case::new(&format!("model.activation = \"{activation}\""));
         let mut rule = DeadRelu::default();
         let judge = |share: &f64| {
-            let layers = [layer("one"), LayerStatistics { nonpositive_fraction: *share, ..layer("two") }];
+            let dead = match activation {
+                "relu" | "relu6" => LayerStatistics { nonpositive_fraction: *share, ..layer("two") },
+                _ => LayerStatistics { saturated_fraction: *share, nonpositive_fraction: 1.0, ..layer("two") },
+            };
+            let layers = [layer("one"), dead];
             let seen = Observation { step: 1, layers: &layers, ..Observation::default() };
             rule.judge(&seen, &case.context()).map(|symptom| symptom.severity)
         };
@@ -114,6 +128,18 @@ mod tests {
         assert_eq!(judged("relu", &[0.99, 0.99, 1.0]), [None, Some(Severity::Warning), Some(Severity::Critical)]);
         assert_eq!(judged("relu", &[0.9, 0.95, 0.97]), [None; 3]);
         assert_eq!(judged("relu", &[0.99, 0.9, 0.99]), [None; 3]);
-        assert_eq!(judged("gelu", &[1.0, 1.0]), [None; 2]);
+    }
+
+    #[test]
+    fn every_function_that_is_flat_below_0_alone_can_die() {
+        let dead = [None, Some(Severity::Critical)];
+        for activation in ["relu6", "gelu", "silu", "mish", "hardswish", "elu", "selu", "softplus"] {
+            assert_eq!(judged(activation, &[1.0, 1.0]), dead, "{activation}");
+            assert_eq!(judged(activation, &[0.5, 0.5]), [None; 2], "{activation}");
+        }
+        // These have a gradient below 0, or are flat on both sides, which is another rule's case.
+        for activation in ["leaky_relu", "tanh", "sigmoid", "hardtanh"] {
+            assert_eq!(judged(activation, &[1.0, 1.0]), [None; 2], "{activation}");
+        }
     }
 }

@@ -39,6 +39,11 @@ impl Rule for Denormal {
         ]
     }
 
+    /// Towards a fit, more and more gradients are tiny.
+    fn is_refuted_by_learning(&self) -> bool {
+        true
+    }
+
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         let counted = || {
             let with_distribution = seen.gradients?.parameters.iter();

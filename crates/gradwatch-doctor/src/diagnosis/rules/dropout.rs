@@ -15,6 +15,9 @@ use crate::{
 const HIGH: f64 = 0.7;
 /// Tracked steps after which a run must have learned something.
 const READINGS: u64 = 40;
+/// Dropout that scales what is left so much that the first loss is far above that of a guess: this many times.
+const EXTREME: f64 = 0.9;
+const LOUD: f64 = 1.5;
 /// Training accuracy, with dropout, over validation accuracy, without it.
 const BEHIND: f64 = 0.6;
 
@@ -36,6 +39,13 @@ impl Rule for Dropout {
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         let dropout = high(context)?;
+        let first = context.course.first;
+        if dropout > EXTREME && context.course.readings() <= READINGS && first > LOUD * context.guess() {
+            return Some(symptom(
+                dropout,
+                "and scales the rest up, so that the first loss is far above that of a guess",
+            ));
+        }
         let is_late = context.course.readings() >= READINGS && context.has_learned_little(seen);
         is_late.then(|| symptom(dropout, "and the training loss is still close to that of a random guess"))
     }
@@ -76,6 +86,17 @@ mod tests {
         };
         assert!(is_told(0.95, 2.2));
         assert!(!is_told(0.5, 2.2) && !is_told(0.95, 1.0));
+    }
+
+    #[test]
+    fn an_extreme_dropout_that_raises_the_first_loss_is_told_at_once() {
+        let is_told = |dropout: f64, loss: f64| {
+            let mut case = Case::with_losses([loss]);
+            case.config.model.dropout = dropout;
+            Dropout::default().judge(&Observation { loss, ..Observation::default() }, &case.context()).is_some()
+        };
+        assert!(is_told(0.95, 5.0));
+        assert!(!is_told(0.95, 2.4) && !is_told(0.8, 5.0));
     }
 
     #[test]

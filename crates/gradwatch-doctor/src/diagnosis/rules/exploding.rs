@@ -22,8 +22,8 @@ use crate::{
 /// First layer's gradient over the last layer's.
 pub(in super::super) const DEPTH_WARNING: f64 = 1e2;
 const DEPTH_CRITICAL: f64 = 1e3;
-/// Factor of the threshold for networks with normalization, shortcuts, or an adaptive optimizer, before their loss shows
-/// that they do not learn.
+/// Factor of the threshold for networks with normalization or shortcuts, and with an adaptive optimizer before the loss
+/// shows that the run does not learn.
 const NORMALIZED: f64 = 30.0;
 /// A spike is this many robust standard deviations above the median of the logarithms, and at least [`SPIKE_FACTOR`]
 /// times the usual norm.
@@ -160,8 +160,9 @@ fn middle(values: &VecDeque<f64>) -> f64 {
 fn over_depth(seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
     let profile = seen.depth_profile.as_ref()?;
     let ends = DepthEnds::of(profile, context)?;
-    // Batch normalization alone gives a ratio of 100 over 30 layers, in networks that train well.
-    let is_enough = is_plain(seen, context) && !is_adaptive(context) || is_stuck(seen, context);
+    // Batch normalization alone gives a ratio of 100 over 30 layers, in networks that train well, so that a run which does
+    // not learn has another cause.
+    let is_enough = is_plain(seen, context) && (!is_adaptive(context) || is_stuck(seen, context));
     let least = if is_enough { 1.0 } else { NORMALIZED };
     if ends.ratio <= least * context.thresholds.exploding {
         return None;

@@ -2,15 +2,20 @@
 //!
 //! Too high: in the first steps, the loss jumps above its initial value while a step moves the weights by more than
 //! 1e-2 of their size (healthy: about 1e-3; TheDeepChecker's range is 1e-4 to 1e-1); or a step leaves little of the
-//! initial weights. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
+//! initial weights; or the weights move by more than 2e-2 per step, and the run has learned nothing; or by more than
+//! 1e-2, and the accuracy is low and does not rise. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
 //! half of that of a guess; or, after 150 tracked steps, by less than 4e-4, and the run has learned nothing.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Need, Rule, RuleContext, Ways, update_ratio::median_of_weights};
+use super::{
+    Need, Rule, RuleContext, Ways,
+    slow_convergence::Stall,
+    update_ratio::{median_of_weights, warming},
+};
 use crate::{
     config::{OptimizerName, RuleName},
-    diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
+    diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
     number::{Rounded, two_digits},
 };
 
@@ -20,6 +25,10 @@ pub(in super::super) const TOO_SMALL: f64 = 5e-5;
 const LARGE: f64 = 1e-2;
 /// Median update ratio at the start above which a step has replaced the initial weights.
 const REPLACED: f64 = 0.5;
+/// Median update ratio that is large for a run that has learned nothing after this many tracked steps.
+const STUCK: f64 = 2e-2;
+const STUCK_AFTER: u64 = 60;
+const STUCK_LOOKS: u32 = 3;
 /// Fraction of the loss of a guess above which a run has hardly learned anything.
 const UNLEARNED: f64 = 0.5;
 /// Loss over that of the first tracked step, or over that of a guess if it is higher.
@@ -30,7 +39,7 @@ const BEGINNING: u64 = 50;
 const LOOKS: u32 = 5;
 /// Median update ratio that is small for a run that has learned nothing after this many tracked steps: its loss is still
 /// more than this part of that of a guess at as many checks.
-const SLOW: f64 = 4e-4;
+pub(in super::super) const SLOW: f64 = 4e-4;
 const LATE: u64 = 150;
 const NOTHING: f64 = 0.93;
 const SLOW_LOOKS: u32 = 2;
@@ -49,8 +58,17 @@ pub(in super::super) struct LearningRate {
     /// Consecutive checks with updates that are small for a run that has learned nothing.
     #[serde(default)]
     slow: u32,
-    /// Last median update ratio.
+    /// Consecutive checks with large updates of a run that has learned nothing.
+    #[serde(default)]
+    stuck: u32,
+    #[serde(default)]
+    stall: Stall,
+    /// Last median update ratio; the largest one, of RMSprop without its large start; and the last one like that.
     ratio: Option<f64>,
+    #[serde(default)]
+    largest: f64,
+    #[serde(default)]
+    later: Option<f64>,
     highest: f64,
 }
 
@@ -100,8 +118,41 @@ impl Rule for LearningRate {
         self.highest = self.highest.max(seen.learning_rate).max(peak);
         let ratio = median_of_weights(seen.updates, context);
         self.ratio = ratio.or(self.ratio);
-        self.too_high(seen, context).or_else(|| self.too_low(seen, ratio?, context))
+        let later = ratio.map(|ratio| ratio * warming(seen.step, context));
+        self.later = later.or(self.later);
+        self.largest = self.largest.max(later.unwrap_or(0.0));
+        self.too_high(seen, context)
+            .or_else(|| self.stuck(seen, ratio?, context))
+            .or_else(|| self.too_low(seen, ratio?, context))
     }
+
+    fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
+        let (accuracy, _) = self.stall.add(seen, context)?;
+        let ratio = self.ratio.filter(|ratio| *ratio > LARGE)?;
+        let cause = format!(
+            "accuracy is {:.1}% and does not rise while a step moves the weights by {} of their size: the learning \
+             rate is too high",
+            100.0 * accuracy,
+            two_digits(ratio)
+        );
+        Some(too_high_symptom(cause, vec![ratio_figure(ratio)], ratio, context))
+    }
+}
+
+fn ratio_figure(ratio: f64) -> Figure {
+    Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "0.001 to 0.01".into() }
+}
+
+fn too_high_symptom(cause: String, figures: Vec<Figure>, ratio: f64, context: &RuleContext<'_>) -> Symptom {
+    let fitting = Remedy::fitting_learning_rate(context, ratio);
+    let lower = || Remedy::lower_learning_rate(context, "smaller steps do not overshoot");
+    let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
+    remedies.extend(Remedy::warm_up(context));
+    if context.is_unclipped() {
+        let why = "clips a unit's gradient to a hundredth of its weights";
+        remedies.push(Remedy::config("clipping.mode", "agc", why));
+    }
+    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
 }
 
 impl LearningRate {
@@ -131,26 +182,28 @@ impl LearningRate {
                 ratio.map(|_| format!(", and {moved}")).unwrap_or_default()
             ),
         };
-        let figures = vec![
-            Figure { name: "median update ratio of the weights".into(), seen: ratio, expected: "about 0.001".into() },
-            Figure {
-                name: "loss".into(),
-                seen: seen.loss,
-                expected: format!("below the first, {:.2}", Rounded(course.first)),
-            },
-        ];
-        let fitting = Remedy::fitting_learning_rate(context, ratio);
-        let lower = || Remedy::lower_learning_rate(context, "smaller steps do not overshoot");
-        let mut remedies: Vec<_> = fitting.or_else(lower).into_iter().collect();
-        remedies.extend(Remedy::warm_up(context));
-        if context.is_unclipped() {
-            remedies.push(Remedy::config(
-                "clipping.mode",
-                "agc",
-                "clips a unit's gradient to a hundredth of its weights",
-            ));
-        }
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        let loss = Figure {
+            name: "loss".into(),
+            seen: seen.loss,
+            expected: format!("below the first, {:.2}", Rounded(course.first)),
+        };
+        Some(too_high_symptom(cause, vec![ratio_figure(ratio), loss], self.later.unwrap_or(ratio), context))
+    }
+
+    /// Steps so large that nothing is learned, although the loss does not jump.
+    fn stuck(&mut self, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<Symptom> {
+        let level = context.course.level(2).filter(|level| *level > NOTHING * context.guess());
+        let is_stuck = self.readings >= STUCK_AFTER && ratio > STUCK && level.is_some() && seen.is_taken();
+        self.stuck = if is_stuck { self.stuck + 1 } else { 0 };
+        let level = level.filter(|_| self.stuck >= STUCK_LOOKS)?;
+        let cause = format!(
+            "after {} tracked steps that move the weights by {} of their size, the loss is still {:.3}, no better than \
+             a random guess: the learning rate is too high",
+            self.readings,
+            two_digits(ratio),
+            Rounded(level)
+        );
+        Some(too_high_symptom(cause, vec![ratio_figure(ratio)], ratio, context))
     }
 
     fn too_low(&mut self, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<Symptom> {
@@ -170,10 +223,19 @@ impl LearningRate {
         if self.small < LOOKS && self.slow < SLOW_LOOKS {
             return None;
         }
+        if self.largest > LARGE {
+            let cause = format!(
+                "a step moved the weights by {} of their size, and moves them by {} now, because hardly any gradient is \
+                 left: the learning rate was too high",
+                two_digits(self.largest),
+                two_digits(ratio)
+            );
+            return Some(too_high_symptom(cause, vec![ratio_figure(self.largest)], self.largest, context));
+        }
         let figures = vec![Figure {
             name: "median update ratio of the weights".into(),
             seen: ratio,
-            expected: "0.0001 or more, about 0.001".into(),
+            expected: "0.0001 or more, usually 0.001 to 0.01".into(),
         }];
         let cause = format!(
             "a step moves the weights by {} of their size, so a substantial change takes {:.0e} steps: the learning \
@@ -203,7 +265,7 @@ fn rectification(step: u64, context: &RuleContext<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::fixture::{Case, update};
+    use crate::diagnosis::fixture::{Case, evaluation, update};
 
     /// Checks the rule at tracked steps (loss, median update ratio, learning rate).
     fn judged(readings: &[(f64, f64, f64)]) -> Vec<Option<Severity>> {
@@ -226,6 +288,34 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_learns_nothing_with_large_steps_has_too_high_a_rate_although_its_loss_does_not_jump() {
+        // The first 59 tracked steps may be those of a hard start, and the two after them count as a coincidence.
+        let found = |ratio, loss| judged(&[(loss, ratio, 0.1); 70]).iter().position(Option::is_some);
+        assert_eq!(found(0.03, 2.3), Some(61));
+        assert_eq!(found(0.015, 2.3), None);
+        assert_eq!(found(0.03, 1.9), None);
+    }
+
+    #[test]
+    fn an_accuracy_that_is_low_and_does_not_rise_while_steps_are_large_comes_of_too_high_a_rate() {
+        let remedy = |ratio: f64| {
+            let (mut case, mut rule) = (Case::new("optimizer.learning_rate = 0.1"), LearningRate::default());
+            case.course.add(1.9);
+            let updates = [update("a.weight", ratio)];
+            let seen = Observation { loss: 1.9, learning_rate: 0.1, updates: &updates, ..Observation::default() };
+            assert!(rule.judge(&seen, &case.context()).is_none());
+            let mut evaluated = |step| {
+                let seen = Evaluation { train_accuracy: 0.3, validation_accuracy: 0.3, ..evaluation(step) };
+                rule.judge_evaluation(&seen, &case.context())
+            };
+            let found = [100, 200, 300, 400].map(&mut evaluated).into_iter().flatten().next()?;
+            Some(found.remedies[0].change.to_string())
+        };
+        assert_eq!(remedy(0.03).as_deref(), Some("optimizer.learning_rate = 0.01"));
+        assert_eq!(remedy(0.005), None);
+    }
+
+    #[test]
     fn a_gradient_that_has_still_to_come_into_branches_that_begin_at_0_is_no_low_rate() {
         let mut case =
             Case::new("model.residual = true\nmodel.initialization = \"fixup\"\noptimizer.learning_rate = 0.1");
@@ -235,6 +325,21 @@ mod tests {
         let seen = Observation { loss: 2.3, learning_rate: 0.1, updates: &updates, ..Observation::default() };
         let told_at = (1..100).find(|_| rule.judge(&seen, &case.context()).is_some());
         assert_eq!(told_at, Some(BEGINNING + u64::from(LOOKS)));
+    }
+
+    #[test]
+    fn a_network_that_large_steps_have_killed_does_not_need_larger_ones() {
+        let (mut case, mut rule) = (Case::new("optimizer.learning_rate = 0.6"), LearningRate::default());
+        let mut judge = |ratio: f64| {
+            case.course.add(2.3);
+            let updates = [update("a.weight", ratio)];
+            let seen = Observation { loss: 2.3, learning_rate: 0.6, updates: &updates, ..Observation::default() };
+            rule.judge(&seen, &case.context())
+        };
+        assert!(judge(0.06).is_none());
+        let found = (0..10).find_map(|_| judge(1e-6)).unwrap();
+        assert_eq!(found.severity, Severity::Critical);
+        assert_eq!(found.remedies[0].change.to_string(), "optimizer.learning_rate = 0.03");
     }
 
     #[test]

@@ -338,7 +338,7 @@ mod tests {
             "label_noise",
             "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
              frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
-             poor_initialization gradient_accumulation learning_rate update_ratio exploding non_finite \
+             poor_initialization gradient_accumulation learning_rate exploding non_finite \
              zero_gradient distribution_shift",
         ),
         (

@@ -22,13 +22,46 @@ const STEPS: u64 = 60;
 /// Consecutive evaluations without a gain.
 const LOOKS: u32 = 3;
 
+/// Evaluations with a low accuracy that does not rise.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(in super::super) struct SlowConvergence {
+#[serde(default)]
+pub(in super::super) struct Stall {
     best: Option<f64>,
     looks: u32,
     /// Step of the last evaluation with a gain.
-    #[serde(default)]
     gained_at: u64,
+}
+
+impl Stall {
+    /// Adds an evaluation. Returns its accuracy and the gain over the best one if the last evaluations were all without
+    /// a gain.
+    pub(super) fn add(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<(f64, f64)> {
+        let chance = context.most_frequent()?;
+        let accuracy = seen.train_accuracy.max(seen.validation_accuracy);
+        if accuracy.is_nan() {
+            return None;
+        }
+        let gain = accuracy - self.best.unwrap_or(0.0);
+        let is_slow = accuracy < chance + SLOW * (1.0 - chance) && gain < context.thresholds.slow_convergence;
+        // Small steps gain little by design.
+        let is_warm_up = context.config.is_some_and(|config| {
+            let schedule = &config.schedule;
+            let epochs = schedule.warmup_epochs * context.facts.steps_per_epoch as f64;
+            (seen.step as f64) < schedule.warmup_steps as f64 + epochs
+        });
+        if !is_slow || is_warm_up {
+            self.gained_at = seen.step;
+        }
+        self.looks = if is_slow && !is_warm_up { self.looks + 1 } else { 0 };
+        self.best = Some(self.best.map_or(accuracy, |best| best.max(accuracy)));
+        (self.looks >= LOOKS && seen.step >= self.gained_at + STEPS).then_some((accuracy, gain))
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in super::super) struct SlowConvergence {
+    #[serde(flatten)]
+    stall: Stall,
 }
 
 impl Rule for SlowConvergence {
@@ -75,32 +108,12 @@ impl Rule for SlowConvergence {
     }
 
     fn recovery(&self, _finding: &Finding, _step: u64, _context: &RuleContext<'_>) -> Option<String> {
-        let best = self.best.filter(|_| self.looks == 0)?;
+        let best = self.stall.best.filter(|_| self.stall.looks == 0)?;
         Some(format!("accuracy has risen to {:.1}%", 100.0 * best))
     }
 
     fn judge_evaluation(&mut self, seen: &Evaluation, context: &RuleContext<'_>) -> Option<Symptom> {
-        let chance = context.most_frequent()?;
-        let accuracy = seen.train_accuracy.max(seen.validation_accuracy);
-        if accuracy.is_nan() {
-            return None;
-        }
-        let gain = accuracy - self.best.unwrap_or(0.0);
-        let is_slow = accuracy < chance + SLOW * (1.0 - chance) && gain < context.thresholds.slow_convergence;
-        // Small steps gain little by design.
-        let is_warm_up = context.config.is_some_and(|config| {
-            let schedule = &config.schedule;
-            let epochs = schedule.warmup_epochs * context.facts.steps_per_epoch as f64;
-            (seen.step as f64) < schedule.warmup_steps as f64 + epochs
-        });
-        if !is_slow || is_warm_up {
-            self.gained_at = seen.step;
-        }
-        self.looks = if is_slow && !is_warm_up { self.looks + 1 } else { 0 };
-        self.best = Some(self.best.map_or(accuracy, |best| best.max(accuracy)));
-        if self.looks < LOOKS || seen.step < self.gained_at + STEPS {
-            return None;
-        }
+        let (accuracy, gain) = self.stall.add(seen, context)?;
         let figures = vec![Figure {
             name: "accuracy gain over the previous best".into(),
             seen: gain,

@@ -1,4 +1,4 @@
-//! Update size relative to weight size: about 1e-3 in healthy training.
+//! Update size relative to weight size: 1e-3 to 1e-2 in healthy training.
 //!
 //! The healthy range is 1e-4 to 1e-1 (Nikanjam et al. 2022, TheDeepChecker). Above it, a few steps replace the weights.
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Need, Rule, RuleContext, Ways};
 use crate::{
-    config::RuleName,
+    config::{OptimizerName, RuleName},
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom, course::median},
     number::two_digits,
     statistics::ParameterUpdate,
@@ -56,19 +56,30 @@ impl Rule for UpdateRatio {
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         let median = median_of_weights(seen.updates, context)?;
-        self.looks = if median > context.thresholds.update_ratio { self.looks + 1 } else { 0 };
+        let is_high = median * warming(seen.step, context) > context.thresholds.update_ratio;
+        self.looks = if is_high { self.looks + 1 } else { 0 };
         if self.looks < LOOKS {
             return None;
         }
         let severity = if median > CRITICAL { Severity::Critical } else { Severity::Warning };
         let name = "median update ratio of the weights".into();
-        let figures = vec![Figure { name, seen: median, expected: "0.1 or less, about 0.001".into() }];
+        let figures = vec![Figure { name, seen: median, expected: "0.1 or less, usually 0.001 to 0.01".into() }];
         let moved = two_digits(median);
         let cause = format!("a step moves the weights by {moved} of their size: the learning rate is too high");
-        let mut remedies: Vec<_> = Remedy::fitting_learning_rate(context, median).into_iter().collect();
+        let later = median * warming(seen.step, context);
+        let mut remedies: Vec<_> = Remedy::fitting_learning_rate(context, later).into_iter().collect();
         remedies.extend(Remedy::warm_up(context));
         Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
     }
+}
+
+/// Size of a later step of RMSprop over that of this one. Its average of squares starts at 0 and is not corrected, so that
+/// the first steps are `1 / sqrt(1 - alpha)` times as large, ten times by default. 1 for other optimizers.
+pub(super) fn warming(step: u64, context: &RuleContext<'_>) -> f64 {
+    let optimizer = context.config.map(|config| &config.optimizer);
+    optimizer
+        .filter(|optimizer| optimizer.name == OptimizerName::Rmsprop)
+        .map_or(1.0, |optimizer| (1.0 - optimizer.alpha.powf(step as f64 + 1.0)).sqrt())
 }
 
 /// Median update ratio of the weights that move. Excludes biases and gains, which are small and move by a large part of
@@ -106,6 +117,20 @@ mod tests {
             rule.judge(&seen, &case.context()).map(|symptom| symptom.severity)
         };
         ratios.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn the_first_steps_of_rmsprop_are_large_by_design() {
+        let found = |optimizer: &str, ratio: f64| {
+            let (case, mut rule) = (Case::new(&format!("optimizer.name = \"{optimizer}\"")), UpdateRatio::default());
+            let updates = [update("a.weight", ratio)];
+            (0..20).find(|&step| {
+                let seen = Observation { step, updates: &updates, ..Observation::default() };
+                rule.judge(&seen, &case.context()).is_some()
+            })
+        };
+        // sqrt(1 - 0.99^n) is 0.1 at the first step and 0.4 at the 18th: 0.3 is as much as 0.12 then.
+        assert_eq!((found("adam", 0.3), found("rmsprop", 0.3), found("rmsprop", 2.0)), (Some(2), Some(13), Some(2)));
     }
 
     #[test]

@@ -19,6 +19,9 @@ const OUTWEIGHS: f64 = 1.0;
 const PART: f64 = 0.5;
 /// Part of the weights that decay removes per step, below which nothing happens within a thousand steps.
 const FAST: f64 = 2e-3;
+/// Largest decay of recipes, as an L2 penalty and decoupled (0.3 for vision transformers). With such a decay, a high
+/// learning rate is the cause.
+const ORDINARY: [f64; 2] = [5e-3, 0.5];
 /// Required consecutive checks.
 const LOOKS: u32 = 2;
 /// Decay to recommend: that of ImageNet recipes for an L2 penalty and for decoupled decay.
@@ -44,7 +47,8 @@ impl Rule for WeightDecay {
 
     fn judge(&mut self, seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Symptom> {
         let optimizer = &context.config?.optimizer;
-        if optimizer.weight_decay == 0.0 || seen.weights.is_empty() || seen.updates.is_empty() {
+        let ordinary = ORDINARY[usize::from(optimizer.name.has_decoupled_decay())];
+        if optimizer.weight_decay <= ordinary || seen.weights.is_empty() || seen.updates.is_empty() {
             return None;
         }
         let ratio = median_of_weights(seen.updates, context)?;
@@ -52,7 +56,7 @@ impl Rule for WeightDecay {
         // The comparison of all weights with their gradients comes last, because hardly any run gets there.
         let pull = (speed > FAST && context.has_learned_little(seen)).then(|| pull(optimizer, seen, ratio, context));
         // The update contains a decoupled decay, so that the ratio cannot be much above 1.
-        let most = if is_decoupled(optimizer.name) { PART } else { OUTWEIGHS };
+        let most = if optimizer.name.has_decoupled_decay() { PART } else { OUTWEIGHS };
         let pull = pull.flatten().filter(|pull| *pull > most);
         self.looks = if pull.is_some() { self.looks + 1 } else { 0 };
         let pull = pull?;
@@ -71,29 +75,25 @@ impl Rule for WeightDecay {
                 expected: "below 0.001".into(),
             },
         ];
-        let of = if is_decoupled(optimizer.name) { "update" } else { "gradient" };
+        let of = if optimizer.name.has_decoupled_decay() { "update" } else { "gradient" };
         let cause = format!(
             "weight decay is {} times as large as the {of} and removes {} of the weights at each step: the weights \
              shrink instead of learning",
             two_digits(pull),
             two_digits(speed)
         );
-        let usual = USUAL[usize::from(is_decoupled(optimizer.name))];
+        let usual = USUAL[usize::from(optimizer.name.has_decoupled_decay())];
         let lower = usual.min(optimizer.weight_decay * 1e-2);
         let remedies = vec![Remedy::config("optimizer.weight_decay", lower, "leaves the weights to the gradient")];
         Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
     }
 }
 
-fn is_decoupled(name: OptimizerName) -> bool {
-    matches!(name, OptimizerName::Adamw | OptimizerName::Lamb | OptimizerName::Lion)
-}
-
 /// Part of the weights that decay removes per step. `ratio` is the median update ratio of the weights.
 fn speed(optimizer: &OptimizerConfig, seen: &Observation<'_>, ratio: f64) -> f64 {
     let decay = seen.learning_rate * optimizer.weight_decay;
     match optimizer.name {
-        name if is_decoupled(name) => decay,
+        name if name.has_decoupled_decay() => decay,
         OptimizerName::Sgd => decay / (1.0 - optimizer.momentum),
         // The step has the size of the learning rate, whatever the gradient is.
         _ => ratio,
@@ -102,7 +102,7 @@ fn speed(optimizer: &OptimizerConfig, seen: &Observation<'_>, ratio: f64) -> f64
 
 /// Decay over update if it is decoupled, and else over the gradient: median over the weights.
 fn pull(optimizer: &OptimizerConfig, seen: &Observation<'_>, ratio: f64, context: &RuleContext<'_>) -> Option<f64> {
-    if is_decoupled(optimizer.name) {
+    if optimizer.name.has_decoupled_decay() {
         return Some(seen.learning_rate * optimizer.weight_decay / ratio);
     }
     let gradients = &seen.gradients?.parameters;
@@ -151,5 +151,7 @@ mod tests {
         // 0.1 * 10 per step.
         assert!(is_told(&adamw("10.0"), 1.0, 0.9, 2.3));
         assert!(!is_told(&adamw("0.01"), 1.0, 2e-3, 2.3));
+        // 0.1 * 0.1 per step is most of this update because of the learning rate, not because of the decay.
+        assert!(!is_told(&adamw("0.1"), 1.0, 1e-2, 2.3));
     }
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::layers;
 use crate::{
-    config::OptimizerName,
     diagnosis::{
         Facts, Observation, Subject,
         rule_sets::{
@@ -106,9 +105,8 @@ impl Training {
         seen: &Observation<'_>,
         subject: &Subject<'_>,
     ) -> Option<Sighting> {
-        use OptimizerName::{Adamw, Lamb, Lion};
         let optimizer = &subject.config?.optimizer;
-        if optimizer.weight_decay == 0.0 || matches!(optimizer.name, Adamw | Lamb | Lion) {
+        if optimizer.weight_decay == 0.0 || optimizer.name.has_decoupled_decay() {
             return None;
         }
         let mut found = None;
