@@ -69,19 +69,21 @@ Exit codes:
     7  device: unknown device, or no CUDA
     8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
     9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint
-       has them), the files of a printed evaluation, or a damaged file that diagnose found
-   10  checkpoint: none is valid or fits --export, it belongs to another experiment, or it
-       cannot be written
+       has them), evaluation files that could not be written, or damaged parts of the files
+       that diagnose read
+   10  checkpoint: no valid one, none that matches --export, one of another experiment, or one
+       that cannot be written
    11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled
    12  diagnose: nothing to read, or no known tags, in at least one run
    13  a command that prints its result cannot write to stdout, such as on a full disk
    14  out of memory: the model and its batches do not fit on the device
    75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with
        --resume auto
-  129  stopped by SIGHUP (the terminal was closed), likewise; nohup prevents it
-  130  stopped by Ctrl-C (SIGINT), likewise
-  131  stopped by SIGQUIT, likewise
-  143  stopped by SIGTERM, likewise
+  129  stopped by SIGHUP (the terminal was closed; nohup prevents it), with a checkpoint if they
+       are enabled
+  130  stopped by Ctrl-C (SIGINT), with a checkpoint if they are enabled
+  131  stopped by SIGQUIT, with a checkpoint if they are enabled
+  143  stopped by SIGTERM, with a checkpoint if they are enabled
 A signal before training starts, or a second signal, ends the process at once.";
 
 impl From<Code> for ExitCode {

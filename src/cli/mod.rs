@@ -56,7 +56,7 @@ enum Command {
     Resume(ResumeArguments),
     /// List, verify, export, and average the checkpoints of a run.
     Checkpoints(CheckpointsArguments),
-    /// Diagnose a finished or running run, or TensorBoard event files from any program.
+    /// Diagnose a finished run or one in progress, or TensorBoard event files from any program.
     ///
     /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
     /// tensorboardX, Lightning, Keras, and others; --tag maps unknown tags. Reports the rules that it could not check.
@@ -139,8 +139,8 @@ struct SessionArguments {
     /// End the run after this many optimizer steps (key run.max_steps).
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
-    /// Permit a config key that differs from the checkpoint, such as optimizer.learning_rate or optimizer.*; data.files
-    /// permits other images. Keys about duration, location, and monitoring may always differ. May be repeated.
+    /// Allow a config key to differ from the checkpoint, such as optimizer.learning_rate or optimizer.*; data.files
+    /// allows other images. Keys for duration, location, and monitoring may always differ. May be repeated.
     #[arg(long = "allow-change", value_name = "KEY", value_parser = key_pattern)]
     allowed: Vec<String>,
 }
