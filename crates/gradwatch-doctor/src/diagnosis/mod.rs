@@ -268,6 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn a_high_learning_rate_explains_the_damage_that_was_found_before_it_but_not_what_was_there_at_step_0() {
+        let found = |first_step: u64, severity: Severity| {
+            let mut findings = Vec::new();
+            let symptom = |severity| Symptom {
+                severity,
+                layers: Vec::new(),
+                figures: Vec::new(),
+                cause: String::new(),
+                remedies: Vec::new(),
+            };
+            add_symptom(&mut findings, RuleName::DeadRelu, first_step, symptom(Severity::Critical));
+            add_symptom(&mut findings, RuleName::LearningRate, 30, symptom(severity));
+            let [finding] = &findings[..] else { panic!("{findings:?}") };
+            finding.rule
+        };
+        assert_eq!(found(20, Severity::Critical), RuleName::LearningRate);
+        assert_eq!(found(0, Severity::Critical), RuleName::DeadRelu);
+        // A rate that is too low kills nothing.
+        assert_eq!(found(20, Severity::Warning), RuleName::DeadRelu);
+    }
+
+    #[test]
     fn a_diagnosis_that_was_written_and_read_goes_on_as_the_one_that_was_not() {
         let case = Case::new("");
         let observe = |step: u64| {

@@ -3,8 +3,9 @@
 //! Too high: in the first steps, the loss jumps above its initial value while a step moves the weights by more than
 //! 1e-2 of their size (healthy: about 1e-3; TheDeepChecker's range is 1e-4 to 1e-1); or a step leaves little of the
 //! initial weights; or the weights move by more than 2e-2 per step, and the run has learned nothing; or by more than
-//! 1e-2, and the accuracy is low and does not rise. Too low: at its full height, a step moves them by less than 5e-5, and the loss is still more than
-//! half of that of a guess; or, after 150 tracked steps, by less than 4e-4, and the run has learned nothing.
+//! 1e-2, and the accuracy is low and does not rise. Too low: at its full height, a step moves them by less than 5e-5, and
+//! the loss is still more than half of that of a guess; or, after 150 tracked steps, by less than 4e-4, and the run has
+//! learned nothing.
 
 use serde::{Deserialize, Serialize};
 
