@@ -1,6 +1,10 @@
 //! Repeats faulty runs with the recommended changes, and with random ones.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -12,12 +16,9 @@ use crate::{
 /// A faulty run and the changes recommended for it, as the scores list them.
 #[derive(Deserialize)]
 struct Faulty {
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     changes: Vec<String>,
 }
-
-/// Recommended changes to try for a run.
-const REMEDIES: usize = 3;
 
 /// Changes that people try on a run that does not train. `lr` stands for the learning rate of the run.
 const RANDOM: [&str; 24] = [
@@ -58,11 +59,8 @@ pub(crate) fn all(root: &Path, cases: &[Case]) -> Vec<Case> {
     for line in text.lines() {
         let Faulty { folder, changes } = serde_json::from_str(line).expect("the scores write this file");
         let Some(case) = of_folder.get(&folder) else { continue };
-        let trial = |change: String, place| {
-            let trial = Trial { of: folder.clone(), change, place };
-            tried(case, trial)
-        };
-        let recommended = changes.into_iter().take(REMEDIES).enumerate();
+        let trial = |change: String, place| tried(case, Trial { of: folder.clone(), change, place });
+        let recommended = changes.into_iter().enumerate();
         trials.extend(recommended.map(|(place, change)| (place, trial(change, Some(place)))));
         trials.extend(random(root, case).map(|change| (0, trial(change, None))));
     }

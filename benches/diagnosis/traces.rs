@@ -50,7 +50,10 @@ pub(crate) fn config(root: &Path, case: &Case) -> Result<Config, ConfigError> {
 
 /// The folder of a run: its name and a hash of its settings.
 pub(crate) fn folder(root: &Path, case: &Case) -> PathBuf {
-    let settings = settings(root, case);
+    folder_of(root, case, &settings(root, case))
+}
+
+fn folder_of(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
     let hash = blake3::hash(format!("{BASE}{settings:?}").as_bytes()).to_hex();
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
@@ -78,7 +81,7 @@ pub(crate) fn train_all(root: &Path, cases: &[Case], is_cached: bool) -> Vec<Opt
 }
 
 fn train(root: &Path, case: &Case, settings: &[String], is_cached: bool) -> Option<PathBuf> {
-    let folder = folder(root, case);
+    let folder = folder_of(root, case, settings);
     if folder.is_dir() {
         return Some(folder);
     }

@@ -31,11 +31,16 @@ fn is_fixable(trace: &Trace) -> bool {
     trace.case.is_faulty() && matches!(trace.case.effect, Effect::Healthy | Effect::Harmful)
 }
 
+/// The first recommended config lines.
+fn changes_to_try(verdict: &Verdict) -> impl Iterator<Item = &Change> {
+    verdict.remedies.iter().filter(|change| change.key().is_some()).take(REMEDIES)
+}
+
 /// Lists the faulty runs, for the benchmark `diagnosis` of gradwatch to repeat.
 pub(crate) fn list(path: &Path, traces: &[Trace], verdicts: &[Verdict]) {
     let mut text = String::new();
     for (trace, verdict) in traces.iter().zip(verdicts).filter(|(trace, _)| is_fixable(trace)) {
-        let changes = verdict.remedies.iter().filter(|change| change.key().is_some()).map(Change::to_string).collect();
+        let changes = changes_to_try(verdict).map(Change::to_string).collect();
         let line = Faulty { folder: &trace.case.folder, changes };
         text += &serde_json::to_string(&line).expect("no map has keys that are no strings");
         text.push('\n');
@@ -96,7 +101,7 @@ pub(crate) fn score(trials: &[Trace], traces: &[Trace], verdicts: &[Verdict], be
     }
     let repeated = traces.iter().zip(verdicts).filter(|(trace, _)| is_fixable(trace)).map(|(trace, verdict)| {
         let tried = |change: &Change| results.get(&(&*trace.case.folder, &*change.to_string())).copied();
-        let changes = verdict.remedies.iter().filter(|change| change.key().is_some()).take(REMEDIES);
+        let changes = changes_to_try(verdict);
         Repeated {
             trace,
             rule: verdict.root_cause.map_or("none", |rule| rule.name()),
