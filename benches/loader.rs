@@ -25,15 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The fastest of several epochs, the one least disturbed by other processes.
 fn best_rate(dataset: Arc<Dataset>, workers: usize, epochs: u64) -> Result<f64, Box<dyn Error>> {
-    let augment = Augment {
-        random_crop: 2,
-        random_resized_crop: false,
-        scale: [0.08, 1.0],
-        ratio: [0.75, 1.33],
-        hflip: 0.5,
-        vflip: 0.0,
-        cutout: 0,
-    };
+    let augment = Augment { random_crop: 2, hflip: 0.5, ..Augment::OFF };
     let options = LoaderOptions {
         batch_size: 128,
         seed: 1,
@@ -41,6 +33,7 @@ fn best_rate(dataset: Arc<Dataset>, workers: usize, epochs: u64) -> Result<f64, 
         prefetch: 4,
         drop_last: false,
         shuffle: true,
+        shuffle_buffer: 10_000,
         augment: Some(augment),
         scale: PixelScale::measured(&dataset, workers, OnBadImage::Stop)?,
         on_bad_image: OnBadImage::Stop,

@@ -24,9 +24,11 @@ def of_timm(timm, name, arguments):
     except TypeError:  # Only nets with positions ask for the size.
         model = timm.create_model(name, scriptable=True, **options)
     config = model.pretrained_cfg
-    # Weights that are not asked for want no crop either.
-    crop = config["crop_pct"] if arguments.pretrained else 1.0
-    return model, {"mean": list(config["mean"]), "std": list(config["std"]), "crop_fraction": crop}, None
+    framing = {}
+    if arguments.pretrained:  # Random weights do not depend on a crop.
+        smooth = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
+        framing = {"crop_fraction": config["crop_pct"], "interpolation": smooth}
+    return model, {"mean": list(config["mean"]), "std": list(config["std"]), **framing}, None
 
 
 def of_torchvision(torchvision, name, arguments):
@@ -39,11 +41,14 @@ def of_torchvision(torchvision, name, arguments):
         replace(model, torch.nn.Conv2d, 0, lambda old: torch.nn.Conv2d(
             arguments.channels, *(getattr(old, option) for option in options), bias=old.bias is not None))
     if not arguments.pretrained:
-        return model, IMAGENET | {"crop_fraction": 1.0}, None
+        return model, dict(IMAGENET), None
     weights = torchvision.models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
-    crop = transforms.crop_size[0] / transforms.resize_size[0]
-    return model, {"mean": transforms.mean, "std": transforms.std, "crop_fraction": crop}, weights.meta["categories"]
+    # At another size, the crop keeps the same part of the image.
+    resize = round(arguments.image_size * transforms.resize_size[0] / transforms.crop_size[0])
+    preprocessing = {"mean": transforms.mean, "std": transforms.std, "resize": resize,
+                     "interpolation": transforms.interpolation.value}
+    return model, preprocessing, weights.meta["categories"]
 
 
 def replace(model, kind, place, make):
@@ -103,7 +108,7 @@ def main():
     if arguments.channels != 3:  # Of colours there is one mean and one deviation for all.
         for key in ("mean", "std"):
             preprocessing[key] = [sum(preprocessing[key]) / 3] * arguments.channels
-    preprocessing |= {"channels": arguments.channels, "height": side, "width": side}
+    preprocessing |= {"channels": arguments.channels, "height": side, "width": side, "edition": 3}
     extra = {"classes.json": json.dumps(names), "preprocessing.json": json.dumps(preprocessing)}
     torch.jit.save(module, str(arguments.out), _extra_files=extra)
     print(f"{arguments.out}: {sum(param.numel() for param in module.parameters())} trainable numbers, {preprocessing}")

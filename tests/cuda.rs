@@ -207,12 +207,13 @@ fn bytes_are_normalized_on_a_gpu_as_on_the_cpu() {
             labels: vec![0, 1, 2, 3, 4],
             indices: vec![0; 5],
             shape,
+            mixture: None,
         };
-        let (images, labels) = Numerics::new(&run, device).to_device(&batch).unwrap();
+        let (images, targets) = Numerics::new(&run, device).to_device(&batch).unwrap();
         let first_strides = if channels_last { [33 * 47 * 3, 1] } else { [33 * 47 * 3, 33 * 47] };
         assert_eq!(images.stride()[..2], first_strides);
         assert_eq!(values([images.contiguous()]), want.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
-        assert_eq!(values([labels]), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(values([targets.labels]), [0.0, 1.0, 2.0, 3.0, 4.0]);
     }
 }
 

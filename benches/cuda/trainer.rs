@@ -2,7 +2,7 @@
 
 use gradwatch::clipping::{ClipOutcome, Clipping, ClippingScope, StepGradients};
 use gradwatch::config::Config;
-use gradwatch::evaluation::{Loss, Tally};
+use gradwatch::evaluation::{Loss, Tally, Targets};
 use gradwatch::gradient::{Due, GradientMeasurement, Measurement};
 use gradwatch::libtorch::{LateScalar, SkipCounters, StepOutcome, clear_grads};
 use gradwatch::model::{Pass, Tap};
@@ -61,7 +61,7 @@ impl Trainer {
             let pass = Pass::training();
             let pass = if due.layers { pass.with_tap(&tap) } else { pass };
             let logits = training.network.forward(&training.images, &pass)?;
-            let loss_sum = self.loss.sum(&logits, &training.labels)?;
+            let loss_sum = self.loss.sum(&logits, &Targets::of_labels(training.labels.shallow_clone()))?;
             (logits, loss_sum)
         };
         let weight = training.labels.numel() as f64;

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use gradwatch::{
     data::Dataset,
+    disk::Output,
     libtorch::device_name,
+    recording::batch_picture,
     train::{Prepared, prepare},
 };
 
@@ -11,9 +13,15 @@ use super::{CheckArguments, exit::Code, log, print, session::known_bad};
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<Code> {
     let _log = log::start(None);
+    let output = arguments.show_batch.as_ref().map(|path| Output::choose(path, arguments.force)).transpose()?;
     let prepared = prepare(arguments.config.load(None)?)?;
     prepared.warn_about_images();
     print(&format!("{}\n", report(&prepared)))?;
+    if let Some(mut output) = output {
+        let Prepared { training, scale, .. } = &prepared;
+        let picture = batch_picture(&training.first_batch()?, training.dataset().classes(), scale)?;
+        output.write(&picture.png)?;
+    }
     Ok(Code::Success)
 }
 

@@ -268,6 +268,8 @@ fn code_of_data(error: &DataError) -> Code {
         | DataError::ClassNames { .. }
         | DataError::ManifestHeader { .. }
         | DataError::ManifestRow { .. }
+        | DataError::ShardPattern { .. }
+        | DataError::Shard { .. }
         | DataError::MissingImages { .. }
         | DataError::SeveralSets { .. }
         | DataError::PythonVersion { .. }

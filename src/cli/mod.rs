@@ -183,6 +183,12 @@ struct CheckpointsArguments {
 struct CheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
+    /// Draw the first training images as the model will see them: augmented, mixed, with their classes.
+    #[arg(long, value_name = "FILE.png", value_parser = clap::value_parser!(PathBuf))]
+    show_batch: Option<PathBuf>,
+    /// Replace an existing file.
+    #[arg(long, requires = "show_batch")]
+    force: bool,
 }
 
 #[derive(Debug, Args)]

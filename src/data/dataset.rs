@@ -6,8 +6,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::augment::{Size, Window};
+use super::fitting::Fitting;
 use super::name::Base;
-use super::{DataError, decode};
+use super::pixels::Pixels;
+use super::shards::Members;
+use super::{DataError, Framing};
 use crate::config::{DataConfig, OnBadImage};
 
 /// Shape of one image.
@@ -22,6 +26,10 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
+    pub(super) fn size(self) -> Size {
+        Size { height: self.height, width: self.width }
+    }
+
     /// Number of pixels per channel.
     pub fn plane(self) -> usize {
         self.height * self.width
@@ -81,25 +89,6 @@ pub struct Dataset {
     bad: Mutex<BTreeSet<u32>>,
 }
 
-#[derive(Debug)]
-enum Pixels {
-    /// All images in sequence, each channels x height x width.
-    Memory {
-        pixels: Vec<u8>,
-        /// Number of each image, if it differs from the image's index.
-        numbers: Option<Vec<u64>>,
-    },
-    /// One file per image.
-    Files {
-        paths: Vec<PathBuf>,
-        base: Base,
-        /// See [`DataConfig::crop_fraction`].
-        crop_fraction: f64,
-        /// Whether truncated JPEGs are decoded as far as possible.
-        is_lenient: bool,
-    },
-}
-
 impl Dataset {
     /// Creates a data set of decoded images: `pixels` is images x channels x height x width, and `labels` has one class
     /// index per image. The number of images, the height, and the width must each fit into 32 bits. Messages name the
@@ -137,38 +126,44 @@ impl Dataset {
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
-        Self::of_files(origin, shape, classes, files, Base::new(origin), 1.0)
+        Self::of_files(origin, Fitting { shape, framing: Framing::default() }, classes, files, Base::new(origin))
     }
 
     fn of_files(
         origin: &Path,
-        shape: ImageShape,
+        fitting: Fitting,
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
         base: Base,
-        crop_fraction: f64,
     ) -> Result<Self, DataError> {
-        if !matches!(shape.channels, 1 | 3) {
-            return Err(DataError::Channels { got: shape.channels });
+        if !matches!(fitting.shape.channels, 1 | 3) {
+            return Err(DataError::Channels { got: fitting.shape.channels });
         }
         let (paths, labels) = files.into_iter().unzip();
-        Self::new(origin, shape, classes, labels, Pixels::Files { paths, base, crop_fraction, is_lenient: false })
+        Self::new(origin, fitting.shape, classes, labels, Pixels::Files { paths, base, fitting })
     }
 
-    /// Like [`from_files`](Self::from_files), with the shape and crop from `config`.
+    /// Like [`from_files`](Self::from_files), with the shape, resizing, and crop of `config`.
     pub(super) fn of_config(
         origin: &Path,
         config: &DataConfig,
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
-        let shape = super::configured_shape(config);
-        let base = Base::of_config(config);
-        let mut dataset = Self::of_files(origin, shape, classes, files, base, config.crop_fraction)?;
-        if let Some(Pixels::Files { is_lenient, .. }) = Arc::get_mut(&mut dataset.pixels) {
-            *is_lenient = config.is_first_edition();
-        }
-        Ok(dataset)
+        Self::of_files(origin, Fitting::of_config(config), classes, files, Base::of_config(config))
+    }
+
+    /// Creates a data set of images inside of shards.
+    pub(super) fn of_members(
+        origin: &Path,
+        config: &DataConfig,
+        classes: Vec<String>,
+        labels: Vec<u32>,
+        members: Members,
+    ) -> Result<Self, DataError> {
+        let fitting = Fitting::of_config(config);
+        let pixels = Pixels::Members { members, base: Base::of_config(config), fitting };
+        Self::new(origin, fitting.shape, classes, labels, pixels)
     }
 
     /// Numbers the images: image `i` was number `of_images[i]` in the set before it was split.
@@ -248,37 +243,28 @@ impl Dataset {
 
     /// The file of image `index`, if each image has a file of its own.
     pub fn file(&self, index: u32) -> Option<&Path> {
-        match &*self.pixels {
-            Pixels::Memory { .. } => None,
-            Pixels::Files { paths, .. } => paths.get(index as usize).map(PathBuf::as_path),
-        }
+        self.pixels.file(index as usize)
+    }
+
+    /// The images inside of shards, if they are.
+    pub(super) fn members(&self) -> Option<&Members> {
+        self.pixels.members()
     }
 
     /// Name of image `index`, independent of the location of the data set: the path of its file relative to the folder
     /// of the set, or its number.
     pub fn name(&self, index: u32) -> String {
-        match &*self.pixels {
-            Pixels::Memory { numbers, .. } => {
-                let number = numbers.as_ref().and_then(|numbers| numbers.get(index as usize)).copied();
-                number.unwrap_or(u64::from(index)).to_string()
-            }
-            Pixels::Files { paths, base, .. } => {
-                paths.get(index as usize).map(|path| base.name_of(path)).unwrap_or_default()
-            }
-        }
+        self.pixels.name(index as usize)
     }
 
     /// Describes the image called `name` for messages: the path of its file, or `image 7`.
     pub fn shown(&self, name: &str) -> String {
-        match &*self.pixels {
-            Pixels::Memory { .. } => format!("image {name}"),
-            Pixels::Files { base, .. } => base.shown(name),
-        }
+        self.pixels.shown(name)
     }
 
     /// Whether reading an image decodes a file.
     pub fn is_decoded_on_demand(&self) -> bool {
-        matches!(*self.pixels, Pixels::Files { .. })
+        !matches!(*self.pixels, Pixels::Memory { .. })
     }
 
     /// Returns the pixels of image `index`, channels x height x width.
@@ -286,17 +272,18 @@ impl Dataset {
     /// # Errors
     /// [`DataError::NoSuchImage`], or [`DataError::BadImage`] if the file does not decode.
     pub fn image(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
-        let missing = DataError::NoSuchImage { index, len: self.len() };
-        let at = index as usize;
-        match &*self.pixels {
-            Pixels::Memory { pixels, .. } => {
-                pixels.chunks_exact(self.shape.values()).nth(at).map(Cow::Borrowed).ok_or(missing)
-            }
-            Pixels::Files { paths, crop_fraction, is_lenient, .. } => {
-                let path = paths.get(at).ok_or(missing)?;
-                Ok(Cow::Owned(decode::decode(path, self.shape, *crop_fraction, *is_lenient)?))
-            }
-        }
+        self.part(index, |_| None)
+    }
+
+    /// Like [`image`](Self::image), but only the part that `choose` selects, given the size of the image before it is
+    /// resized.
+    pub(super) fn part(
+        &self,
+        index: u32,
+        choose: impl FnOnce(Size) -> Option<Window>,
+    ) -> Result<Cow<'_, [u8]>, DataError> {
+        let missing = || DataError::NoSuchImage { index, len: self.len() };
+        self.pixels.part(index as usize, self.shape, choose).unwrap_or_else(|| Err(missing()))
     }
 
     /// Like [`image`](Self::image), but with [`OnBadImage::Skip`], an image that does not decode is `None`. It is
@@ -305,7 +292,17 @@ impl Dataset {
     /// # Errors
     /// As for [`image`](Self::image), but with [`OnBadImage::Skip`] never [`DataError::BadImage`].
     pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Cow<'_, [u8]>>, DataError> {
-        match self.image(index) {
+        self.part_unless_bad(index, on_bad, |_| None)
+    }
+
+    /// Like [`image_unless_bad`](Self::image_unless_bad), but only the part that `choose` selects.
+    pub(super) fn part_unless_bad(
+        &self,
+        index: u32,
+        on_bad: OnBadImage,
+        choose: impl FnOnce(Size) -> Option<Window>,
+    ) -> Result<Option<Cow<'_, [u8]>>, DataError> {
+        match self.part(index, choose) {
             Err(DataError::BadImage { path, cause }) if on_bad == OnBadImage::Skip => {
                 if self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
                     tracing::warn!("{} cannot be decoded and is skipped: {cause}", path.display());

@@ -102,7 +102,7 @@ pub enum DataError {
         split: &'static str,
     },
     /// A class folder does not contain any image.
-    #[error("class folder {path} contains no png, jpeg, bmp, or webp image{left_out}: fill it or remove it")]
+    #[error("class folder {path} contains no image in a supported format{left_out}: fill it or remove it")]
     ClassWithoutImages {
         /// The folder.
         path: PathBuf,
@@ -165,6 +165,20 @@ pub enum DataError {
         column: &'static str,
         /// The columns found.
         got: String,
+    },
+    /// A path of shards has braces that cannot be expanded.
+    #[error("{path} is no pattern of shards; want braces as in train-{{000..123}}.tar or {{a,b}}.tar")]
+    ShardPattern {
+        /// The pattern.
+        path: PathBuf,
+    },
+    /// A shard is missing, damaged, or has an image without a label.
+    #[error("{path}: {cause}; fetch it again, or set data.on_bad_image = \"skip\" to use the images before the fault")]
+    Shard {
+        /// The shard.
+        path: PathBuf,
+        /// What is wrong, and where.
+        cause: String,
     },
     /// A row of a manifest cannot be used.
     #[error("{path}, line {line}: {cause}")]
@@ -230,7 +244,7 @@ pub enum DataError {
     },
     /// A folder to read images from does not contain any image.
     #[error(
-        "{path} contains no png, jpeg, bmp, or webp image{left_out}: give image files, or folders that contain images"
+        "{path} contains no image in a supported format{left_out}: give image files, or folders that contain images"
     )]
     NoImageFiles {
         /// The folder.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
+use crate::config::{Augment, DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 
 /// Builds an IDX file of bytes.
 pub(super) fn idx_bytes(sizes: &[u32], values: &[u8]) -> Vec<u8> {
@@ -46,12 +46,16 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
         source,
         edition: DataConfig::EDITION,
         path: path.into(),
+        validation_path: None,
+        shuffle_buffer: 10_000,
         batch_size: 4,
         validation_fraction: 0.2,
         split_by: SplitBy::Name,
-        image_size: 8,
+        image_size: 8.into(),
         channels: 1,
+        resize: None,
         crop_fraction: 1.0,
+        interpolation: Interpolation::Bilinear,
         classes: 3,
         samples: 30,
         normalize: Normalize::None,
@@ -66,12 +70,4 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
 }
 
 /// Augmentation that changes nothing.
-pub(super) const NO_AUGMENT: Augment = Augment {
-    random_crop: 0,
-    random_resized_crop: false,
-    scale: [0.08, 1.0],
-    ratio: [0.75, 4.0 / 3.0],
-    hflip: 0.0,
-    vflip: 0.0,
-    cutout: 0,
-};
+pub(super) const NO_AUGMENT: Augment = Augment::OFF;

@@ -21,7 +21,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     let mut left_out = LeftOut::default();
     let listing = match &layout {
         Layout::Splits { train, validation, test } => {
-            look_beside(root, &layout, &mut left_out)?;
+            look_beside(root, config, &layout, &mut left_out)?;
             if let (None, Some(test)) = (validation, test) {
                 warn_of_test(root, &format!("{}/", file_name(test)));
             }
@@ -71,7 +71,7 @@ fn list(root: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<List
     let (mut classes, mut files) = (Vec::new(), Vec::new());
     let mut lone_images = 0;
     for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
-        match (Entry::at(&path)?, Kind::of(&path)) {
+        match (Entry::at(&path)?, Kind::of(&path, config.edition)) {
             (Some(Entry::Folder(_)), _) => {
                 let label = classes.len() as u32;
                 let images = images_of_class(&path, config, left_out)?;
@@ -99,7 +99,7 @@ fn list(root: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<List
 
 fn images_of_class(folder: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
     let mut own = LeftOut::default();
-    let images = images_in(folder, !config.is_first_edition(), &mut own)?;
+    let images = images_in(folder, config.edition, &mut own)?;
     match images.is_empty() {
         true => Err(DataError::ClassWithoutImages { path: folder.to_owned(), left_out: own.addition() }),
         false => {
@@ -111,9 +111,9 @@ fn images_of_class(folder: &Path, config: &DataConfig, left_out: &mut LeftOut) -
 }
 
 /// Records entries next to the folders of the splits as skipped.
-fn look_beside(root: &Path, layout: &Layout, left_out: &mut LeftOut) -> Result<(), DataError> {
+fn look_beside(root: &Path, config: &DataConfig, layout: &Layout, left_out: &mut LeftOut) -> Result<(), DataError> {
     for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
-        match (Entry::at(&path)?, Kind::of(&path)) {
+        match (Entry::at(&path)?, Kind::of(&path, config.edition)) {
             (Some(Entry::Folder(_)), _) if !layout.has(&path) => left_out.add(Reason::OtherFolder, path),
             (Some(Entry::Nowhere), _) => left_out.add(Reason::Nowhere, path),
             (Some(Entry::Special), _) => left_out.add(Reason::Special, path),
@@ -276,12 +276,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write_image(root.path().join("cat/1.png"), 1);
         fs::create_dir(root.path().join("dog")).unwrap();
-        fs::write(root.path().join("dog/1.tif"), "").unwrap();
+        fs::write(root.path().join("dog/1.heic"), "").unwrap();
         let other = message(root.path());
-        assert!(
-            other.contains("contains no png, jpeg, bmp, or webp image, only 1 entry: 1 of formats other than"),
-            "{other}"
-        );
+        assert!(other.contains("contains no image in a supported format, only 1 entry: 1 of formats that"), "{other}");
         fs::remove_dir_all(root.path().join("dog")).unwrap();
         symlink("nowhere", root.path().join("dog")).unwrap();
         let gone = message(root.path());

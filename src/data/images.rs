@@ -18,8 +18,8 @@ pub enum Images {
 pub struct Bytes {
     /// Images x channels x height x width.
     pub pixels: Vec<u8>,
-    /// Cutout of each image as `[top, bottom, left, right)`; normalized values inside it are 0. Empty if there is no
-    /// cutout.
+    /// A rectangle of each image as `[top, bottom, left, right)`; normalized values inside it are 0. Empty if no image
+    /// has one.
     pub cutouts: Vec<[i32; 4]>,
     /// Normalized value of each byte, per channel.
     pub tables: Arc<[[f32; 256]]>,
@@ -47,19 +47,22 @@ impl Bytes {
             let start = values.len();
             append_normalized(&self.tables, image, plane, &mut values);
             if let (Some(cutout), Some(image)) = (cutouts.next(), values.get_mut(start..)) {
-                clear(image, plane, width, *cutout);
+                fill(image, plane, width, *cutout, None);
             }
         }
         values
     }
 }
 
-/// Sets a box to 0 in every channel.
-fn clear(image: &mut [f32], plane: usize, width: usize, cutout: [i32; 4]) {
-    let [top, bottom, left, right] = cutout.map(|edge| edge as usize);
-    for plane in image.chunks_exact_mut(plane) {
-        for row in plane.chunks_exact_mut(width).take(bottom).skip(top) {
-            row.get_mut(left..right).unwrap_or_default().fill(0.0);
+/// Sets a rectangle to 0 in every channel, or to `noise`: channels x height x width.
+pub(super) fn fill(image: &mut [f32], plane: usize, width: usize, rectangle: [i32; 4], noise: Option<&[f32]>) {
+    let [top, bottom, left, right] = rectangle.map(|edge| edge as usize);
+    let planes = image.chunks_exact_mut(plane).flat_map(|plane| plane.chunks_exact_mut(width).take(bottom).skip(top));
+    let rows = planes.filter_map(|row| row.get_mut(left..right)).filter(|row| !row.is_empty());
+    match noise {
+        None => rows.for_each(|row| row.fill(0.0)),
+        Some(noise) => {
+            rows.zip(noise.chunks_exact((right - left).max(1))).for_each(|(row, noise)| row.copy_from_slice(noise))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::DataError;
 use super::listing::{Entry, Kind, entries, file_name, is_hidden};
+use crate::config::DataConfig;
 
 const TRAIN: [&str; 2] = ["train", "training"];
 const VALIDATION: [&str; 5] = ["val", "validation", "valid", "dev", "eval"];
@@ -112,7 +113,7 @@ pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
 fn holds_folders_alone(folder: &Path) -> Result<bool, DataError> {
     let mut has_folder = false;
     for path in entries(folder)?.into_iter().filter(|path| !is_hidden(path)) {
-        match (Entry::at(&path)?, Kind::of(&path)) {
+        match (Entry::at(&path)?, Kind::of(&path, DataConfig::EDITION)) {
             (Some(Entry::Folder(_)), _) => has_folder = true,
             (Some(Entry::File), Kind::Image | Kind::OtherFormat) => return Ok(false),
             _ => {}

@@ -32,7 +32,7 @@ pub(super) enum Reason {
 impl Reason {
     fn text(self) -> &'static str {
         match self {
-            Self::Format => "of formats other than png, jpeg, bmp, and webp",
+            Self::Format => "of formats that are not supported",
             Self::Nowhere => "broken links",
             Self::Special => "pipes, devices, and sockets",
             Self::Hidden => "hidden images",
@@ -120,7 +120,7 @@ mod tests {
         for name in ["a/2.tif", "a/1.gif"] {
             left_out.add(Reason::Format, name.into());
         }
-        let want = "3 entries: 2 of formats other than png, jpeg, bmp, and webp (first a/2.tif); 1 not images (first \
+        let want = "3 entries: 2 of formats that are not supported (first a/2.tif); 1 not images (first \
                     a/notes.txt)";
         assert_eq!(left_out.to_string(), want);
         assert_eq!(left_out.addition(), format!(", only {want}"));

@@ -10,10 +10,12 @@ use super::left_out::{LeftOut, Reason};
 
 /// Extensions of supported image files.
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+/// The same from data edition 3 on.
+const NEW_EXTENSIONS: [&str; 5] = ["gif", "tif", "tiff", "jpe", "jfif"];
 /// Extensions of other image files, which a user may miss.
-const OTHER_FORMATS: [&str; 27] = [
-    "arw", "avif", "cr2", "dcm", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "j2k", "jfif", "jp2", "jpe", "jxl",
-    "nef", "pbm", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff",
+const OTHER_FORMATS: [&str; 22] = [
+    "arw", "avif", "cr2", "dcm", "dng", "exr", "hdr", "heic", "heif", "ico", "j2k", "jp2", "jxl", "nef", "pbm", "pgm",
+    "pnm", "ppm", "psd", "qoi", "svg", "tga",
 ];
 
 /// Type of a file by its extension.
@@ -25,11 +27,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path, edition: usize) -> Self {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let is_new = NEW_EXTENSIONS.contains(&extension.as_str());
         match extension.as_str() {
-            image if EXTENSIONS.contains(&image) => Self::Image,
-            other if OTHER_FORMATS.contains(&other) => Self::OtherFormat,
+            image if EXTENSIONS.contains(&image) || (is_new && edition >= 3) => Self::Image,
+            other if OTHER_FORMATS.contains(&other) || is_new => Self::OtherFormat,
             _ => Self::NotImage,
         }
     }
@@ -59,17 +62,17 @@ impl Entry {
     }
 }
 
-/// Lists the images of `folder`, sorted by path; with `is_nested`, also those of its subfolders. Skipped entries are
-/// added to `left_out`. Links to folders are followed, and each folder is searched once.
-pub(super) fn images_in(folder: &Path, is_nested: bool, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
+/// Lists the images of `folder`, sorted by path, and from data edition 2 on also those of its subfolders. Skipped
+/// entries are added to `left_out`. Links to folders are followed, and each folder is searched once.
+pub(super) fn images_in(folder: &Path, edition: usize, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     // A link to a parent folder would add images of other classes and cause an endless loop.
     let mut known = above(folder)?;
     let mut open = vec![folder.to_owned()];
     while let Some(inner) = open.pop() {
-        let is_taken = is_nested || inner == folder;
+        let is_taken = edition >= 2 || inner == folder;
         for path in entries(&inner)? {
-            let kind = Kind::of(&path);
+            let kind = Kind::of(&path, edition);
             if is_hidden(&path) {
                 if kind != Kind::NotImage && path.is_file() {
                     left_out.add(Reason::Hidden, path);
@@ -124,9 +127,9 @@ mod tests {
     use super::*;
 
     /// The images below `root` by relative path, and the skipped entries.
-    fn list(root: &Path, is_nested: bool) -> (Vec<String>, String) {
+    fn list(root: &Path, edition: usize) -> (Vec<String>, String) {
         let mut left_out = LeftOut::default();
-        let files = images_in(root, is_nested, &mut left_out).unwrap();
+        let files = images_in(root, edition, &mut left_out).unwrap();
         let short = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
         let told = left_out.addition().replace(&format!("{}/", root.display()), "");
         (files.iter().map(|path| short(path)).collect(), told)
@@ -140,12 +143,12 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let (files, left_out) = list(root.path(), true);
+        let (files, left_out) = list(root.path(), 2);
         assert_eq!(
             (files, left_out.as_str()),
             (["a/2.JPG", "a/am/1.bmp", "b.png", "c.webp"].map(String::from).into(), "")
         );
-        let (files, left_out) = list(root.path(), false);
+        let (files, left_out) = list(root.path(), 1);
         assert_eq!(files, ["b.png", "c.webp"]);
         assert_eq!(left_out, ", only 2 entries: 2 images in subfolders of class folders (first a/2.JPG)");
     }
@@ -163,12 +166,13 @@ mod tests {
         symlink("itself.png", path("itself.png")).unwrap();
         symlink("/dev/zero", path("endless.png")).unwrap();
         let _listener = UnixListener::bind(path("socket.png")).unwrap();
-        let (files, left_out) = list(root.path(), true);
+        let (files, left_out) = list(root.path(), 2);
         assert_eq!(files, ["good.png"]);
-        let want = ", only 10 entries: 2 of formats other than png, jpeg, bmp, and webp (first x.HEIC); \
+        let want = ", only 10 entries: 2 of formats that are not supported (first x.HEIC); \
                     2 broken links (first gone.png); 2 pipes, devices, and sockets (first endless.png); \
                     2 hidden images (first ._y.gif); 2 not images (first Thumbs.db)";
         assert_eq!(left_out, want);
+        assert_eq!(list(root.path(), 3).0, ["good.png", "x.tif"]);
     }
 
     #[test]
@@ -184,7 +188,7 @@ mod tests {
             symlink(target, cat.join(name)).unwrap();
         }
         symlink("../data/cat", root.path().join("elsewhere/back")).unwrap();
-        let (files, left_out) = list(&cat, true);
+        let (files, left_out) = list(&cat, 3);
         assert_eq!(files, ["1.png", "more/3.png"]);
         assert_eq!(left_out, ", only 4 entries: 4 links to folders already listed (first here)");
     }

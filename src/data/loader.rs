@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::batch::{Batch, BatchMaker};
 use super::prefetch::Prefetch;
-use super::random::{Purpose, Stream};
-use super::{Bytes, DataError, Dataset, Images, PixelScale, augment};
+use super::{DataError, Dataset, PixelScale};
 use crate::config::{Augment, DataConfig, OnBadImage};
 
 /// Options of a [`Loader`].
@@ -22,6 +22,8 @@ pub struct LoaderOptions {
     pub drop_last: bool,
     /// Whether to shuffle each epoch; otherwise images come by index.
     pub shuffle: bool,
+    /// Number of images that an epoch of shards is shuffled over at a time.
+    pub shuffle_buffer: usize,
     /// Random augmentation of each image.
     pub augment: Option<Augment>,
     /// Pixel normalization.
@@ -42,6 +44,7 @@ impl LoaderOptions {
             prefetch: config.prefetch,
             drop_last: config.drop_last,
             shuffle: true,
+            shuffle_buffer: config.shuffle_buffer,
             augment: Some(config.augment.clone()),
             scale,
             on_bad_image: config.on_bad_image,
@@ -55,28 +58,13 @@ impl LoaderOptions {
     }
 }
 
-/// Images of an epoch, at least one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Index in the epoch, from 0. If bad images are skipped, indices may be missing; resume by this number.
-    pub number: usize,
-    /// Pixels, images x channels x height x width.
-    pub images: Images,
-    /// Class index of each image.
-    pub labels: Vec<i64>,
-    /// Index of each image in its dataset.
-    pub indices: Vec<u32>,
-    /// Images, channels, height, width.
-    pub shape: [usize; 4],
-}
-
 /// Creates the batches of any epoch of a dataset.
 ///
 /// The order of an epoch is a function of (seed, epoch); the augmentation of an image is a function of (seed, epoch,
 /// index). Batches are therefore bit-identical with any number of workers and from any first batch.
 #[derive(Debug)]
 pub struct Loader {
-    recipe: Arc<Recipe>,
+    maker: Arc<BatchMaker>,
 }
 
 impl Loader {
@@ -86,10 +74,9 @@ impl Loader {
     /// [`DataError::NoBatch`] if an epoch would be empty; [`DataError::PixelScaleChannels`] if the scale does not match
     /// the channels of the dataset.
     pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, DataError> {
-        let tables = options.scale.clone().checked_for(&dataset)?.tables().into();
-        let loader = Self { recipe: Arc::new(Recipe { dataset, options, tables }) };
+        let loader = Self { maker: Arc::new(BatchMaker::new(dataset, options)?) };
         if loader.batches_per_epoch() == 0 {
-            let Recipe { dataset, options, .. } = loader.recipe.as_ref();
+            let BatchMaker { dataset, options, .. } = loader.maker.as_ref();
             return Err(DataError::NoBatch { batch_size: options.batch_size, images: dataset.len() });
         }
         Ok(loader)
@@ -97,17 +84,17 @@ impl Loader {
 
     /// The options.
     pub(crate) fn options(&self) -> &LoaderOptions {
-        &self.recipe.options
+        &self.maker.options
     }
 
     /// The dataset.
     pub fn dataset(&self) -> &Arc<Dataset> {
-        &self.recipe.dataset
+        &self.maker.dataset
     }
 
     /// Batches per epoch, at least 1.
     pub fn batches_per_epoch(&self) -> usize {
-        let Recipe { dataset, options, .. } = self.recipe.as_ref();
+        let BatchMaker { dataset, options, .. } = self.maker.as_ref();
         let whole = dataset.len().checked_div(options.batch_size).unwrap_or(0);
         let has_rest =
             !options.drop_last && options.batch_size > 0 && !dataset.len().is_multiple_of(options.batch_size);
@@ -119,17 +106,17 @@ impl Loader {
     /// # Errors
     /// If an image cannot be loaded.
     pub fn first_batch(&self) -> Result<Batch, DataError> {
-        self.recipe.batch(&self.recipe.order(0), 0, 0)
+        self.maker.batch(&self.maker.order(0), 0, 0)
     }
 
     /// Returns the batches of an epoch from number `first_batch` on. Workers start immediately; dropping the epoch
     /// stops them.
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
-        let order = self.recipe.order(epoch);
-        let recipe = Arc::clone(&self.recipe);
-        let LoaderOptions { workers, prefetch, .. } = recipe.options;
+        let order = self.maker.order(epoch);
+        let maker = Arc::clone(&self.maker);
+        let LoaderOptions { workers, prefetch, .. } = maker.options;
         let batches = first_batch..self.batches_per_epoch();
-        Epoch(Prefetch::new(batches, workers, prefetch, move |number| recipe.batch(&order, epoch, number)))
+        Epoch(Prefetch::new(batches, workers, prefetch, move |number| maker.batch(&order, epoch, number)))
     }
 }
 
@@ -157,69 +144,13 @@ impl Iterator for Epoch {
     }
 }
 
-/// Shared data of all workers.
-#[derive(Debug)]
-struct Recipe {
-    dataset: Arc<Dataset>,
-    options: LoaderOptions,
-    /// The normalized value of each byte, per channel.
-    tables: Arc<[[f32; 256]]>,
-}
-
-impl Recipe {
-    fn order(&self, epoch: u64) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..).take(self.dataset.len()).collect();
-        if self.options.shuffle {
-            Stream::new(self.options.seed, Purpose::Order, epoch, 0).shuffle(&mut order);
-        }
-        order
-    }
-
-    fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
-        let shape = self.dataset.shape();
-        let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
-        let mut images = Bytes::with_capacity(planned.len(), shape, &self.tables);
-        let (mut labels, mut indices) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
-        for &index in planned {
-            let label = self.dataset.labels().get(index as usize);
-            if self.append_image(index, epoch, &mut images)? {
-                labels.extend(label.map(|&label| i64::from(label)));
-                indices.push(index);
-            }
-        }
-        let shape = [labels.len(), shape.channels, shape.height, shape.width];
-        let images = match self.options.as_bytes {
-            true => Images::Bytes(images),
-            false => Images::Normalized(images.normalized(shape)),
-        };
-        Ok(Batch { number, images, labels, indices, shape })
-    }
-
-    /// Appends image `index`, augmented for `epoch`; returns false if it is bad and skipped.
-    fn append_image(&self, index: u32, epoch: u64, images: &mut Bytes) -> Result<bool, DataError> {
-        let Some(mut image) = self.dataset.image_unless_bad(index, self.options.on_bad_image)? else {
-            return Ok(false);
-        };
-        let shape = self.dataset.shape();
-        let mut stream = Stream::new(self.options.seed, Purpose::Augmentation, epoch, u64::from(index));
-        if let Some(options) = &self.options.augment {
-            image = augment::change_pixels(image, shape, options, &mut stream);
-        }
-        images.pixels.extend_from_slice(&image);
-        if let Some(Augment { cutout: side @ 1.., .. }) = &self.options.augment {
-            images.cutouts.push(augment::cutout(shape, *side, &mut stream));
-        }
-        Ok(true)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::super::dataset::{ImageShape, numbered_classes};
     use super::super::fixture::{NO_AUGMENT, config, write_image};
-    use super::super::load;
+    use super::super::{Images, load};
     use super::*;
     use crate::config::Source;
 
@@ -308,6 +239,7 @@ mod tests {
             labels: vec![2, 0],
             indices: vec![0, 1],
             shape: [2, 2, 1, 2],
+            mixture: None,
         };
         assert_eq!(batches[0], first);
         assert_eq!((&batches[1].labels, batches[1].shape), (&vec![1], [1, 2, 1, 2]));
@@ -336,11 +268,11 @@ mod tests {
         let dropping = loader(0, |options| options.drop_last = true);
         assert_eq!((dropping.batches_per_epoch(), batches(&dropping, 0, 0).len()), (4, 4));
         for (batch_size, drop_last) in [(0, false), (0, true), (25, true)] {
-            let options = LoaderOptions { batch_size, drop_last, ..dropping.recipe.options.clone() };
+            let options = LoaderOptions { batch_size, drop_last, ..dropping.maker.options.clone() };
             let error = Loader::new(Arc::clone(dropping.dataset()), options).unwrap_err();
             assert!(matches!(error, DataError::NoBatch { images: 24, .. }), "{error}");
         }
-        let options = LoaderOptions { scale: PixelScale::identity(3), ..dropping.recipe.options.clone() };
+        let options = LoaderOptions { scale: PixelScale::identity(3), ..dropping.maker.options.clone() };
         assert!(Loader::new(Arc::clone(dropping.dataset()), options).is_err());
     }
 

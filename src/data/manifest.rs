@@ -1,6 +1,5 @@
 //! A CSV manifest with the columns `path`, `label`, and optionally `split`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use super::dataset::{Dataset, Splits};
 use super::folder::warn_of_test;
 use super::layout::{Split, split_of};
-use super::{DataError, split};
+use super::{DataError, labels, split};
 use crate::{config::DataConfig, disk};
 
 /// Reads the manifest `config.path`. Columns are found by name, in any order; other columns are ignored. Paths are
@@ -125,19 +124,11 @@ fn deal_by_split(manifest: &Path, rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
 }
 
 fn sorted_classes(rows: &[Row]) -> Vec<String> {
-    let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-    let numbers: Result<BTreeSet<(i64, &str)>, _> =
-        names.iter().map(|&name| Ok((name.parse::<i64>()?, name))).collect();
-    match numbers {
-        Ok(numbers) => numbers.into_iter().map(|(_, name)| name.to_owned()).collect(),
-        Err(std::num::ParseIntError { .. }) => names.into_iter().map(str::to_owned).collect(),
-    }
+    labels::sorted_classes(rows.iter().map(|row| row.label.as_str()))
 }
 
 fn class_indices(manifest: &Path, rows: &[Row], classes: &[String]) -> Result<Vec<u32>, DataError> {
-    let indices: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-    let unknown = |class: &str| DataError::UnknownClass { path: manifest.to_owned(), class: class.to_owned() };
-    rows.iter().map(|row| indices.get(row.label.as_str()).copied().ok_or_else(|| unknown(&row.label))).collect()
+    labels::class_indices(manifest, rows.iter().map(|row| row.label.as_str()), classes)
 }
 
 #[cfg(test)]

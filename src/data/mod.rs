@@ -8,19 +8,23 @@
 //! an uninterrupted one.
 //!
 //! ```
-//! use gradwatch::config::{Augment, DataConfig, Normalize, OnBadImage, Source, SplitBy};
+//! use gradwatch::config::{Augment, DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 //! use gradwatch::data::{Loader, LoaderOptions, PixelScale, load};
 //!
 //! let config = DataConfig {
 //!     source: Source::Synthetic,
 //!     edition: DataConfig::EDITION,
 //!     path: "".into(),
+//!     validation_path: None,
+//!     shuffle_buffer: 10_000,
 //!     batch_size: 32,
 //!     validation_fraction: 0.2,
 //!     split_by: SplitBy::Name,
-//!     image_size: 16,
+//!     image_size: 16.into(),
 //!     channels: 3,
+//!     resize: None,
 //!     crop_fraction: 1.0,
+//!     interpolation: Interpolation::Bilinear,
 //!     classes: 4,
 //!     samples: 200,
 //!     normalize: Normalize::Computed,
@@ -30,15 +34,7 @@
 //!     prefetch: 2,
 //!     drop_last: false,
 //!     on_bad_image: OnBadImage::Stop,
-//!     augment: Augment {
-//!         random_crop: 2,
-//!         random_resized_crop: false,
-//!         scale: [0.08, 1.0],
-//!         ratio: [0.75, 1.33],
-//!         hflip: 0.5,
-//!         vflip: 0.0,
-//!         cutout: 4,
-//!     },
+//!     augment: Augment { random_crop: 2, hflip: 0.5, cutout: 4, ..Augment::OFF },
 //! };
 //! let seed = 1;
 //! let splits = load(&config, seed)?;
@@ -56,20 +52,25 @@
 //! ```
 
 mod augment;
+mod batch;
 mod changes;
 mod cifar;
 mod classes;
-mod crop;
 mod dataset;
 mod decode;
 mod error;
+mod fitting;
 #[cfg(test)]
 mod fixture;
 mod folder;
+mod framing;
+#[cfg(test)]
+mod golden;
 mod idx;
 mod idx_classes;
 mod images;
 mod jpeg_end;
+mod labels;
 mod layout;
 mod left_out;
 mod listing;
@@ -78,21 +79,26 @@ mod manifest;
 mod memory;
 mod missing;
 mod name;
+mod pixels;
 mod prefetch;
 mod preprocessing;
 mod random;
 mod record;
 mod scale;
+mod shards;
 mod split;
 mod survey;
 mod synthetic;
 mod twins;
 
+pub use augment::{MixedPart, Mixture};
+pub use batch::Batch;
 pub use changes::{Overlap, changes, overlap};
 pub use dataset::{Dataset, ImageShape, Splits};
 pub use error::DataError;
+pub use framing::Framing;
 pub use images::{Bytes, Images};
-pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use loader::{Epoch, Loader, LoaderOptions};
 pub use missing::check_listed;
 pub use preprocessing::{Preprocessing, image_files};
 pub use record::{RECORD, Recorded, record};
@@ -117,6 +123,7 @@ pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
         Source::Cifar100 => cifar::load(&config.path, &cifar::CIFAR100),
         Source::Folder => folder::load(config, seed),
         Source::Csv => manifest::load(config, seed),
+        Source::Webdataset => shards::load(config, seed),
         Source::Synthetic => synthetic::load(config, seed),
     }
 }
@@ -141,6 +148,7 @@ pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result
     let dataset = match config.source {
         Source::Folder => Arc::new(folder::load_unseen(config)?),
         Source::Csv => Arc::new(manifest::load_unseen(config)?),
+        Source::Webdataset => Arc::new(shards::load_unseen(config)?),
         Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
     };
     with_known_classes(config, dataset, classes)
@@ -160,13 +168,17 @@ fn with_known_classes(
 /// # Errors
 /// [`DataError::NotThere`].
 pub fn check_place(config: &DataConfig, remedy: &'static str) -> Result<(), DataError> {
-    match config.path.as_os_str().is_empty() || config.path.exists() {
+    let path = match config.source {
+        Source::Webdataset => shards::first_path(&config.path).unwrap_or_else(|| config.path.clone()),
+        _ => config.path.clone(),
+    };
+    match path.as_os_str().is_empty() || path.exists() {
         true => Ok(()),
-        false => Err(DataError::NotThere { path: config.path.clone(), remedy }),
+        false => Err(DataError::NotThere { path, remedy }),
     }
 }
 
 /// The image shape from the config, for sources without a fixed shape.
 fn configured_shape(config: &DataConfig) -> ImageShape {
-    ImageShape { channels: config.channels, height: config.image_size, width: config.image_size }
+    ImageShape { channels: config.channels, height: config.image_size.height, width: config.image_size.width }
 }

@@ -20,7 +20,7 @@ impl Base {
     /// Uses the data set's own folder, or that of the manifest.
     pub(super) fn of_config(config: &DataConfig) -> Self {
         Self::new(match config.source {
-            Source::Csv => config.path.parent().unwrap_or(Path::new("")),
+            Source::Csv | Source::Webdataset => config.path.parent().unwrap_or(Path::new("")),
             _ => &config.path,
         })
     }

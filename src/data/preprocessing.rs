@@ -10,7 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataError, ImageShape, PixelScale, decode, left_out::LeftOut, listing::images_in, scale::append_normalized,
+    DataError, Framing, ImageShape, PixelScale, decode, fitting::Fitting, left_out::LeftOut, listing::images_in,
+    scale::append_normalized,
 };
 use crate::config::DataConfig;
 
@@ -28,13 +29,9 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
     pub std: Vec<f32>,
-    /// Fraction of each side to keep; see [`DataConfig::crop_fraction`].
-    #[serde(default = "whole")]
-    pub crop_fraction: f64,
-}
-
-fn whole() -> f64 {
-    1.0
+    /// How an image file is decoded, resized, and cropped.
+    #[serde(flatten)]
+    pub framing: Framing,
 }
 
 impl Preprocessing {
@@ -42,7 +39,7 @@ impl Preprocessing {
     pub fn new(shape: ImageShape, scale: &PixelScale, config: &DataConfig) -> Self {
         let ImageShape { channels, height, width } = shape;
         let (mean, std) = (scale.mean().to_vec(), scale.std().to_vec());
-        Self { channels, height, width, mean, std, crop_fraction: config.crop_fraction }
+        Self { channels, height, width, mean, std, framing: Framing::of_config(config) }
     }
 
     /// Shape of the model's input images.
@@ -72,9 +69,15 @@ impl Preprocessing {
     /// [`DataError::BadImage`], or [`DataError::Channels`] if the model's images are neither gray nor RGB.
     pub fn decode(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         match self.channels {
-            1 | 3 => decode::decode(path, self.shape(), self.crop_fraction, false),
+            1 | 3 => decode::read_fitted(path, self.fitting(), |_| None),
             got => Err(DataError::Channels { got }),
         }
+    }
+
+    fn fitting(&self) -> Fitting {
+        // A truncated JPEG is refused, also by a model whose training data edition decoded it as far as possible.
+        let framing = Framing { edition: self.framing.edition.max(2), ..self.framing };
+        Fitting { shape: self.shape(), framing }
     }
 
     /// Decodes several files on as many threads as there are cores.
@@ -126,7 +129,7 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
             continue;
         }
         let mut left_out = LeftOut::default();
-        let images = images_in(path, true, &mut left_out)?;
+        let images = images_in(path, DataConfig::EDITION, &mut left_out)?;
         if images.is_empty() {
             return Err(DataError::NoImageFiles { path: path.clone(), left_out: left_out.addition() });
         }
@@ -140,9 +143,12 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
 mod tests {
     use super::super::fixture::write_image;
     use super::*;
+    use crate::config::Interpolation;
 
+    const FRAMING: Framing =
+        Framing { resize: None, crop_fraction: 1.0, interpolation: Interpolation::Bilinear, edition: 2 };
     const GREY: Preprocessing =
-        Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), crop_fraction: 1.0 };
+        Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), framing: FRAMING };
 
     #[test]
     fn pixels_are_normalized_channel_by_channel() {
@@ -170,7 +176,7 @@ mod tests {
             mean: vec![0.1, 1.0 / 3.0],
             std: vec![f32::MIN_POSITIVE, 0.3],
             channels: 2,
-            crop_fraction: 0.875,
+            framing: Framing { resize: Some(256), edition: 3, ..FRAMING },
             ..GREY
         };
         let json = serde_json::to_string(&scale).unwrap();

@@ -5,6 +5,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_distr::{Beta, Distribution};
 
 /// Purpose of a stream. Two purposes never share a stream. Changing the numbers makes old runs unreproducible.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ pub(super) enum Purpose {
     Pattern = 4,
     /// The noise of one synthetic image.
     Noise = 5,
+    /// The mixtures of one batch.
+    Mixture = 6,
 }
 
 /// A random stream: ChaCha with 8 rounds. Its key is (seed, purpose, epoch), and its nonce is the index.
@@ -61,6 +64,31 @@ impl Stream {
     pub(super) fn uniform(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         low + unit * (high - low)
+    }
+
+    /// Returns a standard normal number, by the method of Box and Muller.
+    pub(super) fn normal(&mut self) -> f64 {
+        // From above 0 to 1, because of the logarithm.
+        let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
+        radius * self.uniform(0.0, std::f64::consts::TAU).cos()
+    }
+
+    /// Returns a number of the beta distribution with both parameters `alpha`.
+    pub(super) fn beta(&mut self, alpha: f64) -> f64 {
+        // Parameters are finite and positive, which the distribution requires.
+        Beta::new(alpha, alpha).map_or(0.5, |beta| beta.sample(&mut self.0))
+    }
+
+    /// Returns `N` weights that sum to 1, each such set with equal probability.
+    pub(super) fn simplex<const N: usize>(&mut self) -> [f64; N] {
+        let draws: [f64; N] = std::array::from_fn(|_| -(1.0 - self.uniform(0.0, 1.0)).ln());
+        let sum: f64 = draws.iter().sum();
+        draws.map(|draw| draw / sum)
+    }
+
+    /// Returns one of `items`, each with equal probability.
+    pub(super) fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len() as u64) as usize]
     }
 
     /// Returns true with the given probability: never for 0, always for 1.

@@ -5,7 +5,6 @@ use std::{
     io::Read,
     num::NonZero,
     os::unix::fs::MetadataExt,
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -83,7 +82,7 @@ fn survey_up_to<const N: usize>(most_bytes: u64, splits: [&Arc<Dataset>; N]) -> 
         survey.has_contents = bytes <= most_bytes;
         if survey.has_contents {
             let dataset = &survey.dataset;
-            let contents = on_all_cores(dataset.len(), |index| dataset.file(index as u32).and_then(contents_of));
+            let contents = on_all_cores(dataset.len(), |index| contents_of(dataset, index as u32));
             survey.prints.iter_mut().zip(contents).for_each(|(print, contents)| print.contents = contents);
         }
     }
@@ -93,6 +92,9 @@ fn survey_up_to<const N: usize>(most_bytes: u64, splits: [&Arc<Dataset>; N]) -> 
 /// Describes an image without reading its file.
 fn look_at(dataset: &Dataset, index: usize) -> Print {
     let index = index as u32;
+    if let Some(bytes) = dataset.members().and_then(|members| members.length(index as usize)) {
+        return Print { bytes, contents: None, place: None };
+    }
     match dataset.file(index).map(fs::metadata) {
         Some(Ok(file)) => Print { bytes: file.len(), contents: None, place: Some((file.dev(), file.ino())) },
         Some(Err(_)) => Print { bytes: 0, contents: None, place: None },
@@ -106,9 +108,13 @@ fn look_at(dataset: &Dataset, index: usize) -> Print {
     }
 }
 
-fn contents_of(path: &Path) -> Option<u128> {
-    let file = disk::open_regular(path).ok()?;
+fn contents_of(dataset: &Dataset, index: u32) -> Option<u128> {
     let mut hasher = blake3::Hasher::new();
+    if let Some(members) = dataset.members() {
+        hasher.update(&members.read(index as usize).ok()?);
+        return Some(half(&hasher));
+    }
+    let file = disk::open_regular(dataset.file(index)?).ok()?;
     // The file may have grown, and files in /proc are longer than their metadata says.
     hasher.update_reader(file.take(MOST_READ_BYTES)).ok()?;
     Some(half(&hasher))
@@ -121,7 +127,7 @@ fn half(hasher: &blake3::Hasher) -> u128 {
 }
 
 /// Computes `of(0)` to `of(count - 1)`.
-fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(super) fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
     /// Images per batch of work: enough to avoid contention, few enough that all threads finish at about the same time.
     const TURN: usize = 64;
     let next = AtomicUsize::new(0);
@@ -191,6 +197,8 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::{dataset::numbered_classes, fixture::write_image};
     use super::*;
     use crate::data::ImageShape;

@@ -171,8 +171,8 @@ mod tests {
         assert_eq!(bytes(100, shape), 5_200);
         let base = config(Source::Synthetic, "");
         for config in [
-            DataConfig { samples: 1_000_000_000, image_size: 512, ..base.clone() },
-            DataConfig { classes: 100_000, samples: 200_000, image_size: 8192, ..base },
+            DataConfig { samples: 1_000_000_000, image_size: 512.into(), ..base.clone() },
+            DataConfig { classes: 100_000, samples: 200_000, image_size: 8192.into(), ..base },
         ] {
             let message = load(&config, 1).unwrap_err().to_string();
             assert!(
@@ -189,7 +189,9 @@ mod tests {
             assert!(matches!(load(&config, 1), Err(DataError::Empty { .. })));
         }
         // More images than 32 bits can count, and 30 images of 2^60 bytes.
-        for huge in [DataConfig { samples: 1 << 33, ..base.clone() }, DataConfig { image_size: 1 << 30, ..base }] {
+        for huge in
+            [DataConfig { samples: 1 << 33, ..base.clone() }, DataConfig { image_size: (1 << 30).into(), ..base }]
+        {
             assert!(matches!(load(&DataConfig { classes: 0, ..huge.clone() }, 1), Err(DataError::Empty { .. })));
             assert!(matches!(load(&huge, 1), Err(DataError::TooLarge { .. })));
         }

@@ -81,10 +81,10 @@ fn pass_over(
     let mut batches = loader.epoch(0, 0);
     while let Some(batch) = batches.next_unless(&should_stop) {
         let batch = batch?;
-        let (images, labels) = numerics.to_device(&batch)?;
-        let (logits, loss_sum) = forward(network, loss, numerics, &images, &labels, &Pass::evaluation())?;
+        let (images, targets) = numerics.to_device(&batch)?;
+        let (logits, loss_sum) = forward(network, loss, numerics, &images, &targets, &Pass::evaluation())?;
         images_seen += batch.labels.len();
-        consume(&BatchResults { logits, labels, loss_sum, weight: loss.weight_of(&batch.labels) })?;
+        consume(&BatchResults { logits, labels: targets.labels, loss_sum, weight: loss.weight_of(&batch) })?;
     }
     if should_stop() {
         return Ok(false);

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{EvaluationError, Loss, Numerics};
+use super::{EvaluationError, Loss, Numerics, Targets};
 use crate::model::{Network, Pass};
 
 /// Computes the logits `[n, classes]` of `images` and the sum of their losses, shape `[]`, both under autocast if
@@ -15,11 +15,11 @@ pub fn forward(
     loss: &Loss,
     numerics: Numerics,
     images: &Tensor,
-    labels: &Tensor,
+    targets: &Targets,
     pass: &Pass<'_>,
 ) -> Result<(Tensor, Tensor), EvaluationError> {
     let _autocast = numerics.enter()?;
     let logits = network.forward(images, pass)?;
-    let loss_sum = loss.sum(&logits, labels)?;
+    let loss_sum = loss.sum(&logits, targets)?;
     Ok((logits, loss_sum))
 }

@@ -12,6 +12,7 @@ mod metrics_json;
 mod numerics;
 mod prediction_counts;
 mod tally;
+mod targets;
 mod threshold_counts;
 
 pub(crate) use batch_statistics::accuracy_by_batch;
@@ -28,4 +29,5 @@ pub(crate) use metrics_json::Abridged;
 pub use numerics::Numerics;
 pub use tally::Tally;
 pub(crate) use tally::TallyCounts;
+pub use targets::Targets;
 pub use threshold_counts::ThresholdCounts;

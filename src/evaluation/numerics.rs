@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::EvaluationError;
+use super::{EvaluationError, Targets, targets::mixed};
 use crate::{
     config::{Precision, RunConfig},
     data::{Batch, Images},
@@ -50,12 +50,22 @@ impl Numerics {
         Ok(self.autocast.map(|kind| Autocast::enter(self.device, kind)).transpose()?)
     }
 
-    /// Copies a batch to the device: images `[n, channels, height, width]` of normalized f32 in the run's memory
-    /// format, and labels `[n]` of i64. No sync.
+    /// Copies a batch to the device, where its images are mixed if it has a mixture: images `[n, channels, height, width]`
+    /// of normalized f32 in the run's memory format, and their targets. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub fn to_device(&self, batch: &Batch) -> Result<(Tensor, Tensor), EvaluationError> {
+    pub fn to_device(&self, batch: &Batch) -> Result<(Tensor, Targets), EvaluationError> {
+        let (images, labels) = self.upload(batch)?;
+        let targets = Targets::of_batch(batch, labels, self.device)?;
+        Ok(match &batch.mixture {
+            Some(mixture) => (mixed(&images, &mixture.parts, self.device)?, targets),
+            None => (images, targets),
+        })
+    }
+
+    /// Images and labels without mixtures.
+    fn upload(&self, batch: &Batch) -> Result<(Tensor, Tensor), EvaluationError> {
         let shape = batch.shape.map(|size| size as i64);
         let labels = HostSlice::Int64(&batch.labels);
         let bytes = match &batch.images {

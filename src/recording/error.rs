@@ -1,8 +1,8 @@
 //! Errors when recording a run.
 
 use crate::{
-    data::DataError, events::EventsError, inference::InferenceError, model::weights::WeightsError,
-    picture::PictureError,
+    data::DataError, evaluation::EvaluationError, events::EventsError, inference::InferenceError,
+    model::weights::WeightsError, picture::PictureError,
 };
 
 /// Error when recording a run.
@@ -34,6 +34,13 @@ pub enum RecordingError {
 impl From<InferenceError> for RecordingError {
     fn from(error: InferenceError) -> Self {
         Self::Inference(error.into())
+    }
+}
+
+/// For the picture of a batch.
+impl From<EvaluationError> for RecordingError {
+    fn from(error: EvaluationError) -> Self {
+        InferenceError::from(error).into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records a run: TensorBoard events, JSON lines, pictures, terminal output, messages about findings, and the summary.
 
+mod batch_picture;
 mod dashboard;
 mod ending;
 mod error;
@@ -14,6 +15,7 @@ mod recorder;
 mod step_events;
 mod summary;
 
+pub use batch_picture::batch_picture;
 pub use ending::Ending;
 pub use error::RecordingError;
 pub(crate) use explanations::{Explainer, choose_images};

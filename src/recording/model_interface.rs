@@ -61,12 +61,13 @@ fn compared(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Framing;
 
     #[test]
     fn other_classes_and_another_scale_are_told_and_the_same_are_not() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let (mean, std) = (vec![0.449], vec![0.226]);
-        let file = Preprocessing { channels: 1, height: 8, width: 8, mean, std, crop_fraction: 1.0 };
+        let file = Preprocessing { channels: 1, height: 8, width: 8, mean, std, framing: Framing::default() };
         let data = Preprocessing { mean: vec![0.286], std: vec![0.353], ..file.clone() };
         let (cats, dogs, numbers) = (names(&["cat", "dog"]), names(&["dog", "cat"]), names(&["0", "1"]));
         assert!(compared(Some(&cats), Some(&file), &cats, &file).is_empty());

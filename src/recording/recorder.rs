@@ -175,6 +175,17 @@ impl Recorder {
         self.pictures.as_ref()
     }
 
+    /// Writes the picture of the first batch.
+    pub(crate) fn first_batch(&mut self, picture: Result<Picture, RecordingError>) {
+        match picture {
+            Ok(Picture { png, width, height }) => {
+                let written = self.events.image(tags::FIRST_BATCH, 0u64, png, width, height);
+                self.log_failure(written);
+            }
+            Err(error) => self.report_failure(&error),
+        }
+    }
+
     /// Writes explained images to TensorBoard and as files. Only the files of the last evaluation are kept.
     pub(crate) fn explanations(&mut self, step: u64, pictures: Vec<NamedPicture>) {
         let folder = match self.folder.folder().make_folder(EXPLANATIONS) {

@@ -103,7 +103,7 @@ impl Prepared {
         let weight = self.loss.weight_of_group(group);
         let mut shapes = Vec::new();
         for batch in group {
-            let (images, labels) = self.numerics.to_device(batch)?;
+            let (images, targets) = self.numerics.to_device(batch)?;
             let batch_shapes = RefCell::new(Vec::new());
             let (_, loss_sum) = {
                 let measure = gradients.tap();
@@ -112,7 +112,7 @@ impl Prepared {
                     measure(tap)
                 };
                 let pass = Pass::training().with_tap(&tap);
-                forward(&self.network, &self.loss, self.numerics, &images, &labels, &pass)?
+                forward(&self.network, &self.loss, self.numerics, &images, &targets, &pass)?
             };
             gradients.backward(&loss_sum.f_div_scalar(weight)?, batch.labels.len())?;
             shapes = batch_shapes.into_inner();

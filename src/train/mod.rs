@@ -67,15 +67,15 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             state.model.buffers.save()?;
             let group_weight = state.model.loss.weight_of_group(&group);
             for batch in &group {
-                let (images, labels) = state.model.numerics.to_device(batch)?;
+                let (images, targets) = state.model.numerics.to_device(batch)?;
                 let (logits, loss_sum) = {
                     let tap = state.gradients.tap();
                     let pass = if due.layers { Pass::training().with_tap(&tap) } else { Pass::training() };
-                    state.model.forward(&images, &labels, &pass)?
+                    state.model.forward(&images, &targets, &pass)?
                 };
                 state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.labels.len())?;
-                let weight = state.model.loss.weight_of(&batch.labels);
-                state.evaluations.tally.add(&logits, &labels, &loss_sum, weight)?;
+                let weight = state.model.loss.weight_of(batch);
+                state.evaluations.tally.add(&logits, &targets.labels, &loss_sum, weight)?;
             }
 
             // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.

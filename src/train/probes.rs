@@ -27,10 +27,10 @@ impl State {
             let group_weight = model.loss.weight_of_group(group);
             for (micro_batch, batch) in group.iter().enumerate() {
                 search.start_micro_batch(micro_batch);
-                let (images, labels) = model.numerics.to_device(batch)?;
+                let (images, targets) = model.numerics.to_device(batch)?;
                 search.see(Place::Images, &images);
                 let tap = |tap: &Tap<'_>| search.see_tap(tap);
-                let (_, loss_sum) = model.forward(&images, &labels, &Pass::training().with_tap(&tap))?;
+                let (_, loss_sum) = model.forward(&images, &targets, &Pass::training().with_tap(&tap))?;
                 let loss = loss_sum.f_div_scalar(group_weight)?;
                 search.see(Place::Loss, &loss);
                 gradients.scaled(&loss)?.f_backward()?;
@@ -55,11 +55,12 @@ impl State {
         }
         let Self { model, gradients, .. } = self;
         let norms = model.without_side_effects(|model| {
-            let (images, labels) = model.numerics.to_device(batch)?;
+            let (images, targets) = model.numerics.to_device(batch)?;
             let (mut norms, mut sum) = (Vec::new(), Vec::new());
             for start in [0, half] {
-                let part = |tensor: &Tensor| tensor.f_narrow(0, start as i64, half as i64);
-                let (_, loss_sum) = model.forward(&part(&images)?, &part(&labels)?, &Pass::training())?;
+                let [start, length] = [start, half].map(|images| images as i64);
+                let (images, targets) = (images.f_narrow(0, start, length)?, targets.narrow(start, length)?);
+                let (_, loss_sum) = model.forward(&images, &targets, &Pass::training())?;
                 let loss = loss_sum.f_div_scalar(2.0 * half as f64)?;
                 // A loss scale does not affect the noise scale or the cosine.
                 let loss = gradients.scaled(&loss)?;

@@ -16,7 +16,7 @@ use crate::{
     data::Preprocessing,
     events::RunFolder,
     optim::{Ema, Headroom, Plateau, Schedule, Span},
-    recording::{Messenger, Progress, RecentSteps, Recorder, write_model_interface},
+    recording::{Messenger, Progress, RecentSteps, Recorder, batch_picture, write_model_interface},
 };
 
 impl Prepared {
@@ -135,7 +135,24 @@ impl Prepared {
         if let Some(from) = from {
             state.restore_host_state(from.name(), from.host);
         }
+        // A checkpoint from before the first step has no events.
+        if state.counters.step == 0 {
+            state.draw_first_batch();
+        }
         Ok(state)
+    }
+}
+
+impl State {
+    /// Writes a picture of the first batch to TensorBoard, if pictures are on. An image that does not decode is left to the
+    /// first step.
+    fn draw_first_batch(&mut self) {
+        if self.config.monitor.pictures_every_steps == 0 {
+            return;
+        }
+        if let Ok(batch) = self.data.training.first_batch() {
+            self.output.recorder.first_batch(batch_picture(&batch, &self.data.classes, &self.data.scale));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use tch::{Device, Tensor};
 
 use super::{Buffers, TrainError};
 use crate::{
-    evaluation::{EvaluationError, Loss, Numerics, forward},
+    evaluation::{EvaluationError, Loss, Numerics, Targets, forward},
     libtorch::{generator_state, set_generator_state},
     model::{Network, Pass},
     optim::Ema,
@@ -41,10 +41,10 @@ impl TrainingModel {
     pub(super) fn forward(
         &self,
         images: &Tensor,
-        labels: &Tensor,
+        targets: &Targets,
         pass: &Pass<'_>,
     ) -> Result<(Tensor, Tensor), EvaluationError> {
-        forward(&self.network, &self.loss, self.numerics, images, labels, pass)
+        forward(&self.network, &self.loss, self.numerics, images, targets, pass)
     }
 
     /// Runs `work` and then restores buffers and generator. Must not be called within a step, which restores buffers of

@@ -109,7 +109,7 @@ const DIVERGING: [&str; 4] = [
     "model.initialization.std",
 ];
 /// Numbers that must not be 0.
-const NOT_ZERO: [&str; 41] = [
+const NOT_ZERO: [&str; 46] = [
     "run.max_epochs",
     "run.max_steps",
     "run.max_minutes",
@@ -118,6 +118,11 @@ const NOT_ZERO: [&str; 41] = [
     "data.image_size",
     "data.channels",
     "data.crop_fraction",
+    "data.resize",
+    "data.shuffle_buffer",
+    "data.augment.repeats",
+    "data.augment.auto.num_ops",
+    "data.augment.random_erasing.count",
     "data.classes",
     "data.samples",
     "data.prefetch",

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use gradwatch::{
     config::ModelConfig,
-    data::Preprocessing,
+    data::{Framing, Preprocessing},
     inference::{TrainedModel, WeightsOf},
     libtorch::host_copy,
     model::{self, Pass},
@@ -25,7 +25,8 @@ fn images(count: i64) -> Tensor {
 fn trained(config: ModelConfig) -> TrainedModel {
     let side = SIDE as usize;
     let (mean, std) = (vec![0.5; 3], vec![0.25; 3]);
-    let preprocessing = Preprocessing { channels: 3, height: side, width: side, mean, std, crop_fraction: 0.875 };
+    let framing = Framing { crop_fraction: 0.875, ..Framing::default() };
+    let preprocessing = Preprocessing { channels: 3, height: side, width: side, mean, std, framing };
     let network = model::build(&config, preprocessing.shape(), CLASSES, Device::Cpu).unwrap();
     let _ = network.forward(&images(8), &Pass::training()).unwrap();
     let classes = (0..CLASSES).map(|class| format!("class {class}")).collect();

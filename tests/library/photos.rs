@@ -8,7 +8,7 @@ use std::{
 
 use gradwatch::{
     config::{Architecture, ModelConfig},
-    data::{Preprocessing, image_files},
+    data::{Framing, Preprocessing, image_files},
     disk::TensorFile,
     inference::TrainedModel,
     libtorch::host_copy,
@@ -39,7 +39,7 @@ fn mobilenet() -> TrainedModel {
         width: 224,
         mean: vec![0.485, 0.456, 0.406],
         std: vec![0.229, 0.224, 0.225],
-        crop_fraction: 224.0 / 256.0,
+        framing: Framing { resize: Some(256), ..Framing::default() },
     };
     let network = model::build(&config, preprocessing.shape(), 1000, Device::Cpu).unwrap();
     let report = weights::load_into(&network, &weights_file(), true).unwrap();
@@ -73,21 +73,31 @@ fn eighteen_of_twenty_photos_are_told_and_their_logits_are_torchvisions() {
     let pixels: Vec<_> = photos.iter().map(|(path, _)| model.preprocessing.decode(path).unwrap()).collect();
     let guesses = model.predict(&pixels, 5).unwrap();
     let misses: Vec<usize> = (0..20).filter(|&photo| guesses[photo][0].class != photos[photo].1).collect();
-    // A jeep predicted as a convertible, and a spoonbill as a stork; torchvision predicts the same.
-    assert_eq!(misses, [7, 14]);
+    // A jeep predicted as a convertible. torchvision predicts the same, and a stork for the spoonbill of photo 14, which is
+    // a matter of rounding: here the spoonbill is ahead by a little.
+    assert_eq!(misses, [7]);
     assert!(guesses.iter().zip(&photos).all(|(five, (_, class))| five.iter().any(|guess| guess.class == *class)));
 
     // `golden/photos.py` computed them from the same pixels.
     let golden: Value = serde_json::from_str(include_str!("../golden/photos.json")).unwrap();
     let (_, logits) = images_and_logits(&model);
     let logits = host_copy(&logits).unwrap();
+    let mut worst = 0.0_f64;
     for ((photo, logits), guesses) in golden.as_array().unwrap().iter().zip(logits.chunks(1000)).zip(&guesses) {
         assert_eq!(photo["class"], guesses[0].class);
         let (logit, sum) = (photo["logit"].as_f64().unwrap(), photo["norm"].as_f64().unwrap());
         assert!((logits[guesses[0].class] - logit).abs() < TOLERANCE * logit, "{photo}");
         let norm = logits.iter().map(|logit| logit * logit).sum::<f64>().sqrt();
         assert!((norm - sum).abs() < TOLERANCE * sum, "{photo}: {norm}");
+        // If torchvision decodes, resizes, and crops the photo itself.
+        for (class, want) in photo["torchvision"].as_object().unwrap() {
+            let (got, want) = (logits[class.parse::<usize>().unwrap()], want.as_f64().unwrap());
+            worst = worst.max((got - want).abs());
+        }
     }
+    // Its JPEG decoder interpolates colors with another rounding. From the pixels of that decoder, the largest difference is
+    // 0.012.
+    assert!(worst < 0.25, "{worst}");
 }
 
 #[test]
@@ -102,8 +112,8 @@ fn every_logit_of_every_photo_is_torchvisions() {
     std::fs::write(&path, file.bytes().unwrap()).unwrap();
     let mut python = Command::new(root().join(".deps/peers/bin/python"));
     // GOLDEN=tests/golden/photos.json rewrites that file.
-    let golden = std::env::var_os("GOLDEN").map(PathBuf::from);
-    let files = [weights_file(), path].into_iter().chain(golden);
+    let golden = std::env::var_os("GOLDEN").map(|file| [PathBuf::from(file), root().join("data/photos")]);
+    let files = [weights_file(), path].into_iter().chain(golden.into_iter().flatten());
     let output = limit::output(python.arg(root().join("tests/golden/photos.py")).args(files));
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -16,10 +16,10 @@ use crate::harness::{
     Workplace,
     checkpoints::{assert_same, images_by_epoch},
     limit::{self, Running},
-    write_images,
+    write_images, write_photos, write_shards,
 };
 
-const KILLS: u64 = 25;
+const KILLS: u64 = 35;
 const IMAGES: usize = 150;
 
 /// Settings of all cases: 10 steps per epoch, evaluations and checkpoints in the middle of epochs, all retention rules.
@@ -31,8 +31,9 @@ checkpoint = { every_steps = 3, keep_last = 2, keep_best = 1, keep_every = 4 }
 "#;
 
 /// Each kind of state at least once: accumulation, bf16, EMA, stateful clipping, every kind of moment, dropout,
-/// augmentation, batch normalization, a plateau schedule, findings, 0 to 4 loader threads.
-const CASES: [&str; 5] = [
+/// augmentation, mixtures, batch normalization, a plateau schedule, findings, 0 to 4 loader threads, image files,
+/// shards.
+const CASES: [&str; 7] = [
     r#"
 data = { source = "idx", path = "images", batch_size = 8, workers = 1, augment = { hflip = 0.5, random_crop = 2 } }
 model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
@@ -76,6 +77,44 @@ model = { name = "mlp", width = 16, depth = 2, normalization = "batch" }
 optimizer = { name = "lamb", accumulation_steps = 2 }
 clipping = { mode = "adagc", adagc = { warmup_steps = 4 } }
 monitor = { preset = "light" }
+"#,
+    r#"
+loss = { name = "bce", label_smoothing = 0.1 }
+model = { name = "cnn", width = 4, depth = 2 }
+optimizer = { name = "lion", learning_rate = 0.001 }
+
+[data]
+source = "folder"
+path = "photos"
+image_size = [12, 10]
+batch_size = 15
+workers = 3
+
+[data.augment]
+random_resized_crop = true
+hflip = 0.5
+vflip = 0.5
+affine = { degrees = 20.0, translate = [0.1, 0.1], scale = [0.9, 1.1], shear = 5.0 }
+auto = "timm_randaugment"
+color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1 }
+grayscale = 0.1
+gaussian_blur = { probability = 0.3, kernel_size = 3 }
+solarize = { probability = 0.2 }
+cutout = 2
+random_erasing = { probability = 0.5, fill = "pixel", count = 2 }
+mixing = { mixup = 0.2, cutmix = 1.0, mode = "image" }
+"#,
+    r#"
+model = { name = "cnn", width = 4, depth = 2 }
+optimizer = { name = "sgd", learning_rate = 0.05, momentum = 0.9 }
+data.source = "webdataset"
+data.path = "shards/train-{0..4}.tar"
+data.validation_path = "shards/val.tar"
+data.shuffle_buffer = 20
+data.image_size = 12
+data.batch_size = 15
+data.workers = 2
+data.augment = { hflip = 0.5, mixing = { cutmix = 1.0 } }
 "#,
 ];
 
@@ -160,6 +199,8 @@ fn session(workplace: &Workplace, name: &str) -> Command {
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
     write_images(&workplace.path().join("images"), IMAGES);
+    write_photos(&workplace.path().join("photos"), IMAGES);
+    write_shards(&workplace.path().join("shards"), IMAGES);
     let outcome = limit::output(&mut session(&workplace, "whole"));
     assert!(outcome.status.success(), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
     let whole = workplace.run_folder("whole");

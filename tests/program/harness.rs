@@ -27,7 +27,7 @@ mod workplace;
 
 pub(crate) use calls::SMALL;
 pub(crate) use compare::error;
-pub(crate) use images::write_images;
+pub(crate) use images::{write_images, write_photos, write_shards};
 pub(crate) use lock::exclusive;
 pub(crate) use members::MEMBERS;
 pub(crate) use recorded::{event_files, scalars};

@@ -223,7 +223,7 @@ fn what_cannot_be_used_is_refused_with_a_way_out() {
     refused(&predict("logs/none", "photos"), RUN, &["logs/none is not a run folder", "config.toml"]);
     refused(&predict("logs/run", "absent.png"), DATA, &["absent.png", "No such file"]);
     fs::create_dir(workplace.path().join("empty")).unwrap();
-    refused(&predict("logs/run", "empty"), DATA, &["empty contains no png"]);
+    refused(&predict("logs/run", "empty"), DATA, &["empty contains no image in a supported format"]);
     fs::write(workplace.path().join("page.pt"), "<html>").unwrap();
     refused(&predict("page.pt", "photos"), MODEL, &["an HTML page"]);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/torchscript_cnn.pt");

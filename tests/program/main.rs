@@ -53,6 +53,7 @@ mod harness;
 mod healthy_models;
 mod hostile_names;
 mod identity;
+mod images;
 mod inference;
 mod initialized_runs;
 mod inspect;

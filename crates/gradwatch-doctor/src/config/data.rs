@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{
-    Augment,
+    Augment, Recipe,
+    image_size::ImageSize,
     names::named_enum,
-    range::{MOST_IMAGES, PART, PIXEL_MEAN, PIXEL_STD, SIDE_SHARE},
+    range::{MOST_IMAGES, MOST_SIDE, PART, PIXEL_MEAN, PIXEL_STD, SIDE_SHARE},
     reader::Section,
 };
 
@@ -24,6 +25,8 @@ named_enum! {
         Folder = "folder",
         /// CSV file with the columns `path`, `label`, and optionally `split`.
         Csv = "csv",
+        /// Tar files of images and labels, as of WebDataset.
+        Webdataset = "webdataset",
         /// Random images around one pattern per class; needs no files.
         Synthetic = "synthetic",
     }
@@ -54,6 +57,16 @@ named_enum! {
 }
 
 named_enum! {
+    /// Interpolation for resizing, always with antialiasing.
+    pub enum Interpolation {
+        /// Linear in both directions, torchvision's default.
+        Bilinear = "bilinear",
+        /// Cubic with a = -0.5, as in Pillow; most timm models are trained and evaluated with it.
+        Bicubic = "bicubic",
+    }
+}
+
+named_enum! {
     /// Handling of an image that does not decode.
     pub enum OnBadImage {
         /// End the run with an error that names the file.
@@ -68,25 +81,40 @@ named_enum! {
 pub struct DataConfig {
     /// Storage format.
     pub source: Source,
-    /// Version of the rules for finding images and naming classes. A run keeps the data edition it started with.
-    /// Edition 1 ignores subfolders of class folders, knows only the splits `train`, `val`, `validation`, and `test`,
-    /// gives IDX files ten numbered classes, and decodes truncated JPEGs as far as possible.
+    /// Version of the rules for finding and decoding images and for naming classes. A run keeps the data edition it
+    /// started with. Edition 2 finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma, and
+    /// crops at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits `train`,
+    /// `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as far as
+    /// possible.
     pub edition: usize,
-    /// Folder of the data, or the CSV file of `csv`; empty for `synthetic`.
+    /// Folder of the data, the CSV file of `csv`, or the shards of `webdataset`, such as `train-{000..123}.tar`; empty for
+    /// `synthetic`.
     #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
+    /// Shards of `webdataset` for validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_path: Option<PathBuf>,
+    /// Number of images that an epoch of `webdataset` is shuffled over at a time, after its shards are shuffled.
+    pub shuffle_buffer: usize,
     /// Images per micro-batch.
     pub batch_size: usize,
     /// Fraction of the training images to hold back for validation if the source has no split.
     pub validation_fraction: f64,
     /// How to choose the validation images of `folder` and `csv`.
     pub split_by: SplitBy,
-    /// Image side in pixels after resizing, for `folder`, `csv`, and `synthetic`; other sources keep their own size.
-    pub image_size: usize,
+    /// Size of the model's input in pixels, for `folder`, `csv`, and `synthetic`: a side, or `[height, width]`. Other
+    /// sources keep their own size.
+    pub image_size: ImageSize,
     /// 1 (gray) or 3 (RGB), for `folder`, `csv`, and `synthetic`.
     pub channels: usize,
+    /// Length in pixels to which the shorter side of an image file is resized before the center crop to `image_size`, as in
+    /// torchvision's presets (256 or 232 for 224); `None` is `image_size / crop_fraction`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
     /// Fraction of each side of an image file that a center crop keeps; most ImageNet weights are evaluated with 0.875.
     pub crop_fraction: f64,
+    /// Interpolation of image files.
+    pub interpolation: Interpolation,
     /// Number of classes of `synthetic`.
     pub classes: usize,
     /// Number of images of `synthetic`, training and validation together.
@@ -116,12 +144,16 @@ impl Default for DataConfig {
             source: Source::Synthetic,
             edition: Self::EDITION,
             path: PathBuf::new(),
+            validation_path: None,
+            shuffle_buffer: 10_000,
             batch_size: 128,
             validation_fraction: 0.1,
             split_by: SplitBy::Name,
-            image_size: 32,
+            image_size: 32.into(),
             channels: 3,
+            resize: None,
             crop_fraction: 1.0,
+            interpolation: Interpolation::Bilinear,
             classes: 10,
             samples: 10_000,
             normalize: Normalize::Computed,
@@ -138,7 +170,7 @@ impl Default for DataConfig {
 
 impl DataConfig {
     /// Data edition of new runs.
-    pub const EDITION: usize = 2;
+    pub const EDITION: usize = 3;
 
     /// Whether the config uses data edition 1.
     pub fn is_first_edition(&self) -> bool {
@@ -149,20 +181,31 @@ impl DataConfig {
         let source = table.required_choice::<Source>("source");
         let path = table.optional_path("path", "a path");
         if path.is_none() && source.is_some_and(|source| source != Source::Synthetic) {
-            table.missing("path", "the data folder, or the manifest file for csv");
+            table.missing("path", "the data folder, the manifest file of csv, or the shards of webdataset");
         }
         let channel_count = "1 (gray) or 3 (RGB)";
+        let augment = Augment::read(table.section("augment"));
         let default = Self::default();
+        let default = match augment.recipe {
+            Some(recipe) if !table.has("resize") => Self { crop_fraction: recipe.crop_fraction(), ..default },
+            _ => default,
+        };
+        let default_interpolation = default.interpolation;
+        let interpolation = augment.recipe.map_or(default_interpolation, Recipe::interpolation);
         let config = Self {
             source: source.unwrap_or(default.source),
-            edition: table.get("edition", default.edition, |edition| matches!(edition, 1 | 2), "1 or 2"),
+            edition: table.get("edition", default.edition, |edition| matches!(edition, 1..=3), "1, 2, or 3"),
             path: path.unwrap_or(default.path),
+            validation_path: table.optional_path("validation_path", "a path"),
+            shuffle_buffer: table.count("shuffle_buffer", default.shuffle_buffer, 1..=MOST_IMAGES),
             batch_size: table.count("batch_size", default.batch_size, 1..=MOST_IMAGES),
             validation_fraction: table.number("validation_fraction", default.validation_fraction, &PART),
             split_by: table.choice("split_by", default.split_by),
-            image_size: table.count("image_size", default.image_size, 1..=8192),
+            image_size: table.get("image_size", default.image_size, ImageSize::is_valid, ImageSize::VALID),
             channels: table.get("channels", default.channels, |channels| matches!(channels, 1 | 3), channel_count),
+            resize: table.optional_count("resize", 1..=MOST_SIDE),
             crop_fraction: table.number("crop_fraction", default.crop_fraction, &SIDE_SHARE),
+            interpolation: table.choice("interpolation", interpolation),
             classes: table.count("classes", default.classes, 2..=100_000),
             samples: table.count("samples", default.samples, 2..=1_000_000_000),
             normalize: table.choice("normalize", default.normalize),
@@ -172,7 +215,7 @@ impl DataConfig {
             prefetch: table.count("prefetch", default.prefetch, 1..=1024),
             drop_last: table.any("drop_last", default.drop_last),
             on_bad_image: table.choice("on_bad_image", default.on_bad_image),
-            augment: Augment::read(table.section("augment")),
+            augment,
         };
         let given = config.normalize == Normalize::Given;
         let fits = |list: &[f64]| if given { matches!(list.len(), 1 | 3) } else { list.is_empty() };
@@ -180,6 +223,32 @@ impl DataConfig {
             if !fits(list) && !table.is_invalid("normalize") {
                 let want = if given { "one per channel" } else { "none, or data.normalize = \"given\"" };
                 table.problem(key, format!("got {} numbers, want {want}", list.len()));
+            }
+        }
+        if config.validation_path.is_some() && config.source != Source::Webdataset {
+            table
+                .problem("validation_path", format!("got a path with {}, want it only with webdataset", config.source));
+        }
+        let longer = config.image_size.height.max(config.image_size.width);
+        if let Some(resize) = config.resize.filter(|_| !table.is_invalid("image_size")) {
+            if resize < longer {
+                table.problem("resize", format!("got {resize}, want at least {longer}, the longer side of image_size"));
+            }
+            if config.crop_fraction < 1.0 {
+                table.problem("resize", "both resize and crop_fraction are set; want only one");
+            }
+        }
+        if config.edition < 3 {
+            for (key, is_set) in [
+                ("resize", config.resize.is_some()),
+                ("interpolation", config.interpolation != default_interpolation),
+                ("image_size", config.image_size.height != config.image_size.width),
+            ] {
+                if is_set {
+                    let want = "data edition 3 for this value";
+                    table
+                        .problem(key, format!("got data edition {}, want {want}; remove data.edition", config.edition));
+                }
             }
         }
         table.finish();

@@ -8,7 +8,7 @@ use super::{Config, matches};
 
 /// Keys that set the length, location, and monitoring of a run, but not the training computation. The number of threads
 /// and the device do change the last bits. Files at the paths are compared separately.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 16] = [
     "run.logdir",
     "run.device",
     "run.threads",
@@ -16,6 +16,7 @@ const HARMLESS: [&str; 15] = [
     "run.max_steps",
     "run.max_minutes",
     "data.path",
+    "data.validation_path",
     "model.path",
     "data.workers",
     "data.prefetch",
@@ -110,7 +111,7 @@ mod tests {
     fn every_harmless_key_is_one_that_there_is() {
         let mut keys = BTreeMap::new();
         let toml = "run = { max_epochs = 1, max_steps = 1, max_minutes = 1 }\n\
-                    data = { source = \"synthetic\", path = \"images\" }\n\
+                    data = { source = \"webdataset\", path = \"a.tar\", validation_path = \"b.tar\" }\n\
                     model = { name = \"torchscript\", path = \"net.pt\" }";
         flatten(Config::parse(toml, "test").unwrap().to_toml().parse().unwrap(), "", &mut keys);
         for pattern in HARMLESS {

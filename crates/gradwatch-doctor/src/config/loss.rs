@@ -1,4 +1,4 @@
-//! The `[loss]` table: label smoothing and class weights.
+//! The `[loss]` table: kind of loss, label smoothing, and class weights.
 
 use serde::Serialize;
 
@@ -7,6 +7,16 @@ use super::{
     range::{BELOW_ONE, FIGURE},
     reader::Section,
 };
+
+named_enum! {
+    /// Kind of loss.
+    pub enum LossName {
+        /// Softmax cross-entropy.
+        CrossEntropy = "cross_entropy",
+        /// Binary cross-entropy: the sigmoid of each logit, averaged over the classes, as in timm's recipes.
+        Bce = "bce",
+    }
+}
 
 named_enum! {
     /// Class weighting in the loss.
@@ -20,9 +30,11 @@ named_enum! {
     }
 }
 
-/// The `[loss]` table, validated. The loss is cross-entropy.
+/// The `[loss]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LossConfig {
+    /// Kind of loss. Evaluations always report cross-entropy, so that runs are comparable.
+    pub name: LossName,
     /// Probability mass to spread evenly over the classes.
     pub label_smoothing: f64,
     /// Class weighting.
@@ -33,7 +45,12 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { label_smoothing: 0.0, class_balance: ClassBalance::None, class_weights: Vec::new() }
+        Self {
+            name: LossName::CrossEntropy,
+            label_smoothing: 0.0,
+            class_balance: ClassBalance::None,
+            class_weights: Vec::new(),
+        }
     }
 }
 
@@ -43,6 +60,7 @@ impl LossConfig {
         // Weights without a word about the balance are an oversight; with one, they are kept for later.
         let is_chosen = table.has("class_balance");
         let config = Self {
+            name: table.choice("name", default.name),
             label_smoothing: table.number("label_smoothing", default.label_smoothing, &BELOW_ONE),
             class_balance: table.choice("class_balance", default.class_balance),
             class_weights: table.numbers("class_weights", default.class_weights, &FIGURE),
@@ -54,6 +72,9 @@ impl LossConfig {
             table.problem("class_weights", format!("got {} numbers, want {want}", config.class_weights.len()));
         } else if given && config.class_weights.iter().all(|weight| *weight == 0.0) {
             table.problem("class_weights", "got 0 for every class, want at least one above 0");
+        }
+        if config.name == LossName::Bce && config.class_balance != ClassBalance::None {
+            table.problem("class_balance", "got a balance, want \"none\" with loss.name = \"bce\"");
         }
         table.finish();
         config

@@ -47,6 +47,7 @@ mod ema;
 mod error;
 mod evaluate;
 mod from_toml;
+mod image_size;
 mod initialization;
 mod key_pattern;
 mod loss;
@@ -73,13 +74,16 @@ use gradwatch_events::disk;
 
 pub use action::{Action, Severity};
 pub use architecture::{Architecture, Defaults};
-pub use augment::Augment;
+pub use augment::{
+    Augment, AutoPolicy, Automatic, ColorJitter, EraseFill, GaussianBlur, MixMode, Mixing, RandomAffine, RandomErasing,
+    Recipe, Sampling, Solarize,
+};
 pub use checkpoint::{CheckpointConfig, OnError};
 pub use clipping::{
     AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
     ZclipOption,
 };
-pub use data::{DataConfig, Normalize, OnBadImage, Source, SplitBy};
+pub use data::{DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
 pub use early_stopping::EarlyStoppingConfig;
@@ -87,9 +91,10 @@ pub use ema::EmaConfig;
 pub use error::{ConfigError, Problem};
 use error::{MOST_CHARACTERS, shortened};
 pub use evaluate::{EvaluateConfig, Metric};
+pub use image_size::ImageSize;
 pub use initialization::{Fan, Initialization, InitializationMethod};
 pub use key_pattern::{DATA_FILES, check_key_pattern};
-pub use loss::{ClassBalance, LossConfig};
+pub use loss::{ClassBalance, LossConfig, LossName};
 pub use model::{Activation, ModelConfig, Normalization};
 pub use monitor::{Kernels, MonitorConfig, MonitorPreset};
 pub use names::Named;
@@ -291,7 +296,7 @@ mod tests {
         let lines = problems(toml);
         let want = [
             "data.batch_size: got 0, want an integer from 1",
-            "data.path: missing; want the data folder, or the manifest file for csv",
+            "data.path: missing; want the data folder, the manifest file of csv, or the shards of webdataset",
             "data.workers: got -1, want an integer from 0",
             "model.name: got \"resnet9\", want one of ",
             "optimiser: unknown key; did you mean optimizer?",

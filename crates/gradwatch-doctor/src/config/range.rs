@@ -15,11 +15,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    const fn between(least: f64, most: f64) -> Self {
+    pub(super) const fn between(least: f64, most: f64) -> Self {
         Self { least, most, zero: false, infinity: false }
     }
 
-    const fn or_zero(self) -> Self {
+    pub(super) const fn or_zero(self) -> Self {
         Self { zero: true, ..self }
     }
 
@@ -60,6 +60,8 @@ pub(super) const FROM_ONE: RangeInclusive<u64> = 1..=MOST_COUNT;
 
 /// Largest batch size: larger than practical data sets, and small enough that sizes do not overflow.
 pub(super) const MOST_IMAGES: u64 = 1 << 24;
+/// Longest side of an image, in pixels.
+pub(super) const MOST_SIDE: u64 = 8192;
 
 /// A probability, or a fraction from 0 to 1.
 pub(super) const SHARE: Numbers = Numbers::between(1e-12, 1.0).or_zero();

@@ -235,7 +235,7 @@ impl<'a> Section<'a> {
     }
 
     /// The enum member named by `key`; `None` if it is missing or unknown. Reports an unknown name.
-    fn optional_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
+    pub(super) fn optional_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
         let value = self.take(key)?;
         let found = value.as_str().and_then(T::find);
         if found.is_none() {

@@ -16,7 +16,8 @@ pub const PATHS: &str = "paths.json";
 /// Largest [`PATHS`] file to read, in bytes; much larger than any real one.
 const MOST_BYTES: u64 = 1 << 16;
 /// Keys whose value is the path of an input file or folder.
-const PATH_KEYS: [(&str, &str); 3] = [("data", "path"), ("model", "path"), ("model", "weights")];
+const PATH_KEYS: [(&str, &str); 4] =
+    [("data", "path"), ("data", "validation_path"), ("model", "path"), ("model", "weights")];
 
 #[derive(Serialize, Deserialize)]
 struct Paths {

@@ -1,5 +1,5 @@
-//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, and an image with a
-//! heat map on top.
+//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, images with captions, and
+//! an image with a heat map on top.
 //!
 //! Heat maps and bar charts accept any value. [`f64::NAN`] means unknown and is gray, [`f64::INFINITY`] means not
 //! finite and is magenta, and [`f64::NEG_INFINITY`] is the logarithm of zero and is black. A legend explains these
@@ -32,11 +32,13 @@ pub(crate) mod color;
 mod confusion_matrix;
 mod explanation;
 mod heat_map;
+mod image_grid;
 
 pub use bar_chart::BarChart;
 pub use confusion_matrix::ConfusionMatrix;
 pub use explanation::Explanation;
 pub use heat_map::HeatMap;
+pub use image_grid::ImageGrid;
 
 /// A drawn picture.
 #[derive(Debug, Clone, PartialEq, Eq)]

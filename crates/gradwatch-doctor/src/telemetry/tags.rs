@@ -139,6 +139,8 @@ pub const PARAM_INFINITIES: GroupTag = GroupTag("param_infinities");
 pub const PARAM_NEGATIVE_INFINITIES: GroupTag = GroupTag("param_negative_infinities");
 /// Time of the backward pass of a layer, in milliseconds.
 pub const BACKWARD_MS: GroupTag = GroupTag("backward_ms");
+/// The first batch of the run, as the model sees it.
+pub const FIRST_BATCH: &str = "data/first_batch";
 /// Explained image.
 pub const EXPLANATIONS: GroupTag = GroupTag("explanations");
 /// Text of a finding of a rule.

@@ -47,7 +47,7 @@ impl Rule for InitialLoss {
         if seen.step > 0 || is_weighted || !seen.loss.is_finite() {
             return None;
         }
-        let guess = (context.facts.classes as f64).ln();
+        let guess = if context.has_binary_loss() { 2_f64.ln() } else { (context.facts.classes as f64).ln() };
         if context.facts.classes < 2 {
             return None;
         }

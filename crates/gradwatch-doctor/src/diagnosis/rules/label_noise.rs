@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Need, Rule, RuleContext, Ways, depth_ends::DepthEnds, loss_plateau, update_ratio::median_of_weights};
 use crate::{
-    config::RuleName,
+    config::{AutoPolicy, RuleName},
     diagnosis::{Evaluation, Figure, Observation, Remedy, Severity, Symptom},
     number::{Rounded, two_digits},
 };
@@ -69,6 +69,7 @@ impl Rule for LabelNoise {
             RuleName::ZeroGradient,
             RuleName::Augmentation,
             RuleName::LabelSmoothing,
+            RuleName::LabelImbalance,
             RuleName::ClassWeights,
             RuleName::Schedule,
             RuleName::FrozenParameters,
@@ -178,7 +179,8 @@ fn makes_training_harder(context: &RuleContext<'_>) -> bool {
     let Some(config) = context.config else { return false };
     let (augment, model) = (&config.data.augment, &config.model);
     let hides = augment.random_resized_crop || augment.cutout > 0 || augment.random_crop > 4;
-    hides || model.dropout > 0.3 || model.stochastic_depth > 0.3
+    let changes = augment.auto.policy != AutoPolicy::None || augment.random_erasing.probability > 0.0;
+    hides || changes || context.mixes() || model.dropout > 0.3 || model.stochastic_depth > 0.3
 }
 
 fn symptom(figures: Vec<Figure>, cause: String) -> Symptom {

@@ -52,7 +52,7 @@ use super::{
     parameter_role::Roles,
 };
 use crate::config::{
-    Activation, ClassBalance, ClippingMode, Config, Initialization, ModelConfig, Normalization, RuleName,
+    Activation, ClassBalance, ClippingMode, Config, Initialization, LossName, ModelConfig, Normalization, RuleName,
 };
 use crate::number::Rounded;
 
@@ -124,6 +124,9 @@ impl<'a> RuleContext<'a> {
     /// Loss of the best guess that knows only the shares of the classes in the loss.
     fn weighted_guess(&self) -> f64 {
         let (counts, loss) = (&self.facts.class_counts, self.config.map(|config| &config.loss));
+        if self.has_binary_loss() {
+            return self.binary_guess();
+        }
         match loss.map(|loss| (loss.class_balance, &loss.class_weights)) {
             Some((ClassBalance::Balanced, _)) => entropy(counts.iter().map(|count| f64::from(u8::from(*count > 0)))),
             Some((ClassBalance::Given, weights)) if weights.len() == counts.len() => {
@@ -131,6 +134,29 @@ impl<'a> RuleContext<'a> {
             }
             _ => self.facts.guess(),
         }
+    }
+
+    /// Whether the loss of the training images is binary cross-entropy.
+    pub(super) fn has_binary_loss(&self) -> bool {
+        self.config.is_some_and(|config| config.loss.name == LossName::Bce)
+    }
+
+    /// Mean over the classes of the entropies of their shares; NaN if nothing is known.
+    fn binary_guess(&self) -> f64 {
+        let Facts { classes, class_counts, .. } = self.facts;
+        let classes = (*classes).max(class_counts.len());
+        let images: u64 = class_counts.iter().sum();
+        let shares: Vec<f64> = match images {
+            0 => vec![1.0 / classes as f64; classes],
+            images => class_counts.iter().map(|count| *count as f64 / images as f64).collect(),
+        };
+        shares.iter().map(|share| entropy([*share, 1.0 - share].into_iter())).sum::<f64>() / classes as f64
+    }
+
+    /// Whether images and labels are mixed, so that the loss of the training images cannot come near 0, and their
+    /// accuracy not near 1.
+    pub(super) fn mixes(&self) -> bool {
+        self.config.is_some_and(|config| config.data.augment.mixing.is_on())
     }
 
     /// Accuracy of predicting the most frequent class for every image.
@@ -336,7 +362,7 @@ mod tests {
         ("initial_loss", "input_not_normalized label_smoothing wrong_loss poor_initialization exploding"),
         (
             "label_noise",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+            "augmentation input_not_normalized label_imbalance batch_norm label_smoothing class_weights schedule \
              frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
              poor_initialization gradient_accumulation learning_rate exploding non_finite \
              zero_gradient distribution_shift",

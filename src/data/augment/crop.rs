@@ -3,8 +3,9 @@
 use fast_image_resize::images::ImageRef;
 use fast_image_resize::{PixelType, ResizeOptions};
 
-use super::random::Stream;
-use super::{ImageShape, decode};
+use super::super::random::Stream;
+use super::super::{ImageShape, fitting};
+use crate::config::Interpolation;
 
 /// Number of random areas and aspect ratios to try before the fallback, as in torchvision.
 const TRIES: usize = 10;
@@ -29,37 +30,44 @@ pub(super) fn random_crop(image: &[u8], shape: ImageShape, padding: usize, strea
     crop
 }
 
+/// Size of an image in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Size {
+    pub(in super::super) height: usize,
+    pub(in super::super) width: usize,
+}
+
 /// A rectangular part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) top: usize,
-    pub(super) left: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
+pub(in super::super) struct Window {
+    pub(in super::super) top: usize,
+    pub(in super::super) left: usize,
+    pub(in super::super) height: usize,
+    pub(in super::super) width: usize,
 }
 
 /// Chooses the window of torchvision's `RandomResizedCrop`: a fraction `scale` of the image's area (uniform) with an
 /// aspect ratio in `ratio` (width / height, log-uniform) at a random position. After ten attempts that do not fit, the
 /// largest central window with an aspect ratio within `ratio`.
-pub(super) fn random_window(shape: ImageShape, scale: [f64; 2], ratio: [f64; 2], stream: &mut Stream) -> Window {
+pub(super) fn random_window(size: Size, scale: [f64; 2], ratio: [f64; 2], stream: &mut Stream) -> Window {
     let [narrowest, widest] = ratio;
     for _ in 0..TRIES {
-        let area = shape.plane() as f64 * stream.uniform(scale[0], scale[1]);
+        let area = (size.height * size.width) as f64 * stream.uniform(scale[0], scale[1]);
         let ratio = stream.uniform(narrowest.ln(), widest.ln()).exp();
         // Python's `round`, which torchvision uses, rounds ties to even.
         let width = (area * ratio).sqrt().round_ties_even() as usize;
         let height = (area / ratio).sqrt().round_ties_even() as usize;
-        if (1..=shape.width).contains(&width) && (1..=shape.height).contains(&height) {
-            let top = stream.below((shape.height - height + 1) as u64) as usize;
-            let left = stream.below((shape.width - width + 1) as u64) as usize;
+        if (1..=size.width).contains(&width) && (1..=size.height).contains(&height) {
+            let top = stream.below((size.height - height + 1) as u64) as usize;
+            let left = stream.below((size.width - width + 1) as u64) as usize;
             return Window { top, left, height, width };
         }
     }
-    central_window(shape, narrowest, widest)
+    central_window(size, narrowest, widest)
 }
 
-fn central_window(shape: ImageShape, narrowest: f64, widest: f64) -> Window {
-    let (full_height, full_width) = (shape.height as f64, shape.width as f64);
+fn central_window(size: Size, narrowest: f64, widest: f64) -> Window {
+    let (full_height, full_width) = (size.height as f64, size.width as f64);
     let ratio = full_width / full_height;
     let (height, width) = if ratio < narrowest {
         (full_width / narrowest, full_width)
@@ -69,22 +77,25 @@ fn central_window(shape: ImageShape, narrowest: f64, widest: f64) -> Window {
         (full_height, full_width)
     };
     // At least one pixel, because an aspect ratio far from the image's could round a side to 0.
-    let height = (height.round_ties_even() as usize).clamp(1, shape.height);
-    let width = (width.round_ties_even() as usize).clamp(1, shape.width);
-    Window { top: (shape.height - height) / 2, left: (shape.width - width) / 2, height, width }
+    let height = (height.round_ties_even() as usize).clamp(1, size.height);
+    let width = (width.round_ties_even() as usize).clamp(1, size.width);
+    Window { top: (size.height - height) / 2, left: (size.width - width) / 2, height, width }
 }
 
-/// Cuts out the window and resizes it to the image's size, with bilinear interpolation and antialiasing.
+/// Cuts out the window of an image in memory and resizes it to the image's size, with bilinear interpolation and
+/// antialiasing.
 ///
 /// As in torchvision, cuts first and resizes afterwards. With the window as its source box, the resizer would blend in
 /// pixels from outside of the window at its borders.
-pub(super) fn resized_crop(image: &[u8], shape: ImageShape, window: Window) -> Vec<u8> {
+pub(in super::super) fn resized_crop(image: &[u8], shape: ImageShape, window: Window) -> Vec<u8> {
     let Window { top, left, height, width } = window;
     let resize = |plane: &[u8]| {
         let rows = plane.chunks_exact(shape.width).skip(top).take(height);
         let cut: Vec<u8> = rows.flat_map(|row| row.iter().skip(left).take(width)).copied().collect();
         let source = ImageRef::new(width as u32, height as u32, &cut, PixelType::U8);
-        source.map_err(|e| e.to_string()).and_then(|source| decode::resize(&source, shape, ResizeOptions::new()))
+        source.map_err(|e| e.to_string()).and_then(|source| {
+            fitting::resize_at_once(&source, shape.size(), Interpolation::Bilinear, ResizeOptions::new())
+        })
     };
     let planes: Result<Vec<_>, _> = image.chunks_exact(shape.plane()).map(resize).collect();
     planes.expect("the window lies inside the image, whose sides fit in 32 bits").concat()
@@ -92,7 +103,7 @@ pub(super) fn resized_crop(image: &[u8], shape: ImageShape, window: Window) -> V
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Purpose;
+    use super::super::super::random::Purpose;
     use super::*;
 
     const SHAPE: ImageShape = ImageShape { channels: 2, height: 3, width: 4 };
@@ -131,9 +142,9 @@ mod tests {
 
     #[test]
     fn a_window_keeps_to_the_scale_and_the_ratio() {
-        let shape = ImageShape { channels: 1, height: 100, width: 80 };
+        let size = Size { height: 100, width: 80 };
         let windows: Vec<Window> =
-            (0..2_000).map(|index| random_window(shape, [0.25, 0.5], [0.5, 2.0], &mut stream(index))).collect();
+            (0..2_000).map(|index| random_window(size, [0.25, 0.5], [0.5, 2.0], &mut stream(index))).collect();
         for w in &windows {
             assert!(w.top + w.height <= 100 && w.left + w.width <= 80, "{w:?}");
             let (area, ratio) = ((w.width * w.height) as f64 / 8e3, w.width as f64 / w.height as f64);
@@ -147,13 +158,13 @@ mod tests {
 
     #[test]
     fn where_nothing_fits_the_central_window_of_the_nearest_ratio_is_taken() {
-        let wide = ImageShape { channels: 1, height: 10, width: 100 };
+        let wide = Size { height: 10, width: 100 };
         let window = random_window(wide, [1.0, 1.0], [0.5, 2.0], &mut stream(0));
         assert_eq!(window, Window { top: 0, left: 40, height: 10, width: 20 });
-        let tall = ImageShape { channels: 1, height: 100, width: 10 };
+        let tall = Size { height: 100, width: 10 };
         let window = random_window(tall, [1.0, 1.0], [0.5, 2.0], &mut stream(0));
         assert_eq!(window, Window { top: 40, left: 0, height: 20, width: 10 });
-        let square = ImageShape { channels: 1, height: 10, width: 10 };
+        let square = Size { height: 10, width: 10 };
         let window = random_window(square, [4.0, 4.0], [0.5, 2.0], &mut stream(0));
         assert_eq!(window, Window { top: 0, left: 0, height: 10, width: 10 });
     }

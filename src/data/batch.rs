@@ -1,0 +1,134 @@
+//! Makes the batches of an epoch.
+
+use std::sync::Arc;
+
+use super::augment::{Augmenter, Erased, Mixture};
+use super::images::fill;
+use super::random::{Purpose, Stream};
+use super::{Bytes, DataError, Dataset, Images, LoaderOptions, shards};
+
+/// Images of an epoch, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Index in the epoch, from 0. If bad images are skipped, indices may be missing; resume by this number.
+    pub number: usize,
+    /// Pixels, images x channels x height x width.
+    pub images: Images,
+    /// Class index of each image.
+    pub labels: Vec<i64>,
+    /// Index of each image in its dataset.
+    pub indices: Vec<u32>,
+    /// Images, channels, height, width.
+    pub shape: [usize; 4],
+    /// How to mix the images and their labels on the device.
+    pub mixture: Option<Mixture>,
+}
+
+/// Shared data of all workers.
+#[derive(Debug)]
+pub(super) struct BatchMaker {
+    pub dataset: Arc<Dataset>,
+    pub options: LoaderOptions,
+    augmenter: Option<Augmenter>,
+    /// The normalized value of each byte, per channel.
+    tables: Arc<[[f32; 256]]>,
+}
+
+impl BatchMaker {
+    /// # Errors
+    /// [`DataError::PixelScaleChannels`] if the scale does not match the channels of the dataset.
+    pub(super) fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, DataError> {
+        let tables = options.scale.clone().checked_for(&dataset)?.tables().into();
+        let augmenter =
+            options.augment.as_ref().map(|augment| Augmenter::new(augment, dataset.shape(), options.scale.mean()));
+        Ok(Self { dataset, options, augmenter, tables })
+    }
+
+    pub(super) fn order(&self, epoch: u64) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(self.dataset.len()).collect();
+        if self.options.shuffle {
+            let mut stream = Stream::new(self.options.seed, Purpose::Order, epoch, 0);
+            match self.dataset.members() {
+                Some(members) => order = shards::order(&members.ranges(), self.options.shuffle_buffer, &mut stream),
+                None => stream.shuffle(&mut order),
+            }
+        }
+        match self.repeats() {
+            1 => order,
+            repeats => {
+                let repeated = order.iter().flat_map(|&index| std::iter::repeat_n(index, repeats));
+                repeated.take(order.len()).collect()
+            }
+        }
+    }
+
+    /// Number of times in a row that an epoch shows an image.
+    fn repeats(&self) -> usize {
+        self.augmenter.as_ref().map_or(1, |augmenter| augmenter.options().repeats.max(1))
+    }
+
+    pub(super) fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
+        let shape = self.dataset.shape();
+        let first = number * self.options.batch_size;
+        let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
+        let mut images = Bytes::with_capacity(planned.len(), shape, &self.tables);
+        let (mut labels, mut indices) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
+        let mut erased = Vec::new();
+        for (place, &index) in (first..).zip(planned) {
+            let label = self.dataset.labels().get(index as usize);
+            // Each repeat of an image has its own stream.
+            let stream = (place % self.repeats()) as u64 * (1 << 32) + u64::from(index);
+            let stream = Stream::new(self.options.seed, Purpose::Augmentation, epoch, stream);
+            if let Some(rectangles) = self.append_image(index, stream, &mut images)? {
+                labels.extend(label.map(|&label| i64::from(label)));
+                indices.push(index);
+                erased.push(rectangles);
+            }
+        }
+        let mut stream = Stream::new(self.options.seed, Purpose::Mixture, epoch, number as u64);
+        let mixture = self.augmenter.as_ref().and_then(|augmenter| augmenter.mixture(labels.len(), &mut stream));
+        let shape = [labels.len(), shape.channels, shape.height, shape.width];
+        Ok(Batch { number, images: self.erase(images, shape, &erased), labels, indices, shape, mixture })
+    }
+
+    /// Appends image `index`, augmented, and returns the rectangles to erase in it; `None` if it is bad and skipped.
+    fn append_image(
+        &self,
+        index: u32,
+        mut stream: Stream,
+        images: &mut Bytes,
+    ) -> Result<Option<Vec<Erased>>, DataError> {
+        let augmenter = self.augmenter.as_ref();
+        let choose = |size| augmenter.and_then(|augmenter| augmenter.window(size, &mut stream));
+        let Some(mut image) = self.dataset.part_unless_bad(index, self.options.on_bad_image, choose)? else {
+            return Ok(None);
+        };
+        if let Some(augmenter) = augmenter {
+            image = augmenter.change_pixels(image, &mut stream);
+        }
+        images.pixels.extend_from_slice(&image);
+        Ok(Some(augmenter.map(|augmenter| augmenter.erased(&mut stream)).unwrap_or_default()))
+    }
+
+    /// Erases rectangles of the images. Bytes stay bytes if the device can do it: with at most one rectangle of zeros
+    /// per image.
+    fn erase(&self, mut images: Bytes, shape: [usize; 4], erased: &[Vec<Erased>]) -> Images {
+        let is_simple = erased.iter().all(|rectangles| matches!(rectangles[..], [] | [Erased { noise: None, .. }]));
+        if is_simple && erased.iter().any(|rectangles| !rectangles.is_empty()) {
+            images.cutouts = erased.iter().map(|all| all.first().map_or([0; 4], |erased| erased.rectangle)).collect();
+        }
+        if self.options.as_bytes && is_simple {
+            return Images::Bytes(images);
+        }
+        let mut values = images.normalized(shape);
+        if !is_simple {
+            let [_, channels, height, width] = shape;
+            for (image, rectangles) in values.chunks_exact_mut(channels * height * width).zip(erased) {
+                rectangles.iter().for_each(|Erased { rectangle, noise }| {
+                    fill(image, height * width, width, *rectangle, noise.as_deref());
+                });
+            }
+        }
+        Images::Normalized(values)
+    }
+}

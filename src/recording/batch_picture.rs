@@ -1,0 +1,84 @@
+//! Draws the images of a batch as the model sees them.
+
+use tch::Device;
+
+use super::RecordingError;
+use crate::{
+    data::{Batch, PixelScale},
+    evaluation::{EvaluationError, Numerics},
+    libtorch::host_copy,
+    picture::{ImageGrid, Picture},
+};
+
+/// Number of images that a picture shows.
+const MOST_IMAGES: usize = 32;
+
+/// Draws the first images of a batch after augmentation and mixing, with their classes. Normalization is undone.
+///
+/// # Errors
+/// If libtorch reports an error, or the picture cannot be encoded.
+pub fn batch_picture(batch: &Batch, classes: &[String], scale: &PixelScale) -> Result<Picture, RecordingError> {
+    let count = batch.labels.len().min(MOST_IMAGES);
+    let (images, _) = Numerics::plain(Device::Cpu).to_device(batch)?;
+    let [_, channels, height, width] = batch.shape;
+    let values = host_copy(&images).map_err(EvaluationError::from)?;
+    let moments = scale.mean().iter().zip(scale.std());
+    let plane = (height * width).max(1);
+    let pixels: Vec<u8> = values
+        .chunks_exact(plane)
+        .take(count * channels)
+        .zip(moments.cycle())
+        .flat_map(|(plane, (mean, std))| {
+            plane.iter().map(|value| (255.0 * (value * f64::from(*std) + f64::from(*mean))).round() as u8)
+        })
+        .collect();
+    let captions: Vec<String> = (0..count).map(|place| caption(batch, classes, place)).collect();
+    Ok(ImageGrid { pixels: &pixels, shape: [channels, height, width], captions: &captions }.draw()?)
+}
+
+/// The class of an image, or both classes of a mixture with their shares.
+fn caption(batch: &Batch, classes: &[String], place: usize) -> String {
+    let name = |place: usize| {
+        let label = batch.labels.get(place).and_then(|label| usize::try_from(*label).ok());
+        label.and_then(|label| classes.get(label)).map(String::as_str).unwrap_or_default()
+    };
+    let own = name(place);
+    let other = name((batch.labels.len() - 1).saturating_sub(place));
+    let share = batch.mixture.as_ref().and_then(|mixture| mixture.parts.get(place)).map_or(0.0, |part| part.share);
+    match 100.0 * share {
+        percent if percent < 0.5 || own == other => own.to_owned(),
+        percent => format!("{:.0}% {own}, {percent:.0}% {other}", 100.0 - percent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Images, MixedPart, Mixture};
+
+    #[test]
+    fn pixels_are_those_before_normalization_and_mixtures_name_both_classes() {
+        let part = |share| MixedPart { rectangle: [0, 1, 0, 1], weight: share, share };
+        let mut batch = Batch {
+            number: 0,
+            images: Images::Normalized(vec![-2.0, 2.0]),
+            labels: vec![0, 1],
+            indices: vec![0, 1],
+            shape: [2, 1, 1, 1],
+            mixture: None,
+        };
+        let classes = ["ant", "bee"].map(String::from);
+        let scale = PixelScale::new(vec![0.5], vec![0.25]).unwrap();
+        let middle = |batch: &Batch| {
+            let picture = batch_picture(batch, &classes, &scale).unwrap();
+            let image = image::load_from_memory(&picture.png).unwrap().into_rgb8();
+            [image.get_pixel(80, 80).0, image.get_pixel(248, 80).0]
+        };
+        // 0.5 - 2 x 0.25 = 0, and 0.5 + 2 x 0.25 = 1.
+        assert_eq!(middle(&batch), [[0; 3], [255; 3]]);
+        assert_eq!([0, 1].map(|place| caption(&batch, &classes, place)), ["ant", "bee"]);
+        batch.mixture = Some(Mixture { parts: vec![part(0.25), part(0.0)] });
+        assert_eq!(middle(&batch), [[64; 3], [255; 3]]);
+        assert_eq!([0, 1].map(|place| caption(&batch, &classes, place)), ["75% ant, 25% bee", "bee"]);
+    }
+}
