@@ -110,7 +110,9 @@ bench-cuda: ## Compare training steps on an NVIDIA GPU, plain and monitored, wit
 	@PEERS=target/cuda-peers.jsonl cargo bench --locked --bench cuda
 
 .PHONY: bench-diagnosis
-bench-diagnosis: setup-libtorch setup-data ## Score the rules on faulty and healthy runs; reuses the runs in target/diagnosis-traces
+bench-diagnosis: setup-libtorch setup-data setup-weights ## Score the rules on faulty and healthy runs, which take four hours; reuses those in target/diagnosis-traces
+	@setup/setup.sh peers
+	@.deps/peers/bin/python benches/diagnosis/torchscript.py target/diagnosis-traces/nets
 	@cargo bench --locked --bench diagnosis
 	@cargo bench --locked --package gradwatch-doctor --bench scores
 

@@ -20,8 +20,6 @@ const COMMON: &str = "run.max_epochs=1000 run.max_steps=240 data.batch_size=32 e
 const SEARCH: [f64; 5] = [0.03, 0.2, 1.0, 5.0, 30.0];
 /// Factors in the search for tasks of their own.
 const TASK_SEARCH: [f64; 2] = [0.2, 5.0];
-/// Each kind runs on one in this many families.
-const ONE_IN: usize = 3;
 
 /// All runs.
 pub(crate) fn all() -> Vec<Case> {
@@ -34,7 +32,8 @@ pub(crate) fn all() -> Vec<Case> {
         for (number, kind) in FAULTS.iter().chain(HEALTHY).enumerate() {
             // Kinds that few families can have run on all of them.
             let is_rare = FAMILIES.iter().filter(|family| (kind.applies)(family.changes)).count() < FAMILIES.len() / 2;
-            if !(kind.applies)(family.changes) || !(is_rare || (place + number).is_multiple_of(ONE_IN)) {
+            let fits = (kind.applies)(family.changes) && !(family.changes.is_fixed && kind.images.is_other_head());
+            if !fits || !(is_rare || (place + number).is_multiple_of(family.one_in)) {
                 continue;
             }
             let optimizer = kind.optimizer.unwrap_or(optimizers[number % 2]);

@@ -63,6 +63,11 @@ impl Variant {
         }
     }
 
+    /// Whether it needs a head for another number of classes than ten.
+    pub(crate) fn is_other_head(self) -> bool {
+        self.classes() != 10
+    }
+
     /// Number of classes.
     fn classes(self) -> usize {
         match self {

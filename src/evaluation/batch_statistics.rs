@@ -13,7 +13,10 @@ const ENOUGH_IMAGES: usize = 512;
 
 /// Computes the accuracy of `network` on a shuffled part of the images of `loader` in evaluation mode, but with each
 /// batch normalized by its own statistics; `None` if the network has no running statistics, or if `should_stop`
-/// returned true. Changes nothing in the network. `is_kept` returns whether a layer's running statistics are frozen.
+/// returned true. `is_kept` returns whether a layer's running statistics are frozen.
+///
+/// Changes nothing in the network, except in a TorchScript program, whose layers know only training mode for that: the caller
+/// restores its buffers and the random numbers.
 ///
 /// # Errors
 /// If the data cannot be read, or libtorch reports an error.
@@ -26,10 +29,11 @@ pub(crate) fn accuracy_by_batch(
     should_stop: impl Fn() -> bool,
 ) -> Result<Option<f64>, EvaluationError> {
     let has_statistics = network.parameters.batch_norms().any(|layer| !is_kept(layer));
-    // A TorchScript program has no pass that uses the statistics of the batch but leaves the running ones alone.
-    if !has_statistics || network.model.torchscript().is_some() {
+    if !has_statistics {
         return Ok(None);
     }
+    let is_program = network.model.torchscript().is_some();
+    let pass = || if is_program { Pass::training() } else { Pass::evaluation_by_batch() };
     let _no_grad = tch::no_grad_guard();
     let (loss, mut tally) = (Loss::plain(), Tally::new(network.classes, numerics.device())?);
     let (mut images_seen, mut batches) = (0, shuffled(loader, batch_size)?.epoch(0, 0));
@@ -37,9 +41,9 @@ pub(crate) fn accuracy_by_batch(
         && let Some(batch) = batches.next_unless(&should_stop)
     {
         let batch = batch?;
-        let (images, labels) = numerics.to_device(&batch)?;
-        let (logits, loss_sum) = forward(network, &loss, numerics, &images, &labels, &Pass::evaluation_by_batch())?;
-        tally.add(&logits, &labels, &loss_sum, loss.weight_of(&batch.labels))?;
+        let (images, targets) = numerics.to_device(&batch)?;
+        let (logits, loss_sum) = forward(network, &loss, numerics, &images, &targets, &pass())?;
+        tally.add(&logits, &targets.labels, &loss_sum, loss.weight_of(&batch))?;
         images_seen += batch.labels.len();
     }
     let names: Vec<String> = (0..network.classes).map(|class| class.to_string()).collect();
@@ -59,10 +63,13 @@ fn shuffled(loader: &Loader, batch_size: usize) -> Result<Loader, DataError> {
 mod tests {
     use std::{collections::BTreeSet, path::Path};
 
+    use tch::{Device, Tensor};
+
     use super::*;
     use crate::{
-        config::DataConfig,
+        config::{Config, DataConfig},
         data::{Dataset, ImageShape, PixelScale},
+        model,
     };
 
     #[test]
@@ -82,5 +89,29 @@ mod tests {
         assert!(!order.is_sorted(), "{order:?}");
         // A batch size above the number of images is one batch of all.
         assert_eq!(indices(200).concat().len(), 20);
+    }
+
+    #[test]
+    fn a_torchscript_network_is_evaluated_by_batch_too() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torchscript_cnn.pt");
+        let toml = format!(
+            "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel = {{ name = \"torchscript\", path = {file:?} }}"
+        );
+        let config = Config::parse(&toml, "test").unwrap();
+        let shape = ImageShape { channels: 1, height: 8, width: 8 };
+        let network = model::build(&config.model, shape, 4, Device::Cpu).unwrap();
+        let before: Vec<Tensor> = network.parameters.buffers().map(|buffer| buffer.tensor.copy()).collect();
+        let pixels = (0..20 * 64).map(|place| (place * 7 % 256) as u8).collect();
+        let classes = (0..4).map(|class| class.to_string()).collect();
+        let labels = (0..20).map(|image| image % 4).collect();
+        let dataset = Dataset::in_memory(Path::new("here"), shape, classes, labels, pixels).unwrap();
+        let options = LoaderOptions::for_validation(&config.data, PixelScale::identity(1));
+        let loader = Loader::new(Arc::new(dataset), options).unwrap();
+        let accuracy =
+            accuracy_by_batch(&network, &loader, 5, Numerics::plain(Device::Cpu), |_| false, || false).unwrap();
+        assert!(accuracy.is_some_and(|accuracy| (0.0..=1.0).contains(&accuracy)), "{accuracy:?}");
+        // Its layers move their statistics, so the trainer restores them.
+        let has_moved = network.parameters.buffers().zip(&before).any(|(now, before)| now.tensor != *before);
+        assert!(has_moved);
     }
 }

@@ -32,7 +32,7 @@ impl State {
         // Device syncs here: untracked steps may have been skipped, and the running metrics are read.
         let skips = self.gradients.read_skips()?;
         self.judge_skips(skips, None)?;
-        let (model, data, evaluations) = (&self.model, &self.data, &mut self.evaluations);
+        let (model, data, evaluations) = (&self.model, &self.data, &self.evaluations);
         let training = evaluations.tally.read(&data.classes)?;
         let should_stop = || stop.signal().is_some();
         let plain = Loss::plain();
@@ -53,7 +53,7 @@ impl State {
                 return Ok(false);
             }
         }
-        let evaluations = &mut self.evaluations;
+        let (model, data, evaluations) = (&self.model, &self.data, &mut self.evaluations);
         disk::point("evaluate");
         let step = self.counters.step;
         evaluations.tally = Tally::new(data.classes.len(), model.device())?;
@@ -80,12 +80,14 @@ impl State {
     }
 
     /// Validation accuracy with the statistics of each batch instead of the running ones.
-    fn accuracy_by_batch(&self, stop: &StopSignal) -> Result<Option<f64>, TrainError> {
+    fn accuracy_by_batch(&mut self, stop: &StopSignal) -> Result<Option<f64>, TrainError> {
         let Self { config, model, data, .. } = self;
         let is_kept = |layer: &str| config.model.keeps_statistics(layer);
         let (batch_size, should_stop) = (config.data.batch_size, || stop.signal().is_some());
         let validation = &data.validation;
-        Ok(accuracy_by_batch(&model.network, validation, batch_size, model.numerics, is_kept, should_stop)?)
+        model.without_side_effects(|model| {
+            Ok(accuracy_by_batch(&model.network, validation, batch_size, model.numerics, is_kept, should_stop)?)
+        })
     }
 
     /// Writes Grad-CAM pictures of the chosen validation images. An image that cannot be explained does not end the

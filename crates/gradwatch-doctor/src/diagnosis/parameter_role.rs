@@ -22,7 +22,8 @@ pub enum ParameterRole {
     Token,
     /// Position embedding.
     Position,
-    /// A single factor, such as that of SkipInit.
+    /// A single factor, such as that of SkipInit, or a weight that computes factors: of a squeeze-and-excitation, which may
+    /// stay constant without harm.
     Gate,
 }
 
@@ -54,12 +55,26 @@ impl ParameterRole {
             if path.contains("norm") || path.contains("bn") { Self::Gain } else { Self::Scale }
         } else if shape.len() < 2 {
             if is_product || last.contains("weight") { Self::Gain } else { Self::Bias }
+        } else if is_product && is_of_gate(path, shape) {
+            Self::Gate
         } else if is_product || long_axes > 1 {
             Self::Weight
         } else {
             Self::Scale
         }
     }
+}
+
+/// Whether a weight belongs to a squeeze-and-excitation, as torchvision, timm, and Keras name them. A convolution called fc
+/// is one of torchvision's.
+fn is_of_gate(path: &str, shape: &[i64]) -> bool {
+    let mut parts = path.rsplit(['.', '/']).skip(1);
+    let is_fc = parts.next().is_some_and(|layer| matches!(layer, "fc1" | "fc2")) && shape.len() == 4;
+    let names = ["se", "se_module", "squeeze_excite", "conv_reduce", "conv_expand", "se_reduce", "se_expand"];
+    is_fc
+        || path
+            .split(['.', '/'])
+            .any(|part| names.contains(&part) || part.ends_with("_se_reduce") || part.ends_with("_se_expand"))
 }
 
 /// Roles of all parameters of a run, by name.
@@ -119,6 +134,13 @@ mod tests {
             ("vit.embeddings.position_embeddings", &[1, 50, 64], Position),
             ("blocks.0.skip_gain", &[], Gate),
             ("alpha", &[1], Gate),
+            // Squeeze-and-excitation in torchvision, timm, and Keras; a linear layer of the same name.
+            ("features.4.block.2.fc1.weight", &[8, 32, 1, 1], Gate),
+            ("blocks.1.0.se.conv_reduce.weight", &[8, 32, 1, 1], Gate),
+            ("block2a_se_expand/kernel:0", &[1, 1, 8, 32], Gate),
+            ("features.4.block.2.fc1.bias", &[8], Bias),
+            ("encoder.mlp.fc1.weight", &[64, 32], Weight),
+            ("blocks.0.mlp.fc1.weight", &[64, 32], Weight),
             // Keras.
             ("dense/kernel:0", &[784, 64], Weight),
             ("dense/bias:0", &[64], Bias),
