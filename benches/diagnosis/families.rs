@@ -52,7 +52,8 @@ const fn changes(letters: &str) -> Changes {
     Changes { normalization, residual, activation, dropout, is_plain, has_batch_norm, is_fixed }
 }
 
-/// One line per family: name, one in how many kinds to run, format of the images, learning rates, keys that may change (see [`changes`]), and `[model]`.
+/// One line per family: name, one in how many kinds to run, format of the images, learning rates, keys that may change
+/// (see [`changes`]), and `[model]`.
 macro_rules! families {
     ($($name:literal $one_in:literal $form:ident [$sgd:literal, $adam:literal] $letters:literal $settings:literal;)+) => {
         pub(crate) const FAMILIES: &[Family] = &[$(Family {

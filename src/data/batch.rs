@@ -24,6 +24,15 @@ pub struct Batch {
     pub mixture: Option<Mixture>,
 }
 
+impl Batch {
+    /// The label of each image, that of its partner, and the weight of the partner's label; `None` without a mixture.
+    pub(crate) fn mixed_labels(&self) -> Option<impl Iterator<Item = (i64, i64, f32)>> {
+        let parts = &self.mixture.as_ref()?.parts;
+        let pairs = self.labels.iter().zip(self.labels.iter().rev()).zip(parts);
+        Some(pairs.map(|((&own, &partner), part)| (own, partner, part.share)))
+    }
+}
+
 /// Shared data of all workers.
 #[derive(Debug)]
 pub(super) struct BatchMaker {

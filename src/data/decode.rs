@@ -45,15 +45,19 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let text = |error: Error| error.to_string();
     let file = disk::open_regular(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
-    if length > MOST_BYTES {
-        return Err(format!("it has {length} bytes, and the limit is {MOST_BYTES}"));
-    }
-    if length == 0 {
-        return Err("it is empty".into());
-    }
+    check_length(length)?;
     let mut bytes = Vec::with_capacity(length as usize);
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(text)?;
     Ok(bytes)
+}
+
+/// Refuses the length of an encoded image if it is 0 or above the limit.
+pub(super) fn check_length(length: u64) -> Result<(), String> {
+    match length {
+        0 => Err("it is empty".into()),
+        1..=MOST_BYTES => Ok(()),
+        _ => Err(format!("it has {length} bytes, and the limit is {MOST_BYTES}")),
+    }
 }
 
 /// Decodes an image by the rules of a data edition: before edition 2, truncated JPEGs were decoded as far as possible,

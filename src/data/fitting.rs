@@ -20,12 +20,12 @@ impl Fitting {
         Self { shape: super::configured_shape(config), framing: Framing::of_config(config) }
     }
 
-    /// Returns the pixels of the part of `image` that `choose` selects, given the size of the image, or of the center if
-    /// it selects none: channels x height x width of the shape.
+    /// Returns the pixels of the part of `image` that `choose` selects, given the size of the image, or of the center
+    /// if it selects none: channels x height x width of the shape.
     ///
     /// The center is torchvision's `Resize` and `CenterCrop`, and a selected part is its `resized_crop`, both with
-    /// antialiasing. Gray is ITU-R BT.601 luma, as in Pillow; an alpha channel is dropped. Before data edition 3, gray was
-    /// BT.709 luma, and a part was selected from the resized center.
+    /// antialiasing. Gray is ITU-R BT.601 luma, as in Pillow; an alpha channel is dropped. Before data edition 3, gray
+    /// was BT.709 luma, and a part was selected from the resized center.
     pub(super) fn fit(
         self,
         image: DynamicImage,
@@ -82,8 +82,8 @@ impl Fitting {
         }
     }
 
-    /// The part of the original image that becomes the center. Pixels around it blend in at its borders, as if the whole
-    /// image were resized first and cropped afterwards.
+    /// The part of the original image that becomes the center. Pixels around it blend in at its borders, as if the
+    /// whole image were resized first and cropped afterwards.
     fn center(self, size: Size) -> Part {
         let around = self.size_around(size);
         let side = |around: usize, wanted: usize, original: usize| {
@@ -134,8 +134,8 @@ struct Part {
 
 /// Resizes a part of `source` to `size`, with antialiasing. Pixels around the part blend in at its borders.
 ///
-/// Like Pillow, first changes the width and rounds, and then changes the height: the other order, which [`resize_at_once`]
-/// has, rounds a fifth of all pixels to another byte.
+/// Like Pillow, first changes the width and rounds, and then changes the height: the other order, which
+/// [`resize_at_once`] has, rounds a fifth of all pixels to another byte.
 fn resize(
     source: &impl IntoImageView,
     part: Part,

@@ -15,8 +15,8 @@ const ENOUGH_IMAGES: usize = 512;
 /// batch normalized by its own statistics; `None` if the network has no running statistics, or if `should_stop`
 /// returned true. `is_kept` returns whether a layer's running statistics are frozen.
 ///
-/// Changes nothing in the network, except in a TorchScript program, whose layers know only training mode for that: the caller
-/// restores its buffers and the random numbers.
+/// Changes nothing in the network, except in a TorchScript program, whose layers know only training mode for that: the
+/// caller restores its buffers and the random numbers.
 ///
 /// # Errors
 /// If the data cannot be read, or libtorch reports an error.

@@ -57,14 +57,15 @@ impl Loss {
     pub fn weight_of(&self, batch: &Batch) -> f64 {
         let Some((weights, _)) = &self.class_weights else { return batch.labels.len() as f64 };
         let of = |label: i64| weights[label as usize];
-        let Some(mixture) = &batch.mixture else { return batch.labels.iter().map(|&label| of(label)).sum() };
-        let pairs = batch.labels.iter().zip(batch.labels.iter().rev()).zip(&mixture.parts);
-        pairs
-            .map(|((&own, &other), part)| {
-                let share = f64::from(part.share);
-                (1.0 - share) * of(own) + share * of(other)
-            })
-            .sum()
+        match batch.mixed_labels() {
+            None => batch.labels.iter().map(|&label| of(label)).sum(),
+            Some(pairs) => pairs
+                .map(|(own, partner, share)| {
+                    let share = f64::from(share);
+                    (1.0 - share) * of(own) + share * of(partner)
+                })
+                .sum(),
+        }
     }
 
     /// The same divisor for all micro-batches of a step. It is 1 if every label has weight 0, so that the loss is 0 and
@@ -89,16 +90,16 @@ impl Loss {
     }
 
     fn of_labels(&self, logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Result<Tensor, EvaluationError> {
-        let weights = self.class_weights.as_ref().map(|(_, weights)| weights);
         if self.is_binary {
             return binary(logits, labels, self.label_smoothing, reduction);
         }
+        let weights = self.class_weights.as_ref().map(|(_, weights)| weights);
         Ok(logits.f_cross_entropy_loss(labels, weights, reduction, -100, self.label_smoothing)?)
     }
 }
 
-/// Binary cross-entropy of the sigmoids of the logits, averaged over the classes, as timm's `BinaryCrossEntropy`. Smoothing
-/// spreads over all classes.
+/// Binary cross-entropy of the sigmoids of the logits, averaged over the classes, as timm's `BinaryCrossEntropy`.
+/// Smoothing spreads over all classes.
 fn binary(logits: &Tensor, labels: &Tensor, smoothing: f64, reduction: Reduction) -> Result<Tensor, EvaluationError> {
     let classes = logits.size2()?.1;
     let off = smoothing / classes as f64;

@@ -50,8 +50,8 @@ impl Numerics {
         Ok(self.autocast.map(|kind| Autocast::enter(self.device, kind)).transpose()?)
     }
 
-    /// Copies a batch to the device, where its images are mixed if it has a mixture: images `[n, channels, height, width]`
-    /// of normalized f32 in the run's memory format, and their targets. No sync.
+    /// Copies a batch to the device, where its images are mixed if it has a mixture: images `[n, channels, height,
+    /// width]` of normalized f32 in the run's memory format, and their targets. No sync.
     ///
     /// # Errors
     /// If libtorch reports an error.

@@ -33,12 +33,11 @@ impl Targets {
 
     /// The targets of a batch whose labels are on the device already. No sync.
     pub(super) fn of_batch(batch: &Batch, labels: Tensor, device: Device) -> Result<Self, EvaluationError> {
-        let Some(mixture) = &batch.mixture else { return Ok(Self::of_labels(labels)) };
-        let pairs = batch.labels.iter().zip(batch.labels.iter().rev()).zip(&mixture.parts);
+        let Some(pairs) = batch.mixed_labels() else { return Ok(Self::of_labels(labels)) };
         let (mut most, mut other, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-        for ((&own, &partner), part) in pairs {
+        for (own, partner, share) in pairs {
             let (larger, smaller, share) =
-                if part.share > 0.5 { (partner, own, 1.0 - part.share) } else { (own, partner, part.share) };
+                if share > 0.5 { (partner, own, 1.0 - share) } else { (own, partner, share) };
             most.push(larger);
             other.push(smaller);
             shares.push(share);

@@ -32,22 +32,21 @@ pub fn batch_picture(batch: &Batch, classes: &[String], scale: &PixelScale) -> R
             plane.iter().map(|value| (255.0 * (value * f64::from(*std) + f64::from(*mean))).round() as u8)
         })
         .collect();
-    let captions: Vec<String> = (0..count).map(|place| caption(batch, classes, place)).collect();
+    let mut captions = captions(batch, classes);
+    captions.truncate(count);
     Ok(ImageGrid { pixels: &pixels, shape: [channels, height, width], captions: &captions }.draw()?)
 }
 
-/// The class of an image, or both classes of a mixture with their shares.
-fn caption(batch: &Batch, classes: &[String], place: usize) -> String {
-    let name = |place: usize| {
-        let label = batch.labels.get(place).and_then(|label| usize::try_from(*label).ok());
-        label.and_then(|label| classes.get(label)).map(String::as_str).unwrap_or_default()
+/// The class of each image, or both classes of a mixture with their shares.
+fn captions(batch: &Batch, classes: &[String]) -> Vec<String> {
+    let name = |label: i64| classes.get(label as usize).map(String::as_str).unwrap_or_default();
+    let mixed = |(own, partner, share): (i64, i64, f32)| match 100.0 * share {
+        percent if percent < 0.5 || own == partner => name(own).to_owned(),
+        percent => format!("{:.0}% {}, {percent:.0}% {}", 100.0 - percent, name(own), name(partner)),
     };
-    let own = name(place);
-    let other = name((batch.labels.len() - 1).saturating_sub(place));
-    let share = batch.mixture.as_ref().and_then(|mixture| mixture.parts.get(place)).map_or(0.0, |part| part.share);
-    match 100.0 * share {
-        percent if percent < 0.5 || own == other => own.to_owned(),
-        percent => format!("{:.0}% {own}, {percent:.0}% {other}", 100.0 - percent),
+    match batch.mixed_labels() {
+        Some(pairs) => pairs.map(mixed).collect(),
+        None => batch.labels.iter().map(|&label| name(label).to_owned()).collect(),
     }
 }
 
@@ -76,9 +75,9 @@ mod tests {
         };
         // 0.5 - 2 x 0.25 = 0, and 0.5 + 2 x 0.25 = 1.
         assert_eq!(middle(&batch), [[0; 3], [255; 3]]);
-        assert_eq!([0, 1].map(|place| caption(&batch, &classes, place)), ["ant", "bee"]);
+        assert_eq!(captions(&batch, &classes), ["ant", "bee"]);
         batch.mixture = Some(Mixture { parts: vec![part(0.25), part(0.0)] });
         assert_eq!(middle(&batch), [[64; 3], [255; 3]]);
-        assert_eq!([0, 1].map(|place| caption(&batch, &classes, place)), ["75% ant, 25% bee", "bee"]);
+        assert_eq!(captions(&batch, &classes), ["75% ant, 25% bee", "bee"]);
     }
 }

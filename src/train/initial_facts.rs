@@ -3,7 +3,7 @@
 use super::{Gradients, TrainError};
 use crate::{
     config::Config,
-    data::Loader,
+    data::{Batch, Loader},
     diagnosis::{ChannelFacts, Facts, LISTED_CLASSES},
     gradient::GradientMonitor,
     model::Network,
@@ -13,17 +13,17 @@ use crate::{
 pub(super) fn initial_facts(
     config: &Config,
     training: &Loader,
+    first_batch: Option<&Batch>,
     validation: &Loader,
     network: &Network,
     gradients: &Gradients,
 ) -> Result<Facts, TrainError> {
     let images = training.dataset();
     let [channels, height, width] = images.shape().sizes();
-    // Training reports an image that cannot be read.
-    let channels = training.first_batch().map_or_else(
-        |_| Vec::new(),
-        |batch| ChannelFacts::of(&batch.images.normalized(batch.shape), channels as usize, (height * width) as usize),
-    );
+    let channels = first_batch.map(|batch| {
+        ChannelFacts::of(&batch.images.normalized(batch.shape), channels as usize, (height * width) as usize)
+    });
+    let channels = channels.unwrap_or_default();
     let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
     if class_counts.len() > LISTED_CLASSES {
         // In the order in which a checkpoint stores them, so that sums over them are bit-identical after a resume.

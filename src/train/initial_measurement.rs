@@ -71,7 +71,8 @@ impl Prepared {
         if config.run.precision == Precision::Fp16 {
             gradients.scaler = Some(GradScaler::new(*device)?);
         }
-        let facts = initial_facts(config, training, validation, network, &gradients)?;
+        let facts =
+            initial_facts(config, training, training.first_batch().ok().as_ref(), validation, network, &gradients)?;
         let due = Due { reading: true, distributions: true, ..Due::default() };
         gradients.start_step(due)?;
         let group = training.epoch(0, 0).take(batches.max(1)).collect::<Result<Vec<_>, _>>()?;

@@ -80,8 +80,14 @@ impl Prepared {
         // After all checks: a run that cannot resume keeps its files unchanged.
         let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
         let is_judged = from.is_none() && config.diagnosis.enabled;
-        let facts =
-            is_judged.then(|| initial_facts(&config, &training, &validation, &network, &gradients)).transpose()?;
+        // A checkpoint from before the first step has no events.
+        let is_at_start = from.as_ref().is_none_or(|from| from.host.counters.step == 0);
+        let is_drawn = is_at_start && config.monitor.pictures_every_steps > 0;
+        // Training reports an image that cannot be read.
+        let first_batch = if is_judged || is_drawn { training.first_batch().ok() } else { None };
+        let facts = is_judged
+            .then(|| initial_facts(&config, &training, first_batch.as_ref(), &validation, &network, &gradients))
+            .transpose()?;
         let identity = identity.write_record(&folder, from.as_ref().map(|from| &from.host.data))?;
         let config = anchored(config, &folder, from.is_some())?;
         let recorder = match &mut from {
@@ -135,24 +141,11 @@ impl Prepared {
         if let Some(from) = from {
             state.restore_host_state(from.name(), from.host);
         }
-        // A checkpoint from before the first step has no events.
-        if state.counters.step == 0 {
-            state.draw_first_batch();
+        if let Some(batch) = first_batch.filter(|_| is_drawn) {
+            let State { data, output, .. } = &mut state;
+            output.recorder.first_batch(batch_picture(&batch, &data.classes, &data.scale));
         }
         Ok(state)
-    }
-}
-
-impl State {
-    /// Writes a picture of the first batch to TensorBoard, if pictures are on. An image that does not decode is left to the
-    /// first step.
-    fn draw_first_batch(&mut self) {
-        if self.config.monitor.pictures_every_steps == 0 {
-            return;
-        }
-        if let Ok(batch) = self.data.training.first_batch() {
-            self.output.recorder.first_batch(batch_picture(&batch, &self.data.classes, &self.data.scale));
-        }
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) struct Augmenter {
 }
 
 impl Augmenter {
-    /// `mean` is the mean of each channel in 0..=1; timm's `RandAugment` fills with it, torchvision's policies with black.
+    /// `mean` is the mean of each channel in 0..=1; timm's `RandAugment` fills with it, torchvision's policies with
+    /// black.
     pub(super) fn new(options: &Augment, shape: ImageShape, mean: &[f32]) -> Self {
         let is_timm = options.auto.policy == AutoPolicy::TimmRandAugment;
         let byte = |mean: &f32| (255.0 * mean).round_ties_even() as u8;

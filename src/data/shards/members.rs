@@ -7,10 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::super::decode::check_length;
 use crate::disk;
-
-/// Maximum size of an image, in bytes.
-const MOST_BYTES: u64 = 512 << 20;
 
 /// The images of one split.
 #[derive(Debug, Default)]
@@ -60,9 +58,7 @@ impl Members {
         let Some(&Entry { shard, offset, length, .. }) = self.entries.get(index) else {
             return Err(format!("image {index} does not exist"));
         };
-        if u64::from(length) > MOST_BYTES {
-            return Err(format!("it has {length} bytes, and the limit is {MOST_BYTES}"));
-        }
+        check_length(u64::from(length))?;
         let text = |error: Error| error.to_string();
         let file = disk::open_regular(&self.shards[shard as usize]).map_err(text)?;
         let mut bytes = vec![0; length as usize];

@@ -1,8 +1,8 @@
 //! Tar files of images and labels in the format of WebDataset.
 //!
-//! The headers are read once, at the start. After that an image is read at its place in its shard, so any batch can be made
-//! at any time. The order of an epoch keeps the reads nearly sequential: it shuffles the shards, and passes their images
-//! through a shuffle buffer; see [`order`].
+//! The headers are read once, at the start. After that an image is read at its place in its shard, so any batch can be
+//! made at any time. The order of an epoch keeps the reads nearly sequential: it shuffles the shards, and passes their
+//! images through a shuffle buffer; see [`order`].
 
 mod members;
 mod pattern;
@@ -66,8 +66,8 @@ pub(super) fn first_path(pattern: &Path) -> Option<PathBuf> {
     pattern::expand(pattern)?.into_iter().next()
 }
 
-/// The order of an epoch: shards in random order, and their images through a buffer that holds `buffer` of them. Each image
-/// leaves the buffer when another one takes its place, which is drawn at random.
+/// The order of an epoch: shards in random order, and their images through a buffer that holds `buffer` of them. Each
+/// image leaves the buffer when another one takes its place, which is drawn at random.
 pub(super) fn order(shards: &[Range<u32>], buffer: usize, stream: &mut Stream) -> Vec<u32> {
     let mut shards = shards.to_vec();
     stream.shuffle(&mut shards);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// Upper limit for the number of shards.
 const MOST_SHARDS: usize = 1 << 20;
 
-/// Expands ranges (`{000..123}`, with as many digits as the first number) and lists (`{a,b}`) in braces, in order. `None` if
-/// braces are not closed, a range is no range of numbers, or there would be more than a million paths.
+/// Expands ranges (`{000..123}`, with as many digits as the first number) and lists (`{a,b}`) in braces, in order.
+/// `None` if braces are not closed, a range is no range of numbers, or there would be more than a million paths.
 pub(super) fn expand(pattern: &Path) -> Option<Vec<PathBuf>> {
     let Some(text) = pattern.to_str() else { return Some(vec![pattern.to_owned()]) };
     Some(expanded(text)?.into_iter().map(PathBuf::from).collect())

@@ -37,9 +37,9 @@ pub(super) struct Index {
     pub fault: Option<String>,
 }
 
-/// Reads the headers and labels of the archive. A sample is an image and a label of the same name up to the first dot of the
-/// file name, `.cls` (the label as text) or `.json` (with the label in the field `label`, `cls`, or `class`), next to each
-/// other. Other files are ignored.
+/// Reads the headers and labels of the archive. A sample is an image and a label of the same name up to the first dot
+/// of the file name, `.cls` (the label as text) or `.json` (with the label in the field `label`, `cls`, or `class`),
+/// next to each other. Other files are ignored.
 pub(super) fn index(path: &Path) -> Index {
     let mut index = Index::default();
     if let Err(fault) = read_into(&mut index.samples, path) {

@@ -82,13 +82,13 @@ pub struct DataConfig {
     /// Storage format.
     pub source: Source,
     /// Version of the rules for finding and decoding images and for naming classes. A run keeps the data edition it
-    /// started with. Edition 2 finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma, and
-    /// crops at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits `train`,
-    /// `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as far as
-    /// possible.
+    /// started with. Edition 2 finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma,
+    /// and crops at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits
+    /// `train`, `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as
+    /// far as possible.
     pub edition: usize,
-    /// Folder of the data, the CSV file of `csv`, or the shards of `webdataset`, such as `train-{000..123}.tar`; empty for
-    /// `synthetic`.
+    /// Folder of the data, the CSV file of `csv`, or the shards of `webdataset`, such as `train-{000..123}.tar`; empty
+    /// for `synthetic`.
     #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
     /// Shards of `webdataset` for validation.
@@ -107,8 +107,8 @@ pub struct DataConfig {
     pub image_size: ImageSize,
     /// 1 (gray) or 3 (RGB), for `folder`, `csv`, and `synthetic`.
     pub channels: usize,
-    /// Length in pixels to which the shorter side of an image file is resized before the center crop to `image_size`, as in
-    /// torchvision's presets (256 or 232 for 224); `None` is `image_size / crop_fraction`.
+    /// Length in pixels to which the shorter side of an image file is resized before the center crop to `image_size`,
+    /// as in torchvision's presets (256 or 232 for 224); `None` is `image_size / crop_fraction`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
     /// Fraction of each side of an image file that a center crop keeps; most ImageNet weights are evaluated with 0.875.

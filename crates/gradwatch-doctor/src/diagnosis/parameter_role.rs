@@ -22,8 +22,8 @@ pub enum ParameterRole {
     Token,
     /// Position embedding.
     Position,
-    /// A single factor, such as that of SkipInit, or a weight that computes factors: of a squeeze-and-excitation, which may
-    /// stay constant without harm.
+    /// A single factor, such as that of SkipInit, or a weight that computes factors: of a squeeze-and-excitation, which
+    /// may stay constant without harm.
     Gate,
 }
 
@@ -65,8 +65,8 @@ impl ParameterRole {
     }
 }
 
-/// Whether a weight belongs to a squeeze-and-excitation, as torchvision, timm, and Keras name them. A convolution called fc
-/// is one of torchvision's.
+/// Whether a weight belongs to a squeeze-and-excitation, as torchvision, timm, and Keras name them. A convolution
+/// called fc is one of torchvision's.
 fn is_of_gate(path: &str, shape: &[i64]) -> bool {
     let mut parts = path.rsplit(['.', '/']).skip(1);
     let is_fc = parts.next().is_some_and(|layer| matches!(layer, "fc1" | "fc2")) && shape.len() == 4;

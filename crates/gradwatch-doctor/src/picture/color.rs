@@ -49,6 +49,13 @@ pub(super) fn legend(values: &[f64]) -> Vec<(Color, &'static str)> {
     entries
 }
 
+/// Color at `[row, column]` of an image of channels x height x width: three channels are RGB, otherwise the first is
+/// gray.
+pub(super) fn pixel_of(pixels: &[u8], [channels, height, width]: [usize; 3], [row, column]: [usize; 2]) -> Color {
+    let value = |channel: usize| pixels[(channel * height + row) * width + column];
+    if channels == 3 { [0, 1, 2].map(value) } else { [value(0); 3] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

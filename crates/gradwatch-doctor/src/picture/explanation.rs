@@ -4,7 +4,7 @@ use super::{
     Picture, PictureError,
     axis::shorten,
     canvas::{Anchor, Area, Canvas, Style, TICK, characters_in},
-    color::{Color, INK},
+    color::{Color, INK, pixel_of},
 };
 
 /// Smallest side of the displayed image, in pixels. Smaller images are enlarged by an integer factor.
@@ -50,7 +50,7 @@ impl Explanation<'_> {
         let mut canvas = Canvas::new(2 * wide + GAP, high + LINE * pixels(self.captions.len()));
         for y in 0..high {
             for x in 0..wide {
-                let color = self.color((y / zoom) as usize, (x / zoom) as usize);
+                let color = pixel_of(self.pixels, self.shape, [(y / zoom) as usize, (x / zoom) as usize]);
                 canvas.pixel(x, y, color);
                 let place = [(f64::from(y) + 0.5) / f64::from(high), (f64::from(x) + 0.5) / f64::from(wide)];
                 canvas.pixel(wide + GAP + x, y, covered(color, self.heat_at(place)));
@@ -62,12 +62,6 @@ impl Explanation<'_> {
             canvas.text((4, high + line * LINE + LINE / 2), Style::new(TICK, Anchor::Start), INK, &text);
         }
         canvas.encode()
-    }
-
-    fn color(&self, row: usize, column: usize) -> Color {
-        let [channels, height, width] = self.shape;
-        let value = |channel: usize| self.pixels[(channel * height + row) * width + column];
-        if channels == 3 { [0, 1, 2].map(value) } else { [value(0); 3] }
     }
 
     /// Bilinear interpolation between cell centers. `place` is a position as fractions of height and width.

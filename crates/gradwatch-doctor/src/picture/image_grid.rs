@@ -4,7 +4,7 @@ use super::{
     Picture, PictureError,
     axis::shorten,
     canvas::{Anchor, Canvas, Style, TICK, characters_in},
-    color::INK,
+    color::{INK, pixel_of},
 };
 
 /// Smallest side of a displayed image, in pixels. Smaller images are enlarged by an integer factor.
@@ -15,8 +15,8 @@ const LINE: u32 = 30;
 /// Images of one shape.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageGrid<'a> {
-    /// Pixels of all images, each channels x height x width. With other than one (gray) or three (RGB) channels, only the
-    /// first is shown.
+    /// Pixels of all images, each channels x height x width. With other than one (gray) or three (RGB) channels, only
+    /// the first is shown.
     pub pixels: &'a [u8],
     /// Channels, height, width.
     pub shape: [usize; 3],
@@ -47,11 +47,9 @@ impl ImageGrid<'_> {
         for (number, (image, caption)) in self.pixels.chunks_exact(values).zip(self.captions).enumerate() {
             let left = GAP + cell[0] * pixels(number % columns);
             let top = GAP + cell[1] * pixels(number / columns);
-            let value = |channel: usize, row: usize, column: usize| image[(channel * height + row) * width + column];
             for y in 0..high {
                 for x in 0..wide {
-                    let (row, column) = ((y / zoom) as usize, (x / zoom) as usize);
-                    let color = if channels == 3 { [0, 1, 2] } else { [0; 3] }.map(|at| value(at, row, column));
+                    let color = pixel_of(image, self.shape, [(y / zoom) as usize, (x / zoom) as usize]);
                     canvas.pixel(left + x, top + y, color);
                 }
             }

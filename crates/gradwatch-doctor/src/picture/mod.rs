@@ -1,5 +1,5 @@
-//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, images with captions, and
-//! an image with a heat map on top.
+//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, images with captions,
+//! and an image with a heat map on top.
 //!
 //! Heat maps and bar charts accept any value. [`f64::NAN`] means unknown and is gray, [`f64::INFINITY`] means not
 //! finite and is magenta, and [`f64::NEG_INFINITY`] is the logarithm of zero and is black. A legend explains these

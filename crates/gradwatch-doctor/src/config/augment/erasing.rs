@@ -15,7 +15,8 @@ named_enum! {
         Zero = "zero",
         /// One normal random number per channel, as with timm's mode `rand`.
         Channel = "channel",
-        /// One normal random number per pixel and channel, as with torchvision's value `random` and timm's mode `pixel`.
+        /// One normal random number per pixel and channel, as with torchvision's value `random` and timm's mode
+        /// `pixel`.
         Pixel = "pixel",
     }
 }

@@ -20,8 +20,8 @@ named_enum! {
     }
 }
 
-/// The `[data.augment.mixing]` table, validated: timm's `Mixup`, which is torchvision's `MixUp` and `CutMix` with a switch
-/// between them. Each image is mixed with the one at the same place from the end of the micro-batch.
+/// The `[data.augment.mixing]` table, validated: timm's `Mixup`, which is torchvision's `MixUp` and `CutMix` with a
+/// switch between them. Each image is mixed with the one at the same place from the end of the micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Mixing {
     /// Both parameters of the beta distribution of mixup's weights; 0 is off. Zhang et al. 2018.

@@ -8,8 +8,8 @@ named_enum! {
     pub enum Recipe {
         /// torchvision's first ImageNet weights.
         Torchvision = "torchvision",
-        /// torchvision's ImageNet weights of 2021: TrivialAugment, erasing, mixtures, four repeats. Published with a side
-        /// of 176 in training.
+        /// torchvision's ImageNet weights of 2021: TrivialAugment, erasing, mixtures, four repeats. Published with a
+        /// side of 176 in training.
         TorchvisionV2 = "torchvision-v2",
         /// Wightman et al. 2021, procedure A1. Published with binary cross-entropy and label smoothing 0.1.
         TimmA1 = "timm-a1",
