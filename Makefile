@@ -126,7 +126,7 @@ bench-logistic: setup-libtorch setup-data ## Train networks of 10 and 15 sigmoid
 	@cargo bench --locked --bench logistic
 
 .PHONY: bench-peers
-bench-peers: build setup-data ## Compare the demo, clipping, checkpoints, and monitoring with PyTorch and timm on this machine (TURNS=5)
+bench-peers: build setup-data ## Compare the demo, clipping, checkpoints, the loader, and monitoring with PyTorch and timm on this machine (TURNS=5)
 	@setup/setup.sh peers
 	@TURNS=$(TURNS) STEPS=$(STEPS) .deps/peers/bin/python benches/peers/fashion_mnist.py
 	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/clipping.py --json target/clipping-peers.jsonl
@@ -134,6 +134,11 @@ bench-peers: build setup-data ## Compare the demo, clipping, checkpoints, and mo
 	@rm -f target/checkpoint-peers.jsonl
 	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/checkpoint.py --json target/checkpoint-peers.jsonl
 	@TURNS=$(TURNS) PEERS=$(CURDIR)/target/checkpoint-peers.jsonl cargo bench --locked --bench checkpoint
+	@setup/setup.sh photos
+	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/loader.py --images target/jpegs --json target/loader-peers.jsonl
+	@TURNS=$(TURNS) .deps/peers/bin/python benches/peers/many_files.py --folder target/many --json target/many-peer.jsonl
+	@TURNS=$(TURNS) IMAGES=$(CURDIR)/target/jpegs PEERS=$(CURDIR)/target/loader-peers.jsonl \
+	    MANY=$(CURDIR)/target/many MANY_PEER=$(CURDIR)/target/many-peer.jsonl cargo bench --locked --bench loader
 	@STEPS= TURNS=$(TURNS) .deps/peers/bin/python benches/peers/telemetry.py --json target/telemetry-peers.jsonl
 	@STEPS= TURNS=$(TURNS) PEERS=target/telemetry-peers.jsonl cargo bench --locked --bench telemetry
 

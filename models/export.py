@@ -108,7 +108,7 @@ def main():
     if arguments.channels != 3:  # Of colours there is one mean and one deviation for all.
         for key in ("mean", "std"):
             preprocessing[key] = [sum(preprocessing[key]) / 3] * arguments.channels
-    preprocessing |= {"channels": arguments.channels, "height": side, "width": side, "edition": 3}
+    preprocessing |= {"channels": arguments.channels, "height": side, "width": side, "edition": 4}
     extra = {"classes.json": json.dumps(names), "preprocessing.json": json.dumps(preprocessing)}
     torch.jit.save(module, str(arguments.out), _extra_files=extra)
     print(f"{arguments.out}: {sum(param.numel() for param in module.parameters())} trainable numbers, {preprocessing}")

@@ -205,6 +205,7 @@ fn bytes_are_normalized_on_a_gpu_as_on_the_cpu() {
             number: 0,
             images: Images::Bytes(bytes.clone()),
             labels: vec![0, 1, 2, 3, 4],
+            multi_hot: Vec::new(),
             indices: vec![0; 5],
             shape,
             mixture: None,

@@ -32,7 +32,7 @@ fn report(prepared: &Prepared) -> String {
         "{}\n\
          device      {}\n\
          images      {} x {} x {} (channels x height x width), mean {:.4?}, std {:.4?}\n\
-         training    {}, {} batches per epoch\n\
+         training    {}, {} batches per epoch{}\n\
          validation  {}\n\
          logits      {}\n\n{}",
         config.to_toml(),
@@ -44,15 +44,23 @@ fn report(prepared: &Prepared) -> String {
         scale.std(),
         counts(training.dataset()),
         training.batches_per_epoch(),
+        if training.shape() == shape { String::new() } else { format!(", images of {}", training.shape()) },
         counts(validation.dataset()),
         network.classes,
         network.summary(),
     )
 }
 
-/// The number of images, and their range over the classes.
+/// The number of images, and their range over the classes. Of multi-label data, also the number without a class.
 fn counts(images: &Dataset) -> String {
+    let labels = images.label_sets();
+    let without = match labels.is_multi_label() {
+        true => format!(", {} without a class", labels.iter().filter(|set| set.is_empty()).count()),
+        false => String::new(),
+    };
     let counts = images.class_counts();
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
-    format!("{} images in {} classes, {least} to {most} per class{}", images.len(), counts.len(), known_bad(&[images]))
+    let (images_and_classes, bad) =
+        (format!("{} images in {} classes", images.len(), counts.len()), known_bad(&[images]));
+    format!("{images_and_classes}, {least} to {most} per class{without}{bad}")
 }

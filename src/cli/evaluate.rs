@@ -18,6 +18,7 @@ use gradwatch::{
     events::{PrecisionRecall, SummaryWriter, Value, WallTime, is_evaluation},
     inference::TrainedModel,
     libtorch::resolve_device,
+    number::count,
     picture::{ConfusionMatrix, Picture},
     printable,
     train::StopSignal,
@@ -82,8 +83,8 @@ pub(super) fn run(arguments: &EvaluateArguments) -> Result<Code> {
     let evaluated = evaluate_with_curves(&model.network, &loader, &model.classes, numerics, never)?;
     let (metrics, curves) = evaluated.context("the evaluation was stopped")?;
     let bad = dataset.bad_images();
-    for lost in LostImages::of("evaluated", &model.classes, dataset.labels(), &bad).iter().filter(|lost| lost.is_all())
-    {
+    let lost = LostImages::of("evaluated", &model.classes, &dataset.class_counts(), &dataset.bad_class_counts());
+    for lost in lost.iter().filter(|lost| lost.is_all()) {
         tracing::warn!("{lost}: none can be decoded, and the metrics exclude this class");
     }
     let weights = arguments.trained.weights.path(run);
@@ -107,11 +108,11 @@ pub(super) fn run(arguments: &EvaluateArguments) -> Result<Code> {
             print(&told(&metrics))?;
             if let Ok(folder) = &written {
                 let folder = printable::path(folder.path());
-                print(&format!("\n{folder}: {}\n", results(metrics.per_class.len())))?;
+                print(&format!("\n{folder}: {}\n", results(&metrics)))?;
             }
         }
     }
-    Ok(if bad.is_empty() && written.is_ok() { Code::Success } else { Code::Partial })
+    Ok(if bad.is_empty() && !dataset.is_partial() && written.is_ok() { Code::Success } else { Code::Partial })
 }
 
 /// Opens the folder from `--output`, before the evaluation. It must be writable, and must not contain results unless
@@ -146,7 +147,7 @@ fn images(config: &Config, path: Option<&Path>, model: &TrainedModel) -> Result<
     if config.data.source == Source::Synthetic {
         return Err(NoFiles.into());
     }
-    let unseen = DataConfig { path: path.to_owned(), ..config.data.clone() };
+    let unseen = DataConfig { path: path.to_owned(), validation_path: None, ..config.data.clone() };
     check_place(&unseen, "--data needs images in the format of the run's data.source")?;
     let dataset = data::load_unseen(&unseen, config.run.seed, &model.classes)?;
     data::check_listed(&unseen, &[&dataset])?;
@@ -158,15 +159,18 @@ fn loader(config: &Config, model: &TrainedModel, dataset: Arc<Dataset>) -> Resul
     Ok(Loader::new(dataset, LoaderOptions { batch_size: config.evaluation_batch_size(), ..options })?)
 }
 
-/// Lists the result files for this number of classes.
-fn results(classes: usize) -> String {
+/// Lists the result files.
+fn results(metrics: &Metrics) -> String {
+    let classes = metrics.per_class.len();
     let picture = match classes {
-        ..=MOST_DRAWN => MATRIX.to_owned(),
-        _ => format!("no confusion matrix picture for {classes} classes (metrics.json has all cells)"),
+        // Classes that do not exclude each other are not mistaken for each other.
+        _ if metrics.confusion.is_none() => String::new(),
+        ..=MOST_DRAWN => format!(", {MATRIX},"),
+        _ => format!(", no confusion matrix picture for {classes} classes (metrics.json has all cells),"),
     };
     let curves =
         if classes > MOST_CLASSES { format!("curves for {MOST_CLASSES} classes") } else { "curves".to_owned() };
-    format!("{METRICS}, {picture}, and {curves} for TensorBoard")
+    format!("{METRICS}{picture} and {curves} for TensorBoard")
 }
 
 /// Draws the confusion matrix, unless there are too many classes to read it.
@@ -186,7 +190,7 @@ fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<Precision
     let writer = SummaryWriter::create_evaluation(folder)?;
     let classes: Vec<String> = metrics.per_class.iter().map(|class| class.class.clone()).collect();
     let matrix = matrix(metrics, &classes)?;
-    let figures = metrics.figures().map(|(name, value)| (format!("{name}/evaluation"), value));
+    let figures = metrics.figures().into_iter().map(|(name, value)| (format!("{name}/evaluation"), value));
     writer.scalars(0u64, figures)?;
     if let Some(Picture { png, width, height }) = matrix.clone() {
         writer.image("confusion_matrix", 0u64, png, width, height)?;
@@ -216,13 +220,22 @@ fn write(folder: &Folder, is_own: bool, metrics: &Metrics, curves: Vec<Precision
 fn told(metrics: &Metrics) -> String {
     let mut text = String::new();
     // With at most five classes, every image counts for the top five.
+    let width = metrics.figures().iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0).max(14);
     let is_trivial = |name: &str| name == "top5_accuracy" && metrics.per_class.len() <= 5;
     for (name, value) in metrics.figures().into_iter().filter(|(name, _)| !is_trivial(name)) {
         // Writing to a String cannot fail.
         let _ = match name {
-            "loss" => writeln!(text, "{name:14}{value:.4}"),
-            _ => writeln!(text, "{name:14}{:.2}%", 100.0 * value),
+            "loss" => writeln!(text, "{name:width$}{value:.4}"),
+            _ => writeln!(text, "{name:width$}{:.2}%", 100.0 * value),
         };
+    }
+    if let Some(missing) = metrics.multi_label.map(|metrics| metrics.classes_without_images).filter(|count| *count > 0)
+    {
+        let missing = match missing {
+            1 => "1 class without images is".to_owned(),
+            missing => format!("{missing} classes without images are"),
+        };
+        let _ = writeln!(text, "\n{missing} left out of mean_average_precision");
     }
     let rows = match metrics.per_class.len() {
         ..=MOST_CLASSES => metrics.per_class.iter().collect(),
@@ -238,16 +251,21 @@ fn told(metrics: &Metrics) -> String {
     };
     let width =
         rows.iter().map(|class| printable::line(&class.class).chars().count()).max().unwrap_or(0).max("class".len());
-    let _ = writeln!(text, "\n{:width$}  images  precision  recall      f1", "class");
-    for ClassMetrics { class, support, precision, recall, f1 } in rows {
+    let has_areas = rows.iter().any(|class| class.average_precision.is_some());
+    let area_name = if has_areas { "  average_precision" } else { "" };
+    let _ = writeln!(text, "\n{:width$}  images  precision  recall      f1{area_name}", "class");
+    for ClassMetrics { class, support, precision, recall, f1, average_precision } in rows {
         let class = printable::line(class);
-        let _ = writeln!(text, "{class:width$}  {support:>6}  {precision:>9.4}  {recall:>6.4}  {f1:.4}");
+        let area = average_precision.map(|area| format!("  {area:>17.4}")).unwrap_or_default();
+        let _ = writeln!(text, "{class:width$}  {support:>6}  {precision:>9.4}  {recall:>6.4}  {f1:.4}{area}");
     }
-    text.push('\n');
+    if metrics.confusion.is_some() {
+        text.push('\n');
+    }
     let mistakes = metrics.confusion.as_ref().map(|confusion| confusion.most_confused(MOST_CONFUSED));
     for Cell { label, prediction, images } in mistakes.into_iter().flatten() {
         let names = [label, prediction].map(|class| printable::line(&metrics.per_class[class].class));
-        let _ = writeln!(text, "{images} images of {} classified as {}", names[0], names[1]);
+        let _ = writeln!(text, "{} of {} classified as {}", count(images, "image"), names[0], names[1]);
     }
     text
 }

@@ -185,6 +185,7 @@ fn code_of_training(error: &TrainError) -> Code {
         TrainError::Recording(error) => code_of_recording(error),
         TrainError::Config(_)
         | TrainError::SingleImage { .. }
+        | TrainError::TrainingSize { .. }
         | TrainError::NoSuchParameters { .. }
         | TrainError::NoSuchStatistics { .. }
         | TrainError::NothingToTrain
@@ -266,11 +267,11 @@ fn code_of_data(error: &DataError) -> Code {
         | DataError::UnclearLayout { .. }
         | DataError::UnknownClass { .. }
         | DataError::ClassNames { .. }
-        | DataError::ManifestHeader { .. }
-        | DataError::ManifestRow { .. }
+        | DataError::Manifest(_)
+        | DataError::OneClass { .. }
         | DataError::ShardPattern { .. }
         | DataError::Shard { .. }
-        | DataError::MissingImages { .. }
+        | DataError::Parquet { .. }
         | DataError::SeveralSets { .. }
         | DataError::PythonVersion { .. }
         | DataError::BadImage { .. }

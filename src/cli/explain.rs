@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<Code> {
             // Same order, but without the images that did not decode.
             let Some((_, mut output)) = outputs.find(|(file, _)| file == path) else { continue };
             let told = predict::told(&model, &seen.guess);
-            let picture = seen.draw(&model.preprocessing, image, std::slice::from_ref(&told))?;
+            let picture = seen.draw(&model.preprocessing, &image.to_bytes(), std::slice::from_ref(&told))?;
             output.write(&picture.png)?;
             let (to, told) = (printable::path(output.path()), printable::line(&told));
             tell(&format!("{to}  {told}  {}\n", printable::path(path)));

@@ -189,11 +189,15 @@ fn code_of(state: State, ending: Ending) -> Code {
         let images = count(bad_images as u64, "image");
         tracing::warn!("skipped {images} that could not be decoded; see the messages above");
     }
+    let is_partial = state.is_partial();
+    if is_partial {
+        tracing::warn!("some files or rows were skipped because they cannot be read; see the messages above");
+    }
     let has_failed = state.close();
     match ending {
         Ending::Signal(signal) => Code::Signal(signal),
         Ending::Finding(_) => Code::Finding,
-        _ if has_failed || bad_images > 0 => Code::Partial,
+        _ if has_failed || is_partial || bad_images > 0 => Code::Partial,
         _ => Code::Success,
     }
 }

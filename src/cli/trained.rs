@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use gradwatch::{
     config::Config,
-    data::{DataError, Preprocessing},
+    data::{DataError, Preprocessing, Samples},
     inference::{TrainedModel, WeightsOf, run_config},
     libtorch::resolve_device,
     number::count,
@@ -58,7 +58,7 @@ pub(super) fn decode(
     preprocessing: &Preprocessing,
     files: &[PathBuf],
     bad: &mut usize,
-) -> Result<(Vec<PathBuf>, Vec<Vec<u8>>)> {
+) -> Result<(Vec<PathBuf>, Vec<Samples<'static>>)> {
     let (mut paths, mut images) = (Vec::new(), Vec::new());
     for (path, image) in files.iter().zip(preprocessing.decode_all(files)) {
         match image {

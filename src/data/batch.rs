@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::augment::{Augmenter, Erased, Mixture};
 use super::images::fill;
 use super::random::{Purpose, Stream};
-use super::{Bytes, DataError, Dataset, Images, LoaderOptions, shards};
+use super::{Bytes, DataError, Dataset, ImageShape, Images, LoaderOptions};
+use crate::config::ImageSize;
 
 /// Images of an epoch, at least one.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +15,10 @@ pub struct Batch {
     pub number: usize,
     /// Pixels, images x channels x height x width.
     pub images: Images,
-    /// Class index of each image.
+    /// Class index of each image; empty in multi-label data.
     pub labels: Vec<i64>,
+    /// In multi-label data, images x classes: 1 for each class of an image, otherwise 0. Empty if each image has one class.
+    pub multi_hot: Vec<f32>,
     /// Index of each image in its dataset.
     pub indices: Vec<u32>,
     /// Images, channels, height, width.
@@ -25,6 +28,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Number of images, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
     /// The label of each image, that of its partner, and the weight of the partner's label; `None` without a mixture.
     pub(crate) fn mixed_labels(&self) -> Option<impl Iterator<Item = (i64, i64, f32)>> {
         let parts = &self.mixture.as_ref()?.parts;
@@ -41,6 +50,8 @@ pub(super) struct BatchMaker {
     augmenter: Option<Augmenter>,
     /// The normalized value of each byte, per channel.
     tables: Arc<[[f32; 256]]>,
+    /// Of each image in a batch.
+    shape: ImageShape,
 }
 
 impl BatchMaker {
@@ -48,9 +59,17 @@ impl BatchMaker {
     /// [`DataError::PixelScaleChannels`] if the scale does not match the channels of the dataset.
     pub(super) fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, DataError> {
         let tables = options.scale.clone().checked_for(&dataset)?.tables().into();
-        let augmenter =
-            options.augment.as_ref().map(|augment| Augmenter::new(augment, dataset.shape(), options.scale.mean()));
-        Ok(Self { dataset, options, augmenter, tables })
+        let own = dataset.shape();
+        let shape = match options.image_size {
+            Some(ImageSize { height, width }) if dataset.is_decoded_on_demand() => ImageShape { height, width, ..own },
+            _ => own,
+        };
+        let augmenter = options.augment.as_ref().map(|augment| Augmenter::new(augment, shape, options.scale.mean()));
+        Ok(Self { dataset, options, augmenter, tables, shape })
+    }
+
+    pub(super) fn shape(&self) -> ImageShape {
+        self.shape
     }
 
     pub(super) fn order(&self, epoch: u64) -> Vec<u32> {
@@ -58,7 +77,7 @@ impl BatchMaker {
         if self.options.shuffle {
             let mut stream = Stream::new(self.options.seed, Purpose::Order, epoch, 0);
             match self.dataset.members() {
-                Some(members) => order = shards::order(&members.ranges(), self.options.shuffle_buffer, &mut stream),
+                Some(members) => order = members.order(self.options.shuffle_buffer, &mut stream),
                 None => stream.shuffle(&mut order),
             }
         }
@@ -77,27 +96,40 @@ impl BatchMaker {
     }
 
     pub(super) fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
-        let shape = self.dataset.shape();
+        let shape = self.shape;
         let first = number * self.options.batch_size;
         let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
-        let mut images = Bytes::with_capacity(planned.len(), shape, &self.tables);
-        let (mut labels, mut indices) = (Vec::with_capacity(planned.len()), Vec::with_capacity(planned.len()));
+        let mut images = Images::Bytes(Bytes::with_capacity(planned.len(), shape, &self.tables));
+        let mut indices = Vec::with_capacity(planned.len());
         let mut erased = Vec::new();
         for (place, &index) in (first..).zip(planned) {
-            let label = self.dataset.labels().get(index as usize);
             // Each repeat of an image has its own stream.
             let stream = (place % self.repeats()) as u64 * (1 << 32) + u64::from(index);
             let stream = Stream::new(self.options.seed, Purpose::Augmentation, epoch, stream);
             if let Some(rectangles) = self.append_image(index, stream, &mut images)? {
-                labels.extend(label.map(|&label| i64::from(label)));
                 indices.push(index);
                 erased.push(rectangles);
             }
         }
         let mut stream = Stream::new(self.options.seed, Purpose::Mixture, epoch, number as u64);
-        let mixture = self.augmenter.as_ref().and_then(|augmenter| augmenter.mixture(labels.len(), &mut stream));
-        let shape = [labels.len(), shape.channels, shape.height, shape.width];
-        Ok(Batch { number, images: self.erase(images, shape, &erased), labels, indices, shape, mixture })
+        let mixture = self.augmenter.as_ref().and_then(|augmenter| augmenter.mixture(indices.len(), &mut stream));
+        let shape = [indices.len(), shape.channels, shape.height, shape.width];
+        let (labels, multi_hot) = self.targets(&indices);
+        Ok(Batch { number, images: self.erase(images, shape, &erased), labels, multi_hot, indices, shape, mixture })
+    }
+
+    /// The labels of these images, or their multi-hot rows.
+    fn targets(&self, indices: &[u32]) -> (Vec<i64>, Vec<f32>) {
+        let (sets, classes) = (self.dataset.label_sets(), self.dataset.classes().len());
+        let of = |&index: &u32| sets.of(index as usize);
+        if !sets.is_multi_label() {
+            return (indices.iter().flat_map(of).map(|&label| i64::from(label)).collect(), Vec::new());
+        }
+        let mut multi_hot = vec![0.0; indices.len() * classes];
+        for (row, set) in multi_hot.chunks_exact_mut(classes.max(1)).zip(indices.iter().map(of)) {
+            set.iter().for_each(|&class| row[class as usize] = 1.0);
+        }
+        (Vec::new(), multi_hot)
     }
 
     /// Appends image `index`, augmented, and returns the rectangles to erase in it; `None` if it is bad and skipped.
@@ -105,38 +137,40 @@ impl BatchMaker {
         &self,
         index: u32,
         mut stream: Stream,
-        images: &mut Bytes,
+        images: &mut Images,
     ) -> Result<Option<Vec<Erased>>, DataError> {
         let augmenter = self.augmenter.as_ref();
         let choose = |size| augmenter.and_then(|augmenter| augmenter.window(size, &mut stream));
-        let Some(mut image) = self.dataset.part_unless_bad(index, self.options.on_bad_image, choose)? else {
+        let part = self.dataset.part_unless_bad(index, self.options.on_bad_image, self.shape, choose)?;
+        let Some(mut image) = part else {
             return Ok(None);
         };
         if let Some(augmenter) = augmenter {
             image = augmenter.change_pixels(image, &mut stream);
         }
-        images.pixels.extend_from_slice(&image);
+        images.append(&image, &self.options.scale, self.shape);
         Ok(Some(augmenter.map(|augmenter| augmenter.erased(&mut stream)).unwrap_or_default()))
     }
 
     /// Erases rectangles of the images. Bytes stay bytes if the device can do it: with at most one rectangle of zeros
     /// per image.
-    fn erase(&self, mut images: Bytes, shape: [usize; 4], erased: &[Vec<Erased>]) -> Images {
+    fn erase(&self, mut images: Images, shape: [usize; 4], erased: &[Vec<Erased>]) -> Images {
         let is_simple = erased.iter().all(|rectangles| matches!(rectangles[..], [] | [Erased { noise: None, .. }]));
-        if is_simple && erased.iter().any(|rectangles| !rectangles.is_empty()) {
-            images.cutouts = erased.iter().map(|all| all.first().map_or([0; 4], |erased| erased.rectangle)).collect();
-        }
-        if self.options.as_bytes && is_simple {
-            return Images::Bytes(images);
-        }
-        let mut values = images.normalized(shape);
-        if !is_simple {
-            let [_, channels, height, width] = shape;
-            for (image, rectangles) in values.chunks_exact_mut(channels * height * width).zip(erased) {
-                rectangles.iter().for_each(|Erased { rectangle, noise }| {
-                    fill(image, height * width, width, *rectangle, noise.as_deref());
-                });
+        if let Images::Bytes(bytes) = &mut images
+            && is_simple
+        {
+            if erased.iter().any(|rectangles| !rectangles.is_empty()) {
+                bytes.cutouts =
+                    erased.iter().map(|all| all.first().map_or([0; 4], |erased| erased.rectangle)).collect();
             }
+            return if self.options.as_bytes { images } else { Images::Normalized(bytes.normalized(shape)) };
+        }
+        let mut values = images.normalized(shape).into_owned();
+        let [_, channels, height, width] = shape;
+        for (image, rectangles) in values.chunks_exact_mut(channels * height * width).zip(erased) {
+            rectangles.iter().for_each(|Erased { rectangle, noise }| {
+                fill(image, height * width, width, *rectangle, noise.as_deref());
+            });
         }
         Images::Normalized(values)
     }

@@ -1,10 +1,15 @@
 //! Compares the current images with the recorded images of a run.
 
-use std::{collections::HashMap, io, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::Path,
+};
 
 use super::{
     Survey,
-    record::{self, Image, Part, Recorded},
+    record::{self, Classes, Image, Part, Recorded},
+    shown_classes,
 };
 
 /// Number of images, with the first of them.
@@ -99,8 +104,8 @@ struct Comparison<'a> {
     changes: [SplitChanges; 2],
     /// Index of the last image found in each split.
     last: [Option<u32>; 2],
-    /// Split, index, and recorded class of the images that still exist.
-    kept: Vec<(usize, u32, u32)>,
+    /// Split, index, and recorded classes of the images that still exist.
+    kept: Vec<(usize, u32, Classes)>,
 }
 
 impl<'a> Comparison<'a> {
@@ -131,19 +136,19 @@ impl<'a> Comparison<'a> {
                 if self.last[number].replace(index).is_some_and(|last| index < last) {
                     change.reordered.add(|| split.shown(index));
                 }
-                self.kept.push((number, index, image.class));
+                self.kept.push((number, index, image.classes.clone()));
             }
         }
     }
 
     /// Describes all changes in one line. `classes` are the recorded class names.
     fn told(mut self, classes: &[String]) -> String {
-        for (number, index, class) in self.kept {
+        for (number, index, recorded) in self.kept {
             let Some(split) = self.splits[number] else { continue };
-            let label = split.dataset.labels()[index as usize];
-            let [now, before] = [(split.dataset.classes(), label), (classes, class)]
-                .map(|(classes, class)| classes.get(class as usize).map_or("", String::as_str));
-            if now != before {
+            let now = (split.dataset.label_sets().of(index as usize), split.dataset.classes());
+            let before = (recorded.as_slice(), classes);
+            if names(now) != names(before) {
+                let [now, before] = [now, before].map(|(set, classes)| shown_classes(set, classes));
                 let line = || format!("{} ({now}, was {before})", split.shown(index));
                 self.changes[number].relabelled.add(line);
             }
@@ -162,6 +167,11 @@ impl<'a> Comparison<'a> {
         ];
         lines.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
+}
+
+/// The names of a set of classes. Their indices may have changed.
+fn names<'a>((set, classes): (&[u32], &'a [String])) -> BTreeSet<&'a str> {
+    set.iter().filter_map(|&class| classes.get(class as usize)).map(String::as_str).collect()
 }
 
 /// Describes, in one line, how the training and validation images differ from the record at `path`. A split of `None`
@@ -215,7 +225,7 @@ pub fn overlap(path: &Path, images: &Survey) -> io::Result<Overlap> {
             None => by_name.get(&image.name),
         };
         for &index in found.into_iter().flatten() {
-            if image.bytes == images.prints[index as usize].bytes {
+            if contents.is_some() || image.bytes == images.prints[index as usize].bytes {
                 is_trained_on[index as usize] = true;
                 is_certain &= contents.is_some();
             }
@@ -322,6 +332,17 @@ mod tests {
         fs::write(place.record(), text.replace("[\"t/3.png\",0", "[\"t/3.png\",1")).unwrap();
         let told = place.told(&NAMES, &HELD);
         assert_eq!(told, "1 of 8 training images have a different class, first data/t/3.png (cat, was dog)");
+    }
+
+    #[test]
+    fn other_classes_of_multi_label_data_are_told_by_their_names() {
+        let place = Place::new();
+        let text = fs::read_to_string(place.record()).unwrap();
+        // Images of one class, in a record of multi-label data.
+        let text = text.replace("\"format\":1", "\"format\":2").replace(".png\",0,", ".png\",[0],");
+        fs::write(place.record(), text.replace("[\"t/3.png\",[0]", "[\"t/3.png\",[0,1]")).unwrap();
+        let told = place.told(&NAMES, &HELD);
+        assert_eq!(told, "1 of 8 training images have a different class, first data/t/3.png (cat, was cat|dog)");
     }
 
     #[test]

@@ -2,55 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::augment::{Size, Window};
 use super::fitting::Fitting;
+use super::members::Members;
 use super::name::Base;
+use super::paths::Paths;
 use super::pixels::Pixels;
-use super::shards::Members;
-use super::{DataError, Framing};
+use super::{DataError, Framing, ImageShape, LabelSets, Samples};
 use crate::config::{DataConfig, OnBadImage};
-
-/// Shape of one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageShape {
-    /// 1 (gray) or 3 (RGB) for files; any number for images in memory.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-impl ImageShape {
-    pub(super) fn size(self) -> Size {
-        Size { height: self.height, width: self.width }
-    }
-
-    /// Number of pixels per channel.
-    pub fn plane(self) -> usize {
-        self.height * self.width
-    }
-
-    /// Channels, rows, and columns, in libtorch's type.
-    pub fn sizes(self) -> [i64; 3] {
-        [self.channels, self.height, self.width].map(|size| size as i64)
-    }
-
-    /// Number of values per image, over all channels.
-    pub fn values(self) -> usize {
-        self.channels * self.plane()
-    }
-}
-
-impl fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
-    }
-}
 
 /// The training and validation images of a data set, with the same shape and classes.
 #[derive(Debug, Clone)]
@@ -61,32 +23,17 @@ pub struct Splits {
     pub validation: Arc<Dataset>,
 }
 
-impl Splits {
-    /// Creates the splits of a data set of image files, each given as a path and class index.
-    pub(super) fn from_files(
-        origin: &Path,
-        config: &DataConfig,
-        classes: Vec<String>,
-        train: Vec<(PathBuf, u32)>,
-        validation: Vec<(PathBuf, u32)>,
-    ) -> Result<Self, DataError> {
-        check_not_empty(origin, train.len(), validation.len())?;
-        Ok(Self {
-            train: Arc::new(Dataset::of_config(origin, config, classes.clone(), train)?),
-            validation: Arc::new(Dataset::of_config(origin, config, classes, validation)?),
-        })
-    }
-}
-
-/// Labeled images of one shape. A data set has at least one image, and each label is the index of a class.
+/// Labeled images of one shape. A data set has at least one image, and each label is the index of a class. In multi-label
+/// data, an image has any number of labels, otherwise one.
 #[derive(Debug)]
 pub struct Dataset {
     origin: PathBuf,
     shape: ImageShape,
     classes: Vec<String>,
-    labels: Vec<u32>,
+    labels: LabelSets,
     pixels: Arc<Pixels>,
     bad: Mutex<BTreeSet<u32>>,
+    is_partial: bool,
 }
 
 impl Dataset {
@@ -111,7 +58,7 @@ impl Dataset {
         if pixels.len() as u128 != want {
             return Err(DataError::PixelCount { path: origin.to_owned(), got: pixels.len(), want });
         }
-        Self::new(origin, shape, classes, labels, Pixels::Memory { pixels, numbers: None })
+        Self::new(origin, shape, classes, labels.into(), Pixels::Memory { pixels, numbers: None })
     }
 
     /// Creates a data set that decodes images from `files` (path, class index) on every access and resizes them to
@@ -126,34 +73,56 @@ impl Dataset {
         classes: Vec<String>,
         files: Vec<(PathBuf, u32)>,
     ) -> Result<Self, DataError> {
-        Self::of_files(origin, Fitting { shape, framing: Framing::default() }, classes, files, Base::new(origin))
+        let fitting = Fitting { shape, framing: Framing::default() };
+        let (mut paths, mut labels) = (Paths::new(Base::new(origin)), Vec::new());
+        for (path, label) in files {
+            paths.push(&path);
+            labels.push(label);
+        }
+        Self::of_fitted(origin, fitting, classes, paths, labels.into())
     }
 
-    fn of_files(
+    /// Returns the same images with other labels: one, or any number per image.
+    ///
+    /// # Errors
+    /// [`DataError::CountMismatch`] or [`DataError::LabelOutOfRange`].
+    pub fn with_labels(mut self, labels: LabelSets) -> Result<Self, DataError> {
+        if labels.len() != self.len() {
+            let (images, image_count) = (self.origin.clone(), self.len());
+            let (labels, label_count) = (self.origin.clone(), labels.len());
+            return Err(DataError::CountMismatch { images, image_count, labels, label_count });
+        }
+        check_labels(&self.origin, labels.flat(), self.classes.len())?;
+        self.labels = labels;
+        Ok(self)
+    }
+
+    /// Like [`from_files`](Self::from_files), with the shape, resizing, and crop of `config`, and one or any number of
+    /// classes per image.
+    pub(super) fn of_files(
+        origin: &Path,
+        config: &DataConfig,
+        classes: Vec<String>,
+        paths: Paths,
+        labels: LabelSets,
+    ) -> Result<Self, DataError> {
+        Self::of_fitted(origin, Fitting::of_config(config), classes, paths, labels)
+    }
+
+    fn of_fitted(
         origin: &Path,
         fitting: Fitting,
         classes: Vec<String>,
-        files: Vec<(PathBuf, u32)>,
-        base: Base,
+        paths: Paths,
+        labels: LabelSets,
     ) -> Result<Self, DataError> {
         if !matches!(fitting.shape.channels, 1 | 3) {
             return Err(DataError::Channels { got: fitting.shape.channels });
         }
-        let (paths, labels) = files.into_iter().unzip();
-        Self::new(origin, fitting.shape, classes, labels, Pixels::Files { paths, base, fitting })
+        Self::new(origin, fitting.shape, classes, labels, Pixels::Files { paths, fitting })
     }
 
-    /// Like [`from_files`](Self::from_files), with the shape, resizing, and crop of `config`.
-    pub(super) fn of_config(
-        origin: &Path,
-        config: &DataConfig,
-        classes: Vec<String>,
-        files: Vec<(PathBuf, u32)>,
-    ) -> Result<Self, DataError> {
-        Self::of_files(origin, Fitting::of_config(config), classes, files, Base::of_config(config))
-    }
-
-    /// Creates a data set of images inside of shards.
+    /// Creates a data set of images inside of larger files.
     pub(super) fn of_members(
         origin: &Path,
         config: &DataConfig,
@@ -163,7 +132,12 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let fitting = Fitting::of_config(config);
         let pixels = Pixels::Members { members, base: Base::of_config(config), fitting };
-        Self::new(origin, fitting.shape, classes, labels, pixels)
+        Self::new(origin, fitting.shape, classes, labels.into(), pixels)
+    }
+
+    /// Records whether images were left out because their file, their shard, or their row cannot be read.
+    pub(super) fn marked_partial(self, is_partial: bool) -> Self {
+        Self { is_partial, ..self }
     }
 
     /// Numbers the images: image `i` was number `of_images[i]` in the set before it was split.
@@ -176,14 +150,15 @@ impl Dataset {
 
     /// Returns the same images with other class indices: `indices[label]` instead of `label`, among `classes`.
     pub(super) fn with_classes(&self, indices: &[u32], classes: &[String]) -> Self {
-        let Self { origin, shape, labels, pixels, .. } = self;
+        let Self { origin, shape, labels, pixels, is_partial, .. } = self;
         Self {
             origin: origin.clone(),
             shape: *shape,
             classes: classes.to_vec(),
-            labels: labels.iter().filter_map(|&label| indices.get(label as usize).copied()).collect(),
+            labels: labels.renumbered(indices),
             pixels: Arc::clone(pixels),
             bad: Mutex::default(),
+            is_partial: *is_partial,
         }
     }
 
@@ -191,17 +166,18 @@ impl Dataset {
         origin: &Path,
         shape: ImageShape,
         classes: Vec<String>,
-        labels: Vec<u32>,
+        labels: LabelSets,
         pixels: Pixels,
     ) -> Result<Self, DataError> {
-        check_labels(origin, &labels, classes.len())?;
+        check_labels(origin, labels.flat(), classes.len())?;
         if labels.is_empty() || shape.values() == 0 {
             return Err(DataError::Empty { path: origin.to_owned(), split: "usable" });
         }
         if [labels.len(), shape.height, shape.width].into_iter().any(|size| u32::try_from(size).is_err()) {
             return Err(DataError::TooLarge { images: labels.len(), shape });
         }
-        Ok(Self { origin: origin.to_owned(), shape, classes, labels, pixels: Arc::new(pixels), bad: Mutex::default() })
+        let (origin, pixels) = (origin.to_owned(), Arc::new(pixels));
+        Ok(Self { origin, shape, classes, labels, pixels, bad: Mutex::default(), is_partial: false })
     }
 
     /// Source of the images, for messages.
@@ -219,9 +195,14 @@ impl Dataset {
         &self.classes
     }
 
-    /// Class index of each image.
-    pub fn labels(&self) -> &[u32] {
+    /// The classes of each image.
+    pub fn label_sets(&self) -> &LabelSets {
         &self.labels
+    }
+
+    /// Class index of each image. In multi-label data, the class indices of all images, image by image.
+    pub fn labels(&self) -> &[u32] {
+        self.labels.flat()
     }
 
     /// Number of images, at least 1.
@@ -232,21 +213,20 @@ impl Dataset {
 
     /// Number of images of each class, by index.
     pub fn class_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.classes.len()];
-        for &label in &self.labels {
-            if let Some(count) = counts.get_mut(label as usize) {
-                *count += 1;
-            }
-        }
-        counts
+        self.labels.counts(self.classes.len(), 0..self.len())
+    }
+
+    /// Number of images of each class that do not decode, as found so far.
+    pub fn bad_class_counts(&self) -> Vec<usize> {
+        self.labels.counts(self.classes.len(), self.bad_images().into_iter().map(|index| index as usize))
     }
 
     /// The file of image `index`, if each image has a file of its own.
-    pub fn file(&self, index: u32) -> Option<&Path> {
+    pub fn file(&self, index: u32) -> Option<PathBuf> {
         self.pixels.file(index as usize)
     }
 
-    /// The images inside of shards, if they are.
+    /// The images inside of larger files, if they are.
     pub(super) fn members(&self) -> Option<&Members> {
         self.pixels.members()
     }
@@ -267,42 +247,45 @@ impl Dataset {
         !matches!(*self.pixels, Pixels::Memory { .. })
     }
 
-    /// Returns the pixels of image `index`, channels x height x width.
+    /// Returns the pixels of image `index`, channels x height x width, rounded to 8 bits.
     ///
     /// # Errors
     /// [`DataError::NoSuchImage`], or [`DataError::BadImage`] if the file does not decode.
     pub fn image(&self, index: u32) -> Result<Cow<'_, [u8]>, DataError> {
-        self.part(index, |_| None)
+        Ok(self.part(index, self.shape, |_| None)?.into_bytes())
     }
 
     /// Like [`image`](Self::image), but only the part that `choose` selects, given the size of the image before it is
-    /// resized.
+    /// resized. Files are resized to `shape`, which may differ from that of the data set.
     pub(super) fn part(
         &self,
         index: u32,
+        shape: ImageShape,
         choose: impl FnOnce(Size) -> Option<Window>,
-    ) -> Result<Cow<'_, [u8]>, DataError> {
+    ) -> Result<Samples<'_>, DataError> {
         let missing = || DataError::NoSuchImage { index, len: self.len() };
-        self.pixels.part(index as usize, self.shape, choose).unwrap_or_else(|| Err(missing()))
+        self.pixels.part(index as usize, shape, choose).unwrap_or_else(|| Err(missing()))
     }
 
-    /// Like [`image`](Self::image), but with [`OnBadImage::Skip`], an image that does not decode is `None`. It is
+    /// Returns the samples of image `index`. With [`OnBadImage::Skip`], an image that does not decode is `None`. It is
     /// logged the first time and recorded in [`bad_images`](Self::bad_images).
     ///
     /// # Errors
     /// As for [`image`](Self::image), but with [`OnBadImage::Skip`] never [`DataError::BadImage`].
-    pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Cow<'_, [u8]>>, DataError> {
-        self.part_unless_bad(index, on_bad, |_| None)
+    pub fn image_unless_bad(&self, index: u32, on_bad: OnBadImage) -> Result<Option<Samples<'_>>, DataError> {
+        self.part_unless_bad(index, on_bad, self.shape, |_| None)
     }
 
-    /// Like [`image_unless_bad`](Self::image_unless_bad), but only the part that `choose` selects.
+    /// Like [`image_unless_bad`](Self::image_unless_bad), but only the part that `choose` selects; see
+    /// [`part`](Self::part).
     pub(super) fn part_unless_bad(
         &self,
         index: u32,
         on_bad: OnBadImage,
+        shape: ImageShape,
         choose: impl FnOnce(Size) -> Option<Window>,
-    ) -> Result<Option<Cow<'_, [u8]>>, DataError> {
-        match self.part(index, choose) {
+    ) -> Result<Option<Samples<'_>>, DataError> {
+        match self.part(index, shape, choose) {
             Err(DataError::BadImage { path, cause }) if on_bad == OnBadImage::Skip => {
                 if self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
                     tracing::warn!("{} cannot be decoded and is skipped: {cause}", path.display());
@@ -317,6 +300,11 @@ impl Dataset {
     pub fn mark_bad(&self, indices: impl IntoIterator<Item = u32>) {
         let known = indices.into_iter().filter(|&index| (index as usize) < self.len());
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
+    }
+
+    /// Whether images are missing because their file, their shard, or their row cannot be read, and they are skipped.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The images found so far that do not decode, in ascending order.
@@ -376,6 +364,23 @@ mod tests {
     }
 
     #[test]
+    fn images_get_any_number_of_labels_that_are_classes() {
+        let with = |sets: &[&[u32]]| {
+            in_memory(&[2, 0], &[1, 2, 3, 4]).unwrap().with_labels(sets.iter().map(|set| set.to_vec()).collect())
+        };
+        let dataset = with(&[&[1, 2], &[]]).unwrap();
+        assert_eq!((dataset.len(), dataset.class_counts()), (2, vec![0, 1, 1]));
+        dataset.mark_bad([1]);
+        assert_eq!(dataset.bad_class_counts(), [0, 0, 0]);
+        dataset.mark_bad([0]);
+        assert_eq!(dataset.bad_class_counts(), [0, 1, 1]);
+        let other = dataset.with_classes(&[0, 3, 1], &numbered_classes(4));
+        assert_eq!(other.label_sets().iter().collect::<Vec<_>>(), [&[1, 3][..], &[]]);
+        assert!(matches!(with(&[&[1]]), Err(DataError::CountMismatch { image_count: 2, label_count: 1, .. })));
+        assert!(matches!(with(&[&[1], &[3]]), Err(DataError::LabelOutOfRange { label: 3, classes: 3, .. })));
+    }
+
+    #[test]
     fn a_bad_image_is_an_error_or_remembered_once() {
         let folder = tempfile::tempdir().unwrap();
         let (good, bad) = (folder.path().join("good.png"), folder.path().join("bad.png"));
@@ -388,9 +393,9 @@ mod tests {
         assert!(dataset.bad_images().is_empty());
         for _ in 0..2 {
             assert!(dataset.image_unless_bad(1, OnBadImage::Skip).unwrap().is_none());
-            assert_eq!(dataset.image_unless_bad(0, OnBadImage::Skip).unwrap().unwrap().as_ref(), [7, 7]);
+            assert_eq!(dataset.image_unless_bad(0, OnBadImage::Skip).unwrap().unwrap(), vec![7_u8, 7].into());
             assert_eq!(dataset.bad_images(), [1]);
         }
-        assert_eq!(dataset.file(1), Some(bad.as_path()));
+        assert_eq!(dataset.file(1), Some(bad));
     }
 }

@@ -3,15 +3,16 @@
 use std::io::{Cursor, Error, Read};
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::augment::{Size, Window};
 use super::fitting::Fitting;
-use super::{DataError, jpeg_end};
+use super::jpeg::Jpeg;
+use super::{DataError, Samples, jpeg_end};
 use crate::disk;
 
-/// Maximum size of a file, and maximum memory of its decoder, in bytes.
-const MOST_BYTES: u64 = 512 << 20;
+/// Maximum size of a file, and maximum size of its pixels, in bytes.
+pub(super) const MOST_BYTES: u64 = 512 << 20;
 
 /// Reads an image file and fits the part that `choose` selects, or else the center, into the model's input; see
 /// [`Fitting::fit`].
@@ -22,7 +23,7 @@ pub(super) fn read_fitted(
     path: &Path,
     fitting: Fitting,
     choose: impl FnOnce(Size) -> Option<Window>,
-) -> Result<Vec<u8>, DataError> {
+) -> Result<Samples<'static>, DataError> {
     fitted(read(path), fitting, choose, || path.to_owned())
 }
 
@@ -32,16 +33,16 @@ pub(super) fn fitted(
     fitting: Fitting,
     choose: impl FnOnce(Size) -> Option<Window>,
     path: impl FnOnce() -> PathBuf,
-) -> Result<Vec<u8>, DataError> {
-    let image = bytes.and_then(|bytes| decode(bytes, fitting.framing.edition));
-    image.and_then(|image| fitting.fit(image, choose)).map_err(|cause| {
+) -> Result<Samples<'static>, DataError> {
+    let fitted = |bytes: Vec<u8>| fitting.fit(Encoded::open(&bytes, fitting.framing.edition)?, choose);
+    bytes.and_then(fitted).map_err(|cause| {
         // Some decoders end their message with a line break.
         DataError::BadImage { path: path(), cause: cause.trim_end().replace('\n', " ") }
     })
 }
 
 /// Reads a regular file of at most [`MOST_BYTES`].
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let text = |error: Error| error.to_string();
     let file = disk::open_regular(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
@@ -60,27 +61,70 @@ pub(super) fn check_length(length: u64) -> Result<(), String> {
     }
 }
 
-/// Decodes an image by the rules of a data edition: before edition 2, truncated JPEGs were decoded as far as possible,
-/// and before edition 3, the orientation in the EXIF data was ignored.
-pub(super) fn decode(bytes: Vec<u8>, edition: usize) -> Result<DynamicImage, String> {
-    let format = image::guess_format(&bytes).map_err(|error| error.to_string())?;
-    if format == ImageFormat::Jpeg && edition >= 2 && !jpeg_end::has_end(&bytes) {
-        return Err("it is truncated: a JPEG file without an end marker".into());
-    }
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MOST_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    oriented(reader, edition).map_err(|error| error.to_string())
+/// An encoded image whose size is known.
+pub(super) enum Encoded<'a> {
+    /// Decoded where it is needed.
+    Jpeg(Box<Jpeg<'a>>),
+    /// Already decoded.
+    Other(DynamicImage),
 }
 
-fn oriented(reader: ImageReader<Cursor<Vec<u8>>>, edition: usize) -> image::ImageResult<DynamicImage> {
-    if edition < 3 {
-        return reader.decode();
+/// A decoded part of an image, or all of it.
+pub(super) struct Tile {
+    pub image: DynamicImage,
+    /// Its place in the whole image of the same reduction.
+    pub top: usize,
+    pub left: usize,
+    /// Divisor of both sides of the image.
+    pub reduction: usize,
+}
+
+impl<'a> Encoded<'a> {
+    /// Reads an image by the rules of a data edition: before edition 2, truncated JPEGs were decoded as far as
+    /// possible; before edition 3, the orientation in the EXIF data was ignored; before edition 4, another decoder
+    /// interpolated the colors of JPEGs.
+    pub(super) fn open(bytes: &'a [u8], edition: usize) -> Result<Self, String> {
+        let format = image::guess_format(bytes).map_err(|error| error.to_string())?;
+        if format == ImageFormat::Jpeg && edition >= 2 && !jpeg_end::has_end(bytes) {
+            return Err("it is truncated: a JPEG file without an end marker".into());
+        }
+        if format == ImageFormat::Jpeg && edition >= 4 {
+            return Ok(Self::Jpeg(Box::new(Jpeg::open(bytes)?)));
+        }
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MOST_BYTES);
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(limits);
+        oriented(reader, edition).map(Self::Other)
     }
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
+
+    pub(super) fn size(&self) -> Size {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.size(),
+            Self::Other(image) => Size { height: image.height() as usize, width: image.width() as usize },
+        }
+    }
+
+    /// Decodes at least the pixels of `part`; where the format allows it, with sides divided by `reduction`.
+    pub(super) fn decode(self, part: Window, reduction: usize) -> Result<Tile, String> {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.decode(part, reduction),
+            Self::Other(image) => Ok(Tile { image, top: 0, left: 0, reduction: 1 }),
+        }
+    }
+}
+
+fn oriented(reader: ImageReader<Cursor<&[u8]>>, edition: usize) -> Result<DynamicImage, String> {
+    let text = |error: ImageError| error.to_string();
+    if edition < 3 {
+        return reader.decode().map_err(text);
+    }
+    let mut decoder = reader.into_decoder().map_err(text)?;
+    if edition >= 4 && matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err("it has 32 bits per channel, want 8 or 16".into());
+    }
+    let orientation = decoder.orientation().map_err(text)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(text)?;
     image.apply_orientation(orientation);
     Ok(image)
 }
@@ -91,15 +135,16 @@ mod tests {
 
     use super::super::{Framing, ImageShape};
     use super::*;
+    use crate::config::DataConfig;
 
     fn decoded(path: &Path) -> Result<Vec<u8>, DataError> {
-        by_edition(path, 3)
+        by_edition(path, DataConfig::EDITION)
     }
 
     fn by_edition(path: &Path, edition: usize) -> Result<Vec<u8>, DataError> {
         let shape = ImageShape { channels: 3, height: 2, width: 2 };
         let fitting = Fitting { shape, framing: Framing { edition, ..Framing::default() } };
-        read_fitted(path, fitting, |_| None)
+        Ok(read_fitted(path, fitting, |_| None)?.into_bytes().into_owned())
     }
 
     #[test]
@@ -115,6 +160,16 @@ mod tests {
             let worst = pixels.iter().zip(&planes).map(|(&a, &b): (&u8, &u8)| a.abs_diff(b)).max();
             assert!(worst <= Some(tolerance), "{name}: {pixels:?}");
         }
+    }
+
+    #[test]
+    fn files_of_32_bits_are_refused_because_their_range_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep.tif");
+        image::Rgb32FImage::from_pixel(2, 2, Rgb([0.5, 700.0, -3.0])).save(&path).unwrap();
+        let message = decoded(&path).unwrap_err().to_string();
+        assert!(message.contains("it has 32 bits per channel, want 8 or 16"), "{message}");
+        assert!(by_edition(&path, 3).is_ok());
     }
 
     #[test]
@@ -140,6 +195,15 @@ mod tests {
         }
         std::fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
         assert!(decoded(&path).is_ok());
+    }
+
+    #[test]
+    fn runs_from_before_edition_4_keep_the_colors_of_their_decoder() {
+        let path = super::super::golden::folder().join("subsampled.jpeg");
+        let [old, new] = [3, 4].map(|edition| by_edition(&path, edition).unwrap());
+        assert_eq!(by_edition(&path, 2).unwrap().len(), old.len());
+        assert_ne!(old, new);
+        assert!(old.iter().zip(&new).all(|(old, new)| old.abs_diff(*new) <= 4), "{old:?} {new:?}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum DataError {
         cause: io::Error,
     },
     /// A file ends before the data that its header or format specifies.
-    #[error("{path} is truncated: got {got} bytes, want {want}: fetch it again")]
+    #[error("{path} is truncated: got {got} bytes, want {want}: download it again")]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum DataError {
         want: u64,
     },
     /// A file continues after the data that its header specifies.
-    #[error("{path} has more data after the {want} bytes that its header specifies: fetch it again")]
+    #[error("{path} has more data after the {want} bytes that its header specifies: download it again")]
     TrailingBytes {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum DataError {
         want: u32,
     },
     /// A gzip stream is damaged or truncated.
-    #[error("{path} cannot be decompressed: {cause}: fetch it again")]
+    #[error("{path} cannot be decompressed: {cause}: download it again")]
     Gzip {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum DataError {
         cause: io::Error,
     },
     /// An image file and its label file do not match.
-    #[error("{images} has {image_count} images but {labels} has {label_count} labels: fetch both again")]
+    #[error("{images} has {image_count} images but {labels} has {label_count} labels: download both again")]
     CountMismatch {
         /// The image file.
         images: PathBuf,
@@ -72,7 +72,7 @@ pub enum DataError {
         label_count: usize,
     },
     /// A label is not the index of a class.
-    #[error("label {index} of {path} is {label}, want 0..={}: fetch it again or fix it", classes.saturating_sub(1))]
+    #[error("label {index} of {path} is {label}, want 0..={}: download it again or fix it", classes.saturating_sub(1))]
     LabelOutOfRange {
         /// Source of the labels.
         path: PathBuf,
@@ -139,15 +139,29 @@ pub enum DataError {
         want: &'static str,
     },
     /// Validation images have a class that no training image has.
-    #[error("{path}: class `{class}` has validation images but no training image")]
+    #[error(
+        "{path}: class `{class}` has validation images but no training image: add training images of it, or remove its \
+         validation images"
+    )]
     UnknownClass {
         /// The folder or manifest.
         path: PathBuf,
         /// The class.
         class: String,
     },
+    /// All training images have the same class.
+    #[error(
+        "{path}: all training images have the class `{class}`, want at least two classes: add images of another class, or \
+         set data.multi_label = true for images with one class or none"
+    )]
+    OneClass {
+        /// The file or folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
     /// A file of class names has too few or too many names.
-    #[error("{path} lists {got} classes, want {want}: fetch it again")]
+    #[error("{path} lists {got} classes, want {want}: download it again")]
     ClassNames {
         /// The file.
         path: PathBuf,
@@ -156,57 +170,28 @@ pub enum DataError {
         /// Number of classes.
         want: usize,
     },
-    /// The header of a manifest lacks a column.
-    #[error("{path} lacks the column `{column}`: got the header `{got}`, want `path,label` or `path,label,split`")]
-    ManifestHeader {
-        /// The manifest.
-        path: PathBuf,
-        /// The missing column.
-        column: &'static str,
-        /// The columns found.
-        got: String,
-    },
     /// A path of shards has braces that cannot be expanded.
-    #[error("{path} is no pattern of shards; want braces as in train-{{000..123}}.tar or {{a,b}}.tar")]
+    #[error("{path} is not a valid file pattern; want braces as in train-{{000..123}}.tar or {{a,b}}.parquet")]
     ShardPattern {
         /// The pattern.
         path: PathBuf,
     },
     /// A shard is missing, damaged, or has an image without a label.
-    #[error("{path}: {cause}; fetch it again, or set data.on_bad_image = \"skip\" to use the images before the fault")]
+    #[error(
+        "{path}: {cause}; download it again, or set data.on_bad_image = \"skip\" to use the images before the fault"
+    )]
     Shard {
         /// The shard.
         path: PathBuf,
         /// What is wrong, and where.
         cause: String,
     },
-    /// A row of a manifest cannot be used.
-    #[error("{path}, line {line}: {cause}")]
-    ManifestRow {
-        /// The manifest.
-        path: PathBuf,
-        /// Line number, from 1; 0 if the parser does not know it.
-        line: u64,
-        /// The error.
-        cause: String,
-    },
-    /// Images listed in a manifest are missing or not regular files.
-    #[error(
-        "{path}: {count} of {of} images cannot be read, first {first}: {cause}; paths are relative to the folder of \
-         the CSV file: fix its rows, or set data.on_bad_image = \"skip\""
-    )]
-    MissingImages {
-        /// The manifest.
-        path: PathBuf,
-        /// Number of images that cannot be read.
-        count: usize,
-        /// Total number of images.
-        of: usize,
-        /// The first image that cannot be read.
-        first: PathBuf,
-        /// The system's error for that image.
-        cause: io::Error,
-    },
+    /// A manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] super::ManifestError),
+    /// Parquet files cannot be used.
+    #[error(transparent)]
+    Parquet(#[from] super::ParquetError),
     /// A folder contains several data sets.
     #[error("{path} contains several data sets ({got}): move the files of one of them to a separate folder")]
     SeveralSets {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Augment, DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
+use crate::config::{Augment, DataConfig, Decode, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 
 /// Builds an IDX file of bytes.
 pub(super) fn idx_bytes(sizes: &[u32], values: &[u8]) -> Vec<u8> {
@@ -47,15 +47,20 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
         edition: DataConfig::EDITION,
         path: path.into(),
         validation_path: None,
+        image_column: None,
+        label_column: None,
         shuffle_buffer: 10_000,
         batch_size: 4,
         validation_fraction: 0.2,
         split_by: SplitBy::Name,
         image_size: 8.into(),
+        train_image_size: None,
         channels: 1,
         resize: None,
         crop_fraction: 1.0,
         interpolation: Interpolation::Bilinear,
+        decode: Decode::Exact,
+        multi_label: false,
         classes: 3,
         samples: 30,
         normalize: Normalize::None,

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, Splits};
+use super::dataset::{Dataset, Splits, check_not_empty};
 use super::layout::{self, Layout};
 use super::left_out::{LeftOut, Reason};
 use super::listing::{Entry, Kind, entries, file_name, images_in, is_hidden};
+use super::name::Base;
+use super::paths::Paths;
 use super::{DataError, split};
 use crate::config::DataConfig;
 
@@ -38,7 +40,9 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     };
     left_out.tell(root);
     let (classes, train, validation) = listing;
-    Splits::from_files(root, config, classes, train, validation)
+    check_not_empty(root, train.paths.len(), validation.paths.len())?;
+    let dataset = |files: Files| Ok::<_, DataError>(files.into_dataset(root, config, classes.clone())?.into());
+    Ok(Splits { train: dataset(train)?, validation: dataset(validation)? })
 }
 
 /// Warns that test images are used to select the best weights.
@@ -58,24 +62,36 @@ pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let mut left_out = LeftOut::default();
     let (classes, files) = list(&folder, config, &mut left_out)?;
     left_out.tell(&folder);
-    Dataset::of_config(&folder, config, classes, files)
+    files.into_dataset(&folder, config, classes)
 }
 
-/// Images with their class index.
-type Files = Vec<(PathBuf, u32)>;
+/// Images with their class indices.
+struct Files {
+    paths: Paths,
+    labels: Vec<u32>,
+}
+
+impl Files {
+    fn into_dataset(self, origin: &Path, config: &DataConfig, classes: Vec<String>) -> Result<Dataset, DataError> {
+        Dataset::of_files(origin, config, classes, self.paths, self.labels.into())
+    }
+}
 
 /// The class names of a folder, and its images with their class indices, sorted by path.
 type Listing = (Vec<String>, Files);
 
 fn list(root: &Path, config: &DataConfig, left_out: &mut LeftOut) -> Result<Listing, DataError> {
-    let (mut classes, mut files) = (Vec::new(), Vec::new());
+    let mut classes = Vec::new();
+    let mut files = Files { paths: Paths::new(Base::of_config(config)), labels: Vec::new() };
     let mut lone_images = 0;
     for path in entries(root)?.into_iter().filter(|path| !is_hidden(path)) {
         match (Entry::at(&path)?, Kind::of(&path, config.edition)) {
             (Some(Entry::Folder(_)), _) => {
                 let label = classes.len() as u32;
-                let images = images_of_class(&path, config, left_out)?;
-                files.extend(images.into_iter().map(|path| (path, label)));
+                for image in images_of_class(&path, config, left_out)? {
+                    files.paths.push(&image);
+                    files.labels.push(label);
+                }
                 classes.push(file_name(&path));
             }
             (Some(Entry::Nowhere), Kind::NotImage) if path.extension().is_none() => {
@@ -127,9 +143,12 @@ fn look_beside(root: &Path, config: &DataConfig, layout: &Layout, left_out: &mut
 
 /// Holds out a fraction of each class; see [`split::of_files`].
 fn divide((classes, files): Listing, config: &DataConfig, seed: u64) -> (Vec<String>, Files, Files) {
-    let is_held_back = split::of_files(config, files.iter().map(|(path, label)| (&**path, *label)), seed);
-    let (train, validation) = split::deal(files, &is_held_back);
-    (classes, train, validation)
+    let Files { paths, labels } = files;
+    let is_held_back = split::of_files(config, paths.iter().zip(labels.iter().copied()), seed);
+    let (train_labels, validation_labels) = split::deal(labels, &is_held_back);
+    let (train, validation) = paths.dealt(&is_held_back);
+    let train = Files { paths: train, labels: train_labels };
+    (classes, train, Files { paths: validation, labels: validation_labels })
 }
 
 /// Replaces the class indices of `listing` by indices into `classes`.
@@ -142,7 +161,7 @@ fn relabel(root: &Path, listing: Listing, classes: &[String]) -> Result<Files, D
         known.get(class).copied().ok_or_else(unknown)
     };
     let indices = own_classes.iter().map(index_of).collect::<Result<Vec<_>, _>>()?;
-    for (_, label) in &mut files {
+    for label in &mut files.labels {
         *label = indices.get(*label as usize).copied().unwrap_or(*label);
     }
     Ok(files)

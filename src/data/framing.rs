@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DataConfig, Interpolation};
+use crate::config::{DataConfig, Decode, Interpolation};
 
 /// How an image file is decoded, resized, and cropped. Keys that are missing in a stored one have the values of runs
 /// from before they existed.
@@ -17,6 +17,9 @@ pub struct Framing {
     /// Interpolation of resizing.
     #[serde(default = "bilinear")]
     pub interpolation: Interpolation,
+    /// Decoding of JPEG files.
+    #[serde(default = "exact")]
+    pub decode: Decode,
     /// Rules for decoding; see [`DataConfig::edition`].
     #[serde(default = "second")]
     pub edition: usize,
@@ -32,8 +35,8 @@ impl Default for Framing {
 impl Framing {
     /// The framing of a run.
     pub fn of_config(config: &DataConfig) -> Self {
-        let &DataConfig { resize, crop_fraction, interpolation, edition, .. } = config;
-        Self { resize, crop_fraction, interpolation, edition }
+        let &DataConfig { resize, crop_fraction, interpolation, decode, edition, .. } = config;
+        Self { resize, crop_fraction, interpolation, decode, edition }
     }
 }
 
@@ -43,6 +46,10 @@ fn whole() -> f64 {
 
 fn bilinear() -> Interpolation {
     Interpolation::Bilinear
+}
+
+fn exact() -> Decode {
+    Decode::Exact
 }
 
 fn second() -> usize {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::augment::Window;
 use super::fitting::Fitting;
-use super::{Framing, ImageShape, decode};
+use super::{Framing, ImageShape, Samples, decode};
 use crate::config::Interpolation;
 
 #[derive(Deserialize)]
@@ -34,9 +34,29 @@ pub(super) struct Change {
     pub kernel: Option<usize>,
 }
 
+impl Case {
+    /// The samples of the file after the recorded operation, fitted into height x width.
+    fn fitted(&self, height: usize, width: usize) -> Samples<'static> {
+        assert!(self.size.is_none_or(|size| size == [height, width]));
+        let default = Framing::default();
+        let framing = Framing {
+            resize: self.resize,
+            crop_fraction: self.crop_fraction.unwrap_or(1.0),
+            interpolation: self.interpolation.unwrap_or(default.interpolation),
+            ..default
+        };
+        let fitting = Fitting { shape: ImageShape { channels: self.channels, height, width }, framing };
+        let window = self.window.map(|[top, left, height, width]| Window { top, left, height, width });
+        decode::read_fitted(&folder().join(&self.file), fitting, |_| window).unwrap()
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    let text = std::fs::read_to_string(folder().join("cases.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+    read("cases.json")
+}
+
+fn read(name: &str) -> Vec<Case> {
+    serde_json::from_str(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap()
 }
 
 pub(super) fn folder() -> PathBuf {
@@ -66,22 +86,30 @@ fn pixels_are_those_of_pillow_torchvision_and_timm() {
     assert!(cases.len() > 80);
     for case in cases {
         let (height, width, want) = planes(&folder().join("expected").join(&case.expected), case.channels);
-        assert!(case.size.is_none_or(|size| size == [height, width]));
-        let default = Framing::default();
-        let framing = Framing {
-            resize: case.resize,
-            crop_fraction: case.crop_fraction.unwrap_or(1.0),
-            interpolation: case.interpolation.unwrap_or(default.interpolation),
-            ..default
-        };
-        let fitting = Fitting { shape: ImageShape { channels: case.channels, height, width }, framing };
-        let window = case.window.map(|[top, left, height, width]| Window { top, left, height, width });
-        let pixels = decode::read_fitted(&folder().join(&case.file), fitting, |_| window).unwrap();
-        let (mean, most) = difference(&pixels, &want);
-        // JPEG decoders round differently; lossy WebP converts its colors differently.
-        let is_lossy = ["jpg", "jpeg", "lossy.webp"].iter().any(|end| case.file.to_lowercase().ends_with(end));
+        let pixels = case.fitted(height, width);
+        let (mean, most) = difference(&pixels.into_bytes(), &want);
+        // Lossy WebP converts its colors differently.
+        let is_lossy = case.file.ends_with("lossy.webp");
         let is_whole = case.size.is_none() && !is_lossy;
         let (mean_bound, most_bound) = if is_whole { (0.0, 0) } else { (1.0, if is_lossy { 12 } else { 2 }) };
         assert!(mean <= mean_bound && most <= most_bound, "{} {}: {mean} {most}", case.expected, case.file);
+    }
+}
+
+#[test]
+fn samples_of_sixteen_bits_are_kept_and_resized_like_real_numbers() {
+    let cases = read("deep.json");
+    assert!(cases.len() >= 20);
+    for case in cases {
+        // The planes are one above the other.
+        let image = image::open(folder().join("expected").join(&case.expected)).unwrap();
+        let (height, width) = (image.height() as usize / case.channels, image.width() as usize);
+        let want = image.into_luma16().into_raw();
+        let Samples::Words(words) = case.fitted(height, width) else { panic!("{} has 8 bits", case.file) };
+        assert_eq!(words.len(), want.len());
+        let most = words.iter().zip(&want).map(|(got, want)| got.abs_diff(*want)).max();
+        // Both passes of the resizer round.
+        let bound = u16::from(case.size.is_some());
+        assert!(most <= Some(bound), "{} {}: {most:?}", case.file, case.expected);
     }
 }

@@ -239,7 +239,7 @@ mod tests {
         std::fs::write(&labels, idx_bytes(&[3], &[3, 10, 0])).unwrap();
         assert_eq!(
             load(folder.path()).unwrap_err().to_string(),
-            format!("label 1 of {} is 10, want 0..=9: fetch it again or fix it", labels.display())
+            format!("label 1 of {} is 10, want 0..=9: download it again or fix it", labels.display())
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{ImageShape, scale::append_normalized};
+use super::{ImageShape, PixelScale, Samples, scale::append_normalized};
 
 /// Pixels of a batch, images x channels x height x width.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,19 @@ impl Images {
         match self {
             Self::Normalized(values) => Cow::Borrowed(values),
             Self::Bytes(bytes) => Cow::Owned(bytes.normalized(shape)),
+        }
+    }
+
+    /// Appends an image. From the first image of 16 bits on, all are normalized.
+    pub(super) fn append(&mut self, image: &Samples<'_>, scale: &PixelScale, shape: ImageShape) {
+        match (&mut *self, image) {
+            (Self::Bytes(bytes), Samples::Bytes(image)) => bytes.pixels.extend_from_slice(image),
+            (Self::Bytes(bytes), Samples::Words(_)) => {
+                let ImageShape { channels, height, width } = shape;
+                *self = Self::Normalized(bytes.normalized([0, channels, height, width]));
+                self.append(image, scale, shape);
+            }
+            (Self::Normalized(values), image) => image.append_normalized(scale, shape.plane(), values),
         }
     }
 }

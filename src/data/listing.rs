@@ -1,9 +1,9 @@
 //! Lists the image files of a folder and its subfolders.
 
 use std::collections::HashSet;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::DataError;
 use super::left_out::{LeftOut, Reason};
@@ -28,12 +28,13 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn of(path: &Path, edition: usize) -> Self {
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        let is_new = NEW_EXTENSIONS.contains(&extension.as_str());
-        match extension.as_str() {
-            image if EXTENSIONS.contains(&image) || (is_new && edition >= 3) => Self::Image,
-            other if OTHER_FORMATS.contains(&other) || is_new => Self::OtherFormat,
-            _ => Self::NotImage,
+        let extension = path.extension().unwrap_or_default();
+        let is_among = |known: &[&str]| known.iter().any(|known| extension.eq_ignore_ascii_case(known));
+        let is_new = is_among(&NEW_EXTENSIONS);
+        match () {
+            () if is_among(&EXTENSIONS) || (is_new && edition >= 3) => Self::Image,
+            () if is_among(&OTHER_FORMATS) || is_new => Self::OtherFormat,
+            () => Self::NotImage,
         }
     }
 }
@@ -69,9 +70,11 @@ pub(super) fn images_in(folder: &Path, edition: usize, left_out: &mut LeftOut) -
     // A link to a parent folder would add images of other classes and cause an endless loop.
     let mut known = above(folder)?;
     let mut open = vec![folder.to_owned()];
+    let mut searched = 0;
     while let Some(inner) = open.pop() {
+        searched += 1;
         let is_taken = edition >= 2 || inner == folder;
-        for path in entries(&inner)? {
+        for (path, is_file) in typed_entries(&inner)? {
             let kind = Kind::of(&path, edition);
             if is_hidden(&path) {
                 if kind != Kind::NotImage && path.is_file() {
@@ -79,7 +82,7 @@ pub(super) fn images_in(folder: &Path, edition: usize, left_out: &mut LeftOut) -
                 }
                 continue;
             }
-            match (Entry::at(&path)?, kind) {
+            match (if is_file { Some(Entry::File) } else { Entry::at(&path)? }, kind) {
                 (None, _) => {}
                 (Some(Entry::Folder(id)), _) if known.insert(id) => open.push(path),
                 (Some(Entry::Folder(_)), _) => left_out.add(Reason::Again, path),
@@ -92,7 +95,9 @@ pub(super) fn images_in(folder: &Path, edition: usize, left_out: &mut LeftOut) -
             }
         }
     }
-    files.sort_unstable();
+    if searched > 1 {
+        files.sort_unstable();
+    }
     Ok(files)
 }
 
@@ -105,14 +110,24 @@ fn above(folder: &Path) -> Result<HashSet<(u64, u64)>, DataError> {
 
 /// Lists all entries of a folder, including hidden ones, sorted by path.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
-    let mut paths: Vec<PathBuf> = entries.map_err(|e| DataError::io(folder, e))?;
-    paths.sort_unstable();
-    Ok(paths)
+    Ok(typed_entries(folder)?.into_iter().map(|(path, _)| path).collect())
+}
+
+/// The same, with whether an entry is a regular file. Of a link, that is false: only its target can tell.
+fn typed_entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>, DataError> {
+    let typed = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        Ok((entry.path(), entry.file_type().is_ok_and(|kind| kind.is_file())))
+    };
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(typed).collect());
+    let mut entries: Vec<(PathBuf, bool)> = entries.map_err(|e| DataError::io(folder, e))?;
+    // In one folder, the order of the bytes is that of the paths, and is found faster.
+    entries.sort_unstable_by(|(one, _), (other, _)| one.as_os_str().cmp(other.as_os_str()));
+    Ok(entries)
 }
 
 pub(super) fn is_hidden(path: &Path) -> bool {
-    file_name(path).starts_with('.')
+    path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b".")
 }
 
 pub(super) fn file_name(path: &Path) -> String {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::batch::{Batch, BatchMaker};
 use super::prefetch::Prefetch;
-use super::{DataError, Dataset, PixelScale};
-use crate::config::{Augment, DataConfig, OnBadImage};
+use super::{DataError, Dataset, ImageShape, PixelScale};
+use crate::config::{Augment, DataConfig, ImageSize, OnBadImage};
 
 /// Options of a [`Loader`].
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Number of images that an epoch of shards is shuffled over at a time.
     pub shuffle_buffer: usize,
+    /// Size of each image if it differs from that of the data set. For image files only.
+    pub image_size: Option<ImageSize>,
     /// Random augmentation of each image.
     pub augment: Option<Augment>,
     /// Pixel normalization.
@@ -45,6 +47,7 @@ impl LoaderOptions {
             drop_last: config.drop_last,
             shuffle: true,
             shuffle_buffer: config.shuffle_buffer,
+            image_size: config.train_image_size,
             augment: Some(config.augment.clone()),
             scale,
             on_bad_image: config.on_bad_image,
@@ -54,7 +57,13 @@ impl LoaderOptions {
 
     /// All images by index, without augmentation.
     pub fn for_validation(config: &DataConfig, scale: PixelScale) -> Self {
-        Self { drop_last: false, shuffle: false, augment: None, ..Self::for_training(config, 0, scale) }
+        Self {
+            drop_last: false,
+            shuffle: false,
+            image_size: None,
+            augment: None,
+            ..Self::for_training(config, 0, scale)
+        }
     }
 }
 
@@ -87,6 +96,11 @@ impl Loader {
         &self.maker.options
     }
 
+    /// Shape of each image in a batch.
+    pub fn shape(&self) -> ImageShape {
+        self.maker.shape()
+    }
+
     /// The dataset.
     pub fn dataset(&self) -> &Arc<Dataset> {
         &self.maker.dataset
@@ -114,7 +128,10 @@ impl Loader {
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
         let order = self.maker.order(epoch);
         let maker = Arc::clone(&self.maker);
-        let LoaderOptions { workers, prefetch, .. } = maker.options;
+        let LoaderOptions { workers, prefetch, batch_size, .. } = maker.options;
+        if let Some(members) = maker.dataset.members() {
+            members.start_epoch(&order[..order.len().min(first_batch.saturating_mul(batch_size))]);
+        }
         let batches = first_batch..self.batches_per_epoch();
         Epoch(Prefetch::new(batches, workers, prefetch, move |number| maker.batch(&order, epoch, number)))
     }
@@ -129,7 +146,7 @@ impl Epoch {
     pub fn next_unless(&mut self, is_unwanted: impl Fn() -> bool) -> Option<Result<Batch, DataError>> {
         loop {
             match self.0.next_unless(&is_unwanted)? {
-                Ok(batch) if batch.labels.is_empty() => {}
+                Ok(batch) if batch.indices.is_empty() => {}
                 batch => return Some(batch),
             }
         }
@@ -148,8 +165,8 @@ impl Iterator for Epoch {
 mod tests {
     use std::path::Path;
 
-    use super::super::dataset::{ImageShape, numbered_classes};
     use super::super::fixture::{NO_AUGMENT, config, write_image};
+    use super::super::{ImageShape, dataset::numbered_classes};
     use super::super::{Images, load};
     use super::*;
     use crate::config::Source;
@@ -237,12 +254,52 @@ mod tests {
             number: 0,
             images: Images::Normalized(vec![0.0, 0.2, (0.4 - 0.5) / 0.25, 2.0, 1.0, 0.0, -2.0, -2.0]),
             labels: vec![2, 0],
+            multi_hot: Vec::new(),
             indices: vec![0, 1],
             shape: [2, 2, 1, 2],
             mixture: None,
         };
         assert_eq!(batches[0], first);
         assert_eq!((&batches[1].labels, batches[1].shape), (&vec![1], [1, 2, 1, 2]));
+    }
+
+    #[test]
+    fn a_batch_of_multi_label_data_holds_a_row_of_classes_per_image() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            write_image(folder.path().join(format!("{name}.png")), 7);
+        }
+        let manifest = folder.path().join("labels.csv");
+        let rows = "path,label,split\na.png,ant|cat,train\nb.png,,train\nc.png,bee,train\na.png,cat,val\n";
+        std::fs::write(&manifest, rows).unwrap();
+        let config = DataConfig { multi_label: true, batch_size: 2, ..config(Source::Csv, manifest) };
+        let dataset = load(&config, 1).unwrap().train;
+        let options = LoaderOptions::for_validation(&config, PixelScale::identity(1));
+        let batches = batches(&Loader::new(dataset, options).unwrap(), 0, 0);
+        assert_eq!(batches[0].multi_hot, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!((&batches[1].multi_hot, batches[1].len(), &batches[1].labels), (&vec![0.0, 1.0, 0.0], 1, &vec![]));
+    }
+
+    #[test]
+    fn files_come_in_the_size_of_the_loader_and_images_in_memory_in_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let loader = file_loader(folder.path(), &[], 1, OnBadImage::Stop);
+        let crop = Augment { random_resized_crop: true, random_crop: 1, cutout: 2, ..NO_AUGMENT };
+        let size = Some(ImageSize { height: 3, width: 5 });
+        let options = LoaderOptions { image_size: size, augment: Some(crop), ..loader.maker.options.clone() };
+        let other = Loader::new(Arc::clone(loader.dataset()), options).unwrap();
+        assert_eq!(
+            (other.shape(), loader.shape()),
+            (ImageShape { channels: 1, height: 3, width: 5 }, loader.dataset().shape())
+        );
+        for batch in batches(&other, 0, 0) {
+            assert_eq!(batch.shape[1..], [1, 3, 5]);
+            assert_eq!(batch.images.normalized(batch.shape).len(), batch.shape[0] * 15);
+        }
+        assert_eq!(
+            self::loader(0, |options| options.image_size = size).shape(),
+            ImageShape { channels: 1, height: 8, width: 8 }
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, ManifestError};
 use crate::config::{DataConfig, OnBadImage, Source};
 
 /// Checks that the files listed in the manifest of a `csv` data set exist, without opening them. Missing files are an
@@ -13,7 +13,7 @@ use crate::config::{DataConfig, OnBadImage, Source};
 /// existing files.
 ///
 /// # Errors
-/// [`DataError::MissingImages`] with [`OnBadImage::Stop`].
+/// [`ManifestError::MissingImages`] with [`OnBadImage::Stop`].
 pub fn check_listed(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(), DataError> {
     if config.source != Source::Csv {
         return Ok(());
@@ -23,12 +23,12 @@ pub fn check_listed(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(
         let mut missing = Vec::new();
         for index in (0..).take(dataset.len()) {
             let Some(path) = dataset.file(index) else { continue };
-            let cause = match fs::metadata(path) {
+            let cause = match fs::metadata(&path) {
                 Ok(found) if found.is_file() => continue,
                 Ok(_) => Error::new(ErrorKind::InvalidInput, "it is not a regular file"),
                 Err(cause) => cause,
             };
-            first.get_or_insert_with(|| (path.to_owned(), cause));
+            first.get_or_insert((path, cause));
             missing.push(index);
         }
         count += missing.len();
@@ -38,7 +38,9 @@ pub fn check_listed(config: &DataConfig, datasets: &[&Arc<Dataset>]) -> Result<(
     let path = config.path.clone();
     match (first, config.on_bad_image) {
         (None, _) => Ok(()),
-        (Some((first, cause)), OnBadImage::Stop) => Err(DataError::MissingImages { path, count, of, first, cause }),
+        (Some((first, cause)), OnBadImage::Stop) => {
+            Err(ManifestError::MissingImages { path, count, of, first, cause }.into())
+        }
         (Some((first, cause)), OnBadImage::Skip) => {
             let (path, first) = (path.display(), first.display());
             tracing::warn!("{path}: {count} of {of} images cannot be read and are skipped, first {first}: {cause}");

@@ -8,7 +8,7 @@
 //! an uninterrupted one.
 //!
 //! ```
-//! use gradwatch::config::{Augment, DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
+//! use gradwatch::config::{Augment, DataConfig, Decode, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 //! use gradwatch::data::{Loader, LoaderOptions, PixelScale, load};
 //!
 //! let config = DataConfig {
@@ -16,15 +16,20 @@
 //!     edition: DataConfig::EDITION,
 //!     path: "".into(),
 //!     validation_path: None,
+//!     image_column: None,
+//!     label_column: None,
 //!     shuffle_buffer: 10_000,
 //!     batch_size: 32,
 //!     validation_fraction: 0.2,
 //!     split_by: SplitBy::Name,
 //!     image_size: 16.into(),
+//!     train_image_size: None,
 //!     channels: 3,
 //!     resize: None,
 //!     crop_fraction: 1.0,
 //!     interpolation: Interpolation::Bilinear,
+//!     decode: Decode::Exact,
+//!     multi_label: false,
 //!     classes: 4,
 //!     samples: 200,
 //!     normalize: Normalize::Computed,
@@ -68,22 +73,31 @@ mod framing;
 mod golden;
 mod idx;
 mod idx_classes;
+mod image_shape;
 mod images;
+mod jpeg;
 mod jpeg_end;
+mod label_sets;
 mod labels;
 mod layout;
 mod left_out;
 mod listing;
 mod loader;
 mod manifest;
+mod manifest_error;
+mod members;
 mod memory;
 mod missing;
 mod name;
+mod parquet;
+mod paths;
 mod pixels;
 mod prefetch;
 mod preprocessing;
 mod random;
 mod record;
+mod resizing;
+mod samples;
 mod scale;
 mod shards;
 mod split;
@@ -94,14 +108,20 @@ mod twins;
 pub use augment::{MixedPart, Mixture};
 pub use batch::Batch;
 pub use changes::{Overlap, changes, overlap};
-pub use dataset::{Dataset, ImageShape, Splits};
+pub use dataset::{Dataset, Splits};
 pub use error::DataError;
 pub use framing::Framing;
+pub use image_shape::ImageShape;
 pub use images::{Bytes, Images};
+pub use label_sets::LabelSets;
+pub(crate) use label_sets::shown as shown_classes;
 pub use loader::{Epoch, Loader, LoaderOptions};
+pub use manifest_error::ManifestError;
 pub use missing::check_listed;
+pub use parquet::ParquetError;
 pub use preprocessing::{Preprocessing, image_files};
 pub use record::{RECORD, Recorded, record};
+pub use samples::Samples;
 pub use scale::PixelScale;
 pub use survey::{Fingerprint, Survey, survey, survey_names};
 pub use twins::remarks;
@@ -124,6 +144,7 @@ pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
         Source::Folder => folder::load(config, seed),
         Source::Csv => manifest::load(config, seed),
         Source::Webdataset => shards::load(config, seed),
+        Source::Parquet => parquet::load(config, seed),
         Source::Synthetic => synthetic::load(config, seed),
     }
 }
@@ -149,6 +170,7 @@ pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result
         Source::Folder => Arc::new(folder::load_unseen(config)?),
         Source::Csv => Arc::new(manifest::load_unseen(config)?),
         Source::Webdataset => Arc::new(shards::load_unseen(config)?),
+        Source::Parquet => Arc::new(parquet::load_unseen(config)?),
         Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
     };
     with_known_classes(config, dataset, classes)
@@ -169,12 +191,25 @@ fn with_known_classes(
 /// [`DataError::NotThere`].
 pub fn check_place(config: &DataConfig, remedy: &'static str) -> Result<(), DataError> {
     let path = match config.source {
-        Source::Webdataset => shards::first_path(&config.path).unwrap_or_else(|| config.path.clone()),
+        Source::Webdataset | Source::Parquet => shards::first_path(&config.path).unwrap_or_else(|| config.path.clone()),
         _ => config.path.clone(),
     };
     match path.as_os_str().is_empty() || path.exists() {
         true => Ok(()),
         false => Err(DataError::NotThere { path, remedy }),
+    }
+}
+
+/// Checks that there is something to learn: at least two classes, or one in multi-label data.
+///
+/// # Errors
+/// [`DataError::OneClass`].
+pub fn check_classes(config: &DataConfig, images: &Dataset) -> Result<(), DataError> {
+    match images.classes() {
+        [class] if !config.multi_label => {
+            Err(DataError::OneClass { path: images.origin().to_owned(), class: class.clone() })
+        }
+        _ => Ok(()),
     }
 }
 

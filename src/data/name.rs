@@ -17,19 +17,28 @@ impl Base {
         Self { as_given: folder.to_owned(), absolute }
     }
 
-    /// Uses the data set's own folder, or that of the manifest.
+    /// Uses the data set's own folder, or that of the manifest or the shards. If validation files are elsewhere, uses
+    /// the innermost folder of both.
     pub(super) fn of_config(config: &DataConfig) -> Self {
-        Self::new(match config.source {
-            Source::Csv | Source::Webdataset => config.path.parent().unwrap_or(Path::new("")),
-            _ => &config.path,
-        })
+        let folder = |path: &Path| match config.source {
+            Source::Csv | Source::Webdataset => path.parent().unwrap_or(Path::new("")).to_owned(),
+            Source::Parquet if !path.is_dir() => path.parent().unwrap_or(Path::new("")).to_owned(),
+            _ => path.to_owned(),
+        };
+        let own = folder(&config.path);
+        match config.validation_path.as_deref().map(folder) {
+            Some(other) if other.is_absolute() == own.is_absolute() => Self::new(&shared(&own, &other)),
+            Some(other) => Self::new(&shared(&absolute(&own).unwrap_or(own), &absolute(&other).unwrap_or(other))),
+            None => Self::new(&own),
+        }
     }
 
     /// Returns the path relative to the folder, or the full path of a file outside of it. Bytes that are not UTF-8 are
     /// escaped, so that two files never share a name.
     pub(super) fn name_of(&self, path: &Path) -> String {
-        let base = if path.is_absolute() { &self.absolute } else { &self.as_given };
-        let inner = path.strip_prefix(base).unwrap_or(path);
+        let whole = if self.as_given.is_absolute() { absolute(path).unwrap_or_default() } else { path.to_owned() };
+        let base = if whole.is_absolute() { &self.absolute } else { &self.as_given };
+        let inner = whole.strip_prefix(base).unwrap_or(path);
         let clean: PathBuf = inner.components().filter(|part| *part != Component::CurDir).collect();
         match clean.into_os_string().into_string() {
             Ok(name) => name,
@@ -43,10 +52,17 @@ impl Base {
     }
 }
 
+/// The innermost folder that contains both.
+fn shared(one: &Path, other: &Path) -> PathBuf {
+    let pairs = one.components().zip(other.components());
+    pairs.take_while(|(one, other)| one == other).map(|(part, _)| part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
+    use super::super::fixture::config;
     use super::*;
 
     #[test]
@@ -60,6 +76,27 @@ mod tests {
             assert_eq!(base.name_of(Path::new("/other/1.png")), "/other/1.png");
         }
         assert_eq!(Base::new(Path::new("data")).shown("cat/1.png"), "data/cat/1.png");
+    }
+
+    #[test]
+    fn names_of_validation_files_do_not_depend_on_where_they_lie_either() {
+        let here = std::env::current_dir().unwrap();
+        let name = |path: PathBuf, validation: PathBuf, file: &Path| {
+            let config = DataConfig { validation_path: Some(validation), ..config(Source::Webdataset, path) };
+            Base::of_config(&config).name_of(file)
+        };
+        for root in [PathBuf::from("wd"), here.join("wd"), PathBuf::from(""), PathBuf::from("/elsewhere/wd")] {
+            let (path, validation) = (root.join("a/s-{0..3}.tar"), root.join("b/s.tar"));
+            assert_eq!(name(path.clone(), validation.clone(), &root.join("a/s-1.tar/7.png")), "a/s-1.tar/7.png");
+            assert_eq!(name(path, validation, &root.join("b/s.tar/7.png")), "b/s.tar/7.png");
+        }
+        // One of them relative to the working directory.
+        let (path, validation) = (PathBuf::from("wd/a/s.tar"), here.join("wd/b/s.tar"));
+        for file in [PathBuf::from("wd/a/s.tar/7.png"), here.join("wd/a/s.tar/7.png")] {
+            assert_eq!(name(path.clone(), validation.clone(), &file), "a/s.tar/7.png");
+        }
+        // In one folder, as without validation files.
+        assert_eq!(name("wd/t.tar".into(), "wd/v.tar".into(), Path::new("wd/v.tar/1.png")), "v.tar/1.png");
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! Where the pixels of a data set come from: memory, files, or shards.
+//! Where the pixels of a data set come from: memory, files, or larger files of many images.
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, path::PathBuf};
 
 use super::augment::{Size, Window, resized_crop};
 use super::fitting::Fitting;
+use super::members::Members;
 use super::name::Base;
-use super::shards::Members;
-use super::{DataError, ImageShape, decode};
+use super::paths::Paths;
+use super::{DataError, ImageShape, Samples, decode};
 
 #[derive(Debug)]
 pub(super) enum Pixels {
@@ -20,16 +18,16 @@ pub(super) enum Pixels {
         numbers: Option<Vec<u64>>,
     },
     /// One file per image.
-    Files { paths: Vec<PathBuf>, base: Base, fitting: Fitting },
-    /// Images inside of shards.
+    Files { paths: Paths, fitting: Fitting },
+    /// Images inside of larger files.
     Members { members: Members, base: Base, fitting: Fitting },
 }
 
 impl Pixels {
-    pub(super) fn file(&self, index: usize) -> Option<&Path> {
+    pub(super) fn file(&self, index: usize) -> Option<PathBuf> {
         match self {
             Self::Memory { .. } | Self::Members { .. } => None,
-            Self::Files { paths, .. } => paths.get(index).map(PathBuf::as_path),
+            Self::Files { paths, .. } => paths.get(index),
         }
     }
 
@@ -46,10 +44,8 @@ impl Pixels {
                 let number = numbers.as_ref().and_then(|numbers| numbers.get(index)).copied();
                 return number.unwrap_or(index as u64).to_string();
             }
-            Self::Files { paths, base, .. } => paths.get(index).map(|path| base.name_of(path)),
-            Self::Members { members, base, .. } => {
-                members.name(index).map(|(shard, name)| base.name_of(&shard.join(name)))
-            }
+            Self::Files { paths, .. } => paths.name(index),
+            Self::Members { members, base, .. } => members.path(index).map(|path| base.name_of(&path)),
         };
         name.unwrap_or_default()
     }
@@ -57,7 +53,8 @@ impl Pixels {
     pub(super) fn shown(&self, name: &str) -> String {
         match self {
             Self::Memory { .. } => format!("image {name}"),
-            Self::Files { base, .. } | Self::Members { base, .. } => base.shown(name),
+            Self::Files { paths, .. } => paths.base().shown(name),
+            Self::Members { base, .. } => base.shown(name),
         }
     }
 
@@ -67,21 +64,21 @@ impl Pixels {
         index: usize,
         shape: ImageShape,
         choose: impl FnOnce(Size) -> Option<Window>,
-    ) -> Option<Result<Cow<'_, [u8]>, DataError>> {
+    ) -> Option<Result<Samples<'_>, DataError>> {
         Some(match self {
             Self::Memory { pixels, .. } => {
                 let image = pixels.chunks_exact(shape.values()).nth(index)?;
-                Ok(match choose(shape.size()) {
+                Ok(Samples::Bytes(match choose(shape.size()) {
                     Some(window) => Cow::Owned(resized_crop(image, shape, window)),
                     None => Cow::Borrowed(image),
-                })
+                }))
             }
             Self::Files { paths, fitting, .. } => {
-                decode::read_fitted(paths.get(index)?, *fitting, choose).map(Cow::Owned)
+                decode::read_fitted(&paths.get(index)?, Fitting { shape, ..*fitting }, choose)
             }
             Self::Members { members, fitting, .. } => {
-                let (shard, name) = members.name(index)?;
-                decode::fitted(members.read(index), *fitting, choose, || shard.join(name)).map(Cow::Owned)
+                let path = members.path(index)?;
+                decode::fitted(members.read(index), Fitting { shape, ..*fitting }, choose, || path)
             }
         })
     }

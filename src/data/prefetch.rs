@@ -4,13 +4,14 @@
 //! consumer reads the queues in turn. This keeps the order for any number of workers, and the queue lengths limit
 //! memory use, without a lock or a reordering buffer.
 
-use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use gradwatch_doctor::panics;
 
 use super::DataError;
 
@@ -102,17 +103,11 @@ impl<T: Send + 'static> Prefetch<T> {
             }
         };
         let cause = match self.lanes.swap_remove(turn).worker {
-            Ok(worker) => worker.join().err().map_or(disconnected, |panic| message(panic.as_ref())),
+            Ok(worker) => worker.join().err().map_or(disconnected, |panic| panics::message(panic.as_ref())),
             Err(error) => error.to_string(),
         };
         Some(Err(DataError::Worker { cause }))
     }
-}
-
-/// Message of a panic.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a message").replace('\n', " ")
 }
 
 impl<T: Send + 'static> Iterator for Prefetch<T> {

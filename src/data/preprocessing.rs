@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataError, Framing, ImageShape, PixelScale, decode, fitting::Fitting, left_out::LeftOut, listing::images_in,
-    scale::append_normalized,
+    DataError, Framing, ImageShape, PixelScale, Samples, decode, fitting::Fitting, left_out::LeftOut,
+    listing::images_in,
 };
 use crate::config::DataConfig;
 
@@ -67,7 +67,7 @@ impl Preprocessing {
     ///
     /// # Errors
     /// [`DataError::BadImage`], or [`DataError::Channels`] if the model's images are neither gray nor RGB.
-    pub fn decode(&self, path: &Path) -> Result<Vec<u8>, DataError> {
+    pub fn decode(&self, path: &Path) -> Result<Samples<'static>, DataError> {
         match self.channels {
             1 | 3 => decode::read_fitted(path, self.fitting(), |_| None),
             got => Err(DataError::Channels { got }),
@@ -81,7 +81,7 @@ impl Preprocessing {
     }
 
     /// Decodes several files on as many threads as there are cores.
-    pub fn decode_all(&self, paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
+    pub fn decode_all(&self, paths: &[PathBuf]) -> Vec<Result<Samples<'static>, DataError>> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let share = paths.len().div_ceil(threads).max(1);
         let decode = |paths: &[PathBuf]| paths.iter().map(|path| self.decode(path)).collect::<Vec<_>>();
@@ -97,17 +97,15 @@ impl Preprocessing {
     ///
     /// # Errors
     /// As for [`scale`](Self::scale).
-    pub fn normalise(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<f32>, DataError> {
-        let tables = self.scale()?.tables();
+    pub fn normalise(&self, images: &[Samples<'_>]) -> Result<Vec<f32>, DataError> {
+        let scale = self.scale()?;
         let mut values = Vec::new();
-        for image in images {
-            append_normalized(&tables, image.as_ref(), self.shape().plane().max(1), &mut values);
-        }
+        images.iter().for_each(|image| image.append_normalized(&scale, self.shape().plane().max(1), &mut values));
         Ok(values)
     }
 }
 
-fn crashed(paths: &[PathBuf]) -> Vec<Result<Vec<u8>, DataError>> {
+fn crashed(paths: &[PathBuf]) -> Vec<Result<Samples<'static>, DataError>> {
     let bad = |path: &PathBuf| DataError::BadImage {
         path: path.clone(),
         cause: "the decoder crashed on this image or on another one of the batch".into(),
@@ -143,10 +141,15 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
 mod tests {
     use super::super::fixture::write_image;
     use super::*;
-    use crate::config::Interpolation;
+    use crate::config::{Decode, Interpolation};
 
-    const FRAMING: Framing =
-        Framing { resize: None, crop_fraction: 1.0, interpolation: Interpolation::Bilinear, edition: 2 };
+    const FRAMING: Framing = Framing {
+        resize: None,
+        crop_fraction: 1.0,
+        interpolation: Interpolation::Bilinear,
+        decode: Decode::Exact,
+        edition: 2,
+    };
     const GREY: Preprocessing =
         Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), framing: FRAMING };
 
@@ -160,10 +163,10 @@ mod tests {
             std: vec![1.0, 0.5, 2.0],
             ..GREY
         };
-        assert_eq!(rgb.normalise(&[[255, 255, 0]]).unwrap(), [1.0, 1.0, -0.5]);
+        assert_eq!(rgb.normalise(&[vec![255_u8, 255, 0].into()]).unwrap(), [1.0, 1.0, -0.5]);
         let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GREY };
         assert!(matches!(
-            two.normalise(&[[0; 4]]),
+            two.normalise(&[vec![0_u8; 4].into()]),
             Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })
         ));
         let flat = Preprocessing { mean: vec![0.5], std: vec![0.0], ..GREY };

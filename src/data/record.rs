@@ -2,7 +2,7 @@
 //!
 //! The first line is a [`Header`]. Each other line is one image as `[name, class index, bytes, contents]`: first the
 //! training images, then the validation images, then the images that were trained on before an intended change of the
-//! data.
+//! data. In multi-label data, a list of class indices takes the place of the class index.
 
 use std::{
     collections::HashSet,
@@ -13,12 +13,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Survey;
+use super::{LabelSets, Survey};
 use crate::disk::Folder;
 
 /// Name of the file in the run's folder.
 pub const RECORD: &str = "data.jsonl";
-const FORMAT: u32 = 1;
+/// Of data with one class per image, and of multi-label data.
+const FORMATS: [u32; 2] = [1, 2];
 /// Upper limit for the length of a line.
 const MOST_LINE_BYTES: u64 = 1 << 24;
 
@@ -32,7 +33,32 @@ struct Header {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line(String, u32, u64, Option<String>);
+struct Line(String, Classes, u64, Option<String>);
+
+/// The classes of an image, as indices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Classes {
+    One(u32),
+    /// In multi-label data.
+    Set(Vec<u32>),
+}
+
+impl Classes {
+    fn of(labels: &LabelSets, set: &[u32]) -> Self {
+        match set {
+            [class] if !labels.is_multi_label() => Self::One(*class),
+            set => Self::Set(set.to_vec()),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(class) => std::slice::from_ref(class),
+            Self::Set(classes) => classes,
+        }
+    }
+}
 
 /// The part of a run that an image belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +73,15 @@ pub(super) enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub name: String,
-    pub class: u32,
+    pub classes: Classes,
     pub bytes: u64,
     pub contents: Option<u128>,
 }
 
 impl Image {
-    /// Whether two images of the same name are equal, as far as their contents are known.
+    /// Whether two images of the same name are equal: in contents if both are known, otherwise in size.
     pub(super) fn fits(&self, bytes: u64, contents: Option<u128>) -> bool {
-        self.bytes == bytes && self.contents.zip(contents).is_none_or(|(one, other)| one == other)
+        self.contents.zip(contents).map_or(self.bytes == bytes, |(one, other)| one == other)
     }
 }
 
@@ -73,7 +99,7 @@ pub struct Recorded {
 pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> String {
     let earlier = before.map(|path| no_longer_trained(path, training)).unwrap_or_default();
     let header = Header {
-        format: FORMAT,
+        format: FORMATS[usize::from(training.dataset().label_sets().is_multi_label())],
         classes: training.dataset().classes().to_vec(),
         training: training.dataset().len(),
         validation: validation.dataset().len(),
@@ -82,15 +108,15 @@ pub fn record(training: &Survey, validation: &Survey, before: Option<&Path>) -> 
     // Strings and numbers always serialize to JSON.
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     let surveyed = [training, validation].into_iter().flat_map(|split| {
-        split.images().map(|(index, class, print)| Image {
+        split.images().map(|(index, set, print)| Image {
             name: split.dataset.name(index),
-            class,
+            classes: Classes::of(split.dataset.label_sets(), set),
             bytes: print.bytes,
             contents: print.contents,
         })
     });
-    for Image { name, class, bytes, contents } in surveyed.chain(earlier) {
-        let line = Line(name, class, bytes, contents.map(|contents| format!("{contents:032x}")));
+    for Image { name, classes, bytes, contents } in surveyed.chain(earlier) {
+        let line = Line(name, classes, bytes, contents.map(|contents| format!("{contents:032x}")));
         // Writing to a String cannot fail.
         let _ = write!(text, "\n{}", serde_json::to_string(&line).unwrap_or_default());
     }
@@ -129,17 +155,18 @@ pub(super) fn read(path: &Path, mut see: impl FnMut(Part, Image)) -> io::Result<
     let file = BufReader::new(run.open_file(path.file_name().unwrap_or_default())?);
     let mut lines = Lines { file, hasher: blake3::Hasher::new(), number: 0 };
     let header: Header = lines.next()?;
-    if header.format > FORMAT {
-        return Err(lines.refuse(&format!("format {}, want at most {FORMAT}", header.format)));
+    let [.., newest] = FORMATS;
+    if header.format > newest {
+        return Err(lines.refuse(&format!("format {}, want at most {newest}", header.format)));
     }
     let parts =
         [(Part::Training, header.training), (Part::Validation, header.validation), (Part::Earlier, header.earlier)];
     for (part, count) in parts {
         for _ in 0..count {
-            let Line(name, class, bytes, contents) = lines.next()?;
+            let Line(name, classes, bytes, contents) = lines.next()?;
             let contents = contents.map(|text| u128::from_str_radix(&text, 16)).transpose();
             let contents = contents.map_err(|error| lines.refuse(&error.to_string()))?;
-            see(part, Image { name, class, bytes, contents });
+            see(part, Image { name, classes, bytes, contents });
         }
     }
     Ok(Recorded { classes: header.classes, hash: lines.hasher.finalize().to_hex().to_string() })
@@ -204,13 +231,33 @@ mod tests {
         assert_eq!(recorded.classes, ["0"]);
         let [training, validation] = survey([&in_memory(&[3, 4]), &in_memory(&[5])]);
         let of = |survey: &Survey, index: usize| survey.prints[index].contents;
-        let image = |name: &str, contents| Image { name: name.into(), class: 0, bytes: 2, contents };
+        let image = |name: &str, contents| Image { name: name.into(), classes: Classes::One(0), bytes: 2, contents };
         let want = [
             (Part::Training, image("0", of(&training, 0))),
             (Part::Training, image("1", of(&training, 1))),
             (Part::Validation, image("0", of(&validation, 0))),
         ];
         assert_eq!(images, want);
+    }
+
+    #[test]
+    fn a_record_of_multi_label_data_has_a_list_of_classes_and_a_format_that_earlier_versions_refuse() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(RECORD);
+        let split = |sets: &[&[u32]]| {
+            let (labels, pixels) = (vec![0; sets.len()], (0..2 * sets.len() as u8).collect());
+            let images = Dataset::in_memory(Path::new("here"), SHAPE, numbered_classes(3), labels, pixels).unwrap();
+            Arc::new(images.with_labels(sets.iter().map(|set| set.to_vec()).collect()).unwrap())
+        };
+        let [training, validation] = survey([&split(&[&[0, 2], &[]]), &split(&[&[1]])]);
+        std::fs::write(&path, record(&training, &validation, None)).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("{\"format\":2,"));
+        let mut seen = Vec::new();
+        read(&path, |_, image| seen.push(image.classes)).unwrap();
+        assert_eq!(seen, [vec![0, 2], vec![], vec![1]].map(Classes::Set));
+        // The sets count for the fingerprint, and not only all labels in order.
+        let other = survey([&split(&[&[0], &[2]])]);
+        assert!(!other[0].fingerprint().fits(&training.fingerprint()));
     }
 
     #[test]
@@ -239,6 +286,6 @@ mod tests {
         let cut: Vec<&str> = text.lines().take(2).collect();
         assert!(message(&cut.join("\n")).starts_with("line 3: EOF"));
         assert!(message(&text.replace("[\"1\",0", "[\"1\",x")).starts_with("line 3: expected value"));
-        assert_eq!(message(&text.replace("\"format\":1", "\"format\":2")), "line 1: format 2, want at most 1");
+        assert_eq!(message(&text.replace("\"format\":1", "\"format\":3")), "line 1: format 3, want at most 2");
     }
 }

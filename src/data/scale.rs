@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::prefetch::Prefetch;
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, Samples};
 use crate::config::{DataConfig, Normalize, OnBadImage};
 
 /// Maximum number of images to decode for mean and standard deviation: enough for two digits of both, in seconds
@@ -65,7 +65,7 @@ impl PixelScale {
         let source = Arc::clone(dataset);
         let measure = move |sample: usize| {
             let image = source.image_unless_bad((sample * len / count) as u32, on_bad)?;
-            Ok(image.map(|image| image.chunks_exact(source.shape().plane()).map(Sums::of).collect::<Vec<_>>()))
+            Ok(image.map(|image| Sums::of(&image, source.shape().plane())))
         };
         let mut totals = vec![Sums::default(); dataset.shape().channels];
         for sums in Prefetch::new(0..count, workers, workers, measure) {
@@ -113,33 +113,63 @@ pub(super) fn append_normalized(tables: &[[f32; 256]], image: &[u8], plane: usiz
     }
 }
 
-/// Sums over byte pixels: exact, so the order of the images does not matter.
+/// Sums over the samples of a channel: exact, so the order of the images does not matter.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
-    count: u64,
-    sum: u64,
-    square_sum: u64,
+    bytes: Powers,
+    words: Powers,
+}
+
+/// Number, sum, and sum of squares.
+#[derive(Debug, Clone, Copy, Default)]
+struct Powers([u128; 3]);
+
+impl Powers {
+    fn of<T: Copy + Into<u64>>(samples: &[T]) -> Self {
+        let sum: u64 = samples.iter().map(|&sample| sample.into()).sum();
+        let square_sum: u64 = samples.iter().map(|&sample| sample.into() * sample.into()).sum();
+        Self([samples.len() as u128, sum.into(), square_sum.into()])
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|power| self.0[power] + other.0[power]))
+    }
+
+    /// The powers of samples that are multiplied by `factor`.
+    fn times(self, factor: u128) -> Self {
+        let Self([count, sum, square_sum]) = self;
+        Self([count, factor * sum, factor * factor * square_sum])
+    }
 }
 
 impl Sums {
-    fn of(pixels: &[u8]) -> Self {
-        let sum = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
-        let square_sum = pixels.iter().map(|&pixel| u64::from(pixel) * u64::from(pixel)).sum();
-        Self { count: pixels.len() as u64, sum, square_sum }
+    /// The sums of each channel.
+    fn of(image: &Samples<'_>, plane: usize) -> Vec<Self> {
+        match image {
+            Samples::Bytes(bytes) => {
+                bytes.chunks_exact(plane).map(|plane| Self { bytes: Powers::of(plane), ..Self::default() }).collect()
+            }
+            Samples::Words(words) => {
+                words.chunks_exact(plane).map(|plane| Self { words: Powers::of(plane), ..Self::default() }).collect()
+            }
+        }
     }
 
     fn add(&mut self, other: Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.square_sum += other.square_sum;
+        self.bytes = self.bytes.plus(other.bytes);
+        self.words = self.words.plus(other.words);
     }
 
     /// Mean and standard deviation in 0..=1; `None` without pixels.
     fn moments(&self) -> Option<(f32, f32)> {
-        let [count, sum, square_sum] = [self.count, self.sum, self.square_sum].map(u128::from);
+        let has_words = self.words.0[0] > 0;
+        let white = if has_words { 65_535.0 } else { 255.0 };
+        // A byte is the 257th part of the word for the same brightness.
+        let powers = if has_words { self.bytes.times(257).plus(self.words) } else { self.bytes };
+        let Powers([count, sum, square_sum]) = powers;
         let variance_times_count_squared = count * square_sum - sum * sum;
         let std = (variance_times_count_squared as f64).sqrt() / count as f64;
-        (count > 0).then(|| ((sum as f64 / count as f64 / 255.0) as f32, (std / 255.0) as f32))
+        (count > 0).then(|| ((sum as f64 / count as f64 / white) as f32, (std / white) as f32))
     }
 }
 
@@ -147,8 +177,8 @@ impl Sums {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::super::dataset::{ImageShape, numbered_classes};
     use super::super::fixture::{config, write_image};
+    use super::super::{ImageShape, dataset::numbered_classes};
     use super::*;
     use crate::config::Source;
 
@@ -166,6 +196,21 @@ mod tests {
         let scale = PixelScale::measured(&dataset(&[0, 51, 0, 255, 102, 255, 0, 255]), 0, OnBadImage::Stop).unwrap();
         assert_eq!(scale.mean(), [0.4, 0.5]);
         assert_eq!(scale.std(), [(9103.5_f64.sqrt() / 255.0) as f32, 0.5]);
+    }
+
+    #[test]
+    fn sixteen_bits_count_with_their_own_precision() {
+        let sums = |images: &[Samples<'_>]| {
+            let mut total = Sums::default();
+            images.iter().for_each(|image| total.add(Sums::of(image, 2)[0]));
+            total.moments().unwrap()
+        };
+        // 0 and 3 of 65,535: mean 1.5, standard deviation 1.5.
+        let fine = (1.5_f64 / 65_535.0) as f32;
+        assert_eq!(sums(&[vec![0_u16, 3].into()]), (fine, fine));
+        // The same brightness with 8 and with 16 bits.
+        let bytes = sums(&[vec![10_u8, 20].into(), vec![30_u8, 40].into()]);
+        assert_eq!(sums(&[vec![10_u8, 20].into(), vec![30 * 257_u16, 40 * 257].into()]), bytes);
     }
 
     #[test]

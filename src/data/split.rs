@@ -1,23 +1,41 @@
 //! Chooses the validation images if a data set does not have a validation split.
 
-use std::collections::HashMap;
+use std::path::Path;
 
+use super::LabelSets;
 use super::name::Base;
 use super::random::{Purpose, Stream};
 use crate::config::{DataConfig, SplitBy};
 
 /// Returns for each file, given as a path and class index, whether it is held out for validation.
-pub(super) fn of_files<'a>(
+pub(super) fn of_files(
     config: &DataConfig,
-    files: impl Iterator<Item = (&'a std::path::Path, u32)>,
+    files: impl Iterator<Item = (impl AsRef<Path>, u32)>,
     seed: u64,
 ) -> Vec<bool> {
     let base = Base::of_config(config);
-    let (names, labels): (Vec<String>, Vec<u32>) = files.map(|(path, label)| (base.name_of(path), label)).unzip();
+    let number = |path: &Path| number_of(&base.name_of(path), seed);
+    let (numbers, labels): (Vec<u64>, Vec<u32>) = files.map(|(path, label)| (number(path.as_ref()), label)).unzip();
     match config.split_by {
-        SplitBy::Name => held_back_by_name(&names, &labels, config.validation_fraction, seed),
+        SplitBy::Name => held_back_by_name(&numbers, &labels, config.validation_fraction),
         SplitBy::Position => held_back(&labels, config.validation_fraction, seed),
     }
+}
+
+/// Like [`of_files`], with one or any number of classes per image. Images without a class are split as a class of their
+/// own.
+pub(super) fn of_label_sets<'a>(
+    config: &DataConfig,
+    files: impl Iterator<Item = &'a Path>,
+    labels: &LabelSets,
+    seed: u64,
+) -> Vec<bool> {
+    let none = [labels.flat().iter().max().map_or(0, |&label| label + 1)];
+    let sets = || labels.iter().map(|set| if set.is_empty() { &none } else { set });
+    let pairs = files.zip(sets()).flat_map(|(path, set)| set.iter().map(move |&label| (path, label)));
+    let mut is_held_back = of_files(config, pairs, seed).into_iter();
+    // All pairs of an image have its name, so they are on one side.
+    sets().filter_map(|set| is_held_back.by_ref().take(set.len()).last()).collect()
 }
 
 /// Returns for each image whether it is held out for validation, by its position in its class.
@@ -51,50 +69,71 @@ pub(super) fn held_back(labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
 #[derive(Debug, Clone, Copy)]
 struct Drawn {
     number: u64,
+    label: u32,
     is_held_back: bool,
     /// Whether the image has several labels.
     is_shared: bool,
-    label: u32,
 }
 
-/// Returns for each image whether it is held out for validation, by its name.
+/// Returns for each image whether it is held out for validation, by the number of its name.
 ///
-/// An image is held out if its number, derived only from `seed` and its name, is below the fraction. So the other
+/// An image is held out if its number, derived only from the seed and its name, is below the fraction. So the other
 /// images do not matter. Only if all images of a class would be on one side, one image moves: the one with the lowest
 /// or the highest number. A class with a single image stays in training. Images with the same name are always on the
-/// same side.
-fn held_back_by_name(names: &[String], labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
-    let mut images: HashMap<&str, Drawn> = HashMap::new();
-    let mut members: Vec<Vec<&str>> = Vec::new();
-    for (name, &label) in names.iter().zip(labels) {
-        let drawn = images.entry(name).or_insert_with(|| {
-            let number = number_of(name, seed);
-            let is_held_back = (number as f64) < fraction * 2f64.powi(64);
-            Drawn { number, is_held_back, is_shared: false, label }
-        });
-        drawn.is_shared |= drawn.label != label;
+/// same side. If images have several labels, every class has a training image, but a rare class may lack a validation
+/// image.
+fn held_back_by_name(numbers: &[u64], labels: &[u32], fraction: f64) -> Vec<bool> {
+    let drawn = |(&number, &label): (&u64, &u32)| {
+        let is_held_back = (number as f64) < fraction * 2f64.powi(64);
+        Drawn { number, label, is_held_back, is_shared: false }
+    };
+    // Each image once, in the order of the numbers.
+    let mut images: Vec<Drawn> = numbers.iter().zip(labels).map(drawn).collect();
+    images.sort_unstable_by_key(|image| (image.number, image.label));
+    images.dedup_by(|next, first| {
+        let is_same = next.number == first.number;
+        first.is_shared |= is_same && next.label != first.label;
+        is_same
+    });
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    for (number, &label) in numbers.iter().zip(labels) {
         if members.len() <= label as usize {
             members.resize_with(label as usize + 1, Vec::new);
         }
-        members[label as usize].push(name);
+        members[label as usize].extend(place_of(*number, &images));
     }
-    for mut class in members {
+    for class in &mut members {
         class.sort_unstable();
         class.dedup();
-        let given_up = match class.iter().filter(|name| images[**name].is_held_back).count() {
+        let given_up = match class.iter().filter(|&&place| images[place].is_held_back).count() {
             _ if class.len() < 2 => class.first(),
             // An image with several labels would move in its other classes too.
-            0 => class.iter().min_by_key(|name| (images[**name].is_shared, images[**name].number)),
-            held if held == class.len() => {
-                class.iter().max_by_key(|name| (!images[**name].is_shared, images[**name].number))
-            }
+            0 => class.iter().min_by_key(|&&place| (images[place].is_shared, place)),
+            held if held == class.len() => last_alone(class, &images),
             _ => None,
         };
-        if let Some(image) = given_up.and_then(|name| images.get_mut(name)) {
-            image.is_held_back = !image.is_held_back && class.len() > 1;
+        if let Some(&place) = given_up {
+            images[place].is_held_back = !images[place].is_held_back && class.len() > 1;
         }
     }
-    names.iter().map(|name| images.get(name.as_str()).is_some_and(|image| image.is_held_back)).collect()
+    // An image that moved for one class may have been the last training image of another.
+    for class in members.iter().filter(|class| !class.is_empty()) {
+        if class.iter().all(|&place| images[place].is_held_back)
+            && let Some(&place) = last_alone(class, &images)
+        {
+            images[place].is_held_back = false;
+        }
+    }
+    numbers.iter().map(|number| place_of(*number, &images).is_some_and(|place| images[place].is_held_back)).collect()
+}
+
+fn place_of(number: u64, images: &[Drawn]) -> Option<usize> {
+    images.binary_search_by_key(&number, |image| image.number).ok()
+}
+
+/// The image of a class with the highest number, preferably one without other labels.
+fn last_alone<'a>(class: &'a [usize], images: &[Drawn]) -> Option<&'a usize> {
+    class.iter().max_by_key(|&&place| (!images[place].is_shared, place))
 }
 
 /// Returns a number uniformly distributed over 64 bits.
@@ -117,7 +156,11 @@ pub(super) fn deal<T>(items: impl IntoIterator<Item = T>, is_held_back: &[bool])
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, path::PathBuf};
+
+    use super::super::fixture::config;
     use super::*;
+    use crate::config::Source;
 
     fn held_per_class(labels: &[u32], fraction: f64) -> [usize; 3] {
         let flags = held_back(labels, fraction, 1);
@@ -146,6 +189,11 @@ mod tests {
         assert_ne!(held_back(&labels, 0.5, 3), held_back(&labels, 0.5, 4));
     }
 
+    fn by_name(names: &[String], labels: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
+        let numbers: Vec<u64> = names.iter().map(|name| number_of(name, seed)).collect();
+        held_back_by_name(&numbers, labels, fraction)
+    }
+
     /// Names `0` to `n - 1` in a folder.
     fn names(class: &str, n: usize) -> Vec<String> {
         (0..n).map(|index| format!("{class}/{index}.png")).collect()
@@ -155,7 +203,7 @@ mod tests {
     fn an_image_that_comes_or_goes_moves_no_other() {
         let whole = names("cat", 200);
         let is_held = |names: &[String]| -> HashMap<String, bool> {
-            let flags = held_back_by_name(names, &vec![0; names.len()], 0.25, 3);
+            let flags = by_name(names, &vec![0; names.len()], 0.25, 3);
             names.iter().cloned().zip(flags).collect()
         };
         let before = is_held(&whole);
@@ -165,7 +213,7 @@ mod tests {
         // Binomial(200, 1/4): mean 50, standard deviation 6.1; allows four standard deviations.
         let held = before.values().filter(|held| **held).count();
         assert!((26..=74).contains(&held), "{held}");
-        let other_seed = held_back_by_name(&whole, &[0; 200], 0.25, 4);
+        let other_seed = by_name(&whole, &[0; 200], 0.25, 4);
         assert!(whole.iter().zip(other_seed).any(|(name, held)| before[name] != held));
     }
 
@@ -175,7 +223,7 @@ mod tests {
         let labels = [0, 1, 1, 2, 2, 2];
         for seed in 0..50 {
             for (fraction, want) in [(1e-9, [0, 1, 1]), (1.0 - 1e-9, [0, 1, 2])] {
-                let flags = held_back_by_name(&all, &labels, fraction, seed);
+                let flags = by_name(&all, &labels, fraction, seed);
                 let held: [usize; 3] = std::array::from_fn(|class| {
                     labels.iter().zip(&flags).filter(|&(&label, &held)| held && label as usize == class).count()
                 });
@@ -185,15 +233,40 @@ mod tests {
     }
 
     #[test]
+    fn images_of_several_classes_are_split_by_their_names_and_every_class_is_trained_on() {
+        let config = DataConfig { validation_fraction: 0.5, ..config(Source::Csv, "labels.csv") };
+        for seed in 0..200 {
+            let mut stream = Stream::new(seed, Purpose::Split, 0, 0);
+            let sets: LabelSets = (0..12).map(|_| (0..5).filter(|_| stream.chance(0.3)).collect()).collect();
+            let paths: Vec<PathBuf> = (0..12).map(|image| format!("{image}.png").into()).collect();
+            let flags = of_label_sets(&config, paths.iter().map(PathBuf::as_path), &sets, seed);
+            assert_eq!(flags.len(), 12);
+            for class in 0..5 {
+                let members: Vec<usize> = (0..12).filter(|&image| sets.of(image).contains(&class)).collect();
+                assert!(members.is_empty() || members.iter().any(|&image| !flags[image]), "{seed}: {sets:?} {flags:?}");
+            }
+            // Only images without a class, or one each, are split as one class, or as classes.
+            let alone: LabelSets = (0..12).map(|image| vec![image % 2]).collect();
+            let single = LabelSets::from((0..12).map(|image| image % 2).collect::<Vec<_>>());
+            let [one, other] =
+                [alone, single].map(|sets| of_label_sets(&config, paths.iter().map(PathBuf::as_path), &sets, seed));
+            assert_eq!(one, other);
+            let none: LabelSets = (0..12).map(|_| Vec::new()).collect();
+            let held = of_label_sets(&config, paths.iter().map(PathBuf::as_path), &none, seed);
+            assert!(held.contains(&true) && held.contains(&false));
+        }
+    }
+
+    #[test]
     fn images_of_one_name_are_on_one_side_whatever_their_labels() {
         let twice = [names("x", 40), names("x", 40)].concat();
         for seed in 0..20 {
             for labels in [vec![0; 80], [vec![0; 40], vec![1; 40]].concat()] {
-                let flags = held_back_by_name(&twice, &labels, 0.3, seed);
+                let flags = by_name(&twice, &labels, 0.3, seed);
                 assert_eq!(flags[..40], flags[40..]);
             }
             // A class with one distinct image stays in training, even if the image is listed several times.
-            assert_eq!(held_back_by_name(&[names("y", 1), names("y", 1)].concat(), &[0, 0], 0.9, seed), [false; 2]);
+            assert_eq!(by_name(&[names("y", 1), names("y", 1)].concat(), &[0, 0], 0.9, seed), [false; 2]);
         }
     }
 }

@@ -23,7 +23,7 @@ const MOST_READ_BYTES: u64 = 1 << 30;
 /// Identifies an image, in addition to its name and class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Print {
-    /// Size of the file, or of the pixels; 0 if the file is not accessible.
+    /// Size of the file, or of the pixels; an estimate for rows of Parquet files; 0 if the file is not accessible.
     pub bytes: u64,
     /// First half of the BLAKE3 hash of the file, or of the pixels; `None` if they were not read.
     pub contents: Option<u128>,
@@ -114,7 +114,7 @@ fn contents_of(dataset: &Dataset, index: u32) -> Option<u128> {
         hasher.update(&members.read(index as usize).ok()?);
         return Some(half(&hasher));
     }
-    let file = disk::open_regular(dataset.file(index)?).ok()?;
+    let file = disk::open_regular(&dataset.file(index)?).ok()?;
     // The file may have grown, and files in /proc are longer than their metadata says.
     hasher.update_reader(file.take(MOST_READ_BYTES)).ok()?;
     Some(half(&hasher))
@@ -165,9 +165,9 @@ impl Survey {
         self.has_contents
     }
 
-    /// Index, label, and print of each image.
-    pub(super) fn images(&self) -> impl Iterator<Item = (u32, u32, &Print)> {
-        (0..).zip(self.dataset.labels()).zip(&self.prints).map(|((index, label), print)| (index, *label, print))
+    /// Index, classes, and print of each image.
+    pub(super) fn images(&self) -> impl Iterator<Item = (u32, &[u32], &Print)> {
+        (0..).zip(self.dataset.label_sets().iter()).zip(&self.prints).map(|((index, set), print)| (index, set, print))
     }
 
     /// Whether the file of this index is missing, or cannot be read.
@@ -184,10 +184,11 @@ impl Survey {
     /// Hashes that identify these images and their order, independent of their location.
     pub fn fingerprint(&self) -> Fingerprint {
         let (mut files, mut contents) = (blake3::Hasher::new(), blake3::Hasher::new());
-        for (index, label, print) in self.images() {
+        for (index, set, print) in self.images() {
             let name = self.dataset.name(index);
             files.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
-            files.update(&label.to_le_bytes()).update(&print.bytes.to_le_bytes());
+            self.dataset.label_sets().hash(set, &mut files);
+            files.update(&print.bytes.to_le_bytes());
             contents.update(&print.contents.unwrap_or_default().to_be_bytes());
         }
         let text = |hasher: blake3::Hasher| hasher.finalize().to_hex().to_string();

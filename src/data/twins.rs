@@ -1,30 +1,30 @@
 //! Finds duplicate images: in both splits, twice in a split, or with two labels.
 
-use super::Survey;
+use super::{Survey, shown_classes};
 
 /// Identifies an image; equal for duplicates.
 type Key = (u8, u128);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+struct Entry<'a> {
     key: Key,
     is_validation: bool,
-    label: u32,
+    classes: &'a [u32],
     index: u32,
 }
 
 /// Number of duplicates of one kind, and the first one with its duplicate.
 #[derive(Debug, Default)]
-struct Found {
+struct Found<'a> {
     count: usize,
-    first: Option<[Entry; 2]>,
+    first: Option<[Entry<'a>; 2]>,
 }
 
-impl Found {
-    fn add(&mut self, count: usize, pair: [Entry; 2]) {
+impl<'a> Found<'a> {
+    fn add(&mut self, count: usize, pair: [Entry<'a>; 2]) {
         self.count += count;
         // First by position in the data set, not by hash.
-        let place = |entry: &Entry| (entry.is_validation, entry.index);
+        let place = |entry: &Entry<'_>| (entry.is_validation, entry.index);
         if self.first.is_none_or(|first| place(&pair[0]) < place(&first[0])) {
             self.first = Some(pair);
         }
@@ -34,7 +34,7 @@ impl Found {
 /// Reports images that are in both splits, twice in one split, or have two labels: one line per kind, with their number
 /// and the first one. Two images are the same if their contents or their files are, regardless of their names.
 pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
-    let mut entries: Vec<Entry> =
+    let mut entries: Vec<Entry<'_>> =
         [training, validation].into_iter().zip([false, true]).flat_map(|(split, held)| entries(split, held)).collect();
     entries.sort_unstable();
     let (mut both, mut twice, mut labels) = (Found::default(), Found::default(), Found::default());
@@ -45,26 +45,26 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
         if let Some(validated) = twins.iter().find(|entry| entry.is_validation && !first.is_validation) {
             both.add(held, [*validated, first]);
         }
-        if let Some(other) = twins.iter().find(|entry| entry.label != first.label) {
+        if let Some(other) = twins.iter().find(|entry| entry.classes != first.classes) {
             labels.add(1, [first, *other]);
         }
         let is_repeated =
-            |pair: &&[Entry]| (pair[0].is_validation, pair[0].label) == (pair[1].is_validation, pair[1].label);
+            |pair: &&[Entry<'_>]| (pair[0].is_validation, pair[0].classes) == (pair[1].is_validation, pair[1].classes);
         twins.windows(2).filter(is_repeated).for_each(|pair| twice.add(1, [pair[1], pair[0]]));
     }
-    let split = |entry: Entry| if entry.is_validation { validation } else { training };
-    let shown = |entry: Entry| split(entry).shown(entry.index);
+    let split = |entry: Entry<'_>| if entry.is_validation { validation } else { training };
+    let shown = |entry: Entry<'_>| split(entry).shown(entry.index);
     // Numbers of images in memory restart in each split.
-    let is_one_file = |one: Entry, other: Entry| {
+    let is_one_file = |one: Entry<'_>, other: Entry<'_>| {
         let is_file = one.is_validation == other.is_validation || split(one).dataset.is_decoded_on_demand();
         is_file && shown(one) == shown(other)
     };
-    let twin = |one: Entry, other: Entry| match is_one_file(one, other) {
+    let twin = |one: Entry<'_>, other: Entry<'_>| match is_one_file(one, other) {
         true => String::new(),
         false if one.is_validation && !other.is_validation => format!(" (the same as training {})", shown(other)),
         false => format!(" (the same as {})", shown(other)),
     };
-    let class = |entry: Entry| split(entry).dataset.classes()[entry.label as usize].as_str();
+    let class = |entry: Entry<'_>| shown_classes(entry.classes, split(entry).dataset.classes());
     let lines = [
         both.first.map(|[one, other]| {
             let (one, other) = (shown(one), twin(one, other));
@@ -89,11 +89,11 @@ pub fn remarks(training: &Survey, validation: &Survey) -> Vec<String> {
 }
 
 /// The images of a split that can be identified. Empty files are ignored.
-fn entries(split: &Survey, is_validation: bool) -> impl Iterator<Item = Entry> {
-    split.images().filter(|(_, _, print)| print.bytes > 0).filter_map(move |(index, label, print)| {
+fn entries(split: &Survey, is_validation: bool) -> impl Iterator<Item = Entry<'_>> {
+    split.images().filter(|(_, _, print)| print.bytes > 0).filter_map(move |(index, classes, print)| {
         let file = || print.place.map(|(device, number)| (1, u128::from(device) << 64 | u128::from(number)));
         let key = print.contents.map(|contents| (0, contents)).or_else(file)?;
-        Some(Entry { key, is_validation, label, index })
+        Some(Entry { key, is_validation, classes, index })
     })
 }
 
@@ -116,6 +116,24 @@ mod tests {
     fn said(training: &Arc<Dataset>, validation: &Arc<Dataset>) -> Vec<String> {
         let [training, validation] = survey([training, validation]);
         remarks(&training, &validation)
+    }
+
+    #[test]
+    fn sets_of_labels_are_compared_as_a_whole() {
+        let images = |images: &[(u8, &[u32])]| {
+            let plain: Vec<(u8, u32)> = images.iter().map(|(value, _)| (*value, 0)).collect();
+            let images = Arc::into_inner(in_memory(&plain))
+                .unwrap()
+                .with_labels(images.iter().map(|(_, set)| set.to_vec()).collect());
+            Arc::new(images.unwrap())
+        };
+        let training = images(&[(1, &[0, 2]), (1, &[0]), (2, &[]), (2, &[]), (3, &[1])]);
+        let lines = said(&training, &images(&[(9, &[1])]));
+        let labels = "images with two labels: 1, first image 1 (the same as image 0): 0 and 0|2; keep the correct one";
+        assert_eq!(
+            lines,
+            [labels, "duplicate images in a split: 1, first image 3 (the same as image 2); remove one of each"]
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn evaluate(
     numerics: Numerics,
     should_stop: impl Fn() -> bool,
 ) -> Result<Option<Metrics>, EvaluationError> {
-    let mut tally = Tally::with_confusion(classes.len(), numerics.device())?;
+    let mut tally = Tally::of_evaluation(loader.dataset(), numerics.device())?;
     let is_whole = pass_over(network, loader, loss, numerics, should_stop, |batch| batch.count_into(&mut tally))?;
     // Device sync here, once per evaluation.
     Ok(if is_whole { Some(tally.read(classes)?) } else { None })
@@ -42,9 +42,10 @@ pub fn evaluate_with_curves(
     numerics: Numerics,
     should_stop: impl Fn() -> bool,
 ) -> Result<Option<(Metrics, Vec<PrecisionRecall>)>, EvaluationError> {
-    let mut tally = Tally::with_confusion(classes.len(), numerics.device())?;
+    let mut tally = Tally::of_evaluation(loader.dataset(), numerics.device())?;
+    let loss = Loss::of_evaluation(loader.dataset());
     let mut counts = ThresholdCounts::new(classes.len().min(MOST_CURVES), numerics.device())?;
-    let is_whole = pass_over(network, loader, &Loss::plain(), numerics, should_stop, |batch| {
+    let is_whole = pass_over(network, loader, &loss, numerics, should_stop, |batch| {
         counts.add(&batch.logits, &batch.labels)?;
         batch.count_into(&mut tally)
     })?;
@@ -83,7 +84,7 @@ fn pass_over(
         let batch = batch?;
         let (images, targets) = numerics.to_device(&batch)?;
         let (logits, loss_sum) = forward(network, loss, numerics, &images, &targets, &Pass::evaluation())?;
-        images_seen += batch.labels.len();
+        images_seen += batch.len();
         consume(&BatchResults { logits, labels: targets.labels, loss_sum, weight: loss.weight_of(&batch) })?;
     }
     if should_stop() {

@@ -1,11 +1,12 @@
-//! Cross-entropy with label smoothing and class weights, summed so that micro-batches average exactly.
+//! Cross-entropy with label smoothing and class weights, and binary cross-entropy, summed so that micro-batches average
+//! exactly.
 
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::{EvaluationError, Targets};
+use super::{EvaluationError, Targets, targets::is_multi_hot};
 use crate::{
     config::{ClassBalance, LossConfig, LossName},
-    data::Batch,
+    data::{Batch, Dataset},
 };
 
 /// Loss of a classification.
@@ -13,7 +14,7 @@ use crate::{
 /// torch's mean over a batch divides by the sum of the label weights. Over several micro-batches, that mean is the sum
 /// of their losses divided by the sum of all label weights, so this type keeps the two sums separate.
 pub struct Loss {
-    /// Whether each class is a yes or no of its own.
+    /// Whether each class is an independent yes/no decision.
     is_binary: bool,
     label_smoothing: f64,
     /// One weight per class, on the host and on the device; `None` if all are 1.
@@ -53,9 +54,14 @@ impl Loss {
         Self { is_binary: false, label_smoothing: 0.0, class_weights: None }
     }
 
+    /// The plain loss of evaluations: of multi-label data, binary cross-entropy, otherwise [`plain`](Self::plain).
+    pub fn of_evaluation(images: &Dataset) -> Self {
+        Self { is_binary: images.label_sets().is_multi_label(), ..Self::plain() }
+    }
+
     /// Divisor that turns the sum of the losses of a batch into their mean.
     pub fn weight_of(&self, batch: &Batch) -> f64 {
-        let Some((weights, _)) = &self.class_weights else { return batch.labels.len() as f64 };
+        let Some((weights, _)) = &self.class_weights else { return batch.len() as f64 };
         let of = |label: i64| weights[label as usize];
         match batch.mixed_labels() {
             None => batch.labels.iter().map(|&label| of(label)).sum(),
@@ -98,20 +104,26 @@ impl Loss {
     }
 }
 
-/// Binary cross-entropy of the sigmoids of the logits, averaged over the classes, as timm's `BinaryCrossEntropy`.
-/// Smoothing spreads over all classes.
+/// Binary cross-entropy of the sigmoids of the logits, averaged over the classes, as timm's `BinaryCrossEntropy`. Its mean
+/// over the images is that of PyTorch's `BCEWithLogitsLoss` over all elements. Smoothing spreads over all classes; the
+/// labels of multi-label data are not smoothed.
 fn binary(logits: &Tensor, labels: &Tensor, smoothing: f64, reduction: Reduction) -> Result<Tensor, EvaluationError> {
-    let classes = logits.size2()?.1;
-    let off = smoothing / classes as f64;
     // Autocast has no half-precision version of this loss.
     let logits = logits.f_to_kind(Kind::Float)?;
-    let numbers = Tensor::f_arange(classes, (Kind::Int64, logits.device()))?;
-    let is_class = labels.f_unsqueeze(1)?.f_eq_tensor(&numbers)?;
-    let targets = is_class.f_to_kind(Kind::Float)?.f_mul_scalar(1.0 - smoothing)?.f_add_scalar(off)?;
+    let targets = if is_multi_hot(labels) { labels.shallow_clone() } else { smoothed(&logits, labels, smoothing)? };
     let none: Option<Tensor> = None;
     let losses = logits.f_binary_cross_entropy_with_logits(&targets, none.as_ref(), none.as_ref(), Reduction::None)?;
     let per_image = losses.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?;
     Ok(if matches!(reduction, Reduction::Sum) { per_image.f_sum(Kind::Float)? } else { per_image })
+}
+
+/// The smoothed targets of one class per image, `[n, classes]`.
+fn smoothed(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor, EvaluationError> {
+    let classes = logits.size2()?.1;
+    let off = smoothing / classes as f64;
+    let numbers = Tensor::f_arange(classes, (Kind::Int64, logits.device()))?;
+    let is_class = labels.f_unsqueeze(1)?.f_eq_tensor(&numbers)?;
+    Ok(is_class.f_to_kind(Kind::Float)?.f_mul_scalar(1.0 - smoothing)?.f_add_scalar(off)?)
 }
 
 /// images / (classes * images of the class), as scikit-learn's "balanced". A class without images gets weight 0.
@@ -141,10 +153,15 @@ mod tests {
             number: 0,
             images: Images::Normalized(vec![0.0; labels.len()]),
             labels: labels.to_vec(),
+            multi_hot: Vec::new(),
             indices: vec![0; labels.len()],
             shape: [labels.len(), 1, 1, 1],
             mixture: parts.map(|parts| Mixture { parts }),
         }
+    }
+
+    fn multi_label(rows: &[[f32; 2]], parts: Option<Vec<MixedPart>>) -> Batch {
+        Batch { labels: Vec::new(), multi_hot: rows.as_flattened().to_vec(), ..batch(&[0, 0, 0], parts) }
     }
 
     fn mean(loss: &Loss, labels: &[i64]) -> f64 {
@@ -184,6 +201,26 @@ mod tests {
         let binary = of(&LossConfig { name: LossName::Bce, ..config(0.1, ClassBalance::None, &[]) });
         assert!((binary - MIXED_BINARY).abs() < 1e-6, "{binary}");
     }
+
+    #[test]
+    fn the_loss_of_multi_label_data_is_torch_s_mean_over_all_elements() {
+        // m = torch.tensor([[1., 1.], [0., 0.], [0., 1.]])
+        // torch.nn.BCEWithLogitsLoss()(x, m)
+        // s = torch.tensor([[.3], [.4], [.2]])
+        // torch.nn.BCEWithLogitsLoss()(x, m * (1 - s) + m.flip(0) * s)
+        let loss =
+            Loss::new(&LossConfig { name: LossName::Bce, ..LossConfig::default() }, &[1, 2], Device::Cpu).unwrap();
+        let rows = [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]];
+        let plain = mean_of(&loss, &multi_label(&rows, None));
+        assert!((plain - MULTI_LABEL).abs() < 1e-6, "{plain}");
+        let share = |share: f32| MixedPart { rectangle: [0, 1, 0, 1], weight: share, share };
+        let parts = vec![share(0.3), share(0.4), share(0.2)];
+        let mixed = mean_of(&loss, &multi_label(&rows, Some(parts)));
+        assert!((mixed - MIXED_MULTI_LABEL).abs() < 1e-6, "{mixed}");
+    }
+
+    const MULTI_LABEL: f64 = 0.411543816;
+    const MIXED_MULTI_LABEL: f64 = 0.461543828;
 
     const MIXED: f64 = 1.121087439;
     const MIXED_SMOOTHED_AND_WEIGHTED: f64 = 1.433518145;

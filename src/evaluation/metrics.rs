@@ -1,4 +1,4 @@
-//! Loss, accuracy, precision, recall, and F1 from a confusion matrix: pure functions of counts.
+//! Loss, accuracy, precision, recall, and F1 from counts: pure functions.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,20 +18,44 @@ pub struct ClassMetrics {
     pub recall: f64,
     /// Harmonic mean of precision and recall; 0 if both are 0.
     pub f1: f64,
+    /// Of multi-label data, area under the precision-recall curve, as scikit-learn's `average_precision_score`. `None` for
+    /// training images, and for a class without images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
 }
 
-/// All metrics of one pass over images.
+/// Overall metrics of multi-label data only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MultiLabelMetrics {
+    /// Unweighted mean of the average precision over the classes with images. `None` for training images, and if no class
+    /// has images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
+    /// F1 of all decisions together.
+    pub micro_f1: f64,
+    /// Fraction of images whose classes are all correct.
+    pub exact_match: f64,
+    /// Number of classes without images, which `mean_average_precision` leaves out.
+    pub classes_without_images: usize,
+}
+
+/// All metrics of one pass over images. In multi-label data, an image is predicted as each class with a probability of 0.5
+/// or more.
 ///
 /// The JSON is complete: with up to 50 classes, `confusion` is the matrix; with more, `confusion_cells` is a list of
 /// `[label, prediction, images]`. Reading it back restores neither.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Metrics {
-    /// Mean loss: the training loss for training images, and plain cross-entropy for validation images.
+    /// Mean loss: the training loss for training images, and plain cross-entropy for validation images, or binary
+    /// cross-entropy of multi-label data.
     #[serde(deserialize_with = "nan_from_null")]
     pub loss: f64,
-    /// Fraction of images whose top prediction is correct.
+    /// Fraction of images whose top prediction is correct; NaN for multi-label data.
+    #[serde(default = "not_measured")]
     pub accuracy: f64,
-    /// Fraction of images whose class is among the top five predictions; always 1 with fewer than six classes.
+    /// Fraction of images whose class is among the top five predictions; always 1 with fewer than six classes. NaN for
+    /// multi-label data.
+    #[serde(default = "not_measured")]
     pub top5_accuracy: f64,
     /// Unweighted mean over the classes with images or predictions ("macro" average).
     pub precision: f64,
@@ -39,6 +63,9 @@ pub struct Metrics {
     pub recall: f64,
     /// The same mean of F1.
     pub f1: f64,
+    /// Metrics of multi-label data; `None` if each image has one class.
+    #[serde(flatten)]
+    pub multi_label: Option<MultiLabelMetrics>,
     /// Metrics per class; empty if only the overall metrics are kept.
     #[serde(default)]
     pub per_class: Vec<ClassMetrics>,
@@ -48,28 +75,46 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Value of the given metric.
+    /// Value of the given metric; NaN if it was not measured.
     pub fn of(&self, metric: Metric) -> f64 {
         match metric {
             Metric::Accuracy => self.accuracy,
+            Metric::ExactMatch => self.multi_label.map_or(f64::NAN, |metrics| metrics.exact_match),
             Metric::F1 => self.f1,
             Metric::Loss => self.loss,
+            Metric::MeanAveragePrecision => self.mean_average_precision().unwrap_or(f64::NAN),
+            Metric::MicroF1 => self.multi_label.map_or(f64::NAN, |metrics| metrics.micro_f1),
             Metric::Precision => self.precision,
             Metric::Recall => self.recall,
             Metric::Top5Accuracy => self.top5_accuracy,
         }
     }
 
-    /// All overall metrics with their names.
-    pub fn figures(&self) -> [(&'static str, f64); 6] {
-        [
-            ("loss", self.loss),
-            ("accuracy", self.accuracy),
-            ("top5_accuracy", self.top5_accuracy),
-            ("precision", self.precision),
-            ("recall", self.recall),
-            ("f1", self.f1),
-        ]
+    /// All measured overall metrics with their names.
+    pub fn figures(&self) -> Vec<(&'static str, f64)> {
+        let mean_average_precision = || self.mean_average_precision().map(|mean| ("mean_average_precision", mean));
+        let first = match self.multi_label {
+            None => vec![("accuracy", self.accuracy), ("top5_accuracy", self.top5_accuracy)],
+            Some(_) => mean_average_precision().into_iter().collect(),
+        };
+        let of_classes = [("precision", self.precision), ("recall", self.recall), ("f1", self.f1)];
+        let last =
+            self.multi_label.map(|metrics| [("micro_f1", metrics.micro_f1), ("exact_match", metrics.exact_match)]);
+        [("loss", self.loss)].into_iter().chain(first).chain(of_classes).chain(last.into_iter().flatten()).collect()
+    }
+
+    fn mean_average_precision(&self) -> Option<f64> {
+        self.multi_label?.mean_average_precision
+    }
+
+    /// The metric to watch, for one line: accuracy or, of multi-label data, mean average precision, or exact matches
+    /// without it.
+    pub(crate) fn headline(&self) -> String {
+        match self.multi_label {
+            None => format!("accuracy {:.2}%", 100.0 * self.accuracy),
+            Some(MultiLabelMetrics { mean_average_precision: Some(mean), .. }) => format!("mAP {mean:.4}"),
+            Some(MultiLabelMetrics { exact_match, .. }) => format!("exact match {:.2}%", 100.0 * exact_match),
+        }
     }
 
     /// Computes all metrics from the mean loss, the number of top-5 hits, and the counts per class. `classes` are the
@@ -83,6 +128,42 @@ impl Metrics {
     ) -> Self {
         let images: u64 = counts.support.iter().sum();
         let hits: u64 = counts.hits.iter().sum();
+        Self {
+            accuracy: ratio(hits, images),
+            top5_accuracy: ratio(top5_hits, images),
+            confusion,
+            ..Self::of_counts(loss, counts, classes)
+        }
+    }
+
+    /// Computes the metrics of multi-label data from the mean loss, the fraction of exact matches, the counts per class,
+    /// and the average precision of each class, which is empty if it was not measured. `classes` are the names.
+    pub fn of_sets(
+        loss: f64,
+        exact_match: f64,
+        counts: &ClassCounts,
+        average_precisions: &[Option<f64>],
+        classes: &[String],
+    ) -> Self {
+        let [support, predicted, hits] =
+            [&counts.support, &counts.predicted, &counts.hits].map(|counts| counts.iter().sum::<u64>());
+        let measured: Vec<f64> = average_precisions.iter().flatten().copied().collect();
+        let mut metrics = Self::of_counts(loss, counts, classes);
+        for (class, average_precision) in metrics.per_class.iter_mut().zip(average_precisions) {
+            class.average_precision = *average_precision;
+        }
+        metrics.multi_label = Some(MultiLabelMetrics {
+            mean_average_precision: (!measured.is_empty())
+                .then(|| measured.iter().sum::<f64>() / measured.len() as f64),
+            micro_f1: ratio(2 * hits, predicted + support),
+            exact_match,
+            classes_without_images: counts.support.iter().filter(|&&images| images == 0).count(),
+        });
+        metrics
+    }
+
+    /// The metrics that follow from counts per class. All others are not measured.
+    fn of_counts(loss: f64, counts: &ClassCounts, classes: &[String]) -> Self {
         let per_class: Vec<ClassMetrics> =
             classes.iter().enumerate().map(|(class, name)| class_metrics(counts, class, name)).collect();
         let counted: Vec<&ClassMetrics> = per_class
@@ -97,13 +178,14 @@ impl Metrics {
         };
         Self {
             loss,
-            accuracy: ratio(hits, images),
-            top5_accuracy: ratio(top5_hits, images),
+            accuracy: not_measured(),
+            top5_accuracy: not_measured(),
             precision: mean(|metrics| metrics.precision),
             recall: mean(|metrics| metrics.recall),
             f1: mean(|metrics| metrics.f1),
+            multi_label: None,
             per_class,
-            confusion,
+            confusion: None,
         }
     }
 
@@ -135,7 +217,12 @@ fn class_metrics(counts: &ClassCounts, class: usize, name: &str) -> ClassMetrics
         recall: ratio(hits, support),
         // 2 P R / (P + R), in counts.
         f1: ratio(2 * hits, predicted + support),
+        average_precision: None,
     }
+}
+
+fn not_measured() -> f64 {
+    f64::NAN
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Cell, ClassMetrics, Metrics};
+use super::{Cell, ClassMetrics, Metrics, MultiLabelMetrics};
 
 /// Most classes for which a log, a matrix, or a table is complete. With more classes, they contain this many of the
 /// worst classes and of the most frequent mistakes.
@@ -12,11 +12,15 @@ pub(super) const LISTED: usize = 50;
 #[derive(Serialize)]
 struct Written<'a> {
     loss: f64,
-    accuracy: f64,
-    top5_accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top5_accuracy: Option<f64>,
     precision: f64,
     recall: f64,
     f1: f64,
+    #[serde(flatten)]
+    multi_label: Option<MultiLabelMetrics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<usize>,
     per_class: Vec<&'a ClassMetrics>,
@@ -31,16 +35,18 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     /// All metrics, with the matrix only if there are few classes.
     fn of(metrics: &'a Metrics) -> Self {
-        let &Metrics { loss, accuracy, top5_accuracy, precision, recall, f1, .. } = metrics;
+        let &Metrics { loss, accuracy, top5_accuracy, precision, recall, f1, multi_label, .. } = metrics;
+        let of_one_class = |value| multi_label.is_none().then_some(value);
         let per_class: Vec<&ClassMetrics> = metrics.per_class.iter().collect();
         let matrix = metrics.confusion.as_ref().filter(|_| is_short(metrics)).map(|confusion| confusion.matrix());
         Self {
             loss,
-            accuracy,
-            top5_accuracy,
+            accuracy: of_one_class(accuracy),
+            top5_accuracy: of_one_class(top5_accuracy),
             precision,
             recall,
             f1,
+            multi_label,
             classes: None,
             per_class,
             confusion: matrix,
@@ -83,7 +89,11 @@ impl Serialize for Abridged<'_> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::metrics::tests::of_matrix, *};
+    use super::{
+        super::{ClassCounts, metrics::tests::of_matrix},
+        *,
+    };
+    use crate::config::Metric;
 
     fn value(metrics: impl Serialize) -> Value {
         serde_json::to_value(metrics).unwrap()
@@ -123,6 +133,30 @@ mod tests {
         for (value, keys) in [(&log, ["confusion", "confusion_cells"]), (&file, ["confusion", "most_confused"])] {
             keys.iter().for_each(|key| assert!(value.get(key).is_none(), "{key}"));
         }
+    }
+
+    #[test]
+    fn metrics_of_multi_label_data_are_written_without_those_of_one_class() {
+        let counts = ClassCounts { support: vec![2, 0], predicted: vec![1, 1], hits: vec![1, 0] };
+        let names = ["ant", "bee"].map(String::from);
+        let metrics = Metrics::of_sets(0.5, 0.25, &counts, &[Some(0.75), None], &names);
+        let want = json!({
+            "loss": 0.5, "precision": 0.5, "recall": 0.25, "f1": 1.0 / 3.0,
+            "mean_average_precision": 0.75, "micro_f1": 0.5, "exact_match": 0.25, "classes_without_images": 1,
+            "per_class": [
+                { "class": "ant", "support": 2, "precision": 1.0, "recall": 0.5, "f1": 2.0 / 3.0,
+                  "average_precision": 0.75 },
+                { "class": "bee", "support": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0 },
+            ],
+        });
+        assert_eq!((value(&metrics), value(Abridged(&metrics))), (want.clone(), want));
+        for text in [value(&metrics), value(metrics.clone().without_classes())] {
+            let back: Metrics = serde_json::from_value(text).unwrap();
+            assert_eq!((back.figures(), back.multi_label), (metrics.figures(), metrics.multi_label));
+        }
+        let of = |metric| metrics.of(metric);
+        assert_eq!([Metric::MeanAveragePrecision, Metric::MicroF1, Metric::ExactMatch].map(of), [0.75, 0.5, 0.25]);
+        assert!(of(Metric::Accuracy).is_nan());
     }
 
     #[test]

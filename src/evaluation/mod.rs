@@ -1,5 +1,6 @@
 //! Runs a model over images and computes its metrics: numerics of a pass, loss, running sums, and evaluation.
 
+mod average_precision;
 mod batch_statistics;
 mod confusion;
 mod confusion_table;
@@ -11,6 +12,7 @@ mod metrics;
 mod metrics_json;
 mod numerics;
 mod prediction_counts;
+mod set_counts;
 mod tally;
 mod targets;
 mod threshold_counts;
@@ -24,7 +26,7 @@ pub use forward::forward;
 pub use loss::Loss;
 #[cfg(test)]
 pub(crate) use metrics::tests::of_matrix;
-pub use metrics::{ClassMetrics, Metrics};
+pub use metrics::{ClassMetrics, Metrics, MultiLabelMetrics};
 pub(crate) use metrics_json::Abridged;
 pub use numerics::Numerics;
 pub use tally::Tally;

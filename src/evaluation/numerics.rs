@@ -64,10 +64,17 @@ impl Numerics {
         })
     }
 
-    /// Images and labels without mixtures.
+    /// Images and labels without mixtures: labels `[n]` of i64, or `[n, classes]` of f32 in multi-label data.
     fn upload(&self, batch: &Batch) -> Result<(Tensor, Tensor), EvaluationError> {
+        if batch.multi_hot.is_empty() {
+            return self.upload_with(batch, HostSlice::Int64(&batch.labels));
+        }
+        let (images, multi_hot) = self.upload_with(batch, HostSlice::Float(&batch.multi_hot))?;
+        Ok((images, multi_hot.f_reshape([batch.len() as i64, -1])?))
+    }
+
+    fn upload_with(&self, batch: &Batch, labels: HostSlice<'_>) -> Result<(Tensor, Tensor), EvaluationError> {
         let shape = batch.shape.map(|size| size as i64);
-        let labels = HostSlice::Int64(&batch.labels);
         let bytes = match &batch.images {
             Images::Bytes(bytes) => bytes,
             Images::Normalized(values) => {

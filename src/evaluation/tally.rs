@@ -1,4 +1,4 @@
-//! Sums over a pass that stay on the device until they are read: loss, top-5 hits, and predictions per class.
+//! Sums over a pass that stay on the device until they are read: loss, hits, and predictions per class.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -6,8 +6,10 @@ use tch::{Device, Kind, Tensor};
 use super::{
     ClassCounts, Confusion, EvaluationError, Metrics,
     prediction_counts::{PredictionCounts, counts_of_matrix, logits_before},
+    set_counts::SetCounts,
 };
 use crate::{
+    data::Dataset,
     disk::{NamedTensors, TensorFileError},
     libtorch::{HostBlock, count_guesses},
 };
@@ -17,11 +19,19 @@ const TOTALS: usize = 3;
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
-    /// `[TOTALS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits.
+    /// `[TOTALS]`, f64: sum of the losses, number of top-5 hits, number of top-1 hits. Of multi-label data, the last one
+    /// is the number of exact matches, and the second one is 0.
     totals: Tensor,
-    predictions: PredictionCounts,
+    predictions: Predictions,
     /// The part of a checkpoint's state that is not a tensor.
     pub(crate) counts: TallyCounts,
+}
+
+enum Predictions {
+    /// Of one class per image.
+    Class(PredictionCounts),
+    /// Of multi-label data.
+    Set(SetCounts),
 }
 
 /// Sums on the host.
@@ -39,7 +49,7 @@ impl Tally {
     /// # Errors
     /// If libtorch reports an error.
     pub fn new(classes: usize, device: Device) -> Result<Self, EvaluationError> {
-        Self::start(classes, device, false)
+        Self::start(classes, device, Predictions::Class(PredictionCounts::new(classes, device, false)?))
     }
 
     /// Like [`new`](Self::new), but keeps pairs of classes for any number of classes: above 100 classes, eight bytes
@@ -48,17 +58,41 @@ impl Tally {
     /// # Errors
     /// If libtorch reports an error.
     pub fn with_confusion(classes: usize, device: Device) -> Result<Self, EvaluationError> {
-        Self::start(classes, device, true)
+        Self::start(classes, device, Predictions::Class(PredictionCounts::new(classes, device, true)?))
     }
 
-    fn start(classes: usize, device: Device, keeps_cells: bool) -> Result<Self, EvaluationError> {
-        let predictions = PredictionCounts::new(classes, device, keeps_cells)?;
+    /// Creates empty sums for training on `images`. They take little memory and have no average precision.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn of_training(images: &Dataset, device: Device) -> Result<Self, EvaluationError> {
+        let classes = images.classes().len();
+        match images.label_sets().is_multi_label() {
+            false => Self::new(classes, device),
+            true => Self::start(classes, device, Predictions::Set(SetCounts::new(classes, device, false)?)),
+        }
+    }
+
+    /// Creates empty sums for evaluating `images`, with all pairs of classes, or of multi-label data, with all scores:
+    /// five bytes per image and class.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn of_evaluation(images: &Dataset, device: Device) -> Result<Self, EvaluationError> {
+        let classes = images.classes().len();
+        match images.label_sets().is_multi_label() {
+            false => Self::with_confusion(classes, device),
+            true => Self::start(classes, device, Predictions::Set(SetCounts::new(classes, device, true)?)),
+        }
+    }
+
+    fn start(classes: usize, device: Device, predictions: Predictions) -> Result<Self, EvaluationError> {
         let totals = Tensor::f_zeros([TOTALS as i64], (Kind::Double, device))?;
         Ok(Self { classes: classes as i64, totals, predictions, counts: TallyCounts::default() })
     }
 
-    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` `[n]`, the sum of their losses, shape `[]`, and its
-    /// divisor for the mean loss.
+    /// Adds a batch: `logits` of shape `[n, classes]`, `labels` as in [`Targets`](super::Targets), the sum of their losses,
+    /// shape `[]`, and its divisor for the mean loss.
     ///
     /// # Errors
     /// If the shapes do not match.
@@ -69,16 +103,28 @@ impl Tally {
         loss_sum: &Tensor,
         weight: f64,
     ) -> Result<(), EvaluationError> {
-        let logits = logits.f_detach()?;
-        let images = labels.size1()?;
-        let cells = self.predictions.next_cells(images)?;
-        let loss_sum = loss_sum.f_detach()?;
-        if !count_guesses(&logits, labels, &loss_sum, &self.predictions.sums(&self.totals, &cells))? {
-            let guess = logits.f_argmax(1, false)?;
-            let is_hit = guess.f_eq_tensor(labels)?;
-            self.predictions.add(self.classes, labels, &guess, &is_hit, cells.as_ref())?;
-            let is_top5 = logits_before(&logits, labels)?.f_lt(5)?;
-            let sums = [loss_sum.f_to_kind(Kind::Double)?, is_top5.f_sum(Kind::Double)?, is_hit.f_sum(Kind::Double)?];
+        let (logits, loss_sum) = (logits.f_detach()?, loss_sum.f_detach()?);
+        let images = logits.size2()?.0;
+        let hits = match &mut self.predictions {
+            Predictions::Class(predictions) => {
+                let cells = predictions.next_cells(labels.size1()?)?;
+                if count_guesses(&logits, labels, &loss_sum, &predictions.sums(&self.totals, &cells))? {
+                    None
+                } else {
+                    let guess = logits.f_argmax(1, false)?;
+                    let is_hit = guess.f_eq_tensor(labels)?;
+                    predictions.add(self.classes, labels, &guess, &is_hit, cells.as_ref())?;
+                    let is_top5 = logits_before(&logits, labels)?.f_lt(5)?;
+                    Some([is_top5.f_sum(Kind::Double)?, is_hit.f_sum(Kind::Double)?])
+                }
+            }
+            Predictions::Set(sets) => {
+                let exact = sets.add(&logits, labels)?.f_to_kind(Kind::Double)?;
+                Some([exact.f_zeros_like()?, exact])
+            }
+        };
+        if let Some([top5_hits, hits]) = hits {
+            let sums = [loss_sum.f_to_kind(Kind::Double)?, top5_hits, hits];
             let _ = self.totals.f_add_(&Tensor::f_stack(&sums, 0)?)?;
         }
         self.counts.images += images;
@@ -95,8 +141,9 @@ impl Tally {
     /// many classes.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
         let (name, counts) = match &self.predictions {
-            PredictionCounts::Matrix(matrix) => ("confusion", matrix),
-            PredictionCounts::Classes { counts, .. } => ("classes", counts),
+            Predictions::Class(PredictionCounts::Matrix(matrix)) => ("confusion", matrix),
+            Predictions::Class(PredictionCounts::Classes { counts, .. }) => ("classes", counts),
+            Predictions::Set(SetCounts { counts, .. }) => ("sets", counts),
         };
         vec![("sums", self.totals.shallow_clone()), (name, counts.shallow_clone())]
     }
@@ -106,7 +153,7 @@ impl Tally {
     pub(crate) fn upgrade_state(&self, saved: NamedTensors) -> Result<NamedTensors, TensorFileError> {
         let is_matrix = |tensor: &Tensor| tensor.size() == [self.classes * self.classes];
         let upgrade = |(name, tensor): (String, Tensor)| match (&self.predictions, name.strip_suffix("confusion")) {
-            (PredictionCounts::Classes { .. }, Some(prefix)) if is_matrix(&tensor) => {
+            (Predictions::Class(PredictionCounts::Classes { .. }), Some(prefix)) if is_matrix(&tensor) => {
                 Ok((format!("{prefix}classes"), counts_of_matrix(&tensor, self.classes)?))
             }
             _ => Ok((name, tensor)),
@@ -114,7 +161,7 @@ impl Tally {
         saved.into_iter().map(upgrade).collect()
     }
 
-    /// Top-1 accuracy so far: shape `[]`, on the device.
+    /// Top-1 accuracy so far, or of multi-label data, the fraction of exact matches: shape `[]`, on the device.
     ///
     /// # Errors
     /// If libtorch reports an error.
@@ -131,21 +178,22 @@ impl Tally {
         let mut block = HostBlock::default();
         let sums = block.add(&self.totals)?;
         let (table, cells) = match &self.predictions {
-            PredictionCounts::Matrix(matrix) => (block.add(matrix)?, None),
-            PredictionCounts::Classes { counts, cells } => {
+            Predictions::Class(PredictionCounts::Matrix(matrix)) => (block.add(matrix)?, None),
+            Predictions::Class(PredictionCounts::Classes { counts, cells }) => {
                 let cells = cells.as_ref().map(|cells| block.add(&cells.list.f_narrow(0, 0, cells.used)?));
                 (block.add(counts)?, cells.transpose()?)
             }
+            Predictions::Set(SetCounts { counts, .. }) => (block.add(counts)?, None),
         };
         let values = block.read()?;
         let whole = |values: &[f64]| values.iter().map(|&value| value as u64).collect::<Vec<u64>>();
         let rows: Vec<Vec<u64>> = values[&table].chunks(self.classes as usize).map(whole).collect();
         let (counts, confusion) = match &self.predictions {
-            PredictionCounts::Matrix(_) => {
+            Predictions::Class(PredictionCounts::Matrix(_)) => {
                 let confusion = Confusion::of_matrix(&rows);
                 (confusion.counts(), Some(confusion))
             }
-            PredictionCounts::Classes { .. } => {
+            _ => {
                 // The three rows of `counts`.
                 let [support, predicted, hits] = rows.try_into().unwrap_or_default();
                 let confusion =
@@ -153,8 +201,14 @@ impl Tally {
                 (ClassCounts { support, predicted, hits }, confusion)
             }
         };
-        let (loss, top5_hits) = (values[&sums][0] / self.counts.weight, values[&sums][1] as u64);
-        Ok(Metrics::new(loss, top5_hits, &counts, confusion, classes))
+        let loss = values[&sums][0] / self.counts.weight;
+        Ok(match &self.predictions {
+            Predictions::Class(_) => Metrics::new(loss, values[&sums][1] as u64, &counts, confusion, classes),
+            Predictions::Set(sets) => {
+                let exact_match = values[&sums][2] / self.counts.images.max(1) as f64;
+                Metrics::of_sets(loss, exact_match, &counts, &sets.average_precisions()?, classes)
+            }
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{
 /// The labels of a batch.
 #[derive(Debug)]
 pub struct Targets {
-    /// Class indices, `[n]` of i64. Of a mixture, the label with the larger weight.
+    /// Class indices, `[n]` of i64. Of a mixture, the label with the larger weight. In multi-label data, the share of each
+    /// class in each image, `[n, classes]` of f32, mixed as the images are.
     pub labels: Tensor,
     mixed_in: Option<MixedIn>,
 }
@@ -33,6 +34,12 @@ impl Targets {
 
     /// The targets of a batch whose labels are on the device already. No sync.
     pub(super) fn of_batch(batch: &Batch, labels: Tensor, device: Device) -> Result<Self, EvaluationError> {
+        if is_multi_hot(&labels) {
+            return Ok(Self::of_labels(match &batch.mixture {
+                None => labels,
+                Some(mixture) => mixed_multi_hot(&labels, &mixture.parts, device)?,
+            }));
+        }
         let Some(pairs) = batch.mixed_labels() else { return Ok(Self::of_labels(labels)) };
         let (mut most, mut other, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         for (own, partner, share) in pairs {
@@ -62,6 +69,18 @@ impl Targets {
         });
         Ok(Self { labels: part(&self.labels)?, mixed_in: mixed_in.transpose()? })
     }
+}
+
+/// Whether labels are those of multi-label data.
+pub(super) fn is_multi_hot(labels: &Tensor) -> bool {
+    labels.dim() == 2
+}
+
+/// Mixes the rows `[n, classes]` of images with those of their partners, from the end. No sync.
+fn mixed_multi_hot(rows: &Tensor, parts: &[MixedPart], device: Device) -> Result<Tensor, EvaluationError> {
+    let shares: Vec<f32> = parts.iter().map(|part| part.share).collect();
+    let [shares] = upload([HostSlice::Float(&shares)], device)?;
+    Ok(rows.f_lerp_tensor(&rows.f_flip([0])?, &shares.f_unsqueeze(1)?)?)
 }
 
 /// Mixes each of the images `[n, channels, height, width]` with the one at the same place from the end. No sync.
@@ -103,7 +122,8 @@ fn pixel_weights(parts: &[MixedPart], [height, width]: [i64; 2], device: Device)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Numerics, *};
+    use crate::data::{Images, Mixture};
 
     fn values(tensor: &Tensor) -> Vec<f32> {
         Vec::try_from(tensor.reshape([-1])).unwrap()
@@ -132,6 +152,26 @@ mod tests {
             }
         }
         mixed
+    }
+
+    #[test]
+    fn classes_of_multi_label_data_are_mixed_as_the_images_are() {
+        let share = |share: f32| MixedPart { rectangle: [0, 1, 0, 1], weight: share, share };
+        let batch = Batch {
+            number: 0,
+            images: Images::Normalized(vec![0.0; 3]),
+            labels: Vec::new(),
+            multi_hot: vec![1.0, 1.0, 0.0, 1.0, 0.0, 0.0],
+            indices: vec![0, 1, 2],
+            shape: [3, 1, 1, 1],
+            mixture: Some(Mixture { parts: vec![share(0.25), share(0.5), share(0.75)] }),
+        };
+        let (_, targets) = Numerics::plain(Device::Cpu).to_device(&batch).unwrap();
+        // The second image is its own partner.
+        assert_eq!(values(&targets.labels), [0.75, 0.75, 0.0, 1.0, 0.75, 0.75]);
+        assert_eq!(values(&targets.narrow(2, 1).unwrap().labels), [0.75, 0.75]);
+        let (_, plain) = Numerics::plain(Device::Cpu).to_device(&Batch { mixture: None, ..batch }).unwrap();
+        assert_eq!((values(&plain.labels), plain.labels.size()), (vec![1.0, 1.0, 0.0, 1.0, 0.0, 0.0], vec![3, 2]));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Counts the predicted probabilities of each class on the device. Precision and recall at each threshold follow from
-//! these counts.
+//! Counts the predicted probabilities of each class on the device: softmax, or sigmoids for multi-label data. Precision and
+//! recall at each threshold follow from these counts.
 
 use tch::{Device, Kind, Tensor};
 
-use super::EvaluationError;
+use super::{EvaluationError, targets::is_multi_hot};
 use crate::{
     events::{PrecisionRecall, THRESHOLDS},
     libtorch::host_copy,
@@ -32,7 +32,7 @@ impl ThresholdCounts {
         Ok(Self { classes, counts: Tensor::f_zeros([2 * classes * BINS], (Kind::Int64, device))? })
     }
 
-    /// Adds a batch: `logits` `[n, m]` of all `m` classes, `labels` `[n]`.
+    /// Adds a batch: `logits` `[n, m]` of all `m` classes, `labels` `[n]`, or `[n, m]` of multi-label data.
     ///
     /// # Errors
     /// If the shapes do not match.
@@ -45,12 +45,20 @@ impl ThresholdCounts {
     }
 
     fn add_some(&mut self, logits: &Tensor, labels: &Tensor) -> Result<(), EvaluationError> {
-        let shares = logits.f_softmax(1, Kind::Double)?.f_narrow(1, 0, self.classes)?;
+        let is_multi_hot = is_multi_hot(labels);
+        let shares = match is_multi_hot {
+            true => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
+            false => logits.f_softmax(1, Kind::Double)?,
+        };
+        let shares = shares.f_narrow(1, 0, self.classes)?;
         // NaN is above no threshold, so it counts as 0.
         let bins = shares.f_mul_scalar(BINS - 1)?.f_floor()?.f_nan_to_num(0.0, None, None)?.f_to_kind(Kind::Int64)?;
         let classes = Tensor::f_arange(self.classes, (Kind::Int64, logits.device()))?.f_unsqueeze(0)?;
-        let is_label = labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?.f_to_kind(Kind::Int64)?;
-        let rows = is_label.f_mul_scalar(self.classes)?.f_add(&classes)?;
+        let is_label = match is_multi_hot {
+            true => labels.f_narrow(1, 0, self.classes)?.f_ge(0.5)?,
+            false => labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?,
+        };
+        let rows = is_label.f_to_kind(Kind::Int64)?.f_mul_scalar(self.classes)?.f_add(&classes)?;
         let cells = rows.f_mul_scalar(BINS)?.f_add(&bins.f_clamp(0, BINS - 1)?)?.f_flatten(0, -1)?;
         self.counts = self.counts.f_index_add(0, &cells, &cells.f_ones_like()?)?;
         Ok(())
@@ -88,6 +96,18 @@ mod tests {
         count(1, 1, 0);
         let want = want.map(|[negatives, positives]| PrecisionRecall::new(Box::new(positives), Box::new(negatives)));
         assert_eq!(counts.read().unwrap(), want);
+    }
+
+    #[test]
+    fn classes_of_multi_label_data_are_counted_at_their_sigmoids() {
+        let mut counts = ThresholdCounts::new(1, Device::Cpu).unwrap();
+        // The sigmoid of ln 3 is 3/4. The second class is not counted.
+        let logits = Tensor::from_slice(&[3.0f64.ln() + 1e-9, 9.0, 0.0, 9.0]).reshape([2, 2]);
+        counts.add(&logits, &Tensor::from_slice(&[1.0f32, 1.0, 0.0, 1.0]).reshape([2, 2])).unwrap();
+        let mut want = [[0u64; THRESHOLDS]; 2];
+        (want[1][150], want[0][100]) = (1, 1);
+        let [negatives, positives] = want.map(Box::new);
+        assert_eq!(counts.read().unwrap(), [PrecisionRecall::new(positives, negatives)]);
     }
 
     #[test]

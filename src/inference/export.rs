@@ -49,7 +49,7 @@ impl TrainedModel {
     /// # Errors
     /// If libtorch reports an error.
     pub fn to_torchscript(&self) -> Result<Vec<u8>, InferenceError> {
-        let texts = interface(&self.classes, &self.preprocessing);
+        let texts = interface(&self.model_classes(), &self.preprocessing);
         Ok(match self.network.model.torchscript() {
             Some(module) => module.save(&texts)?,
             None => self.trace()?.save(&texts)?,

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use tch::{Kind, Tensor};
 
-use super::{InferenceError, Prediction, TrainedModel};
+use super::{InferenceError, Prediction, Probabilities, TrainedModel};
 use crate::{
-    data::Preprocessing,
+    data::{Preprocessing, Samples},
     libtorch::host_copy,
     model::{Network, Pass},
     picture::{Explanation, Picture, PictureError},
@@ -36,6 +36,7 @@ pub fn grad_cam(
     network: &Network,
     images: &Tensor,
     class: Option<usize>,
+    probabilities: Probabilities,
 ) -> Result<Option<Vec<GradCam>>, InferenceError> {
     let seen = RefCell::new(None);
     let see = |maps: &Tensor| {
@@ -59,7 +60,7 @@ pub fn grad_cam(
     let heat = weights.f_mul(&maps)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?.f_relu()?;
     let strongest = heat.f_amax([1_i64, 2].as_slice(), true)?;
     let heat = heat.f_div(&strongest.f_where_self(&strongest.f_gt(0.0)?, &strongest.f_ones_like()?)?)?;
-    let shares = logits.f_softmax(1, Kind::Double)?.f_gather(1, &places, false)?;
+    let shares = probabilities.of(&logits)?.f_gather(1, &places, false)?;
     let (_, rows, columns) = heat.size3()?;
     let [heat, shares, classes] = [&heat, &shares, &classes].map(|tensor| host_copy(&tensor.f_to_kind(Kind::Double)?));
     let (heat, shares, classes) = (heat?, shares?, classes?);
@@ -97,11 +98,11 @@ impl TrainedModel {
     ///
     /// # Errors
     /// [`InferenceError::NoFeatureMaps`], or if libtorch reports an error.
-    pub fn explain(&self, images: &[Vec<u8>], class: Option<usize>) -> Result<Vec<GradCam>, InferenceError> {
+    pub fn explain(&self, images: &[Samples<'_>], class: Option<usize>) -> Result<Vec<GradCam>, InferenceError> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let maps = grad_cam(&self.network, &self.to_tensor(images)?, class)?;
+        let maps = grad_cam(&self.network, &self.to_tensor(images)?, class, self.probabilities)?;
         maps.ok_or(InferenceError::NoFeatureMaps { name: self.config.name })
     }
 }

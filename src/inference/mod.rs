@@ -15,11 +15,13 @@
 mod error;
 mod export;
 mod grad_cam;
+mod model_classes;
 mod prediction;
 mod trained_model;
 
 pub use error::InferenceError;
 pub use grad_cam::{GradCam, grad_cam};
+pub use model_classes::{ModelClasses, PREDICTED, Probabilities};
 pub use prediction::Prediction;
 pub use trained_model::{CLASSES, PREPROCESSING, TrainedModel, WeightsOf, run_config};
 pub(crate) use trained_model::{to_tensor, write_interface};

@@ -8,10 +8,10 @@ use std::{
 use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
-use super::InferenceError;
+use super::{InferenceError, ModelClasses, Probabilities};
 use crate::{
-    config::{Architecture, Config, ModelConfig, differences},
-    data::Preprocessing,
+    config::{Architecture, Config, Difference, ModelConfig, differences},
+    data::{Preprocessing, Samples},
     disk::{self, Folder},
     model::{self, Network, weights},
 };
@@ -75,6 +75,8 @@ pub struct TrainedModel {
     pub config: ModelConfig,
     /// Names of the classes, by index.
     pub classes: Vec<String>,
+    /// How its logits become probabilities: sigmoids if it was trained on multi-label data.
+    pub probabilities: Probabilities,
     /// Image preprocessing.
     pub preprocessing: Preprocessing,
     /// Device of the model.
@@ -121,7 +123,7 @@ impl TrainedModel {
                 Err(cause) => Err(InferenceError::Unreadable { path, cause: cause.to_string() }),
             }
         };
-        let classes: Vec<String> = parse(read(CLASSES)?)?;
+        let classes = parse(read(CLASSES)?)?;
         let preprocessing: Preprocessing = parse(read(PREPROCESSING)?)?;
         let model = Self::build(config.clone(), classes, preprocessing, device)?;
         weights::load(&model.network.parameters, &path)?;
@@ -143,20 +145,25 @@ impl TrainedModel {
 
     fn build(
         config: ModelConfig,
-        classes: Vec<String>,
+        ModelClasses { names: classes, probabilities }: ModelClasses,
         preprocessing: Preprocessing,
         device: Device,
     ) -> Result<Self, InferenceError> {
         preprocessing.scale()?;
         let network = model::build(&config, preprocessing.shape(), classes.len(), device)?;
-        Ok(Self { network, config, classes, preprocessing, device })
+        Ok(Self { network, config, classes, probabilities, preprocessing, device })
+    }
+
+    /// The classes as in `classes.json`.
+    pub(super) fn model_classes(&self) -> ModelClasses {
+        ModelClasses { names: self.classes.clone(), probabilities: self.probabilities }
     }
 
     /// Converts the pixels from [`Preprocessing::decode`] to the model's input `[n, channels, height, width]`.
     ///
     /// # Errors
     /// If libtorch runs out of memory.
-    pub fn to_tensor(&self, images: &[Vec<u8>]) -> Result<Tensor, InferenceError> {
+    pub fn to_tensor(&self, images: &[Samples<'_>]) -> Result<Tensor, InferenceError> {
         to_tensor(&self.preprocessing, images, self.device)
     }
 
@@ -173,7 +180,7 @@ impl TrainedModel {
 /// Converts pixels to images `[n, channels, height, width]` on `device`.
 pub(crate) fn to_tensor(
     preprocessing: &Preprocessing,
-    images: &[impl AsRef<[u8]>],
+    images: &[Samples<'_>],
     device: Device,
 ) -> Result<Tensor, InferenceError> {
     let [channels, height, width] = preprocessing.shape().sizes();
@@ -198,7 +205,8 @@ pub fn run_config(folder: &Path, overrides: &[String]) -> Result<Config, Inferen
     let name = path.display().to_string();
     let [trained, config] = [&[][..], overrides].map(|overrides| Config::parse_saved(&text, &name, overrides, folder));
     let (trained, config) = (trained?, config?);
-    match differences(&trained, &config).into_iter().find(|difference| !difference.is_harmless()) {
+    let is_other_model = |difference: &Difference| !difference.is_harmless() && difference.key != "data.on_bad_image";
+    match differences(&trained, &config).into_iter().find(is_other_model) {
         Some(difference) => Err(InferenceError::TrainedWith { difference }),
         None => Ok(config),
     }
@@ -222,13 +230,17 @@ fn parse<T: DeserializeOwned>((text, path): (String, PathBuf)) -> Result<T, Infe
 }
 
 /// Writes the files that a trained model needs in addition to its weights to a run's folder.
-pub(crate) fn write_interface(folder: &Folder, classes: &[String], preprocessing: &Preprocessing) -> io::Result<()> {
+pub(crate) fn write_interface(
+    folder: &Folder,
+    classes: &ModelClasses,
+    preprocessing: &Preprocessing,
+) -> io::Result<()> {
     let texts = interface(classes, preprocessing);
     texts.into_iter().try_for_each(|(name, text)| folder.replace(name, text.as_bytes()))
 }
 
 /// The classes and the preprocessing as JSON texts, with their file names.
-pub(super) fn interface(classes: &[String], preprocessing: &Preprocessing) -> [(&'static str, String); 2] {
+pub(super) fn interface(classes: &ModelClasses, preprocessing: &Preprocessing) -> [(&'static str, String); 2] {
     // Strings and finite numbers always serialize to JSON.
     let classes = serde_json::to_string(classes).unwrap_or_default();
     let preprocessing = serde_json::to_string(preprocessing).unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::events::{
 };
 
 /// The layout: first an overview of the whole model, then a closed category with one chart per statistic of all layers.
-pub(super) fn layout() -> Layout {
+pub(super) fn layout(is_multi_label: bool) -> Layout {
     let lines = |title: &str, group: GroupTag, names: &str| Chart::Lines {
         title: title.into(),
         tags: vec![group.prefix() + names],
@@ -19,6 +19,13 @@ pub(super) fn layout() -> Layout {
         let band = Band { value: p50.name().into(), lower: p5.name().into(), upper: p95.name().into() };
         Chart::Bands { title: title.into(), series: vec![band] }
     };
+    let metrics = match is_multi_label {
+        false => exactly("accuracy", &[tags::TRAIN_ACCURACY, tags::VALIDATION_ACCURACY]),
+        true => Chart::Lines {
+            title: "mean average precision and F1".into(),
+            tags: ["mean_average_precision", "f1"].map(|name| exact_tag(tags::metric(name, "validation"))).into(),
+        },
+    };
     let category = |title: &str, charts, closed| Category { title: title.into(), charts, closed };
     Layout {
         categories: vec![
@@ -26,7 +33,7 @@ pub(super) fn layout() -> Layout {
                 "overview",
                 vec![
                     exactly("loss", &[tags::LOSS, tags::TRAIN_LOSS, tags::VALIDATION_LOSS]),
-                    exactly("accuracy", &[tags::TRAIN_ACCURACY, tags::VALIDATION_ACCURACY]),
+                    metrics,
                     exactly("gradient norm of the whole model", &[tags::TOTAL_NORM]),
                     bands("gradient RMS: median, 5 % and 95 % of the parameters", tags::GRADIENT_RMS),
                     bands("update ratio: median, 5 % and 95 % of the parameters", tags::UPDATE_RATIOS),

@@ -1,15 +1,15 @@
 //! Chooses the validation images that a run explains at its evaluations, and draws them.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use tch::Device;
 
 use super::RecordingError;
 use crate::{
     config::{EvaluateConfig, OnBadImage},
-    data::{Dataset, Preprocessing},
+    data::{Dataset, Preprocessing, shown_classes},
     disk::Folder,
-    inference::{GradCam, grad_cam, to_tensor},
+    inference::{GradCam, Probabilities, grad_cam, to_tensor},
     model::Network,
     picture::Picture,
 };
@@ -29,15 +29,19 @@ pub(crate) fn choose_images(config: &EvaluateConfig, dataset: &Dataset) -> Resul
     }
     let is_wanted = |class: &String| config.explain_classes.is_empty() || config.explain_classes.contains(class);
     let mut of_classes: Vec<Vec<u32>> = vec![Vec::new(); classes.len()];
-    for (index, &label) in (0..).zip(dataset.labels()) {
-        // More are never needed.
-        if of_classes[label as usize].len() < config.explain_images && is_wanted(&classes[label as usize]) {
-            of_classes[label as usize].push(index);
+    for (index, set) in (0..).zip(dataset.label_sets().iter()) {
+        for class in set.iter().map(|&class| class as usize) {
+            // More are never needed.
+            if of_classes[class].len() < config.explain_images && is_wanted(&classes[class]) {
+                of_classes[class].push(index);
+            }
         }
     }
     let rounds =
         (0..config.explain_images).flat_map(|round| of_classes.iter().filter_map(move |images| images.get(round)));
-    Ok(rounds.copied().take(config.explain_images).collect())
+    // An image of several classes has several turns.
+    let mut is_new = HashSet::new();
+    Ok(rounds.copied().filter(|index| is_new.insert(*index)).take(config.explain_images).collect())
 }
 
 /// Draws explanations of images with a model.
@@ -55,16 +59,20 @@ impl Explainer<'_> {
     /// gradient, statistic, or random number changes.
     pub(crate) fn explain(&self, images: &[u32]) -> Result<Vec<NamedPicture>, RecordingError> {
         let Self { network, dataset, classes, preprocessing, on_bad_image, device } = *self;
+        let probabilities = Probabilities::of_data(dataset.label_sets().is_multi_label());
         let mut pictures = Vec::new();
         for (number, &index) in images.iter().enumerate() {
-            let Some(pixels) = dataset.image_unless_bad(index, on_bad_image)? else { continue };
-            let image = to_tensor(preprocessing, &[&pixels], device)?;
-            let Some(map) = grad_cam(network, &image, None)?.and_then(|maps| maps.into_iter().next()) else {
+            let Some(samples) = dataset.image_unless_bad(index, on_bad_image)? else { continue };
+            let pixels = samples.to_bytes();
+            let image = to_tensor(preprocessing, std::slice::from_ref(&samples), device)?;
+            let Some(map) = grad_cam(network, &image, None, probabilities)?.and_then(|maps| maps.into_iter().next())
+            else {
                 continue;
             };
-            let class = &classes[dataset.labels()[index as usize] as usize];
-            let caption = caption(class, classes, &map);
-            pictures.push((format!("{number:02}-{}", file_name(class)), map.draw(preprocessing, &pixels, &[caption])?));
+            let class = shown_classes(dataset.label_sets().of(index as usize), classes);
+            let caption = caption(&class, classes, &map);
+            pictures
+                .push((format!("{number:02}-{}", file_name(&class)), map.draw(preprocessing, &pixels, &[caption])?));
         }
         Ok(pictures)
     }

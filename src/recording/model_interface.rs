@@ -5,7 +5,7 @@ use crate::{
     data::Preprocessing,
     disk::{Folder, list},
     events::EventsError,
-    inference::{CLASSES, PREPROCESSING, write_interface},
+    inference::{CLASSES, ModelClasses, PREPROCESSING, write_interface},
     model::Network,
 };
 
@@ -16,10 +16,10 @@ use crate::{
 pub(crate) fn write_model_interface(
     folder: &Folder,
     network: &Network,
-    classes: &[String],
+    classes: &ModelClasses,
     images: &Preprocessing,
 ) -> Result<(), EventsError> {
-    remarks(network, classes, images).iter().for_each(|remark| tracing::warn!("{remark}"));
+    remarks(network, &classes.names, images).iter().for_each(|remark| tracing::warn!("{remark}"));
     let refuse = |cause| EventsError::Create { path: folder.path().to_owned(), cause };
     write_interface(folder, classes, images).map_err(refuse)
 }
@@ -27,9 +27,9 @@ pub(crate) fn write_model_interface(
 /// Warnings about classes or preprocessing that differ from those in the file, one per line.
 fn remarks(network: &Network, classes: &[String], images: &Preprocessing) -> Vec<String> {
     let text = |name| network.model.torchscript().and_then(|module| module.extra(name));
-    let own_classes = text(CLASSES).and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
+    let own_classes = text(CLASSES).and_then(|text| serde_json::from_str::<ModelClasses>(&text).ok());
     let own_images = text(PREPROCESSING).and_then(|text| serde_json::from_str::<Preprocessing>(&text).ok());
-    compared(own_classes.as_deref(), own_images.as_ref(), classes, images)
+    compared(own_classes.map(|own| own.names).as_deref(), own_images.as_ref(), classes, images)
 }
 
 fn compared(

@@ -18,6 +18,8 @@ pub struct Progress {
     style: Style,
     images_per_epoch: u64,
     max_epochs: Option<u64>,
+    /// Name of [`Reading::accuracy`].
+    accuracy: &'static str,
     epoch: u64,
     images: u64,
     /// Number of these images that an earlier session used.
@@ -33,7 +35,12 @@ enum Style {
 
 impl Progress {
     /// Shows a bar below the log lines of `terminal`, or plain log lines without one.
-    pub fn new(terminal: Option<MultiProgress>, images_per_epoch: u64, max_epochs: Option<u64>) -> Self {
+    pub fn new(
+        terminal: Option<MultiProgress>,
+        images_per_epoch: u64,
+        max_epochs: Option<u64>,
+        is_multi_label: bool,
+    ) -> Self {
         let style = match terminal {
             Some(terminal) => Style::Bar(terminal, ProgressBar::hidden()),
             None => Style::Lines,
@@ -43,6 +50,7 @@ impl Progress {
             style,
             images_per_epoch,
             max_epochs,
+            accuracy: if is_multi_label { "exact match" } else { "accuracy" },
             epoch: 0,
             images: 0,
             images_before: 0,
@@ -72,8 +80,9 @@ impl Progress {
 
     pub(crate) fn show(&mut self, learning_rate: f64, reading: &Reading) {
         let figures = format!(
-            "loss {:.4}  accuracy {:.1}%  lr {}  grad norm {}{}",
+            "loss {:.4}  {} {:.1}%  lr {}  grad norm {}{}",
             reading.loss,
+            self.accuracy,
             100.0 * reading.accuracy,
             short(learning_rate),
             short(reading.total_norm),
@@ -104,15 +113,14 @@ impl Progress {
         of_ema: Option<&Metrics>,
         is_best: bool,
     ) {
-        let of_ema = of_ema.map(|ema| format!(", EMA accuracy {:.2}%", 100.0 * ema.accuracy)).unwrap_or_default();
+        let of_ema = of_ema.map(|ema| format!(", EMA {}", ema.headline())).unwrap_or_default();
         tracing::info!(
-            "{} step {step}: train loss {:.4} accuracy {:.2}%, validation loss {:.4} accuracy {:.2}% F1 \
-             {:.4}{of_ema}{}",
+            "{} step {step}: train loss {:.4} {}, validation loss {:.4} {} F1 {:.4}{of_ema}{}",
             self.epoch_name(),
             training.loss,
-            100.0 * training.accuracy,
+            training.headline(),
             validation.loss,
-            100.0 * validation.accuracy,
+            validation.headline(),
             validation.f1,
             if is_best { " (best so far)" } else { "" },
         );

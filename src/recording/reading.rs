@@ -20,7 +20,7 @@ pub struct Reading {
     pub epoch: u64,
     /// Mean loss of the step's images.
     pub loss: f64,
-    /// Accuracy on the training images since the last evaluation.
+    /// Accuracy on the training images since the last evaluation, or of multi-label data, fraction of exact matches.
     pub accuracy: f64,
     /// L2 norm of all gradients before clipping.
     pub total_norm: f64,

@@ -133,7 +133,7 @@ impl Recorder {
         let events = SummaryWriter::create_session(folder.path(), session)?;
         events.text("config", step, format!("```toml\n{toml}\n```"))?;
         if step == 0 {
-            events.layout(&dashboard::layout())?;
+            events.layout(&dashboard::layout(config.data.multi_label))?;
         }
         let metrics = folder.json_lines("metrics.jsonl")?;
         let findings = folder.json_lines("findings.jsonl")?;
@@ -326,11 +326,16 @@ impl Recorder {
         }
         let classes = if validation.per_class.len() <= MOST_SERIES { &validation.per_class[..] } else { &[] };
         for class in classes {
-            for (name, value) in [("precision", class.precision), ("recall", class.recall), ("f1", class.f1)] {
+            let average_precision = class.average_precision.map(|value| ("average_precision", value));
+            let figures = [("precision", class.precision), ("recall", class.recall), ("f1", class.f1)];
+            for (name, value) in figures.into_iter().chain(average_precision) {
                 self.events.scalar(tags::metric_of_class(name, &class.class), step, value)?;
             }
         }
-        self.events.text(tags::VALIDATION_CONFUSION.name(), step, confusion_table(validation))
+        match &validation.confusion {
+            Some(_) => self.events.text(tags::VALIDATION_CONFUSION.name(), step, confusion_table(validation)),
+            None => Ok(()),
+        }
     }
 
     /// Writes the validation accuracy with the statistics of each batch, if it was measured.

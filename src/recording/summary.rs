@@ -57,8 +57,8 @@ impl fmt::Display for Summary {
         if let Some(validation) = &self.validation {
             writeln!(
                 f,
-                "validation  accuracy {:.2}%, loss {:.4}, precision {:.4}, recall {:.4}, F1 {:.4}",
-                100.0 * validation.accuracy,
+                "validation  {}, loss {:.4}, precision {:.4}, recall {:.4}, F1 {:.4}",
+                validation.headline(),
                 validation.loss,
                 validation.precision,
                 validation.recall,
@@ -69,8 +69,12 @@ impl fmt::Display for Summary {
             Some((value, step)) => {
                 writeln!(f, "best        {} {value:.4} at step {step}: weights/best.safetensors", self.metric)?;
             }
-            None if self.validation.is_some() => writeln!(f, "best        none: no validation loss was finite")?,
-            None => {}
+            None => {
+                if let Some(validation) = &self.validation {
+                    let missing = if validation.loss.is_finite() { self.metric } else { "loss" };
+                    writeln!(f, "best        none: no validation {missing} was finite")?;
+                }
+            }
         }
         self.write_gradients(f)?;
         let folder = printable::path(&self.folder);

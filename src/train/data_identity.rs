@@ -58,8 +58,8 @@ impl DataNow {
     fn of([training, validation]: [Survey; 2]) -> Self {
         let datasets = [&training, &validation].map(|split| split.dataset());
         let mut hasher = blake3::Hasher::new();
-        for label in datasets.iter().flat_map(|dataset| dataset.labels()) {
-            hasher.update(&label.to_le_bytes());
+        for labels in datasets.iter().map(|dataset| dataset.label_sets()) {
+            labels.iter().for_each(|set| labels.hash(set, &mut hasher));
         }
         let [training_images, validation_images] = datasets.map(|dataset| dataset.len());
         let identity = DataIdentity {

@@ -41,11 +41,11 @@ impl EarlyStopping {
     }
 
     /// Adds an evaluation. Returns whether it is the best so far. An evaluation with a non-finite loss never is,
-    /// because even a network with NaN outputs has an accuracy.
+    /// because even a network with NaN outputs has an accuracy. Nor is one without the metric.
     pub fn add(&mut self, step: u64, metrics: &Metrics) -> bool {
         let (value, sign) = (metrics.of(self.metric), if self.metric.lower_is_better() { -1.0 } else { 1.0 });
         let is_better = match self.history.best {
-            _ if !metrics.loss.is_finite() => false,
+            _ if !metrics.loss.is_finite() || value.is_nan() => false,
             None => true,
             Some(best) => sign * (value - best.value) > self.min_delta,
         };
@@ -105,6 +105,12 @@ mod tests {
         let (best, stops) = watch(Metric::Loss, 2, 0.1, &[1.0, 0.95, 0.8, 0.75, 0.75]);
         assert_eq!(best, Some(Best { value: 0.8, step: 2 }));
         assert_eq!(stops, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn an_evaluation_without_the_metric_is_never_the_best() {
+        let (best, _) = watch(Metric::MeanAveragePrecision, 2, 0.0, &[0.5]);
+        assert_eq!(best, None);
     }
 
     #[test]

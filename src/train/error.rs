@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     checkpoint::CheckpointError,
     config::{Architecture, ConfigError, Difference},
-    data::DataError,
+    data::{DataError, ImageShape},
     evaluation::EvaluationError,
     events::EventsError,
     gradient::GradientError,
@@ -83,6 +83,19 @@ pub enum TrainError {
         batch_size: usize,
         /// Config changes that help.
         remedy: &'static str,
+    },
+    /// The model takes images of one size only.
+    #[error(
+        "data.train_image_size: model {name} cannot train on images of {got} because it is built for {want}; remove the key or \
+         choose a model that averages its feature maps, such as resnet18"
+    )]
+    TrainingSize {
+        /// The model.
+        name: Architecture,
+        /// Shape of the training images.
+        got: ImageShape,
+        /// Shape of the evaluated images.
+        want: ImageShape,
     },
     /// The patterns of a group match no parameter.
     #[error("optimizer.groups: no parameter matches {patterns}; want a pattern that matches one of {names}")]

@@ -35,8 +35,8 @@ impl State {
         let (model, data, evaluations) = (&self.model, &self.data, &self.evaluations);
         let training = evaluations.tally.read(&data.classes)?;
         let should_stop = || stop.signal().is_some();
-        let plain = Loss::plain();
-        let run = || evaluate(&model.network, &data.validation, &plain, &data.classes, model.numerics, should_stop);
+        let loss = Loss::of_evaluation(data.validation.dataset());
+        let run = || evaluate(&model.network, &data.validation, &loss, &data.classes, model.numerics, should_stop);
         let Some(validation) = run()? else { return Ok(false) };
         let of_ema = match &model.ema {
             None => None,
@@ -56,7 +56,7 @@ impl State {
         let (model, data, evaluations) = (&self.model, &self.data, &mut self.evaluations);
         disk::point("evaluate");
         let step = self.counters.step;
-        evaluations.tally = Tally::new(data.classes.len(), model.device())?;
+        evaluations.tally = Tally::of_training(data.training.dataset(), model.device())?;
         self.counters.evaluated_at = Some(step);
         let is_best = evaluations.early_stopping.add(step, &validation);
         if let Some(plateau) = &mut self.optimization.plateau {

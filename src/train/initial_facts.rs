@@ -32,6 +32,7 @@ pub(super) fn initial_facts(
     Ok(Facts {
         classes: images.classes().len(),
         class_counts,
+        multi_label_images: if images.label_sets().is_multi_label() { images.len() as u64 } else { 0 },
         batch_size: config.data.batch_size,
         image_side: height.min(width) as usize,
         validation_images: validation.dataset().len() as u64,

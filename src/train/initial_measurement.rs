@@ -90,7 +90,7 @@ impl Prepared {
         let values = block.read()?;
         Ok(InitialMeasurement {
             facts,
-            images: group.iter().map(|batch| batch.labels.len()).sum(),
+            images: group.iter().map(|batch| batch.len()).sum(),
             loss: values[&loss][0],
             total_norm: values[&norm][0],
             gradients: parts.take(&values),
@@ -115,7 +115,7 @@ impl Prepared {
                 let pass = Pass::training().with_tap(&tap);
                 forward(&self.network, &self.loss, self.numerics, &images, &targets, &pass)?
             };
-            gradients.backward(&loss_sum.f_div_scalar(weight)?, batch.labels.len())?;
+            gradients.backward(&loss_sum.f_div_scalar(weight)?, batch.len())?;
             shapes = batch_shapes.into_inner();
         }
         Ok(shapes)

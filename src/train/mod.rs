@@ -73,7 +73,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                     let pass = if due.layers { Pass::training().with_tap(&tap) } else { Pass::training() };
                     state.model.forward(&images, &targets, &pass)?
                 };
-                state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.labels.len())?;
+                state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.len())?;
                 let weight = state.model.loss.weight_of(batch);
                 state.evaluations.tally.add(&logits, &targets.labels, &loss_sum, weight)?;
             }

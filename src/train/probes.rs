@@ -49,7 +49,7 @@ impl State {
     /// If libtorch reports an error.
     pub(super) fn probe_noise(&mut self, due: Due, group: &[Batch]) -> Result<(), TrainError> {
         let [batch] = group else { return Ok(()) };
-        let half = batch.labels.len() / 2;
+        let half = batch.len() / 2;
         if !due.noise_scale || half == 0 || self.gradients.micro_batches.is_none() {
             return Ok(());
         }

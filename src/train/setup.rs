@@ -51,6 +51,7 @@ pub struct Prepared {
 /// If one of them is invalid or not available.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
     let splits = data::load(&config.data, config.run.seed)?;
+    data::check_classes(&config.data, &splits.train)?;
     let mut prepared = prepare_on(splits, config)?;
     let Prepared { config, network, .. } = &prepared;
     if let Some(path) = &config.model.weights {
@@ -96,7 +97,7 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     let validation = Loader::new(validation, LoaderOptions { batch_size, as_bytes, ..options })?;
     let class_counts: Vec<u64> = train.class_counts().into_iter().map(|count| count as u64).collect();
     let loss = Loss::new(&config.loss, &class_counts, device)?;
-    let tally = Tally::new(train.classes().len(), device)?;
+    let tally = Tally::of_training(&train, device)?;
     let (network, backbone) = build(&config, &train, device)?;
     let explained = choose_images(&config.evaluate, validation.dataset())?;
     if config.evaluate.explain_images > 0 && !network.model.has_feature_maps() {
@@ -105,6 +106,7 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
     probe_single_image(&config, &network, &train, device)?;
+    probe_training_size(&config, &network, &training, device)?;
     Ok(Prepared {
         config,
         device,
@@ -180,6 +182,28 @@ fn probe_single_image(config: &Config, network: &Network, images: &Dataset, devi
     set_generator_state(device, &random)?;
     let (images, batch_size) = (images.len(), config.data.batch_size);
     if can_train { Ok(()) } else { Err(TrainError::SingleImage { what, images, batch_size, remedy }) }
+}
+
+/// Checks early whether a model for one size of images can train on those of another one.
+fn probe_training_size(
+    config: &Config,
+    network: &Network,
+    training: &Loader,
+    device: Device,
+) -> Result<(), TrainError> {
+    if training.shape() == training.dataset().shape() {
+        return Ok(());
+    }
+    let [channels, height, width] = training.shape().sizes();
+    let image = Tensor::f_zeros([1, channels, height, width], (Kind::Float, device))?;
+    match tch::no_grad(|| network.forward(&image, &Pass::evaluation())) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(TrainError::TrainingSize {
+            name: config.model.name,
+            got: training.shape(),
+            want: training.dataset().shape(),
+        }),
+    }
 }
 
 impl Prepared {

@@ -15,6 +15,7 @@ use crate::{
     config::{CheckpointConfig, Config, EmaConfig, PATHS, ScheduleName, paths_json},
     data::Preprocessing,
     events::RunFolder,
+    inference::{ModelClasses, Probabilities},
     optim::{Ema, Headroom, Plateau, Schedule, Span},
     recording::{Messenger, Progress, RecentSteps, Recorder, batch_picture, write_model_interface},
 };
@@ -94,9 +95,12 @@ impl Prepared {
             Some(from) => Recorder::resume(folder, &config, from.record())?,
             None => Recorder::create(folder, &config, facts.as_ref())?,
         };
-        let classes = training.dataset().classes().to_vec();
+        let (classes, is_multi_label) =
+            (training.dataset().classes().to_vec(), training.dataset().label_sets().is_multi_label());
+        let model_classes =
+            ModelClasses { names: classes.clone(), probabilities: Probabilities::of_data(is_multi_label) };
         let preprocessing = Preprocessing::new(training.dataset().shape(), &scale, &config.data);
-        write_model_interface(recorder.folder().folder(), &network, &classes, &preprocessing)?;
+        write_model_interface(recorder.folder().folder(), &network, &model_classes, &preprocessing)?;
         let mut state = State {
             optimization: Optimization {
                 plateau: plateau(&config),
@@ -130,7 +134,12 @@ impl Prepared {
                 recent_steps: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
                 checkpoints,
                 recorder,
-                progress: Progress::new(terminal, training.dataset().len() as u64, config.run.max_epochs),
+                progress: Progress::new(
+                    terminal,
+                    training.dataset().len() as u64,
+                    config.run.max_epochs,
+                    is_multi_label,
+                ),
                 saved_at: None,
             },
             data: TrainingData { training, validation, classes, scale, identity },

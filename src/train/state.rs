@@ -79,6 +79,11 @@ impl State {
         self.data.bad_images().iter().map(Vec::len).sum()
     }
 
+    /// Whether images are missing because their files or rows cannot be read.
+    pub fn is_partial(&self) -> bool {
+        self.data.is_partial()
+    }
+
     /// Whether the latest checkpoint matches the current step, so that the run can resume from here.
     pub fn is_saved(&self) -> bool {
         self.output.saved_at == Some(self.checkpoint_name())

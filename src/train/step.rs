@@ -54,7 +54,7 @@ impl State {
         for batch in &group {
             tracing::trace!(step, epoch, images = ?batch.indices, "micro-batch");
         }
-        let images = group.iter().map(|batch| batch.labels.len() as u64).sum();
+        let images = group.iter().map(|batch| batch.len() as u64).sum();
         self.counters.next_batch = last.number + 1;
         self.counters.images += images;
         self.output.progress.add_images(images);

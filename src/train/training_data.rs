@@ -30,6 +30,11 @@ impl TrainingData {
         self.loaders().map(|loader| loader.dataset().bad_images())
     }
 
+    /// Whether images are missing because their files or rows cannot be read.
+    pub(super) fn is_partial(&self) -> bool {
+        self.loaders().iter().any(|loader| loader.dataset().is_partial())
+    }
+
     /// Marks training and validation images as not decodable.
     pub(super) fn mark_bad_images(&self, bad_images: [Vec<u32>; 2]) {
         for (loader, bad) in self.loaders().into_iter().zip(bad_images) {
@@ -41,7 +46,7 @@ impl TrainingData {
     pub(super) fn lost_images(&self) -> Vec<LostImages> {
         let of = |(split, loader): (&str, &Loader)| {
             let images = loader.dataset();
-            LostImages::of(split, images.classes(), images.labels(), &images.bad_images())
+            LostImages::of(split, images.classes(), &images.class_counts(), &images.bad_class_counts())
         };
         ["training", "validation"].into_iter().zip(self.loaders()).flat_map(of).collect()
     }

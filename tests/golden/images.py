@@ -2,17 +2,21 @@
 
     .deps/peers/bin/python tests/golden/images.py tests/golden/images
 
-`cases.json` lists a file, what was done to it, and the PNG file with the result. tests/library/images.rs compares.
+`cases.json` lists a file, what was done to it, and the PNG file with the result. `deep.json` does so for files with 16 bits
+per channel, whose expected planes are one above the other. src/data/golden.rs compares.
 """
 
 import json
 import math
 import pathlib
+import struct
 import sys
+import zlib
 
 import numpy
 import timm.data.auto_augment
 import timm.data.transforms
+import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import autoaugment
 from torchvision.transforms import functional as F
@@ -167,6 +171,71 @@ def changes(folder):
             whole(F.gaussian_blur(image, [kernel, kernel], [sigma, sigma]), op="Blur", value=sigma, kernel=kernel)
 
 
+def write_deep_png(path, samples):
+    """Height x width x channels of 16 bits; Pillow writes only gray."""
+    height, width, channels = samples.shape
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def write_deep_tiff(path, samples):
+    """Uncompressed, in one strip: the header, the pixels, three numbers of bits, and the tags."""
+    height, width, channels = samples.shape
+    pixels = samples.astype("<u2").tobytes()
+    bits_at = 8 + len(pixels)
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, 16 if channels == 1 else bits_at), (259, 3, 1, 1),
+            (262, 3, 1, 1 if channels == 1 else 2), (273, 4, 1, 8), (277, 3, 1, channels), (278, 4, 1, height),
+            (279, 4, 1, len(pixels))]
+    listed = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    bits = struct.pack("<4H", 16, 16, 16, 0)
+    directory = struct.pack("<H", len(tags)) + listed + struct.pack("<I", 0)
+    path.write_bytes(b"II*\0" + struct.pack("<I", bits_at + len(bits)) + pixels + bits + directory)
+
+
+def deep(folder):
+    """Files with 16 bits per channel: the samples themselves, and resized in float64 by PyTorch."""
+    color = words(photo())
+    luma = (color[..., 0] * 19595.0 + color[..., 1] * 38470.0 + color[..., 2] * 7471.0 + 32768) // 65536
+    gray = luma.astype(numpy.uint16)[..., None]
+    opaque = numpy.full_like(gray, 40000)
+    files = {
+        "deep-rgb.png": (write_deep_png, color), "deep-gray.png": (write_deep_png, gray),
+        "deep-alpha.png": (write_deep_png, numpy.concatenate([color, opaque], 2)),
+        "deep-gray-alpha.png": (write_deep_png, numpy.concatenate([gray, opaque], 2)),
+        "deep-rgb.tif": (write_deep_tiff, color), "deep-gray.tif": (write_deep_tiff, gray),
+    }
+    cases = []
+
+    def expect_deep(file, samples, **operation):
+        planes = numpy.concatenate([samples[..., channel] for channel in range(samples.shape[2])])
+        name = f"deep-{len(cases):02}.png"
+        Image.fromarray(planes.astype(numpy.uint16)).save(folder / "expected" / name)
+        cases.append({"file": file, **operation, "channels": samples.shape[2], "expected": name})
+
+    for name, (write, samples) in files.items():
+        write(folder / name, samples)
+        is_gray = "gray" in name
+        expect_deep(name, gray if is_gray else color)
+        expect_deep(name, gray if not is_gray else numpy.repeat(gray, 3, 2))
+
+    def resized(samples, height, width, mode):
+        planes = torch.from_numpy(samples.astype(numpy.float64)).permute(2, 0, 1)[None]
+        result = torch.nn.functional.interpolate(planes, (height, width), mode=mode, antialias=True)
+        return result[0].permute(1, 2, 0).clamp(0, 65535).round().numpy()
+
+    for mode in FILTERS:
+        for top, left, height, width in ([3, 5, 30, 40], [0, 0, 35, 45], [20, 30, 9, 11]):
+            part = color[top : top + height, left : left + width]
+            operation = {"window": [top, left, height, width], "size": [24, 24], "interpolation": mode}
+            expect_deep("deep-rgb.png", resized(part, 24, 24, mode), **operation)
+        # torchvision's Resize(28) and CenterCrop(24).
+        whole = resized(gray, 28, 36, mode)
+        expect_deep("deep-gray.tif", whole[2:26, 6:30], resize=28, size=[24, 24], interpolation=mode)
+    return cases
+
+
 def magnitudes():
     """The change that each policy of torchvision makes of each kind at each magnitude, for images of 35 x 45 pixels."""
     spaces = {
@@ -193,7 +262,8 @@ def main():
     formats(folder)
     sizes(folder)
     changes(folder)
-    (folder / "cases.json").write_text("[" + ",\n".join(json.dumps(case) for case in CASES) + "]\n")
+    for name, cases in (("cases.json", CASES), ("deep.json", deep(folder))):
+        (folder / name).write_text("[" + ",\n".join(json.dumps(case) for case in cases) + "]\n")
 
 
 main()

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use gradwatch::{
     config::ModelConfig,
     data::{Framing, Preprocessing},
-    inference::{TrainedModel, WeightsOf},
+    inference::{Probabilities, TrainedModel, WeightsOf},
     libtorch::host_copy,
     model::{self, Pass},
 };
@@ -30,7 +30,7 @@ fn trained(config: ModelConfig) -> TrainedModel {
     let network = model::build(&config, preprocessing.shape(), CLASSES, Device::Cpu).unwrap();
     let _ = network.forward(&images(8), &Pass::training()).unwrap();
     let classes = (0..CLASSES).map(|class| format!("class {class}")).collect();
-    TrainedModel { network, config, classes, preprocessing, device: Device::Cpu }
+    TrainedModel { network, config, classes, probabilities: Probabilities::Softmax, preprocessing, device: Device::Cpu }
 }
 
 fn logits(model: &TrainedModel, images: &Tensor) -> Vec<f64> {

@@ -2,7 +2,7 @@
 
 use gradwatch::{
     config::{Architecture, ModelConfig},
-    inference::grad_cam,
+    inference::{Probabilities, grad_cam},
     model::Pass,
 };
 use serde_json::Value;
@@ -34,13 +34,13 @@ fn heat_is_that_of_hooks_in_pytorch() {
         fill(&network);
         let images = tensor_of(&shape, |element| 2.0 * uniform(1 << 20, element));
         let class = golden["class"].as_u64().unwrap() as usize;
-        let seen = grad_cam(&network, &images, Some(class)).unwrap().unwrap();
+        let seen = grad_cam(&network, &images, Some(class), Probabilities::Softmax).unwrap().unwrap();
         let heat: Vec<f64> = seen.iter().flat_map(|one| one.heat.iter().map(|&value| f64::from(value))).collect();
         // The heat is stored in float32.
         assert!(error(&heat, &floats(&golden["heat"])) < 1e-6, "{case}");
         let shares: Vec<f64> = seen.iter().map(|one| one.guess.probability).collect();
         assert!(error(&shares, &floats(&golden["shares"])) < TOLERANCE, "{case}");
-        let guesses = grad_cam(&network, &images, None).unwrap().unwrap();
+        let guesses = grad_cam(&network, &images, None, Probabilities::Softmax).unwrap().unwrap();
         let guesses: Vec<f64> = guesses.iter().map(|one| one.guess.class as f64).collect();
         assert_eq!(guesses, floats(&golden["guesses"]), "{case}");
         assert_eq!(seen[0].grid.map(|side| side as f64).to_vec(), floats(&golden["grid"]), "{case}");
@@ -50,7 +50,7 @@ fn heat_is_that_of_hooks_in_pytorch() {
     }
     let mlp = build(&narrow(Architecture::Mlp, 8), &[1, 3, 8, 8]);
     let images = Tensor::zeros([1, 3, 8, 8], (Kind::Float, Device::Cpu));
-    assert_eq!(grad_cam(&mlp, &images, None).unwrap(), None);
+    assert_eq!(grad_cam(&mlp, &images, None, Probabilities::Softmax).unwrap(), None);
     let logits = mlp.forward(&images, &Pass::evaluation()).unwrap();
     assert_eq!(logits.size(), [1, 10]);
 }

@@ -10,7 +10,7 @@ use gradwatch::{
     config::{Architecture, ModelConfig},
     data::{Framing, Preprocessing, image_files},
     disk::TensorFile,
-    inference::TrainedModel,
+    inference::{Probabilities, TrainedModel},
     libtorch::host_copy,
     model::{self, Pass, weights},
 };
@@ -45,7 +45,7 @@ fn mobilenet() -> TrainedModel {
     let report = weights::load_into(&network, &weights_file(), true).unwrap();
     assert_eq!((report.loaded, report.remarks().len()), ([314, 314], 0));
     let classes = (0..1000).map(|class| class.to_string()).collect();
-    TrainedModel { network, config, classes, preprocessing, device: Device::Cpu }
+    TrainedModel { network, config, classes, probabilities: Probabilities::Softmax, preprocessing, device: Device::Cpu }
 }
 
 /// The photos with their classes.
@@ -73,9 +73,8 @@ fn eighteen_of_twenty_photos_are_told_and_their_logits_are_torchvisions() {
     let pixels: Vec<_> = photos.iter().map(|(path, _)| model.preprocessing.decode(path).unwrap()).collect();
     let guesses = model.predict(&pixels, 5).unwrap();
     let misses: Vec<usize> = (0..20).filter(|&photo| guesses[photo][0].class != photos[photo].1).collect();
-    // A jeep predicted as a convertible. torchvision predicts the same, and a stork for the spoonbill of photo 14, which is
-    // a matter of rounding: here the spoonbill is ahead by a little.
-    assert_eq!(misses, [7]);
+    // A jeep predicted as a convertible, and a spoonbill as a stork. torchvision predicts the same.
+    assert_eq!(misses, [7, 14]);
     assert!(guesses.iter().zip(&photos).all(|(five, (_, class))| five.iter().any(|guess| guess.class == *class)));
 
     // `golden/photos.py` computed them from the same pixels.
@@ -95,9 +94,8 @@ fn eighteen_of_twenty_photos_are_told_and_their_logits_are_torchvisions() {
             worst = worst.max((got - want).abs());
         }
     }
-    // Its JPEG decoder interpolates colors with another rounding. From the pixels of that decoder, the largest difference is
-    // 0.012.
-    assert!(worst < 0.25, "{worst}");
+    println!("{worst}");
+    assert!(worst < 0.05, "{worst}");
 }
 
 #[test]

@@ -209,6 +209,7 @@ fn classes() -> Vec<ClassRow> {
         precision,
         recall,
         f1: 2.0 * precision * recall / (precision + recall),
+        average_precision: None,
     };
     vec![
         row("T-shirt/top", 0.81, 0.86),

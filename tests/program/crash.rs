@@ -16,7 +16,7 @@ use crate::harness::{
     Workplace,
     checkpoints::{assert_same, images_by_epoch},
     limit::{self, Running},
-    write_images, write_photos, write_shards,
+    write_images, write_parquet, write_photos, write_shapes, write_shards,
 };
 
 const KILLS: u64 = 35;
@@ -32,8 +32,8 @@ checkpoint = { every_steps = 3, keep_last = 2, keep_best = 1, keep_every = 4 }
 
 /// Each kind of state at least once: accumulation, bf16, EMA, stateful clipping, every kind of moment, dropout,
 /// augmentation, mixtures, batch normalization, a plateau schedule, findings, 0 to 4 loader threads, image files,
-/// shards.
-const CASES: [&str; 7] = [
+/// shards, Parquet files, images of several classes.
+const CASES: [&str; 9] = [
     r#"
 data = { source = "idx", path = "images", batch_size = 8, workers = 1, augment = { hflip = 0.5, random_crop = 2 } }
 model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
@@ -115,6 +115,32 @@ data.image_size = 12
 data.batch_size = 15
 data.workers = 2
 data.augment = { hflip = 0.5, mixing = { cutmix = 1.0 } }
+"#,
+    r#"
+model = { name = "cnn", width = 4, depth = 2 }
+optimizer = { name = "sgd", learning_rate = 0.05, momentum = 0.9 }
+data.source = "parquet"
+data.path = "rows/train-{0..1}.parquet"
+data.validation_path = "rows/val.parquet"
+data.shuffle_buffer = 20
+data.image_size = 12
+data.batch_size = 15
+data.workers = 3
+data.augment = { hflip = 0.5 }
+"#,
+    r#"
+loss = { name = "bce" }
+model = { name = "cnn", width = 4, depth = 2, normalization = "batch" }
+optimizer = { name = "adam" }
+schedule = { name = "plateau", patience = 0 }
+ema = { decay = 0.9 }
+data.source = "csv"
+data.path = "shapes/labels.csv"
+data.multi_label = true
+data.image_size = 12
+data.batch_size = 15
+data.workers = 2
+data.augment = { hflip = 0.5, mixing = { mixup = 0.4, cutmix = 1.0 } }
 "#,
 ];
 
@@ -201,6 +227,8 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     write_images(&workplace.path().join("images"), IMAGES);
     write_photos(&workplace.path().join("photos"), IMAGES);
     write_shards(&workplace.path().join("shards"), IMAGES);
+    write_shapes(&workplace.path().join("shapes"), IMAGES as u32, 15);
+    write_parquet(&workplace.path().join("rows"), IMAGES);
     let outcome = limit::output(&mut session(&workplace, "whole"));
     assert!(outcome.status.success(), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
     let whole = workplace.run_folder("whole");

@@ -18,6 +18,8 @@ pub(crate) mod limit;
 mod lock;
 #[path = "../harness/members.rs"]
 mod members;
+#[path = "../harness/parquet.rs"]
+mod parquet;
 #[path = "../harness/recorded.rs"]
 mod recorded;
 #[path = "../harness/runs.rs"]
@@ -27,7 +29,7 @@ mod workplace;
 
 pub(crate) use calls::SMALL;
 pub(crate) use compare::error;
-pub(crate) use images::{write_images, write_photos, write_shards};
+pub(crate) use images::{shapes, write_images, write_parquet, write_photos, write_shapes, write_shards};
 pub(crate) use lock::exclusive;
 pub(crate) use members::MEMBERS;
 pub(crate) use recorded::{event_files, scalars};

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::harness::{Workplace, hostile::make_pipe, write_photos, write_shards};
+use crate::harness::{Workplace, hostile::make_pipe, write_parquet, write_photos, write_shards};
 
 const FOLDER: &str = r#"
 run = { max_epochs = 1, threads = 1 }
@@ -13,6 +13,12 @@ model = { name = "mlp", width = 8, depth = 1 }
 const SHARDS: &str = r#"
 run = { max_epochs = 1, threads = 1 }
 data = { source = "webdataset", path = "shards/train-{0..4}.tar", validation_path = "shards/val.tar", image_size = 8 }
+model = { name = "mlp", width = 8, depth = 1 }
+"#;
+
+const PARQUET: &str = r#"
+run = { max_epochs = 1, threads = 1 }
+data = { source = "parquet", path = "rows/train-{0..1}.parquet", validation_path = "rows/val.parquet", image_size = 8 }
 model = { name = "mlp", width = 8, depth = 1 }
 "#;
 
@@ -45,6 +51,29 @@ fn a_batch_is_drawn_as_the_model_will_see_it() {
 }
 
 #[test]
+fn training_images_may_have_another_size_than_those_that_are_evaluated() {
+    let workplace = Workplace::new(FOLDER);
+    write_photos(&workplace.path().join("photos"), 12);
+    let size = ["data.train_image_size=6", "data.augment.random_resized_crop=true"];
+    let pooled = [&size[..], &["model.name=cnn", "model.width=4"]].concat();
+    let call = |command: &str, settings: &[&str]| {
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        workplace.call(&[&[command, "small.toml"], &settings[..]].concat())
+    };
+    let checked = call("check", &pooled);
+    assert!(checked.stdout.contains("2 batches per epoch, images of 3x6x6"), "{checked:#?}");
+    let run = workplace.train("run", &pooled);
+    let again = workplace.call(&["evaluate", run.to_str().unwrap()]);
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    // An MLP has a weight for each pixel.
+    let refused = call("train", &size);
+    assert_eq!(refused.code, Some(3), "{refused:#?}");
+    assert!(refused.stderr.contains("model mlp cannot train on images of 3x6x6 because it is built for 3x8x8"));
+    let refused = call("check", &size[..1]);
+    assert!(refused.code == Some(3) && refused.stderr.contains("random_resized_crop = true"), "{refused:#?}");
+}
+
+#[test]
 fn shards_train_resume_evaluate_and_name_their_images() {
     let workplace = Workplace::new(SHARDS);
     write_shards(&workplace.path().join("shards"), 60);
@@ -55,10 +84,25 @@ fn shards_train_resume_evaluate_and_name_their_images() {
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
     let evaluated = workplace.call(&["evaluate", "logs/run"]);
     assert_eq!(evaluated.code, Some(0), "{evaluated:#?}");
+    let evaluated = workplace.call(&["evaluate", "logs/run", "--data", "shards/train-0.tar"]);
+    assert!(evaluated.stderr.contains("12 of 12 images are training images"), "{evaluated:#?}");
     // Other images than those of the run are refused.
     write_shards(&workplace.path().join("shards"), 55);
     let changed = workplace.call(&["resume", "logs/run", "--set", "run.max_epochs=3"]);
     assert!(changed.code != Some(0) && changed.stderr.contains("train-"), "{changed:#?}");
+}
+
+#[test]
+fn validation_files_in_another_folder_are_the_same_images_wherever_the_program_runs() {
+    let workplace = Workplace::new(SHARDS);
+    write_shards(&workplace.path().join("shards"), 60);
+    fs::create_dir(workplace.path().join("held")).unwrap();
+    fs::rename(workplace.path().join("shards/val.tar"), workplace.path().join("held/val.tar")).unwrap();
+    let run = workplace.train("run", &["data.validation_path=held/val.tar"]);
+    let record = fs::read_to_string(run.join("data.jsonl")).unwrap();
+    assert!(record.contains("\"shards/train-3.tar/037.png\"") && record.contains("\"held/val.tar/"), "{record}");
+    let resumed = workplace.call_in(Path::new("/"), &["resume", run.to_str().unwrap(), "--set", "run.max_epochs=2"]);
+    assert_eq!(resumed.code, Some(0), "{resumed:#?}");
 }
 
 #[test]
@@ -70,7 +114,9 @@ fn a_cut_shard_and_an_unknown_label_are_named() {
     fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     refuses(&workplace, 4, &["shards/train-2.tar: it ends at byte", "data.on_bad_image = \"skip\""]);
     let skipping = workplace.call(&["train", "small.toml", "--run-name", "skips", "--set", "data.on_bad_image=skip"]);
-    assert!(skipping.code == Some(0) && skipping.stderr.contains("train-2.tar: it ends at byte"), "{skipping:#?}");
+    assert!(skipping.code == Some(9) && skipping.stderr.contains("train-2.tar: it ends at byte"), "{skipping:#?}");
+    let evaluated = workplace.call(&["evaluate", "logs/skips", "--data", "shards/train-2.tar"]);
+    assert!(evaluated.code == Some(9) && evaluated.stderr.contains("it ends at byte"), "{evaluated:#?}");
     fs::write(&cut, whole).unwrap();
     write_shards(&workplace.path().join("other"), 3);
     fs::rename(shards.join("val.tar"), shards.join("train-0.tar")).unwrap();
@@ -78,6 +124,54 @@ fn a_cut_shard_and_an_unknown_label_are_named() {
     refuses(&workplace, 4, &["shards/val.tar", "dodo"]);
     fs::remove_file(shards.join("train-4.tar")).unwrap();
     refuses(&workplace, 4, &["shards/train-4.tar"]);
+}
+
+#[test]
+fn rows_of_parquet_files_train_resume_evaluate_and_name_their_images() {
+    let workplace = Workplace::new(PARQUET);
+    write_parquet(&workplace.path().join("rows"), 60);
+    let run = workplace.train("run", &[]);
+    let record = fs::read_to_string(run.join("data.jsonl")).unwrap();
+    assert!(record.contains("\"train-1.parquet/7\"") && record.contains("\"val.parquet/"), "{record}");
+    let picture = ["check", "small.toml", "--show-batch", "batch.png"];
+    assert_eq!(workplace.call(&picture).code, Some(0));
+    // The place of the files does not matter, but their images do.
+    fs::rename(workplace.path().join("rows"), workplace.path().join("moved")).unwrap();
+    let moved = ["data.path=moved/train-{0..1}.parquet", "data.validation_path=moved/val.parquet"];
+    let moved = ["--set", moved[0], "--set", moved[1], "--set"];
+    let resumed = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=2"]].concat());
+    assert_eq!(resumed.code, Some(0), "{resumed:#?}");
+    let evaluated = workplace.call(&["evaluate", "logs/run", "--data", "moved/train-0.parquet"]);
+    assert!(
+        evaluated.code == Some(0) && evaluated.stderr.contains("30 of 30 images are training images"),
+        "{evaluated:#?}"
+    );
+    write_parquet(&workplace.path().join("moved"), 50);
+    let changed = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=3"]].concat());
+    assert!(changed.code != Some(0) && changed.stderr.contains("train-"), "{changed:#?}");
+}
+
+#[test]
+fn a_cut_parquet_file_an_unknown_label_and_a_missing_column_are_named() {
+    let workplace = Workplace::new(PARQUET);
+    let rows = workplace.path().join("rows");
+    write_parquet(&rows, 60);
+    let (cut, whole) = (rows.join("train-1.parquet"), fs::read(rows.join("train-1.parquet")).unwrap());
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    refuses(&workplace, 4, &["rows/train-1.parquet cannot be read as Parquet", "data.on_bad_image = \"skip\""]);
+    let skipping = workplace.call(&["train", "small.toml", "--run-name", "skips", "--set", "data.on_bad_image=skip"]);
+    assert!(
+        skipping.code == Some(9)
+            && skipping.stderr.contains("rows/train-1.parquet cannot be read as Parquet and is skipped"),
+        "{skipping:#?}"
+    );
+    fs::write(&cut, whole).unwrap();
+    let column = workplace.call(&["train", "small.toml", "--set", "data.image_column=photo"]);
+    assert!(column.code == Some(4) && column.stderr.contains("its columns are image, label"), "{column:#?}");
+    fs::rename(rows.join("unknown.parquet"), rows.join("val.parquet")).unwrap();
+    refuses(&workplace, 4, &["rows/val.parquet/0: class `dodo`"]);
+    let folder = workplace.call(&["train", "small.toml", "--set", "data.path=rows"]);
+    assert!(folder.code == Some(4) && folder.stderr.contains("several splits (train, val)"), "{folder:#?}");
 }
 
 #[test]

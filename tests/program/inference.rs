@@ -109,7 +109,7 @@ fn points_at_the_square(run: &Path) {
     for number in 0..10 {
         let image = photo([230, 20, 20], number);
         let pixels: Vec<u8> = (0..3).flat_map(|channel| image.pixels().map(move |pixel| pixel[channel])).collect();
-        let seen = model.explain(&[pixels], Some(red)).unwrap().remove(0);
+        let seen = model.explain(&[pixels.into()], Some(red)).unwrap().remove(0);
         let [rows, columns] = seen.grid;
         assert!(rows > 1 && columns > 1 && seen.heat.len() == rows * columns);
         let total: f32 = seen.heat.iter().sum();

@@ -13,6 +13,7 @@
 //! - `bad_input`: invalid input gives one clear line, a specific exit code, and no partial output
 //! - `data_files`: datasets as users have them, with files that do not decode or are no files
 //! - `identity`: a run notices images and classes other than those it was trained on
+//! - `multi_label`: images of several classes or none train, resume, and are predicted class by class
 //! - `hostile_names`: names with control characters or invalid text reach no terminal
 //! - `special_files`: links, pipes, and endless files change nothing outside of a run and hang nothing
 //!
@@ -59,6 +60,7 @@ mod initialized_runs;
 mod inspect;
 mod kept_checkpoints;
 mod many_classes;
+mod multi_label;
 mod output_files;
 mod reproducible;
 mod run_folder;

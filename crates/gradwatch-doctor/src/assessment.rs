@@ -176,7 +176,7 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     let is_damaged = replay.is_damaged();
     let mut notes = std::mem::take(&mut replay.notes);
-    let classes = classes(path, &mut notes);
+    let (classes, facts) = last_evaluation(path, &mut notes);
     let report = Report {
         title: model.unwrap_or(name),
         run: path.display().to_string(),
@@ -184,6 +184,7 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
         course,
         notes,
         classes,
+        facts,
         illustrations: illustrations(path),
         steps,
         ..Report::default()
@@ -200,15 +201,17 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
     Ok(Assessment { report, is_damaged })
 }
 
-/// The classes of the last evaluation in metrics.jsonl, or the worst ones if there are many; empty without an
-/// evaluation.
-fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
+/// The classes of the last evaluation in metrics.jsonl, or the worst ones if there are many, and the metrics that only
+/// multi-label data has, with their names; empty without an evaluation.
+fn last_evaluation(folder: &Path, notes: &mut Vec<String>) -> (Vec<ClassRow>, Vec<(String, String)>) {
     #[derive(Deserialize)]
     struct Line {
         validation: Validation,
     }
     #[derive(Deserialize)]
     struct Validation {
+        mean_average_precision: Option<f64>,
+        exact_match: Option<f64>,
         classes: Option<usize>,
         per_class: Vec<ClassMetrics>,
     }
@@ -219,8 +222,11 @@ fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
         precision: f64,
         recall: f64,
         f1: f64,
+        average_precision: Option<f64>,
     }
-    let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else { return Vec::new() };
+    let Ok(file) = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")) else {
+        return Default::default();
+    };
     // Reads line by line, because only a few of very many lines are evaluations.
     let (mut file, mut line, mut last) = (BufReader::new(file), Vec::new(), Vec::new());
     while read_line(&mut file, &mut line, MOST_LINE_BYTES).unwrap_or(false) {
@@ -228,13 +234,14 @@ fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
             std::mem::swap(&mut line, &mut last);
         }
     }
-    let Ok(Line { validation }) = serde_json::from_slice(&last) else { return Vec::new() };
-    let row = |ClassMetrics { class, support, precision, recall, f1 }| ClassRow {
+    let Ok(Line { validation }) = serde_json::from_slice(&last) else { return Default::default() };
+    let row = |ClassMetrics { class, support: images, precision, recall, f1, average_precision }| ClassRow {
         class,
-        images: support,
+        images,
         precision,
         recall,
         f1,
+        average_precision,
     };
     let rows: Vec<ClassRow> = validation.per_class.into_iter().map(row).collect();
     if let Some(count) = validation.classes {
@@ -243,7 +250,12 @@ fn classes(folder: &Path, notes: &mut Vec<String>) -> Vec<ClassRow> {
             "only the {shown} of {count} classes with the lowest F1 are shown; gradwatch evaluate writes all of them"
         ));
     }
-    rows
+    let figures = [
+        ("mean average precision", validation.mean_average_precision),
+        ("exact matches of all classes", validation.exact_match),
+    ];
+    let fact = |(name, share): (&str, Option<f64>)| Some((name.to_owned(), format!("{:.1}%", 100.0 * share?)));
+    (rows, figures.into_iter().filter_map(fact).collect())
 }
 
 /// The explained images of the last evaluation, with their file names.

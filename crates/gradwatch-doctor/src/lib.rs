@@ -12,6 +12,7 @@
 
 pub mod json;
 pub mod number;
+pub mod panics;
 pub mod printable;
 
 pub mod config;

@@ -128,17 +128,19 @@ pub(super) fn equalize(image: &mut [u8], shape: ImageShape) {
 fn luma(image: &[u8], shape: ImageShape) -> Vec<u8> {
     let mut planes = image.chunks_exact(shape.plane());
     match (planes.next(), planes.next(), planes.next(), planes.next()) {
-        (Some(red), Some(green), Some(blue), None) => {
-            red.iter().zip(green).zip(blue).map(|((&red, &green), &blue)| luma_601([red, green, blue])).collect()
-        }
+        (Some(red), Some(green), Some(blue), None) => red
+            .iter()
+            .zip(green)
+            .zip(blue)
+            .map(|((&red, &green), &blue)| luma_601([red, green, blue].map(u32::from)) as u8)
+            .collect(),
         (first, ..) => first.unwrap_or_default().to_vec(),
     }
 }
 
-/// ITU-R BT.601 luma in Pillow's fixed-point arithmetic.
-pub(in super::super) fn luma_601(rgb: [u8; 3]) -> u8 {
-    let [red, green, blue] = rgb.map(u32::from);
-    ((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8
+/// ITU-R BT.601 luma in Pillow's fixed-point arithmetic, of samples with at most 16 bits.
+pub(in super::super) fn luma_601([red, green, blue]: [u32; 3]) -> u32 {
+    (19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16
 }
 
 /// The plane through a kernel of 1 around 5, divided by 13.

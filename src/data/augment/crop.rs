@@ -1,10 +1,10 @@
 //! Random crops of an image of channels x height x width bytes.
 
-use fast_image_resize::images::ImageRef;
-use fast_image_resize::{PixelType, ResizeOptions};
+use fast_image_resize::ResizeOptions;
+use image::{DynamicImage, GrayImage};
 
 use super::super::random::Stream;
-use super::super::{ImageShape, fitting};
+use super::super::{ImageShape, resizing};
 use crate::config::Interpolation;
 
 /// Number of random areas and aspect ratios to try before the fallback, as in torchvision.
@@ -12,13 +12,18 @@ const TRIES: usize = 10;
 
 /// Pads each side with `padding` zeros (black, before normalization) and crops back to the image's size at a random
 /// position: torchvision's `RandomCrop(size, padding)`.
-pub(super) fn random_crop(image: &[u8], shape: ImageShape, padding: usize, stream: &mut Stream) -> Vec<u8> {
+pub(super) fn random_crop<T: Copy + Default>(
+    image: &[T],
+    shape: ImageShape,
+    padding: usize,
+    stream: &mut Stream,
+) -> Vec<T> {
     let mut offset = || stream.below(2 * padding as u64 + 1) as usize;
     let (top, left) = (offset(), offset());
     // Start of the overlap, in the crop and in the image.
     let start = |offset: usize| (padding.saturating_sub(offset), offset.saturating_sub(padding));
     let ((crop_y, image_y), (crop_x, image_x)) = (start(top), start(left));
-    let mut crop = vec![0; image.len()];
+    let mut crop = vec![T::default(); image.len()];
     for (crop, image) in crop.chunks_exact_mut(shape.plane()).zip(image.chunks_exact(shape.plane())) {
         let crop_rows = crop.chunks_exact_mut(shape.width).skip(crop_y);
         for (crop, image) in crop_rows.zip(image.chunks_exact(shape.width).skip(image_y)) {
@@ -44,6 +49,35 @@ pub(in super::super) struct Window {
     pub(in super::super) left: usize,
     pub(in super::super) height: usize,
     pub(in super::super) width: usize,
+}
+
+impl Window {
+    /// The whole image.
+    pub(in super::super) fn of(size: Size) -> Self {
+        Self { top: 0, left: 0, height: size.height, width: size.width }
+    }
+
+    /// The smallest window of an image reduced by `factor` that has all pixels of this one.
+    pub(in super::super) fn divided(self, factor: usize) -> Self {
+        let Self { top, left, height, width } = self;
+        let reduced = |start: usize, length: usize| {
+            let first = start / factor;
+            (first, (start + length).div_ceil(factor) - first)
+        };
+        let ((top, height), (left, width)) = (reduced(top, height), reduced(left, width));
+        Self { top, left, height, width }
+    }
+
+    /// The window with `margin` more pixels on each side, as far as the image reaches.
+    pub(in super::super) fn grown(self, margin: usize, size: Size) -> Self {
+        let Self { top, left, height, width } = self;
+        let grown = |start: usize, length: usize, most: usize| {
+            let first = start.saturating_sub(margin);
+            (first, (start + length + margin).min(most) - first)
+        };
+        let ((top, height), (left, width)) = (grown(top, height, size.height), grown(left, width, size.width));
+        Self { top, left, height, width }
+    }
 }
 
 /// Chooses the window of torchvision's `RandomResizedCrop`: a fraction `scale` of the image's area (uniform) with an
@@ -92,12 +126,12 @@ pub(in super::super) fn resized_crop(image: &[u8], shape: ImageShape, window: Wi
     let resize = |plane: &[u8]| {
         let rows = plane.chunks_exact(shape.width).skip(top).take(height);
         let cut: Vec<u8> = rows.flat_map(|row| row.iter().skip(left).take(width)).copied().collect();
-        let source = ImageRef::new(width as u32, height as u32, &cut, PixelType::U8);
-        source.map_err(|e| e.to_string()).and_then(|source| {
-            fitting::resize_at_once(&source, shape.size(), Interpolation::Bilinear, ResizeOptions::new())
-        })
+        let source: DynamicImage = GrayImage::from_raw(width as u32, height as u32, cut)?.into();
+        let resized =
+            resizing::resize_at_once(&source, shape.size(), Interpolation::Bilinear, ResizeOptions::new()).ok()?;
+        Some(resized.into_luma8().into_raw())
     };
-    let planes: Result<Vec<_>, _> = image.chunks_exact(shape.plane()).map(resize).collect();
+    let planes: Option<Vec<_>> = image.chunks_exact(shape.plane()).map(resize).collect();
     planes.expect("the window lies inside the image, whose sides fit in 32 bits").concat()
 }
 

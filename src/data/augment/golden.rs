@@ -59,7 +59,7 @@ fn changes_are_those_of_torchvision_and_timm() {
         let (.., color) = planes(&folder().join(&case.file), 3);
         let mut image = match channels {
             1 => (0..shape.plane())
-                .map(|place| color::luma_601([0, 1, 2].map(|c| color[c * shape.plane() + place])))
+                .map(|place| color::luma_601([0, 1, 2].map(|c| color[c * shape.plane() + place].into())) as u8)
                 .collect(),
             _ => color,
         };

@@ -18,8 +18,8 @@ mod policy;
 
 use std::borrow::Cow;
 
-use super::ImageShape;
 use super::random::Stream;
+use super::{ImageShape, Samples};
 use crate::config::{Augment, AutoPolicy, ColorJitter, Interpolation, RandomAffine, Sampling as Choice};
 use affine::{Sampling, inverse_matrix, transform};
 pub(super) use color::luma_601;
@@ -59,8 +59,26 @@ impl Augmenter {
         options.random_resized_crop.then(|| random_window(size, options.scale, options.ratio, stream))
     }
 
-    /// Changes a resized image, before normalization.
-    pub(super) fn change_pixels<'a>(&self, mut image: Cow<'a, [u8]>, stream: &mut Stream) -> Cow<'a, [u8]> {
+    /// Changes a resized image, before normalization. An image of 16 bits is rounded to 8 bits if an augmentation that
+    /// computes new values is on.
+    pub(super) fn change_pixels<'a>(&self, image: Samples<'a>, stream: &mut Stream) -> Samples<'a> {
+        match image {
+            Samples::Bytes(bytes) => {
+                let moved = self.change_places(bytes, stream);
+                Samples::Bytes(self.change_values(moved, stream))
+            }
+            Samples::Words(words) => {
+                let moved = Samples::Words(self.change_places(Cow::Owned(words), stream).into_owned());
+                match self.has_new_values() {
+                    true => Samples::Bytes(self.change_values(moved.into_bytes(), stream)),
+                    false => moved,
+                }
+            }
+        }
+    }
+
+    /// Crops and flips.
+    fn change_places<'a, T: Copy + Default>(&self, mut image: Cow<'a, [T]>, stream: &mut Stream) -> Cow<'a, [T]> {
         let (options, shape) = (&self.options, self.shape);
         if options.random_crop > 0 {
             image = Cow::Owned(random_crop(&image, shape, options.random_crop, stream));
@@ -71,6 +89,22 @@ impl Augmenter {
         if options.vflip > 0.0 && stream.chance(options.vflip) {
             image = Cow::Owned(flipped_vertically(&image, shape));
         }
+        image
+    }
+
+    /// Whether an augmentation of [`change_values`](Self::change_values) is on.
+    fn has_new_values(&self) -> bool {
+        let options = &self.options;
+        let chances = [options.grayscale, options.gaussian_blur.probability, options.solarize.probability];
+        options.affine.is_on()
+            || options.auto.policy != AutoPolicy::None
+            || options.color_jitter.is_on()
+            || chances.iter().any(|chance| *chance > 0.0)
+    }
+
+    /// Augmentations that compute new values.
+    fn change_values<'a>(&self, mut image: Cow<'a, [u8]>, stream: &mut Stream) -> Cow<'a, [u8]> {
+        let (options, shape) = (&self.options, self.shape);
         if options.affine.is_on() {
             image = Cow::Owned(moved(&image, shape, &options.affine, stream));
         }
@@ -155,12 +189,12 @@ fn jitter(image: &mut [u8], shape: ImageShape, options: &ColorJitter, stream: &m
 }
 
 /// Flips left and right.
-fn flip_horizontally(image: &mut [u8], shape: ImageShape) {
-    image.chunks_exact_mut(shape.width).for_each(<[u8]>::reverse);
+fn flip_horizontally<T>(image: &mut [T], shape: ImageShape) {
+    image.chunks_exact_mut(shape.width).for_each(<[T]>::reverse);
 }
 
 /// Flips top and bottom.
-fn flipped_vertically(image: &[u8], shape: ImageShape) -> Vec<u8> {
+fn flipped_vertically<T: Copy>(image: &[T], shape: ImageShape) -> Vec<T> {
     let planes = image.chunks_exact(shape.plane());
     planes.flat_map(|plane| plane.rchunks_exact(shape.width)).collect::<Vec<_>>().concat()
 }
@@ -183,15 +217,15 @@ mod tests {
 
     fn changed(options: &Augment, index: u64) -> Vec<u8> {
         let augmenter = Augmenter::new(options, SHAPE, &[0.5; 2]);
-        augmenter.change_pixels(Cow::Borrowed(&IMAGE), &mut stream(index)).into_owned()
+        augmenter.change_pixels(Samples::Bytes(Cow::Borrowed(&IMAGE)), &mut stream(index)).into_bytes().into_owned()
     }
 
     #[test]
     fn with_everything_off_nothing_changes_and_nothing_is_drawn() {
         let mut untouched = stream(0);
         let augmenter = Augmenter::new(&NO_AUGMENT, SHAPE, &[0.5; 2]);
-        let image = augmenter.change_pixels(Cow::Borrowed(&IMAGE), &mut untouched);
-        assert!(matches!(image, Cow::Borrowed(pixels) if pixels == IMAGE));
+        let image = augmenter.change_pixels(Samples::Bytes(Cow::Borrowed(&IMAGE)), &mut untouched);
+        assert!(matches!(image, Samples::Bytes(Cow::Borrowed(pixels)) if pixels == IMAGE));
         assert!(augmenter.window(SHAPE.size(), &mut untouched).is_none());
         assert!(augmenter.erased(&mut untouched).is_empty());
         assert_eq!(untouched.bits(), stream(0).bits());
@@ -203,6 +237,24 @@ mod tests {
         assert_eq!(changed(&hflip, 0), [3, 2, 1, 6, 5, 4, 30, 20, 10, 60, 50, 40]);
         let vflip = Augment { vflip: 1.0, ..NO_AUGMENT };
         assert_eq!(changed(&vflip, 0), [4, 5, 6, 1, 2, 3, 40, 50, 60, 10, 20, 30]);
+    }
+
+    #[test]
+    fn sixteen_bits_are_cropped_and_flipped_like_eight_and_rounded_only_for_new_values() {
+        let words: Vec<u16> = IMAGE.iter().map(|&byte| 257 * u16::from(byte) + 3).collect();
+        let change = |options: &Augment, index| {
+            let augmenter = Augmenter::new(options, SHAPE, &[0.5; 2]);
+            augmenter.change_pixels(words.clone().into(), &mut stream(index))
+        };
+        let places = Augment { random_crop: 1, hflip: 0.5, vflip: 0.5, ..NO_AUGMENT };
+        let values = Augment { solarize: Solarize { probability: 1.0, threshold: 30.0 }, ..places.clone() };
+        for index in 0..50 {
+            let Samples::Words(moved) = change(&places, index) else { panic!("rounded") };
+            let want = changed(&places, index);
+            let word_of = |byte| if byte == 0 { 0 } else { 257 * u16::from(byte) + 3 };
+            assert!(moved.into_iter().eq(want.into_iter().map(word_of)));
+            assert_eq!(change(&values, index), changed(&values, index).into());
+        }
     }
 
     #[test]

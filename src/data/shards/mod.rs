@@ -4,7 +4,7 @@
 //! made at any time. The order of an epoch keeps the reads nearly sequential: it shuffles the shards, and passes their
 //! images through a shuffle buffer; see [`order`].
 
-mod members;
+mod images;
 mod pattern;
 mod tar_index;
 
@@ -17,9 +17,10 @@ use super::dataset::{Dataset, Splits, check_not_empty};
 use super::labels::{class_indices, sorted_classes};
 use super::random::Stream;
 use super::survey::on_all_cores;
-use super::{DataError, split};
+use super::{DataError, members::Members, split};
 use crate::config::{DataConfig, OnBadImage};
-pub(super) use members::Members;
+pub(super) use images::Shards;
+pub(super) use pattern::expand;
 use tar_index::{Index, Sample};
 
 /// Reads the headers of the shards. Without shards for validation, part of the images is held out; see
@@ -28,9 +29,13 @@ use tar_index::{Index, Sample};
 /// # Errors
 /// [`DataError::Shard`] if a shard is damaged, unless [`OnBadImage::Skip`] leaves out the rest of it.
 pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
-    let train = samples(&config.path, config)?;
+    let (train, mut is_partial) = samples(&config.path, config)?;
     let (train, validation) = match &config.validation_path {
-        Some(path) => (train, samples(path, config)?),
+        Some(path) => {
+            let (validation, is_validation_partial) = samples(path, config)?;
+            is_partial |= is_validation_partial;
+            (train, validation)
+        }
         None => {
             let classes = classes_of(&train);
             let labels = labels(&config.path, &train, &classes)?;
@@ -40,11 +45,12 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
             split::deal(train, &is_held_back)
         }
     };
-    check_not_empty(&config.path, train.len(), validation.len())?;
-    let classes = classes_of(&train);
     let of_validation = config.validation_path.as_deref().unwrap_or(&config.path);
+    let empty = if train.is_empty() { config.path.as_path() } else { of_validation };
+    check_not_empty(empty, train.len(), validation.len())?;
+    let classes = classes_of(&train);
     Ok(Splits {
-        train: dataset(&config.path, config, train, &classes)?.into(),
+        train: dataset(&config.path, config, train, &classes)?.marked_partial(is_partial).into(),
         validation: dataset(of_validation, config, validation, &classes)?.into(),
     })
 }
@@ -55,10 +61,10 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
 /// As for [`load`].
 pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let path = config.validation_path.as_deref().unwrap_or(&config.path);
-    let samples = samples(path, config)?;
+    let (samples, is_partial) = samples(path, config)?;
     check_not_empty(path, samples.len(), samples.len())?;
     let classes = classes_of(&samples);
-    dataset(path, config, samples, &classes)
+    Ok(dataset(path, config, samples, &classes)?.marked_partial(is_partial))
 }
 
 /// The first of the paths that a pattern stands for; `None` if it is no pattern.
@@ -86,25 +92,26 @@ pub(super) fn order(shards: &[Range<u32>], buffer: usize, stream: &mut Stream) -
 /// Images with their shards, shard by shard.
 type Samples = Vec<(PathBuf, Sample)>;
 
-fn samples(pattern: &Path, config: &DataConfig) -> Result<Samples, DataError> {
+/// The images of the shards, and whether some are left out.
+fn samples(pattern: &Path, config: &DataConfig) -> Result<(Samples, bool), DataError> {
     let shards = pattern::expand(pattern).ok_or_else(|| DataError::ShardPattern { path: pattern.to_owned() })?;
     let indices = on_all_cores(shards.len(), |number| tar_index::index(&shards[number]));
-    let mut samples = Vec::new();
+    let (mut samples, mut is_partial) = (Vec::new(), false);
     for (shard, Index { samples: found, fault }) in shards.into_iter().zip(indices) {
         match fault {
             Some(cause) if config.on_bad_image == OnBadImage::Stop => {
                 return Err(DataError::Shard { path: shard, cause });
             }
-            Some(cause) => tracing::warn!(
-                "{}: {cause}; its first {} images are used, and the rest is skipped",
-                shard.display(),
-                found.len()
-            ),
+            Some(cause) => {
+                is_partial = true;
+                let (shard, images) = (shard.display(), found.len());
+                tracing::warn!("{shard}: {cause}; its first {images} images are used, and the rest is skipped");
+            }
             None => {}
         }
         samples.extend(found.into_iter().map(|sample| (shard.clone(), sample)));
     }
-    Ok(samples)
+    Ok((samples, is_partial))
 }
 
 fn classes_of(samples: &Samples) -> Vec<String> {
@@ -117,11 +124,11 @@ fn labels(origin: &Path, samples: &Samples, classes: &[String]) -> Result<Vec<u3
 
 fn dataset(origin: &Path, config: &DataConfig, samples: Samples, classes: &[String]) -> Result<Dataset, DataError> {
     let labels = labels(origin, &samples, classes)?;
-    let mut members = Members::default();
+    let mut shards = Shards::default();
     for (shard, Sample { name, offset, length, .. }) in &samples {
-        members.push(shard, name, *offset, *length);
+        shards.push(shard, name, *offset, *length);
     }
-    Dataset::of_members(origin, config, classes.to_vec(), labels, members)
+    Dataset::of_members(origin, config, classes.to_vec(), labels, Members::Shards(shards))
 }
 
 #[cfg(test)]

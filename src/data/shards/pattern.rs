@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 const MOST_SHARDS: usize = 1 << 20;
 
 /// Expands ranges (`{000..123}`, with as many digits as the first number) and lists (`{a,b}`) in braces, in order.
-/// `None` if braces are not closed, a range is no range of numbers, or there would be more than a million paths.
-pub(super) fn expand(pattern: &Path) -> Option<Vec<PathBuf>> {
+/// `None` if there are stars, braces are not closed, a range is no range of numbers, or there would be more than a million paths.
+pub(in super::super) fn expand(pattern: &Path) -> Option<Vec<PathBuf>> {
     let Some(text) = pattern.to_str() else { return Some(vec![pattern.to_owned()]) };
+    // A pattern of a shell.
+    if text.contains('*') && !pattern.exists() {
+        return None;
+    }
     Some(expanded(text)?.into_iter().map(PathBuf::from).collect())
 }
 
@@ -51,7 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for pattern in ["a{1..2.tar", "a{2..1}", "a{x..y}", "{1..9999999999}", "{000..999}{000..999}{000..999}"] {
+        for pattern in
+            ["a{1..2.tar", "nowhere/a-*.tar", "a{2..1}", "a{x..y}", "{1..9999999999}", "{000..999}{000..999}{000..999}"]
+        {
             assert_eq!(paths(pattern), None, "{pattern}");
         }
     }

@@ -98,7 +98,7 @@ impl Plan {
         size("model.groups", config.groups, 1, usize::MAX)?;
         family.check_knobs(config)?;
         family.check_patches(config, input)?;
-        let classes = size("classes", classes, 2, MOST)?;
+        let classes = size("classes", classes, 1, MOST)?;
         let width = config.width.map_or(Ok(family.default_width()), |width| size("model.width", width, 1, MOST))?;
         let step = family.width_step();
         if width % step != 0 {
@@ -363,8 +363,8 @@ mod tests {
         assert!(mlp(|config| config.groups = 0).starts_with("model.groups: got 0, want 1..="));
         assert!(mlp(|config| config.dropout = f64::NAN).starts_with("model.dropout: got NaN"));
         assert_eq!(refusal(|_| (), Architecture::Mlp, 0), "image width: got 0, want 1..=1048576");
-        let one = Plan::new(&fixture::config(Architecture::Mlp), ImageShape { channels: 1, height: 8, width: 8 }, 1);
-        assert_eq!(one.unwrap_err().to_string(), "classes: got 1, want 2..=1048576");
+        let one = Plan::new(&fixture::config(Architecture::Mlp), ImageShape { channels: 1, height: 8, width: 8 }, 0);
+        assert_eq!(one.unwrap_err().to_string(), "classes: got 0, want 1..=1048576");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::printable;
+use crate::{panics, printable};
 
 /// The requested output could not be written to stdout.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub fn tell_error_lines(program: &str, message: &str) {
 pub fn parse_arguments<P: Parser>(program: &'static str) -> Result<P, u8> {
     let arguments = P::try_parse().map_err(|error| report_usage_error::<P>(&error))?;
     std::panic::set_hook(Box::new(move |panic| {
+        if panics::is_expected() {
+            return;
+        }
         let panic = panic.to_string().replace('\n', " ");
         tell_error(program, &format!("internal error, please report it: {panic}"));
     }));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Augment, Recipe,
     image_size::ImageSize,
-    names::named_enum,
+    names::{Named, named_enum},
     range::{MOST_IMAGES, MOST_SIDE, PART, PIXEL_MEAN, PIXEL_STD, SIDE_SHARE},
     reader::Section,
 };
@@ -27,6 +27,8 @@ named_enum! {
         Csv = "csv",
         /// Tar files of images and labels, as of WebDataset.
         Webdataset = "webdataset",
+        /// Parquet files of images and labels, as on the Hugging Face hub.
+        Parquet = "parquet",
         /// Random images around one pattern per class; needs no files.
         Synthetic = "synthetic",
     }
@@ -67,6 +69,17 @@ named_enum! {
 }
 
 named_enum! {
+    /// Decoding of JPEG files that are larger than the model's input.
+    pub enum Decode {
+        /// In full size.
+        Exact = "exact",
+        /// Reduced to a quarter or an eighth by the inverse DCT, as far as the part to use stays at least as large as the
+        /// model's input. Faster for photos of several megapixels; pixels differ, most of all at edges.
+        Fast = "fast",
+    }
+}
+
+named_enum! {
     /// Handling of an image that does not decode.
     pub enum OnBadImage {
         /// End the run with an error that names the file.
@@ -82,19 +95,28 @@ pub struct DataConfig {
     /// Storage format.
     pub source: Source,
     /// Version of the rules for finding and decoding images and for naming classes. A run keeps the data edition it
-    /// started with. Edition 2 finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma,
+    /// started with. Edition 3 decodes JPEG files with colors interpolated in another way. Edition 2 also finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma,
     /// and crops at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits
     /// `train`, `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as
     /// far as possible.
     pub edition: usize,
-    /// Folder of the data, the CSV file of `csv`, or the shards of `webdataset`, such as `train-{000..123}.tar`; empty
-    /// for `synthetic`.
+    /// Folder of the data, the CSV file of `csv`, or the files of `webdataset` and `parquet`, such as
+    /// `train-{000..123}.tar`; empty for `synthetic`.
     #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
-    /// Shards of `webdataset` for validation.
+    /// Files of `webdataset` and `parquet` for validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_path: Option<PathBuf>,
-    /// Number of images that an epoch of `webdataset` is shuffled over at a time, after its shards are shuffled.
+    /// Column of the images of `parquet`; `None` is the one that the files describe as images, or else the first of
+    /// `image`, `img`, `images`, and `jpg`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<String>,
+    /// Column of the labels of `parquet`; `None` is the one that the files describe as class labels, or else the first
+    /// of `label`, `labels`, `fine_label`, `class`, and `cls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// Number of images that an epoch of `webdataset` or `parquet` is shuffled over at a time, after its shards or row
+    /// groups are shuffled.
     pub shuffle_buffer: usize,
     /// Images per micro-batch.
     pub batch_size: usize,
@@ -105,6 +127,10 @@ pub struct DataConfig {
     /// Size of the model's input in pixels, for `folder`, `csv`, and `synthetic`: a side, or `[height, width]`. Other
     /// sources keep their own size.
     pub image_size: ImageSize,
+    /// Size of training images if it differs from `image_size`, for image files with `augment.random_resized_crop`.
+    /// torchvision trains with 176 pixels and evaluates with 224 (Touvron et al. 2019).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_image_size: Option<ImageSize>,
     /// 1 (gray) or 3 (RGB), for `folder`, `csv`, and `synthetic`.
     pub channels: usize,
     /// Length in pixels to which the shorter side of an image file is resized before the center crop to `image_size`,
@@ -115,6 +141,14 @@ pub struct DataConfig {
     pub crop_fraction: f64,
     /// Interpolation of image files.
     pub interpolation: Interpolation,
+    /// Decoding of JPEG files.
+    pub decode: Decode,
+    /// Whether an image of `csv` may have several classes, separated by `|`, or none. Needs [`LossName::Bce`], and metrics
+    /// that fit ([`Metric::is_for`]).
+    ///
+    /// [`LossName::Bce`]: super::LossName::Bce
+    /// [`Metric::is_for`]: super::Metric::is_for
+    pub multi_label: bool,
     /// Number of classes of `synthetic`.
     pub classes: usize,
     /// Number of images of `synthetic`, training and validation together.
@@ -145,15 +179,20 @@ impl Default for DataConfig {
             edition: Self::EDITION,
             path: PathBuf::new(),
             validation_path: None,
+            image_column: None,
+            label_column: None,
             shuffle_buffer: 10_000,
             batch_size: 128,
             validation_fraction: 0.1,
             split_by: SplitBy::Name,
             image_size: 32.into(),
+            train_image_size: None,
             channels: 3,
             resize: None,
             crop_fraction: 1.0,
             interpolation: Interpolation::Bilinear,
+            decode: Decode::Exact,
+            multi_label: false,
             classes: 10,
             samples: 10_000,
             normalize: Normalize::Computed,
@@ -170,7 +209,7 @@ impl Default for DataConfig {
 
 impl DataConfig {
     /// Data edition of new runs.
-    pub const EDITION: usize = 3;
+    pub const EDITION: usize = 4;
 
     /// Whether the config uses data edition 1.
     pub fn is_first_edition(&self) -> bool {
@@ -181,7 +220,7 @@ impl DataConfig {
         let source = table.required_choice::<Source>("source");
         let path = table.optional_path("path", "a path");
         if path.is_none() && source.is_some_and(|source| source != Source::Synthetic) {
-            table.missing("path", "the data folder, the manifest file of csv, or the shards of webdataset");
+            table.missing("path", "the data folder, the manifest of csv, or the files of webdataset or parquet");
         }
         let channel_count = "1 (gray) or 3 (RGB)";
         let augment = Augment::read(table.section("augment"));
@@ -190,22 +229,28 @@ impl DataConfig {
             Some(recipe) if !table.has("resize") => Self { crop_fraction: recipe.crop_fraction(), ..default },
             _ => default,
         };
+        let is_named = |column: &String| !column.is_empty();
         let default_interpolation = default.interpolation;
         let interpolation = augment.recipe.map_or(default_interpolation, Recipe::interpolation);
         let config = Self {
             source: source.unwrap_or(default.source),
-            edition: table.get("edition", default.edition, |edition| matches!(edition, 1..=3), "1, 2, or 3"),
+            edition: table.get("edition", default.edition, |edition| matches!(edition, 1..=4), "1, 2, 3, or 4"),
             path: path.unwrap_or(default.path),
             validation_path: table.optional_path("validation_path", "a path"),
+            image_column: table.optional("image_column", is_named, "the name of a column"),
+            label_column: table.optional("label_column", is_named, "the name of a column"),
             shuffle_buffer: table.count("shuffle_buffer", default.shuffle_buffer, 1..=MOST_IMAGES),
             batch_size: table.count("batch_size", default.batch_size, 1..=MOST_IMAGES),
             validation_fraction: table.number("validation_fraction", default.validation_fraction, &PART),
             split_by: table.choice("split_by", default.split_by),
             image_size: table.get("image_size", default.image_size, ImageSize::is_valid, ImageSize::VALID),
+            train_image_size: table.optional("train_image_size", ImageSize::is_valid, ImageSize::VALID),
             channels: table.get("channels", default.channels, |channels| matches!(channels, 1 | 3), channel_count),
             resize: table.optional_count("resize", 1..=MOST_SIDE),
             crop_fraction: table.number("crop_fraction", default.crop_fraction, &SIDE_SHARE),
             interpolation: table.choice("interpolation", interpolation),
+            decode: table.choice("decode", default.decode),
+            multi_label: table.any("multi_label", default.multi_label),
             classes: table.count("classes", default.classes, 2..=100_000),
             samples: table.count("samples", default.samples, 2..=1_000_000_000),
             normalize: table.choice("normalize", default.normalize),
@@ -225,9 +270,30 @@ impl DataConfig {
                 table.problem(key, format!("got {} numbers, want {want}", list.len()));
             }
         }
-        if config.validation_path.is_some() && config.source != Source::Webdataset {
-            table
-                .problem("validation_path", format!("got a path with {}, want it only with webdataset", config.source));
+        let source = config.source;
+        for (key, is_set, of) in [
+            ("validation_path", config.validation_path.is_some(), &[Source::Webdataset, Source::Parquet][..]),
+            ("image_column", config.image_column.is_some(), &[Source::Parquet]),
+            ("label_column", config.label_column.is_some(), &[Source::Parquet]),
+        ] {
+            if is_set && !of.contains(&source) {
+                let names = of.iter().map(|source| source.label()).collect::<Vec<_>>().join(" and ");
+                table.problem(key, format!("got a value with {source}, want it only with {names}"));
+            }
+        }
+        if config.multi_label && config.source != Source::Csv && !table.is_invalid("source") {
+            table.problem("multi_label", format!("got true with {}, want it only with csv", config.source));
+        }
+        if config.multi_label && config.split_by == SplitBy::Position {
+            table.problem("split_by", "got position, want name with data.multi_label = true");
+        }
+        if config.train_image_size.is_some() {
+            let has_files =
+                matches!(config.source, Source::Folder | Source::Csv | Source::Webdataset | Source::Parquet);
+            if !has_files || !config.augment.random_resized_crop {
+                let want = "want it only for image files with data.augment.random_resized_crop = true";
+                table.problem("train_image_size", format!("got a size with {}, {want}", config.source));
+            }
         }
         let longer = config.image_size.height.max(config.image_size.width);
         if let Some(resize) = config.resize.filter(|_| !table.is_invalid("image_size")) {
@@ -238,17 +304,15 @@ impl DataConfig {
                 table.problem("resize", "both resize and crop_fraction are set; want only one");
             }
         }
-        if config.edition < 3 {
-            for (key, is_set) in [
-                ("resize", config.resize.is_some()),
-                ("interpolation", config.interpolation != default_interpolation),
-                ("image_size", config.image_size.height != config.image_size.width),
-            ] {
-                if is_set {
-                    let want = "data edition 3 for this value";
-                    table
-                        .problem(key, format!("got data edition {}, want {want}; remove data.edition", config.edition));
-                }
+        for (key, is_set, edition) in [
+            ("resize", config.resize.is_some(), 3),
+            ("interpolation", config.interpolation != default_interpolation, 3),
+            ("image_size", config.image_size.height != config.image_size.width, 3),
+            ("decode", config.decode != Decode::Exact, 4),
+        ] {
+            if is_set && config.edition < edition {
+                let want = format!("data edition {edition} for this value");
+                table.problem(key, format!("got data edition {}, want {want}; remove data.edition", config.edition));
             }
         }
         table.finish();

@@ -13,10 +13,16 @@ named_enum! {
     pub enum Metric {
         /// Fraction of correct predictions; higher is better.
         Accuracy = "accuracy",
+        /// Of multi-label data, fraction of images whose classes are all correct; higher is better.
+        ExactMatch = "exact_match",
         /// Mean F1 over the classes; higher is better.
         F1 = "f1",
         /// Mean cross-entropy; lower is better.
         Loss = "loss",
+        /// Of multi-label data, mean average precision over the classes; higher is better.
+        MeanAveragePrecision = "mean_average_precision",
+        /// Of multi-label data, F1 of all decisions together; higher is better.
+        MicroF1 = "micro_f1",
         /// Mean precision over the classes; higher is better.
         Precision = "precision",
         /// Mean recall over the classes; higher is better.
@@ -30,6 +36,20 @@ impl Metric {
     /// Whether a lower value is better.
     pub fn lower_is_better(self) -> bool {
         self == Self::Loss
+    }
+
+    /// Default for data with one class per image, or for multi-label data.
+    pub(super) fn default_for(is_multi_label: bool) -> Self {
+        if is_multi_label { Self::MeanAveragePrecision } else { Self::Accuracy }
+    }
+
+    /// Whether evaluations measure it for data with one class per image, or for multi-label data.
+    pub fn is_for(self, is_multi_label: bool) -> bool {
+        match self {
+            Self::Accuracy | Self::Top5Accuracy => !is_multi_label,
+            Self::ExactMatch | Self::MeanAveragePrecision | Self::MicroF1 => is_multi_label,
+            Self::F1 | Self::Loss | Self::Precision | Self::Recall => true,
+        }
     }
 }
 
@@ -63,7 +83,7 @@ impl Default for EvaluateConfig {
             every_epochs: 1,
             every_steps: 0,
             batch_size: 0,
-            metric: Metric::Accuracy,
+            metric: Metric::default_for(false),
             explain_images: 0,
             explain_classes: Vec::new(),
         }
@@ -71,8 +91,8 @@ impl Default for EvaluateConfig {
 }
 
 impl EvaluateConfig {
-    pub(super) fn read(mut table: Section<'_>) -> Self {
-        let default = Self::default();
+    pub(super) fn read(mut table: Section<'_>, is_multi_label: bool) -> Self {
+        let default = Self { metric: Metric::default_for(is_multi_label), ..Self::default() };
         let config = Self {
             every_epochs: table.count("every_epochs", default.every_epochs, COUNT),
             every_steps: table.count("every_steps", default.every_steps, COUNT),
@@ -83,5 +103,45 @@ impl EvaluateConfig {
         };
         table.finish();
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ConfigError};
+
+    fn parse(more: &str) -> Result<Config, Vec<String>> {
+        let data = "data.source = \"csv\"\ndata.path = \"a.csv\"\ndata.multi_label = true\nloss.name = \"bce\"";
+        let toml = format!("run.max_epochs = 1\nmodel.name = \"mlp\"\n{data}\n{more}");
+        Config::parse(&toml, "test").map_err(|error| match error {
+            ConfigError::Invalid { problems, .. } => problems.iter().map(ToString::to_string).collect(),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn multi_label_data_has_metrics_and_a_default_of_its_own() {
+        let config = parse("").unwrap();
+        assert_eq!([config.evaluate.metric, config.checkpoint.metric], [Metric::MeanAveragePrecision; 2]);
+        assert_eq!(Config::parse(&config.to_toml(), "again").unwrap(), config);
+        let chosen = parse("evaluate.metric = \"micro_f1\"\ncheckpoint.metric = \"loss\"").unwrap();
+        assert_eq!([chosen.evaluate.metric, chosen.checkpoint.metric], [Metric::MicroF1, Metric::Loss]);
+        let names = "exact_match, f1, loss, mean_average_precision, micro_f1, precision, recall";
+        let want = |key: &str| format!("{key}.metric: got accuracy, want one of {names} with data.multi_label = true");
+        for key in ["evaluate", "checkpoint"] {
+            assert_eq!(parse(&format!("{key}.metric = \"accuracy\"")), Err(vec![want(key)]));
+        }
+    }
+
+    #[test]
+    fn a_loss_and_a_split_for_one_class_per_image_are_refused() {
+        let told = |more: &str, key: &str| {
+            let problems = parse(more).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(key), "{problems:?}");
+        };
+        told("loss.label_smoothing = 0.1", "loss.label_smoothing: got 0.1, want 0");
+        told("data.split_by = \"position\"", "data.split_by: got position, want name");
+        told("loss.class_balance = \"balanced\"", "loss.class_balance: ");
     }
 }

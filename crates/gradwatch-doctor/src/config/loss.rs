@@ -33,7 +33,8 @@ named_enum! {
 /// The `[loss]` table, validated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LossConfig {
-    /// Kind of loss. Evaluations always report cross-entropy, so that runs are comparable.
+    /// Kind of loss. Evaluations always report cross-entropy, so that runs are comparable; of multi-label data, binary
+    /// cross-entropy.
     pub name: LossName,
     /// Probability mass to spread evenly over the classes.
     pub label_smoothing: f64,

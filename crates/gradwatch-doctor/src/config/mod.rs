@@ -83,7 +83,7 @@ pub use clipping::{
     AdagcConfig, AgcCompat, AgcConfig, AutoclipConfig, ClippingConfig, ClippingMode, ZclipConfig, ZclipMode,
     ZclipOption,
 };
-pub use data::{DataConfig, Interpolation, Normalize, OnBadImage, Source, SplitBy};
+pub use data::{DataConfig, Decode, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
 pub use early_stopping::EarlyStoppingConfig;
@@ -171,9 +171,9 @@ impl Config {
     /// Reads the root table. If a problem is noted, the config is not valid.
     fn read(mut root: Section<'_>, notes: &Notes) -> Self {
         let run = RunConfig::read(root.section("run"));
-        let evaluate = EvaluateConfig::read(root.section("evaluate"));
+        let data = DataConfig::read(root.section("data"));
+        let evaluate = EvaluateConfig::read(root.section("evaluate"), data.multi_label);
         let config = Self {
-            data: DataConfig::read(root.section("data")),
             model: ModelConfig::read(root.section("model")),
             loss: LossConfig::read(root.section("loss")),
             optimizer: OptimizerConfig::read(root.section("optimizer")),
@@ -185,13 +185,37 @@ impl Config {
             diagnosis: DiagnosisConfig::read(root.section("diagnosis")),
             checkpoint: CheckpointConfig::read(root.section("checkpoint"), evaluate.metric),
             run,
+            data,
             evaluate,
         };
         root.finish();
+        config.report_other_task(notes);
         if !config.evaluate.is_on() {
             config.report_without_evaluations(notes);
         }
         config
+    }
+
+    /// Reports settings that do not match the labels of the images: one class per image, or any number of classes.
+    fn report_other_task(&self, notes: &Notes) {
+        let is_multi_label = self.data.multi_label;
+        let with = format!("with data.multi_label = {is_multi_label}");
+        if is_multi_label && self.loss.name != LossName::Bce {
+            notes.problem("loss.name", format!("got {}, want \"bce\" {with}", self.loss.name));
+        }
+        if is_multi_label && self.loss.label_smoothing > 0.0 {
+            notes.problem("loss.label_smoothing", format!("got {}, want 0 {with}", self.loss.label_smoothing));
+        }
+        let (selecting, ranking) = (self.evaluate.metric, self.checkpoint.metric);
+        // The first is the default of the second, and told once.
+        let ranking = (ranking != selecting).then_some(("checkpoint.metric", ranking));
+        for (key, metric) in [("evaluate.metric", selecting)].into_iter().chain(ranking) {
+            if !metric.is_for(is_multi_label) {
+                let fitting = Metric::ALL.iter().filter(|metric| metric.is_for(is_multi_label));
+                let names: Vec<&str> = fitting.map(|metric| metric.name()).collect();
+                notes.problem(key, format!("got {metric}, want one of {} {with}", names.join(", ")));
+            }
+        }
     }
 
     /// Reports settings that depend on evaluations, for a run without evaluations.
@@ -296,7 +320,7 @@ mod tests {
         let lines = problems(toml);
         let want = [
             "data.batch_size: got 0, want an integer from 1",
-            "data.path: missing; want the data folder, the manifest file of csv, or the shards of webdataset",
+            "data.path: missing; want the data folder, the manifest of csv, or the files of webdataset or parquet",
             "data.workers: got -1, want an integer from 0",
             "model.name: got \"resnet9\", want one of ",
             "optimiser: unknown key; did you mean optimizer?",

@@ -16,6 +16,10 @@ pub struct Facts {
     /// Training images per class. With more than 1,000 classes, a file stores the counts without their classes.
     #[serde(with = "class_counts")]
     pub class_counts: Vec<u64>,
+    /// Number of training images of multi-label data, to which the class counts do not add up; 0 if each image has one
+    /// class.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub multi_label_images: u64,
     /// Images per micro-batch.
     pub batch_size: usize,
     /// Steps per epoch.
@@ -52,20 +56,13 @@ pub struct LostImages {
 }
 
 impl LostImages {
-    /// Counts lost images per class. `bad` contains indices into `labels`.
-    pub fn of(split: &str, classes: &[String], labels: &[u32], bad: &[u32]) -> Vec<Self> {
-        let count = |labels: &mut dyn Iterator<Item = u32>| {
-            let mut counts = vec![0u64; classes.len()];
-            labels.filter_map(|label| usize::try_from(label).ok()).for_each(|label| counts[label] += 1);
-            counts
-        };
-        let images = count(&mut labels.iter().copied());
-        let lost = count(&mut bad.iter().filter_map(|&index| labels.get(index as usize).copied()));
-        let of_class = |((class, images), lost): ((&String, u64), u64)| Self {
+    /// The classes with lost images, given the number of images of each class, and how many of them are lost.
+    pub fn of(split: &str, classes: &[String], images: &[usize], lost: &[usize]) -> Vec<Self> {
+        let of_class = |((class, images), lost): ((&String, &usize), &usize)| Self {
             split: split.to_owned(),
             class: class.clone(),
-            images,
-            lost,
+            images: *images as u64,
+            lost: *lost as u64,
         };
         let all = classes.iter().zip(images).zip(lost).map(of_class);
         all.filter(|of_class| of_class.lost > 0).collect()
@@ -171,14 +168,42 @@ pub(super) fn entropy(shares: impl Iterator<Item = f64> + Clone) -> f64 {
     -logarithms.sum::<f64>()
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Facts {
-    /// Loss of the best guess that knows only the class frequencies: ln C if they are equal; NaN if nothing is known.
+    /// Whether an image may have several classes, or none.
+    pub fn is_multi_label(&self) -> bool {
+        self.multi_label_images > 0
+    }
+
+    /// Cross-entropy of the best guess that knows only the class frequencies: ln C if they are equal; NaN if nothing is
+    /// known. Of multi-label data, binary cross-entropy.
     pub fn guess(&self) -> f64 {
+        if self.is_multi_label() {
+            return self.binary_guess();
+        }
         let images = self.class_counts.iter().sum::<u64>() as f64;
         if images == 0.0 {
             return if self.classes == 0 { f64::NAN } else { (self.classes as f64).ln() };
         }
         entropy(self.class_counts.iter().map(|count| *count as f64))
+    }
+
+    /// Binary cross-entropy of the best guess that knows only the class frequencies: the mean over the classes of the
+    /// entropies of their shares; NaN if nothing is known.
+    pub(super) fn binary_guess(&self) -> f64 {
+        let classes = self.classes.max(self.class_counts.len());
+        let images = match self.multi_label_images {
+            0 => self.class_counts.iter().sum(),
+            images => images,
+        };
+        let shares: Vec<f64> = match images {
+            0 => vec![1.0 / classes as f64; classes],
+            images => self.class_counts.iter().map(|count| *count as f64 / images as f64).collect(),
+        };
+        shares.iter().map(|share| entropy([*share, 1.0 - share].into_iter())).sum::<f64>() / classes as f64
     }
 
     /// Whether a parameter is the weight of a linear layer or a convolution. Uses the name if the shape is unknown.
@@ -211,7 +236,7 @@ mod tests {
     #[test]
     fn lost_images_are_counted_by_class() {
         let classes = ["ant", "bee", "cat"].map(String::from);
-        let lost = LostImages::of("training", &classes, &[2, 0, 2, 1, 0], &[0, 1, 2]);
+        let lost = LostImages::of("training", &classes, &[2, 1, 2], &[1, 0, 2]);
         let lines: Vec<String> = lost.iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
@@ -229,6 +254,25 @@ mod tests {
         assert!((facts(&[90, 10]).guess() - 0.325_082_973).abs() < 1e-9);
         assert_eq!(facts(&[]).guess(), 2f64.ln());
         assert!(Facts::default().guess().is_nan());
+    }
+
+    #[test]
+    fn a_guess_at_several_classes_costs_the_mean_entropy_of_their_shares() {
+        let facts = Facts { classes: 2, class_counts: vec![50, 90], multi_label_images: 100, ..Facts::default() };
+        // (ln 2 - (0.9 ln 0.9 + 0.1 ln 0.1)) / 2.
+        assert!((facts.guess() - f64::midpoint(2f64.ln(), 0.325_082_973)).abs() < 1e-9);
+        // A class of every image, and one of none, cost nothing.
+        let certain = Facts { class_counts: vec![100, 0], ..facts };
+        assert_eq!(certain.guess(), 0.0);
+    }
+
+    #[test]
+    fn facts_about_one_class_per_image_are_written_as_before() {
+        let facts = Facts { classes: 2, class_counts: vec![5, 6], ..Facts::default() };
+        assert!(!serde_json::to_string(&facts).unwrap().contains("multi_label"));
+        let facts = Facts { multi_label_images: 9, ..facts };
+        let back: Facts = serde_json::from_str(&serde_json::to_string(&facts).unwrap()).unwrap();
+        assert_eq!(back, facts);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::{Error, Write};
 
-use super::{ClassRow, Report, layer_table::rows, verdict::phrase_of};
+use super::{ClassRow, Report, classes::has_average_precisions, layer_table::rows, verdict::phrase_of};
 use crate::diagnosis::Finding;
 use crate::number::{count, number, number_or_dash, percent};
 
@@ -42,12 +42,21 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
 }
 
 fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {
+    let has_areas = has_average_precisions(&report.classes);
     if !report.classes.is_empty() {
-        writeln!(text, "\n## Classes\n\n| class | images | precision | recall | F1 |\n|---|---:|---:|---:|---:|")?;
+        let (name, line) = if has_areas { (" average precision |", "---:|") } else { ("", "") };
+        writeln!(
+            text,
+            "\n## Classes\n\n| class | images | precision | recall | F1 |{name}\n|---|---:|---:|---:|---:|{line}"
+        )?;
     }
-    report.classes.iter().try_for_each(|ClassRow { class, images, precision, recall, f1 }| {
+    report.classes.iter().try_for_each(|ClassRow { class, images, precision, recall, f1, average_precision }| {
         let shares = [precision, recall, f1].map(|share| percent(*share)).join(" | ");
-        writeln!(text, "| {} | {images} | {shares} |", plain(class))
+        write!(text, "| {} | {images} | {shares} |", plain(class))?;
+        match average_precision {
+            _ if !has_areas => writeln!(text),
+            area => writeln!(text, " {} |", area.map(percent).unwrap_or_default()),
+        }
     })
 }
 

@@ -74,7 +74,7 @@ impl<'a> RuleContext<'a> {
     fn weighted_guess(&self) -> f64 {
         let (counts, loss) = (&self.facts.class_counts, self.config.map(|config| &config.loss));
         if self.has_binary_loss() {
-            return self.binary_guess();
+            return self.facts.binary_guess();
         }
         match loss.map(|loss| (loss.class_balance, &loss.class_weights)) {
             Some((ClassBalance::Balanced, _)) => entropy(counts.iter().map(|count| f64::from(u8::from(*count > 0)))),
@@ -90,28 +90,18 @@ impl<'a> RuleContext<'a> {
         self.config.is_some_and(|config| config.loss.name == LossName::Bce)
     }
 
-    /// Mean over the classes of the entropies of their shares; NaN if nothing is known.
-    fn binary_guess(&self) -> f64 {
-        let Facts { classes, class_counts, .. } = self.facts;
-        let classes = (*classes).max(class_counts.len());
-        let images: u64 = class_counts.iter().sum();
-        let shares: Vec<f64> = match images {
-            0 => vec![1.0 / classes as f64; classes],
-            images => class_counts.iter().map(|count| *count as f64 / images as f64).collect(),
-        };
-        shares.iter().map(|share| entropy([*share, 1.0 - share].into_iter())).sum::<f64>() / classes as f64
-    }
-
     /// Whether images and labels are mixed, so that the loss of the training images cannot come near 0, and their
     /// accuracy not near 1.
     pub(in super::super) fn mixes(&self) -> bool {
         self.config.is_some_and(|config| config.data.augment.mixing.is_on())
     }
 
-    /// Accuracy of predicting the most frequent class for every image.
+    /// Accuracy of predicting the most frequent class for every image; `None` for multi-label data, which has no
+    /// accuracy.
     pub(in super::super) fn most_frequent(&self) -> Option<f64> {
         let Facts { classes, class_counts, .. } = self.facts;
         match class_counts.iter().sum::<u64>() {
+            _ if self.facts.is_multi_label() => None,
             0 => (*classes > 0).then(|| 1.0 / *classes as f64),
             images => Some(*class_counts.iter().max()? as f64 / images as f64),
         }

@@ -1,4 +1,4 @@
-//! First loss compared with that of a random guess, which is ln C for C classes.
+//! First loss compared with that of a random guess, which is ln C for C classes, and ln 2 for binary cross-entropy.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,8 @@ impl Rule for InitialLoss {
         if seen.step > 0 || is_weighted || !seen.loss.is_finite() {
             return None;
         }
-        let guess = if context.has_binary_loss() { 2_f64.ln() } else { (context.facts.classes as f64).ln() };
+        let outcomes = if context.has_binary_loss() { 2 } else { context.facts.classes };
+        let guess = (outcomes as f64).ln();
         if context.facts.classes < 2 {
             return None;
         }
@@ -75,7 +76,7 @@ impl Rule for InitialLoss {
         let figures = vec![Figure {
             name: "first loss".into(),
             seen: seen.loss,
-            expected: format!("about ln {} = {guess:.2}", context.facts.classes),
+            expected: format!("about ln {outcomes} = {guess:.2}"),
         }];
         Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
     }

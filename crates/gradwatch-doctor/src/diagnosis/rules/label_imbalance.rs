@@ -1,7 +1,7 @@
 //! Class frequencies so unequal that rare classes hardly count in the loss.
 //!
 //! The ratio is that of SageMaker's ClassImbalance: above 10, a network that never predicts the rare class loses
-//! little.
+//! little. Of multi-label data, each class is compared with the images without it instead, and rare classes are usual.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,8 @@ impl Rule for LabelImbalance {
         let (most, least) = (counts.iter().max()?, counts.iter().min()?);
         // A class without images counts as half an image.
         let ratio = *most as f64 / (*least as f64).max(0.5);
-        if seen.step > 0 || is_weighted || ratio <= context.thresholds.label_imbalance {
+        if seen.step > 0 || is_weighted || context.facts.is_multi_label() || ratio <= context.thresholds.label_imbalance
+        {
             return None;
         }
         let figures = vec![Figure {
@@ -60,7 +61,12 @@ mod tests {
         let is_told = |more: &str, counts: &[u64]| {
             let mut case = Case::new(more);
             case.facts.class_counts = counts.to_vec();
-            LabelImbalance::default().judge(&Observation::default(), &case.context()).is_some()
+            let judge =
+                |case: &Case| LabelImbalance::default().judge(&Observation::default(), &case.context()).is_some();
+            let is_told = judge(&case);
+            case.facts.multi_label_images = 600;
+            assert!(!judge(&case), "of multi-label data");
+            is_told
         };
         assert!(is_told("", &[500, 49]) && is_told("", &[500, 0]));
         assert!(!is_told("", &[500, 50]) && !is_told("", &[]));

@@ -65,14 +65,13 @@ impl Rule for Overfitting {
             return None;
         }
         let severity = if rise > CRITICAL { Severity::Critical } else { Severity::Warning };
-        let figures = vec![
-            Figure { name: "validation loss over its minimum".into(), seen: rise, expected: "about 1".into() },
-            Figure {
-                name: "training accuracy minus validation accuracy".into(),
-                seen: ahead,
-                expected: format!("{AHEAD} or less"),
-            },
-        ];
+        let mut figures =
+            vec![Figure { name: "validation loss over its minimum".into(), seen: rise, expected: "about 1".into() }];
+        figures.extend(ahead.is_finite().then(|| Figure {
+            name: "training accuracy minus validation accuracy".into(),
+            seen: ahead,
+            expected: format!("{AHEAD} or less"),
+        }));
         let cause = if is_by_heart {
             format!(
                 "the network classifies {:.0}% of the training images correctly, but only {:.0}% of the validation \
@@ -125,6 +124,21 @@ mod tests {
         // If both losses rise, the run diverges, which is another problem.
         assert_eq!(judged(&[(1.0, 1.0), (0.5, 0.8), (0.9, 1.3), (1.2, 1.4)]), [None; 4]);
         assert_eq!(judged(&[(1.0, 1.0), (0.5, 0.8), (0.4, 0.9), (0.3, 0.85)]), [None; 4]);
+    }
+
+    #[test]
+    fn losses_alone_are_judged_without_figures_of_an_unknown_accuracy() {
+        let (case, mut rule) = (Case::new(""), Overfitting::default());
+        let judge = |(train_loss, validation_loss): (f64, f64)| {
+            let (train_accuracy, validation_accuracy) = (f64::NAN, f64::NAN);
+            let seen =
+                Evaluation { train_loss, validation_loss, train_accuracy, validation_accuracy, ..evaluation(100) };
+            rule.judge_evaluation(&seen, &case.context())
+        };
+        let rises = [(1.0, 1.0), (0.5, 0.8), (0.2, 1.1), (0.1, 1.2), (0.09, 1.2)];
+        let told = rises.map(judge);
+        let figures = &told[4].as_ref().unwrap().figures;
+        assert!(figures.len() == 1 && figures[0].seen > 1.4, "{figures:?}");
     }
 
     #[test]

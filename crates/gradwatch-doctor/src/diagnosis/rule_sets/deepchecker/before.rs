@@ -51,8 +51,9 @@ fn images(facts: &Facts) -> Option<Sighting> {
     Some(Sighting::of_model("UnnormalizedInput", meaning, square(off.mean, off.std), 1.0))
 }
 
+/// `None` for multi-label data, whose classes do not exclude each other.
 fn perplexity(facts: &Facts) -> Option<f64> {
-    let is_known = facts.class_counts.iter().sum::<u64>() > 0;
+    let is_known = facts.class_counts.iter().sum::<u64>() > 0 && !facts.is_multi_label();
     is_known.then(|| facts.guess().exp() / facts.class_counts.len() as f64)
 }
 
@@ -117,7 +118,8 @@ fn initial_loss(loss: f64, facts: &Facts) -> Option<Sighting> {
     let expected = (facts.classes as f64).ln();
     let error = (loss - expected).abs() / expected;
     let meaning = "|loss - ln classes| / ln classes";
-    (facts.classes > 1 && error >= LOSS).then(|| Sighting::of_model("InitialLoss", meaning, error, LOSS))
+    let is_judged = facts.classes > 1 && !facts.is_multi_label();
+    (is_judged && error >= LOSS).then(|| Sighting::of_model("InitialLoss", meaning, error, LOSS))
 }
 
 #[cfg(test)]
@@ -149,6 +151,8 @@ mod tests {
         // Two equally frequent classes out of four: 2 / 4.
         assert!(!judged(&[50, 50, 0, 0]) && !judged(&[]));
         assert!(judged(&[60, 40, 0, 0]));
+        let multi_label = Facts { class_counts: vec![60, 40, 0, 0], multi_label_images: 70, ..Facts::default() };
+        assert!(labels(&multi_label).is_none());
     }
 
     #[test]
@@ -194,5 +198,6 @@ mod tests {
         // 2 ln 10 = 4.605.
         assert!(!judged(4.6) && judged(4.61) && !judged(0.1) && !judged(f64::NAN));
         assert!(initial_loss(40.0, &Facts::default()).is_none());
+        assert!(initial_loss(40.0, &Facts { classes: 10, multi_label_images: 70, ..Facts::default() }).is_none());
     }
 }

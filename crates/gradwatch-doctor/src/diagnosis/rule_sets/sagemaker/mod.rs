@@ -87,12 +87,13 @@ fn sighting(rule: &SagemakerRule, meaning: &'static str, seen: f64, bound: f64) 
 }
 
 /// SageMaker counts the labels of 500 images or more; here all labels are known. Like SageMaker, ignores classes
-/// without images.
+/// without images. Multi-label data has no such ratio.
 fn class_imbalance(rule: &SagemakerRule, subject: &Subject<'_>) -> Option<Sighting> {
     let bound = rule.number("threshold_imbalance")?;
     let counts = || subject.facts.class_counts.iter().filter(|count| **count > 0);
     let ratio = *counts().max()? as f64 / *counts().min()? as f64;
-    (ratio > bound).then(|| sighting(rule, "largest class / smallest class", ratio, bound))
+    let is_judged = !subject.facts.is_multi_label();
+    (is_judged && ratio > bound).then(|| sighting(rule, "largest class / smallest class", ratio, bound))
 }
 
 /// SageMaker computes the mean over 500 images or more; here it is that of the first batch.
@@ -125,6 +126,8 @@ mod tests {
         case.facts.channels.push(ChannelFacts { mean: -0.21, std: 1.0 });
         assert_eq!(judged(&case, 0), ["ClassImbalance", "CheckInputImages"]);
         assert!(judged(&case, 499).is_empty());
+        case.facts.multi_label_images = 105;
+        assert_eq!(judged(&case, 0), ["CheckInputImages"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::disk;
 
 /// The images of one split.
 #[derive(Debug, Default)]
-pub(in super::super) struct Members {
+pub(in super::super) struct Shards {
     shards: Vec<PathBuf>,
     entries: Vec<Entry>,
     /// All names in sequence.
@@ -29,7 +29,7 @@ struct Entry {
     name_end: usize,
 }
 
-impl Members {
+impl Shards {
     /// Adds an image of a shard, which is the last one or a new one.
     pub(super) fn push(&mut self, shard: &Path, name: &str, offset: u64, length: u64) {
         if self.shards.last().is_none_or(|last| last != shard) {

@@ -1,4 +1,8 @@
-//! Images per second of the loader, without a model: MNIST-like images in memory, and PNG files decoded on demand.
+//! Images per second of the loader, without a model: MNIST-like images in memory, PNG files decoded on demand, JPEG
+//! files beside PyTorch, and the start with as many files as ImageNet.
+
+mod jpeg;
+mod many_files;
 
 use std::error::Error;
 use std::path::Path;
@@ -7,10 +11,15 @@ use std::time::Instant;
 
 use gradwatch::config::{Augment, OnBadImage};
 use gradwatch::data::{Dataset, ImageShape, Loader, LoaderOptions, PixelScale};
+use gradwatch::libtorch::keep_freed_memory;
 
 const CLASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // First, because it compares the most memory that the process has had.
+    many_files::print()?;
+    // As in training.
+    keep_freed_memory();
     for workers in [0, 1, 2] {
         let rate = best_rate(in_memory(60_000)?, workers, 5)?;
         println!("28x28 u8 in memory, crop 2 + hflip, workers {workers}: {rate:>9.0} images/s");
@@ -20,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rate = best_rate(png_files(folder.path(), 256)?, workers, 3)?;
         println!("300x300 png to 224x224,   crop 2 + hflip, workers {workers}: {rate:>9.0} images/s");
     }
-    Ok(())
+    jpeg::print()
 }
 
 /// The fastest of several epochs, the one least disturbed by other processes.
@@ -34,6 +43,7 @@ fn best_rate(dataset: Arc<Dataset>, workers: usize, epochs: u64) -> Result<f64, 
         drop_last: false,
         shuffle: true,
         shuffle_buffer: 10_000,
+        image_size: None,
         augment: Some(augment),
         scale: PixelScale::measured(&dataset, workers, OnBadImage::Stop)?,
         on_bad_image: OnBadImage::Stop,
