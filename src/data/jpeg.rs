@@ -72,6 +72,10 @@ impl<'a> Jpeg<'a> {
         if let Some(detail) = decoded.warnings.iter().find_map(unsupported) {
             return Err(format!("its sampling of colors is not supported ({detail})"));
         }
+        let widths = part.width..=part.left + part.width;
+        if decoded.height != part.height || !widths.contains(&decoded.width) {
+            return Err(format!("the decoder returned {} x {} pixels of it", decoded.width, decoded.height));
+        }
         // The left edge moves to the next block.
         let left = (part.left + part.width).saturating_sub(decoded.width);
         let mut image = of_channels(decoded)?;

@@ -95,10 +95,11 @@ pub struct DataConfig {
     /// Storage format.
     pub source: Source,
     /// Version of the rules for finding and decoding images and for naming classes. A run keeps the data edition it
-    /// started with. Edition 3 decodes JPEG files with colors interpolated in another way. Edition 2 also finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma,
-    /// and crops at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits
-    /// `train`, `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as
-    /// far as possible.
+    /// started with. Edition 3 interpolates the colors of JPEG files in another way than Pillow and rounds 16 bits to 8.
+    /// Edition 2 also finds no GIF and TIFF files, ignores EXIF orientation, converts to gray by BT.709 luma, and crops
+    /// at random after resizing. Edition 1 also ignores subfolders of class folders, knows only the splits `train`,
+    /// `val`, `validation`, and `test`, gives IDX files ten numbered classes, and decodes truncated JPEGs as far as
+    /// possible.
     pub edition: usize,
     /// Folder of the data, the CSV file of `csv`, or the files of `webdataset` and `parquet`, such as
     /// `train-{000..123}.tar`; empty for `synthetic`.
