@@ -97,7 +97,7 @@ impl Preprocessing {
     ///
     /// # Errors
     /// As for [`scale`](Self::scale).
-    pub fn normalise(&self, images: &[Samples<'_>]) -> Result<Vec<f32>, DataError> {
+    pub fn normalize(&self, images: &[Samples<'_>]) -> Result<Vec<f32>, DataError> {
         let scale = self.scale()?;
         let mut values = Vec::new();
         images.iter().for_each(|image| image.append_normalized(&scale, self.shape().plane().max(1), &mut values));
@@ -150,7 +150,7 @@ mod tests {
         decode: Decode::Exact,
         edition: 2,
     };
-    const GREY: Preprocessing =
+    const GRAY: Preprocessing =
         Preprocessing { channels: 1, height: 2, width: 2, mean: Vec::new(), std: Vec::new(), framing: FRAMING };
 
     #[test]
@@ -161,15 +161,15 @@ mod tests {
             height: 1,
             mean: vec![0.0, 0.5, 1.0],
             std: vec![1.0, 0.5, 2.0],
-            ..GREY
+            ..GRAY
         };
-        assert_eq!(rgb.normalise(&[vec![255_u8, 255, 0].into()]).unwrap(), [1.0, 1.0, -0.5]);
-        let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GREY };
+        assert_eq!(rgb.normalize(&[vec![255_u8, 255, 0].into()]).unwrap(), [1.0, 1.0, -0.5]);
+        let two = Preprocessing { mean: vec![0.5; 2], std: vec![1.0; 2], ..GRAY };
         assert!(matches!(
-            two.normalise(&[vec![0_u8; 4].into()]),
+            two.normalize(&[vec![0_u8; 4].into()]),
             Err(DataError::PixelScaleChannels { mean: 2, std: 2, channels: 1 })
         ));
-        let flat = Preprocessing { mean: vec![0.5], std: vec![0.0], ..GREY };
+        let flat = Preprocessing { mean: vec![0.5], std: vec![0.0], ..GRAY };
         assert!(matches!(flat.scale(), Err(DataError::PixelScale { .. })));
     }
 
@@ -180,12 +180,12 @@ mod tests {
             std: vec![f32::MIN_POSITIVE, 0.3],
             channels: 2,
             framing: Framing { resize: Some(256), edition: 3, ..FRAMING },
-            ..GREY
+            ..GRAY
         };
         let json = serde_json::to_string(&scale).unwrap();
         assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), scale);
         let older = r#"{"channels":1,"height":2,"width":2,"mean":[],"std":[]}"#;
-        assert_eq!(serde_json::from_str::<Preprocessing>(older).unwrap(), GREY);
+        assert_eq!(serde_json::from_str::<Preprocessing>(older).unwrap(), GRAY);
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub(crate) fn to_tensor(
     device: Device,
 ) -> Result<Tensor, InferenceError> {
     let [channels, height, width] = preprocessing.shape().sizes();
-    let values = Tensor::f_from_slice(&preprocessing.normalise(images)?)?;
+    let values = Tensor::f_from_slice(&preprocessing.normalize(images)?)?;
     Ok(values.f_reshape([images.len() as i64, channels, height, width])?.f_to_device(device)?)
 }
 

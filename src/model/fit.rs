@@ -115,14 +115,14 @@ pub(super) fn meet(
         Mode::Forward => Ok(()),
         Mode::CentreNext => {
             MODE.set(Mode::Forward);
-            bias.map_or(Ok(()), |bias| centre(weight, bias, inputs))
+            bias.map_or(Ok(()), |bias| center(weight, bias, inputs))
         }
         Mode::UnitVariance => scale(weight, forward),
     }
 }
 
 /// Sets b = -W mean(x), with the mean of each input over the images and, for a convolution, over the pixels.
-fn centre(weight: &Tensor, bias: &Tensor, inputs: &Tensor) -> Result<(), TchError> {
+fn center(weight: &Tensor, bias: &Tensor, inputs: &Tensor) -> Result<(), TchError> {
     let channel = if weight.dim() > 2 { 1 } else { inputs.dim() - 1 };
     let dims: Vec<i64> = (0..inputs.dim()).filter(|dim| *dim != channel).map(|dim| dim as i64).collect();
     let mean = inputs.f_mean_dim(dims.as_slice(), false, Kind::Float)?;

@@ -301,8 +301,8 @@ mod tests {
     #[test]
     fn an_image_of_another_shape_and_a_model_too_large_are_errors() {
         let network = fixture::network(&fixture::config(Architecture::Resnet8));
-        let grey = Tensor::zeros([1, 1, 32, 32], (Kind::Float, Device::Cpu));
-        assert!(network.forward(&grey, &Pass::evaluation()).is_err());
+        let gray = Tensor::zeros([1, 1, 32, 32], (Kind::Float, Device::Cpu));
+        assert!(network.forward(&gray, &Pass::evaluation()).is_err());
         let huge = ModelConfig { width: Some(1 << 20), ..fixture::config(Architecture::Cnn) };
         let error = build(&huge, ImageShape { channels: 3, height: 64, width: 64 }, 10, Device::Cpu).unwrap_err();
         assert!(matches!(error, ModelError::TooLarge { .. }), "{error}");

@@ -10,7 +10,7 @@ use super::{
 use crate::config::{Activation, Initialization, InitializationMethod as Method};
 
 /// Output of a sigmoid for an input of 0.
-const CENTRE: f64 = 0.5;
+const CENTER: f64 = 0.5;
 
 impl Path<'_> {
     /// Draws and registers the weight and, if `has_bias`, the bias of the layer at this path. `activation` follows the
@@ -68,6 +68,6 @@ impl Path<'_> {
     fn centered_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
         let shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
         let sums = weight.f_flatten(1, -1)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
-        sums.f_mul_scalar(-CENTRE)?.f_sub_scalar(if shortcut { CENTRE } else { 0.0 })
+        sums.f_mul_scalar(-CENTER)?.f_sub_scalar(if shortcut { CENTER } else { 0.0 })
     }
 }
