@@ -186,7 +186,7 @@ impl DataIdentity {
             (Some(old), Some(new)) => {
                 let fits = [old.training.fits(&new.training), old.validation.fits(&new.validation)];
                 if fits != [true, true] {
-                    lines.extend(run.map(|(folder, splits)| which(folder, old, fits, splits)));
+                    lines.extend(run.and_then(|(folder, splits)| which(folder, old, fits, splits)));
                     // Without `run`, it is enough that they differ.
                     lines.extend(run.is_none().then(String::new));
                 }
@@ -200,16 +200,16 @@ impl DataIdentity {
     }
 }
 
-/// Names the images that differ, according to the record in the run folder.
-fn which(folder: &Path, old: &Images, fits: [bool; 2], splits: [&Survey; 2]) -> String {
+/// Names the images that differ, according to the record in the run folder. `None` if all of them are the same, and only
+/// sizes that are estimates differ, as after Parquet files are written again with other row groups.
+fn which(folder: &Path, old: &Images, fits: [bool; 2], splits: [&Survey; 2]) -> Option<String> {
     let path = folder.join(RECORD);
     match data::changes(&path, Some(&old.record), splits.map(Some)) {
-        Ok(text) if !text.is_empty() => text,
-        outcome => {
+        Ok(text) => (!text.is_empty()).then_some(text),
+        Err(error) => {
             let names = ["training", "validation"].into_iter().zip(fits).filter(|(_, fits)| !fits);
             let names = names.map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
-            let why = outcome.err().map(|error| format!(" (unknown which ones: {}: {error})", path.display()));
-            format!("the {names} images differ{}", why.unwrap_or_default())
+            Some(format!("the {names} images differ (unknown which ones: {}: {error})", path.display()))
         }
     }
 }

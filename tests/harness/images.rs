@@ -112,12 +112,18 @@ pub(crate) fn write_shapes(folder: &Path, images: u32, held: u32) {
 /// Writes `images` photos into two Parquet files for training, in row groups of ten rows, 15 into `val.parquet`, and
 /// three of an unknown class into `unknown.parquet`.
 pub(crate) fn write_parquet(folder: &Path, images: usize) {
+    write_row_groups(folder, images, 10);
+}
+
+/// The same in row groups of `rows` rows.
+pub(crate) fn write_row_groups(folder: &Path, images: usize, rows_in_group: usize) {
     fs::create_dir_all(folder).unwrap();
     let rows = |numbers: Range<usize>, class: Option<&str>| -> Vec<Row> {
         let label = |number: usize| class.unwrap_or(CLASSES[number % 3]).to_owned();
         numbers.map(|number| (Some(png(number)), Some(label(number)))).collect()
     };
-    let write = |name: &str, rows: &[Row]| write_rows(&folder.join(name), &rows.chunks(10).collect::<Vec<_>>());
+    let write =
+        |name: &str, rows: &[Row]| write_rows(&folder.join(name), &rows.chunks(rows_in_group).collect::<Vec<_>>());
     write("train-0.parquet", &rows(0..images / 2, None));
     write("train-1.parquet", &rows(images / 2..images, None));
     write("val.parquet", &rows(0..15, None));

@@ -29,7 +29,9 @@ mod workplace;
 
 pub(crate) use calls::SMALL;
 pub(crate) use compare::error;
-pub(crate) use images::{shapes, write_images, write_parquet, write_photos, write_shapes, write_shards};
+pub(crate) use images::{
+    shapes, write_images, write_parquet, write_photos, write_row_groups, write_shapes, write_shards,
+};
 pub(crate) use lock::exclusive;
 pub(crate) use members::MEMBERS;
 pub(crate) use recorded::{event_files, scalars};

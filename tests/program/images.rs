@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::harness::{Workplace, hostile::make_pipe, write_parquet, write_photos, write_shards};
+use crate::harness::{Workplace, hostile::make_pipe, write_parquet, write_photos, write_row_groups, write_shards};
 
 const FOLDER: &str = r#"
 run = { max_epochs = 1, threads = 1 }
@@ -141,13 +141,17 @@ fn rows_of_parquet_files_train_resume_evaluate_and_name_their_images() {
     let moved = ["--set", moved[0], "--set", moved[1], "--set"];
     let resumed = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=2"]].concat());
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
+    // Neither do the row groups.
+    write_row_groups(&workplace.path().join("moved"), 60, 7);
+    let regrouped = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=3"]].concat());
+    assert_eq!(regrouped.code, Some(0), "{regrouped:#?}");
     let evaluated = workplace.call(&["evaluate", "logs/run", "--data", "moved/train-0.parquet"]);
     assert!(
         evaluated.code == Some(0) && evaluated.stderr.contains("30 of 30 images are training images"),
         "{evaluated:#?}"
     );
     write_parquet(&workplace.path().join("moved"), 50);
-    let changed = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=3"]].concat());
+    let changed = workplace.call(&[&["resume", "logs/run"], &moved[..], &["run.max_epochs=4"]].concat());
     assert!(changed.code != Some(0) && changed.stderr.contains("train-"), "{changed:#?}");
 }
 
