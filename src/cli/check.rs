@@ -60,7 +60,6 @@ fn counts(images: &Dataset) -> String {
     };
     let counts = images.class_counts();
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
-    let (images_and_classes, bad) =
-        (format!("{} images in {} classes", images.len(), counts.len()), known_bad(&[images]));
-    format!("{images_and_classes}, {least} to {most} per class{without}{bad}")
+    let (images, classes, bad) = (images.len(), counts.len(), known_bad(&[images]));
+    format!("{images} images in {classes} classes, {least} to {most} per class{without}{bad}")
 }

@@ -148,7 +148,7 @@ impl BatchMaker {
         if let Some(augmenter) = augmenter {
             image = augmenter.change_pixels(image, &mut stream);
         }
-        images.append(&image, &self.options.scale, self.shape);
+        images.append(&image, &self.options.scale, &self.tables, self.shape);
         Ok(Some(augmenter.map(|augmenter| augmenter.erased(&mut stream)).unwrap_or_default()))
     }
 

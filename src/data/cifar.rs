@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dataset::{Splits, check_labels, numbered_classes};
+use super::dataset::{check_labels, numbered_classes};
+use super::splits::Splits;
 use super::{DataError, Dataset, ImageShape};
 use crate::disk::{read_regular, read_regular_text};
 

@@ -10,8 +10,8 @@ use crate::{config::Source, disk::list};
 
 /// Returns the index in `known` of each class in `own`.
 ///
-/// A folder, a manifest, or Parquet files may contain only some of the known classes. All other formats have a fixed list of classes,
-/// which must have the same length. A fixed list without names (`0`, `1`, ...) matches any list of that length.
+/// A folder, a manifest, or Parquet files may contain only some of the known classes. All other formats have a fixed
+/// list of classes, which must have the same length. A fixed list without names (`0`, `1`, ...) matches any list of that length.
 pub(super) fn indices(origin: &Path, source: Source, own: &[String], known: &[String]) -> Result<Vec<u32>, DataError> {
     let is_fixed = !matches!(source, Source::Folder | Source::Csv | Source::Parquet);
     if own == known || (is_fixed && own.len() == known.len() && (is_numbered(own) || is_numbered(known))) {

@@ -14,15 +14,6 @@ use super::pixels::Pixels;
 use super::{DataError, Framing, ImageShape, LabelSets, Samples};
 use crate::config::{DataConfig, OnBadImage};
 
-/// The training and validation images of a data set, with the same shape and classes.
-#[derive(Debug, Clone)]
-pub struct Splits {
-    /// Images for training.
-    pub train: Arc<Dataset>,
-    /// Images for validation.
-    pub validation: Arc<Dataset>,
-}
-
 /// Labeled images of one shape. A data set has at least one image, and each label is the index of a class. In multi-label
 /// data, an image has any number of labels, otherwise one.
 #[derive(Debug)]
@@ -311,16 +302,6 @@ impl Dataset {
     pub fn bad_images(&self) -> Vec<u32> {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
-}
-
-/// Rejects a split without images, naming the split.
-pub(super) fn check_not_empty(origin: &Path, train: usize, validation: usize) -> Result<(), DataError> {
-    let split = match (train, validation) {
-        (0, _) => "training",
-        (_, 0) => "validation",
-        _ => return Ok(()),
-    };
-    Err(DataError::Empty { path: origin.to_owned(), split })
 }
 
 /// Rejects labels that are not the index of a class.

@@ -101,7 +101,7 @@ impl<'a> Encoded<'a> {
     pub(super) fn size(&self) -> Size {
         match self {
             Self::Jpeg(jpeg) => jpeg.size(),
-            Self::Other(image) => Size { height: image.height() as usize, width: image.width() as usize },
+            Self::Other(image) => Size::of(image),
         }
     }
 

@@ -48,8 +48,7 @@ impl Fitting {
         let part = part.divided(tile.reduction).moved(tile.top, tile.left);
         let source = of_channels(tile.image, channels, self.framing.edition);
         let resized = if window.is_some() {
-            let Window { top, left, height, width } =
-                part.pixels(Size { height: source.height() as usize, width: source.width() as usize });
+            let Window { top, left, height, width } = part.pixels(Size::of(&source));
             let [x, y, width, height] = [left, top, width, height].map(|pixels| pixels as u32);
             let cut = CroppedImage::new(&source, x, y, width, height).map_err(|e| e.to_string())?;
             self.resized(&cut, part.moved(top, left))?

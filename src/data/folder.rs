@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, Splits, check_not_empty};
+use super::dataset::Dataset;
 use super::layout::{self, Layout};
 use super::left_out::{LeftOut, Reason};
 use super::listing::{Entry, Kind, entries, file_name, images_in, is_hidden};
 use super::name::Base;
 use super::paths::Paths;
+use super::splits::{Splits, check_not_empty};
 use super::{DataError, split};
 use crate::config::DataConfig;
 
@@ -40,7 +41,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     };
     left_out.tell(root);
     let (classes, train, validation) = listing;
-    check_not_empty(root, train.paths.len(), validation.paths.len())?;
+    check_not_empty([root; 2], [train.paths.len(), validation.paths.len()])?;
     let dataset = |files: Files| Ok::<_, DataError>(files.into_dataset(root, config, classes.clone())?.into());
     Ok(Splits { train: dataset(train)?, validation: dataset(validation)? })
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::dataset::{Splits, check_labels};
+use super::dataset::check_labels;
 use super::idx_classes::IdxClasses;
 use super::listing::{entries, file_name};
+use super::splits::Splits;
 use super::{DataError, Dataset, ImageShape};
 use crate::{config::DataConfig, disk};
 

@@ -35,15 +35,15 @@ impl Images {
     }
 
     /// Appends an image. From the first image of 16 bits on, all are normalized.
-    pub(super) fn append(&mut self, image: &Samples<'_>, scale: &PixelScale, shape: ImageShape) {
+    pub(super) fn append(&mut self, image: &Samples<'_>, scale: &PixelScale, tables: &[[f32; 256]], shape: ImageShape) {
         match (&mut *self, image) {
             (Self::Bytes(bytes), Samples::Bytes(image)) => bytes.pixels.extend_from_slice(image),
             (Self::Bytes(bytes), Samples::Words(_)) => {
                 let ImageShape { channels, height, width } = shape;
                 *self = Self::Normalized(bytes.normalized([0, channels, height, width]));
-                self.append(image, scale, shape);
+                self.append(image, scale, tables, shape);
             }
-            (Self::Normalized(values), image) => image.append_normalized(scale, shape.plane(), values),
+            (Self::Normalized(values), image) => image.append_normalized(scale, tables, shape.plane(), values),
         }
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::dataset::{Dataset, Splits, check_not_empty};
+use super::dataset::Dataset;
 use super::folder::warn_of_test;
 use super::layout::{Split, split_of};
 use super::name::Base;
 use super::paths::Paths;
+use super::splits::{Splits, check_not_empty};
 use super::{DataError, LabelSets, ManifestError, labels, split};
 use crate::{config::DataConfig, disk, number::count as plural};
 
@@ -40,7 +41,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     };
     let classes = sorted_classes(&train);
     let (train, validation) = (Listed::of(config, &train, &classes)?, Listed::of(config, &validation, &classes)?);
-    check_not_empty(manifest, train.paths.len(), validation.paths.len())?;
+    check_not_empty([manifest; 2], [train.paths.len(), validation.paths.len()])?;
     for (split, listed) in [("training", &train), ("validation", &validation)] {
         if listed.labels.flat().is_empty() {
             return Err(ManifestError::NoLabels { path: manifest.to_owned(), split }.into());

@@ -98,9 +98,9 @@ impl Preprocessing {
     /// # Errors
     /// As for [`scale`](Self::scale).
     pub fn normalize(&self, images: &[Samples<'_>]) -> Result<Vec<f32>, DataError> {
-        let scale = self.scale()?;
-        let mut values = Vec::new();
-        images.iter().for_each(|image| image.append_normalized(&scale, self.shape().plane().max(1), &mut values));
+        let (scale, plane) = (self.scale()?, self.shape().plane().max(1));
+        let (tables, mut values) = (scale.tables(), Vec::new());
+        images.iter().for_each(|image| image.append_normalized(&scale, &tables, plane, &mut values));
         Ok(values)
     }
 }

@@ -23,10 +23,16 @@ impl Samples<'_> {
         }
     }
 
-    /// Appends the normalized samples; see [`PixelScale`].
-    pub(super) fn append_normalized(&self, scale: &PixelScale, plane: usize, values: &mut Vec<f32>) {
+    /// Appends the normalized samples. `tables` are those of `scale`.
+    pub(super) fn append_normalized(
+        &self,
+        scale: &PixelScale,
+        tables: &[[f32; 256]],
+        plane: usize,
+        values: &mut Vec<f32>,
+    ) {
         match self {
-            Self::Bytes(bytes) => append_normalized(&scale.tables(), bytes, plane, values),
+            Self::Bytes(bytes) => append_normalized(tables, bytes, plane, values),
             Self::Words(words) => {
                 for ((plane, mean), std) in words.chunks_exact(plane).zip(scale.mean()).zip(scale.std()) {
                     values.extend(plane.iter().map(|&word| (f32::from(word) / 65_535.0 - mean) / std));
@@ -80,12 +86,13 @@ mod tests {
     #[test]
     fn words_keep_their_precision_and_mean_the_same_brightness_as_bytes() {
         let scale = PixelScale::new(vec![0.5], vec![0.25]).unwrap();
-        let mut images = Images::Bytes(Bytes::with_capacity(3, SHAPE, &scale.tables().into()));
-        images.append(&vec![0_u8, 51, 255].into(), &scale, SHAPE);
+        let tables = scale.tables().into();
+        let mut images = Images::Bytes(Bytes::with_capacity(3, SHAPE, &tables));
+        images.append(&vec![0_u8, 51, 255].into(), &scale, &tables, SHAPE);
         assert!(matches!(images, Images::Bytes(_)));
-        images.append(&vec![0_u16, 51 * 257, 65_535].into(), &scale, SHAPE);
-        images.append(&vec![1_u16, 2, 3].into(), &scale, SHAPE);
-        images.append(&vec![0_u8, 51, 255].into(), &scale, SHAPE);
+        images.append(&vec![0_u16, 51 * 257, 65_535].into(), &scale, &tables, SHAPE);
+        images.append(&vec![1_u16, 2, 3].into(), &scale, &tables, SHAPE);
+        images.append(&vec![0_u8, 51, 255].into(), &scale, &tables, SHAPE);
         let Images::Normalized(values) = images else { panic!("{images:?}") };
         let bytes = [-2.0, (0.2 - 0.5) / 0.25, 2.0];
         assert_eq!([&values[..3], &values[3..6], &values[9..]], [bytes; 3]);

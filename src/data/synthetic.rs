@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dataset::{Splits, check_not_empty, numbered_classes};
+use super::dataset::numbered_classes;
 use super::error::gigabytes;
 use super::random::{Purpose, Stream};
+use super::splits::{Splits, check_not_empty};
 use super::{DataError, Dataset, ImageShape, memory, split};
 use crate::config::DataConfig;
 
@@ -39,7 +40,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     let labels: Vec<u32> = (0..config.classes as u32).cycle().take(samples).collect();
     let held_back = split::held_back(&labels, config.validation_fraction, seed);
     let (train, validation) = split::deal((0..).zip(labels), &held_back);
-    check_not_empty(origin, train.len(), validation.len())?;
+    check_not_empty([origin; 2], [train.len(), validation.len()])?;
 
     let draw = |images: Vec<(u64, u32)>| -> Result<Arc<Dataset>, DataError> {
         let values = shape.values();

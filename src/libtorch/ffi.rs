@@ -17,6 +17,8 @@ use std::{
     ptr,
 };
 
+use gradwatch_doctor::panics;
+
 use codes::ForeachCode;
 pub(super) use codes::RuleCode;
 pub(super) use kernels::{
@@ -73,8 +75,7 @@ struct Context {
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    panics::text(payload).unwrap_or("no message")
 }
 
 extern "C" fn run_callback(

@@ -23,8 +23,12 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Message of a panic, in one line.
 pub fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a message").replace('\n', " ")
+    text(panic).unwrap_or("a panic without a message").replace('\n', " ")
+}
+
+/// Text of a panic, if it has one.
+pub fn text(panic: &(dyn Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied())
 }
 
 /// Whether this thread runs work whose panics are caught.

@@ -42,6 +42,12 @@ pub(in super::super) struct Size {
     pub(in super::super) width: usize,
 }
 
+impl Size {
+    pub(in super::super) fn of(image: &DynamicImage) -> Self {
+        Self { height: image.height() as usize, width: image.width() as usize }
+    }
+}
+
 /// A rectangular part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Window {

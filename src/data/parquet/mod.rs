@@ -23,8 +23,9 @@ use std::{
     sync::Arc,
 };
 
-use super::dataset::{Dataset, Splits, check_not_empty};
+use super::dataset::Dataset;
 use super::labels::sorted_classes;
+use super::splits::{Splits, check_not_empty};
 use super::survey::on_all_cores;
 use super::{DataError, members::Members, split};
 use crate::config::{DataConfig, OnBadImage};
@@ -50,8 +51,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
         None => whole.hold_out(config, seed),
     };
     let of_validation = config.validation_path.as_deref().unwrap_or(&config.path);
-    let empty = if train.samples.is_empty() { config.path.as_path() } else { of_validation };
-    check_not_empty(empty, train.samples.len(), validation.samples.len())?;
+    check_not_empty([&config.path, of_validation], [train.samples.len(), validation.samples.len()])?;
     let train = train.dataset(&config.path, config)?;
     tell_of_buffer(&train, config);
     Ok(Splits { train: train.into(), validation: validation.dataset(of_validation, config)?.into() })
@@ -64,7 +64,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
 pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let path = config.validation_path.as_deref().unwrap_or(&config.path);
     let all = Collection::read(path, config)?;
-    check_not_empty(path, all.samples.len(), all.samples.len())?;
+    check_not_empty([path; 2], [all.samples.len(); 2])?;
     all.dataset(path, config)
 }
 

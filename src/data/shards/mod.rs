@@ -13,9 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::dataset::{Dataset, Splits, check_not_empty};
+use super::dataset::Dataset;
 use super::labels::{class_indices, sorted_classes};
 use super::random::Stream;
+use super::splits::{Splits, check_not_empty};
 use super::survey::on_all_cores;
 use super::{DataError, members::Members, split};
 use crate::config::{DataConfig, OnBadImage};
@@ -46,8 +47,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
         }
     };
     let of_validation = config.validation_path.as_deref().unwrap_or(&config.path);
-    let empty = if train.is_empty() { config.path.as_path() } else { of_validation };
-    check_not_empty(empty, train.len(), validation.len())?;
+    check_not_empty([&config.path, of_validation], [train.len(), validation.len()])?;
     let classes = classes_of(&train);
     Ok(Splits {
         train: dataset(&config.path, config, train, &classes)?.marked_partial(is_partial).into(),
@@ -62,7 +62,7 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
 pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
     let path = config.validation_path.as_deref().unwrap_or(&config.path);
     let (samples, is_partial) = samples(path, config)?;
-    check_not_empty(path, samples.len(), samples.len())?;
+    check_not_empty([path; 2], [samples.len(); 2])?;
     let classes = classes_of(&samples);
     Ok(dataset(path, config, samples, &classes)?.marked_partial(is_partial))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 const MOST_SHARDS: usize = 1 << 20;
 
 /// Expands ranges (`{000..123}`, with as many digits as the first number) and lists (`{a,b}`) in braces, in order.
-/// `None` if there are stars, braces are not closed, a range is no range of numbers, or there would be more than a million paths.
+/// `None` if there are stars, braces are not closed, a range is no range of numbers, or there would be more than a
+/// million paths.
 pub(in super::super) fn expand(pattern: &Path) -> Option<Vec<PathBuf>> {
     let Some(text) = pattern.to_str() else { return Some(vec![pattern.to_owned()]) };
     // A pattern of a shell.
