@@ -174,7 +174,7 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
     })?;
     let model = config.as_ref().map(|config| format!("{} on {}", config.model.name, config.data.source));
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    let is_damaged = replay.is_damaged();
+    let (ranks, is_damaged) = (facts.ranks.clone(), replay.is_damaged());
     let mut notes = std::mem::take(&mut replay.notes);
     let (classes, facts) = last_evaluation(path, &mut notes);
     let report = Report {
@@ -183,6 +183,7 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
         config: config.map(|config| config.to_toml()),
         course,
         notes,
+        ranks,
         classes,
         facts,
         illustrations: illustrations(path),
@@ -290,7 +291,7 @@ fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
 fn has_data(need: Need, replay: &Replay, has_depth: bool) -> bool {
     let has = |role: Role| replay.roles.contains(&role);
     let has_gradients = has(Role::GradNorm) || has(Role::GradHistogram);
-    let Facts { classes, parameters, .. } = &replay.facts;
+    let Facts { classes, parameters, ranks, .. } = &replay.facts;
     match need {
         Need::StepLoss => has(Role::Loss),
         Need::TotalNorm => has(Role::TotalNorm) || has_gradients,
@@ -306,6 +307,8 @@ fn has_data(need: Need, replay: &Replay, has_depth: bool) -> bool {
         Need::ModelConfig => replay.config.as_ref().is_some_and(|config| config.model.known().is_some()),
         // Only a run itself can check it: no file contains it, so a complete one does not lack it.
         Need::WaitTime => true,
+        // A run with one process has no ranks, and does not lack them.
+        Need::Ranks => ranks.len() < 2 || has(Role::RankImages),
     }
 }
 

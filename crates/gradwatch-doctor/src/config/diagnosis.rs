@@ -83,6 +83,14 @@ named_enum! {
         DistributionShift = "distribution_shift",
         /// Training waits for images.
         Starvation = "starvation",
+        /// The weights of the ranks differ.
+        WeightMismatch = "weight_mismatch",
+        /// The gradients of the ranks contradict each other.
+        RankDisagreement = "rank_disagreement",
+        /// The gradient or loss of one rank is far from those of all others.
+        RankSpike = "rank_spike",
+        /// One rank is slower than the others, which wait for it.
+        Straggler = "straggler",
     }
 }
 

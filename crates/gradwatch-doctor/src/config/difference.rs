@@ -8,7 +8,7 @@ use super::{Config, matches};
 
 /// Keys that set the length, location, and monitoring of a run, but not the training computation. The number of threads
 /// and the device do change the last bits. Files at the paths are compared separately.
-const HARMLESS: [&str; 16] = [
+const HARMLESS: [&str; 19] = [
     "run.logdir",
     "run.device",
     "run.threads",
@@ -20,6 +20,9 @@ const HARMLESS: [&str; 16] = [
     "model.path",
     "data.workers",
     "data.prefetch",
+    "distributed.check_weights_every_steps",
+    "distributed.start_timeout_seconds",
+    "distributed.hang_timeout_seconds",
     "monitor.*",
     "diagnosis.*",
     "evaluate.*",

@@ -40,6 +40,7 @@ mod clipping;
 mod data;
 mod diagnosis;
 mod difference;
+mod distributed;
 #[cfg(test)]
 mod documented_defaults;
 mod early_stopping;
@@ -86,6 +87,7 @@ pub use clipping::{
 pub use data::{DataConfig, Decode, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 pub use diagnosis::{DiagnosisConfig, RuleName, RuleSetName, StopAt};
 pub use difference::{Difference, differences};
+pub use distributed::{DistributedConfig, Reduction};
 pub use early_stopping::EarlyStoppingConfig;
 pub use ema::EmaConfig;
 pub use error::{ConfigError, Problem};
@@ -133,6 +135,8 @@ pub struct Config {
     pub clipping: ClippingConfig,
     /// Exponential moving average of the weights.
     pub ema: EmaConfig,
+    /// Data-parallel training on several ranks.
+    pub distributed: DistributedConfig,
     /// Measured statistics and their intervals.
     pub monitor: MonitorConfig,
     /// Interval and metric of evaluations.
@@ -180,6 +184,7 @@ impl Config {
             schedule: ScheduleConfig::read(root.section("schedule"), &run),
             clipping: ClippingConfig::read(root.section("clipping")),
             ema: EmaConfig::read(root.section("ema")),
+            distributed: DistributedConfig::read(root.section("distributed")),
             monitor: MonitorConfig::read(root.section("monitor")),
             early_stopping: EarlyStoppingConfig::read(root.section("early_stopping")),
             diagnosis: DiagnosisConfig::read(root.section("diagnosis")),

@@ -40,6 +40,30 @@ pub struct Facts {
     /// training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost_images: Vec<LostImages>,
+    /// Host and device of each rank of a data-parallel run; empty with one process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankFacts>,
+}
+
+/// Where a rank runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RankFacts {
+    /// Name of the host.
+    pub host: String,
+    /// Device, such as `cuda:1`.
+    pub device: String,
+}
+
+impl RankFacts {
+    /// Host and device, as far as they are known: `host node-a, cuda:1`.
+    pub fn place(&self) -> String {
+        match (&*self.host, &*self.device) {
+            ("", device) => device.to_owned(),
+            (host, "") => format!("host {host}"),
+            (host, device) => format!("host {host}, {device}"),
+        }
+    }
 }
 
 /// Images of one class in one split that do not decode and are skipped.
@@ -212,6 +236,25 @@ impl Facts {
         known.map_or_else(|| name.ends_with("weight") || name.ends_with("kernel"), ParameterFacts::is_weight)
     }
 
+    /// A rank with its place: `rank 1 (host node-a, cuda:1)`, or `rank 1` if its place is not known.
+    pub fn rank_name(&self, rank: usize) -> String {
+        match self.ranks.get(rank).map(RankFacts::place) {
+            Some(place) if !place.is_empty() => format!("rank {rank} ({place})"),
+            _ => format!("rank {rank}"),
+        }
+    }
+
+    /// Ranks with their places: `rank 0 (host node-a, cpu) and rank 3 (host node-b, cpu)`, at most three of them.
+    pub fn rank_names(&self, ranks: &[usize]) -> String {
+        const NAMED: usize = 3;
+        let named: Vec<String> = ranks.iter().take(NAMED).map(|rank| self.rank_name(*rank)).collect();
+        match (&named[..], ranks.len().saturating_sub(NAMED)) {
+            ([one, other], 0) => format!("{one} and {other}"),
+            (named, 0) => named.join(", "),
+            (named, more) => format!("{}, and {more} more", named.join(", ")),
+        }
+    }
+
     /// Weights of all layers except the last.
     pub fn hidden_weights(&self) -> impl Iterator<Item = &ParameterFacts> {
         let last = self.parameters.iter().rposition(ParameterFacts::is_weight).unwrap_or(0);
@@ -273,6 +316,21 @@ mod tests {
         let facts = Facts { multi_label_images: 9, ..facts };
         let back: Facts = serde_json::from_str(&serde_json::to_string(&facts).unwrap()).unwrap();
         assert_eq!(back, facts);
+    }
+
+    #[test]
+    fn ranks_are_named_with_what_is_known_of_their_places() {
+        let place = |host: &str, device: &str| RankFacts { host: host.into(), device: device.into() };
+        let ranks = vec![place("node-a", "cuda:1"), place("", "cpu"), place("node-b", ""), place("", "")];
+        let facts = Facts { ranks, ..Facts::default() };
+        let names: Vec<String> = (0..5).map(|rank| facts.rank_name(rank)).collect();
+        assert_eq!(names, ["rank 0 (host node-a, cuda:1)", "rank 1 (cpu)", "rank 2 (host node-b)", "rank 3", "rank 4"]);
+        assert_eq!(facts.rank_names(&[1, 4]), "rank 1 (cpu) and rank 4");
+        assert_eq!(facts.rank_names(&[1, 2, 3, 4, 5]), "rank 1 (cpu), rank 2 (host node-b), rank 3, and 2 more");
+        let text = serde_json::to_string(&facts).unwrap();
+        assert_eq!(serde_json::from_str::<Facts>(&text).unwrap(), facts);
+        // Runs with one process keep their line of facts.
+        assert!(!serde_json::to_string(&Facts::default()).unwrap().contains("ranks"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Symptom {
     pub severity: Severity,
     /// Affected layers; empty if the whole model is affected.
     pub layers: Vec<Arc<str>>,
+    /// Affected ranks of a data-parallel run; empty if all ranks are affected.
+    pub ranks: Vec<usize>,
     /// Measured values. The evidence of a finding follows the first one.
     pub figures: Vec<Figure>,
     /// Cause, in one sentence.
@@ -51,7 +53,7 @@ pub enum FindingState {
     /// It holds.
     #[default]
     Open,
-    /// It holds, and has become more severe since it was found.
+    /// It holds, and has become more severe or reached another rank since it was found.
     Worsening,
     /// It no longer holds.
     Withdrawn {
@@ -74,6 +76,9 @@ pub struct Finding {
     pub severity: Severity,
     /// Affected layers at the highest severity.
     pub layers: Vec<Arc<str>>,
+    /// Affected ranks of a data-parallel run, in ascending order; empty if all ranks are affected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<usize>,
     /// First step with the symptom.
     pub first_step: u64,
     /// Last step with the symptom or one of its consequences.
@@ -96,12 +101,14 @@ impl Finding {
 
     pub(super) fn new(rule: RuleName, step: u64, symptom: Symptom) -> Self {
         let evidence = symptom.figures.first().map(|figure| Evidence { step, value: figure.seen });
-        let Symptom { severity, layers, figures, cause, remedies } = symptom;
+        let Symptom { severity, layers, mut ranks, figures, cause, remedies } = symptom;
+        ranks.sort_unstable();
         Self {
             rule,
             state: FindingState::Open,
             severity,
             layers,
+            ranks,
             first_step: step,
             last_step: step,
             figures,
@@ -121,7 +128,8 @@ impl Finding {
         self.state = FindingState::Withdrawn { step, reason };
     }
 
-    /// Adds the symptom of a later step. Returns whether it is worse than all earlier ones, or reopens the finding.
+    /// Adds the symptom of a later step. Returns whether it is worse than all earlier ones, concerns another rank, or
+    /// reopens the finding.
     pub(super) fn add(&mut self, step: u64, symptom: Symptom) -> bool {
         self.last_step = step;
         let is_reopened = !self.is_open();
@@ -134,22 +142,31 @@ impl Finding {
             }
             self.evidence.push(Evidence { step, value: figure.seen });
         }
-        if symptom.severity <= self.severity {
+        let Symptom { severity, layers, ranks, figures, cause, remedies } = symptom;
+        let ranks_before = self.ranks.len();
+        self.ranks.extend(ranks);
+        self.ranks.sort_unstable();
+        self.ranks.dedup();
+        let is_wider = self.ranks.len() > ranks_before && severity == self.severity;
+        if severity <= self.severity && !is_wider {
             return is_reopened;
         }
         self.state = FindingState::Worsening;
-        let Symptom { severity, layers, figures, cause, remedies } = symptom;
         (self.severity, self.layers, self.figures) = (severity, layers, figures);
         (self.cause, self.remedies) = (cause, remedies);
         true
     }
 
-    /// Affected layers as part of a sentence; empty if the whole model is affected.
+    /// Affected layers and ranks as part of a sentence; empty if all of them are affected.
     pub(crate) fn place(&self) -> String {
-        match &self.layers[..] {
+        let layers = match &self.layers[..] {
             [] => String::new(),
             [one] => format!(" in {one}"),
             [first, .., last] => format!(" in {first} to {last}"),
+        };
+        match &self.ranks[..] {
+            [] => layers,
+            ranks => format!("{layers} ({})", rank_list(ranks)),
         }
     }
 
@@ -169,6 +186,17 @@ impl Finding {
         if !self.symptoms.iter().any(|(known, _)| *known == rule) {
             self.symptoms.push((rule, step));
         }
+    }
+}
+
+/// Numbers of ranks as text: `rank 2`, or `ranks 0, 1, 2, 3 and 4 more`.
+pub(crate) fn rank_list(ranks: &[usize]) -> String {
+    const NAMED: usize = 4;
+    let named = ranks.iter().take(NAMED).map(usize::to_string).collect::<Vec<_>>().join(", ");
+    match ranks.len() {
+        1 => format!("rank {named}"),
+        count if count <= NAMED => format!("ranks {named}"),
+        count => format!("ranks {named} and {} more", count - NAMED),
     }
 }
 
@@ -196,7 +224,14 @@ mod tests {
     fn symptom(severity: Severity, seen: f64) -> Symptom {
         let figures = vec![Figure { name: "ratio".into(), seen, expected: "about 1".into() }];
         let remedies = vec![Remedy::config("a", 1usize, "it helps"), Remedy::config("b", 2usize, "it helps too")];
-        Symptom { severity, layers: vec!["one".into(), "two".into()], figures, cause: "it is so".into(), remedies }
+        Symptom {
+            severity,
+            layers: vec!["one".into(), "two".into()],
+            ranks: Vec::new(),
+            figures,
+            cause: "it is so".into(),
+            remedies,
+        }
     }
 
     #[test]
@@ -210,6 +245,22 @@ mod tests {
         assert_eq!(steps, (0..8).chain(92..100).collect::<Vec<u64>>());
         assert_eq!((finding.severity, finding.figures[0].seen), (Severity::Critical, 50.0));
         assert_eq!((finding.first_step, finding.last_step), (0, 99));
+    }
+
+    #[test]
+    fn a_finding_collects_its_ranks_and_another_rank_is_news() {
+        let on = |ranks: &[usize], severity| Symptom { ranks: ranks.to_vec(), ..symptom(severity, 0.0) };
+        let mut finding = Finding::new(RuleName::NonFinite, 3, on(&[5], Severity::Warning));
+        assert_eq!(finding.place(), " in one to two (rank 5)");
+        assert!(!finding.add(4, on(&[5], Severity::Warning)));
+        assert!(finding.add(5, on(&[1, 5], Severity::Warning)));
+        // A milder symptom takes nothing back.
+        assert!(finding.add(6, on(&[1], Severity::Critical)) && !finding.add(7, on(&[2], Severity::Warning)));
+        assert_eq!((&finding.ranks[..], finding.severity), (&[1, 2, 5][..], Severity::Critical));
+        finding.add(8, on(&[0, 9], Severity::Critical));
+        assert_eq!(rank_list(&finding.ranks), "ranks 0, 1, 2, 5 and 1 more");
+        let text = serde_json::to_string(&finding).unwrap();
+        assert_eq!(serde_json::from_str::<Finding>(&text).unwrap().ranks, [0, 1, 2, 5, 9]);
     }
 
     #[test]

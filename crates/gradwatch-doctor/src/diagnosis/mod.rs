@@ -36,7 +36,8 @@ use serde::{Deserialize, Serialize};
 pub use alarm::Alarm;
 pub use change::{Change, ChangeValue};
 pub use class_counts::LISTED as LISTED_CLASSES;
-pub use facts::{ChannelFacts, Facts, LostImages, ParameterFacts};
+pub use facts::{ChannelFacts, Facts, LostImages, ParameterFacts, RankFacts};
+pub(crate) use finding::rank_list;
 pub use finding::{Evidence, Figure, Finding, FindingState, Severity, Symptom};
 pub use need::{Need, rules_without_data};
 pub use observation::{Evaluation, Observation, Subject};
@@ -256,6 +257,7 @@ mod tests {
             let symptom = Symptom {
                 severity,
                 layers: Vec::new(),
+                ranks: Vec::new(),
                 figures: Vec::new(),
                 cause: String::new(),
                 remedies: Vec::new(),
@@ -274,6 +276,7 @@ mod tests {
             let symptom = |severity| Symptom {
                 severity,
                 layers: Vec::new(),
+                ranks: Vec::new(),
                 figures: Vec::new(),
                 cause: String::new(),
                 remedies: Vec::new(),

@@ -31,11 +31,13 @@ pub enum Need {
     ModelConfig,
     /// Time that training spends waiting for images.
     WaitTime,
+    /// Statistics of each rank.
+    Ranks,
 }
 
 impl Need {
     /// All members, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StepLoss,
         Self::TotalNorm,
         Self::Gradients,
@@ -48,6 +50,7 @@ impl Need {
         Self::Classes,
         Self::ModelConfig,
         Self::WaitTime,
+        Self::Ranks,
     ];
 }
 
@@ -66,6 +69,7 @@ impl fmt::Display for Need {
             Self::Classes => "the number of classes",
             Self::ModelConfig => "the config of the model",
             Self::WaitTime => "the time spent waiting for images",
+            Self::Ranks => "the statistics of each rank",
         })
     }
 }

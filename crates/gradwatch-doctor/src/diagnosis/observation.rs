@@ -3,7 +3,9 @@
 use super::Facts;
 use crate::{
     config::{Activation, Config},
-    statistics::{DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
+    statistics::{
+        DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, RankStatistics, TensorStatistics,
+    },
 };
 
 /// Facts about a run before its first step.
@@ -52,6 +54,8 @@ pub struct Observation<'a> {
     pub previous_cosine: Option<f64>,
     /// Fraction of the time since the last tracked step that training spent waiting for images.
     pub wait_fraction: Option<f64>,
+    /// Statistics of each rank of a data-parallel run.
+    pub ranks: Option<&'a RankStatistics>,
 }
 
 impl<'a> Observation<'a> {

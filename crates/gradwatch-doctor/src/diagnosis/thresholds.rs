@@ -2,8 +2,8 @@
 
 use super::rules::{
     dead_relu, exploding, initial_loss, input_not_normalized, label_imbalance, learning_rate, loss_diverging,
-    loss_oscillating, loss_plateau, overfitting, poor_initialization, saturated, slow_convergence, update_ratio,
-    vanishing,
+    loss_oscillating, loss_plateau, overfitting, poor_initialization, rank_disagreement, rank_spike, saturated,
+    slow_convergence, straggler, update_ratio, vanishing,
 };
 
 /// Threshold of each rule. The file of the rule defines the measured value and gives the source of the default.
@@ -39,6 +39,12 @@ pub struct Thresholds {
     pub input_not_normalized: f64,
     /// Images of the most frequent class over those of the rarest.
     pub label_imbalance: f64,
+    /// Factor by which a rank's gradient norm or loss differs from that of the other ranks.
+    pub rank_spike: f64,
+    /// Share by which a rank takes longer than the other ranks.
+    pub straggler: f64,
+    /// Mean cosine below 0 between the gradients of the ranks, as a share of the largest possible disagreement.
+    pub rank_disagreement: f64,
 }
 
 impl Default for Thresholds {
@@ -59,6 +65,9 @@ impl Default for Thresholds {
             overfitting: overfitting::RISE,
             input_not_normalized: input_not_normalized::LARGEST,
             label_imbalance: label_imbalance::RATIO,
+            rank_spike: rank_spike::FACTOR,
+            straggler: straggler::SHARE,
+            rank_disagreement: rank_disagreement::SHARE,
         }
     }
 }

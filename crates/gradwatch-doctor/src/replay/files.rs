@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
 use gradwatch_events::disk::{Folder, read_line};
 use serde::Deserialize;
 
-use super::ReplayError;
+use super::{ReplayError, rank_places::RankPlaces};
 use crate::{
     config::Config,
     diagnosis::{Facts, LostImages},
@@ -146,37 +146,43 @@ pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
     }
 }
 
-/// Reads the facts from the first line of metrics.jsonl, and the lost images from its last line about them.
-pub(super) fn facts(folder: &Path, notes: &mut Vec<String>) -> Facts {
-    let mut line = Vec::new();
+/// Reads the facts from the first line of metrics.jsonl, the lost images from its last line about them, and the places of
+/// ranks from all of its lines. Stops at a truncated or too long line.
+pub(super) fn metrics(folder: &Path, notes: &mut Vec<String>) -> (Facts, RankPlaces) {
+    let (mut places, mut line) = (RankPlaces::default(), Vec::new());
     let opened = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")).map(BufReader::new);
     let mut reader = match opened.and_then(|mut file| read_line(&mut file, &mut line, MOST_LINE_BYTES).map(|_| file)) {
         Ok(reader) => reader,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Facts::default(),
         Err(error) => {
-            notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
-            return Facts::default();
+            if error.kind() != io::ErrorKind::NotFound {
+                notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
+            }
+            return (Facts::default(), places);
         }
     };
     let value: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
+    let mut lost_images = Vec::new();
+    loop {
+        places.add_line(&line);
+        if line.starts_with(b"{\"kind\":\"lost_images\"") {
+            lost_images.clone_from(&line);
+        }
+        if !matches!(read_line(&mut reader, &mut line, MOST_LINE_BYTES), Ok(true)) {
+            break;
+        }
+    }
     if value["kind"] != "start" {
-        return Facts::default();
+        return (Facts::default(), places);
     }
     let facts: Facts = serde_json::from_value(value).unwrap_or_default();
-    Facts { lost_images: lost_images(&mut reader), ..facts }
+    (Facts { lost_images: classes(&lost_images), ..facts }, places)
 }
 
-/// Reads the last line about lost images. Stops at a truncated or too long line.
-fn lost_images(metrics: &mut impl BufRead) -> Vec<LostImages> {
+/// The classes in a line about lost images.
+fn classes(line: &[u8]) -> Vec<LostImages> {
     #[derive(Deserialize)]
     struct Line {
         classes: Vec<LostImages>,
     }
-    let (mut line, mut last) = (Vec::new(), Vec::new());
-    while matches!(read_line(metrics, &mut line, MOST_LINE_BYTES), Ok(true)) {
-        if line.starts_with(b"{\"kind\":\"lost_images\"") {
-            last.clone_from(&line);
-        }
-    }
-    serde_json::from_slice::<Line>(&last).map(|line| line.classes).unwrap_or_default()
+    serde_json::from_slice::<Line>(line).map(|line| line.classes).unwrap_or_default()
 }

@@ -67,11 +67,9 @@ impl Tags {
             self.used.extend(Some(meaning.rank).filter(|rank| *rank < self.patterns.given().len()));
             !meaning.role.is_of_model() || self.claims_its_role(meaning.role, meaning.rank, &whole)
         });
-        let known = meaning.map(|meaning| KnownTag {
-            role: meaning.role,
-            is_parameter: meaning.is_parameter(),
-            place: names.place(meaning.role, &meaning.name),
-            source,
+        let known = meaning.and_then(|meaning| {
+            let (role, is_parameter) = (meaning.role, meaning.is_parameter());
+            Some(KnownTag { role, is_parameter, place: names.place(role, &meaning.name)?, source })
         });
         self.seen.insert(whole, known);
         known

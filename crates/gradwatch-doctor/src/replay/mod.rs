@@ -25,6 +25,8 @@ mod files;
 mod known_tags;
 mod merge;
 mod position;
+mod rank_places;
+mod rank_values;
 mod role;
 mod sample;
 mod tags;
@@ -54,6 +56,7 @@ use files::Source;
 use known_tags::{KnownTag, Tags};
 use merge::Merge;
 use position::Position;
+use rank_places::RankPlaces;
 
 /// An event in a run, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +83,7 @@ pub struct Replay {
     /// Roles found so far.
     pub roles: BTreeSet<Role>,
     tags: Tags,
+    rank_places: RankPlaces,
     damages: usize,
 }
 
@@ -102,14 +106,14 @@ impl Replay {
         let mut notes = Vec::new();
         let folder = files::folder(path);
         let config = files::config(folder, &mut notes);
-        let facts = files::facts(folder, &mut notes);
+        let (facts, rank_places) = files::metrics(folder, &mut notes);
         // A folder of another program may contain links to event files. A gradwatch run contains only regular files.
         let links = if config.is_some() && folder == path { files::remove_links(&mut sources) } else { Vec::new() };
         let damages = links.len();
         notes.extend(links);
         let known = if config.is_some() { TagPatterns::own() } else { TagPatterns::foreign() };
         let (tags, roles) = (Tags::new(known.with(patterns)?), BTreeSet::new());
-        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, damages })
+        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, rank_places, damages })
     }
 
     /// Passes every step and evaluation to `each`.
@@ -117,6 +121,11 @@ impl Replay {
     /// # Errors
     /// If no tag is known, or if no value can be read.
     pub fn play(&mut self, mut each: impl FnMut(ReplayEvent)) -> Result<(), ReplayError> {
+        let places = self.rank_places.clone();
+        let mut each = |mut event| {
+            places.add_to(&mut event);
+            each(event);
+        };
         let is_half = self.config.as_ref().is_some_and(|config| config.run.precision == Precision::Fp16);
         let mut position = Position::new(&self.facts, is_half);
         let paths = self.sources.iter().map(|source| source.path.clone());
@@ -289,5 +298,7 @@ impl Steps {
     }
 }
 
+#[cfg(test)]
+mod rank_tests;
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,14 @@ use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
 use gradwatch_events::{Numbers, proto::HistogramProto};
 
-use super::Role;
+use super::{Role, rank_values::rank_statistics};
 use crate::{
     diagnosis::{Evaluation, Facts, Observation, ParameterFacts},
     statistics::{
-        DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate,
+        DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, RankStatistics,
         TensorStatistics,
     },
+    telemetry::RankColumn,
 };
 
 /// Statistics of one step from the files.
@@ -40,6 +41,8 @@ pub struct Sample {
     pub layers: Vec<LayerStatistics>,
     /// Gradient size per layer.
     pub depth_profile: Option<DepthProfile>,
+    /// Statistics per rank of a data-parallel run.
+    pub ranks: Option<RankStatistics>,
 }
 
 impl Sample {
@@ -53,6 +56,7 @@ impl Sample {
             clip_coef: self.clip_coef,
             skipped_in_a_row: self.skipped_in_a_row,
             previous_cosine: self.previous_cosine,
+            ranks: self.ranks.as_ref(),
             ..Observation::of_statistics(
                 self.gradients.as_ref(),
                 &self.weights,
@@ -84,17 +88,21 @@ impl Names {
         Self { elements: facts.parameters.iter().map(elements).collect(), ..Self::default() }
     }
 
-    /// Index of a name. Adds new names.
-    pub(super) fn place(&mut self, role: Role, name: &Arc<str>) -> usize {
-        let is_layer = role >= Role::ActivationMean;
-        if role < Role::GradNorm {
-            return 0;
+    /// Index of a name; `None` for the name of no rank. Adds new names of parameters and layers.
+    pub(super) fn place(&mut self, role: Role, name: &Arc<str>) -> Option<usize> {
+        if role.is_of_model() {
+            return Some(0);
         }
-        *self.places.entry((is_layer, Arc::clone(name))).or_insert_with(|| {
+        if role.is_of_rank() {
+            return RankColumn::find(name).map(RankColumn::index);
+        }
+        let is_layer = role >= Role::ActivationMean;
+        let place = self.places.entry((is_layer, Arc::clone(name))).or_insert_with(|| {
             let names = if is_layer { &mut self.layers } else { &mut self.parameters };
             names.push(Arc::clone(name));
             names.len() - 1
-        })
+        });
+        Some(*place)
     }
 }
 
@@ -208,7 +216,12 @@ impl Draft {
             updates: self.updates(names),
             layers,
             depth_profile,
+            ranks: self.has(Role::RankImages..=Role::RankWaitSecs).then(|| self.ranks(facts)).flatten(),
         })
+    }
+
+    fn ranks(&self, facts: &Facts) -> Option<RankStatistics> {
+        rank_statistics(|role, place| self.number(role, place), facts)
     }
 
     fn tensors(&self, roles: &TensorRoles, names: &Names) -> Vec<TensorStatistics> {
@@ -337,7 +350,7 @@ mod tests {
     fn a_step_is_put_together_from_its_values_and_an_evaluation_is_none() {
         let (mut draft, mut names) = (Draft::default(), Names::default());
         let mut add = |role: Role, name: &str, number: f64| {
-            let place = names.place(role, &name.into());
+            let place = names.place(role, &name.into()).unwrap();
             draft.add(role, place, Numbers::Scalar(number));
         };
         add(Role::Loss, "", 2.0);

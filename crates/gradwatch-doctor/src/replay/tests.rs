@@ -13,7 +13,8 @@ use super::*;
 use crate::{
     diagnosis::ParameterFacts,
     statistics::{
-        Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, Slope, TensorStatistics,
+        Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, RankStatistics, RankStep,
+        Slope, TensorStatistics,
     },
     telemetry::{self, write_facts},
 };
@@ -318,6 +319,8 @@ fn every_tag_of_the_telemetry_is_read_back_with_its_role() {
         saturated_fraction: 0.0,
         gradient_rms: Some(0.1),
     }];
+    let rank = RankStep { images: 8, norm: 1.0, loss: 1.0, ..RankStep::default() };
+    let ranks = RankStatistics { ranks: vec![rank; 2], cosine: Some(0.5), ..RankStatistics::default() };
     let slope = Slope { log2_per_layer: -1.0, standard_error: 0.1, log2_at_input: 0.0 };
     telemetry::write_gradients(&writer, 0, &gradients).unwrap();
     telemetry::write_weights(&writer, 0, &tensors).unwrap();
@@ -326,6 +329,7 @@ fn every_tag_of_the_telemetry_is_read_back_with_its_role() {
     telemetry::write_updates(&writer, 0, &updates).unwrap();
     telemetry::write_layers(&writer, 0, &layers).unwrap();
     telemetry::write_slope(&writer, 0, &slope).unwrap();
+    telemetry::write_ranks(&writer, 0, &ranks).unwrap();
     writer.close().unwrap();
     let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     let summaries = EventFile::open(path).unwrap().filter_map(|event| match event.unwrap().what {
@@ -352,13 +356,19 @@ fn every_tag_of_the_telemetry_is_read_back_with_its_role() {
     let own = TagPatterns::own();
     let (known, unknown): (Vec<_>, Vec<_>) = tags.iter().partition(|tag| own.meaning(tag).is_some());
     assert_eq!(unknown, without_role);
+    let mut roles = BTreeSet::new();
     for tag in &known {
         let (meaning, (group, name)) = (own.meaning(tag).unwrap(), tag.split_once('/').unwrap());
-        let want = if *tag == "grad_norm/total" { ("total_norm", "") } else { (group, name) };
+        let want = match tag.as_str() {
+            "grad_norm/total" => ("total_norm", ""),
+            "ranks/cosine" => ("rank_cosine", ""),
+            _ => (group, name),
+        };
         assert_eq!((meaning.role.name(), &*meaning.name), want);
+        roles.insert(meaning.role);
     }
-    // All roles but the eleven of the whole model, one of which is the total norm.
-    assert_eq!(known.len(), Role::ALL.len() - 10);
+    // All roles but the twelve of the whole model, of which the total norm and the cosine of the ranks are written.
+    assert_eq!(roles.len(), Role::ALL.len() - 10);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{grid::Grid, index_of, profiles::Profiles, series::Series};
+use super::{grid::Grid, index_of, profiles::Profiles, rank_course::RankCourse, series::Series};
 use crate::{
     diagnosis::{Evaluation, Observation},
     statistics::{GradientHistory, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics},
@@ -29,6 +29,7 @@ pub struct Course {
     pub(super) history: GradientHistory,
     pub(super) parameters: Vec<ParameterLast>,
     pub(super) layers: Vec<LayerLast>,
+    pub(super) ranks: RankCourse,
 }
 
 /// Last statistics of one parameter; NaN if not measured.
@@ -77,6 +78,9 @@ impl Course {
         self.add_layers(seen.layers);
         if let Some(profile) = &seen.depth_profile {
             self.profiles.add(step, profile);
+        }
+        if let Some(ranks) = seen.ranks {
+            self.ranks.add(step, ranks);
         }
     }
 

@@ -40,7 +40,8 @@ pub(super) fn curves(report: &Report) -> Markup {
     }
 }
 
-fn marks(report: &Report) -> Vec<Mark> {
+/// Marks at the first steps of the findings.
+pub(super) fn marks(report: &Report) -> Vec<Mark> {
     let numbered = report.ranked().into_iter().zip(1..);
     numbered.map(|(finding, number)| Mark { step: finding.first_step, number, severity: finding.severity }).collect()
 }

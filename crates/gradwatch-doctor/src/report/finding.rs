@@ -7,7 +7,7 @@ use super::{
     evidence::evidence,
     verdict::{phrase, phrase_of},
 };
-use crate::diagnosis::Finding;
+use crate::diagnosis::{Finding, rank_list};
 use crate::number::{count, number};
 
 /// Most layers to list before folding the others.
@@ -45,6 +45,7 @@ fn card(finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
                         "Since step " (first_step) ", last seen at step " (last_step)
                     }
                     (layers(finding))
+                    @if !finding.ranks.is_empty() { " · " (rank_list(&finding.ranks)) }
                 }
             }
             p class="cause" { (capitalized(cause)) "." }

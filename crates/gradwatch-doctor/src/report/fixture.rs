@@ -31,6 +31,7 @@ pub(super) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Fi
         state: FindingState::Open,
         severity,
         layers: vec!["conv1".into(), "fc".into()],
+        ranks: Vec::new(),
         first_step,
         last_step: first_step + 20,
         figures: vec![Figure { name: "ratio".into(), seen: 1e-6, expected: "0.01 or more".into() }],

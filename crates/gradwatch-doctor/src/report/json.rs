@@ -7,6 +7,7 @@ use super::{
     course::Course,
     layer_table::{Row, rows},
     profiles::Profile,
+    ranks::{RankRow, rank_rows},
     series::Bucket,
 };
 use crate::diagnosis::{Alarm, Finding};
@@ -28,6 +29,7 @@ struct Document<'a> {
     classes: &'a [ClassRow],
     depth_profiles: Vec<&'a Profile>,
     layers: Vec<Row<'a>>,
+    ranks: Vec<RankRow<'a>>,
     config: Option<&'a str>,
 }
 
@@ -76,6 +78,7 @@ pub fn json(report: &Report) -> String {
         curves: Curves::of(course),
         depth_profiles: course.profiles.three(),
         layers: rows(course),
+        ranks: rank_rows(report),
         config: config.as_deref(),
     };
     // Serialization fails only for maps with non-string keys. There are none.

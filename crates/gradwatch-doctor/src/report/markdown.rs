@@ -2,7 +2,13 @@
 
 use std::fmt::{Error, Write};
 
-use super::{ClassRow, Report, classes::has_average_precisions, layer_table::rows, verdict::phrase_of};
+use super::{
+    ClassRow, Report,
+    classes::has_average_precisions,
+    layer_table::rows,
+    ranks::{COLUMNS, rank_rows},
+    verdict::phrase_of,
+};
 use crate::diagnosis::Finding;
 use crate::number::{count, number, number_or_dash, percent};
 
@@ -37,8 +43,24 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         }
         items.iter().try_for_each(|item| writeln!(text, "- {}", plain(item)))?;
     }
+    write_ranks(text, report)?;
     write_classes(text, report)?;
     write_layers(text, report)
+}
+
+fn write_ranks(text: &mut String, report: &Report) -> Result<(), Error> {
+    let rows = rank_rows(report);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## Ranks\n\n| {} | findings |", COLUMNS.join(" | "))?;
+    writeln!(text, "|---|---|---|---:|---:|---:|---:|---:|---|")?;
+    rows.iter().try_for_each(|row| {
+        let cells = row.cells().map(|cell| plain(&cell)).join(" | ");
+        let findings = row.findings.iter().filter_map(|index| report.number_of(*index));
+        let findings = findings.map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+        writeln!(text, "| {} | {cells} | {findings} |", row.name)
+    })
 }
 
 fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {

@@ -29,9 +29,12 @@ mod heat_map;
 mod json;
 mod layer_rows;
 mod layer_table;
+mod log_median;
 mod markdown;
 mod page;
 mod profiles;
+mod rank_course;
+mod ranks;
 mod scale;
 mod series;
 mod terminal;
@@ -45,7 +48,7 @@ pub use page::html;
 pub use terminal::terminal;
 pub use verdict::Verdict;
 
-use crate::diagnosis::{Alarm, Diagnosis, Finding};
+use crate::diagnosis::{Alarm, Diagnosis, Finding, RankFacts};
 
 /// Contents of a report.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +71,8 @@ pub struct Report {
     pub alarms: Vec<Alarm>,
     /// Curves, heat maps, and layer statistics of the run.
     pub course: Course,
+    /// Host and device of each rank of a data-parallel run; empty with one process.
+    pub ranks: Vec<RankFacts>,
     /// Per-class metrics of the last evaluation.
     pub classes: Vec<ClassRow>,
     /// Grad-CAM pictures of the model's predictions.

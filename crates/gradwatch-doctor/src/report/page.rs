@@ -10,6 +10,7 @@ use super::{
     finding::findings,
     heat_map::heat_map,
     layer_table::{Row, rows},
+    ranks::ranks,
 };
 use crate::number::{count, number, number_or_dash, percent};
 
@@ -39,6 +40,7 @@ pub fn html(report: &Report) -> String {
                     (head(report))
                     (findings(report))
                     (curves(report))
+                    (ranks(report))
                     (classes(report))
                     (layers(report))
                     (table(&rows))

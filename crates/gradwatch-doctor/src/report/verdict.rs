@@ -69,6 +69,12 @@ impl Report {
         findings.into_iter().map(|(_, finding)| finding).collect()
     }
 
+    /// Number on the page of the finding with this index.
+    pub(super) fn number_of(&self, index: usize) -> Option<usize> {
+        let finding = self.findings.get(index)?;
+        Some(self.ranked().iter().position(|ranked| std::ptr::eq(*ranked, finding))? + 1)
+    }
+
     /// Whether the finding is the root cause.
     pub(super) fn is_root_cause(&self, finding: &Finding) -> bool {
         let root = self.root_cause.and_then(|index| self.findings.get(index));
@@ -130,6 +136,10 @@ pub(super) fn phrase(rule: RuleName) -> &'static str {
         R::RunningStatistics => "running statistics of batch normalization do not fit the network",
         R::DistributionShift => "validation images differ from training images",
         R::Starvation => "training waits for images",
+        R::WeightMismatch => "the weights differ between ranks",
+        R::RankDisagreement => "the gradients of the ranks contradict each other",
+        R::RankSpike => "the gradient or loss of one rank is far from those of the others",
+        R::Straggler => "all ranks wait for a slower one",
     }
 }
 

@@ -5,11 +5,14 @@
 
 mod facts;
 mod histogram;
+mod ranks;
 mod role;
 pub mod tags;
 
 pub use facts::write_facts;
 pub use histogram::histogram_of;
+pub(crate) use ranks::RankColumn;
+pub use ranks::write_ranks;
 pub use role::Role;
 pub(crate) use tags::own_tags;
 

@@ -3,7 +3,7 @@
 use crate::config::named_enum;
 
 named_enum! {
-    /// Meaning of a series. In tag patterns, `*` stands for the name of a parameter or layer.
+    /// Meaning of a series. In tag patterns, `*` stands for the name of a parameter or layer, or the number of a rank.
     #[derive(PartialOrd, Ord)]
     pub enum Role {
         /// Loss of a step.
@@ -28,6 +28,8 @@ named_enum! {
         ClipCoef = "clip_coef",
         /// Cosine with the gradients of the previous step.
         PreviousCosine = "previous_cosine",
+        /// Mean cosine between the gradients of the ranks.
+        RankCosine = "rank_cosine",
         /// L2 norm of a parameter's gradient.
         GradNorm = "grad_norm",
         /// Root mean square of a parameter's gradient.
@@ -74,6 +76,18 @@ named_enum! {
         ActivationSaturated = "activation_saturated",
         /// Root mean square of dLoss/dz at a layer.
         LayerGradRms = "layer_grad_rms",
+        /// Number of images of a rank.
+        RankImages = "rank_images",
+        /// L2 norm of a rank's own gradient.
+        RankGradNorm = "rank_grad_norm",
+        /// Loss of a rank's own images.
+        RankLoss = "rank_loss",
+        /// Seconds of a rank until its backward passes were done.
+        RankBusySecs = "rank_busy_secs",
+        /// Seconds that a rank waited for images.
+        RankLoadingSecs = "rank_loading_secs",
+        /// Seconds that a rank waited for other ranks.
+        RankWaitSecs = "rank_wait_secs",
     }
 }
 
@@ -83,8 +97,13 @@ impl Role {
         (Self::TrainLoss..=Self::BatchStatisticsAccuracy).contains(&self)
     }
 
-    /// Whether a run has one series of this role, instead of one per parameter or layer.
+    /// Whether a run has one series of this role, instead of one per parameter, layer, or rank.
     pub(crate) fn is_of_model(self) -> bool {
         self < Self::GradNorm
+    }
+
+    /// Whether there is a series per rank.
+    pub(crate) fn is_of_rank(self) -> bool {
+        self >= Self::RankImages
     }
 }

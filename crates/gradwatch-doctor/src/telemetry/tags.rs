@@ -1,4 +1,4 @@
-//! Tags that gradwatch writes: series of the whole model, and groups with a series per parameter or layer.
+//! Tags that gradwatch writes: series of the whole model, and groups with a series per parameter, layer, or rank.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ impl fmt::Display for SeriesTag {
     }
 }
 
-/// Common part of the tags of a statistic that has a series per parameter or layer.
+/// Common part of the tags of a statistic that has a series per parameter, layer, or rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupTag(&'static str);
 
 impl GroupTag {
-    /// Tag of the series of a parameter or layer.
+    /// Tag of the series of a parameter, layer, or rank.
     pub fn of(self, name: impl fmt::Display) -> String {
         format!("{}/{name}", self.0)
     }
@@ -74,6 +74,10 @@ pub const MICRO_BATCH_COSINE: SeriesTag = SeriesTag("gradients/micro_batch_cosin
 pub const DEPTH_SLOPE: SeriesTag = SeriesTag("gradients/depth_slope");
 /// Standard error of the slope.
 pub const DEPTH_SLOPE_ERROR: SeriesTag = SeriesTag("gradients/depth_slope_error");
+/// Mean cosine between the gradients of all pairs of ranks.
+pub const RANK_COSINE: SeriesTag = SeriesTag("ranks/cosine");
+/// Number of parameters that differ between ranks, at weight checks that find a difference.
+pub const WEIGHT_MISMATCH: SeriesTag = SeriesTag("ranks/weight_mismatch");
 /// First non-finite value of a skipped step.
 pub const NON_FINITE_ORIGIN: SeriesTag = SeriesTag("non_finite/origin");
 /// Confusion matrix of the validation images.
@@ -125,6 +129,18 @@ pub const ACTIVATION_NONPOSITIVE: GroupTag = GroupTag("activation_nonpositive");
 pub const ACTIVATION_SATURATED: GroupTag = GroupTag("activation_saturated");
 /// Root mean square of dLoss/dz at a layer.
 pub const LAYER_GRAD_RMS: GroupTag = GroupTag("layer_grad_rms");
+/// Number of images of a rank.
+pub const RANK_IMAGES: GroupTag = GroupTag("rank_images");
+/// L2 norm of the mean gradient over a rank's own images.
+pub const RANK_GRAD_NORM: GroupTag = GroupTag("rank_grad_norm");
+/// Mean loss of a rank's own images.
+pub const RANK_LOSS: GroupTag = GroupTag("rank_loss");
+/// Seconds from the start of a step until the backward passes of a rank were done.
+pub const RANK_BUSY_SECS: GroupTag = GroupTag("rank_busy_secs");
+/// Of these, the seconds that a rank waited for images.
+pub const RANK_LOADING_SECS: GroupTag = GroupTag("rank_loading_secs");
+/// Seconds that a rank waited for other ranks.
+pub const RANK_WAIT_SECS: GroupTag = GroupTag("rank_wait_secs");
 /// Number of a gradient's elements that are NaN.
 pub const GRAD_NANS: GroupTag = GroupTag("grad_nans");
 /// Number of a gradient's elements that are infinite.
@@ -234,6 +250,7 @@ const SERIES: &[(Role, SeriesTag)] = &[
     (Role::TotalNorm, TOTAL_NORM),
     (Role::ClipCoef, CLIP_COEF),
     (Role::PreviousCosine, PREVIOUS_COSINE),
+    (Role::RankCosine, RANK_COSINE),
 ];
 
 /// Groups that [`Replay`](crate::replay::Replay) reads.
@@ -261,6 +278,12 @@ const GROUPS: &[(Role, GroupTag)] = &[
     (Role::ActivationNonpositive, ACTIVATION_NONPOSITIVE),
     (Role::ActivationSaturated, ACTIVATION_SATURATED),
     (Role::LayerGradRms, LAYER_GRAD_RMS),
+    (Role::RankImages, RANK_IMAGES),
+    (Role::RankGradNorm, RANK_GRAD_NORM),
+    (Role::RankLoss, RANK_LOSS),
+    (Role::RankBusySecs, RANK_BUSY_SECS),
+    (Role::RankLoadingSecs, RANK_LOADING_SECS),
+    (Role::RankWaitSecs, RANK_WAIT_SECS),
 ];
 
 /// Roles and patterns of the tags that are read back, in which `*` stands for a name. `grad_norm/total` comes before

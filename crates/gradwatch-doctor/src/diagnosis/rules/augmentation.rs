@@ -60,6 +60,7 @@ impl Rule for Augmentation {
         Some(Symptom {
             severity: Severity::Critical,
             layers: Vec::new(),
+            ranks: Vec::new(),
             figures: vec![figure],
             cause: format!("{cause}: the network cannot see what it should learn"),
             remedies: vec![remedy],

@@ -49,7 +49,7 @@ impl Rule for BatchNorm {
             Remedy::config("model.normalization", "group", "normalizes each image separately"),
             Remedy::config("data.batch_size", 32usize, "averages over enough images"),
         ];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

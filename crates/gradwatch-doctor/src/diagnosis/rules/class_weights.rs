@@ -52,7 +52,7 @@ impl Rule for ClassWeights {
         );
         let remedies =
             vec![Remedy::config("loss.class_balance", "balanced", "gives every class the same weight in the loss")];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

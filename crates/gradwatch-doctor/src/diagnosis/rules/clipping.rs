@@ -69,7 +69,7 @@ impl Rule for Clipping {
             two_digits(ratio)
         );
         let remedies = remedies(clipping);
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -99,7 +99,14 @@ impl Rule for DeadRelu {
             Remedy::config("model.normalization", "batch", "moves half of the inputs above 0 again"),
         ];
         remedies.extend(Remedy::lower_learning_rate(context, "large steps push units below 0"));
-        Some(Symptom { severity, layers: dead().map(|layer| layer.layer.clone()).collect(), figures, cause, remedies })
+        Some(Symptom {
+            severity,
+            layers: dead().map(|layer| layer.layer.clone()).collect(),
+            ranks: Vec::new(),
+            figures,
+            cause,
+            remedies,
+        })
     }
 }
 

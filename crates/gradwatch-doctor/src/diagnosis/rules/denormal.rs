@@ -71,7 +71,14 @@ impl Rule for Denormal {
             100.0 * share
         );
         let remedies = vec![Remedy::config("model.normalization", "batch", "keeps the gradients at a normal size")];
-        Some(Symptom { severity: Severity::Warning, layers: layers.collect(), figures, cause, remedies })
+        Some(Symptom {
+            severity: Severity::Warning,
+            layers: layers.collect(),
+            ranks: Vec::new(),
+            figures,
+            cause,
+            remedies,
+        })
     }
 }
 

@@ -68,7 +68,7 @@ impl Rule for DistributionShift {
             Remedy::advice("data.path", "check where the validation images come from and how they are preprocessed"),
             Remedy::config("data.split_by", "name", "holds back a part of the training images instead"),
         ];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

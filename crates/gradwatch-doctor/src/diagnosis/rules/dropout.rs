@@ -68,7 +68,7 @@ fn symptom(dropout: f64, consequence: &str) -> Symptom {
         Remedy::config("model.dropout", 0.0, "keeps the whole signal"),
         Remedy::config("model.dropout", 0.2, "keeps most of it"),
     ];
-    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 #[cfg(test)]

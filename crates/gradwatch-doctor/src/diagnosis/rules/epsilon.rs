@@ -65,7 +65,7 @@ impl Rule for Epsilon {
             two_digits(ratio)
         );
         let remedies = vec![Remedy::config("optimizer.eps", 1e-8, "lets steps have the size of the learning rate")];
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -131,7 +131,7 @@ impl Exploding {
             count(in_a_row, "tracked step"),
             if in_a_row == 1 { "" } else { " in a row" }
         );
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(context) })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies: remedies(context) })
     }
 
     /// Median and robust standard deviation of the logarithms; `None` if there are too few.
@@ -175,7 +175,7 @@ fn over_depth(seen: &Observation<'_>, context: &RuleContext<'_>) -> Option<Sympt
         Rounded(per_layer),
         two_digits(ratio)
     );
-    Some(Symptom { severity, layers, figures, cause, remedies: remedies(context) })
+    Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies: remedies(context) })
 }
 
 fn remedies(context: &RuleContext<'_>) -> Vec<Remedy> {

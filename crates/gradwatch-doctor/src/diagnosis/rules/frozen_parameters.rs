@@ -62,7 +62,7 @@ fn symptom(severity: Severity, frozen: f64, context: &RuleContext<'_>) -> Sympto
     } else {
         (format!("{percent:.1}% of the parameters are frozen, so only the others train"), Vec::new())
     };
-    Symptom { severity, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn symptom(growth: f64, summands: u64) -> Symptom {
     );
     let remedies =
         vec![Remedy::advice("zero_grad() before each backward", "gives each step the gradient of its own images only")];
-    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 #[cfg(test)]

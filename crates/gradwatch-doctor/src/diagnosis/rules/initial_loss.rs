@@ -78,7 +78,7 @@ impl Rule for InitialLoss {
             seen: seen.loss,
             expected: format!("about ln {outcomes} = {guess:.2}"),
         }];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

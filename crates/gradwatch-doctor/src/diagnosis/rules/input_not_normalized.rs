@@ -63,7 +63,7 @@ impl Rule for InputNotNormalized {
             "computed",
             "scales them to mean 0 and standard deviation 1, computed from the training images",
         )];
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

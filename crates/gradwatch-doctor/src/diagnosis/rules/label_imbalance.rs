@@ -47,7 +47,7 @@ impl Rule for LabelImbalance {
         );
         let remedies =
             vec![Remedy::config("loss.class_balance", "balanced", "gives every class the same weight in the loss")];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

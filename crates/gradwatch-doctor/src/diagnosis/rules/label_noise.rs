@@ -82,6 +82,7 @@ impl Rule for LabelNoise {
             RuleName::RunningStatistics,
             RuleName::DistributionShift,
             RuleName::BatchNorm,
+            RuleName::RankDisagreement,
         ]
     }
 
@@ -186,7 +187,7 @@ fn makes_training_harder(context: &RuleContext<'_>) -> bool {
 
 fn symptom(figures: Vec<Figure>, cause: String) -> Symptom {
     let remedies = vec![Remedy::advice("data.path", "check that images and labels are in the same order")];
-    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Rule for LabelSmoothing {
             100.0 * smoothing
         );
         let remedies = vec![Remedy::config("loss.label_smoothing", 0.1, "keeps nine tenths of each label")];
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -153,7 +153,7 @@ fn too_high_symptom(cause: String, figures: Vec<Figure>, ratio: f64, context: &R
         let why = "clips a unit's gradient to a hundredth of its weights";
         remedies.push(Remedy::config("clipping.mode", "agc", why));
     }
-    Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 impl LearningRate {
@@ -245,7 +245,7 @@ impl LearningRate {
             1.0 / ratio
         );
         let remedies = Remedy::fitting_learning_rate(context, ratio).into_iter().collect();
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -75,7 +75,7 @@ impl Rule for LossDiverging {
         if context.is_unclipped() {
             remedies.push(Remedy::config("clipping.mode", "norm", "limits the damage of a single large gradient"));
         }
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -85,7 +85,7 @@ impl Rule for LossOscillating {
             let larger = 4 * config.data.batch_size;
             remedies.push(Remedy::config("data.batch_size", larger, "halves the noise"));
         }
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

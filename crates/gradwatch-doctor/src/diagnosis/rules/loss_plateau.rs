@@ -72,6 +72,7 @@ impl Rule for LossPlateau {
             RuleName::Dropout,
             RuleName::BatchNorm,
             RuleName::RunningStatistics,
+            RuleName::RankDisagreement,
         ]
     }
 
@@ -96,7 +97,7 @@ impl Rule for LossPlateau {
             remedies.push(Remedy::config("model.normalization", "batch", "keeps the size of signals and gradients"));
         }
         remedies.extend(Remedy::higher_learning_rate(context, "speeds up a start with small gradients"));
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -55,7 +55,7 @@ impl Rule for LostImages {
             "stop",
             "ends a run at the first such file; train.log names all of them",
         )];
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -37,7 +37,14 @@ impl Rule for MissingGradient {
                 all[0]
             ),
         };
-        Some(Symptom { severity: Severity::Warning, layers: missing.clone(), figures, cause, remedies: Vec::new() })
+        Some(Symptom {
+            severity: Severity::Warning,
+            layers: missing.clone(),
+            ranks: Vec::new(),
+            figures,
+            cause,
+            remedies: Vec::new(),
+        })
     }
 }
 

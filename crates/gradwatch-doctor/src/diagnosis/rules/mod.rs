@@ -26,18 +26,26 @@ pub(super) mod loss_plateau;
 pub(super) mod lost_images;
 pub(super) mod missing_gradient;
 pub(super) mod momentum;
+#[cfg(test)]
+mod noise;
 pub(super) mod non_finite;
 pub(super) mod overfitting;
 pub(super) mod poor_initialization;
+pub(super) mod rank_disagreement;
+#[cfg(test)]
+mod rank_runs;
+pub(super) mod rank_spike;
 pub(super) mod running_statistics;
 pub(super) mod saturated;
 pub(super) mod schedule;
 pub(super) mod slow_convergence;
 pub(super) mod starvation;
+pub(super) mod straggler;
 pub(super) mod unchanged_parameter;
 pub(super) mod update_ratio;
 pub(super) mod vanishing;
 pub(super) mod weight_decay;
+pub(super) mod weight_mismatch;
 pub(super) mod wrong_loss;
 pub(super) mod zero_gradient;
 
@@ -106,6 +114,9 @@ macro_rules! rules {
 }
 
 rules! {
+    weight_mismatch: weight_mismatch::WeightMismatch,
+    rank_disagreement: rank_disagreement::RankDisagreement,
+    rank_spike: rank_spike::RankSpike,
     lost_images: lost_images::LostImages,
     augmentation: augmentation::Augmentation,
     #[serde(rename = "input_not_normalised")]
@@ -145,6 +156,7 @@ rules! {
     slow_convergence: slow_convergence::SlowConvergence,
     overfitting: overfitting::Overfitting,
     starvation: starvation::Starvation,
+    straggler: straggler::Straggler,
 }
 
 /// Properties of a rule that no run changes.
@@ -177,6 +189,8 @@ mod tests {
 
     /// All rules with causes, and their causes.
     const RELATION: &[(&str, &str)] = &[
+        ("rank_disagreement", "weight_mismatch"),
+        ("rank_spike", "weight_mismatch"),
         ("input_not_normalized", "augmentation"),
         ("poor_initialization", "input_not_normalized"),
         (
@@ -235,7 +249,7 @@ mod tests {
         ("initial_loss", "input_not_normalized label_smoothing wrong_loss poor_initialization exploding"),
         (
             "label_noise",
-            "augmentation input_not_normalized label_imbalance batch_norm label_smoothing class_weights schedule \
+            "rank_disagreement augmentation input_not_normalized label_imbalance batch_norm label_smoothing class_weights schedule \
              frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
              poor_initialization gradient_accumulation learning_rate exploding non_finite \
              zero_gradient distribution_shift",
@@ -254,7 +268,7 @@ mod tests {
         ),
         (
             "loss_plateau",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+            "rank_disagreement augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
              frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
              poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate \
              vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise \
@@ -262,7 +276,7 @@ mod tests {
         ),
         (
             "slow_convergence",
-            "augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
+            "rank_disagreement augmentation input_not_normalized batch_norm label_smoothing class_weights schedule \
              frozen_parameters running_statistics weight_decay clipping epsilon momentum dropout wrong_loss \
              poor_initialization missing_gradient unchanged_parameter gradient_accumulation learning_rate \
              vanishing dead_relu saturated update_ratio exploding non_finite zero_gradient label_noise \

@@ -72,7 +72,7 @@ impl Rule for Momentum {
             _ => vec![Remedy::advice("optimizer.betas = [0.9, 0.999]", "averages over ten steps")],
         };
         remedies.extend(Remedy::lower_learning_rate(context, "makes up for longer steps"));
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -86,7 +86,7 @@ impl Rule for Overfitting {
                  training loss fell to {train:.3}: the network memorizes the training images"
             )
         };
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies: remedies(context) })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies: remedies(context) })
     }
 }
 

@@ -95,7 +95,14 @@ fn equal(context: &RuleContext<'_>) -> Option<Symptom> {
         }
     );
     let layers = equal.iter().map(|weight| weight.name.clone()).collect();
-    Some(Symptom { severity: Severity::Critical, layers, figures, cause, remedies: remedies(context) })
+    Some(Symptom {
+        severity: Severity::Critical,
+        layers,
+        ranks: Vec::new(),
+        figures,
+        cause,
+        remedies: remedies(context),
+    })
 }
 
 /// For activations that are flat only below 0: their outputs are not negative, so negative weight means add up over the
@@ -123,7 +130,14 @@ fn shifted(context: &RuleContext<'_>) -> Option<Symptom> {
         -shift(worst)
     );
     let layers = shifted.iter().map(|weight| weight.name.clone()).collect();
-    Some(Symptom { severity: Severity::Critical, layers, figures, cause, remedies: remedies(context) })
+    Some(Symptom {
+        severity: Severity::Critical,
+        layers,
+        ranks: Vec::new(),
+        figures,
+        cause,
+        remedies: remedies(context),
+    })
 }
 
 fn off_scale(context: &RuleContext<'_>) -> Option<Symptom> {
@@ -153,7 +167,7 @@ fn off_scale(context: &RuleContext<'_>) -> Option<Symptom> {
         Rounded(off.sqrt())
     );
     let layers = hidden.iter().map(|weight| weight.name.clone()).collect();
-    Some(Symptom { severity, layers, figures, cause, remedies: remedies(context) })
+    Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies: remedies(context) })
 }
 
 #[cfg(test)]

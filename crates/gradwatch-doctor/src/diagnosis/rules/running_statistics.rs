@@ -62,7 +62,7 @@ impl Rule for RunningStatistics {
             false,
             "normalizes with the statistics of each batch",
         )];
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 
     fn judge_evaluation(&mut self, seen: &Evaluation, _context: &RuleContext<'_>) -> Option<Symptom> {
@@ -90,7 +90,14 @@ impl Rule for RunningStatistics {
             100.0 * by_batch
         );
         // More steps, or smaller ones, end this by themselves.
-        Some(Symptom { severity: Severity::Info, layers: Vec::new(), figures, cause, remedies: Vec::new() })
+        Some(Symptom {
+            severity: Severity::Info,
+            layers: Vec::new(),
+            ranks: Vec::new(),
+            figures,
+            cause,
+            remedies: Vec::new(),
+        })
     }
 }
 

@@ -71,7 +71,7 @@ impl Rule for Saturated {
             worst.layer
         );
         let layers = saturated().map(|layer| layer.layer.clone()).collect();
-        Some(Symptom { severity, layers, figures, cause, remedies: remedies(context, activation) })
+        Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies: remedies(context, activation) })
     }
 }
 

@@ -68,7 +68,7 @@ impl Rule for Schedule {
             Remedy::config("schedule.name", "constant", "keeps the learning rate"),
             Remedy::config("schedule.name", "cosine", "lowers it over the whole run"),
         ];
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 
@@ -108,7 +108,7 @@ fn short_of_peak(config: &Config, facts: &Facts, steps: f64) -> Option<Symptom> 
     } else {
         remedies.push(Remedy::config("schedule.warmup_epochs", 0.0, "starts at the peak"));
     }
-    Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+    Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ impl Rule for SlowConvergence {
             RuleName::Dropout,
             RuleName::RunningStatistics,
             RuleName::BatchNorm,
+            RuleName::RankDisagreement,
         ]
     }
 
@@ -126,7 +127,7 @@ impl Rule for SlowConvergence {
         );
         let mut remedies: Vec<_> = Remedy::higher_learning_rate(context, "takes longer steps").into_iter().collect();
         remedies.push(Remedy::config("optimizer.name", "adamw", "takes steps of similar size for every parameter"));
-        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

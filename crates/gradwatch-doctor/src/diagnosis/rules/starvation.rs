@@ -57,6 +57,7 @@ impl Rule for Starvation {
         Some(Symptom {
             severity: Severity::Info,
             layers: Vec::new(),
+            ranks: Vec::new(),
             figures,
             cause,
             remedies: remedies.into_iter().collect(),

@@ -99,7 +99,7 @@ impl Rule for UnchangedParameter {
                 "a group with learning rate 0 does not learn; freeze = true saves its cost",
             ));
         }
-        Some(Symptom { severity, layers, figures, cause, remedies })
+        Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

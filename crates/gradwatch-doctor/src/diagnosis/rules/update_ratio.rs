@@ -69,7 +69,7 @@ impl Rule for UpdateRatio {
         let later = median * warming(seen.step, context);
         let mut remedies: Vec<_> = Remedy::fitting_learning_rate(context, later).into_iter().collect();
         remedies.extend(Remedy::warm_up(context));
-        Some(Symptom { severity, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

@@ -93,7 +93,7 @@ impl Rule for Vanishing {
             two_digits(ratio),
             why(context)
         );
-        Some(Symptom { severity, layers, figures, cause, remedies: remedies(context) })
+        Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies: remedies(context) })
     }
 }
 

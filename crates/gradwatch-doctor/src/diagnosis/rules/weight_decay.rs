@@ -85,7 +85,7 @@ impl Rule for WeightDecay {
         let usual = USUAL[usize::from(optimizer.name.has_decoupled_decay())];
         let lower = usual.min(optimizer.weight_decay * 1e-2);
         let remedies = vec![Remedy::config("optimizer.weight_decay", lower, "leaves the weights to the gradient")];
-        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), figures, cause, remedies })
+        Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })
     }
 }
 

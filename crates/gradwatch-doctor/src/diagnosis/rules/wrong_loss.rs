@@ -118,7 +118,7 @@ fn negative(loss: f64, context: &RuleContext<'_>) -> Symptom {
         Remedy::advice("cross_entropy(logits, labels)", "combines log_softmax and nll_loss"),
         Remedy::advice("log_softmax before nll_loss", "nll_loss expects log-probabilities"),
     ];
-    Symptom { severity, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 fn twice(loss: f64, accuracy: f64, least: f64) -> Symptom {
@@ -137,7 +137,7 @@ fn twice(loss: f64, accuracy: f64, least: f64) -> Symptom {
         100.0 * accuracy
     );
     let remedies = vec![Remedy::advice("cross_entropy(logits, labels)", "applies the softmax itself; remove yours")];
-    Symptom { severity: Severity::Warning, layers: Vec::new(), figures, cause, remedies }
+    Symptom { severity: Severity::Warning, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies }
 }
 
 #[cfg(test)]

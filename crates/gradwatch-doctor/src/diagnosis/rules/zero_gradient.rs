@@ -81,7 +81,7 @@ impl Rule for ZeroGradient {
                 all[0]
             ),
         };
-        Some(Symptom { severity: Severity::Critical, layers, figures, cause, remedies: Vec::new() })
+        Some(Symptom { severity: Severity::Critical, layers, ranks: Vec::new(), figures, cause, remedies: Vec::new() })
     }
 }
 
