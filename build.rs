@@ -6,8 +6,9 @@ use std::{
 };
 
 /// The C++ files of the shim, without their extension.
-const SHIM: [&str; 22] = [
+const SHIM: [&str; 23] = [
     "activations",
+    "c10d",
     "composed",
     "events",
     "fused",
@@ -55,9 +56,15 @@ fn main() {
         .std("c++20")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
+        // Stand-ins for the headers of Gloo.
+        .include("src/libtorch/shim")
         // at::parallel_for is a template of OpenMP pragmas: without this flag it compiles to a single-threaded loop.
         .flag("-fopenmp")
         .flag_if_supported("-Wno-psabi")
+        // Otherwise virtual calls of process groups become calls of Gloo, which only libtorch's own code may make: the
+        // linker finds its functions in libtorch_cuda.so, and a machine without CUDA could not start the program.
+        .flag_if_supported("-fno-devirtualize")
+        .flag_if_supported("-fno-devirtualize-speculatively")
         .warnings(false)
         .opt_level_str(&opt_level())
         .files(parts)

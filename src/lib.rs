@@ -53,6 +53,9 @@ pub use gradwatch_doctor::{
 pub mod data;
 pub mod disk;
 pub mod libtorch;
+
+pub mod distributed;
+
 pub mod model;
 
 pub mod gradient;

@@ -3,7 +3,9 @@
 //! Each function checks the preconditions of its C++ counterpart and converts error messages of the shim to
 //! [`LibtorchError`].
 
+mod c10d;
 mod codes;
+mod grads;
 mod kernels;
 mod raw;
 mod script;
@@ -19,8 +21,10 @@ use std::{
 
 use gradwatch_doctor::panics;
 
+pub(super) use c10d::{Group, Store, Work};
 use codes::ForeachCode;
 pub(super) use codes::RuleCode;
+pub(super) use grads::{clear_grads, copy_with_squares, set_grad};
 pub(super) use kernels::{
     clip_units, count_guesses, kernels_architecture, kernels_compile, kernels_compiler, kernels_load, kernels_unload,
     normalize_pixels, restore_buffers, step_outcome, table_total,
@@ -263,12 +267,6 @@ pub(super) fn activation_sums(
     new_tensor("activation_sums", |out| unsafe {
         gw_activation_sums(inputs.as_ptr(), outputs.as_ptr(), low, high, out)
     })
-}
-
-pub(super) fn clear_grads(params: &[Tensor]) -> Result<(), LibtorchError> {
-    let list = pointers(params);
-    // SAFETY: as for foreach_norm.
-    check("clear_grads", unsafe { gw_clear_grads(list.as_ptr(), list.len()) })
 }
 
 /// Tensor lists of an optimizer step. Each list that the rule uses has one entry per parameter.

@@ -1,5 +1,5 @@
 //! libtorch features that tch does not bind: gradient hooks, foreach ops, fused optimizers, random state, buffers of
-//! TorchScript modules, CUDA at run time.
+//! TorchScript modules, process groups, CUDA at run time.
 //!
 //! All `unsafe` and all C++ of the crate are below this module; all of its exports are safe. A hook on a parameter:
 //!
@@ -19,12 +19,14 @@
 //! # Ok::<(), gradwatch::libtorch::LibtorchError>(())
 //! ```
 
+mod c10d;
 mod cuda;
 mod device_copy;
 #[allow(unsafe_code)]
 mod ffi;
 mod foreach;
 mod generator;
+mod grads;
 mod guesses;
 mod hooks;
 mod host_copy;
@@ -48,12 +50,14 @@ mod upload;
 mod values;
 mod version;
 
+pub use c10d::{Group, Store, Work};
 pub use cuda::{device_name, load_cuda, resolve_device};
 pub use device_copy::device_copy;
 pub use foreach::{
     clear_grads, foreach_add, foreach_copy, foreach_lerp, foreach_multiply, foreach_norm, foreach_subtract,
 };
 pub use generator::{generator_state, set_generator_state};
+pub use grads::{copy_with_squares, is_dense, set_grad};
 pub use guesses::{GuessSums, count_guesses};
 pub use hooks::Hook;
 pub use host_copy::{HostBlock, HostValues, Part, host_copy};

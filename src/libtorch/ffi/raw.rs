@@ -21,6 +21,21 @@ pub(super) struct RawScript {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+pub(super) struct RawStore {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub(super) struct RawGroup {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub(super) struct RawWork {
+    _private: [u8; 0],
+}
+
 /// gw_trace_callback of shim.h.
 pub(super) type TraceCallback =
     extern "C" fn(*mut c_void, *const C_tensor, *mut *mut C_tensor, *mut c_char, usize) -> c_int;
@@ -210,6 +225,85 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn gw_clear_grads(params: *const *const C_tensor, count: usize) -> *mut c_char;
+    pub(super) fn gw_set_grad(param: *const C_tensor, grad: *const C_tensor) -> *mut c_char;
+    pub(super) fn gw_copy_with_squares(to: *const C_tensor, from: *const C_tensor, squares: *mut f64) -> *mut c_char;
+    pub(super) fn gw_quiet_c10d();
+    pub(super) fn gw_store_open(
+        host: *const c_char,
+        port: c_int,
+        is_server: c_int,
+        timeout_ms: i64,
+        out: *mut *mut RawStore,
+    ) -> *mut c_char;
+    pub(super) fn gw_store_prefix(store: *mut RawStore, prefix: *const c_char, out: *mut *mut RawStore) -> *mut c_char;
+    pub(super) fn gw_store_port(store: *mut RawStore) -> c_int;
+    pub(super) fn gw_store_set(
+        store: *mut RawStore,
+        key: *const c_char,
+        bytes: *const u8,
+        length: usize,
+    ) -> *mut c_char;
+    pub(super) fn gw_store_add(store: *mut RawStore, key: *const c_char, amount: i64, out: *mut i64) -> *mut c_char;
+    pub(super) fn gw_store_has(
+        store: *mut RawStore,
+        keys: *const *const c_char,
+        count: usize,
+        out: *mut c_int,
+    ) -> *mut c_char;
+    pub(super) fn gw_store_wait(
+        store: *mut RawStore,
+        keys: *const *const c_char,
+        count: usize,
+        timeout_ms: i64,
+    ) -> *mut c_char;
+    pub(super) fn gw_store_get(
+        store: *mut RawStore,
+        key: *const c_char,
+        out: *mut *mut u8,
+        length: *mut usize,
+    ) -> *mut c_char;
+    pub(super) fn gw_store_free(store: *mut RawStore);
+    pub(super) fn gw_group_gloo(
+        store: *mut RawStore,
+        rank: c_int,
+        world: c_int,
+        timeout_ms: i64,
+        host: *const c_char,
+        out: *mut *mut RawGroup,
+    ) -> *mut c_char;
+    pub(super) fn gw_group_nccl(
+        store: *mut RawStore,
+        rank: c_int,
+        world: c_int,
+        timeout_ms: i64,
+        out: *mut *mut RawGroup,
+    ) -> *mut c_char;
+    pub(super) fn gw_group_set_limit(group: *mut RawGroup, timeout_ms: i64) -> *mut c_char;
+    pub(super) fn gw_group_allreduce(
+        group: *mut RawGroup,
+        tensor: *const C_tensor,
+        out: *mut *mut RawWork,
+    ) -> *mut c_char;
+    pub(super) fn gw_group_broadcast(
+        group: *mut RawGroup,
+        tensor: *const C_tensor,
+        root: c_int,
+        out: *mut *mut RawWork,
+    ) -> *mut c_char;
+    pub(super) fn gw_group_allgather(
+        group: *mut RawGroup,
+        output: *const C_tensor,
+        input: *const C_tensor,
+        out: *mut *mut RawWork,
+    ) -> *mut c_char;
+    pub(super) fn gw_group_alltoall(
+        group: *mut RawGroup,
+        output: *const C_tensor,
+        input: *const C_tensor,
+        out: *mut *mut RawWork,
+    ) -> *mut c_char;
+    pub(super) fn gw_work_wait(work: *mut RawWork, timeout_ms: i64, done: *mut c_int) -> *mut c_char;
+    pub(super) fn gw_work_free(work: *mut RawWork);
     pub(super) fn gw_optimizer_step(lists: *const RawLists, options: *const RawOptions) -> *mut c_char;
     pub(super) fn gw_autocast_enter(is_cuda: c_int, is_half: c_int, previous: *mut c_int) -> *mut c_char;
     pub(super) fn gw_autocast_leave(is_cuda: c_int, previous: c_int);

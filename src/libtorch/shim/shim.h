@@ -61,6 +61,46 @@ char* gw_foreach(GwForeach operation, at::Tensor** tensors, at::Tensor** others,
 // Clamps to -bound and bound, in place; `out` receives the squared norms after clamping, f64.
 char* gw_clip_values(at::Tensor** tensors, size_t count, double bound, int use_aten, at::Tensor** out);
 char* gw_clear_grads(at::Tensor** params, size_t count);
+char* gw_set_grad(at::Tensor* param, at::Tensor* grad);
+// Copies f32 elements in memory order between dense CPU tensors of the same layout; returns the sum of their squares.
+char* gw_copy_with_squares(at::Tensor* to, at::Tensor* from, double* squares);
+
+// Process groups; see c10d.cpp. A store is a key-value server or a connection to one.
+struct GwStore;
+// Ends the log messages of c10d in this process, unless TORCH_CPP_LOG_LEVEL is set.
+void gw_quiet_c10d();
+// Port 0 lets the server choose; gw_store_port returns the choice.
+char* gw_store_open(const char* host, int port, int is_server, int64_t timeout_ms, GwStore** out);
+// The same connection, with a prefix before every key.
+char* gw_store_prefix(GwStore* store, const char* prefix, GwStore** out);
+int gw_store_port(GwStore* store);
+char* gw_store_set(GwStore* store, const char* key, const uint8_t* bytes, size_t length);
+char* gw_store_add(GwStore* store, const char* key, int64_t amount, int64_t* out);
+char* gw_store_has(GwStore* store, const char* const* keys, size_t count, int* out);
+char* gw_store_wait(GwStore* store, const char* const* keys, size_t count, int64_t timeout_ms);
+// Waits for the key as long as the timeout of the store. The caller frees the bytes with gw_message_free.
+char* gw_store_get(GwStore* store, const char* key, uint8_t** out, size_t* length);
+void gw_store_free(GwStore* store);
+
+// A group lives until the process ends: its destructor would wait for ranks that are gone. `host` is the address to
+// bind to; null uses that of the host's name.
+struct GwGroup;
+char* gw_group_gloo(GwStore* store, int rank, int world, int64_t timeout_ms, const char* host, GwGroup** out);
+char* gw_group_nccl(GwStore* store, int rank, int world, int64_t timeout_ms, GwGroup** out);
+// Sets the limit of later operations.
+char* gw_group_set_limit(GwGroup* group, int64_t timeout_ms);
+// Each starts an operation in place; the tensors must live until it is finished.
+struct GwWork;
+char* gw_group_allreduce(GwGroup* group, at::Tensor* tensor, GwWork** out);
+char* gw_group_broadcast(GwGroup* group, at::Tensor* tensor, int root, GwWork** out);
+// `input` is [1, n], `output` is [ranks, n].
+char* gw_group_allgather(GwGroup* group, at::Tensor* output, at::Tensor* input, GwWork** out);
+// Row r of `input`, [ranks, n], goes to rank r, which stores it in the row of the sender.
+char* gw_group_alltoall(GwGroup* group, at::Tensor* output, at::Tensor* input, GwWork** out);
+// Sets `done` to 0 if the operation is not finished after the time; it can be awaited again. On CUDA, only the current
+// stream waits.
+char* gw_work_wait(GwWork* work, int64_t timeout_ms, int* done);
+void gw_work_free(GwWork* work);
 
 struct GwLists {
     at::Tensor** params;
