@@ -99,6 +99,13 @@ lint: setup-libtorch ## Check formatting, clippy, and rustdoc; deny warnings
 bench: setup ## Benchmark the event writer and reader, the loader, checkpoints, clipping, and the overhead of monitoring
 	@cargo bench --locked --bench events --bench replay --bench checkpoint --bench loader --bench clipping --bench telemetry
 
+.PHONY: bench-distributed
+bench-distributed: setup-libtorch ## Compare steps of one process and of two ranks on the CPU, and with PyTorch's DDP (TURNS=5 STEPS=20)
+	@setup/setup.sh peers
+	@mkdir -p target
+	@.deps/peers/bin/python benches/peers/ddp.py --json target/ddp-peers.jsonl
+	@PEERS=target/ddp-peers.jsonl cargo bench --locked --bench distributed
+
 .PHONY: bench-cuda
 bench-cuda: ## Compare training steps on an NVIDIA GPU, plain and monitored, with PyTorch (MODEL=resnet50 BATCH=64 SIZE=224 TURNS=5)
 	@nvidia-smi >/dev/null 2>&1 || { echo "bench-cuda: nvidia-smi found no NVIDIA GPU; run this target on a machine with an NVIDIA driver" >&2; exit 1; }

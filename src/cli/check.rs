@@ -12,7 +12,7 @@ use gradwatch::{
 use super::{CheckArguments, exit::Code, log, print, session::known_bad};
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     let output = arguments.show_batch.as_ref().map(|path| Output::choose(path, arguments.force)).transpose()?;
     let prepared = prepare(arguments.config.load(None)?)?;
     prepared.warn_about_images();

@@ -66,7 +66,7 @@ pub(super) struct EvaluateArguments {
 }
 
 pub(super) fn run(arguments: &EvaluateArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     // A signal ends the process at once, because a partial evaluation has no value.
     let _stop = StopSignal::install()?;
     let run = &arguments.trained.run;

@@ -9,6 +9,7 @@ use gradwatch::{
     config::ConfigError,
     data::DataError,
     disk::OutputError,
+    distributed::DistributedError,
     evaluation::EvaluationError,
     events::EventsError,
     inference::InferenceError,
@@ -52,6 +53,10 @@ pub enum Code {
     Output,
     /// The device has too little memory.
     Memory,
+    /// Another rank of a distributed run failed, is missing, or differs from this one.
+    Rank,
+    /// Exit code of a rank, passed on by its launcher.
+    OfRank(u8),
     /// A signal ended the run.
     Signal(i32),
 }
@@ -77,6 +82,8 @@ Exit codes:
    12  diagnose: nothing to read, or no known tags, in at least one run
    13  a command that prints its result cannot write to stdout, such as on a full disk
    14  out of memory: the model and its batches do not fit on the device
+   15  distributed training: another rank failed, is missing, or has another config, data set,
+       or version
    75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with
        --resume auto
   129  stopped by SIGHUP (the terminal was closed; nohup prevents it), with a checkpoint if they
@@ -86,9 +93,10 @@ Exit codes:
   143  stopped by SIGTERM, with a checkpoint if they are enabled
 A signal before training starts, or a second signal, ends the process at once.";
 
-impl From<Code> for ExitCode {
-    fn from(code: Code) -> Self {
-        ExitCode::from(match code {
+impl Code {
+    /// The number that the process ends with.
+    pub(crate) fn number(self) -> u8 {
+        match self {
             Code::Success => 0,
             Code::Internal => 1,
             Code::Config => 3,
@@ -103,9 +111,17 @@ impl From<Code> for ExitCode {
             Code::Unreadable => 12,
             Code::Output => 13,
             Code::Memory => 14,
+            Code::Rank => 15,
+            Code::OfRank(number) => number,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
-        })
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        ExitCode::from(code.number())
     }
 }
 
@@ -155,6 +171,9 @@ pub(crate) fn code_of(error: &Error) -> Code {
     if error.is::<CheckpointError>() || error.is::<ExportError>() {
         return Code::Checkpoint;
     }
+    if error.is::<DistributedError>() {
+        return Code::Rank;
+    }
     if let Some(error) = error.downcast_ref() {
         return code_of_training(error);
     }
@@ -183,6 +202,7 @@ fn code_of_training(error: &TrainError) -> Code {
     match error {
         TrainError::Evaluation(error) => code_of_evaluation(error),
         TrainError::Recording(error) => code_of_recording(error),
+        TrainError::Distributed(error) => code_of_distributed(error),
         TrainError::Config(_)
         | TrainError::SingleImage { .. }
         | TrainError::TrainingSize { .. }
@@ -190,12 +210,14 @@ fn code_of_training(error: &TrainError) -> Code {
         | TrainError::NoSuchStatistics { .. }
         | TrainError::NothingToTrain
         | TrainError::NoFeatureMaps { .. }
+        | TrainError::RankBuffers { .. }
         | TrainError::NoHead => Code::Config,
         TrainError::Checkpoint(_)
         | TrainError::Changed { .. }
         | TrainError::OtherData { .. }
         | TrainError::OtherClasses(_)
-        | TrainError::OtherModel { .. } => Code::Checkpoint,
+        | TrainError::OtherModel { .. }
+        | TrainError::RankStreams => Code::Checkpoint,
         TrainError::Gradient(_)
         | TrainError::Optim(_)
         | TrainError::NonFinite { .. }
@@ -235,8 +257,16 @@ fn code_of_evaluation(error: &EvaluationError) -> Code {
         EvaluationError::Data(error) => code_of_data(error),
         EvaluationError::Model(_) | EvaluationError::Weights(_) => Code::Model,
         EvaluationError::Libtorch(error) => code_of_libtorch(error, Code::Training),
+        EvaluationError::Distributed(error) => code_of_distributed(error),
         EvaluationError::NoImages { .. } => Code::Data,
         EvaluationError::ClassWeights { .. } => Code::Config,
+    }
+}
+
+fn code_of_distributed(error: &DistributedError) -> Code {
+    match error {
+        DistributedError::Libtorch(error) => code_of_libtorch(error, Code::Rank),
+        _ => Code::Rank,
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     let files = image_files(&arguments.images)?;
     let folder = &arguments.output;
     Folder::make(folder).map_err(|cause| OutputError::of(folder, cause))?;

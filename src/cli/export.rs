@@ -31,7 +31,7 @@ enum ExportFormat {
 }
 
 pub(super) fn run(arguments: &ExportArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     let mut output = Output::choose(&arguments.output, arguments.force)?;
     let model = arguments.trained.open()?;
     let bytes = match arguments.format {

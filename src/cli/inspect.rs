@@ -26,7 +26,7 @@ struct Report {
 }
 
 pub(super) fn run(arguments: &InspectArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     let config = arguments.config.load(None)?;
     let inspection = inspect(config.clone(), arguments.batches)?;
     let tries = arguments.try_changes.then(|| try_remedies(&config, &inspection.remedies, arguments.batches));

@@ -81,10 +81,13 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     debug_fn(write).delimited(" ")
 }
 
-/// Sends log lines to stderr and to the returned file. `RUST_LOG` filters them as usual; the default level is info.
-pub(super) fn start(bars: Option<MultiProgress>) -> LogFile {
+/// Sends log lines to stderr and to the returned file. `RUST_LOG` filters them as usual; the default level is info, and
+/// error on ranks other than 0, which would repeat the lines of rank 0.
+pub(super) fn start(bars: Option<MultiProgress>, rank: usize) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = || {
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if rank == 0 { "info" } else { "error" }))
+    };
     let (terminal, to_file) = (Terminal(bars), file.clone());
     let stderr = fmt::layer()
         .with_ansi(io::stderr().is_terminal())

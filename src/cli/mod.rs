@@ -3,14 +3,17 @@
 mod check;
 mod checkpoints;
 mod completions;
+mod connection;
 mod evaluate;
 pub(crate) mod exit;
 mod explain;
 mod export;
 mod inspect;
+mod launch;
 mod log;
 mod models;
 mod predict;
+mod rank_processes;
 mod resume;
 mod seen_images;
 mod session;
@@ -23,7 +26,10 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{RangedU64ValueParser, TypedValueParser},
+};
 use exit::Code;
 use gradwatch::{
     cli::{DiagnoseArguments, print},
@@ -143,6 +149,10 @@ struct SessionArguments {
     /// allows other images. Keys for duration, location, and monitoring may always differ. May be repeated.
     #[arg(long = "allow-change", value_name = "KEY", value_parser = key_pattern)]
     allowed: Vec<String>,
+    /// Train data-parallel in N processes on this machine, one per device; docs/distributed.md describes it. Omit it
+    /// under torchrun and srun, which start the processes themselves.
+    #[arg(long, value_name = "N", value_parser = counted(1024).try_map(launch::refuse_in_a_rank))]
+    ranks: Option<usize>,
 }
 
 #[derive(Debug, Args)]

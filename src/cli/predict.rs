@@ -41,7 +41,7 @@ pub(super) struct PredictArguments {
 }
 
 pub(super) fn run(arguments: &PredictArguments) -> Result<Code> {
-    let _log = log::start(None);
+    let _log = log::start(None, 0);
     let files = image_files(&arguments.images)?;
     let model = arguments.trained.open()?;
     let width = files.iter().map(|path| printable::path(path).chars().count()).max().unwrap_or(0);

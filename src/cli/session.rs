@@ -18,36 +18,107 @@ use gradwatch::{
     recording::Ending,
     replay::ReplayError,
     report::{Report, terminal},
-    train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare, prepare_to_resume, train},
+    train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare_on_ranks, prepare_to_resume, train},
     write_report,
 };
 use indicatif::MultiProgress;
+use serde::{Deserialize, Serialize};
 
 use super::{
+    connection::Connection,
     exit::Code,
+    launch::end_with_launcher,
     log::{self, LogFile},
     tell,
 };
+
+/// Key under which rank 0 tells the others how to start.
+const START: &str = "start";
+
+/// How all ranks start.
+#[derive(Serialize, Deserialize)]
+enum Start {
+    /// With a new run.
+    New,
+    /// From a checkpoint.
+    Resumed {
+        /// The config, as TOML with absolute paths.
+        config: String,
+        /// See [`Resume::text`].
+        state: String,
+    },
+}
 
 /// Process-wide state: progress bars, log, and signal handler.
 pub(super) struct Session {
     bars: Option<MultiProgress>,
     log: LogFile,
     stop: StopSignal,
+    connection: Connection,
 }
 
 impl Session {
     /// Installs the signal handler and starts the log.
     pub(super) fn start() -> Result<Self> {
+        end_with_launcher().context("cannot ask the kernel for a signal at the end of the launcher")?;
         keep_freed_memory();
-        let bars = stderr().is_terminal().then(MultiProgress::new);
-        let log = log::start(bars.clone());
-        Ok(Self { bars, log, stop: StopSignal::install().context("cannot install the signal handler")? })
+        let connection = Connection::from_environment()?;
+        let bars = (stderr().is_terminal() && !connection.is_follower()).then(MultiProgress::new);
+        let log = log::start(bars.clone(), connection.rank());
+        let stop = StopSignal::install().context("cannot install the signal handler")?;
+        Ok(Self { bars, log, stop, connection })
+    }
+
+    /// Whether another rank owns the run folder.
+    pub(super) fn is_follower(&self) -> bool {
+        self.connection.is_follower()
+    }
+
+    /// Connects to the other ranks, does the work, and ends with them.
+    pub(super) fn with_ranks(&mut self, config: &Config, work: impl FnOnce(&Self) -> Result<Code>) -> Result<Code> {
+        let result = self.connection.join(config).and_then(|()| work(self));
+        self.connection.finish(result)
+    }
+
+    /// Starts or resumes as rank 0 does, and writes nothing.
+    pub(super) fn follow(&self, config: Config) -> Result<Code> {
+        let (ranks, device) = (self.connection.ranks().clone(), self.connection.device);
+        let start: Start = serde_json::from_str(&ranks.tell(START, None)?).context("rank 0 sent no valid start")?;
+        let state = match start {
+            Start::New => prepare_on_ranks(config, ranks, device)?.follow(None)?,
+            Start::Resumed { config, state } => {
+                let (config, from) =
+                    (Config::parse_saved(&config, "rank 0", &[], Path::new(""))?, Resume::follow(&state)?);
+                prepare_to_resume(config, &from, ranks, device)?.follow(Some(from))?
+            }
+        };
+        self.run_follower(state)
+    }
+
+    fn run_follower(&self, mut state: State) -> Result<Code> {
+        let ending = train(&mut state, &self.stop)?;
+        Ok(match ending {
+            Ending::Signal(signal) => Code::Signal(signal),
+            Ending::Finding(_) => Code::Finding,
+            _ if state.is_partial() || state.bad_images() > 0 => Code::Partial,
+            _ => Code::Success,
+        })
+    }
+
+    /// Tells the other ranks how to start.
+    fn tell(&self, start: &Start) -> Result<()> {
+        self.connection.ranks().tell(START, Some(&serde_json::to_string(start)?))?;
+        Ok(())
     }
 
     /// Trains a new run. Creates its folder only after all other checks have passed.
-    pub(super) fn begin(self, config: Config, folder: impl FnOnce() -> Result<RunFolder, EventsError>) -> Result<Code> {
-        let prepared = prepare(config)?;
+    pub(super) fn begin(
+        &self,
+        config: Config,
+        folder: impl FnOnce() -> Result<RunFolder, EventsError>,
+    ) -> Result<Code> {
+        self.tell(&Start::New)?;
+        let prepared = prepare_on_ranks(config, self.connection.ranks().clone(), self.connection.device)?;
         announce(&prepared);
         // Nothing is written before this point.
         let folder = folder()?;
@@ -57,12 +128,13 @@ impl Session {
     }
 
     /// Resumes a run from a checkpoint.
-    pub(super) fn resume(self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
+    pub(super) fn resume(&self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
         self.open_log(&folder)?;
         let path = loaded.path.clone();
         let from = Resume::new(loaded, &config, allowed)?;
+        self.tell(&Start::Resumed { config: config.with_absolute_paths().to_toml(), state: from.text()? })?;
         check_place(&config.data, "the images of the run were there; set the new path with --set data.path=NEW")?;
-        let prepared = prepare_to_resume(config, &from)?;
+        let prepared = prepare_to_resume(config, &from, self.connection.ranks().clone(), self.connection.device)?;
         announce(&prepared);
         let state = prepared.resume(folder, self.bars.clone(), from)?;
         let Counters { step, epoch, .. } = state.counters();
@@ -75,7 +147,7 @@ impl Session {
         self.log.open(folder.log()?).map_err(refuse)
     }
 
-    fn run(self, mut state: State) -> Result<Code> {
+    fn run(&self, mut state: State) -> Result<Code> {
         tracing::info!("run {}", state.folder().display());
         announce_hooks(&state);
         let first_step = state.counters().step;

@@ -3,16 +3,32 @@
 use anyhow::Result;
 use gradwatch::{
     checkpoint::{CheckpointError, FOLDER, newest_whole},
+    config::Config,
     events::{RunFolder, run_name},
     train::loaded_config,
 };
 use time::OffsetDateTime;
 
-use super::{ResumeWhen, TrainArguments, exit::Code, session::Session};
+use super::{ResumeWhen, TrainArguments, exit::Code, launch::launch, session::Session};
 
 pub(super) fn run(arguments: &TrainArguments) -> Result<Code> {
-    let session = Session::start()?;
+    if let Some(ranks @ 2..) = arguments.session.ranks {
+        // Reports a wrong config once, not in every rank.
+        arguments.config.load(arguments.session.max_steps)?;
+        return launch(ranks);
+    }
+    let mut session = Session::start()?;
     let config = arguments.config.load(arguments.session.max_steps)?;
+    session.with_ranks(&config, |session| {
+        if session.is_follower() {
+            session.follow(config.clone())
+        } else {
+            begin_or_resume(session, arguments, config.clone())
+        }
+    })
+}
+
+fn begin_or_resume(session: &Session, arguments: &TrainArguments, config: Config) -> Result<Code> {
     let name = match (&arguments.run_name, arguments.resume) {
         (Some(name), _) => name.clone(),
         (None, ResumeWhen::Never) => run_name(&arguments.config.config, OffsetDateTime::now_utc()),

@@ -4,6 +4,7 @@ use tch::TchError;
 
 use crate::{
     data::DataError,
+    distributed::DistributedError,
     libtorch::LibtorchError,
     model::{ModelError, weights::WeightsError},
 };
@@ -23,6 +24,9 @@ pub enum EvaluationError {
     /// Error in libtorch, such as a missing GPU or too little memory.
     #[error(transparent)]
     Libtorch(#[from] LibtorchError),
+    /// Error between ranks.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// No image of a split decodes.
     #[error("no {split} image decodes; check data.path, or set data.on_bad_image = \"stop\" to see why")]
     NoImages {

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::EvaluationError;
-use crate::{disk::TensorFileError, libtorch::GuessSums};
+use crate::{disk::TensorFileError, distributed::Ranks, libtorch::GuessSums};
 
 /// Largest number of classes with a whole confusion matrix on the device: 80 kB.
 const MOST_IN_MATRIX: usize = 100;
@@ -44,6 +44,35 @@ impl PredictionCounts {
         }
         let cells = if keeps_cells { Some(CellList { list: integers(ROOM)?, used: 0 }) } else { None };
         Ok(Self::Classes { counts: integers(3 * classes)?, cells })
+    }
+
+    /// Adds the counts of all ranks.
+    ///
+    /// # Errors
+    /// If another rank is gone, or libtorch reports an error.
+    pub(super) fn gather(&mut self, ranks: &Ranks) -> Result<(), EvaluationError> {
+        match self {
+            Self::Matrix(matrix) => Ok(ranks.sum(matrix)?),
+            Self::Classes { counts, cells } => {
+                ranks.sum(counts)?;
+                if let Some(cells) = cells {
+                    cells.list = ranks.concatenate(&cells.list.f_narrow(0, 0, cells.used)?)?;
+                    cells.used = cells.list.size1()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A copy, without the cells of the images.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn copy(&self) -> Result<Self, EvaluationError> {
+        Ok(match self {
+            Self::Matrix(matrix) => Self::Matrix(matrix.f_detach_copy()?),
+            Self::Classes { counts, .. } => Self::Classes { counts: counts.f_detach_copy()?, cells: None },
+        })
     }
 
     /// The sums to which the next batch is added.

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{EvaluationError, average_precision::average_precision};
+use crate::distributed::Ranks;
 
 /// Share from which an image has a class. A mixture has the classes that make up half of it.
 const HAS_CLASS: f64 = 0.5;
@@ -43,6 +44,35 @@ impl SetCounts {
             scores.push([logits.f_to_kind(Kind::Float)?.f_detach_copy()?, is_class]);
         }
         Ok(exact)
+    }
+
+    /// Adds the counts and scores of all ranks.
+    ///
+    /// # Errors
+    /// If another rank is gone, or libtorch reports an error.
+    pub(super) fn gather(&mut self, ranks: &Ranks) -> Result<(), EvaluationError> {
+        ranks.sum(&self.counts)?;
+        if let Some(scores) = self.scores.as_mut().filter(|_| !ranks.are_alone()) {
+            let device = self.counts.device();
+            let all = |part: usize| -> Result<Tensor, EvaluationError> {
+                // A rank may have no batch.
+                let mut batches = vec![Tensor::f_zeros([0, self.classes], (Kind::Float, device))?];
+                for batch in scores.iter() {
+                    batches.push(batch[part].f_to_kind(Kind::Float)?);
+                }
+                Ok(ranks.concatenate(&Tensor::f_cat(&batches, 0)?)?)
+            };
+            *scores = vec![[all(0)?, all(1)?.f_to_kind(Kind::Bool)?]];
+        }
+        Ok(())
+    }
+
+    /// A copy, without the scores.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn copy(&self) -> Result<Self, EvaluationError> {
+        Ok(Self { classes: self.classes, counts: self.counts.f_detach_copy()?, scores: None })
     }
 
     /// Average precision of each class; `None` for a class without images. Empty if scores are not kept. Device sync

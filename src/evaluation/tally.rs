@@ -11,11 +11,13 @@ use super::{
 use crate::{
     data::Dataset,
     disk::{NamedTensors, TensorFileError},
+    distributed::Ranks,
     libtorch::{HostBlock, count_guesses},
 };
 
 /// Number of sums of a pass.
 const TOTALS: usize = 3;
+
 /// Running sums of one pass over images. Adding a batch costs no device sync; reading costs one.
 pub struct Tally {
     classes: i64,
@@ -42,6 +44,9 @@ pub(crate) struct TallyCounts {
 }
 
 impl Tally {
+    /// Length of [`sums_of`](Self::sums_of).
+    pub(crate) const SUMS: usize = TOTALS;
+
     /// Creates empty sums for `classes` classes on `device`. Above 100 classes, it counts each class's images,
     /// predictions, and hits, but not pairs of classes: its size grows with the number of classes, not with the number
     /// of images.
@@ -103,12 +108,54 @@ impl Tally {
         loss_sum: &Tensor,
         weight: f64,
     ) -> Result<(), EvaluationError> {
+        let totals = self.totals.shallow_clone();
+        self.count(logits, labels, loss_sum, &totals)?;
+        self.counts.images += logits.size2()?.0;
+        self.counts.weight += weight;
+        Ok(())
+    }
+
+    /// Counts the predictions of a batch, and returns its sums: `[TOTALS]`, f64. They count once
+    /// [`add_sums`](Self::add_sums) adds those of all ranks.
+    pub(crate) fn sums_of(
+        &mut self,
+        logits: &Tensor,
+        labels: &Tensor,
+        loss_sum: &Tensor,
+    ) -> Result<Tensor, EvaluationError> {
+        let sums = self.totals.f_zeros_like()?;
+        self.count(logits, labels, loss_sum, &sums)?;
+        Ok(sums)
+    }
+
+    /// Sums of `batches` batches that are still 0: `[batches, TOTALS]`, f64.
+    pub(crate) fn empty_sums(&self, batches: usize) -> Result<Tensor, EvaluationError> {
+        Ok(Tensor::f_zeros([batches as i64, TOTALS as i64], (Kind::Double, self.totals.device()))?)
+    }
+
+    /// Adds the sums of batches in order: `[batches, TOTALS]`, f64, with the number of their images and the divisor of
+    /// their losses.
+    pub(crate) fn add_sums(&mut self, sums: &Tensor, images: u64, weight: f64) -> Result<(), EvaluationError> {
+        for batch in 0..sums.size()[0] {
+            let _ = self.totals.f_add_(&sums.f_select(0, batch)?)?;
+        }
+        self.counts.images += images as i64;
+        self.counts.weight += weight;
+        Ok(())
+    }
+
+    fn count(
+        &mut self,
+        logits: &Tensor,
+        labels: &Tensor,
+        loss_sum: &Tensor,
+        totals: &Tensor,
+    ) -> Result<(), EvaluationError> {
         let (logits, loss_sum) = (logits.f_detach()?, loss_sum.f_detach()?);
-        let images = logits.size2()?.0;
         let hits = match &mut self.predictions {
             Predictions::Class(predictions) => {
                 let cells = predictions.next_cells(labels.size1()?)?;
-                if count_guesses(&logits, labels, &loss_sum, &predictions.sums(&self.totals, &cells))? {
+                if count_guesses(&logits, labels, &loss_sum, &predictions.sums(totals, &cells))? {
                     None
                 } else {
                     let guess = logits.f_argmax(1, false)?;
@@ -125,16 +172,47 @@ impl Tally {
         };
         if let Some([top5_hits, hits]) = hits {
             let sums = [loss_sum.f_to_kind(Kind::Double)?, top5_hits, hits];
-            let _ = self.totals.f_add_(&Tensor::f_stack(&sums, 0)?)?;
+            let _ = totals.shallow_clone().f_add_(&Tensor::f_stack(&sums, 0)?)?;
         }
-        self.counts.images += images;
-        self.counts.weight += weight;
         Ok(())
     }
 
     /// Number of images added so far.
     pub fn images(&self) -> i64 {
         self.counts.images
+    }
+
+    /// Adds the counts of predictions of all ranks, so that this tally has those of all images.
+    ///
+    /// # Errors
+    /// If another rank is gone, or libtorch reports an error.
+    pub(crate) fn gather_predictions(&mut self, ranks: &Ranks) -> Result<(), EvaluationError> {
+        match &mut self.predictions {
+            Predictions::Class(predictions) => predictions.gather(ranks),
+            Predictions::Set(sets) => sets.gather(ranks),
+        }
+    }
+
+    /// A copy with the counts of predictions of all ranks.
+    ///
+    /// # Errors
+    /// As for [`gather_predictions`](Self::gather_predictions).
+    pub(crate) fn of_all_ranks(&self, ranks: &Ranks) -> Result<Self, EvaluationError> {
+        let predictions = match &self.predictions {
+            Predictions::Class(predictions) => Predictions::Class(predictions.copy()?),
+            Predictions::Set(sets) => Predictions::Set(sets.copy()?),
+        };
+        let (totals, counts) = (self.totals.f_detach_copy()?, self.counts);
+        let mut copy = Self { classes: self.classes, totals, predictions, counts };
+        copy.gather_predictions(ranks)?;
+        Ok(copy)
+    }
+
+    /// Sets the counts of predictions to 0, on a rank whose counts are part of those of another one.
+    pub(crate) fn clear_predictions(&self) -> Result<(), EvaluationError> {
+        let (_, counts) = &self.state()[1];
+        let _ = counts.shallow_clone().f_zero_()?;
+        Ok(())
     }
 
     /// The live tensors of the sums, by name; copying into them restores the sums. They do not include the pairs of
@@ -213,130 +291,4 @@ impl Tally {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::copy_named;
-
-    fn names(count: usize) -> Vec<String> {
-        (0..count).map(|class| class.to_string()).collect()
-    }
-
-    #[test]
-    fn two_batches_are_counted_into_one_matrix() {
-        let mut tally = Tally::new(3, Device::Cpu).unwrap();
-        let logits = Tensor::from_slice(&[9.0f32, 0.0, 1.0, 0.0, 2.0, 1.0]).reshape([2, 3]);
-        tally.add(&logits, &Tensor::from_slice(&[0i64, 2]), &Tensor::from(1.5f32), 2.0).unwrap();
-        tally.add(&logits.narrow(0, 1, 1), &Tensor::from_slice(&[1i64]), &Tensor::from(0.5f32), 1.0).unwrap();
-        let metrics = tally.read(&["a", "b", "c"].map(String::from)).unwrap();
-        assert_eq!(metrics.confusion.unwrap().matrix(), [[1, 0, 0], [0, 1, 0], [0, 1, 0]]);
-        assert_eq!(metrics.loss, 2.0 / 3.0);
-        assert_eq!(metrics.top5_accuracy, 1.0);
-    }
-
-    #[test]
-    fn a_label_among_the_first_five_guesses_is_a_top_5_hit() {
-        let mut tally = Tally::new(7, Device::Cpu).unwrap();
-        let logits = Tensor::from_slice(&[7.0f32, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).reshape([1, 7]);
-        for label in 0..7i64 {
-            tally.add(&logits, &Tensor::from_slice(&[label]), &Tensor::from(0.0f32), 1.0).unwrap();
-        }
-        let metrics = tally.read(&names(7)).unwrap();
-        assert_eq!((metrics.accuracy, metrics.top5_accuracy), (1.0 / 7.0, 5.0 / 7.0));
-    }
-
-    #[test]
-    fn the_lower_index_wins_a_tie_and_nan_ranks_first() {
-        const NAN: f32 = f32::NAN;
-        let rows: [[f32; 7]; 4] =
-            [[0.0; 7], [NAN; 7], [1.0, NAN, 9.0, NAN, 0.0, 2.0, 3.0], [3.0, -0.0, 0.0, 1.0, 2.0, 0.0, 0.0]];
-        let logits = Tensor::from_slice(rows.as_flattened()).reshape([4, 7]);
-        let before = |label: i64| {
-            Vec::<i64>::try_from(logits_before(&logits, &Tensor::from_slice(&[label; 4])).unwrap()).unwrap()
-        };
-        assert_eq!((before(0), before(3), before(5)), (vec![0, 0, 5, 0], vec![3, 3, 1, 2], vec![5, 5, 4, 5]));
-        assert_eq!(Vec::<i64>::try_from(logits.argmax(1, false)).unwrap(), [0, 0, 1, 0]);
-        let mut tally = Tally::new(7, Device::Cpu).unwrap();
-        tally.add(&logits, &Tensor::from_slice(&[4i64, 5, 5, 0]), &Tensor::from(0.0f32), 4.0).unwrap();
-        let metrics = tally.read(&names(7)).unwrap();
-        assert_eq!((metrics.accuracy, metrics.top5_accuracy), (0.25, 0.75));
-    }
-
-    /// Batches of random labels and logits, some of them correct, and the whole matrix counted image by image.
-    fn batches(classes: i64, images: i64) -> (Vec<(Tensor, Tensor)>, Vec<Vec<u64>>) {
-        tch::manual_seed(classes);
-        let mut matrix = vec![vec![0u64; classes as usize]; classes as usize];
-        let batches = (0..5).map(|_| {
-            let labels = Tensor::randint(classes, [images], (Kind::Int64, Device::Cpu));
-            let truth = labels.one_hot(classes).to_kind(Kind::Float) * 3.0;
-            let logits = Tensor::randn([images, classes], (Kind::Float, Device::Cpu)) + truth;
-            let guesses = Vec::<i64>::try_from(logits.argmax(1, false)).unwrap();
-            let of_batch = Vec::<i64>::try_from(&labels).unwrap();
-            of_batch.iter().zip(guesses).for_each(|(&label, guess)| matrix[label as usize][guess as usize] += 1);
-            (logits, labels)
-        });
-        (batches.collect(), matrix)
-    }
-
-    fn add_all(tally: &mut Tally, batches: &[(Tensor, Tensor)]) {
-        for (logits, labels) in batches {
-            tally.add(logits, labels, &Tensor::from(1.0f32), labels.numel() as f64).unwrap();
-        }
-    }
-
-    #[test]
-    fn few_classes_and_many_are_counted_as_the_whole_matrix_counts_them() {
-        // 1,500 images in five batches exceed the initial capacity of the list.
-        for classes in [1, 2, 100, 101, 700] {
-            let (batches, matrix) = batches(classes as i64, 300);
-            let want = Confusion::of_matrix(&matrix);
-            let (mut plain, mut whole) =
-                (Tally::new(classes, Device::Cpu).unwrap(), Tally::with_confusion(classes, Device::Cpu).unwrap());
-            add_all(&mut plain, &batches);
-            add_all(&mut whole, &batches);
-            let (plain, whole) = (plain.read(&names(classes)).unwrap(), whole.read(&names(classes)).unwrap());
-            assert_eq!(whole.confusion.as_ref(), Some(&want), "{classes}");
-            assert_eq!(plain.confusion.as_ref(), Some(&want).filter(|_| classes <= 100), "{classes}");
-            let twin = Metrics::new(plain.loss, 0, &want.counts(), None, &names(classes));
-            for metrics in [plain, whole] {
-                assert_eq!(metrics.per_class, twin.per_class, "{classes}");
-                assert_eq!(
-                    [metrics.accuracy, metrics.precision, metrics.recall, metrics.f1],
-                    [twin.accuracy, twin.precision, twin.recall, twin.f1]
-                );
-            }
-        }
-    }
-
-    fn state(tally: &Tally) -> NamedTensors {
-        tally.state().into_iter().map(|(name, sum)| (format!("tally.{name}"), sum)).collect()
-    }
-
-    #[test]
-    fn a_tally_goes_on_from_its_state_and_from_the_matrix_that_an_earlier_version_kept() {
-        for classes in [3, 120] {
-            let (batches, matrix) = batches(classes as i64, 40);
-            let mut first = Tally::new(classes, Device::Cpu).unwrap();
-            add_all(&mut first, &batches);
-            let cells: Vec<i64> = matrix.iter().flatten().map(|&images| images as i64).collect();
-            let earlier = ("tally.confusion".to_owned(), Tensor::from_slice(&cells));
-            for saved in [state(&first), vec![state(&first).swap_remove(0), earlier]] {
-                let mut second = Tally::new(classes, Device::Cpu).unwrap();
-                copy_named(&second.upgrade_state(saved).unwrap(), &state(&second)).unwrap();
-                second.counts = first.counts;
-                let (got, want) = (second.read(&names(classes)).unwrap(), first.read(&names(classes)).unwrap());
-                assert_eq!(got, want, "{classes}");
-            }
-            let other = Tally::new(classes + 1, Device::Cpu).unwrap();
-            assert!(copy_named(&other.upgrade_state(state(&first)).unwrap(), &state(&other)).is_err());
-        }
-    }
-
-    #[test]
-    fn what_a_checkpoint_keeps_grows_with_the_classes_and_not_with_their_square() {
-        let numbers = |classes| {
-            let tally = Tally::with_confusion(classes, Device::Cpu).unwrap();
-            tally.state().iter().map(|(_, tensor)| tensor.numel()).sum::<usize>()
-        };
-        assert_eq!((numbers(100), numbers(101), numbers(60_000)), (10_003, 306, 180_003));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 
 pub use gradwatch_doctor::telemetry::{
     histogram_of, tags, write_facts, write_gradient_bands, write_gradients, write_histograms, write_layers,
-    write_slope, write_timeline, write_updates, write_weights,
+    write_ranks, write_slope, write_timeline, write_updates, write_weights,
 };
 pub use gradwatch_events::{
     Band, Category, Chart, EventFile, EventsError, Histogram, JsonLines, Layout, LogPosition, Numbers, PendingPosition,

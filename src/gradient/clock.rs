@@ -36,11 +36,16 @@ impl Clock {
 
     /// Records a call of a hook.
     pub(super) fn mark(&self, index: usize) {
-        self.numbers[index].store(self.fired.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
+        self.mark_untimed(index);
         if let Some(timing) = &mut *self.timing() {
             // If the device cannot record an event, the timeline omits this hook.
             timing.written[index] = Moment::record(self.device).ok();
         }
+    }
+
+    /// The same without a time.
+    pub(super) fn mark_untimed(&self, index: usize) {
+        self.numbers[index].store(self.fired.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
     }
 
     /// Sequence number of the hook's last call; `None` if it has not fired since the last `look`.

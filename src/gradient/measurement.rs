@@ -1,11 +1,17 @@
 //! Statistics of a list of named tensors, still on the device.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use tch::{Device, Kind, Tensor};
 
 use super::{GradientError, GradientStatistics, TensorStatistics, rows};
-use crate::libtorch::{Detail, HostBlock, HostValues, Part, column, table_total, tensor_table};
+use crate::{
+    distributed::Ranks,
+    libtorch::{Detail, HostBlock, HostValues, Part, column, device_copy, table_total, tensor_table},
+};
+
+/// Elements per number of the table from which reading them takes longer than sending the table.
+const WORTH_SHARING: usize = 64;
 
 /// A table of statistics with one row per tensor. Building it takes one pass over the tensors and no device sync.
 #[derive(Debug)]
@@ -45,6 +51,29 @@ impl Measurement {
             tensor_table(&tensors, detail)?
         };
         Self::of_table(names, table)
+    }
+
+    /// Like [`of`](Self::of), for tensors that are the same on all ranks: each rank measures a part of them.
+    ///
+    /// # Errors
+    /// As for [`of`](Self::of); also if another rank is gone.
+    pub(crate) fn shared(named: Vec<(Arc<str>, Tensor)>, detail: Detail, ranks: &Ranks) -> Result<Self, GradientError> {
+        let elements: Vec<usize> = named.iter().map(|(_, tensor)| tensor.numel()).collect();
+        let columns = if detail == Detail::Distribution { column::COUNT } else { column::LARGEST + 1 };
+        if ranks.are_alone() || elements.iter().sum::<usize>() < WORTH_SHARING * named.len() * columns {
+            return Self::of(named, detail);
+        }
+        let own = own_part(&elements, ranks);
+        let tensors: Vec<Tensor> = own.iter().map(|index| named[*index].1.shallow_clone()).collect();
+        let table = Tensor::f_zeros([named.len() as i64, columns as i64], (Kind::Double, named[0].1.device()))?;
+        if !own.is_empty() {
+            let rows: Vec<i64> = own.iter().map(|index| *index as i64).collect();
+            let rows = device_copy(&rows, table.device())?;
+            let _ = table.shallow_clone().f_index_copy_(0, &rows, &tensor_table(&tensors, detail)?)?;
+        }
+        // Adding the zeros of the other ranks is exact.
+        ranks.sum(&table)?;
+        Self::of_table(named.into_iter().map(|(name, tensor)| (name, tensor.numel() as u64)).collect(), table)
     }
 
     /// Builds a measurement from squared norms, `[tensors]`, f64. It contains no other statistics.
@@ -114,6 +143,22 @@ impl Measurement {
         let parts = self.add_to(&mut block)?;
         Ok(parts.take(&block.read()?))
     }
+}
+
+/// The tensors that this rank measures, so that all ranks read about as many elements: the largest first, each by the
+/// rank with the fewest so far.
+fn own_part(elements: &[usize], ranks: &Ranks) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..elements.len()).collect();
+    order.sort_by_key(|index| Reverse(elements[*index]));
+    let mut loads = vec![0; ranks.world()];
+    let is_own = |index: &usize| {
+        let rank = (0..loads.len()).min_by_key(|rank| loads[*rank]).unwrap_or(0);
+        loads[rank] += elements[*index];
+        rank == ranks.rank()
+    };
+    let mut own: Vec<usize> = order.into_iter().filter(is_own).collect();
+    own.sort_unstable();
+    own
 }
 
 impl MeasurementParts {

@@ -32,8 +32,8 @@ mod update;
 
 pub use gradwatch_doctor::statistics::{
     BackwardTime, BackwardTimeline, Bands, DepthProfile, Distribution, GradientHistory, GradientStatistics,
-    LayerStatistics, LogHistogram, NormRange, ParameterHistory, ParameterUpdate, ProfileSource, Slope,
-    TensorStatistics,
+    LayerStatistics, LogHistogram, NormRange, ParameterHistory, ParameterUpdate, ProfileSource, RankPlace, RankSpread,
+    RankStatistics, RankStep, Slope, TensorStatistics, WeightMismatch,
 };
 pub use layer_taps::{LayerParts, LayerTaps};
 pub use measurement::{GradientMeasurement, GradientParts, Measurement, MeasurementParts};
@@ -46,7 +46,7 @@ pub use previous_gradient::PreviousGradient;
 pub use schedule::Due;
 pub use update::UpdateSnapshot;
 
-use crate::libtorch::LibtorchError;
+use crate::{distributed::DistributedError, libtorch::LibtorchError};
 
 /// Reason why gradients could not be read. The gradients themselves are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum GradientError {
         /// The name.
         name: String,
     },
+    /// Error between ranks.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// libtorch reported an error, for example because of sparse gradients or mixed dtypes.
     #[error("gradients cannot be read: {0}")]
     Libtorch(LibtorchError),

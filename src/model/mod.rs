@@ -24,6 +24,7 @@
 
 mod activation;
 mod architectures;
+mod batch_statistics;
 mod blocks;
 mod cost;
 mod cost_counter;
@@ -38,8 +39,10 @@ mod normalization;
 mod parameter;
 mod place;
 mod residual;
+mod running;
 mod size;
 mod summary;
+mod sync_batch_norm;
 mod tap;
 pub mod weights;
 
@@ -49,6 +52,7 @@ use tch::{Device, TchError, Tensor};
 
 pub use activation::activate;
 pub use architectures::torchscript_texts;
+pub use batch_statistics::{BatchStatistics, StatisticsFn};
 pub use cost::{Cost, cost};
 pub use cost_counter::LayerCost;
 pub use error::ModelError;
@@ -57,6 +61,7 @@ pub use fit::fit_to_data;
 pub use initialization::{draw_bias, draw_weight};
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
+pub use sync_batch_norm::SyncBatchNorm;
 pub use tap::{Tap, TapFn};
 
 use crate::{
@@ -74,6 +79,10 @@ pub struct Pass<'a> {
     /// Whether batch normalization uses the batch's own statistics in evaluation too, without updating the running
     /// ones.
     by_batch: bool,
+    /// Receives the statistics of batch normalization in place of the running ones.
+    see_statistics: Option<&'a StatisticsFn<'a>>,
+    /// Sums the statistics of batch normalization over the ranks.
+    sync: Option<&'a SyncBatchNorm>,
     tap: Option<&'a TapFn<'a>>,
     see_feature_maps: Option<&'a FeatureMapFn<'a>>,
 }
@@ -81,18 +90,29 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A forward pass for training.
     pub fn training() -> Self {
-        Self { train: true, by_batch: false, tap: None, see_feature_maps: None }
+        Self { train: true, by_batch: false, see_statistics: None, sync: None, tap: None, see_feature_maps: None }
     }
 
     /// A forward pass for evaluation.
     pub fn evaluation() -> Self {
-        Self { train: false, by_batch: false, tap: None, see_feature_maps: None }
+        Self { train: false, by_batch: false, see_statistics: None, sync: None, tap: None, see_feature_maps: None }
     }
 
     /// Like [`evaluation`](Self::evaluation), but batch normalization uses the statistics of the batch. Does not update
     /// the running ones.
     pub fn evaluation_by_batch() -> Self {
         Self { by_batch: true, ..Self::evaluation() }
+    }
+
+    /// Returns the pass with a callback for each batch normalization of a training pass. The running statistics stay
+    /// unchanged; see [`BatchStatistics`].
+    pub fn with_statistics(self, see: &'a StatisticsFn<'a>) -> Self {
+        Self { see_statistics: Some(see), ..self }
+    }
+
+    /// Returns the pass with batch normalization over the images of all ranks.
+    pub fn with_sync(self, sync: &'a SyncBatchNorm) -> Self {
+        Self { sync: Some(sync), ..self }
     }
 
     /// Returns the pass with a callback for each activation.

@@ -2,7 +2,11 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{ModelError, Pass, parameter::Path};
+use super::{
+    ModelError, Pass,
+    parameter::Path,
+    running::{Constants, Running, refuse_single_values},
+};
 use crate::config;
 
 /// Added to the variance, as in torch's layers.
@@ -58,16 +62,6 @@ enum Form {
 pub(super) struct Affine {
     weight: Tensor,
     bias: Tensor,
-}
-
-/// Buffers of batch normalization.
-#[derive(Debug)]
-pub(super) struct Running {
-    mean: Tensor,
-    var: Tensor,
-    num_batches_tracked: Tensor,
-    /// Whether training passes also use the running statistics, without updating them.
-    is_kept: bool,
 }
 
 impl Normalization {
@@ -134,10 +128,10 @@ impl Normalization {
         match &self.form {
             Form::Absent => Ok(images.shallow_clone()),
             Form::Batch { affine: Affine { weight, bias }, running } => {
-                self.by_batch(images, [Some(weight), Some(bias)], running, pass)
+                running.normalize(images, [Some(weight), Some(bias)], self.constants(), pass)
             }
             Form::AttentionBatch { affine: Affine { weight, bias }, attention, running } => {
-                let standard = self.by_batch(images, [Some(weight), None], running, pass)?;
+                let standard = running.normalize(images, [Some(weight), None], self.constants(), pass)?;
                 let mut per_channel = vec![1; images.dim()];
                 per_channel[1] = bias.size()[0];
                 let mut per_image = per_channel.clone();
@@ -160,26 +154,8 @@ impl Normalization {
         }
     }
 
-    /// Batch normalization: with the statistics of the batch in training, which also update the running ones; with the
-    /// running statistics in evaluation, unless the pass asks for those of the batch.
-    fn by_batch(
-        &self,
-        images: &Tensor,
-        [weight, bias]: [Option<&Tensor>; 2],
-        running: &Running,
-        pass: &Pass<'_>,
-    ) -> Result<Tensor, TchError> {
-        // A single value per mean has no variance.
-        if pass.by_batch && !running.is_kept && images.numel() > running.mean.numel() {
-            return images.f_batch_norm(weight, bias, None::<&Tensor>, None, true, self.momentum, self.eps, true);
-        }
-        let goes_by_batch = pass.train && !running.is_kept;
-        if goes_by_batch {
-            refuse_single_values(images, running.mean.numel(), "a larger batch")?;
-            let _ = running.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
-        }
-        let (mean, var) = (Some(&running.mean), Some(&running.var));
-        images.f_batch_norm(weight, bias, mean, var, goes_by_batch, self.momentum, self.eps, true)
+    fn constants(&self) -> Constants {
+        Constants { eps: self.eps, momentum: self.momentum }
     }
 
     /// Like [`forward`](Self::forward), with the channels as the last dimension.
@@ -209,27 +185,6 @@ impl Affine {
         let bias = path.parameter("attention_bias", &ones(channels)?.f_neg()?)?;
         Ok(Self { weight, bias })
     }
-}
-
-impl Running {
-    fn new(path: &Path<'_>, channels: i64) -> Result<Self, ModelError> {
-        let mean = path.buffer("running_mean", &zeros(channels)?)?;
-        let var = path.buffer("running_var", &ones(channels)?)?;
-        let num_batches_tracked =
-            path.buffer("num_batches_tracked", &Tensor::f_zeros([0_i64; 0], (Kind::Int64, Device::Cpu))?)?;
-        let is_kept = path.config().keeps_statistics(path.name()?.as_str());
-        Ok(Self { mean, var, num_batches_tracked, is_kept })
-    }
-}
-
-fn refuse_single_values(images: &Tensor, means: usize, remedy: &str) -> Result<(), TchError> {
-    if images.numel() > means {
-        return Ok(());
-    }
-    let shape = images.size();
-    Err(TchError::Shape(format!(
-        "normalization: got {shape:?}, a single value per mean, want several; use {remedy} or larger images"
-    )))
 }
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);

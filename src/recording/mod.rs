@@ -6,6 +6,7 @@ mod ending;
 mod error;
 mod explanations;
 mod messenger;
+mod metrics_line;
 mod model_interface;
 mod pictures;
 mod progress;

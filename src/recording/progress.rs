@@ -31,6 +31,7 @@ pub struct Progress {
 enum Style {
     Bar(MultiProgress, ProgressBar),
     Lines,
+    Silent,
 }
 
 impl Progress {
@@ -45,6 +46,15 @@ impl Progress {
             Some(terminal) => Style::Bar(terminal, ProgressBar::hidden()),
             None => Style::Lines,
         };
+        Self::with(style, images_per_epoch, max_epochs, is_multi_label)
+    }
+
+    /// Shows nothing, on a rank other than 0.
+    pub(crate) fn silent() -> Self {
+        Self::with(Style::Silent, 0, None, false)
+    }
+
+    fn with(style: Style, images_per_epoch: u64, max_epochs: Option<u64>, is_multi_label: bool) -> Self {
         let now = Instant::now();
         Self {
             style,
@@ -101,7 +111,7 @@ impl Progress {
                     self.images_per_epoch
                 );
             }
-            Style::Lines => {}
+            Style::Lines | Style::Silent => {}
         }
     }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     diagnosis::Observation,
     gradient::{
-        BackwardTimeline, DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, TensorStatistics,
+        BackwardTimeline, DepthProfile, GradientStatistics, LayerStatistics, ParameterUpdate, RankStatistics,
+        TensorStatistics,
     },
 };
 
@@ -56,6 +57,8 @@ pub struct Reading {
     pub noise_scale: Option<f64>,
     /// Cosine with the gradients of the previous step.
     pub previous_cosine: Option<f64>,
+    /// Statistics per rank of a data-parallel run; `None` with one process.
+    pub ranks: Option<RankStatistics>,
 }
 
 impl Reading {
@@ -69,6 +72,7 @@ impl Reading {
             clip_coef: Some(self.clip_coef),
             skipped_in_a_row: self.skipped_in_a_row,
             previous_cosine: self.previous_cosine,
+            ranks: self.ranks.as_ref(),
             ..Observation::of_statistics(
                 self.gradients.as_ref(),
                 &self.weights,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Reading, RecordingError, dashboard,
     explanations::{self, NamedPicture},
+    metrics_line::Line,
     pictures::Pictures,
     step_events,
 };
@@ -60,37 +61,6 @@ pub(crate) struct ResumedRecord<'a> {
     pub is_incomplete: bool,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Line<'a> {
-    Step {
-        step: u64,
-        epoch: u64,
-        loss: f64,
-        learning_rate: f64,
-        grad_norm: f64,
-        clip_coef: f64,
-        skipped_steps: u64,
-    },
-    NonFinite {
-        step: u64,
-        origin: &'a Origin,
-    },
-    LostImages {
-        step: u64,
-        classes: &'a [LostImages],
-    },
-    Evaluation {
-        step: u64,
-        epoch: u64,
-        elapsed_secs: f64,
-        train: Abridged<'a>,
-        validation: Abridged<'a>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        ema: Option<Abridged<'a>>,
-    },
-}
-
 impl Recorder {
     /// Creates the files of a new run and writes its resolved config.
     ///
@@ -99,7 +69,8 @@ impl Recorder {
     pub fn create(folder: RunFolder, config: &Config, facts: Option<&Facts>) -> Result<Self, EventsError> {
         // A process that died before the first checkpoint may have left files.
         folder.cut_back(&[])?;
-        let mut recorder = Self::open(folder, config, 0, 0)?;
+        let has_ranks = facts.is_some_and(|facts| facts.ranks.len() > 1);
+        let mut recorder = Self::open(folder, config, 0, 0, has_ranks)?;
         recorder.start(facts)?;
         Ok(recorder)
     }
@@ -113,7 +84,8 @@ impl Recorder {
         // Before the first step, nothing is worth keeping.
         folder.cut_back(if step == 0 { &[] } else { logs })?;
         // Evaluations are written under the number of the next step. TensorBoard must not purge them.
-        let mut recorder = Self::open(folder, config, step, step + u64::from(is_evaluated))?;
+        let has_ranks = facts.ranks.len() > 1;
+        let mut recorder = Self::open(folder, config, step, step + u64::from(is_evaluated), has_ranks)?;
         if step == 0 && config.diagnosis.enabled {
             recorder.start(Some(facts))?;
         }
@@ -125,7 +97,13 @@ impl Recorder {
     }
 
     /// Opens the files. `first_step` is the step of the first entry.
-    fn open(folder: RunFolder, config: &Config, step: u64, first_step: u64) -> Result<Self, EventsError> {
+    fn open(
+        folder: RunFolder,
+        config: &Config,
+        step: u64,
+        first_step: u64,
+        has_ranks: bool,
+    ) -> Result<Self, EventsError> {
         let toml = config.to_toml();
         folder.write("config.toml", &toml)?;
         let finished_logs = folder.earlier_sessions()?;
@@ -133,7 +111,7 @@ impl Recorder {
         let events = SummaryWriter::create_session(folder.path(), session)?;
         events.text("config", step, format!("```toml\n{toml}\n```"))?;
         if step == 0 {
-            events.layout(&dashboard::layout(config.data.multi_label))?;
+            events.layout(&dashboard::layout(config.data.multi_label, has_ranks))?;
         }
         let metrics = folder.json_lines("metrics.jsonl")?;
         let findings = folder.json_lines("findings.jsonl")?;
@@ -235,6 +213,10 @@ impl Recorder {
         let line = Line::Step { step, epoch, loss, learning_rate, grad_norm: total_norm, clip_coef, skipped_steps };
         let line = self.metrics.write(&line);
         self.log_failure(line);
+        for line in reading.ranks.iter().flat_map(|ranks| Line::of_ranks(step, ranks)) {
+            let line = self.metrics.write(&line);
+            self.log_failure(line);
+        }
     }
 
     /// Draws the run so far, unless the pictures are up to date.

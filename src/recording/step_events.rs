@@ -6,7 +6,7 @@ use super::Reading;
 use crate::{
     events::{
         EventsError, SummaryWriter, tags, write_gradient_bands, write_gradients, write_histograms, write_layers,
-        write_slope, write_timeline, write_updates, write_weights,
+        write_ranks, write_slope, write_timeline, write_updates, write_weights,
     },
     gradient::{DepthProfile, Due},
     optim::Rates,
@@ -76,6 +76,9 @@ fn write_occasional(events: &SummaryWriter, reading: &Reading) -> Result<(), Eve
     }
     if let Some(slope) = reading.depth_profile.as_ref().and_then(DepthProfile::slope) {
         write_slope(events, step, &slope)?;
+    }
+    if let Some(ranks) = &reading.ranks {
+        write_ranks(events, step, ranks)?;
     }
     let optional = [
         (tags::NOISE_SCALE, reading.noise_scale),

@@ -10,10 +10,12 @@ use crate::{
     clipping::Clipping,
     config::Metric,
     disk::NamedTensors,
+    distributed::Ranks,
     evaluation::{Metrics, Tally},
     libtorch::generator_state,
     model::Network,
     optim::{Ema, Optimizer},
+    recording::Recorder,
 };
 
 /// The parts of a run that have tensors.
@@ -27,6 +29,19 @@ pub(super) struct TensorParts<'a> {
 }
 
 impl TensorParts<'_> {
+    /// Gives every rank the tensors of rank 0. The counts of predictions stay on rank 0: they are part of those of all
+    /// ranks.
+    pub(super) fn broadcast(&self, ranks: &Ranks, gradients: &Gradients) -> Result<(), TrainError> {
+        let groups = self.groups(gradients).into_iter().flat_map(|(_, tensors)| tensors).map(|(_, tensor)| tensor);
+        let named = [self.network.parameters.named(), self.ema(), self.optimizer.state()].into_iter().flatten();
+        let tensors: Vec<Tensor> = named.map(|(_, tensor)| tensor).chain(groups).collect();
+        ranks.broadcast(&tensors)?;
+        if !ranks.is_first() {
+            self.tally.clear_predictions()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn ema(&self) -> NamedTensors {
         let average = self.ema.map(Ema::state).unwrap_or_default();
         average.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
@@ -52,13 +67,13 @@ pub(super) const CUDA_GENERATOR: &str = "generator.cuda";
 pub(super) const PREVIOUS: &str = "previous_gradient";
 
 impl State {
-    fn tensor_parts(&self) -> TensorParts<'_> {
+    fn tensor_parts<'a>(&'a self, tally: &'a Tally) -> TensorParts<'a> {
         TensorParts {
             network: &self.model.network,
             ema: self.model.ema.as_ref(),
             optimizer: &self.optimization.optimizer,
             clipping: &self.optimization.clipping,
-            tally: &self.evaluations.tally,
+            tally,
             device: self.model.device(),
         }
     }
@@ -66,28 +81,37 @@ impl State {
     /// Saves the whole state between two steps. Training waits while the tensors are copied. Device sync here.
     pub(super) fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         self.optimization.receive_last_outcome(&mut self.counters)?;
-        let contents = self.contents()?;
-        let name = contents.name;
-        if let Some(checkpoints) = &mut self.output.checkpoints {
-            checkpoints.save(contents)?;
+        self.gather_bad_images()?;
+        // Rank 0 saves the counts of all ranks.
+        let tally = self.evaluations.tally.of_all_ranks(&self.ranks)?;
+        let name = self.checkpoint_name();
+        if self.output.checkpoints.is_some() {
+            let contents = self.contents(&tally)?;
+            if let Some(checkpoints) = &mut self.output.checkpoints {
+                checkpoints.save(contents)?;
+            }
             (self.output.saved_at, self.clock.saved) = (Some(name), Instant::now());
         }
         Ok(())
     }
 
-    fn contents(&self) -> Result<Contents<HostState>, TrainError> {
-        let parts = self.tensor_parts();
+    fn contents(&self, tally: &Tally) -> Result<Contents<HostState>, TrainError> {
+        let parts = self.tensor_parts(tally);
         let mut training: NamedTensors = Vec::new();
         for (group, tensors) in parts.groups(&self.gradients) {
             training.extend(named(group, tensors));
         }
-        training.push((CPU_GENERATOR.to_owned(), generator_state(Device::Cpu)?));
-        if parts.device != Device::Cpu {
-            training.push((CUDA_GENERATOR.to_owned(), generator_state(parts.device)?));
+        // Otherwise each micro-batch seeds the generators.
+        if self.model.random_streams.is_none() {
+            training.push((CPU_GENERATOR.to_owned(), generator_state(Device::Cpu)?));
+            if parts.device != Device::Cpu {
+                training.push((CUDA_GENERATOR.to_owned(), generator_state(parts.device)?));
+            }
         }
         let previous = self.gradients.previous_gradient().iter().enumerate();
         training.extend(previous.map(|(index, copy)| (format!("{PREVIOUS}.{index}"), copy.shallow_clone())));
         let Counters { step, evaluated_at, last_validation, .. } = &self.counters;
+        let recorder = self.output.recorder.as_ref();
         Ok(Contents {
             name: self.checkpoint_name(),
             elapsed_secs: self.clock.elapsed().as_secs_f64(),
@@ -98,8 +122,8 @@ impl State {
             optimizer: parts.optimizer.state(),
             training,
             host: self.host_state(),
-            finished_logs: self.output.recorder.finished_logs().to_vec(),
-            logs: self.output.recorder.positions()?,
+            finished_logs: recorder.map_or(&[][..], Recorder::finished_logs).to_vec(),
+            logs: recorder.map(Recorder::positions).transpose()?.unwrap_or_default(),
         })
     }
 }

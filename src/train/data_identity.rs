@@ -112,6 +112,23 @@ impl DataNow {
         Ok(identity)
     }
 
+    /// The images in one line, for a comparison between ranks.
+    pub(super) fn text(&self) -> String {
+        let DataIdentity { training_images, validation_images, classes, labels, images } = &self.identity;
+        let contents = serde_json::to_string(images).unwrap_or_default();
+        let hash = blake3::hash(format!("{classes:?} {labels} {contents}").as_bytes()).to_hex();
+        format!(
+            "{training_images} + {validation_images} images of {} classes (fingerprint {})",
+            classes.len(),
+            &hash[..12]
+        )
+    }
+
+    /// The identity, on a rank that has no run folder.
+    pub(super) fn without_record(self) -> DataIdentity {
+        self.identity
+    }
+
     /// Compares these images with `before`, the identity in a checkpoint of the run in `folder`. A difference is an
     /// error, or a warning if it is allowed.
     fn check(&self, before: &DataIdentity, folder: &Path, is_allowed: bool) -> Result<(), TrainError> {

@@ -15,16 +15,20 @@ impl State {
     pub(super) fn run_due_work(&mut self, stop: &StopSignal) -> Result<Option<Ending>, TrainError> {
         let minutes = self.clock.elapsed().as_secs_f64() / 60.0;
         self.clock.is_time_up = self.config.run.max_minutes.is_some_and(|most| minutes >= most);
-        // A signal asks the process to end soon, so no evaluation follows it.
-        let is_best = stop.signal().is_none() && self.is_evaluation_due() && self.evaluate(stop)?;
-        let ending = stop.signal().map(Ending::Signal).or_else(|| self.ending());
-        let ending = ending.or_else(|| self.evaluations.early_stopping.should_stop().then_some(Ending::EarlyStopping));
-        if self.is_checkpoint_due(ending, is_best) {
+        let mut agreed = self.agree(stop, false)?;
+        if agreed.evaluates {
+            let is_best = self.evaluate(stop)?;
+            agreed = self.agree(stop, is_best)?;
+        }
+        if agreed.saves {
             self.judge.is_checkpoint_requested = false;
             self.save_checkpoint()?;
         }
-        self.receive_checkpoint_results(ending)?;
-        Ok(ending)
+        self.receive_checkpoint_results(agreed.ending)?;
+        if agreed.ending.is_some() {
+            self.gather_bad_images()?;
+        }
+        Ok(agreed.ending)
     }
 
     /// Position of the run.
@@ -33,7 +37,7 @@ impl State {
     }
 
     /// Reason for which the config asks for no further step.
-    fn ending(&self) -> Option<Ending> {
+    pub(super) fn ending(&self) -> Option<Ending> {
         let run = &self.config.run;
         match self.counters.step {
             0 => None,
@@ -44,7 +48,7 @@ impl State {
         }
     }
 
-    fn is_evaluation_due(&self) -> bool {
+    pub(super) fn is_evaluation_due(&self) -> bool {
         let (config, counters) = (&self.config.evaluate, &self.counters);
         let &Counters { step, epoch, .. } = counters;
         let by_steps = config.every_steps > 0 && step > 0 && step.is_multiple_of(config.every_steps);
@@ -54,7 +58,7 @@ impl State {
         (by_steps || by_epochs || by_end) && counters.evaluated_at != Some(step)
     }
 
-    fn is_checkpoint_due(&self, ending: Option<Ending>, is_best: bool) -> bool {
+    pub(super) fn is_checkpoint_due(&self, is_ending: bool, is_best: bool) -> bool {
         let config = &self.config.checkpoint;
         if self.output.checkpoints.is_none() || self.is_saved() {
             return false;
@@ -64,7 +68,7 @@ impl State {
         let minutes = self.clock.saved.elapsed().as_secs_f64() / 60.0;
         // The checkpoint before the first step shows early whether checkpoints can be written.
         self.counters.step == 0
-            || ending.is_some()
+            || is_ending
             || is_best
             || self.judge.is_checkpoint_requested
             || (is_new_step && is_multiple(self.counters.step, config.every_steps))
@@ -99,7 +103,7 @@ impl State {
         if is_fatal || self.config.checkpoint.on_error == OnError::Stop {
             return Err(error.into());
         }
-        self.output.recorder.report_failure(&error);
+        self.output.report_failure(&error);
         Ok(())
     }
 }

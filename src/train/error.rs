@@ -6,6 +6,7 @@ use crate::{
     checkpoint::CheckpointError,
     config::{Architecture, ConfigError, Difference},
     data::{DataError, ImageShape},
+    distributed::DistributedError,
     evaluation::EvaluationError,
     events::EventsError,
     gradient::GradientError,
@@ -49,6 +50,23 @@ pub enum TrainError {
         /// Keys that differ but must not.
         differences: Vec<Difference>,
     },
+    /// Error between ranks.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
+    /// A TorchScript program updates buffers in a way that is not known.
+    #[error(
+        "several ranks cannot train this TorchScript program, because it has buffers, such as {name}, whose updates are \
+         inside the program; train it on one rank"
+    )]
+    RankBuffers {
+        /// The first buffer.
+        name: String,
+    },
+    /// The checkpoint is of a version whose random numbers depend on the number of ranks.
+    #[error(
+        "the run was started by an earlier version, whose random numbers are those of one rank; resume it on one rank"
+    )]
+    RankStreams,
     /// The images differ from those of the checkpoint.
     #[error(
         "the checkpoint was saved with other images: {what}; restore them, set their new location with --set \

@@ -33,10 +33,11 @@ impl State {
         let skips = self.gradients.read_skips()?;
         self.judge_skips(skips, None)?;
         let (model, data, evaluations) = (&self.model, &self.data, &self.evaluations);
-        let training = evaluations.tally.read(&data.classes)?;
+        let training = evaluations.tally.of_all_ranks(&self.ranks)?.read(&data.classes)?;
         let should_stop = || stop.signal().is_some();
         let loss = Loss::of_evaluation(data.validation.dataset());
-        let run = || evaluate(&model.network, &data.validation, &loss, &data.classes, model.numerics, should_stop);
+        let (classes, ranks) = (&data.classes, &self.ranks);
+        let run = || evaluate(&model.network, &data.validation, &loss, classes, model.numerics, ranks, should_stop);
         let Some(validation) = run()? else { return Ok(false) };
         let of_ema = match &model.ema {
             None => None,
@@ -48,11 +49,14 @@ impl State {
         let is_behind = training.accuracy - validation.accuracy > BEHIND;
         let mut by_batch = None;
         if is_behind && self.config.diagnosis.enabled {
-            by_batch = self.accuracy_by_batch(stop)?;
-            if stop.signal().is_some() {
+            if self.ranks.is_first() {
+                by_batch = self.accuracy_by_batch(stop)?;
+            }
+            if self.is_stopped(stop)? {
                 return Ok(false);
             }
         }
+        self.gather_bad_images()?;
         let (model, data, evaluations) = (&self.model, &self.data, &mut self.evaluations);
         disk::point("evaluate");
         let step = self.counters.step;
@@ -63,13 +67,15 @@ impl State {
             plateau.add(validation.of(self.config.evaluate.metric));
         }
         self.explain();
-        let (epoch, elapsed, output) = (self.counters.epoch, self.clock.elapsed(), &mut self.output);
-        output.recorder.evaluation(step, epoch, elapsed, &training, &validation, of_ema.as_ref());
-        output.recorder.batch_statistics_accuracy(step, by_batch);
-        output.progress.evaluation(step, &training, &validation, of_ema.as_ref(), is_best);
-        self.diagnose_evaluation(&training, &validation, by_batch);
-        if is_best {
-            self.output.recorder.save_best(&self.model.network);
+        let (epoch, elapsed) = (self.counters.epoch, self.clock.elapsed());
+        if let Some(recorder) = &mut self.output.recorder {
+            recorder.evaluation(step, epoch, elapsed, &training, &validation, of_ema.as_ref());
+            recorder.batch_statistics_accuracy(step, by_batch);
+            self.output.progress.evaluation(step, &training, &validation, of_ema.as_ref(), is_best);
+            if is_best {
+                recorder.save_best(&self.model.network);
+            }
+            self.diagnose_evaluation(&training, &validation, by_batch);
         }
         let is_kept = enters_best(&mut self.counters.best_figures, &self.config.checkpoint, &validation);
         self.counters.last_validation = Some(validation.without_classes());
@@ -79,13 +85,37 @@ impl State {
         Ok(is_kept)
     }
 
+    /// Whether any rank has a stop signal.
+    fn is_stopped(&self, stop: &StopSignal) -> Result<bool, TrainError> {
+        let own = f64::from(u8::from(stop.signal().is_some()));
+        Ok(self.ranks.gather(&[own])?.iter().any(|rank| rank[0] > 0.0))
+    }
+
+    /// Marks the images that other ranks could not decode.
+    pub(super) fn gather_bad_images(&self) -> Result<(), TrainError> {
+        if self.ranks.are_alone() {
+            return Ok(());
+        }
+        let [training, validation] = self.data.bad_images();
+        let all = |own: &[u32]| -> Result<Vec<u32>, TrainError> {
+            let own: Vec<f64> = own.iter().map(|index| f64::from(*index)).collect();
+            Ok(self.ranks.gather_lists(&own)?.concat().into_iter().map(|index| index as u32).collect())
+        };
+        self.data.mark_bad_images([all(&training)?, all(&validation)?]);
+        Ok(())
+    }
+
     /// Validation accuracy with the statistics of each batch instead of the running ones.
     fn accuracy_by_batch(&mut self, stop: &StopSignal) -> Result<Option<f64>, TrainError> {
-        let Self { config, model, data, .. } = self;
+        let Self { config, model, data, counters, .. } = self;
         let is_kept = |layer: &str| config.model.keeps_statistics(layer);
         let (batch_size, should_stop) = (config.data.batch_size, || stop.signal().is_some());
         let validation = &data.validation;
         model.without_side_effects(|model| {
+            // A TorchScript program may draw random numbers.
+            if let Some(streams) = model.random_streams {
+                streams.start_probe(counters.step);
+            }
             Ok(accuracy_by_batch(&model.network, validation, batch_size, model.numerics, is_kept, should_stop)?)
         })
     }
@@ -94,9 +124,7 @@ impl State {
     /// run.
     fn explain(&mut self) {
         let Self { config, data, model, evaluations, output, counters, .. } = self;
-        if evaluations.explained.is_empty() {
-            return;
-        }
+        let Some(recorder) = output.recorder.as_mut().filter(|_| !evaluations.explained.is_empty()) else { return };
         let dataset = data.validation.dataset();
         let explainer = Explainer {
             network: &model.network,
@@ -107,8 +135,8 @@ impl State {
             device: model.device(),
         };
         match explainer.explain(&evaluations.explained) {
-            Ok(pictures) => output.recorder.explanations(counters.step, pictures),
-            Err(error) => output.recorder.report_failure(&error),
+            Ok(pictures) => recorder.explanations(counters.step, pictures),
+            Err(error) => recorder.report_failure(&error),
         }
     }
 }

@@ -7,7 +7,8 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::TrainError;
 use crate::{
     clipping::StepGradients,
-    config::{MonitorConfig, MonitorPreset, NonFinite, OptimizerConfig},
+    config::{MonitorConfig, MonitorPreset, NonFinite, OptimizerConfig, Reduction},
+    distributed::{Ranks, Reducer},
     gradient::{
         Due, GradientMeasurement, GradientMonitor, LayerTaps, Measurement, MicroBatches, NoiseScale, PreviousGradient,
     },
@@ -45,6 +46,9 @@ pub struct Gradients {
     pub(super) noise_scale: NoiseScale,
     previous: Option<PreviousGradient>,
     is_timed: bool,
+    ranks: Ranks,
+    /// Sums the gradients of several ranks.
+    pub(super) reducer: Option<Reducer>,
     /// `[]`, f64: cosine similarity with the gradients of the previous step.
     pub(super) previous_cosine: Option<Tensor>,
     /// `[]`, f32: mean loss of the current step, summed over its micro-batches.
@@ -62,7 +66,8 @@ pub struct Gradients {
 impl Gradients {
     /// Registers hooks and prepares the sums. With the preset `off`, registers no hooks and computes only what training
     /// itself needs; the weights are bit-identical. Distinguishes micro-batches if there are several
-    /// (`accumulation_steps`) and the preset is `full`, or if their noise scale is enabled.
+    /// (`accumulation_steps`) and the preset is `full`, or if their noise scale is enabled. With several ranks, their
+    /// gradients take the place of those of micro-batches.
     ///
     /// # Errors
     /// If libtorch rejects a hook.
@@ -71,6 +76,8 @@ impl Gradients {
         config: &MonitorConfig,
         optimizer: &OptimizerConfig,
         device: Device,
+        ranks: &Ranks,
+        reduction: Reduction,
     ) -> Result<Self, TrainError> {
         let &OptimizerConfig { accumulation_steps, non_finite, .. } = optimizer;
         let trained = || network.parameters.trainable().filter(|param| param.tensor.requires_grad());
@@ -78,8 +85,8 @@ impl Gradients {
         let params: Vec<Tensor> = trained().map(|param| param.tensor.shallow_clone()).collect();
         let named = network.parameters.trainable().map(|param| (param.name.as_str(), &param.tensor));
         let is_on = config.preset != MonitorPreset::Off;
-        let tells_apart = config.preset == MonitorPreset::Full && accumulation_steps > 1;
-        let noise = is_on && config.noise_scale_every_steps > 0;
+        let tells_apart = config.preset == MonitorPreset::Full && accumulation_steps > 1 && ranks.are_alone();
+        let noise = is_on && config.noise_scale_every_steps > 0 && ranks.are_alone();
         let hooked: &[Tensor] = if noise && accumulation_steps > 1 { &params } else { &[] };
         let zero = || Tensor::f_zeros([] as [i64; 0], (Kind::Float, device));
         Ok(Self {
@@ -89,6 +96,8 @@ impl Gradients {
             noise_scale: NoiseScale::default(),
             previous: (is_on && config.previous_cosine).then(PreviousGradient::default),
             is_timed: false,
+            ranks: ranks.clone(),
+            reducer: if ranks.are_alone() { None } else { Some(Reducer::new(ranks, &params, reduction)?) },
             previous_cosine: None,
             loss: zero()?,
             has_loss: false,
@@ -156,6 +165,9 @@ impl Gradients {
             monitor.start_timeline()?;
         }
         self.scaled(loss)?.f_backward()?;
+        if let Some(reducer) = &self.reducer {
+            reducer.finish_backward()?;
+        }
         let loss = loss.f_detach()?;
         self.loss = if self.has_loss { self.loss.f_add(&loss)? } else { loss };
         self.has_loss = true;
@@ -164,6 +176,16 @@ impl Gradients {
             Some(micro_batches) => Ok(micro_batches.finish(images as u64, grads)?),
             None => Ok(()),
         }
+    }
+
+    /// Sets the loss of the step to the sum of the shares of all ranks: `[micro-batches]`, f32, each added in order.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub(super) fn set_loss(&mut self, shares: &[Tensor]) -> Result<(), TrainError> {
+        let [first, rest @ ..] = shares else { return Ok(()) };
+        self.loss = rest.iter().try_fold(first.shallow_clone(), |sum, share| sum.f_add(share))?;
+        Ok(())
     }
 
     /// Multiplies a loss by the loss scale of this step.
@@ -201,7 +223,7 @@ impl Gradients {
         }
         let detail = if due.distributions { Detail::Distribution } else { Detail::Norms };
         Ok(match &self.monitor {
-            Some(monitor) if due.reading => monitor.measure(detail)?,
+            Some(monitor) if due.reading => monitor.measure_on(detail, &self.ranks)?,
             _ => {
                 let grads = Measurement::of_total(grads())?;
                 GradientMeasurement { grads, missing: Vec::new(), backward_order: Vec::new() }

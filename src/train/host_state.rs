@@ -10,7 +10,7 @@ use crate::{
     evaluation::TallyCounts,
     gradient::{GradientHistory, NoiseScale},
     optim::PlateauCourse,
-    recording::Pictures,
+    recording::{Pictures, Recorder},
 };
 
 /// Counters and histories of a run. The fields of the same name in the parts of [`State`] describe them.
@@ -46,6 +46,9 @@ pub(super) struct HostState {
     pub pictures: Option<Pictures>,
     /// Whether entries are missing in a file of the run.
     pub is_incomplete: bool,
+    /// Whether each micro-batch has random numbers of its own. Earlier versions draw those of a run in sequence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seeds_micro_batches: bool,
     /// Threads per CPU operation, which affect the last bits of sums; `None` on other devices.
     #[serde(default)]
     pub threads: Option<usize>,
@@ -71,9 +74,11 @@ impl State {
             diagnosis: judge.diagnosis.clone(),
             rule_sets: judge.rule_sets.clone(),
             facts: judge.facts.clone(),
-            pictures: output.recorder.pictures().cloned(),
-            is_incomplete: output.recorder.has_failed() || bad_images.iter().any(|images| !images.is_empty()),
+            pictures: output.recorder.as_ref().and_then(Recorder::pictures).cloned(),
+            is_incomplete: output.recorder.as_ref().is_some_and(Recorder::has_failed)
+                || bad_images.iter().any(|images| !images.is_empty()),
             bad_images,
+            seeds_micro_batches: model.random_streams.is_some(),
             threads: (model.device() == Device::Cpu).then(threads::now),
         }
     }
@@ -101,6 +106,8 @@ impl State {
             // The recorder restored these when it opened the files.
             pictures: _,
             is_incomplete: _,
+            // The start has chosen the random streams by it.
+            seeds_micro_batches: _,
             // Restored before the first operation.
             threads: _,
         } = host;

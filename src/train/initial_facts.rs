@@ -43,6 +43,7 @@ pub(super) fn initial_facts(
         parameters: gradients.monitor().map(GradientMonitor::parameter_facts).transpose()?.unwrap_or_default(),
         // Evaluations count them.
         lost_images: Vec::new(),
+        ranks: Vec::new(),
     })
 }
 

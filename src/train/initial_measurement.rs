@@ -7,6 +7,7 @@ use crate::{
     config::{MonitorPreset, Precision},
     data::Batch,
     diagnosis::Facts,
+    distributed::Ranks,
     evaluation::{EvaluationError, forward},
     gradient::{DepthProfile, Due, GradientStatistics, LayerStatistics},
     libtorch::HostBlock,
@@ -67,7 +68,8 @@ impl Prepared {
         let Self { config, device, network, training, validation, .. } = self;
         // Hooks on all parameters, whatever the run itself measures.
         let monitor = crate::config::MonitorConfig { preset: MonitorPreset::Full, ..config.monitor.clone() };
-        let mut gradients = Gradients::new(network, &monitor, &config.optimizer, *device)?;
+        let (ranks, reduction) = (Ranks::alone(), config.distributed.reduction);
+        let mut gradients = Gradients::new(network, &monitor, &config.optimizer, *device, &ranks, reduction)?;
         if config.run.precision == Precision::Fp16 {
             gradients.scaler = Some(GradScaler::new(*device)?);
         }

@@ -135,7 +135,9 @@ impl State {
         let step = self.counters.step;
         let lost = self.data.lost_images();
         if lost != self.judge.facts.lost_images {
-            self.output.recorder.lost_images(step, &lost);
+            if let Some(recorder) = &mut self.output.recorder {
+                recorder.lost_images(step, &lost);
+            }
             self.judge.facts.lost_images = lost;
         }
         let evaluation = Evaluation {
@@ -154,7 +156,9 @@ impl State {
     /// Writes and logs findings and alarms. Only findings trigger actions.
     fn report(&mut self, step: u64, Verdicts { findings, alarms }: Verdicts) {
         for finding in findings {
-            self.output.recorder.finding(step, &finding);
+            if let Some(recorder) = &mut self.output.recorder {
+                recorder.finding(step, &finding);
+            }
             if !finding.is_open() {
                 tracing::info!("{finding}");
                 continue;
@@ -167,7 +171,9 @@ impl State {
             }
         }
         for alarm in alarms {
-            self.output.recorder.alarm(&alarm);
+            if let Some(recorder) = &mut self.output.recorder {
+                recorder.alarm(&alarm);
+            }
             tracing::info!("{alarm}");
         }
     }
@@ -177,12 +183,13 @@ impl State {
         if std::mem::take(&mut self.judge.is_dump_requested)
             && let Err(error) = self.output.recent_steps.write()
         {
-            self.output.recorder.report_failure(&error);
+            self.output.report_failure(&error);
         }
     }
 
     /// Runs the configured actions for a finding.
     fn run_actions(&mut self, step: u64, finding: &Finding) {
+        let run = self.folder().display().to_string();
         let Self { config, judge, output, .. } = self;
         for action in &config.diagnosis.actions {
             if !action.answers(finding.rule.name(), finding.severity) {
@@ -190,8 +197,7 @@ impl State {
             }
             judge.is_checkpoint_requested |= action.checkpoint;
             judge.is_dump_requested |= action.dump;
-            let run = output.recorder.folder().path().display().to_string();
-            let message = serde_json::json!({ "run": run, "step": step, "finding": finding }).to_string();
+            let message = serde_json::json!({ "run": &run, "step": step, "finding": finding }).to_string();
             output.messenger.send(action, &message);
         }
     }

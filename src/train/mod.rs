@@ -1,5 +1,6 @@
 //! The training loop: forward, backward, measure, clip, step, write.
 
+mod agreement;
 mod buffers;
 mod checkpoint_contents;
 mod counters;
@@ -11,6 +12,7 @@ mod evaluations;
 mod fitting;
 mod frozen;
 mod gradients;
+mod group;
 mod host_state;
 mod initial_facts;
 mod initial_measurement;
@@ -19,10 +21,14 @@ mod kernel_choice;
 mod optimization;
 mod output;
 mod probes;
+mod random_streams;
+mod rank_telemetry;
 mod read_step;
 mod resume;
 mod run_clock;
+mod running_statistics;
 mod setup;
+mod sharing;
 mod skips;
 mod start;
 mod state;
@@ -40,12 +46,12 @@ pub use gradients::Gradients;
 pub use initial_measurement::InitialMeasurement;
 pub use optimization::Optimization;
 pub use resume::{Resume, loaded_config};
-pub use setup::{Prepared, prepare, prepare_to_resume};
+pub use setup::{Prepared, prepare, prepare_on_ranks, prepare_to_resume};
 pub use state::State;
 pub use stop::{PREEMPTED, StopSignal};
 pub use training_model::TrainingModel;
 
-use crate::{libtorch::clear_grads, model::Pass, recording::Ending};
+use crate::{libtorch::clear_grads, recording::Ending};
 
 /// Trains until the run ends, `stop` has a signal, or an error occurs.
 ///
@@ -65,18 +71,15 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
 
             // Micro-batches: each adds its part of the mean over the whole group. The hooks fire inside backward.
             state.model.buffers.save()?;
-            let group_weight = state.model.loss.weight_of_group(&group);
-            for batch in &group {
+            for (number, batch) in &group.batches {
+                state.start_micro_batch(*number, &group)?;
                 let (images, targets) = state.model.numerics.to_device(batch)?;
-                let (logits, loss_sum) = {
-                    let tap = state.gradients.tap();
-                    let pass = if due.layers { Pass::training().with_tap(&tap) } else { Pass::training() };
-                    state.model.forward(&images, &targets, &pass)?
-                };
-                state.gradients.backward(&loss_sum.f_div_scalar(group_weight)?, batch.len())?;
-                let weight = state.model.loss.weight_of(batch);
-                state.evaluations.tally.add(&logits, &targets.labels, &loss_sum, weight)?;
+                let (logits, loss_sum) = state.forward(&images, &targets, due)?;
+                state.gradients.backward(&group.share_of(*number, &loss_sum)?, batch.len())?;
+                state.count(*number, batch, &group, &logits, &targets, &loss_sum)?;
             }
+            // Other ranks have the other micro-batches. The sums begin inside backward, and end here.
+            state.reduce(&group)?;
 
             // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.
             state.gradients.unscale()?;
@@ -87,9 +90,10 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             let rates = state.rates()?;
             let (update, not_taken) = state.take_step(rates, due, &clip)?;
             state.finish_update(&not_taken)?;
+            state.check_weights()?;
 
             // Device sync here, on tracked steps only: one copy to the host.
-            let reading = if due.reading { Some(state.read(due, measurement, &clip, update)?) } else { None };
+            let reading = state.read(due, measurement, &clip, update)?;
             clear_grads(state.gradients.params())?;
 
             // Write; then evaluate, save a checkpoint, and end, each when due.
@@ -99,7 +103,7 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
                 return Ok(ending);
             }
         }
-        state.finish_epoch(stop)?;
+        state.finish_epoch()?;
         if let Some(ending) = state.run_due_work(stop)? {
             return Ok(ending);
         }

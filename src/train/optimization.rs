@@ -10,6 +10,7 @@ use super::{
 use crate::{
     clipping::{ClipOutcome, Clipping, ClippingScope},
     config::{Config, Precision},
+    distributed::Ranks,
     gradient::{Due, Measurement},
     libtorch::LateScalar,
     model::Network,
@@ -46,8 +47,9 @@ pub(super) struct ParameterState {
 
 impl ParameterState {
     /// Registers a hook on each of the parameters. Optimizer moments and clipping state start over.
-    pub(super) fn new(config: &Config, network: &Network, device: Device) -> Result<Self, TrainError> {
-        let mut gradients = Gradients::new(network, &config.monitor, &config.optimizer, device)?;
+    pub(super) fn new(config: &Config, network: &Network, device: Device, ranks: &Ranks) -> Result<Self, TrainError> {
+        let reduction = config.distributed.reduction;
+        let mut gradients = Gradients::new(network, &config.monitor, &config.optimizer, device, ranks, reduction)?;
         if config.run.precision == Precision::Fp16 {
             gradients.scaler = Some(GradScaler::new(device)?);
         }
@@ -136,7 +138,7 @@ impl State {
     /// Starts to train all parameters once `optimizer.head_only_epochs` are over. The optimizer starts over, as in
     /// fastai's `unfreeze`, and so does the clipping state, because both now cover other parameters.
     pub(super) fn unfreeze_if_due(&mut self) -> Result<(), TrainError> {
-        let Self { config, model, gradients, optimization, counters, .. } = self;
+        let Self { config, ranks, model, gradients, optimization, counters, .. } = self;
         if optimization.backbone.is_empty() || is_head_alone(&config.optimizer, counters.epoch) {
             return Ok(());
         }
@@ -144,7 +146,7 @@ impl State {
         optimization.receive_last_outcome(counters)?;
         counters.taken_before = counters.taken_steps;
         let count = optimization.backbone.release()?;
-        let mut new = ParameterState::new(config, &model.network, model.device())?;
+        let mut new = ParameterState::new(config, &model.network, model.device(), ranks)?;
         new.gradients.take_over(gradients);
         optimization.headroom = Headroom::of(&new.optimizer)?;
         *gradients = new.gradients;

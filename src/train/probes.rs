@@ -2,9 +2,8 @@
 
 use tch::Tensor;
 
-use super::{State, TrainError};
+use super::{State, TrainError, group::Group};
 use crate::{
-    data::Batch,
     gradient::{Due, Measurement, Origin, OriginSearch, Place},
     libtorch::{clear_grads, set_generator_state},
     model::{Pass, Tap},
@@ -16,22 +15,24 @@ impl State {
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub(super) fn replay(&mut self, group: &[Batch]) -> Result<Option<Origin>, TrainError> {
-        let Self { model, gradients, .. } = self;
+    pub(super) fn replay(&mut self, group: &Group) -> Result<Option<Origin>, TrainError> {
+        let Self { model, gradients, counters, .. } = self;
         let origin = model.without_side_effects(|model| {
             let Some(monitor) = gradients.monitor() else { return Ok(None) };
             let search = OriginSearch::new(monitor.parameters())?;
             if let Some(random) = &model.random_at_step {
                 set_generator_state(model.device(), random)?;
             }
-            let group_weight = model.loss.weight_of_group(group);
-            for (micro_batch, batch) in group.iter().enumerate() {
-                search.start_micro_batch(micro_batch);
+            for (micro_batch, batch) in &group.batches {
+                if let Some(streams) = model.random_streams {
+                    streams.start_micro_batch(counters.step, *micro_batch);
+                }
+                search.start_micro_batch(*micro_batch);
                 let (images, targets) = model.numerics.to_device(batch)?;
                 search.see(Place::Images, &images);
                 let tap = |tap: &Tap<'_>| search.see_tap(tap);
                 let (_, loss_sum) = model.forward(&images, &targets, &Pass::training().with_tap(&tap))?;
-                let loss = loss_sum.f_div_scalar(group_weight)?;
+                let loss = loss_sum.f_div_scalar(group.weight)?;
                 search.see(Place::Loss, &loss);
                 gradients.scaled(&loss)?.f_backward()?;
             }
@@ -47,8 +48,8 @@ impl State {
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub(super) fn probe_noise(&mut self, due: Due, group: &[Batch]) -> Result<(), TrainError> {
-        let [batch] = group else { return Ok(()) };
+    pub(super) fn probe_noise(&mut self, due: Due, group: &Group) -> Result<(), TrainError> {
+        let [(_, batch)] = &group.batches[..] else { return Ok(()) };
         let half = batch.len() / 2;
         if !due.noise_scale || half == 0 || self.gradients.micro_batches.is_none() {
             return Ok(());

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use tch::Tensor;
 
-use super::{Gradients, TrainError};
+use super::{
+    Gradients, TrainError,
+    sharing::{ImagesOf, Sharing},
+};
 use crate::{
     clipping::ClipOutcome,
     evaluation::Tally,
@@ -23,6 +26,8 @@ pub(super) struct StepMeasurements<'a> {
     pub clip: &'a ClipOutcome,
     pub update: UpdateOutcome,
     pub tally: &'a Tally,
+    /// What the ranks told about the step, with the images of each batch.
+    pub ranks: Option<(&'a Sharing, ImagesOf<'a>)>,
 }
 
 impl Gradients {
@@ -31,7 +36,7 @@ impl Gradients {
     /// # Errors
     /// If libtorch reports an error.
     pub(super) fn read(&mut self, step: StepMeasurements<'_>) -> Result<Reading, TrainError> {
-        let StepMeasurements { step, epoch, due, measurement, clip, update, tally } = step;
+        let StepMeasurements { step, epoch, due, measurement, clip, update, tally, ranks } = step;
         let mut block = HostBlock::default();
         let scalars = self.add_scalars(clip, tally, &mut block)?;
         let total_norm = block.add(measurement.grads.total_norm())?;
@@ -46,14 +51,25 @@ impl Gradients {
         let layers = self.taps.add_to(&mut block, self.loss_scale.as_ref())?;
         let micro_batches = self.micro_batches.as_ref().map(|batches| batches.add_to(&mut block)).transpose()?;
         let cosine = self.previous_cosine.take().map(|cosine| block.add(&cosine)).transpose()?;
+        let rank_parts = match &ranks {
+            Some((sharing, _)) => sharing.add_to(self.loss_scale.as_ref(), &mut block)?,
+            None => None,
+        };
         // Device sync here.
         let values = block.read()?;
         let [loss, clip_coef, total_norm_after, skipped_steps, skipped_in_a_row, accuracy] =
             scalars.map(|part| values[&part][0]);
+        let total_norm = values[&total_norm][0];
+        let of_ranks = ranks.zip(rank_parts.as_ref()).and_then(|((sharing, images_of), parts)| {
+            sharing.rank_statistics(parts, &values, total_norm, &self.names, images_of)
+        });
+        let (of_ranks, noise) = of_ranks.map_or((None, None), |(statistics, noise)| (Some(statistics), noise));
         let norms = micro_batches.as_ref().and_then(|parts| parts.norms(&values));
-        if let Some(norms) = &norms {
-            self.noise_scale.add(norms);
+        let noise = norms.as_ref().or(noise.as_ref());
+        if let Some(noise) = noise {
+            self.noise_scale.add(noise);
         }
+        let has_noise = noise.is_some();
         let (weights, _) = weights.map(|parts| parts.take(&values)).unwrap_or_default();
         let gradients = self.monitor.as_ref().map(|_| gradients.take(&values));
         let layers = layers.take(&values);
@@ -63,7 +79,7 @@ impl Gradients {
             epoch,
             loss,
             accuracy,
-            total_norm: values[&total_norm][0],
+            total_norm,
             clip_coef,
             total_norm_after,
             clipped_fraction: clipped.map(|(count, of)| values[&count][0] / of.max(1) as f64),
@@ -80,7 +96,8 @@ impl Gradients {
             timeline: self.monitor.as_ref().filter(|_| due.layers).map(|monitor| monitor.timeline()),
             bad_micro_batch: micro_batches.and_then(|parts| parts.first_non_finite(&values)),
             micro_batch_cosine: norms.as_ref().and_then(|norms| norms.cosine()),
-            noise_scale: norms.and_then(|_| self.noise_scale.value()),
+            noise_scale: if has_noise { self.noise_scale.value() } else { None },
+            ranks: of_ranks,
             previous_cosine: cosine.map(|part| values[&part][0]).filter(|cosine| cosine.is_finite()),
         })
     }

@@ -1,7 +1,8 @@
 //! Resumes a run from a checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use tch::Device;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::{
     checkpoint::{CheckpointError, CheckpointName, Loaded},
     config::{Config, ConfigError, DATA_FILES, ScheduleConfig, ScheduleName, differences, matches},
     disk::{NamedTensors, copy_named},
+    distributed::DistributedError,
     libtorch::{device_name, set_generator_state, torch_version},
     optim::PlateauCourse,
     recording::ResumedRecord,
@@ -45,9 +47,21 @@ fn run_of(loaded: &Loaded) -> &Path {
     loaded.path.ancestors().nth(2).unwrap_or(Path::new(""))
 }
 
+/// What rank 0 tells the others about the checkpoint.
+#[derive(Deserialize)]
+struct Told {
+    allows_other_images: bool,
+    has_free_threads: bool,
+    host: HostState,
+}
+
 /// A checkpoint from which to resume.
 pub struct Resume {
-    loaded: Loaded,
+    /// `None` on ranks other than 0, which get the state from rank 0.
+    loaded: Option<Loaded>,
+    /// Folder of the run that saved the checkpoint.
+    run: PathBuf,
+    name: CheckpointName,
     /// Keys that differ and are allowed to.
     changed: Vec<String>,
     /// Whether the images may differ.
@@ -109,23 +123,49 @@ impl Resume {
         }
         let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
         let allows_other_images = is_allowed(DATA_FILES);
-        Ok(Self { loaded, changed, allows_other_images, has_free_threads, host })
+        let name = loaded.path.file_name().unwrap_or_default().to_string_lossy().parse().unwrap_or_default();
+        let run = run_of(&loaded).to_owned();
+        Ok(Self { loaded: Some(loaded), run, name, changed, allows_other_images, has_free_threads, host })
+    }
+
+    /// Prepares a rank other than 0 to resume with it; `text` is [`Resume::text`] on rank 0.
+    ///
+    /// # Errors
+    /// If the text is not that of this version.
+    pub fn follow(text: &str) -> Result<Self, TrainError> {
+        let invalid = |cause| DistributedError::Lost(format!("rank 0 sent a state that cannot be read: {cause}"));
+        let Told { allows_other_images, has_free_threads, host } = serde_json::from_str(text).map_err(invalid)?;
+        Ok(Self {
+            loaded: None,
+            run: PathBuf::new(),
+            name: CheckpointName::default(),
+            changed: Vec::new(),
+            allows_other_images,
+            has_free_threads,
+            host,
+        })
+    }
+
+    /// What other ranks need to resume with this one.
+    ///
+    /// # Errors
+    /// If the state cannot be written as JSON.
+    pub fn text(&self) -> Result<String, TrainError> {
+        let &Self { allows_other_images, has_free_threads, .. } = self;
+        let told = serde_json::json!({
+            "allows_other_images": allows_other_images, "has_free_threads": has_free_threads, "host": self.host,
+        });
+        Ok(told.to_string())
     }
 
     /// Folder of the run that saved the checkpoint.
     pub(super) fn run(&self) -> &Path {
-        run_of(&self.loaded)
+        &self.run
     }
 
     /// Position in the run at which the checkpoint was saved.
     pub(super) fn name(&self) -> CheckpointName {
-        let name = self.loaded.path.file_name().unwrap_or_default().to_string_lossy();
-        name.parse().unwrap_or_default()
-    }
-
-    /// The checkpoint.
-    pub fn loaded(&self) -> &Loaded {
-        &self.loaded
+        self.name
     }
 
     /// State of the run's files.
@@ -135,7 +175,7 @@ impl Resume {
         ResumedRecord {
             step: *step,
             is_evaluated: *evaluated_at == Some(*step),
-            logs: &self.loaded.manifest.logs,
+            logs: self.loaded.as_ref().map_or(&[], |loaded| &loaded.manifest.logs),
             facts,
             pictures: pictures.take(),
             is_incomplete: *is_incomplete,
@@ -163,7 +203,7 @@ impl Resume {
 
     /// Restores all tensors and random number generators.
     pub(super) fn restore(&self, parts: &TensorParts<'_>, gradients: &mut Gradients) -> Result<(), TrainError> {
-        let loaded = &self.loaded;
+        let Some(loaded) = &self.loaded else { return Ok(()) };
         let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
         if got != want {
             let text = |digest: Option<&str>| digest.unwrap_or("none").to_owned();
@@ -202,6 +242,7 @@ impl Resume {
         }
         match (parts.device, generator(CUDA_GENERATOR)) {
             (Device::Cpu, None) => {}
+            _ if self.host.seeds_micro_batches => {}
             (device @ Device::Cuda(_), Some(state)) => set_generator_state(device, state)?,
             (device, _) => {
                 tracing::warn!(

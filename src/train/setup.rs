@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, OnBadImage},
     data::{self, DataError, Dataset, Loader, LoaderOptions, PixelScale, Splits},
+    distributed::Ranks,
     evaluation::{EvaluationError, Loss, Numerics, Tally},
     libtorch::{generator_state, resolve_device, set_generator_state},
     model::{self, Network, Pass, weights},
@@ -23,6 +24,8 @@ use crate::{
 pub struct Prepared {
     /// Config of the experiment.
     pub config: Config,
+    /// The processes that train together.
+    pub ranks: Ranks,
     /// Device of all tensors.
     pub device: Device,
     /// Model with its initial weights.
@@ -50,9 +53,19 @@ pub struct Prepared {
 /// # Errors
 /// If one of them is invalid or not available.
 pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
+    prepare_on_ranks(config, Ranks::alone(), None)
+}
+
+/// Like [`prepare`] on one of several ranks, with its own device; `None` takes that of the config. Waits for the other
+/// ranks.
+///
+/// # Errors
+/// As for [`prepare`]; also if the model cannot be trained on several ranks, or another rank is gone or has other images
+/// or another model.
+pub fn prepare_on_ranks(config: Config, ranks: Ranks, device: Option<Device>) -> Result<Prepared, TrainError> {
     let splits = data::load(&config.data, config.run.seed)?;
     data::check_classes(&config.data, &splits.train)?;
-    let mut prepared = prepare_on(splits, config)?;
+    let mut prepared = prepare_on(splits, config, ranks, device)?;
     let Prepared { config, network, .. } = &prepared;
     if let Some(path) = &config.model.weights {
         let key = config.model.weights_key.as_deref();
@@ -60,14 +73,24 @@ pub fn prepare(config: Config) -> Result<Prepared, TrainError> {
         report.tell();
         prepared.initial_weights = Some(report.digest);
     }
+    if !prepared.ranks.are_alone() {
+        let Prepared { training, validation, .. } = &prepared;
+        prepared.images = Some(DataNow::identify(training.dataset(), validation.dataset(), None)?);
+    }
+    prepared.check_ranks_agree()?;
     Ok(prepared)
 }
 
 /// Checks an experiment that resumes from a checkpoint. Does not need the file with the initial weights.
 ///
 /// # Errors
-/// As for [`prepare`]; also if the classes or the images differ from those of the checkpoint.
-pub fn prepare_to_resume(config: Config, from: &Resume) -> Result<Prepared, TrainError> {
+/// As for [`prepare_on_ranks`]; also if the classes or the images differ from those of the checkpoint.
+pub fn prepare_to_resume(
+    config: Config,
+    from: &Resume,
+    ranks: Ranks,
+    device: Option<Device>,
+) -> Result<Prepared, TrainError> {
     let splits = data::load_known(&config.data, config.run.seed, from.host.data.classes());
     let splits = splits.map_err(|error| match error {
         error @ DataError::OtherClasses { .. } => TrainError::OtherClasses(error),
@@ -75,14 +98,16 @@ pub fn prepare_to_resume(config: Config, from: &Resume) -> Result<Prepared, Trai
     })?;
     // Before any image is decoded, because "another image" is a better message than "does not decode".
     let images = DataNow::identify(&splits.train, &splits.validation, Some(from))?;
-    Ok(Prepared { images: Some(images), ..prepare_on(splits, config)? })
+    let prepared = Prepared { images: Some(images), ..prepare_on(splits, config, ranks, device)? };
+    prepared.check_ranks_agree()?;
+    Ok(prepared)
 }
 
-fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
+fn prepare_on(splits: Splits, config: Config, ranks: Ranks, device: Option<Device>) -> Result<Prepared, TrainError> {
     if config.run.threads > 0 {
         tch::set_num_threads(i32::try_from(config.run.threads).unwrap_or(i32::MAX));
     }
-    let device = resolve_device(&config.run.device)?;
+    let device = device.map_or_else(|| resolve_device(&config.run.device), Ok)?;
     // Bytes take a quarter of the copies, if there is a kernel that normalizes them.
     let as_bytes = choose_kernels(config.monitor.kernels, device);
     let Splits { train, validation } = splits;
@@ -105,10 +130,12 @@ fn prepare_on(splits: Splits, config: Config) -> Result<Prepared, TrainError> {
     }
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
+    check_ranks(&ranks, &network)?;
     probe_single_image(&config, &network, &train, device)?;
     probe_training_size(&config, &network, &training, device)?;
     Ok(Prepared {
         config,
+        ranks,
         device,
         network,
         training,
@@ -149,6 +176,17 @@ fn build(config: &Config, images: &Dataset, device: Device) -> Result<(Network, 
     check_kept_statistics(config, &network)?;
     let backbone = FrozenBackbone::freeze(config, &network)?;
     Ok((network, backbone))
+}
+
+/// Checks that several ranks can train the network: they must know how it updates its buffers.
+fn check_ranks(ranks: &Ranks, network: &Network) -> Result<(), TrainError> {
+    let is_program = network.model.torchscript().is_some();
+    match network.parameters.buffers().next() {
+        Some(buffer) if is_program && !ranks.are_alone() => {
+            Err(TrainError::RankBuffers { name: buffer.name.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns which training passes have a single image, and the remedy; `None` if all have more.
@@ -207,6 +245,25 @@ fn probe_training_size(
 }
 
 impl Prepared {
+    /// Checks before the first exchange of tensors that all ranks have the same images and parameters.
+    fn check_ranks_agree(&self) -> Result<(), TrainError> {
+        let Self { ranks, network, .. } = self;
+        let Some(images) = self.images.as_ref().filter(|_| !ranks.are_alone()) else { return Ok(()) };
+        ranks.check_same("data set", &images.text(), |first, own| format!("{own}, and rank 0 has {first}"))?;
+        let parameters = network.parameters.iter();
+        let lines: Vec<String> =
+            parameters.map(|parameter| format!("{} {:?}", parameter.name, parameter.tensor.size())).collect();
+        let difference = |first: &str, own: &str| {
+            let pair = first.lines().zip(own.lines()).find(|(first, own)| first != own);
+            let [first_count, own_count] = [first, own].map(|text| text.lines().count());
+            pair.map_or_else(
+                || format!("{own_count} parameters, and rank 0 has {first_count}"),
+                |(first, own)| format!("{own}, and rank 0 has {first}"),
+            )
+        };
+        Ok(ranks.check_same("model", &lines.join("\n"), difference)?)
+    }
+
     /// Reads all images and logs those in both splits, duplicates, and images with two labels.
     pub fn warn_about_images(&self) {
         let [training, validation] = data::survey([self.training.dataset(), self.validation.dataset()]);

@@ -1,9 +1,8 @@
 //! Skipped steps: finds their cause, and ends the run if there are too many.
 
-use super::{State, TrainError};
+use super::{State, TrainError, group::Group};
 use crate::{
     config::{ClippingMode, NonFinite, Precision},
-    data::Batch,
     number::count as plural,
     recording::Reading,
 };
@@ -18,14 +17,16 @@ fn handling_of(policy: NonFinite) -> &'static str {
 
 impl State {
     /// Finds the first non-finite value of the step. Replays only the first of several consecutive bad steps.
-    pub(super) fn find_non_finite(&mut self, reading: &Reading, group: &[Batch]) -> Result<Option<String>, TrainError> {
+    pub(super) fn find_non_finite(&mut self, reading: &Reading, group: &Group) -> Result<Option<String>, TrainError> {
         let Some(gradients) = &reading.gradients else { return Ok(None) };
         let is_of_update = self.gradients.rejected()?.is_some();
         let origin = if reading.skipped_in_a_row == 1 && !is_of_update { self.replay(group)? } else { None };
         let micro_batch = reading.bad_micro_batch.map(|index| format!(" of micro-batch {index}")).unwrap_or_default();
         Ok(Some(match (origin, gradients.first_non_finite()) {
             (Some(origin), _) => {
-                self.output.recorder.origin(reading.step, &origin);
+                if let Some(recorder) = &mut self.output.recorder {
+                    recorder.origin(reading.step, &origin);
+                }
                 origin.to_string()
             }
             (None, Some(first)) => format!("the gradient of {}{micro_batch}", first.name),

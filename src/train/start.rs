@@ -8,12 +8,14 @@ use super::{
     Buffers, Counters, EarlyStopping, Optimization, Prepared, Resume, State, TrainError, TrainingModel,
     checkpoint_contents::TensorParts, data_identity::DataNow, evaluations::Evaluations, frozen::is_head_alone,
     host_state::HostState, initial_facts::initial_facts, judge::Judge, optimization::ParameterState, output::Output,
-    run_clock::RunClock, training_data::TrainingData,
+    random_streams::RandomStreams, run_clock::RunClock, sharing::Sharing, training_data::TrainingData,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
     config::{CheckpointConfig, Config, EmaConfig, PATHS, ScheduleName, paths_json},
     data::Preprocessing,
+    diagnosis::Facts,
+    distributed::Ranks,
     events::RunFolder,
     inference::{ModelClasses, Probabilities},
     optim::{Ema, Headroom, Plateau, Schedule, Span},
@@ -26,7 +28,7 @@ impl Prepared {
     /// # Errors
     /// If a file cannot be created, or libtorch runs out of memory.
     pub fn start(self, folder: RunFolder, terminal: Option<MultiProgress>) -> Result<State, TrainError> {
-        self.begin(folder, terminal, None)
+        self.begin(Some(folder), terminal, None)
     }
 
     /// Resumes from a checkpoint in the folder of its run.
@@ -34,12 +36,20 @@ impl Prepared {
     /// # Errors
     /// If the checkpoint does not match, without changing the files of the run; also as for [`start`](Self::start).
     pub fn resume(self, folder: RunFolder, terminal: Option<MultiProgress>, from: Resume) -> Result<State, TrainError> {
-        self.begin(folder, terminal, Some(from))
+        self.begin(Some(folder), terminal, Some(from))
+    }
+
+    /// Starts or resumes on a rank other than 0, which writes no files. Rank 0 must start or resume at the same time.
+    ///
+    /// # Errors
+    /// If another rank is gone, or libtorch runs out of memory.
+    pub fn follow(self, from: Option<Resume>) -> Result<State, TrainError> {
+        self.begin(None, None, from)
     }
 
     fn begin(
         self,
-        folder: RunFolder,
+        folder: Option<RunFolder>,
         terminal: Option<MultiProgress>,
         mut from: Option<Resume>,
     ) -> Result<State, TrainError> {
@@ -48,6 +58,7 @@ impl Prepared {
         }
         let Self {
             config,
+            ranks,
             device,
             network,
             training,
@@ -64,7 +75,8 @@ impl Prepared {
         if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.counters.epoch)) {
             backbone.release()?;
         }
-        let ParameterState { mut gradients, optimizer, clipping } = ParameterState::new(&config, &network, device)?;
+        let ParameterState { mut gradients, optimizer, clipping } =
+            ParameterState::new(&config, &network, device, &ranks)?;
         let EmaConfig { decay, warmup } = config.ema;
         let ema = (decay > 0.0).then(|| Ema::new(network.parameters.named(), decay, warmup)).transpose()?;
         let identity = match images {
@@ -78,29 +90,59 @@ impl Prepared {
             let parts = TensorParts { network, ema, optimizer, clipping: &clipping, tally: &tally, device };
             from.restore(&parts, &mut gradients)?;
         }
+        let seeds_micro_batches = from.as_ref().is_none_or(|from| from.host.seeds_micro_batches);
+        if !seeds_micro_batches && !ranks.are_alone() {
+            return Err(TrainError::RankStreams);
+        }
+        let parts = TensorParts {
+            network: &network,
+            ema: ema.as_ref(),
+            optimizer: &optimizer,
+            clipping: &clipping,
+            tally: &tally,
+            device,
+        };
+        parts.broadcast(&ranks, &gradients)?;
         // After all checks: a run that cannot resume keeps its files unchanged.
-        let checkpoints = checkpoints(&config.checkpoint, folder.path())?;
-        let is_judged = from.is_none() && config.diagnosis.enabled;
+        let checkpoints = match &folder {
+            Some(folder) => checkpoints(&config.checkpoint, folder.path())?,
+            None => None,
+        };
+        let is_judged = from.is_none() && config.diagnosis.enabled && folder.is_some();
         // A checkpoint from before the first step has no events.
         let is_at_start = from.as_ref().is_none_or(|from| from.host.counters.step == 0);
-        let is_drawn = is_at_start && config.monitor.pictures_every_steps > 0;
+        let is_drawn = is_at_start && config.monitor.pictures_every_steps > 0 && folder.is_some();
         // Training reports an image that cannot be read.
         let first_batch = if is_judged || is_drawn { training.first_batch().ok() } else { None };
         let facts = is_judged
             .then(|| initial_facts(&config, &training, first_batch.as_ref(), &validation, &network, &gradients))
-            .transpose()?;
-        let identity = identity.write_record(&folder, from.as_ref().map(|from| &from.host.data))?;
-        let config = anchored(config, &folder, from.is_some())?;
-        let recorder = match &mut from {
-            Some(from) => Recorder::resume(folder, &config, from.record())?,
-            None => Recorder::create(folder, &config, facts.as_ref())?,
+            .transpose()?
+            .map(|facts| of_ranks(facts, &config, &ranks));
+        if let Some(from) = &mut from {
+            from.host.facts.ranks = ranks.places().to_vec();
+        }
+        let is_resumed = from.is_some();
+        let (identity, config, recorder) = match folder {
+            None => (identity.without_record(), config, None),
+            Some(folder) => {
+                let identity = identity.write_record(&folder, from.as_ref().map(|from| &from.host.data))?;
+                let config = anchored(config, &folder, is_resumed)?;
+                let recorder = match &mut from {
+                    Some(from) => Recorder::resume(folder, &config, from.record())?,
+                    None => Recorder::create(folder, &config, facts.as_ref())?,
+                };
+                (identity, config, Some(recorder))
+            }
         };
         let (classes, is_multi_label) =
             (training.dataset().classes().to_vec(), training.dataset().label_sets().is_multi_label());
         let model_classes =
             ModelClasses { names: classes.clone(), probabilities: Probabilities::of_data(is_multi_label) };
         let preprocessing = Preprocessing::new(training.dataset().shape(), &scale, &config.data);
-        write_model_interface(recorder.folder().folder(), &network, &model_classes, &preprocessing)?;
+        if let Some(recorder) = &recorder {
+            write_model_interface(recorder.folder().folder(), &network, &model_classes, &preprocessing)?;
+        }
+        let run = recorder.as_ref().map_or(Path::new("").to_owned(), |recorder| recorder.folder().path().to_owned());
         let mut state = State {
             optimization: Optimization {
                 plateau: plateau(&config),
@@ -113,6 +155,11 @@ impl Prepared {
                 last_outcome: None,
                 bad_in_a_row: 0,
             },
+            sharing: if ranks.are_alone() {
+                None
+            } else {
+                Some(Sharing::new(&network, device, &config.distributed, &ranks)?)
+            },
             model: TrainingModel {
                 buffers: Buffers::new(&network)?,
                 network,
@@ -120,6 +167,7 @@ impl Prepared {
                 numerics,
                 loss,
                 initial_weights,
+                random_streams: seeds_micro_batches.then_some(RandomStreams { seed: config.run.seed }),
                 random_at_step: None,
             },
             gradients,
@@ -130,32 +178,41 @@ impl Prepared {
             },
             judge: Judge::new(&config.diagnosis, facts.unwrap_or_default()),
             output: Output {
-                messenger: Messenger::new(recorder.folder().path()),
-                recent_steps: RecentSteps::new(config.monitor.recent_steps, recorder.folder().path()),
+                messenger: Messenger::new(&run),
+                recent_steps: RecentSteps::new(config.monitor.recent_steps, &run),
                 checkpoints,
+                progress: match &recorder {
+                    Some(_) => {
+                        Progress::new(terminal, training.dataset().len() as u64, config.run.max_epochs, is_multi_label)
+                    }
+                    None => Progress::silent(),
+                },
                 recorder,
-                progress: Progress::new(
-                    terminal,
-                    training.dataset().len() as u64,
-                    config.run.max_epochs,
-                    is_multi_label,
-                ),
                 saved_at: None,
             },
             data: TrainingData { training, validation, classes, scale, identity },
             counters: Counters::default(),
             clock: RunClock::start(),
             config,
+            ranks,
         };
         if let Some(from) = from {
             state.restore_host_state(from.name(), from.host);
         }
         if let Some(batch) = first_batch.filter(|_| is_drawn) {
             let State { data, output, .. } = &mut state;
-            output.recorder.first_batch(batch_picture(&batch, &data.classes, &data.scale));
+            if let Some(recorder) = &mut output.recorder {
+                recorder.first_batch(batch_picture(&batch, &data.classes, &data.scale));
+            }
         }
         Ok(state)
     }
+}
+
+/// Adds the ranks to the facts. With batch normalization over all ranks, a batch is that of all of them.
+fn of_ranks(facts: Facts, config: &Config, ranks: &Ranks) -> Facts {
+    let parts = if config.distributed.sync_batch_norm { ranks.world() } else { 1 };
+    Facts { ranks: ranks.places().to_vec(), batch_size: facts.batch_size * parts, ..facts }
 }
 
 /// Records in the run folder the base of relative paths, unless it is recorded, and makes paths with another base

@@ -4,19 +4,24 @@ use std::path::Path;
 
 use super::{
     Counters, Gradients, Optimization, TrainError, TrainingModel, evaluations::Evaluations, judge::Judge,
-    output::Output, run_clock::RunClock, training_data::TrainingData,
+    output::Output, run_clock::RunClock, sharing::Sharing, training_data::TrainingData,
 };
 use crate::{
     checkpoint::CheckpointError,
     config::Config,
     diagnosis::Diagnosis,
-    recording::{Ending, RecentSteps, Summary},
+    distributed::Ranks,
+    recording::{Ending, RecentSteps, Recorder, Summary},
 };
 
 /// A training run.
 pub struct State {
     /// The whole config.
     pub config: Config,
+    /// The processes that train together.
+    pub(super) ranks: Ranks,
+    /// What this rank collects for the others; `None` if it is alone.
+    pub(super) sharing: Option<Sharing>,
     /// The images.
     pub(super) data: TrainingData,
     /// The model and its passes.
@@ -69,9 +74,14 @@ impl State {
         &self.output.recent_steps
     }
 
-    /// Run folder.
+    /// Run folder; empty on ranks other than 0.
     pub fn folder(&self) -> &Path {
-        self.output.recorder.folder().path()
+        self.output.recorder.as_ref().map_or(Path::new(""), |recorder| recorder.folder().path())
+    }
+
+    /// The processes that train together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// Number of images that do not decode, as found so far.
@@ -114,7 +124,7 @@ impl State {
     /// # Errors
     /// If they cannot be written.
     pub fn save_last_weights(&self) -> Result<(), TrainError> {
-        let (network, recorder) = (&self.model.network, &self.output.recorder);
+        let (network, Some(recorder)) = (&self.model.network, &self.output.recorder) else { return Ok(()) };
         recorder.save(network, "last")?;
         if let Some(ema) = &self.model.ema {
             ema.instead(|| recorder.save(network, "last_ema"))??;
@@ -130,11 +140,11 @@ impl State {
 
     /// Logs a failed write. The run continues.
     pub fn report_failure(&mut self, error: &dyn std::error::Error) {
-        self.output.recorder.report_failure(error);
+        self.output.report_failure(error);
     }
 
     /// Closes the files of the run. Returns whether any write has failed.
     pub fn close(self) -> bool {
-        self.output.recorder.close()
+        self.output.recorder.is_some_and(Recorder::close)
     }
 }

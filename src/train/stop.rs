@@ -33,8 +33,7 @@ impl StopSignal {
     /// If the system rejects a handler.
     pub fn install() -> std::io::Result<Self> {
         let stop = Self { signal: Arc::default(), leaves_at_once: Arc::new(AtomicBool::new(true)) };
-        let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];
-        for signal in signals.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)) {
+        for signal in Self::signals() {
             let status = if signal == SIGUSR1 { PREEMPTED } else { 128 + signal };
             // The order matters: the second signal finds the flag set by the first one.
             flag::register_conditional_shutdown(signal, status, Arc::clone(&stop.leaves_at_once))?;
@@ -42,6 +41,12 @@ impl StopSignal {
             flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize)?;
         }
         Ok(stop)
+    }
+
+    /// The signals that end a run. A process that was started to ignore SIGHUP keeps ignoring it.
+    pub fn signals() -> Vec<i32> {
+        let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];
+        signals.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect()
     }
 
     /// From now on, the first signal only sets the flag.

@@ -2,7 +2,7 @@
 
 use tch::{Device, Tensor};
 
-use super::{Buffers, TrainError};
+use super::{Buffers, TrainError, random_streams::RandomStreams};
 use crate::{
     evaluation::{EvaluationError, Loss, Numerics, Targets, forward},
     libtorch::{generator_state, set_generator_state},
@@ -24,6 +24,8 @@ pub struct TrainingModel {
     pub(super) buffers: Buffers,
     /// BLAKE3 hash, in hexadecimal, of the file with the initial weights.
     pub(super) initial_weights: Option<String>,
+    /// Random numbers of each micro-batch. `None` for runs of earlier versions, which draw theirs in sequence.
+    pub(super) random_streams: Option<RandomStreams>,
     /// State of the device's random generator before the first draw of the current step.
     pub(super) random_at_step: Option<Tensor>,
 }

@@ -74,26 +74,38 @@ pub(crate) fn assert_same(run: &Path, whole: &Path, what: &str) {
     assert_eq!(seen, want, "{what}: event scalars");
 }
 
+/// A micro-batch in the log.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MicroBatch {
+    pub step: u64,
+    pub epoch: u64,
+    pub images: Vec<u32>,
+}
+
+impl MicroBatch {
+    /// The micro-batch of a line of the log, if it is about one.
+    pub(crate) fn of(line: &str) -> Option<Self> {
+        let (_, facts) = line.split_once("micro-batch step=")?;
+        let (step, facts) = facts.split_once(" epoch=").unwrap();
+        let (epoch, images) = facts.split_once(" images=[").unwrap();
+        let images = images.trim_end().trim_end_matches(']').split(", ").map(|image| image.parse().unwrap());
+        Some(Self { step: step.parse().unwrap(), epoch: epoch.parse().unwrap(), images: images.collect() })
+    }
+}
+
 /// The images of each epoch according to the log; for repeated steps, those of the last repetition.
 pub(crate) fn images_by_epoch(run: &Path) -> BTreeMap<u64, Vec<u32>> {
     let log = fs::read_to_string(run.join("train.log")).unwrap();
     let mut steps: BTreeMap<u64, (u64, Vec<u32>)> = BTreeMap::new();
     let mut last_step = None;
     for line in log.lines() {
-        let Some(start) = line.find("micro-batch step=") else {
+        let Some(MicroBatch { step, epoch, images }) = MicroBatch::of(line) else {
             // An interrupted step and its repetition may have the same number.
             if line.contains(" resuming from ") || line.contains(" training and ") {
                 last_step = None;
             }
             continue;
         };
-        let number = |key: &str| -> u64 {
-            let rest = line[start..].split_once(key).unwrap().1;
-            rest.split(' ').next().unwrap().parse().unwrap()
-        };
-        let (step, epoch) = (number("step="), number("epoch="));
-        let list = line.split_once("images=[").unwrap().1.trim_end().trim_end_matches(']');
-        let images = list.split(", ").map(|image| image.parse::<u32>().unwrap());
         if last_step.replace(step) != Some(step) {
             steps.insert(step, (epoch, Vec::new()));
         }

@@ -41,6 +41,7 @@ mod model_golden;
 mod numerics;
 mod optimizer_golden;
 mod photos;
+mod ranks;
 mod replay_memory;
 mod report_browser;
 mod silent_branches;

@@ -8,10 +8,10 @@ use std::{
 
 use gradwatch::{
     config::{RuleName, RuleSetName},
-    diagnosis::{Alarm, Evaluation, Evidence, Figure, Finding, FindingState, Observation, Remedy, Severity},
+    diagnosis::{Alarm, Evaluation, Evidence, Figure, Finding, FindingState, Observation, RankFacts, Remedy, Severity},
     gradient::{
         DepthProfile, Distribution, GradientStatistics, LayerStatistics, LogHistogram, ParameterUpdate, ProfileSource,
-        TensorStatistics,
+        RankStatistics, RankStep, TensorStatistics,
     },
     picture::Explanation,
     report::{ClassRow, Course, Illustration, Report, html},
@@ -95,8 +95,26 @@ fn add_step(course: &mut Course, step: u64) {
         updates: &updates,
         layers: &layers,
         depth_profile: is_due.then_some(profile),
+        ranks: Some(&ranks(step)),
         ..Observation::default()
     });
+}
+
+/// Five ranks, of which one is slow.
+fn ranks(step: u64) -> RankStatistics {
+    let rank = |rank: u64| RankStep {
+        images: 32,
+        norm: 0.5 + noise(5 * step + rank),
+        loss: 2.3,
+        busy_secs: 0.1 + 0.02 * noise(7 * step + rank) + if rank == 3 { 0.05 } else { 0.0 },
+        loading_secs: 0.01,
+        wait_secs: if rank == 3 { 0.0 } else { 0.05 },
+    };
+    RankStatistics { ranks: (0..5).map(rank).collect(), ..RankStatistics::default() }
+}
+
+fn rank_facts(rank: usize) -> RankFacts {
+    RankFacts { host: format!("a-host-with-a-name-that-is-very-long-{rank}.example.org"), device: "cuda:0".into() }
 }
 
 fn finding(rule: RuleName, severity: Severity, first_step: u64, cause: &str, figure: (&str, f64, &str)) -> Finding {
@@ -106,6 +124,7 @@ fn finding(rule: RuleName, severity: Severity, first_step: u64, cause: &str, fig
         rule,
         severity,
         layers: Vec::new(),
+        ranks: Vec::new(),
         first_step,
         last_step: first_step,
         figures: vec![Figure { name: name.into(), seen, expected: expected.into() }],
@@ -152,7 +171,11 @@ fn findings() -> Vec<Finding> {
     let cause = "the most frequent class has 12 times as many images as the rarest";
     let figure = ("most frequent over rarest", 12.0, "10 or less");
     let imbalance = finding(RuleName::LabelImbalance, Severity::Info, 0, cause, figure);
-    vec![vanishing, imbalance, exploding]
+    let cause = "rank 3 takes 45% longer than the others";
+    let figure = ("time of rank 3 over the median of the others", 1.45, "below 1.15");
+    let mut straggler = finding(RuleName::Straggler, Severity::Warning, 99, cause, figure);
+    straggler.ranks = vec![3];
+    vec![vanishing, imbalance, exploding, straggler]
 }
 
 fn sample() -> Report {
@@ -196,6 +219,7 @@ fn sample() -> Report {
         course,
         notes: vec!["699 steps were skipped because a gradient was not finite.".into()],
         not_judged: vec!["Starvation: a run of another program does not say how long it waits for images.".into()],
+        ranks: (0..5).map(rank_facts).collect(),
         classes: classes(),
         illustrations: illustrations(),
         steps: STEPS,

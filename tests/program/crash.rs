@@ -15,6 +15,7 @@ use std::{
 use crate::harness::{
     Workplace,
     checkpoints::{assert_same, images_by_epoch},
+    dice::Dice,
     limit::{self, Running},
     write_images, write_parquet, write_photos, write_shapes, write_shards,
 };
@@ -143,16 +144,6 @@ data.workers = 2
 data.augment = { hflip = 0.5, mixing = { mixup = 0.4, cutmix = 1.0 } }
 "#,
 ];
-
-/// Reproducible pseudorandom numbers: the middle bits of a linear congruential generator (Knuth's MMIX).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
 
 /// How to interrupt a session.
 #[derive(Debug)]

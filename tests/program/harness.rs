@@ -8,6 +8,8 @@ mod calls;
 pub(crate) mod checkpoints;
 #[path = "../harness/compare.rs"]
 mod compare;
+#[path = "../harness/dice.rs"]
+pub(crate) mod dice;
 #[path = "../harness/hostile.rs"]
 pub(crate) mod hostile;
 #[path = "../harness/images.rs"]

@@ -22,6 +22,7 @@
 //! - `kept_checkpoints`: retention keeps the right checkpoints, and exports weights from any of them
 //! - `crash`: runs killed at critical places resume bit-identical to an uninterrupted run
 //! - `failing_disk`: full disks, read-only disks, and clocks that go backward lose no complete file
+//! - `launcher`: `--ranks` starts its ranks, and takes them along when it ends
 //! - `signals`: signals, closed terminals, and closed pipes end a run with all of its data
 //!
 //! Uses of a run
@@ -59,9 +60,11 @@ mod inference;
 mod initialized_runs;
 mod inspect;
 mod kept_checkpoints;
+mod launcher;
 mod many_classes;
 mod multi_label;
 mod output_files;
+mod ranks;
 mod reproducible;
 mod run_folder;
 mod signals;

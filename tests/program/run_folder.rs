@@ -246,7 +246,7 @@ fn completions_name_the_subcommands_of_every_shell() {
 }
 
 /// Copies a folder with all its contents.
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
