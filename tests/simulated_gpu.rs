@@ -314,3 +314,14 @@ fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
         told("3").contains("this machine has 3 GPUs, cuda:0 to cuda:2; set run.device = \"cpu\", or use one of these")
     );
 }
+
+#[test]
+fn ranks_on_gpus_without_nccl_end_at_once_with_one_line() {
+    let workplace = Workplace::new(STEPS);
+    let mut command = workplace.command(&["train", "small.toml", "--ranks", "2", "--run-name", "run"]);
+    let outcome = Outcome::of(SimulatedGpu::get().show_to(&mut command).env_remove("OMP_NUM_THREADS"));
+    assert_eq!(outcome.code, Some(15), "{outcome:#?}");
+    let want = "this libtorch has no NCCL; install libtorch with CUDA, or set run.device = \"cpu\"";
+    assert!(outcome.stderr.contains(want) && !outcome.stderr.contains("check the network"), "{}", outcome.stderr);
+    assert!(!workplace.run_folder("run").exists());
+}

@@ -1,8 +1,9 @@
 //! Notices ranks that are gone, and says which ones.
 //!
 //! A thread of each rank counts up a key of the store twice a second. A rank whose count stands still has been killed
-//! or stopped; one that only works for a long time still counts. A rank that ends with an error leaves its message in
-//! the store.
+//! or stopped; one that only works for a long time still counts. The first rank that knows a cause leaves it in the
+//! store: its own error, or which rank is gone. The threads of the others read it there, so that all ranks end with the
+//! same cause, even those that are still computing when the store ends with rank 0.
 
 use std::{
     sync::{
@@ -31,8 +32,8 @@ const FAILURE: &str = "failure";
 pub(super) struct Health {
     /// Number of looks so far; stands still if the store does not answer.
     looks: Arc<AtomicU64>,
-    /// A rank that is gone, in words.
-    verdict: Arc<Mutex<Option<String>>>,
+    /// The first loss that is known.
+    loss: Arc<Mutex<Option<Loss>>>,
     limit: Duration,
 }
 
@@ -40,21 +41,27 @@ impl Health {
     /// Starts the thread; `store` is a connection of its own. A rank without a sign of life counts as hung after
     /// `limit`. `names` are those of all ranks.
     pub(super) fn start(store: Store, rank: usize, names: Vec<String>, limit: Duration) -> Self {
-        let health = Self { looks: Arc::default(), verdict: Arc::default(), limit };
-        let (looks, verdict) = (Arc::clone(&health.looks), Arc::clone(&health.verdict));
+        let health = Self { looks: Arc::default(), loss: Arc::default(), limit };
+        let (looks, loss) = (Arc::clone(&health.looks), Arc::clone(&health.loss));
         let watch = move || {
             let mut others = Others::new(&names, rank);
             // An error means that the store is gone: the run has ended, or whoever waits will notice.
             while let Ok(found) = others.look(&store, limit) {
                 looks.fetch_add(1, Ordering::Relaxed);
-                if found.is_some() {
-                    *verdict.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                if let Some(found) = found {
+                    loss.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(found);
+                    let _ = store.set(&told(rank), b"");
                 }
                 thread::sleep(BEAT_EVERY);
             }
         };
         thread::spawn(watch);
         health
+    }
+
+    /// The loss that is known so far.
+    fn loss(&self) -> Option<Loss> {
+        self.loss.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts to watch the other ranks during a wait.
@@ -71,15 +78,17 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Returns the rank that is gone, in words, if any.
-    pub(super) fn verdict(&mut self, members: &Members) -> Option<String> {
+    /// Returns the error of a rank that is gone, if any.
+    pub(super) fn loss(&mut self, members: &Members) -> Option<DistributedError> {
         let looks = self.health.looks.load(Ordering::Relaxed);
         if looks != self.looks {
             (self.looks, self.since) = (looks, Instant::now());
         }
-        let verdict = self.health.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(loss) = self.health.loss() {
+            return Some(loss.tell(&members.store, &members.topology));
+        }
         let limit = self.health.limit;
-        verdict.or_else(|| (self.since.elapsed() > limit).then(|| members.silent_store(limit)))
+        (self.since.elapsed() > limit).then(|| DistributedError::Lost(members.silent_store(limit)))
     }
 }
 
@@ -101,10 +110,10 @@ impl<'a> Others<'a> {
     }
 
     /// Counts looks, not time: a process that was stopped itself must not take the others for hung.
-    fn look(&mut self, store: &Store, limit: Duration) -> Result<Option<String>, LibtorchError> {
+    fn look(&mut self, store: &Store, limit: Duration) -> Result<Option<Loss>, LibtorchError> {
         store.add(&beat(self.own), 1)?;
-        if let Some((_, text)) = failure(store)? {
-            return Ok(Some(text));
+        if let Some(loss) = Loss::published(store)? {
+            return Ok(Some(loss));
         }
         for rank in (0..self.names.len()).filter(|rank| *rank != self.own) {
             let count = store.add(&beat(rank), 0)?;
@@ -113,8 +122,8 @@ impl<'a> Others<'a> {
             *last = count;
             let is_done = || store.has(&[done(rank)]);
             if BEAT_EVERY * *looks >= limit && !is_done()? {
-                let name = &self.names[rank];
-                return Ok(Some(format!("{name} has given no sign of life for {} s", limit.as_secs())));
+                let text = format!("{} has given no sign of life for {} s", self.names[rank], limit.as_secs());
+                return Ok(Some(Loss { ranks: vec![rank], text }));
             }
         }
         Ok(None)
@@ -126,9 +135,36 @@ fn done(rank: usize) -> String {
 }
 
 /// The ranks that are gone, and what is known about them.
+#[derive(Debug, Clone, PartialEq)]
 struct Loss {
     ranks: Vec<usize>,
     text: String,
+}
+
+impl Loss {
+    /// The loss that a rank has left in the store.
+    fn published(store: &Store) -> Result<Option<Self>, LibtorchError> {
+        if !store.has(&[FAILURE])? {
+            return Ok(None);
+        }
+        let value = String::from_utf8_lossy(&store.get(FAILURE)?).into_owned();
+        let (ranks, text) = value.split_once('\n').unwrap_or(("", &value));
+        let ranks = ranks.split(',').filter_map(|rank| rank.parse().ok()).collect();
+        Ok(Some(Self { ranks, text: text.to_owned() }))
+    }
+
+    /// Leaves the loss in the store for the other ranks, and returns it as an error. Only the first loss is the cause.
+    /// Without a store there is nobody to tell. The server of the store waits until the others know.
+    fn tell(self, store: &Store, topology: &Topology) -> DistributedError {
+        if store.add("failures", 1).is_ok_and(|count| count == 1) {
+            let ranks = self.ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+            let _ = store.set(FAILURE, format!("{ranks}\n{}", self.text).as_bytes());
+        }
+        let _ = store.set(&told(topology.rank), b"");
+        let others = (0..topology.world).filter(|rank| !self.ranks.contains(rank));
+        serve_until(store, topology, MOST_LINGER, others.map(told));
+        DistributedError::Lost(self.text)
+    }
 }
 
 /// Finds the ranks that are gone: they have neither noticed the loss nor counted on.
@@ -137,15 +173,15 @@ fn find(store: &Store, names: &[String], own: usize) -> Result<Loss, LibtorchErr
     let started = Instant::now();
     let mut counts = vec![(i64::MIN, started); names.len()];
     loop {
-        if let Some((rank, text)) = failure(store)? {
-            return Ok(Loss { ranks: vec![rank], text });
+        if let Some(loss) = Loss::published(store)? {
+            return Ok(loss);
         }
-        let (mut gone, mut undecided) = (Vec::new(), false);
+        let (mut gone, mut silent) = (Vec::new(), 0);
         for rank in (0..names.len()).filter(|rank| *rank != own) {
             if store.has(&[noticed(rank)])? {
                 continue;
             }
-            undecided = true;
+            silent += 1;
             let count = store.add(&beat(rank), 0)?;
             let (last, since) = &mut counts[rank];
             if *last != count {
@@ -154,26 +190,18 @@ fn find(store: &Store, names: &[String], own: usize) -> Result<Loss, LibtorchErr
                 gone.push(rank);
             }
         }
-        if !gone.is_empty() {
+        // Ranks that were killed together do not stand still together: their last counts were up to a beat apart.
+        if !gone.is_empty() && (gone.len() == silent || started.elapsed() >= STILL + BEAT_EVERY) {
             let names: Vec<&str> = gone.iter().map(|rank| &*names[*rank]).collect();
             let text = format!("{} ended without a message: killed, perhaps for lack of memory", names.join(" and "));
             return Ok(Loss { ranks: gone, text });
         }
-        if (!undecided && started.elapsed() >= STILL) || started.elapsed() >= MOST_SEARCH {
+        if (silent == 0 && started.elapsed() >= STILL) || started.elapsed() >= MOST_SEARCH {
             let text = "the connection to another rank broke, but all ranks are alive: check the network".to_owned();
             return Ok(Loss { ranks: Vec::new(), text });
         }
         thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn failure(store: &Store) -> Result<Option<(usize, String)>, LibtorchError> {
-    if !store.has(&[FAILURE])? {
-        return Ok(None);
-    }
-    let value = String::from_utf8_lossy(&store.get(FAILURE)?).into_owned();
-    let (rank, text) = value.split_once('\n').unwrap_or(("0", &value));
-    Ok(Some((rank.parse().unwrap_or(0), text.to_owned())))
 }
 
 fn noticed(rank: usize) -> String {
@@ -193,29 +221,30 @@ fn server(topology: &Topology, names: &[String]) -> String {
 /// Finds out which rank is gone after an operation failed. Takes a few seconds at most.
 pub(super) fn lost(
     store: &Arc<Store>,
+    health: &Health,
     topology: &Topology,
     names: Vec<String>,
     error: &LibtorchError,
 ) -> DistributedError {
+    if let Some(loss) = health.loss() {
+        return loss.tell(store, topology);
+    }
     let (server, own) = (server(topology, &names), topology.rank);
     let (sender, receiver) = mpsc::channel();
     let connection = Arc::clone(store);
     // In a thread, because a server that was stopped never answers.
     thread::spawn(move || sender.send(find(&connection, &names, own)));
-    DistributedError::Lost(match receiver.recv_timeout(MOST_SEARCH + STILL) {
-        Ok(Ok(loss)) => {
-            linger(store, topology, &loss.ranks);
-            if loss.ranks.is_empty() { format!("{} ({error})", loss.text) } else { loss.text }
-        }
-        Ok(Err(_)) => format!("{server} is gone"),
-        Err(_) => format!("{server} does not answer: {error}"),
+    let found = receiver.recv_timeout(MOST_SEARCH + STILL);
+    if let Ok(Ok(Loss { ranks, text })) = found {
+        let text = if ranks.is_empty() { format!("{text} ({error})") } else { text };
+        return Loss { ranks, text }.tell(store, topology);
+    }
+    // The server may have told the cause before it ended.
+    DistributedError::Lost(match (health.loss(), found) {
+        (Some(loss), _) => loss.text,
+        (None, Ok(_)) => format!("{server} is gone"),
+        (None, Err(_)) => format!("{server} does not answer: {error}"),
     })
-}
-
-/// Says that this rank knows the cause. The server of the store waits until the others know it too.
-fn linger(store: &Store, topology: &Topology, gone: &[usize]) {
-    let _ = store.set(&told(topology.rank), b"");
-    serve_until(store, topology, MOST_LINGER, (0..topology.world).filter(|rank| !gone.contains(rank)).map(told));
 }
 
 impl Members {
@@ -228,18 +257,14 @@ impl Members {
     }
 
     pub(super) fn lost(&self, error: &LibtorchError) -> DistributedError {
-        lost(&self.store, &self.topology, self.names(), error)
+        lost(&self.store, &self.health, &self.topology, self.names(), error)
     }
 
     /// Tells the other ranks why this one ends.
     pub(super) fn report_failure(&self, message: &str) {
         let rank = self.topology.rank;
-        let text = format!("{rank}\n{} ended: {message}", self.name(rank));
-        // Only the first failure is the cause. Without a store there is nobody to tell.
-        if self.store.add("failures", 1).is_ok_and(|count| count == 1) {
-            let _ = self.store.set(FAILURE, text.as_bytes());
-        }
-        linger(&self.store, &self.topology, &[rank]);
+        let text = format!("{} ended: {message}", self.name(rank));
+        Loss { ranks: vec![rank], text }.tell(&self.store, &self.topology);
     }
 
     /// Says that this rank has done its work. The server of the store waits for the others.

@@ -45,11 +45,15 @@ impl Ranks {
     /// Connects to the other ranks of `topology`. Tensors of `device` can be summed and broadcast.
     ///
     /// # Errors
-    /// If the store cannot be served or reached, ranks are missing after the limit, or a rank has another version.
+    /// If the store cannot be served or reached, ranks are missing after the limit, a rank has another version, or the
+    /// device is a GPU and libtorch has no NCCL.
     pub fn join(topology: Topology, device: Device, limits: Limits) -> Result<Self, DistributedError> {
         let Topology { rank, world, .. } = topology;
         if world == 1 {
             return Ok(Self::alone());
+        }
+        if let Device::Cuda(_) = device {
+            Group::check_nccl()?;
         }
         let started = Instant::now();
         let store = Arc::new(open(&topology, topology.serves_store(), limits.start)?);
@@ -79,7 +83,7 @@ impl Ranks {
             };
             Ok([control, tensors])
         };
-        let [control, tensors] = connect().map_err(|error| lost(&store, &topology, names, &error))?;
+        let [control, tensors] = connect().map_err(|error| lost(&store, &health, &topology, names, &error))?;
         [control, tensors].iter().try_for_each(|group| group.set_limit(MOST_WAIT))?;
         let places = cards.into_iter().map(|Card { host, device, .. }| RankFacts { host, device }).collect();
         let waited = AtomicU64::new(0);

@@ -252,8 +252,8 @@ impl Members {
             match work.wait(LOOK_EVERY) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {
-                    if let Some(lost) = watch.verdict(self) {
-                        break Err(DistributedError::Lost(lost));
+                    if let Some(lost) = watch.loss(self) {
+                        break Err(lost);
                     }
                 }
                 Err(error) => break Err(self.lost(&error)),
@@ -266,8 +266,8 @@ impl Members {
     fn wait_for(&self, keys: &[String]) -> Result<(), DistributedError> {
         let (mut watch, mut pause) = (self.health.watch(), Duration::from_millis(1));
         while !self.store.has(keys).map_err(|error| self.lost(&error))? {
-            if let Some(lost) = watch.verdict(self) {
-                return Err(DistributedError::Lost(lost));
+            if let Some(lost) = watch.loss(self) {
+                return Err(lost);
             }
             thread::sleep(pause);
             pause = (2 * pause).min(LOOK_FOR_KEY_EVERY);

@@ -122,6 +122,14 @@ impl Group {
         Ok(Self { group, world })
     }
 
+    /// Checks that libtorch has NCCL.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check_nccl() -> Result<(), LibtorchError> {
+        ffi::Group::check_nccl()
+    }
+
     /// Joins a group of `world` processes over NCCL, for tensors on CUDA devices; each process has a device of its own.
     ///
     /// # Errors

@@ -113,6 +113,11 @@ impl Group {
         Ok(Self(out))
     }
 
+    pub(in crate::libtorch) fn check_nccl() -> Result<(), LibtorchError> {
+        // SAFETY: only looks up symbols.
+        check("ProcessGroupNCCL", unsafe { gw_check_nccl() })
+    }
+
     pub(in crate::libtorch) fn nccl(
         store: &Store,
         [rank, world]: [c_int; 2],

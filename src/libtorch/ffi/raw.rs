@@ -271,6 +271,7 @@ unsafe extern "C" {
         host: *const c_char,
         out: *mut *mut RawGroup,
     ) -> *mut c_char;
+    pub(super) fn gw_check_nccl() -> *mut c_char;
     pub(super) fn gw_group_nccl(
         store: *mut RawStore,
         rank: c_int,

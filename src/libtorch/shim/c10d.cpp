@@ -45,8 +45,16 @@ constexpr size_t NCCL_GROUP_BYTES = 1 << 14;
 
 void* symbol(const char* name) {
     void* found = dlsym(RTLD_DEFAULT, name);
-    if (!found) throw std::runtime_error("this libtorch has no NCCL: install libtorch with CUDA");
+    if (!found) throw std::runtime_error("this libtorch has no NCCL; install libtorch with CUDA, or set run.device = \"cpu\"");
     return found;
+}
+
+void* options_constructor() { return symbol("_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb"); }
+
+void* group_constructor() {
+    return symbol(
+        "_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
+        "typeIS3_EEEEiiNS2_INS0_7OptionsENS5_IS8_EEEE");
 }
 
 c10::intrusive_ptr<c10d::Backend> nccl_group(
@@ -55,10 +63,8 @@ c10::intrusive_ptr<c10d::Backend> nccl_group(
     using MakeOptions = void (*)(void*, bool);
     using MakeGroup = void (*)(
         void*, c10::intrusive_ptr<c10d::Store>, int, int, c10::intrusive_ptr<Options>);
-    auto make_options = reinterpret_cast<MakeOptions>(symbol("_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb"));
-    auto make_group = reinterpret_cast<MakeGroup>(
-        symbol("_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
-               "typeIS3_EEEEiiNS2_INS0_7OptionsENS5_IS8_EEEE"));
+    auto make_options = reinterpret_cast<MakeOptions>(options_constructor());
+    auto make_group = reinterpret_cast<MakeGroup>(group_constructor());
     // The virtual destructor of each object frees its own size; the objects live until the process ends.
     void* options_memory = ::operator new(NCCL_OPTIONS_BYTES);
     make_options(options_memory, false);
@@ -155,6 +161,13 @@ void gw_store_free(GwStore* store) {
 char* gw_group_gloo(GwStore* store, int rank, int world, int64_t timeout_ms, const char* host, GwGroup** out) {
     return guarded(
         [&] { *out = new GwGroup{gloo_group(store->store, rank, world, milliseconds(timeout_ms), host)}; });
+}
+
+char* gw_check_nccl() {
+    return guarded([] {
+        options_constructor();
+        group_constructor();
+    });
 }
 
 char* gw_group_nccl(GwStore* store, int rank, int world, int64_t timeout_ms, GwGroup** out) {

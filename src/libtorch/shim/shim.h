@@ -86,6 +86,8 @@ void gw_store_free(GwStore* store);
 // bind to; null uses that of the host's name.
 struct GwGroup;
 char* gw_group_gloo(GwStore* store, int rank, int world, int64_t timeout_ms, const char* host, GwGroup** out);
+// Fails if libtorch has no NCCL.
+char* gw_check_nccl();
 char* gw_group_nccl(GwStore* store, int rank, int world, int64_t timeout_ms, GwGroup** out);
 // Sets the limit of later operations.
 char* gw_group_set_limit(GwGroup* group, int64_t timeout_ms);

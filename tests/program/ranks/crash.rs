@@ -160,17 +160,22 @@ impl Event {
             ended.iter().for_each(|ended| ended.ends(codes[0].unwrap()));
             return;
         }
-        let killed: Vec<&Ended> = ended.iter().filter(|ended| ended.signal == Some(9)).collect();
-        let lost = killed.iter().map(|ended| ended.at).max().unwrap_or(started);
+        let killed: Vec<usize> = (0..ended.len()).filter(|rank| ended[*rank].signal == Some(9)).collect();
+        let lost = killed.iter().map(|rank| ended[*rank].at).max().unwrap_or(started);
         for other in ended.iter().filter(|ended| ended.signal != Some(9)) {
             match other.code {
                 // The rank was killed after its work.
                 Some(0) => other.ends(0),
                 _ => {
                     let error = other.fails(RANK);
-                    assert!(!killed.is_empty() && error.contains("rank "), "{self:?}: {ended:#?}");
-                    // Before they have joined, ranks wait for one another.
-                    let limit = if matches!(self, Self::KillEarly(..)) { START + SOON } else { SOON };
+                    // Before they have joined, ranks wait for one another, and know each other by number only.
+                    let is_early = matches!(self, Self::KillEarly(..));
+                    let is_named = |rank: &usize| match is_early {
+                        true => error.contains("rank "),
+                        false => error.contains(&format!("rank {rank} (")),
+                    };
+                    assert!(killed.iter().any(is_named), "{self:?}: {ended:#?}");
+                    let limit = if is_early { START + SOON } else { SOON };
                     assert!(other.at.saturating_duration_since(lost) < limit, "{self:?}: {ended:#?}");
                 }
             }
