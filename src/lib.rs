@@ -74,3 +74,4 @@ pub mod recording;
 pub mod train;
 
 pub mod inspect;
+pub mod range_test;

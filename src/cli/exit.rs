@@ -15,12 +15,14 @@ use gradwatch::{
     inference::InferenceError,
     libtorch::{LibtorchError, is_out_of_memory},
     model::ModelError,
+    range_test::RatesError,
     recording::RecordingError,
     train::{PREEMPTED, TrainError},
 };
+use gradwatch_study::{StudyError, StudyFolderError, StudyOutputError};
 use signal_hook::consts::SIGUSR1;
 
-use super::{checkpoints::ExportError, evaluate::NoFiles};
+use super::{checkpoints::ExportError, evaluate::NoFiles, study::RunsError};
 
 /// Exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Code {
     Success,
     /// Internal error.
     Internal,
+    /// Wrong command line, as clap's own code.
+    Usage,
     /// Invalid config.
     Config,
     /// Unusable data.
@@ -45,7 +49,7 @@ pub enum Code {
     Partial,
     /// A checkpoint cannot be written, no checkpoint is valid, or the checkpoint belongs to another experiment.
     Checkpoint,
-    /// A finding ended the run.
+    /// A finding ended the run, or a range test has no learning rate to suggest.
     Finding,
     /// The files of a run cannot be diagnosed.
     Unreadable,
@@ -61,7 +65,7 @@ pub enum Code {
     Signal(i32),
 }
 
-/// Exit codes in `--help`. Code 2 is clap's own, for invalid arguments.
+/// Exit codes in `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  success
@@ -74,12 +78,13 @@ Exit codes:
     7  device: unknown device, or no CUDA
     8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
     9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint
-       has them), evaluation files that could not be written, or damaged parts of the files
-       that diagnose read
+       has them), evaluation files that could not be written, damaged parts of the files that
+       diagnose and compare read, or runs of a study that failed
    10  checkpoint: no valid one, none that matches --export, one of another experiment, or one
        that cannot be written
-   11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled
-   12  diagnose: nothing to read, or no known tags, in at least one run
+   11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled;
+       or find-lr has no learning rate to suggest
+   12  diagnose, compare: nothing to read, or no known tags, in at least one run
    13  a command that prints its result cannot write to stdout, such as on a full disk
    14  out of memory: the model and its batches do not fit on the device
    15  distributed training: another rank failed, is missing, or has another config, data set,
@@ -99,6 +104,7 @@ impl Code {
         match self {
             Code::Success => 0,
             Code::Internal => 1,
+            Code::Usage => 2,
             Code::Config => 3,
             Code::Data => 4,
             Code::Model => 5,
@@ -143,7 +149,9 @@ pub(crate) fn is_list(error: &Error) -> bool {
         (Some(TrainError::Config(config)), _) | (_, Some(InferenceError::Config(config))) => Some(config),
         _ => error.downcast_ref(),
     };
+    let study = error.downcast_ref();
     matches!(config, Some(ConfigError::Invalid { .. }))
+        || matches!(study, Some(StudyError::Invalid { .. } | StudyError::NoValidRun { .. }))
 }
 
 /// Maps an error to its exit code.
@@ -152,11 +160,21 @@ pub(crate) fn code_of(error: &Error) -> Code {
     if is_out_of_memory(&format!("{error:#}")) {
         return Code::Memory;
     }
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<StudyError>() {
         return Code::Config;
     }
-    if error.is::<EventsError>() || error.is::<OutputError>() {
+    if let Some(error) = error.downcast_ref() {
+        return code_of_study(error);
+    }
+    if error.is::<EventsError>()
+        || error.is::<OutputError>()
+        || error.is::<StudyFolderError>()
+        || error.is::<StudyOutputError>()
+    {
         return Code::Run;
+    }
+    if error.is::<RatesError>() {
+        return Code::Usage;
     }
     if error.is::<StdoutError>() {
         return Code::Output;
@@ -196,6 +214,13 @@ pub(crate) fn code_of(error: &Error) -> Code {
         return code_of_libtorch(error, Code::Internal);
     }
     Code::Internal
+}
+
+fn code_of_study(error: &RunsError) -> Code {
+    match error {
+        RunsError::Many { .. } => Code::Usage,
+        RunsError::OtherConfig { .. } | RunsError::Nothing { .. } => Code::Run,
+    }
 }
 
 fn code_of_training(error: &TrainError) -> Code {
@@ -291,6 +316,7 @@ fn code_of_data(error: &DataError) -> Code {
         | DataError::LabelOutOfRange { .. }
         | DataError::ShapeMismatch { .. }
         | DataError::Empty { .. }
+        | DataError::TooFewImages { .. }
         | DataError::ClassWithoutImages { .. }
         | DataError::ClassIsGone { .. }
         | DataError::NoClassFolders { .. }

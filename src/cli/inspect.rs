@@ -10,12 +10,13 @@ use gradwatch::{
     printable,
 };
 use serde::Serialize;
-use textwrap::{Options, WordSeparator, WordSplitter};
 
-use super::{InspectArguments, TextOrJson, exit::Code, log, print};
-
-/// Width of the output in columns.
-const WIDTH: usize = 100;
+use super::{
+    InspectArguments, TextOrJson,
+    exit::Code,
+    layout::{size, wrap},
+    log, print,
+};
 
 #[derive(Serialize)]
 struct Report {
@@ -185,24 +186,4 @@ fn side_by_side(inspection: &Inspection, trials: &[Trial]) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.0}%", 100.0 * share)
-}
-
-/// Formats a number with three decimals, or in scientific notation if it is very small or large.
-fn size(value: Option<f64>) -> String {
-    match value {
-        None => "-".into(),
-        Some(value) if value == 0.0 || (1e-3..1e4).contains(&value.abs()) => format!("{value:.3}"),
-        Some(value) => format!("{value:.1e}"),
-    }
-}
-
-/// Wraps a text at spaces and indents all lines after the first.
-fn wrap(text: &str, indent: usize) -> String {
-    let indent = " ".repeat(indent);
-    let options = Options::new(WIDTH)
-        .subsequent_indent(&indent)
-        .break_words(false)
-        .word_separator(WordSeparator::AsciiSpace)
-        .word_splitter(WordSplitter::NoHyphenation);
-    textwrap::fill(&printable::line(text), options) + "\n"
 }

@@ -21,8 +21,8 @@ use super::{
     rank_processes::{Patience, RankProcesses},
 };
 
-/// Process ID of the launcher, in the environment of its ranks.
-const LAUNCHER: &str = "GRADWATCH_LAUNCHER";
+/// Process ID of the launcher, in the environment of its ranks, and of a study, in that of its runs.
+pub(super) const LAUNCHER: &str = "GRADWATCH_LAUNCHER";
 /// torchrun sets it in each rank.
 const TORCHRUN: &str = "TORCHELASTIC_RUN_ID";
 

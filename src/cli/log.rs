@@ -81,12 +81,15 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     debug_fn(write).delimited(" ")
 }
 
+/// Default level. The renderer of charts logs missing glyphs and empty paths, which are no concern of a user.
+const DEFAULT: &str = "info,usvg=off,resvg=off,simplecss=off,svgtypes=off";
+
 /// Sends log lines to stderr and to the returned file. `RUST_LOG` filters them as usual; the default level is info, and
 /// error on ranks other than 0, which would repeat the lines of rank 0.
 pub(super) fn start(bars: Option<MultiProgress>, rank: usize) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
     let filter = || {
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if rank == 0 { "info" } else { "error" }))
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if rank == 0 { DEFAULT } else { "error" }))
     };
     let (terminal, to_file) = (Terminal(bars), file.clone());
     let stderr = fmt::layer()

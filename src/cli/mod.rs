@@ -2,14 +2,17 @@
 
 mod check;
 mod checkpoints;
+mod compare;
 mod completions;
 mod connection;
 mod evaluate;
 pub(crate) mod exit;
 mod explain;
 mod export;
+mod find_lr;
 mod inspect;
 mod launch;
+mod layout;
 mod log;
 mod models;
 mod predict;
@@ -17,6 +20,7 @@ mod rank_processes;
 mod resume;
 mod seen_images;
 mod session;
+mod study;
 mod train;
 mod trained;
 
@@ -67,12 +71,21 @@ enum Command {
     /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
     /// tensorboardX, Lightning, Keras, and others; --tag maps unknown tags. Reports the rules that it could not check.
     Diagnose(DiagnoseArguments),
+    /// Compare runs: final metrics, config differences, findings, and, with --output, their curves on a page.
+    ///
+    /// Reads run folders of gradwatch, and TensorBoard event files from any program. Writes nothing but the page.
+    Compare(compare::CompareArguments),
     /// Validate a config without training and print the resolved config, the data, and the model's parameters.
     Check(CheckArguments),
     /// Inspect the model before training: activations, gradients, and predictions of mean-field theory per layer.
     ///
     /// Passes a few batches through the untrained model, which takes seconds. Trains nothing and writes nothing.
     Inspect(InspectArguments),
+    /// Find a learning rate: train a new model for a few steps at a rising rate, and watch the loss (range test).
+    ///
+    /// Uses the config's data, model, loss, optimizer, clipping, and precision. Ignores its schedule and warm-up. Suggests
+    /// a peak learning rate with the reason. Writes nothing but the picture.
+    FindLr(find_lr::FindLrArguments),
     /// List all models with their parameters and MACs, or show the layers of one model.
     ///
     /// MACs (multiply-accumulates) count convolutions, linear layers, and attention for one image; one MAC is two
@@ -89,6 +102,11 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Export a trained model for Python and C++.
     Export(export::ExportArguments),
+    /// Train the runs of a grid, several at once, and compare them.
+    ///
+    /// Each run is an ordinary run in logs/STUDY/RUN/. Writes results.csv, results.json, charts, a report, and the HParams
+    /// page of TensorBoard. A study that was stopped or killed resumes with the same command.
+    Study(study::StudyArguments),
     /// Print a shell completion script, e.g. gradwatch completions bash > /etc/bash_completion.d/gradwatch.
     Completions {
         /// Shell to generate the script for.
@@ -306,13 +324,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<Code> {
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
         Command::Diagnose(arguments) => Ok(arguments.run("gradwatch")?.into()),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::FindLr(arguments) => find_lr::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Study(arguments) => study::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::augment::{Augmenter, Erased, Mixture};
 use super::images::fill;
+use super::label_shuffle::LabelShuffle;
 use super::random::{Purpose, Stream};
 use super::{Bytes, DataError, Dataset, ImageShape, Images, LoaderOptions};
 use crate::config::ImageSize;
@@ -15,7 +16,7 @@ pub struct Batch {
     pub number: usize,
     /// Pixels, images x channels x height x width.
     pub images: Images,
-    /// Class index of each image; empty in multi-label data.
+    /// Class index of each image, after [label shuffles](LoaderOptions::label_shuffle_epochs); empty in multi-label data.
     pub labels: Vec<i64>,
     /// In multi-label data, images x classes: 1 for each class of an image, otherwise 0. Empty if each image has one class.
     pub multi_hot: Vec<f32>,
@@ -90,12 +91,24 @@ impl BatchMaker {
         }
     }
 
+    /// The owners of an epoch's labels.
+    pub(super) fn labels(&self, epoch: u64) -> LabelShuffle {
+        let LoaderOptions { label_shuffle_epochs, seed, .. } = &self.options;
+        LabelShuffle::of_epoch(label_shuffle_epochs, *seed, epoch, self.dataset.len())
+    }
+
     /// Number of times in a row that an epoch shows an image.
     fn repeats(&self) -> usize {
         self.augmenter.as_ref().map_or(1, |augmenter| augmenter.options().repeats.max(1))
     }
 
-    pub(super) fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Result<Batch, DataError> {
+    pub(super) fn batch(
+        &self,
+        order: &[u32],
+        labels: &LabelShuffle,
+        epoch: u64,
+        number: usize,
+    ) -> Result<Batch, DataError> {
         let shape = self.shape;
         let first = number * self.options.batch_size;
         let planned = order.chunks(self.options.batch_size).nth(number).unwrap_or_default();
@@ -114,14 +127,14 @@ impl BatchMaker {
         let mut stream = Stream::new(self.options.seed, Purpose::Mixture, epoch, number as u64);
         let mixture = self.augmenter.as_ref().and_then(|augmenter| augmenter.mixture(indices.len(), &mut stream));
         let shape = [indices.len(), shape.channels, shape.height, shape.width];
-        let (labels, multi_hot) = self.targets(&indices);
+        let (labels, multi_hot) = self.targets(&indices, labels);
         Ok(Batch { number, images: self.erase(images, shape, &erased), labels, multi_hot, indices, shape, mixture })
     }
 
     /// The labels of these images, or their multi-hot rows.
-    fn targets(&self, indices: &[u32]) -> (Vec<i64>, Vec<f32>) {
+    fn targets(&self, indices: &[u32], labels: &LabelShuffle) -> (Vec<i64>, Vec<f32>) {
         let (sets, classes) = (self.dataset.label_sets(), self.dataset.classes().len());
-        let of = |&index: &u32| sets.of(index as usize);
+        let of = |&index: &u32| sets.of(labels.owner(index) as usize);
         if !sets.is_multi_label() {
             return (indices.iter().flat_map(of).map(|&label| i64::from(label)).collect(), Vec::new());
         }

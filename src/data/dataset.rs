@@ -153,6 +153,20 @@ impl Dataset {
         }
     }
 
+    /// Returns the images at `indices`, which are in ascending order and not empty. Each keeps its name.
+    pub(super) fn chosen(&self, indices: &[u32]) -> Self {
+        let Self { origin, shape, classes, labels, pixels, is_partial, .. } = self;
+        Self {
+            origin: origin.clone(),
+            shape: *shape,
+            classes: classes.clone(),
+            labels: labels.chosen(indices),
+            pixels: Arc::new(pixels.chosen(indices, shape.values())),
+            bad: Mutex::default(),
+            is_partial: *is_partial,
+        }
+    }
+
     fn new(
         origin: &Path,
         shape: ImageShape,

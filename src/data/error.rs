@@ -101,6 +101,16 @@ pub enum DataError {
         /// The kind of missing image: `training`, `validation`, `usable`, or `decodable`.
         split: &'static str,
     },
+    /// There are fewer training images than the config asks for.
+    #[error("{path} has {got} training images, but data.train_images = {want}: lower it, or set it to 0 to use all")]
+    TooFewImages {
+        /// The file or folder.
+        path: PathBuf,
+        /// Number of training images.
+        got: usize,
+        /// Number of training images in the config.
+        want: usize,
+    },
     /// A class folder does not contain any image.
     #[error("class folder {path} contains no image in a supported format{left_out}: fill it or remove it")]
     ClassWithoutImages {
@@ -348,9 +358,11 @@ pub enum DataError {
 
 /// Explains how to fetch a data set that this project can download.
 fn fetching(path: &Path) -> &'static str {
-    match path.iter().any(|part| part == "fashion-mnist") {
-        true => ", or fetch Fashion-MNIST with `make setup-data`",
-        false => "",
+    let is_in = |folder: &str| path.iter().any(|part| part == folder);
+    match () {
+        () if is_in("fashion-mnist") => ", or fetch Fashion-MNIST with `make setup-data`",
+        () if is_in("mnist") => ", or fetch MNIST with `make setup-mnist`",
+        () => "",
     }
 }
 
@@ -370,21 +382,4 @@ impl DataError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_file_is_told_from_an_unreadable_one() {
-        let path = Path::new("data/x");
-        assert_eq!(
-            DataError::io(path, io::ErrorKind::NotFound.into()).to_string(),
-            "data/x does not exist: check data.path (--set data.path=NEW)"
-        );
-        let demo = DataError::io(Path::new("data/fashion-mnist/x"), io::ErrorKind::NotFound.into()).to_string();
-        assert!(
-            demo.ends_with("data.path (--set data.path=NEW), or fetch Fashion-MNIST with `make setup-data`"),
-            "{demo}"
-        );
-        assert!(matches!(DataError::io(path, io::ErrorKind::PermissionDenied.into()), DataError::Io { .. }));
-    }
-}
+mod tests;

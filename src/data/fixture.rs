@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::{Dataset, Loader, LoaderOptions, PixelScale, load};
 use crate::config::{Augment, DataConfig, Decode, Interpolation, Normalize, OnBadImage, Source, SplitBy};
 
 /// Builds an IDX file of bytes.
@@ -50,9 +51,11 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
         image_column: None,
         label_column: None,
         shuffle_buffer: 10_000,
+        label_shuffle_epochs: Vec::new(),
         batch_size: 4,
         validation_fraction: 0.2,
         split_by: SplitBy::Name,
+        train_images: 0,
         image_size: 8.into(),
         train_image_size: None,
         channels: 1,
@@ -76,3 +79,27 @@ pub(super) fn config(source: Source, path: impl Into<PathBuf>) -> DataConfig {
 
 /// Augmentation that changes nothing.
 pub(super) const NO_AUGMENT: Augment = Augment::OFF;
+
+/// Checks that with `data.train_images = count`, the training images are that many of all, in their order, with their
+/// pixels, classes, and names, that an epoch shows each of them once, and that the validation images are the same.
+pub(super) fn check_subset(config: &DataConfig, count: usize) {
+    let whole = load(config, 1).unwrap();
+    let part = load(&DataConfig { train_images: count, ..config.clone() }, 1).unwrap();
+    let image = |images: &Dataset, index: u32| {
+        let (set, pixels) =
+            (images.label_sets().of(index as usize).to_vec(), images.image(index).unwrap().into_owned());
+        (images.name(index), images.file(index), set, pixels)
+    };
+    let images = |images: &Dataset| (0..images.len() as u32).map(|index| image(images, index)).collect::<Vec<_>>();
+    let (all, some) = (images(&whole.train), images(&part.train));
+    assert!(some.len() == count && count < all.len(), "{count} of {}", all.len());
+    let mut rest = all.iter();
+    assert!(some.iter().all(|image| rest.any(|other| other == image)), "{some:?} of {all:?}");
+    assert_eq!(part.train.classes(), whole.train.classes());
+    assert_eq!(images(&part.validation), images(&whole.validation));
+    let options = LoaderOptions::for_training(config, 1, PixelScale::identity(config.channels));
+    let epoch = Loader::new(part.train, options).unwrap().epoch(0, 0);
+    let mut shown: Vec<u32> = epoch.flat_map(|batch| batch.unwrap().indices).collect();
+    shown.sort_unstable();
+    assert!(shown.iter().copied().eq((0..).take(count)), "{shown:?}");
+}

@@ -77,6 +77,15 @@ impl LabelSets {
         set.iter().for_each(|class| _ = hasher.update(&class.to_le_bytes()));
     }
 
+    /// The classes of the images at `indices`, in this order.
+    pub(super) fn chosen(&self, indices: &[u32]) -> Self {
+        let sets = indices.iter().map(|&index| self.of(index as usize));
+        match self.ends {
+            None => sets.flatten().copied().collect::<Vec<_>>().into(),
+            Some(_) => sets.map(<[u32]>::to_vec).collect(),
+        }
+    }
+
     /// Returns `indices[class]` in place of each class. A class without an index is left out.
     pub(super) fn renumbered(&self, indices: &[u32]) -> Self {
         let new =
@@ -131,6 +140,12 @@ mod tests {
         assert_eq!(images.counts(4, [1, 2].into_iter()), [0, 0, 1, 0]);
         assert_eq!(images.renumbered(&[3, 0, 1]), sets(&[&[1, 3], &[], &[1]]));
         assert_eq!(LabelSets::from(vec![1, 0]).renumbered(&[5, 7]), vec![7, 5].into());
+    }
+
+    #[test]
+    fn chosen_images_keep_their_classes() {
+        assert_eq!(sets(&[&[0, 2], &[], &[1]]).chosen(&[1, 2]), sets(&[&[], &[1]]));
+        assert_eq!(LabelSets::from(vec![5, 6, 7]).chosen(&[0, 2]), vec![5, 7].into());
     }
 
     #[test]

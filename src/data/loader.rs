@@ -24,6 +24,8 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Number of images that an epoch of shards is shuffled over at a time.
     pub shuffle_buffer: usize,
+    /// Epochs at whose start labels are shuffled, in ascending order.
+    pub label_shuffle_epochs: Vec<u64>,
     /// Size of each image if it differs from that of the data set. For image files only.
     pub image_size: Option<ImageSize>,
     /// Random augmentation of each image.
@@ -47,6 +49,7 @@ impl LoaderOptions {
             drop_last: config.drop_last,
             shuffle: true,
             shuffle_buffer: config.shuffle_buffer,
+            label_shuffle_epochs: config.label_shuffle_epochs.clone(),
             image_size: config.train_image_size,
             augment: Some(config.augment.clone()),
             scale,
@@ -55,11 +58,12 @@ impl LoaderOptions {
         }
     }
 
-    /// All images by index, without augmentation.
+    /// All images by index, with their own labels and without augmentation.
     pub fn for_validation(config: &DataConfig, scale: PixelScale) -> Self {
         Self {
             drop_last: false,
             shuffle: false,
+            label_shuffle_epochs: Vec::new(),
             image_size: None,
             augment: None,
             ..Self::for_training(config, 0, scale)
@@ -69,8 +73,8 @@ impl LoaderOptions {
 
 /// Creates the batches of any epoch of a dataset.
 ///
-/// The order of an epoch is a function of (seed, epoch); the augmentation of an image is a function of (seed, epoch,
-/// index). Batches are therefore bit-identical with any number of workers and from any first batch.
+/// The order of an epoch and its labels are functions of (seed, epoch); the augmentation of an image is a function of
+/// (seed, epoch, index). Batches are therefore bit-identical with any number of workers and from any first batch.
 #[derive(Debug)]
 pub struct Loader {
     maker: Arc<BatchMaker>,
@@ -120,7 +124,7 @@ impl Loader {
     /// # Errors
     /// If an image cannot be loaded.
     pub fn first_batch(&self) -> Result<Batch, DataError> {
-        self.maker.batch(&self.maker.order(0), 0, 0)
+        self.maker.batch(&self.maker.order(0), &self.maker.labels(0), 0, 0)
     }
 
     /// Returns the batches of an epoch from number `first_batch` on. Workers start immediately; dropping the epoch
@@ -131,7 +135,7 @@ impl Loader {
 
     /// Returns only the batches of an epoch with these numbers, which must be in ascending order.
     pub fn part_of_epoch(&self, epoch: u64, numbers: Vec<usize>) -> Epoch {
-        let order = self.maker.order(epoch);
+        let (order, labels) = (self.maker.order(epoch), self.maker.labels(epoch));
         let maker = Arc::clone(&self.maker);
         let LoaderOptions { workers, prefetch, batch_size, .. } = maker.options;
         if let Some(members) = maker.dataset.members() {
@@ -139,7 +143,7 @@ impl Loader {
             members.start_epoch(&order[..order.len().min(first_batch.saturating_mul(batch_size))]);
         }
         let count = numbers.len();
-        let batch = move |index: usize| maker.batch(&order, epoch, numbers[index]);
+        let batch = move |index: usize| maker.batch(&order, &labels, epoch, numbers[index]);
         Epoch(Prefetch::new(0..count, workers, prefetch, batch))
     }
 

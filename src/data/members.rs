@@ -14,6 +14,14 @@ pub(super) enum Members {
 }
 
 impl Members {
+    /// The images at `indices`, which are in ascending order.
+    pub(super) fn chosen(&self, indices: &[u32]) -> Self {
+        match self {
+            Self::Shards(shards) => Self::Shards(shards.chosen(indices)),
+            Self::Rows(rows) => Self::Rows(rows.chosen(indices)),
+        }
+    }
+
     /// Path of the image's file, and its name below it.
     pub(super) fn path(&self, index: usize) -> Option<PathBuf> {
         match self {

@@ -19,9 +19,11 @@
 //!     image_column: None,
 //!     label_column: None,
 //!     shuffle_buffer: 10_000,
+//!     label_shuffle_epochs: vec![],
 //!     batch_size: 32,
 //!     validation_fraction: 0.2,
 //!     split_by: SplitBy::Name,
+//!     train_images: 0,
 //!     image_size: 16.into(),
 //!     train_image_size: None,
 //!     channels: 3,
@@ -78,6 +80,7 @@ mod images;
 mod jpeg;
 mod jpeg_end;
 mod label_sets;
+mod label_shuffle;
 mod labels;
 mod layout;
 mod left_out;
@@ -102,6 +105,7 @@ mod scale;
 mod shards;
 mod split;
 mod splits;
+mod subset;
 mod survey;
 mod synthetic;
 mod twins;
@@ -132,13 +136,21 @@ use std::sync::Arc;
 
 use crate::config::{DataConfig, Source};
 
-/// Reads the dataset of `config`. `seed` selects the validation images if the source has no split of its own, and
-/// determines the synthetic images.
+/// Reads the dataset of `config`, with as many training images as `config.train_images`. `seed` selects the validation
+/// images if the source has no split of its own, and determines the synthetic images.
 ///
 /// # Errors
 /// If data is missing, damaged, or inconsistent; see [`DataError`]. Image files of `folder` and `csv` are not opened
 /// yet; [`check_listed`] checks that those of `csv` exist.
 pub fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
+    let Splits { train, validation } = load_all(config, seed)?;
+    let train = subset::of_training(config, train)?;
+    parquet::tell_of_buffer(&train, config);
+    Ok(Splits { train, validation })
+}
+
+/// Like [`load`], with all training images.
+fn load_all(config: &DataConfig, seed: u64) -> Result<Splits, DataError> {
     match config.source {
         Source::Idx => idx::load(config),
         Source::Cifar10 => cifar::load(&config.path, &cifar::CIFAR10),
@@ -173,7 +185,7 @@ pub fn load_unseen(config: &DataConfig, seed: u64, classes: &[String]) -> Result
         Source::Csv => Arc::new(manifest::load_unseen(config)?),
         Source::Webdataset => Arc::new(shards::load_unseen(config)?),
         Source::Parquet => Arc::new(parquet::load_unseen(config)?),
-        Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load(config, seed)?.validation,
+        Source::Idx | Source::Cifar10 | Source::Cifar100 | Source::Synthetic => load_all(config, seed)?.validation,
     };
     with_known_classes(config, dataset, classes)
 }

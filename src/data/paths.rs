@@ -85,6 +85,13 @@ impl Paths {
         })
     }
 
+    /// The paths at `indices`, in this order.
+    pub(super) fn chosen(&self, indices: &[u32]) -> Self {
+        let mut chosen = Self::new(self.base.clone());
+        indices.iter().filter_map(|&index| self.get(index as usize)).for_each(|path| chosen.push(&path));
+        chosen
+    }
+
     /// Splits the files in two, those that are not held back and those that are, keeping their order.
     pub(super) fn dealt(self, is_held_back: &[bool]) -> (Self, Self) {
         let [mut train, mut validation] = [0, 1].map(|_| Self::new(self.base.clone()));
@@ -145,6 +152,9 @@ mod tests {
                 pairs.filter(move |(_, is_held)| **is_held == want).map(|(path, _)| path.clone())
             };
             assert_eq!((paths.len(), paths.get(listed.len()), paths.name(listed.len())), (listed.len(), None, None));
+            let chosen = paths.chosen(&[0, 4, 13]);
+            assert!(chosen.iter().eq([0, 4, 13].map(|index| listed[index].clone())));
+            assert_eq!(chosen.name(2), paths.name(13));
             let (train, validation) = paths.dealt(&is_held_back);
             assert!(train.iter().eq(held(false)) && validation.iter().eq(held(true)));
         }

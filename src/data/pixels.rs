@@ -24,6 +24,23 @@ pub(super) enum Pixels {
 }
 
 impl Pixels {
+    /// The images at `indices`, which are in ascending order. Each keeps its name. An image in memory has `values` bytes.
+    pub(super) fn chosen(&self, indices: &[u32], values: usize) -> Self {
+        match self {
+            Self::Memory { pixels, numbers } => {
+                let image = |&index: &u32| &pixels[index as usize * values..][..values];
+                Self::Memory {
+                    pixels: indices.iter().map(image).collect::<Vec<_>>().concat(),
+                    numbers: Some(indices.iter().map(|&index| number(numbers.as_deref(), index as usize)).collect()),
+                }
+            }
+            Self::Files { paths, fitting } => Self::Files { paths: paths.chosen(indices), fitting: *fitting },
+            Self::Members { members, base, fitting } => {
+                Self::Members { members: members.chosen(indices), base: base.clone(), fitting: *fitting }
+            }
+        }
+    }
+
     pub(super) fn file(&self, index: usize) -> Option<PathBuf> {
         match self {
             Self::Memory { .. } | Self::Members { .. } => None,
@@ -40,10 +57,7 @@ impl Pixels {
 
     pub(super) fn name(&self, index: usize) -> String {
         let name = match self {
-            Self::Memory { numbers, .. } => {
-                let number = numbers.as_ref().and_then(|numbers| numbers.get(index)).copied();
-                return number.unwrap_or(index as u64).to_string();
-            }
+            Self::Memory { numbers, .. } => return number(numbers.as_deref(), index).to_string(),
             Self::Files { paths, .. } => paths.name(index),
             Self::Members { members, base, .. } => members.path(index).map(|path| base.name_of(&path)),
         };
@@ -82,4 +96,9 @@ impl Pixels {
             }
         })
     }
+}
+
+/// Number of image `index` in the set before it was split.
+fn number(numbers: Option<&[u64]>, index: usize) -> u64 {
+    numbers.and_then(|numbers| numbers.get(index)).copied().unwrap_or(index as u64)
 }

@@ -22,6 +22,10 @@ pub(super) enum Purpose {
     Noise = 5,
     /// The mixtures of one batch.
     Mixture = 6,
+    /// A shuffle of the labels; the epoch is the number of the shuffle.
+    Labels = 7,
+    /// The choice of training images; the seed is 0.
+    Subset = 8,
 }
 
 /// A random stream: ChaCha with 8 rounds. Its key is (seed, purpose, epoch), and its nonce is the index.

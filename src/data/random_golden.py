@@ -1,4 +1,7 @@
-"""Prints the golden values of random.rs: ChaCha with 8 rounds after D. J. Bernstein, written without any library."""
+"""Prints the golden values of random.rs, label_shuffle.rs, and subset.rs.
+
+ChaCha with 8 rounds after D. J. Bernstein, written without any library.
+"""
 
 import struct
 
@@ -37,8 +40,10 @@ def below(source, bound):
 
 source = words(7, 1, 3, 5)
 print([next(source) for _ in range(4)])
-source, order = words(1, 1, 0, 0), list(range(10))
-for last in range(9, 0, -1):
-    other = below(source, last + 1)
-    order[last], order[other] = order[other], order[last]
-print(order)
+# The order of an epoch in random.rs, the first two shuffles in label_shuffle.rs, and the choice in subset.rs.
+for seed, purpose, epoch in ((1, 1, 0), (1, 7, 1), (1, 7, 2), (0, 8, 0)):
+    source, order = words(seed, purpose, epoch, 0), list(range(10))
+    for last in range(9, 0, -1):
+        other = below(source, last + 1)
+        order[last], order[other] = order[other], order[last]
+    print(order)

@@ -7,9 +7,9 @@ pub use gradwatch_doctor::telemetry::{
     write_ranks, write_slope, write_timeline, write_updates, write_weights,
 };
 pub use gradwatch_events::{
-    Band, Category, Chart, EventFile, EventsError, Histogram, JsonLines, Layout, LogPosition, Numbers, PendingPosition,
-    PrecisionRecall, RecordError, RunFolder, Session, Step, SummaryWriter, THRESHOLDS, Tag, Value, WallTime, exact_tag,
-    is_evaluation, masked_crc, proto, run_name, tf_record,
+    Band, Category, Chart, EventBytes, EventFile, EventsError, Histogram, Hparams, JsonLines, Layout, LogPosition,
+    Numbers, PendingPosition, PrecisionRecall, RecordError, RunFolder, Session, Step, SummaryWriter, THRESHOLDS, Tag,
+    Value, WallTime, exact_tag, hparams, is_evaluation, masked_crc, proto, run_name, tf_record,
 };
 
 #[cfg(test)]

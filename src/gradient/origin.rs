@@ -180,7 +180,7 @@ mod tests {
             search.see(Place::Images, &images);
             let z = bend(Place::PreActivation("fc1".into()), &weight * images);
             let output = bend(Place::Output("fc1".into()), z.tanh());
-            let tap = Tap { layer: "fc1", pre_activation: &z, output: &output, activation: Activation::Tanh };
+            let tap = Tap { layer: "fc1", pre_activation: &z, output: &output, units: 0, activation: Activation::Tanh };
             search.see_tap(&tap).unwrap();
             let loss = bend(Place::Loss, output.sum(Kind::Float));
             search.see(Place::Loss, &loss);

@@ -180,6 +180,7 @@ mod tests {
             rms: 0.8,
             nonpositive_fraction: 0.5,
             saturated_fraction: 0.0,
+            dormant_fraction: None,
             gradient_rms: Some(1e-3),
         };
         let parameter = |(index, shape): (usize, &[i64; W])| ParameterFacts {

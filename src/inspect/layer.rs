@@ -145,6 +145,7 @@ mod tests {
             rms: 0.8,
             nonpositive_fraction,
             saturated_fraction,
+            dormant_fraction: None,
             gradient_rms: Some(gradient_rms),
         }
     }

@@ -64,10 +64,11 @@ impl Path<'_> {
         }
     }
 
-    /// Compensates for inputs with a mean of 1/2, and for an identity shortcut that adds the same mean.
+    /// Compensates for inputs with a mean of 1/2, and for identity shortcuts that add the same mean.
     fn centered_bias(&self, weight: &Tensor) -> Result<Tensor, TchError> {
-        let shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
+        let has_shortcut = self.branch().is_some_and(|branch| branch.is_last && branch.is_around_identity);
+        let skips = if has_shortcut { 1.0 + f64::from(u8::from(self.config().multi_skip)) } else { 0.0 };
         let sums = weight.f_flatten(1, -1)?.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
-        sums.f_mul_scalar(-CENTER)?.f_sub_scalar(if shortcut { CENTER } else { 0.0 })
+        sums.f_mul_scalar(-CENTER)?.f_sub_scalar(skips * CENTER)
     }
 }

@@ -15,6 +15,8 @@ pub struct Tap<'a> {
     pub pre_activation: &'a Tensor,
     /// Output of the activation.
     pub output: &'a Tensor,
+    /// Dimension of the layer's units: 1 behind a convolution, and the last one behind a linear layer.
+    pub units: usize,
     /// The activation function.
     pub activation: Activation,
 }
@@ -28,6 +30,8 @@ pub(super) struct Activate {
     /// `None` if taps do not see this activation.
     layer: Option<String>,
     activation: Activation,
+    /// Whether units are in the last dimension of feature maps too.
+    has_units_last: bool,
 }
 
 impl Activate {
@@ -38,7 +42,7 @@ impl Activate {
 
     /// Like [`behind`](Self::behind), with an activation other than the model's.
     pub(super) fn with(path: &Path<'_>, activation: Activation) -> Result<Self, ModelError> {
-        Ok(Self { layer: Some(path.name()?.to_string()), activation })
+        Ok(Self { layer: Some(path.name()?.to_string()), activation, has_units_last: false })
     }
 
     /// Creates the activation after the normalization at `path` of several layers' outputs. Taps do not see it if the
@@ -51,14 +55,21 @@ impl Activate {
     /// Creates an activation that taps do not see, because its input already passed through other activations or does
     /// not come from a layer.
     pub(super) fn unseen(path: &Path<'_>) -> Self {
-        Self { layer: None, activation: path.config().activation }
+        Self { layer: None, activation: path.config().activation, has_units_last: false }
+    }
+
+    /// Like the activation itself, behind a linear layer for each position of feature maps.
+    pub(super) fn of_positions(self) -> Self {
+        Self { has_units_last: true, ..self }
     }
 
     /// Applies the activation and passes its input and output to the tap.
     pub(super) fn forward(&self, pre_activation: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let output = activate(self.activation, pre_activation)?;
         if let (Some(tap), Some(layer)) = (pass.tap, &self.layer) {
-            tap(&Tap { layer, pre_activation, output: &output, activation: self.activation })?;
+            let last = output.dim().saturating_sub(1);
+            let units = if output.dim() == 4 && !self.has_units_last { 1 } else { last };
+            tap(&Tap { layer, pre_activation, output: &output, units, activation: self.activation })?;
         }
         Ok(output)
     }

@@ -63,6 +63,7 @@ pub(super) fn layout(is_multi_label: bool, has_ranks: bool) -> Layout {
                 lines("RMS of the activations", tags::ACTIVATION_RMS, ""),
                 lines("share of activations at or below 0", tags::ACTIVATION_NONPOSITIVE, ""),
                 lines("share of saturated activations", tags::ACTIVATION_SATURATED, ""),
+                lines("share of dormant units", tags::ACTIVATION_DORMANT, ""),
             ],
             true,
         ),

@@ -46,6 +46,7 @@ impl InitialMeasurement {
             rms: f64::NAN,
             nonpositive_fraction: f64::NAN,
             saturated_fraction: f64::NAN,
+            dormant_fraction: None,
             gradient_rms: Some(size),
         };
         self.depth_profile().layers.into_iter().map(row).collect()

@@ -23,6 +23,7 @@ mod output;
 mod probes;
 mod random_streams;
 mod rank_telemetry;
+mod rate_steps;
 mod read_step;
 mod resume;
 mod run_clock;
@@ -45,6 +46,7 @@ pub use error::TrainError;
 pub use gradients::Gradients;
 pub use initial_measurement::InitialMeasurement;
 pub use optimization::Optimization;
+pub use rate_steps::{RateStep, train_at_rates};
 pub use resume::{Resume, loaded_config};
 pub use setup::{Prepared, prepare, prepare_on_ranks, prepare_to_resume};
 pub use state::State;
@@ -52,6 +54,7 @@ pub use stop::{PREEMPTED, StopSignal};
 pub use training_model::TrainingModel;
 
 use crate::{libtorch::clear_grads, recording::Ending};
+use group::Group;
 
 /// Trains until the run ends, `stop` has a signal, or an error occurs.
 ///
@@ -66,39 +69,8 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
     loop {
         let mut batches = state.start_epoch();
         while let Some(group) = state.next_group(&mut batches, stop)? {
-            // Decide which statistics this step measures.
-            let due = state.start_step(&group)?;
-
-            // Micro-batches: each adds its part of the mean over the whole group. The hooks fire inside backward.
-            state.model.buffers.save()?;
-            for (number, batch) in &group.batches {
-                state.start_micro_batch(*number, &group)?;
-                let (images, targets) = state.model.numerics.to_device(batch)?;
-                let (logits, loss_sum) = state.forward(&images, &targets, due)?;
-                state.gradients.backward(&group.share_of(*number, &loss_sum)?, batch.len())?;
-                state.count(*number, batch, &group, &logits, &targets, &loss_sum)?;
-            }
-            // Other ranks have the other micro-batches. The sums begin inside backward, and end here.
-            state.reduce(&group)?;
-
-            // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.
-            state.gradients.unscale()?;
-            let measurement = state.gradients.measure(due)?;
-            let clip = state.clip(&measurement.grads)?;
-
-            // A non-finite gradient or update never reaches the weights.
-            let rates = state.rates()?;
-            let (update, not_taken) = state.take_step(rates, due, &clip)?;
-            state.finish_update(&not_taken)?;
-            state.check_weights()?;
-
-            // Device sync here, on tracked steps only: one copy to the host.
-            let reading = state.read(due, measurement, &clip, update)?;
-            clear_grads(state.gradients.params())?;
-
-            // Write; then evaluate, save a checkpoint, and end, each when due.
-            state.record_step(rates, due, reading, &group)?;
-            state.counters.step += 1;
+            run_step(state, &group)?;
+            // Then evaluate, save a checkpoint, and end, each when due.
             if let Some(ending) = state.run_due_work(stop)? {
                 return Ok(ending);
             }
@@ -108,4 +80,40 @@ pub fn train(state: &mut State, stop: &StopSignal) -> Result<Ending, TrainError>
             return Ok(ending);
         }
     }
+}
+
+/// Takes one step: forward, backward, measure, clip, update, write.
+fn run_step(state: &mut State, group: &Group) -> Result<(), TrainError> {
+    // Decide which statistics this step measures.
+    let due = state.start_step(group)?;
+
+    // Micro-batches: each adds its part of the mean over the whole group. The hooks fire inside backward.
+    state.model.buffers.save()?;
+    for (number, batch) in &group.batches {
+        state.start_micro_batch(*number, group)?;
+        let (images, targets) = state.model.numerics.to_device(batch)?;
+        let (logits, loss_sum) = state.forward(&images, &targets, due)?;
+        state.gradients.backward(&group.share_of(*number, &loss_sum)?, batch.len())?;
+        state.count(*number, batch, group, &logits, &targets, &loss_sum)?;
+    }
+    // Other ranks have the other micro-batches. The sums begin inside backward, and end here.
+    state.reduce(group)?;
+
+    // Measure the gradients after removing a float16 loss scale. The statistics stay on the device.
+    state.gradients.unscale()?;
+    let measurement = state.gradients.measure(due)?;
+    let clip = state.clip(&measurement.grads)?;
+
+    // A non-finite gradient or update never reaches the weights.
+    let rates = state.rates()?;
+    let (update, not_taken) = state.take_step(rates, due, &clip)?;
+    state.finish_update(&not_taken)?;
+    state.check_weights()?;
+
+    // Device sync here, on tracked steps only: one copy to the host.
+    let reading = state.read(due, measurement, &clip, update)?;
+    clear_grads(state.gradients.params())?;
+    state.record_step(rates, due, reading, group)?;
+    state.counters.step += 1;
+    Ok(())
 }

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 use gradwatch::config::Config;
+use gradwatch_study::Study;
 use toml::{Table, Value};
 
 fn configs() -> impl Iterator<Item = std::path::PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
 }
 
 /// Collects every key of a table with its path.
@@ -29,6 +30,19 @@ fn every_example_config_is_valid() {
         count += 1;
     }
     assert!(count >= 4, "{count}");
+}
+
+#[test]
+fn every_example_study_is_valid_in_all_its_runs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/studies");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let mut count = 0;
+    for path in paths {
+        let grid = Study::load(&path).unwrap().grid().unwrap();
+        assert!(grid.invalid.is_empty() && !grid.plans.is_empty(), "{}: {:?}", path.display(), grid.invalid);
+        count += 1;
+    }
+    assert!(count >= 5, "{count}");
 }
 
 #[test]

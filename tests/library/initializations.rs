@@ -91,17 +91,18 @@ fn methods_that_need_no_place_draw_what_torch_calls_draw_in_the_order_of_the_lay
 }
 
 /// A tanh net in f64 whose weights are a quarter of those of a sigmoid net with centered biases, a half in its first
-/// and last layer, on images with values around `mean`. With `residual`, a quarter of its signal skips every two layers
-/// after the first.
-fn tanh_twin(network: &Network, depth: usize, images: &Tensor, mean: &Tensor, residual: bool) -> Tensor {
+/// and last layer, on images with values around `mean`. With one skip, a quarter of its signal skips every two layers
+/// after the first; with two, so does a quarter of the first layer's output.
+fn tanh_twin(network: &Network, depth: usize, images: &Tensor, mean: &Tensor, skips: usize) -> Tensor {
     let weight = |name: String| param(network, &name).to_kind(Kind::Double);
     let centered = (images - mean).flatten(1, -1).to_kind(Kind::Double);
     let mut signal = (centered.matmul(&weight("layers.0.linear.weight".into()).tr()) / 2.0).tanh();
+    let first = signal.shallow_clone();
     let mut kept = signal.shallow_clone();
     for layer in 1..depth {
         let mut sums = signal.matmul(&weight(format!("layers.{layer}.linear.weight")).tr()) / 4.0;
-        if residual && layer % 2 == 0 {
-            sums += &kept / 4.0;
+        for skipped in [&kept, &first].into_iter().take(if layer % 2 == 0 { skips } else { 0 }) {
+            sums += skipped / 4.0;
         }
         signal = sums.tanh();
         kept = if layer % 2 == 0 { signal.shallow_clone() } else { kept };
@@ -112,18 +113,19 @@ fn tanh_twin(network: &Network, depth: usize, images: &Tensor, mean: &Tensor, re
 #[test]
 fn a_centered_logistic_net_computes_what_a_tanh_net_of_quartered_weights_does() {
     let _alone = exclusive();
-    for residual in [false, true] {
-        let model = format!("name = \"mlp\", depth = 7, width = 48, activation = \"sigmoid\", residual = {residual}");
+    for skips in 0..=2 {
+        let shortcuts = format!("residual = {}, multi_skip = {}", skips > 0, skips > 1);
+        let model = format!("name = \"mlp\", depth = 7, width = 48, activation = \"sigmoid\", {shortcuts}");
         let network = network(&format!("{model}, initialization = \"centered_logistic\""), 6);
         let (seen, unseen) = (images(64, 6), images(32, 6) * 2.0);
         fit_to_data(&network, &seen).unwrap();
         let mean = seen.mean_dim([0i64].as_slice(), true, Kind::Float);
         for images in [&seen, &unseen] {
             let got = logits(&network, images).to_kind(Kind::Double);
-            let want = tanh_twin(&network, 7, images, &mean, residual);
+            let want = tanh_twin(&network, 7, images, &mean, skips);
             let off = largest(&(got - &want));
             // Sums of 48 products of order 1 in f32, seven times.
-            assert!(off < 2e-5 && largest(&want) > 0.5, "residual {residual}: off by {off:e} of {}", largest(&want));
+            assert!(off < 2e-5 && largest(&want) > 0.5, "{skips} skips: off by {off:e} of {}", largest(&want));
         }
     }
 }

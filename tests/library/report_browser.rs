@@ -77,6 +77,7 @@ fn add_step(course: &mut Course, step: u64) {
         rms: 0.6,
         nonpositive_fraction: 0.4 + 0.02 * layer as f64,
         saturated_fraction: 0.9 / (layer + 1) as f64,
+        dormant_fraction: None,
         gradient_rms: Some(size(layer, step)),
     };
     let layers: Vec<_> = if is_due { (0..LAYERS).map(layer).collect() } else { Vec::new() };

@@ -45,7 +45,7 @@ monitor = { first_steps = 1, parameters_every_steps = 2, pictures_every_steps = 
 "#,
     r#"
 run.precision = "bf16"
-data = { source = "idx", path = "images", batch_size = 16, workers = 2, augment = { cutout = 4 } }
+data = { source = "idx", path = "images", batch_size = 16, workers = 2, label_shuffle_epochs = [1], augment = { cutout = 4 } }
 model = { name = "cnn", width = 4, depth = 2, normalization = "batch", dropout = 0.2 }
 optimizer = { name = "adamw" }
 schedule = { name = "one_cycle" }

@@ -13,6 +13,7 @@
 //! - `bad_input`: invalid input gives one clear line, a specific exit code, and no partial output
 //! - `data_files`: datasets as users have them, with files that do not decode or are no files
 //! - `identity`: a run notices images and classes other than those it was trained on
+//! - `subset`: runs on part of the training images have the same part for every seed and after a resume
 //! - `multi_label`: images of several classes or none train, resume, and are predicted class by class
 //! - `hostile_names`: names with control characters or invalid text reach no terminal
 //! - `special_files`: links, pipes, and endless files change nothing outside of a run and hang nothing
@@ -25,15 +26,21 @@
 //! - `launcher`: `--ranks` starts its ranks, and takes them along when it ends
 //! - `signals`: signals, closed terminals, and closed pipes end a run with all of its data
 //!
+//! Several runs
+//! - `study`: a grid of runs trains to the same results however often it is interrupted
+//!
 //! Uses of a run
 //! - `inspect`: models with a known outcome are judged before their first step
+//! - `find_lr`: suggested learning rates train better than others, and hopeless models get the reason
 //! - `diagnosis`: nets with a known outcome are judged from their first step
+//! - `compare`: runs are compared, and nothing is written without a request
 //! - `healthy_models`: every architecture at its defaults, and every example config, is judged healthy
 //! - `inference`: predict, explain, evaluate, and export answer alike
 //! - `output_files`: nothing of the user's is replaced without a request
 //!
 //! Event files
 //! - `tensorboard_reads_events`: TensorBoard reads all that the writer wrote
+//! - `hparams`: TensorBoard's HParams page shows the runs of a study, which stay runs as any other
 //! - `bad_events`: damaged event files give one clear line and all readable records
 //!
 //! Documentation
@@ -45,15 +52,18 @@
 mod bad_events;
 mod bad_input;
 mod checkpoints;
+mod compare;
 mod crash;
 mod data_files;
 mod diagnosis;
 mod docs;
 mod failing_disk;
 mod families;
+mod find_lr;
 mod harness;
 mod healthy_models;
 mod hostile_names;
+mod hparams;
 mod identity;
 mod images;
 mod inference;
@@ -69,6 +79,8 @@ mod reproducible;
 mod run_folder;
 mod signals;
 mod special_files;
+mod study;
+mod subset;
 mod tensorboard_reads_events;
 mod torchscript;
 mod weights;

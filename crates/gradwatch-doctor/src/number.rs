@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Formats a number with about four significant digits, or with an exponent and three digits if it is very small or
 /// large.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if value.is_infinite() {
         if value > 0.0 { "∞" } else { "-∞" }.into()
@@ -26,7 +26,7 @@ pub fn short(value: f64) -> String {
 }
 
 /// Formats a number with two significant digits, for example the magnitude of a gradient.
-pub(crate) fn two_digits(value: f64) -> String {
+pub fn two_digits(value: f64) -> String {
     short(format!("{value:.1e}").parse().unwrap_or(value))
 }
 
@@ -44,17 +44,17 @@ impl fmt::Display for Rounded {
 }
 
 /// Formats a number; a dash for NaN.
-pub(crate) fn number_or_dash(value: f64) -> String {
+pub fn number_or_dash(value: f64) -> String {
     if value.is_nan() { "–".into() } else { number(value) }
 }
 
 /// Formats a fraction as a percentage; a dash for NaN.
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     if share.is_nan() { "–".into() } else { format!("{}%", number(100.0 * share)) }
 }
 
 /// Formats a step on an axis: `20k` for 20000.
-pub(crate) fn step_label(step: f64) -> String {
+pub fn step_label(step: f64) -> String {
     for (unit, name) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
         if step >= 10.0 * unit || step >= unit && step % (unit / 10.0) == 0.0 {
             return format!("{}{name}", number(step / unit));

@@ -19,8 +19,10 @@
 //! ```
 
 pub mod disk;
+mod event_bytes;
 mod event_file;
 mod histogram;
+pub mod hparams;
 mod json_lines;
 mod key;
 mod layout;
@@ -38,8 +40,10 @@ mod writer_thread;
 
 use std::{io, path::PathBuf};
 
+pub use event_bytes::EventBytes;
 pub use event_file::EventFile;
 pub use histogram::Histogram;
+pub use hparams::Hparams;
 pub use json_lines::JsonLines;
 pub use key::{Step, Tag, WallTime};
 pub use layout::{Band, Category, Chart, Layout, exact_tag};
@@ -47,7 +51,7 @@ pub use numbers::Numbers;
 pub use position::{LogPosition, PendingPosition};
 pub use precision_recall::{PrecisionRecall, THRESHOLDS};
 pub use run::{RunFolder, run_name};
-pub use session::{Session, is_evaluation};
+pub use session::{Session, hparams_file, is_evaluation, is_hparams, is_session};
 pub use summary_writer::SummaryWriter;
 pub use tf_record::RecordError;
 pub use value::Value;

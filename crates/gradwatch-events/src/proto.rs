@@ -4,6 +4,8 @@
 //! tensor.proto, tensor_shape.proto, and types.proto in tensorflow/core/framework. Those of layouts come from
 //! layout.proto in tensorboard/plugins/custom_scalar. Unknown fields are skipped.
 
+pub mod hparams;
+
 use prost::{Enumeration, Message, Oneof};
 
 /// One entry of an event file.
@@ -97,7 +99,7 @@ pub enum Content {
     /// A histogram.
     #[prost(message, tag = "5")]
     Histogram(HistogramProto),
-    /// The format that the plugin in the metadata expects; here, text or a [`LayoutProto`].
+    /// The format that the plugin in the metadata expects: text, a [`LayoutProto`], a curve, or nothing.
     #[prost(message, tag = "8")]
     Tensor(TensorProto),
 }

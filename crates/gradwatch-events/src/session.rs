@@ -19,6 +19,7 @@ use crate::disk::Folder;
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".session-";
 const EVALUATION: &str = ".evaluation";
+const HPARAMS: &str = ".hparams";
 /// Maximum number of names to try for a new file.
 const NAMES: usize = 1000;
 
@@ -42,6 +43,25 @@ pub struct Session {
 /// Returns the session number from the name of a session's event file; `None` for any other file.
 pub(super) fn session_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.rsplit_once(SUFFIX)?.1.parse().ok()
+}
+
+/// Whether this is the name of a session's event file.
+pub fn is_session(name: &str) -> bool {
+    session_of(name).is_some()
+}
+
+/// Returns the name of the event file with hyperparameters in a folder whose last session file is `session`; `None` for
+/// a folder without sessions. TensorBoard reads it after that file and before those of later sessions.
+pub fn hparams_file(session: Option<&str>) -> String {
+    match session {
+        Some(name) => format!("{name}{HPARAMS}"),
+        None => format!("{PREFIX}0000000000{HPARAMS}"),
+    }
+}
+
+/// Whether this is the name of an event file with hyperparameters. It contains no steps of a run.
+pub fn is_hparams(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(HPARAMS)
 }
 
 /// Whether this is the name of an event file with evaluation results.
@@ -107,7 +127,7 @@ fn latest(logdir: &Folder) -> Option<u64> {
 
 /// The first records of a file: its version and, for a resumed run, the mark that makes TensorBoard discard later
 /// steps.
-fn first_records(wall_time: WallTime, kind: Kind) -> Vec<u8> {
+pub(super) fn first_records(wall_time: WallTime, kind: Kind) -> Vec<u8> {
     let mut records = Vec::new();
     let mut append = |step: i64, what: What| {
         let event = Event { wall_time: wall_time.as_secs(), step, what: Some(what) };
@@ -138,6 +158,10 @@ mod tests {
         let other = name(Kind::Other);
         assert_eq!((session_of(&other), is_evaluation(&other)), (None, false));
         assert_eq!(session_of("metrics.jsonl"), None);
+        for of_hparams in [hparams_file(Some(&of_session)), hparams_file(None)] {
+            assert_eq!((session_of(&of_hparams), is_hparams(&of_hparams)), (None, true));
+        }
+        assert!(!is_hparams(&of_session));
     }
 
     #[test]

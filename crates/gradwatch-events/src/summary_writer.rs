@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    EventsError, Histogram, Layout, PendingPosition, Session, Step, Tag, Value, WallTime,
+    EventsError, Histogram, Hparams, Layout, PendingPosition, Session, Step, Tag, Value, WallTime,
     session::{Kind, create_file, make_folder},
     writer_thread::{self, Entry, Failure},
 };
@@ -149,6 +149,14 @@ impl SummaryWriter {
     /// As for [`scalar`](Self::scalar).
     pub fn layout(&self, layout: &Layout) -> Result<(), EventsError> {
         self.value_at(WallTime::now(), Layout::TAG, 0, Value::Layout(layout.clone()))
+    }
+
+    /// Writes a message for TensorBoard's HParams page. The first one of its kind in a folder wins.
+    ///
+    /// # Errors
+    /// As for [`scalar`](Self::scalar).
+    pub fn hparams(&self, hparams: Hparams) -> Result<(), EventsError> {
+        self.value_at(WallTime::now(), hparams.tag(), 0, Value::Hparams(hparams))
     }
 
     /// Writes any value, with `wall_time` instead of the current time.

@@ -1,7 +1,7 @@
 //! The types of values that a tag can have at one step.
 
 use super::{
-    Histogram, Layout, PrecisionRecall,
+    Histogram, Hparams, Layout, PrecisionRecall,
     proto::{Content, DT_STRING, Image, PluginData, SummaryMetadata, SummaryValue, TensorProto, TensorShape},
 };
 
@@ -28,12 +28,14 @@ pub enum Value {
     Layout(Layout),
     /// The precision-recall curve of a class, for the PR Curves page.
     PrecisionRecall(PrecisionRecall),
+    /// A message for the HParams page, which TensorBoard reads from [`Hparams::tag`].
+    Hparams(Hparams),
 }
 
 impl Value {
     /// Converts the value to its stored form. Scalars, histograms, and images use the fields that TensorBoard has
-    /// supported since its first version and recognizes without metadata. Text, layouts, and curves are tensors and
-    /// need the name of their plugin.
+    /// supported since its first version and recognizes without metadata. All others are tensors and need the name of
+    /// their plugin.
     pub(super) fn into_summary_value(self, tag: String) -> SummaryValue {
         let mut metadata = None;
         let content = match self {
@@ -59,6 +61,11 @@ impl Value {
             Self::PrecisionRecall(curve) => {
                 let (curve_metadata, tensor) = curve.into_tensor();
                 metadata = Some(curve_metadata);
+                Content::Tensor(tensor)
+            }
+            Self::Hparams(hparams) => {
+                let (hparams_metadata, tensor) = hparams.into_tensor();
+                metadata = Some(hparams_metadata);
                 Content::Tensor(tensor)
             }
             Self::Image { png, width, height } => {

@@ -142,14 +142,14 @@ impl Output {
 
 /// Encodes events. It reuses its buffers, so that scalars do not allocate.
 #[derive(Default)]
-struct Encoder {
+pub(super) struct Encoder {
     values: Vec<SummaryValue>,
     names: Vec<String>,
     bytes: Vec<u8>,
 }
 
 impl Encoder {
-    fn encode(&mut self, wall_time: WallTime, step: Step, values: Vec<(Tag, Value)>) -> &[u8] {
+    pub(super) fn encode(&mut self, wall_time: WallTime, step: Step, values: Vec<(Tag, Value)>) -> &[u8] {
         for (tag, value) in values {
             let mut name = self.names.pop().unwrap_or_default();
             name.clear();

@@ -99,6 +99,49 @@ fn a_batch_holds_labels_and_normalized_pixels_of_its_images() {
     assert_eq!((&batches[1].labels, batches[1].shape), (&vec![1], [1, 2, 1, 2]));
 }
 
+/// Seed 1 shuffles ten labels to those of images 3 5 1 9 4 2 8 6 0 7, and then of 5 4 0 8 1 2 9 7 3 6: see
+/// `random_golden.py`.
+#[test]
+fn labels_move_among_the_images_at_the_start_of_given_epochs_and_nothing_else_changes() {
+    let shape = ImageShape { channels: 1, height: 1, width: 1 };
+    let labels = vec![0, 0, 1, 1, 2, 2, 0, 1, 2, 0];
+    let dataset =
+        Arc::new(Dataset::in_memory(Path::new("here"), shape, numbered_classes(3), labels, (0..10).collect()).unwrap());
+    let config = |label_shuffle_epochs: &[u64]| DataConfig {
+        label_shuffle_epochs: label_shuffle_epochs.into(),
+        batch_size: 4,
+        ..config(Source::Synthetic, "")
+    };
+    let loader = |epochs: &[u64]| {
+        let options = LoaderOptions::for_training(&config(epochs), 1, PixelScale::identity(1));
+        Loader::new(Arc::clone(&dataset), options).unwrap()
+    };
+    let by_index = |batches: &[Batch]| {
+        let mut labels = [-1; 10];
+        let pairs = batches.iter().flat_map(|batch| batch.indices.iter().zip(&batch.labels));
+        pairs.for_each(|(&index, &label)| labels[index as usize] = label);
+        labels
+    };
+    let (shuffled, plain) = (loader(&[1, 3]), loader(&[]));
+    let want = [
+        [0, 0, 1, 1, 2, 2, 0, 1, 2, 0],
+        [1, 2, 0, 0, 2, 1, 2, 0, 0, 1],
+        [1, 2, 0, 0, 2, 1, 2, 0, 0, 1],
+        [2, 2, 0, 2, 0, 1, 0, 1, 1, 0],
+    ];
+    for (epoch, want) in (0..).zip(want) {
+        let (mut got, reference) = (batches(&shuffled, epoch, 0), batches(&plain, epoch, 0));
+        assert_eq!(by_index(&got), want, "{epoch}");
+        assert_eq!(batches(&shuffled, epoch, 2), got[2..]);
+        got.iter_mut().zip(&reference).for_each(|(got, reference)| got.labels.clone_from(&reference.labels));
+        assert_eq!(got, reference);
+    }
+    assert_eq!(loader(&[0]).first_batch().unwrap(), batches(&loader(&[0]), 0, 0)[0]);
+    let validation = LoaderOptions::for_validation(&config(&[0]), PixelScale::identity(1));
+    let validation = Loader::new(Arc::clone(&dataset), validation).unwrap();
+    assert_eq!(by_index(&batches(&validation, 0, 0)), want[0]);
+}
+
 #[test]
 fn a_batch_of_multi_label_data_holds_a_row_of_classes_per_image() {
     let folder = tempfile::tempdir().unwrap();

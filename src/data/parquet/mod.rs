@@ -52,9 +52,10 @@ pub(super) fn load(config: &DataConfig, seed: u64) -> Result<Splits, DataError> 
     };
     let of_validation = config.validation_path.as_deref().unwrap_or(&config.path);
     check_not_empty([&config.path, of_validation], [train.samples.len(), validation.samples.len()])?;
-    let train = train.dataset(&config.path, config)?;
-    tell_of_buffer(&train, config);
-    Ok(Splits { train: train.into(), validation: validation.dataset(of_validation, config)?.into() })
+    Ok(Splits {
+        train: train.dataset(&config.path, config)?.into(),
+        validation: validation.dataset(of_validation, config)?.into(),
+    })
 }
 
 /// Reads the validation files, or all files if there are none.
@@ -69,7 +70,7 @@ pub(super) fn load_unseen(config: &DataConfig) -> Result<Dataset, DataError> {
 }
 
 /// Warns if the images are too large for the configured shuffle buffer.
-fn tell_of_buffer(train: &Dataset, config: &DataConfig) {
+pub(super) fn tell_of_buffer(train: &Dataset, config: &DataConfig) {
     let buffer = train.members().map_or(usize::MAX, |members| members.shuffle_buffer(config.shuffle_buffer));
     if buffer < config.shuffle_buffer.min(train.len()) {
         tracing::warn!(

@@ -76,6 +76,18 @@ impl Rows {
         Self { tables: Arc::clone(tables), parts, rows, held: Held::new(limits.held_bytes) }
     }
 
+    /// The images at `indices`, which are in ascending order.
+    pub(in super::super) fn chosen(&self, indices: &[u32]) -> Self {
+        let before = |image: u32| indices.partition_point(|&index| index < image) as u32;
+        let part = |part: &Part| {
+            let images = before(part.images.start)..before(part.images.end);
+            Part { rows: part.rows.clone(), images, fault: Mutex::default(), ..*part }
+        };
+        let parts = self.parts.iter().map(part).filter(|part| !part.images.is_empty()).collect();
+        let rows = indices.iter().map(|&index| self.rows[index as usize]).collect();
+        Self { tables: Arc::clone(&self.tables), parts, rows, held: Held::new(self.held.most_bytes) }
+    }
+
     /// Path of the image's file, and its row below it, from 0.
     pub(in super::super) fn path(&self, index: usize) -> Option<PathBuf> {
         let part = self.part(index)?;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::super::fixture::config;
+use super::super::fixture::{check_subset, config};
 use super::super::{Loader, LoaderOptions, PixelScale};
 use super::*;
 use crate::config::Source;
@@ -177,6 +177,15 @@ fn without_validation_files_some_rows_are_held_out_by_their_name() {
     let more = DataConfig { path: folder.path().join("train-{0..2}.parquet"), ..config };
     let after = values(&load(&more, 1).unwrap().validation);
     assert!(after.starts_with(&held), "{held:?} {after:?}");
+}
+
+#[test]
+fn part_of_the_training_rows_is_read_from_any_number_of_row_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = written(folder.path());
+    for count in [1, 2, 7, 39] {
+        check_subset(&config, count);
+    }
 }
 
 #[test]

@@ -41,6 +41,17 @@ impl Shards {
         self.entries.push(Entry { offset, shard, length, name_end });
     }
 
+    /// The images at `indices`, which are in ascending order.
+    pub(in super::super) fn chosen(&self, indices: &[u32]) -> Self {
+        let mut chosen = Self::default();
+        for index in indices.iter().map(|&index| index as usize) {
+            if let (Some((shard, name)), Some(entry)) = (self.name(index), self.entries.get(index)) {
+                chosen.push(shard, name, entry.offset, u64::from(entry.length));
+            }
+        }
+        chosen
+    }
+
     /// The shard of an image, and its name there.
     pub(in super::super) fn name(&self, index: usize) -> Option<(&Path, &str)> {
         let Entry { shard, name_end, .. } = *self.entries.get(index)?;

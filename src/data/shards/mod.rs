@@ -135,7 +135,7 @@ fn dataset(origin: &Path, config: &DataConfig, samples: Samples, classes: &[Stri
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::fixture::config;
+    use super::super::fixture::{check_subset, config};
     use super::super::random::Purpose;
     use super::*;
     use crate::config::Source;
@@ -207,6 +207,15 @@ mod tests {
         write_shard(&folder.path().join("train-01.tar"), 20, 9);
         let after = images(&load(&config, 1).unwrap().validation);
         assert!(after.iter().all(|image| before.contains(image)));
+    }
+
+    #[test]
+    fn part_of_the_training_images_is_read_from_any_number_of_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = two_shards(folder.path());
+        for count in [1, 2, 7, 29] {
+            check_subset(&config, count);
+        }
     }
 
     #[test]

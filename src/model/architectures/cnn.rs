@@ -9,7 +9,7 @@ use crate::model::{
     layer::{Conv2d, Dropout, Linear, Window, average, halve},
     normalization::Normalization,
     parameter::Path,
-    residual::{Branch, Shortcut},
+    residual::{Branch, Carried, Shortcut},
     tap::Activate,
 };
 
@@ -26,11 +26,13 @@ const MOST_POOLINGS: usize = 3;
 /// the end, each time doubling the channels; global average pooling; `classifier`.
 ///
 /// With `residual`, a shortcut goes around each pair of convolutions of equal shape, and around a remaining single one.
+/// With `multi_skip`, each also adds the input of the first between the same poolings.
 #[derive(Debug)]
 pub(super) struct Cnn {
     layers: Vec<Layer>,
     classifier: Linear,
     dropout: Dropout,
+    is_multi_skip: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Cnn {
                 .collect::<Result<_, ModelError>>()?,
             classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
             dropout: Dropout::new(root),
+            is_multi_skip: config.multi_skip,
         })
     }
 
@@ -96,14 +99,11 @@ impl Model for Cnn {
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut maps = images.shallow_clone();
-        let mut kept = None;
+        let mut carried = Carried::new(self.is_multi_skip);
         for Layer { conv, norm, skip_gain, shortcut, activate, is_pooled } in &self.layers {
-            let mut sums = norm.forward(&conv.forward(&maps)?, pass)?;
-            kept = if shortcut.opens { Some(maps) } else { kept };
-            if let (true, Some(input)) = (shortcut.closes, &kept) {
-                sums = skip_gain.forward(sums)?.f_add(input)?;
-            }
-            let active = activate.forward(&sums, pass)?;
+            let sums = skip_gain.forward(norm.forward(&conv.forward(&maps)?, pass)?)?;
+            carried.open(*shortcut, maps);
+            let active = activate.forward(&carried.close(*shortcut, sums)?, pass)?;
             maps = if *is_pooled { halve(&active)? } else { active };
         }
         self.classifier.forward(&self.dropout.forward(&average(&pass.show_feature_maps(maps)?)?, pass)?)

@@ -152,7 +152,15 @@ impl Block {
         let norm = Normalization::of_positions(&(&path / 2), channels)?.with_eps(EPS);
         let widen = Linear::hidden(&(&path / 3), channels, WIDENING * channels)?;
         let narrow = Linear::projection(&(&path / 5), WIDENING * channels, channels)?;
-        Ok(Self { layer_scale, conv, norm, widen, activate: Activate::behind(&(&path / 3))?, narrow, drop })
+        Ok(Self {
+            layer_scale,
+            conv,
+            norm,
+            widen,
+            activate: Activate::behind(&(&path / 3))?.of_positions(),
+            narrow,
+            drop,
+        })
     }
 
     fn forward(&self, maps: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {

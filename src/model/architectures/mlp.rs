@@ -8,7 +8,7 @@ use crate::model::{
     layer::{Dropout, Linear},
     normalization::Normalization,
     parameter::Path,
-    residual::{Branch, Shortcut},
+    residual::{Branch, Carried, Shortcut},
     tap::Activate,
 };
 
@@ -20,12 +20,14 @@ pub(super) const DEFAULT_DEPTH: usize = 3;
 /// `layers.i.linear`, `layers.i.norm`, activation, and dropout for each hidden layer, then `classifier`.
 ///
 /// With `residual`, a shortcut goes around each pair of hidden layers of equal shape, and around a remaining single
-/// one.
+/// one. With `multi_skip`, each also adds the input of the first: the output of the first hidden layer, or the image if
+/// that layer keeps its shape.
 #[derive(Debug)]
 pub(super) struct Mlp {
     layers: Vec<Layer>,
     classifier: Linear,
     dropout: Dropout,
+    is_multi_skip: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl Mlp {
                 .collect::<Result<_, ModelError>>()?,
             classifier: Linear::classifier(&(root / "classifier"), inputs_of(depth), classes)?,
             dropout: Dropout::new(root),
+            is_multi_skip: config.multi_skip,
         })
     }
 }
@@ -81,13 +84,11 @@ impl Model for Mlp {
 
     fn forward(&self, images: &Tensor, pass: &Pass<'_>) -> Result<Tensor, TchError> {
         let mut hidden = images.f_flatten(1, -1)?;
-        let mut kept = None;
+        let mut carried = Carried::new(self.is_multi_skip);
         for Layer { linear, norm, skip_gain, shortcut, activate } in &self.layers {
-            let mut sums = norm.forward(&linear.forward(&hidden)?, pass)?;
-            kept = if shortcut.opens { Some(hidden) } else { kept };
-            if let (true, Some(input)) = (shortcut.closes, &kept) {
-                sums = skip_gain.forward(sums)?.f_add(input)?;
-            }
+            let sums = skip_gain.forward(norm.forward(&linear.forward(&hidden)?, pass)?)?;
+            carried.open(*shortcut, hidden);
+            let sums = carried.close(*shortcut, sums)?;
             hidden = self.dropout.forward(&activate.forward(&sums, pass)?, pass)?;
         }
         self.classifier.forward(&hidden)

@@ -273,6 +273,14 @@ impl Family {
         if stochastic_depth > 0.0 && !(has_branches && residual) {
             return fixed("stochastic_depth", stochastic_depth.to_string(), "0, because it has no branches to drop");
         }
+        let has_plain_stack = matches!(self, Self::Mlp { .. } | Self::Cnn { .. });
+        if config.multi_skip && !(has_plain_stack && residual) {
+            return fixed(
+                "multi_skip",
+                "true".into(),
+                "false, because only mlp and cnn with model.residual = true have it",
+            );
+        }
         if let Some(patch) = patch_size.filter(|_| !matches!(self, Self::Vit(_))) {
             return fixed("patch_size", patch.to_string(), "none, because it has no patches");
         }
@@ -365,6 +373,19 @@ mod tests {
         assert_eq!(refusal(|_| (), Architecture::Mlp, 0), "image width: got 0, want 1..=1048576");
         let one = Plan::new(&fixture::config(Architecture::Mlp), ImageShape { channels: 1, height: 8, width: 8 }, 0);
         assert_eq!(one.unwrap_err().to_string(), "classes: got 0, want 1..=1048576");
+    }
+
+    #[test]
+    fn features_reach_every_block_only_in_an_mlp_or_cnn_with_shortcuts() {
+        for architecture in [Architecture::Mlp, Architecture::Cnn] {
+            let config = ModelConfig { residual: true, multi_skip: true, ..fixture::config(architecture) };
+            assert!(Plan::new(&config, ImageShape { channels: 3, height: 32, width: 32 }, 10).is_ok());
+        }
+        for (architecture, residual) in [(Architecture::Mlp, false), (Architecture::Resnet8, true)] {
+            let message = refusal(|config| (config.residual, config.multi_skip) = (residual, true), architecture, 32);
+            let want = "false, because only mlp and cnn with model.residual = true have it; remove the key";
+            assert_eq!(message, format!("model.multi_skip: got true, but {architecture} needs {want}"));
+        }
     }
 
     #[test]

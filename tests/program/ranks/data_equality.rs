@@ -38,6 +38,14 @@ ema = { decay = 0.5 }
     trains_alike(toml, &[&[]], |folder| write_shapes(&folder.join("shapes"), 38, 15));
 }
 
+#[test]
+fn labels_that_change() {
+    let toml = format!(
+        "{CNN}data = {{ source = \"synthetic\", samples = 60, image_size = 8, channels = 1, batch_size = 4 }}\n"
+    );
+    trains_alike(&toml, &[&["data.label_shuffle_epochs=[0, 1]", "optimizer.accumulation_steps=3"]], |_| ());
+}
+
 /// Too many classes for a table of all pairs.
 #[test]
 fn more_than_a_hundred_classes() {

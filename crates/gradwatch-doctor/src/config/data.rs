@@ -119,12 +119,16 @@ pub struct DataConfig {
     /// Number of images that an epoch of `webdataset` or `parquet` is shuffled over at a time, after its shards or row
     /// groups are shuffled.
     pub shuffle_buffer: usize,
+    /// Epochs, counted from 0, at whose start the labels of the training images are shuffled among them.
+    pub label_shuffle_epochs: Vec<u64>,
     /// Images per micro-batch.
     pub batch_size: usize,
     /// Fraction of the training images to hold back for validation if the source has no split.
     pub validation_fraction: f64,
     /// How to choose the validation images of `folder` and `csv`.
     pub split_by: SplitBy,
+    /// Number of training images to use, chosen at random, but the same for every `run.seed`; 0 is all of them.
+    pub train_images: usize,
     /// Size of the model's input in pixels, for `folder`, `csv`, and `synthetic`: a side, or `[height, width]`. Other
     /// sources keep their own size.
     pub image_size: ImageSize,
@@ -183,9 +187,11 @@ impl Default for DataConfig {
             image_column: None,
             label_column: None,
             shuffle_buffer: 10_000,
+            label_shuffle_epochs: Vec::new(),
             batch_size: 128,
             validation_fraction: 0.1,
             split_by: SplitBy::Name,
+            train_images: 0,
             image_size: 32.into(),
             train_image_size: None,
             channels: 3,
@@ -231,6 +237,7 @@ impl DataConfig {
             _ => default,
         };
         let is_named = |column: &String| !column.is_empty();
+        let is_ascending = |epochs: &Vec<u64>| epochs.is_sorted_by(|epoch, next| epoch < next);
         let default_interpolation = default.interpolation;
         let interpolation = augment.recipe.map_or(default_interpolation, Recipe::interpolation);
         let config = Self {
@@ -241,9 +248,16 @@ impl DataConfig {
             image_column: table.optional("image_column", is_named, "the name of a column"),
             label_column: table.optional("label_column", is_named, "the name of a column"),
             shuffle_buffer: table.count("shuffle_buffer", default.shuffle_buffer, 1..=MOST_IMAGES),
+            label_shuffle_epochs: table.get(
+                "label_shuffle_epochs",
+                default.label_shuffle_epochs,
+                is_ascending,
+                "epochs in ascending order, each once",
+            ),
             batch_size: table.count("batch_size", default.batch_size, 1..=MOST_IMAGES),
             validation_fraction: table.number("validation_fraction", default.validation_fraction, &PART),
             split_by: table.choice("split_by", default.split_by),
+            train_images: table.count("train_images", default.train_images, 0..=MOST_IMAGES),
             image_size: table.get("image_size", default.image_size, ImageSize::is_valid, ImageSize::VALID),
             train_image_size: table.optional("train_image_size", ImageSize::is_valid, ImageSize::VALID),
             channels: table.get("channels", default.channels, |channels| matches!(channels, 1 | 3), channel_count),

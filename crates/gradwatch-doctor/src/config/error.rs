@@ -69,7 +69,8 @@ pub enum ConfigError {
     },
 }
 
-fn listed(problems: &[Problem]) -> String {
+/// The problems of a file, as the end of a message about it: `: ` and the only problem, or their number and a line each.
+pub fn listed(problems: &[Problem]) -> String {
     if let [problem] = problems {
         return format!(": {}", printable::line(&problem.to_string()));
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 /// A type of a config value.
-pub(super) trait FromToml: Sized {
+pub trait FromToml: Sized {
     /// Description of the expected value, such as "a number".
     const WANT: &'static str;
 
@@ -66,6 +66,14 @@ impl FromToml for Vec<f64> {
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_array()?.iter().map(f64::from_toml).collect()
+    }
+}
+
+impl FromToml for Vec<u64> {
+    const WANT: &'static str = "a list of integers from 0";
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(u64::from_toml).collect()
     }
 }
 

@@ -31,11 +31,30 @@ pub fn check_key_pattern(pattern: &str) -> Result<(), ConfigError> {
     if keys.iter().any(|key| matches(pattern, key)) {
         return Ok(());
     }
-    let hint = match nearest_pattern(pattern, &keys) {
+    Err(no_such_key(pattern, nearest_pattern(pattern, &keys)))
+}
+
+fn no_such_key(pattern: &str, near: Option<String>) -> ConfigError {
+    let hint = match near {
         Some(near) => format!("did you mean {near:?}?"),
         None => "configs/fashion-mnist-resnet8.toml lists all keys".to_owned(),
     };
-    Err(ConfigError::NoSuchKey { pattern: shortened(pattern, MOST_CHARACTERS), hint })
+    ConfigError::NoSuchKey { pattern: shortened(pattern, MOST_CHARACTERS), hint }
+}
+
+/// Checks that a config has a key, such as `model.depth`, or a table, such as `model.initialization`.
+///
+/// # Errors
+/// If it has none. The error suggests the nearest one.
+pub fn check_key(key: &str) -> Result<(), ConfigError> {
+    let mut keys = keys();
+    keys.retain(|known| known != DATA_FILES);
+    let is_in = |path: &String| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if keys.iter().any(is_in) {
+        return Ok(());
+    }
+    let (table, last) = key.rsplit_once('.').unwrap_or(("", key));
+    Err(no_such_key(key, nearest::key(table, last, &keys)))
 }
 
 /// All config keys, with [`DATA_FILES`].
@@ -79,6 +98,23 @@ mod tests {
         for key in clipping.iter().filter(|(_, value)| !value.is_table()).map(|(key, _)| format!("clipping.{key}")) {
             assert!(known.contains(&key), "{key}");
         }
+    }
+
+    #[test]
+    fn a_key_is_one_of_a_config_or_a_table_of_it() {
+        for key in ["run.max_steps", "model.initialization", "model", "optimizer.groups", "clipping.agc.exclude"] {
+            assert!(check_key(key).is_ok(), "{key}");
+        }
+        for (key, hint) in [
+            ("model.dept", "did you mean \"model.depth\"?"),
+            ("lr", "did you mean \"optimizer.learning_rate\"?"),
+            ("optimizer.*", "configs/fashion-mnist-resnet8.toml lists all keys"),
+            ("", "configs/fashion-mnist-resnet8.toml lists all keys"),
+        ] {
+            assert_eq!(check_key(key).unwrap_err().to_string(), format!("no config key matches {key:?}; {hint}"));
+        }
+        // The images are no key.
+        assert!(check_key(DATA_FILES).is_err());
     }
 
     #[test]

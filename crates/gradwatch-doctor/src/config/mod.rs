@@ -90,23 +90,25 @@ pub use difference::{Difference, differences};
 pub use distributed::{DistributedConfig, Reduction};
 pub use early_stopping::EarlyStoppingConfig;
 pub use ema::EmaConfig;
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, Problem, listed};
 use error::{MOST_CHARACTERS, shortened};
 pub use evaluate::{EvaluateConfig, Metric};
+pub use from_toml::FromToml;
 pub use image_size::ImageSize;
 pub use initialization::{Fan, Initialization, InitializationMethod};
-pub use key_pattern::{DATA_FILES, check_key_pattern};
+pub use key_pattern::{DATA_FILES, check_key, check_key_pattern};
 pub use loss::{ClassBalance, LossConfig, LossName};
 pub use model::{Activation, ModelConfig, Normalization};
 pub use monitor::{Kernels, MonitorConfig, MonitorPreset};
 pub use names::Named;
 #[doc(hidden)]
 pub use names::named_enum;
+pub use nearest::name as nearest_name;
 pub use optimizer::{GroupConfig, NonFinite, OptimizerConfig, OptimizerName};
 pub use overrides::split_override;
 use overrides::with_overrides;
 pub use pattern::matches;
-use reader::{Notes, Section};
+pub use reader::{Notes, Section, shown};
 pub use run::{Precision, RunConfig};
 pub use sagemaker::{SagemakerRule, SagemakerRuleName};
 pub use saved::{PATHS, paths_json};
@@ -266,13 +268,20 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
+    parse_toml(text).map_err(|message| ConfigError::Syntax { name: name.to_owned(), message })
+}
+
+/// Parses TOML text.
+///
+/// # Errors
+/// If it is not valid TOML. The error is the location and the reason, on one line.
+pub fn parse_toml(text: &str) -> Result<Table, String> {
     text.parse().map_err(|error: toml::de::Error| {
         let before = |end: usize| text.as_bytes()[..end.min(text.len())].iter();
         let line = error.span().map(|span| before(span.start).filter(|byte| **byte == b'\n').count() + 1);
         let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
         let reason = error.message().replace('\n', " ");
-        let message = format!("{place}{}", shortened(&reason, MOST_CHARACTERS));
-        ConfigError::Syntax { name: name.to_owned(), message }
+        format!("{place}{}", shortened(&reason, MOST_CHARACTERS))
     })
 }
 

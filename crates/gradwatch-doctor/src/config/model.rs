@@ -59,7 +59,7 @@ named_enum! {
 }
 
 /// Keys of `[model]` that define layers and weights.
-const OF_OUR_LAYERS: [&str; 14] = [
+const OF_OUR_LAYERS: [&str; 15] = [
     "activation",
     "normalization",
     "groups",
@@ -67,6 +67,7 @@ const OF_OUR_LAYERS: [&str; 14] = [
     "stochastic_depth",
     "patch_size",
     "residual",
+    "multi_skip",
     "width",
     "depth",
     "initialization",
@@ -102,6 +103,9 @@ pub struct ModelConfig {
     pub patch_size: Option<usize>,
     /// Whether blocks add their input to their output. In MLP and CNN: around every two layers of equal shape.
     pub residual: bool,
+    /// Whether each shortcut of an MLP or CNN also adds the input of the first one of its shape, so that the features of
+    /// the first layer reach every block (Creus Castanyer et al. 2025, section 4).
+    pub multi_skip: bool,
     /// Hidden units (MLP) or channels of the first stage (others); `None` is the architecture's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
@@ -144,6 +148,7 @@ impl ModelConfig {
             stochastic_depth: 0.0,
             patch_size: None,
             residual,
+            multi_skip: false,
             width: None,
             depth: None,
             initialization: Initialization::as_published(name),
@@ -202,6 +207,7 @@ impl ModelConfig {
             stochastic_depth: table.number("stochastic_depth", default.stochastic_depth, &BELOW_ONE),
             patch_size: table.optional_count("patch_size", 1..=1024),
             residual: table.any("residual", default.residual),
+            multi_skip: table.any("multi_skip", default.multi_skip),
             width: table.optional_count("width", 1..=1 << 20),
             depth: table.optional_count("depth", 1..=10_000),
             initialization: Initialization::read(table.section_or("initialization", short), default.initialization),

@@ -29,7 +29,7 @@ const LIKENESS: f64 = 0.84;
 const LONGEST: usize = 100;
 
 /// The name most similar to `wrong`; `None` if none is similar enough.
-pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+pub fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     if wrong.len() > LONGEST {
         return None;
     }
@@ -49,7 +49,9 @@ pub(super) fn key(section: &str, key: &str, known: &[String]) -> Option<String> 
     if let Some(last) = name(key, &here) {
         return Some(if section.is_empty() { last.to_owned() } else { format!("{section}.{last}") });
     }
-    if let Some((_, right)) = SYNONYMS.iter().find(|(wrong, _)| *wrong == key) {
+    // The file may be of another kind, without these keys.
+    let is_known = |right: &str| known.iter().any(|path| path == right);
+    if let Some((_, right)) = SYNONYMS.iter().find(|(wrong, right)| *wrong == key && is_known(right)) {
         return Some((*right).to_owned());
     }
     let lasts: Vec<&str> = anywhere.iter().map(|(last, _)| *last).collect();

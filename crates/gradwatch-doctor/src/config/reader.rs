@@ -1,4 +1,4 @@
-//! Reads TOML tables and collects all problems instead of stopping at the first.
+//! Reads TOML tables and collects all problems instead of stopping at the first. Configs and study files use it.
 
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 
@@ -13,9 +13,13 @@ use super::{
     range::{self, Numbers},
 };
 
+/// Where a problem refers to for the keys of a config.
+const ALL_KEYS: &str = "configs/fashion-mnist-resnet8.toml";
+
 /// All problems, and all keys that were read.
-#[derive(Default)]
-pub(super) struct Notes {
+pub struct Notes {
+    /// File that lists all keys.
+    reference: &'static str,
     /// Whether the config was saved by a run, perhaps of an earlier version with weaker checks.
     is_saved: bool,
     problems: RefCell<Vec<Problem>>,
@@ -23,13 +27,32 @@ pub(super) struct Notes {
     known: RefCell<BTreeSet<(String, &'static str)>>,
 }
 
+impl Default for Notes {
+    /// Notes on a config.
+    fn default() -> Self {
+        Self::referring_to(ALL_KEYS)
+    }
+}
+
 impl Notes {
+    /// Notes on another kind of file, whose keys are listed in the file `reference`.
+    pub fn referring_to(reference: &'static str) -> Self {
+        Self {
+            reference,
+            is_saved: false,
+            problems: RefCell::default(),
+            unknown: RefCell::default(),
+            known: RefCell::default(),
+        }
+    }
+
     /// Notes on a config that was saved by a run.
     pub(super) fn of_saved() -> Self {
         Self { is_saved: true, ..Self::default() }
     }
 
-    pub(super) fn problem(&self, key: impl Into<String>, text: impl Into<String>) {
+    /// Adds a problem of a key.
+    pub fn problem(&self, key: impl Into<String>, text: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { key: key.into(), text: text.into() });
     }
 
@@ -43,7 +66,7 @@ impl Notes {
 
     /// All problems in the order of their keys. The first unknown keys get a suggestion, up to the number that a
     /// message shows.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    pub fn into_problems(self) -> Vec<Problem> {
         let known: Vec<String> = self.known.into_inner().iter().map(|(section, key)| join(section, key)).collect();
         let mut problems = self.problems.into_inner();
         let mut unknown = self.unknown.into_inner();
@@ -53,7 +76,7 @@ impl Notes {
             let near = if index < MOST_PROBLEMS { nearest::key(&section, &key, &known) } else { None };
             let text = match near {
                 Some(right) => format!("unknown key; did you mean {right}?"),
-                None => "unknown key; configs/fashion-mnist-resnet8.toml lists all keys".into(),
+                None => format!("unknown key; {} lists all keys", self.reference),
             };
             problems.push(Problem { key: join(&section, &key), text });
         }
@@ -67,7 +90,7 @@ fn join(section: &str, key: &str) -> String {
 }
 
 /// A table being read. Keys that were not read before `finish` are reported as unknown.
-pub(super) struct Section<'a> {
+pub struct Section<'a> {
     path: String,
     table: Table,
     /// Keys whose value was reported as invalid.
@@ -76,7 +99,8 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn root(table: Table, notes: &'a Notes) -> Self {
+    /// The outermost table of a file.
+    pub fn root(table: Table, notes: &'a Notes) -> Self {
         Self::new(String::new(), table, notes)
     }
 
@@ -95,7 +119,7 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the table has a key that was not read yet.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
@@ -110,7 +134,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports a problem of `key`, unless its value is invalid anyway.
-    pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
+    pub fn problem(&self, key: &str, text: impl Into<String>) {
         if !self.is_invalid(key) {
             self.notes.problem(join(&self.path, key), text);
         }
@@ -123,7 +147,7 @@ impl<'a> Section<'a> {
     }
 
     /// The sub-table `key`; empty if it is missing.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+    pub fn section(&mut self, key: &'static str) -> Section<'a> {
         self.section_or(key, |_| None)
     }
 
@@ -142,7 +166,7 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of the array `key`; empty if it is missing.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let path = join(&self.path, key);
         let tables = match self.take(key) {
             None => Vec::new(),
@@ -155,13 +179,17 @@ impl<'a> Section<'a> {
         tables.into_iter().map(|value| Section::new(path.clone(), as_table(value), self.notes)).collect()
     }
 
+    /// The tables of the array `key`, each with its index in the path of its keys: `charts[0].title`.
+    pub fn numbered_sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let numbered = |(index, section): (usize, Section<'a>)| {
+            let path = format!("{}[{index}]", section.path);
+            Section { path, ..section }
+        };
+        self.sections(key).into_iter().enumerate().map(numbered).collect()
+    }
+
     /// The value of `key`; `None` if it is missing or invalid. Reports an invalid value.
-    pub(super) fn optional<T: FromToml>(
-        &mut self,
-        key: &'static str,
-        is_valid: impl Fn(&T) -> bool,
-        want: &str,
-    ) -> Option<T> {
+    pub fn optional<T: FromToml>(&mut self, key: &'static str, is_valid: impl Fn(&T) -> bool, want: &str) -> Option<T> {
         let value = self.take(key)?;
         match T::from_toml(&value) {
             Some(parsed) if is_valid(&parsed) => return Some(parsed),
@@ -199,7 +227,7 @@ impl<'a> Section<'a> {
     }
 
     /// The integer `key` within its bounds; `None` as for [`optional`](Self::optional).
-    pub(super) fn optional_count<T: FromToml + Copy + TryInto<u64>>(
+    pub fn optional_count<T: FromToml + Copy + TryInto<u64>>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -209,7 +237,7 @@ impl<'a> Section<'a> {
     }
 
     /// The integer `key` within its bounds, or `default`.
-    pub(super) fn count<T: FromToml + Copy + TryInto<u64>>(
+    pub fn count<T: FromToml + Copy + TryInto<u64>>(
         &mut self,
         key: &'static str,
         default: T,
@@ -230,12 +258,12 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key`, or `default`. Accepts any value of the type.
-    pub(super) fn any<T: FromToml>(&mut self, key: &'static str, default: T) -> T {
+    pub fn any<T: FromToml>(&mut self, key: &'static str, default: T) -> T {
         self.get(key, default, |_| true, "")
     }
 
     /// The enum member named by `key`; `None` if it is missing or unknown. Reports an unknown name.
-    pub(super) fn optional_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
+    pub fn optional_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
         let value = self.take(key)?;
         let found = value.as_str().and_then(T::find);
         if found.is_none() {
@@ -248,12 +276,12 @@ impl<'a> Section<'a> {
     }
 
     /// The enum member named by `key`, or `default`.
-    pub(super) fn choice<T: Named>(&mut self, key: &'static str, default: T) -> T {
+    pub fn choice<T: Named>(&mut self, key: &'static str, default: T) -> T {
         self.optional_choice(key).unwrap_or(default)
     }
 
     /// The enum member named by `key`. Reports a missing key.
-    pub(super) fn required_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
+    pub fn required_choice<T: Named>(&mut self, key: &'static str) -> Option<T> {
         if !self.table.contains_key(key) {
             let names: Vec<&str> = T::MEMBERS.iter().map(|member| member.label()).collect();
             self.missing(key, &format!("one of {}", names.join(", ")));
@@ -262,7 +290,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports that the required key `key` is missing.
-    pub(super) fn missing(&self, key: &str, want: &str) {
+    pub fn missing(&self, key: &str, want: &str) {
         self.problem(key, format!("missing; want {want}"));
     }
 
@@ -275,8 +303,13 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// All keys that were not read yet, with their values. Any key is valid.
+    pub fn rest(&mut self) -> Table {
+        std::mem::take(&mut self.table)
+    }
+
     /// Ends the table. Reports all remaining keys as unknown.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let mut unknown = self.notes.unknown.borrow_mut();
         unknown.extend(self.table.into_iter().map(|(key, _)| (self.path.clone(), key)));
     }
@@ -299,7 +332,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Formats a value as in a config, on one line.
-fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     let text = match value {
         Value::Table(_) => "a table".into(),
         Value::Float(number) => range::shown(*number),

@@ -62,6 +62,7 @@ pub(super) fn layer(name: &str) -> LayerStatistics {
         rms: 0.8,
         nonpositive_fraction: 0.5,
         saturated_fraction: 0.0,
+        dormant_fraction: None,
         gradient_rms: Some(1e-3),
     }
 }

@@ -22,6 +22,7 @@ mod course;
 mod facts;
 mod finding;
 mod need;
+mod news;
 mod observation;
 mod parameter_role;
 mod remedy;
@@ -44,7 +45,7 @@ pub use observation::{Evaluation, Observation, Subject};
 pub use parameter_role::ParameterRole;
 pub use remedy::Remedy;
 #[cfg(feature = "rule-sets")]
-pub use rule_sets::RuleSet;
+pub use rule_sets::{RuleSet, mean_abs};
 pub use thresholds::Thresholds;
 
 use crate::config::Config;

@@ -5,14 +5,14 @@ const LARGEST: f64 = 1e300;
 
 /// A non-empty range of values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Range {
+pub struct Range {
     low: f64,
     high: f64,
 }
 
 impl Range {
     /// From the lowest to the highest finite value, or a range around a single value. `None` without any.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let finite = || values.iter().copied().filter(|value| value.is_finite());
         let (low, high) = (finite().reduce(f64::min)?, finite().reduce(f64::max)?);
         let (low, high) = (low.clamp(-LARGEST, LARGEST), high.clamp(-LARGEST, LARGEST));
@@ -33,17 +33,17 @@ impl Range {
     }
 
     /// Low end and high end.
-    pub(crate) fn ends(self) -> [f64; 2] {
+    pub fn ends(self) -> [f64; 2] {
         [self.low, self.high]
     }
 
     /// 0 at the low end, 1 at the high end.
-    pub(crate) fn fraction(&self, value: f64) -> f64 {
+    pub fn fraction(&self, value: f64) -> f64 {
         (value.clamp(-LARGEST, LARGEST) - self.low) / (self.high - self.low)
     }
 
     /// Round numbers in the range, at most `count` steps apart, with their labels.
-    pub(crate) fn ticks(&self, count: u32) -> Vec<(f64, String)> {
+    pub fn ticks(&self, count: u32) -> Vec<(f64, String)> {
         let raw = (self.high - self.low) / f64::from(count.max(1));
         let power = 10f64.powf(raw.log10().floor());
         let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= raw).unwrap_or(10.0);
@@ -73,13 +73,13 @@ fn label(tick: f64, step: f64, largest: f64) -> String {
 
 /// Interval of labels to draw: 1, 2, 5, 10, 20, 50, ..., so that labels that need `needed` pixels do not overlap at
 /// `pitch` pixels apart.
-pub(crate) fn each_nth(pitch: f64, needed: u32) -> usize {
+pub fn each_nth(pitch: f64, needed: u32) -> usize {
     let nths = (0..9).flat_map(|power| [1, 2, 5].map(|factor| factor * 10usize.pow(power)));
     nths.into_iter().find(|nth| *nth as f64 * pitch >= f64::from(needed)).unwrap_or(usize::MAX)
 }
 
 /// Shortens a text to at most `count` characters by cutting out the middle.
-pub(crate) fn shorten(text: &str, count: usize) -> String {
+pub fn shorten(text: &str, count: usize) -> String {
     let characters: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if characters.len() <= count {
         return characters.into_iter().collect();

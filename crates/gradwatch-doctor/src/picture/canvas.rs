@@ -166,6 +166,27 @@ impl Canvas {
         }
     }
 
+    /// Draws a straight line, `thickness` pixels thick with round ends, between two points. Points may be outside the
+    /// area; pixels outside stay.
+    pub(super) fn segment(&mut self, area: Area, [from, to]: [(f64, f64); 2], thickness: f64, color: Color) {
+        let reach = 0.5 * thickness + 1.0;
+        let span = |one: f64, other: f64, start: u32, end: u32| {
+            let (start, end) = (f64::from(start), f64::from(end));
+            let (low, high) = (one.min(other) - reach, one.max(other) + reach);
+            low.clamp(start, end) as u32..high.clamp(start, end).ceil() as u32
+        };
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length_squared = (dx * dx + dy * dy).max(f64::MIN_POSITIVE);
+        for y in span(from.1, to.1, area.top, area.bottom()) {
+            for x in span(from.0, to.0, area.left, area.right()) {
+                let (px, py) = (f64::from(x) + 0.5 - from.0, f64::from(y) + 0.5 - from.1);
+                let along = ((px * dx + py * dy) / length_squared).clamp(0.0, 1.0);
+                let distance = (px - along * dx).hypot(py - along * dy);
+                self.blend(i64::from(x), i64::from(y), color, (0.5 * thickness + 0.5 - distance) as f32);
+            }
+        }
+    }
+
     /// Draws one line of text, with capitals centered on `(x, y)` across the text direction.
     pub(super) fn text(&mut self, (x, y): (u32, u32), style: Style, color: Color, text: &str) {
         let advance = ADVANCE * style.size;

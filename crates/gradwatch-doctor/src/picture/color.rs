@@ -10,6 +10,8 @@ pub(super) const GRID: Color = [222, 222, 222];
 /// Colors of bars and the fitted line: Okabe and Ito's blue and vermilion, distinguishable with any color vision.
 pub(super) const BAR: Color = [0, 114, 178];
 pub(super) const FIT: Color = [213, 94, 0];
+/// Color of a line behind another one: a light shade of `BAR`.
+pub(super) const FAINT: Color = [158, 202, 225];
 /// Color of NaN.
 pub(super) const UNKNOWN: Color = [200, 200, 200];
 /// Color of infinity, far from every color of the map.

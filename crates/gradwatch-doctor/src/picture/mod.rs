@@ -1,5 +1,5 @@
-//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, confusion matrix, images with captions,
-//! and an image with a heat map on top.
+//! Pictures for TensorBoard's Images page, as PNG files: heat map, bar chart, line chart, confusion matrix, images with
+//! captions, and an image with a heat map on top.
 //!
 //! Heat maps and bar charts accept any value. [`f64::NAN`] means unknown and is gray, [`f64::INFINITY`] means not
 //! finite and is magenta, and [`f64::NEG_INFINITY`] is the logarithm of zero and is black. A legend explains these
@@ -25,7 +25,7 @@
 //! # Ok::<(), gradwatch_doctor::picture::PictureError>(())
 //! ```
 
-pub(crate) mod axis;
+pub mod axis;
 mod bar_chart;
 mod canvas;
 pub(crate) mod color;
@@ -33,12 +33,14 @@ mod confusion_matrix;
 mod explanation;
 mod heat_map;
 mod image_grid;
+mod line_chart;
 
 pub use bar_chart::BarChart;
 pub use confusion_matrix::ConfusionMatrix;
 pub use explanation::Explanation;
 pub use heat_map::HeatMap;
 pub use image_grid::ImageGrid;
+pub use line_chart::{Line, LineChart, Mark, Panel};
 
 /// A drawn picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +124,23 @@ mod tests {
             let values: Vec<_> = pattern.iter().copied().cycle().take(rows.len() * columns.len()).collect();
             let map = HeatMap { title: &title, unit: &title, rows: &rows, columns: &columns, values: &values, range };
             assert_is_drawn(map.draw());
+        }
+
+        #[test]
+        fn any_line_chart_is_drawn(
+            points in vec((any_value(), any_value()), 0..200),
+            x_range in [any_value(), any_value()],
+            range in proptest::option::of([any_value(), any_value()]),
+            x in proptest::option::of(any_value()),
+            name in any_name(),
+            panels in 0..4usize,
+        ) {
+            let (along, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
+            let lines = [Line { name: &name, values: &values, is_faint: true }];
+            let panels = vec![Panel { unit: &name, lines: &lines, range }; panels];
+            let mark = Mark { x, label: &name };
+            let chart = LineChart { title: &name, x_label: &name, x: &along, x_range, panels: &panels, mark };
+            assert_is_drawn(chart.draw());
         }
 
         #[test]

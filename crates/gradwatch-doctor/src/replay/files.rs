@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gradwatch_events::disk::{Folder, read_line};
+use gradwatch_events::{
+    disk::{Folder, read_line},
+    is_hparams,
+};
 use serde::Deserialize;
 
 use super::{ReplayError, rank_places::RankPlaces};
@@ -44,7 +47,8 @@ pub(super) const TRAIN: &str = "train";
 pub(super) const VALIDATION: [&str; 5] = ["validation", "val", "valid", "eval", "test"];
 
 fn is_event_file(path: &Path) -> bool {
-    path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("tfevents"))
+    let is_of_run = |name: &str| name.contains("tfevents") && !is_hparams(name);
+    path.is_file() && path.file_name().is_some_and(|name| is_of_run(&name.to_string_lossy()))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {

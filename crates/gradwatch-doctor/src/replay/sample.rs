@@ -282,6 +282,7 @@ impl Draft {
                 rms: number(Role::ActivationRms)?,
                 nonpositive_fraction: number(Role::ActivationNonpositive)?,
                 saturated_fraction: number(Role::ActivationSaturated)?,
+                dormant_fraction: number(Role::ActivationDormant),
                 gradient_rms: number(Role::LayerGradRms),
             })
         };

@@ -317,6 +317,7 @@ fn every_tag_of_the_telemetry_is_read_back_with_its_role() {
         rms: 1.0,
         nonpositive_fraction: 0.5,
         saturated_fraction: 0.0,
+        dormant_fraction: Some(0.25),
         gradient_rms: Some(0.1),
     }];
     let rank = RankStep { images: 8, norm: 1.0, loss: 1.0, ..RankStep::default() };

@@ -104,6 +104,7 @@ mod tests {
             rms: 1.0,
             nonpositive_fraction: 0.75,
             saturated_fraction: 0.25,
+            dormant_fraction: None,
             gradient_rms: None,
         };
         let layers = [layer("a"), layer("pool")];

@@ -44,7 +44,8 @@ pub use classes::{ClassRow, Illustration};
 pub use course::Course;
 pub use json::json;
 pub use markdown::markdown;
-pub use page::html;
+pub use page::{STYLE, html};
+pub use scale::Scale;
 pub use terminal::terminal;
 pub use verdict::Verdict;
 

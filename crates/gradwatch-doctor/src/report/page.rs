@@ -14,7 +14,8 @@ use super::{
 };
 use crate::number::{count, number, number_or_dash, percent};
 
-const STYLE: &str = include_str!("style.css");
+/// Style sheet of the page, for any screen width and for light and dark mode.
+pub const STYLE: &str = include_str!("style.css");
 const COPY: &str = include_str!("copy.js");
 /// Most rows in the parameter table. The JSON report has all of them.
 const MOST_ROWS: usize = 400;

@@ -5,56 +5,61 @@ use crate::picture::axis::Range;
 
 /// A value axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Scale {
+pub struct Scale {
     range: Range,
     is_log: bool,
 }
 
 impl Scale {
     /// Linear axis over the finite values; `None` without any.
-    pub(super) fn linear(values: &[f64]) -> Option<Self> {
+    pub fn linear(values: &[f64]) -> Option<Self> {
         Range::of(values).map(|range| Self { range, is_log: false })
     }
 
     /// Logarithmic axis over the finite values above 0; `None` without any.
-    pub(super) fn log(values: &[f64]) -> Option<Self> {
+    pub fn log(values: &[f64]) -> Option<Self> {
         let logs: Vec<f64> = values.iter().filter(|value| **value > 0.0).map(|value| value.log10()).collect();
         Range::of(&logs).map(|range| Self { range, is_log: true })
     }
 
     /// Logarithmic axis if all values are above 0 and the largest is more than 30 times the median; otherwise linear.
-    pub(super) fn fitting(values: &[f64]) -> Option<Self> {
+    pub fn fitting(values: &[f64]) -> Option<Self> {
         let mut finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
         finite.sort_unstable_by(f64::total_cmp);
         let (least, middle, most) = (*finite.first()?, finite[finite.len() / 2], *finite.last()?);
         if least > 0.0 && most > 30.0 * middle { Self::log(values) } else { Self::linear(values) }
     }
 
-    pub(super) fn is_log(&self) -> bool {
+    /// Whether the axis is logarithmic.
+    pub fn is_log(&self) -> bool {
         self.is_log
     }
 
     /// 0 at the low end and 1 at the high end. Clamps values beyond the ends; `None` for non-finite values.
-    pub(super) fn fraction(&self, value: f64) -> Option<f64> {
+    pub fn fraction(&self, value: f64) -> Option<f64> {
         let place = if self.is_log { value.max(0.0).log10() } else { value };
         // 0 is at the low end of a logarithmic axis.
         (value.is_finite()).then(|| self.range.fraction(place).clamp(0.0, 1.0))
     }
 
     /// A few round values with their positions and labels.
-    pub(super) fn ticks(&self) -> Vec<(f64, String)> {
-        const STEPS: u32 = 4;
+    pub fn ticks(&self) -> Vec<(f64, String)> {
+        self.ticks_at_most(4)
+    }
+
+    /// Round values, at most `steps` steps apart, with their positions and labels.
+    pub fn ticks_at_most(&self, steps: u32) -> Vec<(f64, String)> {
         if !self.is_log {
             return self
                 .range
-                .ticks(STEPS)
+                .ticks(steps)
                 .into_iter()
                 .map(|(tick, label)| (self.range.fraction(tick), label))
                 .collect();
         }
         let [low, high] = self.range.ends();
         let decades = low.floor() as i32..=high.ceil() as i32;
-        let each = ((high - low) / f64::from(STEPS)).ceil().max(1.0) as i32;
+        let each = ((high - low) / f64::from(steps)).ceil().max(1.0) as i32;
         let factors: &[f64] = if high - low < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let decades = decades.filter(|decade| decade.rem_euclid(each) == 0);
         let ticks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
@@ -63,7 +68,7 @@ impl Scale {
             return within.into_iter().map(|tick| (self.range.fraction(tick.log10()), number(tick))).collect();
         }
         let straight = Range::of(&[10f64.powf(low), 10f64.powf(high)]);
-        let ticks = straight.map(|range| range.ticks(STEPS)).unwrap_or_default();
+        let ticks = straight.map(|range| range.ticks(steps)).unwrap_or_default();
         ticks.into_iter().filter_map(|(tick, label)| Some((self.fraction(tick)?, label))).collect()
     }
 }

@@ -114,8 +114,8 @@ pub fn write_updates(writer: &SummaryWriter, step: u64, updates: &[ParameterUpda
     writer.scalars(step, of_one.chain(bands(tags::UPDATE_RATIOS, ratios)))
 }
 
-/// Writes `activation_mean/`, `activation_rms/`, `activation_nonpositive/`, `activation_saturated/`, and
-/// `layer_grad_rms/` (RMS of dLoss/dz) of each layer.
+/// Writes `activation_mean/`, `activation_rms/`, `activation_nonpositive/`, `activation_saturated/`,
+/// `activation_dormant/`, and `layer_grad_rms/` (RMS of dLoss/dz) of each layer.
 ///
 /// # Errors
 /// If an earlier entry could not be written.
@@ -127,8 +127,9 @@ pub fn write_layers(writer: &SummaryWriter, step: u64, layers: &[LayerStatistics
             (tags::ACTIVATION_NONPOSITIVE, layer.nonpositive_fraction),
             (tags::ACTIVATION_SATURATED, layer.saturated_fraction),
         ];
-        let figures = always.into_iter().chain(layer.gradient_rms.map(|rms| (tags::LAYER_GRAD_RMS, rms)));
-        figures.map(|(tag, value)| (tag.of(&layer.layer), value))
+        let dormant = layer.dormant_fraction.map(|fraction| (tags::ACTIVATION_DORMANT, fraction));
+        let gradient = layer.gradient_rms.map(|rms| (tags::LAYER_GRAD_RMS, rms));
+        always.into_iter().chain(dormant).chain(gradient).map(|(tag, value)| (tag.of(&layer.layer), value))
     });
     writer.scalars(step, figures)
 }

@@ -74,6 +74,8 @@ named_enum! {
         ActivationNonpositive = "activation_nonpositive",
         /// Fraction of a layer's inputs at which the activation is flat.
         ActivationSaturated = "activation_saturated",
+        /// Fraction of a layer's units that are dormant.
+        ActivationDormant = "activation_dormant",
         /// Root mean square of dLoss/dz at a layer.
         LayerGradRms = "layer_grad_rms",
         /// Number of images of a rank.

@@ -127,6 +127,8 @@ pub const ACTIVATION_RMS: GroupTag = GroupTag("activation_rms");
 pub const ACTIVATION_NONPOSITIVE: GroupTag = GroupTag("activation_nonpositive");
 /// Fraction of a layer's inputs at which the activation is flat.
 pub const ACTIVATION_SATURATED: GroupTag = GroupTag("activation_saturated");
+/// Fraction of a layer's units that are dormant.
+pub const ACTIVATION_DORMANT: GroupTag = GroupTag("activation_dormant");
 /// Root mean square of dLoss/dz at a layer.
 pub const LAYER_GRAD_RMS: GroupTag = GroupTag("layer_grad_rms");
 /// Number of images of a rank.
@@ -277,6 +279,7 @@ const GROUPS: &[(Role, GroupTag)] = &[
     (Role::ActivationRms, ACTIVATION_RMS),
     (Role::ActivationNonpositive, ACTIVATION_NONPOSITIVE),
     (Role::ActivationSaturated, ACTIVATION_SATURATED),
+    (Role::ActivationDormant, ACTIVATION_DORMANT),
     (Role::LayerGradRms, LAYER_GRAD_RMS),
     (Role::RankImages, RANK_IMAGES),
     (Role::RankGradNorm, RANK_GRAD_NORM),

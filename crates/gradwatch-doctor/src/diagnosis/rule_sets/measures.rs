@@ -21,7 +21,7 @@ const MIDDLE: f64 = 1.5;
 /// result is clamped to bounds that hold for any distribution: at most the root mean square, at least the absolute
 /// mean, and at least the mean square over the largest absolute value. Without a histogram, assumes a normal
 /// distribution.
-pub(super) fn mean_abs(tensor: &TensorStatistics) -> f64 {
+pub fn mean_abs(tensor: &TensorStatistics) -> f64 {
     if !tensor.is_finite() {
         return f64::NAN;
     }

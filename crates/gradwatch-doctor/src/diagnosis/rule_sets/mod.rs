@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alarm, Evaluation, Observation, Subject};
 use crate::config::{RuleSetName, SagemakerRule};
+pub use measures::mean_abs;
 
 /// Result of one rule: an [`Alarm`] without tool and step.
 #[derive(Debug)]
