@@ -166,12 +166,17 @@ impl StudyFolder {
     /// # Errors
     /// If the record cannot be written.
     pub fn add(&mut self, mut record: RunRecord) -> Result<(), StudyFolderError> {
-        if let Some(before) = self.records(record.rung).get(&*record.run).filter(|before| before.is_interrupted()) {
+        if let Some(before) = self.record(&record.run, record.rung).filter(|before| before.is_interrupted()) {
             record.state.seconds += before.state.seconds;
         }
         self.lines.write(&record)?;
         self.records.push(record);
         Ok(())
+    }
+
+    /// The last record of a run at a rung.
+    pub fn record(&self, run: &str, rung: usize) -> Option<&RunRecord> {
+        self.records.iter().rev().find(|record| record.run == run && record.rung == rung)
     }
 
     /// The last record of each run at a rung.

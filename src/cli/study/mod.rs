@@ -84,8 +84,7 @@ pub(super) fn run(arguments: &StudyArguments) -> Result<Code> {
     let study = Study::load(&arguments.study)?;
     let grid = study.grid()?;
     report_invalid(&grid.invalid);
-    let configs: Vec<Config> =
-        grid.plans.iter().map(|plan| Config::load(&study.base, &plan.assignments)).collect::<Result<_, _>>()?;
+    let configs = grid.configs;
     let runs: Vec<Planned> = grid
         .plans
         .into_iter()

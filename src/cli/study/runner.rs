@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use gradwatch::{config::Config, number::count};
+use gradwatch::{
+    config::Config,
+    events::{EventsError, RunFolder},
+    number::count,
+};
 use gradwatch_study::{Cell, Plan, Results, RunRecord, RunState, State, Study, StudyFolder, survivors};
 use signal_hook::iterator::Signals;
 
@@ -192,9 +196,13 @@ impl Runner<'_> {
 impl Runner<'_> {
     fn start(&mut self, waiting: &Waiting, rung: usize) -> Result<()> {
         let Planned { plan, has_free_threads, .. } = &self.runs[waiting.run];
-        let has_no_valid_checkpoint = |record: &&RunRecord| record.state.ending.starts_with(NO_CHECKPOINT);
-        let is_damaged = self.folder.records(rung).get(&*plan.name).is_some_and(has_no_valid_checkpoint);
-        if must_start_again(&self.folder.path().join(&plan.name)) || is_damaged && self.has_folder(waiting.run) {
+        let has_no_valid_checkpoint = |record: &RunRecord| record.state.ending.starts_with(NO_CHECKPOINT);
+        let is_damaged = self.folder.record(&plan.name, rung).is_some_and(has_no_valid_checkpoint);
+        let path = self.folder.path().join(&plan.name);
+        let must_start_again = must_start_again(&path) || is_damaged && self.has_folder(waiting.run);
+        // The process of a study that was killed may still be ending; then this one is refused and tried again.
+        let is_held = || matches!(RunFolder::open(&path), Err(EventsError::InUse { .. }));
+        if must_start_again && !is_held() {
             // It was killed before it had a checkpoint, writes none, or has only damaged ones.
             let refuse = || format!("cannot remove the interrupted run {}", plan.name);
             self.folder.folder().remove_folder(&plan.name).with_context(refuse)?;

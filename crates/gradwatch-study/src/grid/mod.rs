@@ -37,6 +37,8 @@ pub struct InvalidRun {
 pub struct Grid {
     /// Runs with a valid config.
     pub plans: Vec<Plan>,
+    /// Their configs.
+    pub configs: Vec<Config>,
     /// Runs that cannot start.
     pub invalid: Vec<InvalidRun>,
 }
@@ -83,11 +85,14 @@ impl Study {
     /// # Errors
     /// If the configs of all runs are invalid.
     pub fn grid(&self) -> Result<Grid, StudyError> {
-        let mut grid = Grid { plans: Vec::new(), invalid: Vec::new() };
+        let mut grid = Grid { plans: Vec::new(), configs: Vec::new(), invalid: Vec::new() };
         let (mut first, plans) = (None, self.plans());
         for plan in plans {
             match Config::load(&self.base, &plan.assignments) {
-                Ok(_) => grid.plans.push(plan),
+                Ok(config) => {
+                    grid.plans.push(plan);
+                    grid.configs.push(config);
+                }
                 Err(cause) => {
                     let (name, problem) = (plan.name, one_line(&cause));
                     first.get_or_insert_with(|| (name.clone(), Box::new(cause)));
