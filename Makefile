@@ -136,6 +136,16 @@ bench-remedies: bench-diagnosis ## Repeat the faulty runs with recommended and w
 bench-logistic: setup-libtorch setup-data ## Train networks of 10 and 15 sigmoid layers with five initializations; keeps the runs in target/logistic
 	@cargo bench --locked --bench logistic
 
+STUDIES := $(basename $(notdir $(wildcard configs/studies/*.toml)))
+
+.PHONY: studies
+studies: build setup-data setup-mnist ## Train the studies in configs/studies, about two hours, and copy their charts to docs/studies; resumes
+	@for study in $(STUDIES); do \
+	    target/release/gradwatch study configs/studies/$$study.toml --yes || exit; \
+	    mkdir -p docs/studies/$$study || exit; \
+	    cp logs/$$study/results.csv logs/$$study/charts/*.svg logs/$$study/charts/*.csv docs/studies/$$study || exit; \
+	done
+
 .PHONY: bench-peers
 bench-peers: build setup-data ## Compare the demo, clipping, checkpoints, the loader, and monitoring with PyTorch and timm on this machine (TURNS=5)
 	@setup/setup.sh peers

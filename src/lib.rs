@@ -46,7 +46,7 @@
 //! ```
 
 pub use gradwatch_doctor::{
-    EXPLANATIONS, WriteReportError, assess, cli, config, diagnosis, number, picture, printable, replay, report,
+    EXPLANATIONS, WriteReportError, assess, cli, config, diagnosis, number, picture, printable, replay, report, watch,
     write_report,
 };
 

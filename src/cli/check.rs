@@ -16,11 +16,17 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Code> {
     let output = arguments.show_batch.as_ref().map(|path| Output::choose(path, arguments.force)).transpose()?;
     let prepared = prepare(arguments.config.load(None)?)?;
     prepared.warn_about_images();
-    print(&format!("{}\n", report(&prepared)))?;
-    if let Some(mut output) = output {
-        let Prepared { training, scale, .. } = &prepared;
-        let picture = batch_picture(&training.first_batch()?, training.dataset().classes(), scale)?;
-        output.write(&picture.png)?;
+    let report = format!("{}\n", report(&prepared));
+    let Some(mut output) = output else {
+        print(&report)?;
+        return Ok(Code::Success);
+    };
+    // Before the report: a full stdout costs only that.
+    let Prepared { training, scale, .. } = &prepared;
+    let picture = batch_picture(&training.first_batch()?, training.dataset().classes(), scale)?;
+    output.write(&picture.png)?;
+    if !output.is_stdout() {
+        print(&report)?;
     }
     Ok(Code::Success)
 }

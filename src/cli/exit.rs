@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use gradwatch::{
     checkpoint::CheckpointError,
-    cli::{DiagnoseError, DiagnoseOutcome, StdoutError},
+    cli::{DiagnoseError, DiagnoseOutcome, StdoutError, WatchCommandError, WatchOutcome},
     config::ConfigError,
     data::DataError,
     disk::OutputError,
@@ -18,11 +18,12 @@ use gradwatch::{
     range_test::RatesError,
     recording::RecordingError,
     train::{PREEMPTED, TrainError},
+    watch::WatchError,
 };
 use gradwatch_study::{StudyError, StudyFolderError, StudyOutputError};
 use signal_hook::consts::SIGUSR1;
 
-use super::{checkpoints::ExportError, evaluate::NoFiles, study::RunsError};
+use super::{checkpoints::ExportError, compare::OneRun, evaluate::NoFiles, study::RunsError};
 
 /// Exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +42,14 @@ pub enum Code {
     Model,
     /// The run folder, its files, or the output file cannot be created.
     Run,
+    /// Another process uses the run or the study.
+    InUse,
     /// The device is not available.
     Device,
     /// Training or a pass through the model failed.
     Training,
+    /// Training diverged: the gradients or the updates of too many steps in a row were not finite.
+    Diverged,
     /// The command finished but left something out, such as bad images.
     Partial,
     /// A checkpoint cannot be written, no checkpoint is valid, or the checkpoint belongs to another experiment.
@@ -74,9 +79,9 @@ Exit codes:
     3  config: unknown, missing, or invalid keys, or an unknown class
     4  data: missing, damaged, or unusable files
     5  model: cannot be built, or its weights cannot be loaded or written
-    6  run folder or output: in use, not a run, already exists, or not writable
+    6  run folder or output: not a run, already exists, or not writable
     7  device: unknown device, or no CUDA
-    8  training or a forward pass failed: non-finite gradients, or an error in a libtorch operation
+    8  training or a forward pass failed: an error in a libtorch operation
     9  done, but something was skipped: bad images, log entries, the last weights (a checkpoint
        has them), evaluation files that could not be written, damaged parts of the files that
        diagnose and compare read, or runs of a study that failed
@@ -84,11 +89,15 @@ Exit codes:
        that cannot be written
    11  stopped by a finding (diagnosis.stop_at or an action), with a checkpoint if they are enabled;
        or find-lr has no learning rate to suggest
-   12  diagnose, compare: nothing to read, or no known tags, in at least one run
-   13  a command that prints its result cannot write to stdout, such as on a full disk
+   12  diagnose, compare, watch: nothing to read, or no known tags, in at least one run
+   13  a command that prints its result cannot write to stdout, such as on a full disk, or watch
+       cannot use the terminal
    14  out of memory: the model and its batches do not fit on the device
    15  distributed training: another rank failed, is missing, or has another config, data set,
        or version
+   16  training diverged: too many steps in a row had a gradient or an update that is not finite
+       (optimizer.max_skipped_steps)
+   17  another process uses the run folder, or another study its folder
    75  stopped by SIGUSR1 (preemption), with a checkpoint if they are enabled: run it again with
        --resume auto
   129  stopped by SIGHUP (the terminal was closed; nohup prevents it), with a checkpoint if they
@@ -118,6 +127,8 @@ impl Code {
             Code::Output => 13,
             Code::Memory => 14,
             Code::Rank => 15,
+            Code::Diverged => 16,
+            Code::InUse => 17,
             Code::OfRank(number) => number,
             Code::Signal(SIGUSR1) => u8::try_from(PREEMPTED).unwrap_or(1),
             Code::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
@@ -138,6 +149,15 @@ impl From<DiagnoseOutcome> for Code {
             DiagnoseOutcome::Finding => Self::Finding,
             DiagnoseOutcome::Unreadable => Self::Unreadable,
             DiagnoseOutcome::Partial => Self::Partial,
+        }
+    }
+}
+
+impl From<WatchOutcome> for Code {
+    fn from(outcome: WatchOutcome) -> Self {
+        match outcome {
+            WatchOutcome::Done => Self::Success,
+            WatchOutcome::Unreadable => Self::Unreadable,
         }
     }
 }
@@ -166,14 +186,16 @@ pub(crate) fn code_of(error: &Error) -> Code {
     if let Some(error) = error.downcast_ref() {
         return code_of_study(error);
     }
-    if error.is::<EventsError>()
-        || error.is::<OutputError>()
-        || error.is::<StudyFolderError>()
-        || error.is::<StudyOutputError>()
-    {
+    if let Some(error) = error.downcast_ref() {
+        return code_of_study_folder(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return code_of_events(error);
+    }
+    if error.is::<OutputError>() || error.is::<StudyOutputError>() {
         return Code::Run;
     }
-    if error.is::<RatesError>() {
+    if error.is::<RatesError>() || error.is::<OneRun>() {
         return Code::Usage;
     }
     if error.is::<StdoutError>() {
@@ -184,6 +206,13 @@ pub(crate) fn code_of(error: &Error) -> Code {
             DiagnoseError::Replay(_) => Code::Unreadable,
             DiagnoseError::Output(_) => Code::Run,
             DiagnoseError::Stdout(_) => Code::Output,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<WatchCommandError>() {
+        return match error {
+            WatchCommandError::Watch(WatchError::Path { .. }) => Code::Unreadable,
+            WatchCommandError::Watch(WatchError::Terminal(_)) | WatchCommandError::Stdout(_) => Code::Output,
+            WatchCommandError::Watch(WatchError::Panic(_)) => Code::Internal,
         };
     }
     if error.is::<CheckpointError>() || error.is::<ExportError>() {
@@ -223,6 +252,21 @@ fn code_of_study(error: &RunsError) -> Code {
     }
 }
 
+fn code_of_study_folder(error: &StudyFolderError) -> Code {
+    match error {
+        StudyFolderError::InUse { .. } => Code::InUse,
+        StudyFolderError::Events(error) => code_of_events(error),
+        _ => Code::Run,
+    }
+}
+
+fn code_of_events(error: &EventsError) -> Code {
+    match error {
+        EventsError::InUse { .. } => Code::InUse,
+        _ => Code::Run,
+    }
+}
+
 fn code_of_training(error: &TrainError) -> Code {
     match error {
         TrainError::Evaluation(error) => code_of_evaluation(error),
@@ -243,16 +287,14 @@ fn code_of_training(error: &TrainError) -> Code {
         | TrainError::OtherClasses(_)
         | TrainError::OtherModel { .. }
         | TrainError::RankStreams => Code::Checkpoint,
-        TrainError::Gradient(_)
-        | TrainError::Optim(_)
-        | TrainError::NonFinite { .. }
-        | TrainError::NonFiniteUpdate { .. } => Code::Training,
+        TrainError::NonFinite { .. } | TrainError::NonFiniteUpdate { .. } => Code::Diverged,
+        TrainError::Gradient(_) | TrainError::Optim(_) => Code::Training,
     }
 }
 
 fn code_of_recording(error: &RecordingError) -> Code {
     match error {
-        RecordingError::Events(_) => Code::Run,
+        RecordingError::Events(error) => code_of_events(error),
         RecordingError::Weights(_) => Code::Model,
         RecordingError::Picture(_) => Code::Training,
         RecordingError::Inference(error) => code_of_inference(error),

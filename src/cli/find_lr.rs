@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gradwatch::{
     disk::Output,
-    number::two_digits,
+    number::{short, two_digits},
     range_test::{RangeEnding, RangeStep, RangeTest, Rates, Suggestion, range_test},
 };
 use indicatif::{MultiProgress, ProgressBar};
@@ -35,10 +35,10 @@ pub(super) struct FindLrArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// Lowest learning rate.
-    #[arg(long, value_name = "RATE", default_value = "1e-7")]
+    #[arg(long, value_name = "RATE", default_value = "1e-7", allow_hyphen_values = true)]
     from: f64,
     /// Highest learning rate.
-    #[arg(long, value_name = "RATE", default_value = "10")]
+    #[arg(long, value_name = "RATE", default_value = "10", allow_hyphen_values = true)]
     to: f64,
     /// Number of optimizer steps. More steps reduce the noise of single batches.
     #[arg(long, value_name = "N", default_value = "100", value_parser = counted(100_000))]
@@ -58,6 +58,8 @@ pub(super) struct FindLrArguments {
 struct Report<'a> {
     suggestion: Option<&'a Suggestion>,
     reason: String,
+    /// Reason to doubt the suggestion.
+    doubt: Option<String>,
     ending: RangeEnding,
     steps: &'a [RangeStep],
 }
@@ -75,14 +77,18 @@ pub(super) fn run(arguments: &FindLrArguments) -> Result<Code> {
         TextOrJson::Text => text(&test),
         TextOrJson::Json => json(&test)?,
     };
-    let is_stdout_free = output.as_ref().is_none_or(|output| !output.is_stdout());
-    if is_stdout_free {
-        print(&report)?;
-    }
-    if let Some(mut output) = output {
-        output.write(&test.draw()?.png)?;
-        if arguments.format == TextOrJson::Text || !is_stdout_free {
-            tell_written(&output, &verdict(&test));
+    match output {
+        None => print(&report)?,
+        Some(mut output) => {
+            // Before the report: a full stdout costs only that.
+            output.write(&test.draw()?.png)?;
+            let is_stdout_free = !output.is_stdout();
+            if is_stdout_free {
+                print(&report)?;
+            }
+            if arguments.format == TextOrJson::Text || !is_stdout_free {
+                tell_written(&output, &verdict(&test));
+            }
         }
     }
     Ok(if test.suggestion.is_ok() { Code::Success } else { Code::Finding })
@@ -90,7 +96,8 @@ pub(super) fn run(arguments: &FindLrArguments) -> Result<Code> {
 
 fn json(test: &RangeTest) -> Result<String> {
     let RangeTest { steps, ending, suggestion, .. } = test;
-    let report = Report { suggestion: suggestion.as_ref().ok(), reason: reason(test), ending: *ending, steps };
+    let (suggestion, reason, doubt) = (suggestion.as_ref().ok(), reason(test), doubt(test));
+    let report = Report { suggestion, reason, doubt, ending: *ending, steps };
     Ok(serde_json::to_string_pretty(&report).context("cannot serialize the report as JSON")? + "\n")
 }
 
@@ -107,7 +114,21 @@ fn text(test: &RangeTest) -> String {
             ),
         );
     }
+    if let Some(doubt) = doubt(test) {
+        text += &line("but", &doubt);
+    }
     text
+}
+
+/// Reason to doubt the suggestion.
+fn doubt(test: &RangeTest) -> Option<String> {
+    let suggestion = test.suggestion.as_ref().ok().filter(|_| test.is_like_guessing())?;
+    Some(format!(
+        "the loss only falls to {}, about that of a guess ({}): the network may learn nothing but the frequencies of the \
+         classes; look for vanishing gradients with `gradwatch inspect`, or take more --steps",
+        short(suggestion.lowest_loss),
+        short(test.guess)
+    ))
 }
 
 fn reason(test: &RangeTest) -> String {

@@ -36,7 +36,7 @@ use clap::{
 };
 use exit::Code;
 use gradwatch::{
-    cli::{DiagnoseArguments, print},
+    cli::{DiagnoseArguments, WatchArguments, print},
     config::{Config, ConfigError, check_key_pattern, split_override},
     data::ImageShape,
     disk::Output,
@@ -71,6 +71,11 @@ enum Command {
     /// Searches the folder and its subfolders, or reads one event file. Recognizes the tags of PyTorch's SummaryWriter,
     /// tensorboardX, Lightning, Keras, and others; --tag maps unknown tags. Reports the rules that it could not check.
     Diagnose(DiagnoseArguments),
+    /// Watch runs in the terminal while they train: verdict, cause, curves, layers, and speed.
+    ///
+    /// Reads files only, so it can be opened and closed at any time. Shows one run, or a folder of runs as a table, also
+    /// runs of PyTorch, Lightning, and Keras. Press ? for the keys.
+    Watch(WatchArguments),
     /// Compare runs: final metrics, config differences, findings, and, with --output, their curves on a page.
     ///
     /// Reads run folders of gradwatch, and TensorBoard event files from any program. Writes nothing but the page.
@@ -324,6 +329,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Code> {
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
         Command::Diagnose(arguments) => Ok(arguments.run("gradwatch")?.into()),
+        Command::Watch(arguments) => Ok(arguments.run()?.into()),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,6 +1,6 @@
 //! Shuffles the labels of a data set among its images at given epochs, so that the task changes during training.
 //!
-//! Creus Castanyer et al. 2025 (arXiv 2506.15544, section 3) train on such data to show how deep networks lose their
+//! Creus Castanyer et al. 2025 (arXiv 2506.15544) train on such data to show how deep networks lose their
 //! gradient. As in their code (`NonStationaryDataset`), each shuffle gives every image the original label of a random
 //! image: the number of images per class stays the same, and the labels no longer depend on the pixels. They also
 //! shuffle the test labels; here, validation images keep their labels. The accuracy on them is that of chance either

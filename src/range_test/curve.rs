@@ -16,8 +16,8 @@ pub struct Rates {
 /// The learning rates do not rise, or there are too few of them.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
-    "a range test from learning rate {from} to {to} in {steps} steps is not possible; want 0 < from < to, and at least \
-     {} steps",
+    "a range test from learning rate {from} to {to} in {steps} steps is not possible; want 0 < from < to < 3.4e38, and at \
+     least {} steps",
     Rates::LEAST_STEPS
 )]
 pub struct RatesError {
@@ -35,7 +35,7 @@ impl Rates {
     /// # Errors
     /// If they do not rise, or `steps` is less than [`LEAST_STEPS`](Self::LEAST_STEPS).
     pub fn new(from: f64, to: f64, steps: usize) -> Result<Self, RatesError> {
-        let rises = from > 0.0 && from < to && to.is_finite();
+        let rises = from > 0.0 && from < to && to <= f64::from(f32::MAX);
         if rises && steps >= Self::LEAST_STEPS {
             Ok(Self { from, to, steps })
         } else {
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn rates_that_do_not_rise_are_refused_with_what_is_wanted() {
         for (from, to, steps) in
-            [(1.0, 0.1, 100), (1.0, 1.0, 100), (0.0, 1.0, 100), (f64::NAN, 1.0, 100), (0.1, 1.0, 9)]
+            [(1.0, 0.1, 100), (1.0, 1e39, 100), (1.0, 1.0, 100), (0.0, 1.0, 100), (f64::NAN, 1.0, 100), (0.1, 1.0, 9)]
         {
             let error = Rates::new(from, to, steps).unwrap_err().to_string();
-            assert!(error.ends_with("want 0 < from < to, and at least 10 steps"), "{error}");
+            assert!(error.ends_with("want 0 < from < to < 3.4e38, and at least 10 steps"), "{error}");
         }
     }
 

@@ -21,11 +21,11 @@ mod suggestion;
 use serde::Serialize;
 
 pub use curve::{RangeStep, Rates, RatesError};
-pub use suggestion::{NoSuggestion, Suggestion, suggest};
+pub use suggestion::{Course, NoSuggestion, Suggestion, suggest};
 
 use crate::{
     config::Config,
-    train::{RateStep, TrainError, train_at_rates},
+    train::{RateStep, TrainError, prepare_for_rates},
 };
 use curve::Smoothing;
 
@@ -38,6 +38,8 @@ pub struct RangeTest {
     pub steps: Vec<RangeStep>,
     /// Reason for the end of the test.
     pub ending: RangeEnding,
+    /// Loss of the best guess that ignores the images, if the loss does not weigh the classes.
+    pub guess: f64,
     /// Suggested learning rate, or the reason for which there is none.
     pub suggestion: Result<Suggestion, NoSuggestion>,
 }
@@ -54,6 +56,18 @@ pub enum RangeEnding {
     NotFinite,
 }
 
+/// Lowest smoothed loss over that of a guess, above which the fall of the loss is no sign of learning: a network that
+/// learns only the frequencies of the classes stays at 1.
+const GUESSED: f64 = 0.95;
+
+impl RangeTest {
+    /// Whether the loss only falls to about that of a guess, so that the network may have learned nothing but the
+    /// frequencies of the classes.
+    pub fn is_like_guessing(&self) -> bool {
+        self.suggestion.as_ref().is_ok_and(|suggestion| suggestion.lowest_loss > GUESSED * self.guess)
+    }
+}
+
 /// Trains a new model of `config` at each of `rates`, with its data, loss, optimizer, accumulation, clipping, and
 /// precision. Ignores schedule and warm-up, averaged weights, evaluations, and monitoring. Ends early if the loss
 /// diverges. Calls `progress` after each step.
@@ -63,7 +77,9 @@ pub enum RangeEnding {
 pub fn range_test(config: Config, rates: Rates, mut progress: impl FnMut(&RangeStep)) -> Result<RangeTest, TrainError> {
     let (mut steps, mut smoothing) = (Vec::with_capacity(rates.steps()), Smoothing::new(rates.steps()));
     let mut ending = RangeEnding::Finished;
-    let trained = train_at_rates(config, &rates.all(), |RateStep { learning_rate, loss, total_norm }| {
+    let prepared = prepare_for_rates(config)?;
+    let guess = prepared.guess();
+    let trained = prepared.train_at_rates(&rates.all(), |RateStep { learning_rate, loss, total_norm }| {
         let smoothed_loss = smoothing.add(loss);
         let step = RangeStep { learning_rate, loss, smoothed_loss, total_norm };
         progress(&step);
@@ -82,5 +98,5 @@ pub fn range_test(config: Config, rates: Rates, mut progress: impl FnMut(&RangeS
         Err(error) => return Err(error),
     }
     let suggestion = suggest(&steps, &rates);
-    Ok(RangeTest { rates, steps, ending, suggestion })
+    Ok(RangeTest { rates, steps, ending, guess, suggestion })
 }

@@ -11,6 +11,9 @@ use crate::number::{short, two_digits};
 const SIGNIFICANT: f64 = 5.0;
 /// Smallest relative fall that is not a rounding error of float32 losses.
 const ROUNDING: f64 = 1e-5;
+/// Factor between learning rates over which a loss that does not change is not just too noisy: steps a thousand times as
+/// large would show.
+const FLAT: f64 = 1e3;
 
 /// A learning rate for training, with its reasons.
 ///
@@ -53,7 +56,20 @@ pub enum NoSuggestion {
         lowest: f64,
         /// Standard deviation of the smoothed loss.
         noise: f64,
+        /// Whether and where the loss rises.
+        course: Course,
     },
+}
+
+/// Course of a loss that never falls.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Course {
+    /// It is the same at all rates, up to this one.
+    Flat(f64),
+    /// It rises or diverges, after it was the same over a factor of 1000 in the learning rate or more, up to this one.
+    FlatThenRises(f64),
+    /// It rises or diverges near the lowest rate.
+    Rises,
 }
 
 /// Suggests a learning rate for the curve of a test of `rates`. Uses the steps before the first loss that is not finite,
@@ -74,9 +90,16 @@ pub fn suggest(curve: &[RangeStep], rates: &Rates) -> Result<Suggestion, NoSugge
     let lowest = (0..seen.len()).min_by(|&one, &other| loss(&seen[one]).total_cmp(&loss(&seen[other]))).unwrap_or(0);
     let (start, least) = (loss(first), loss(&seen[lowest]));
     let noise = noise(finite) * Smoothing::new(rates.steps()).remaining_noise();
-    let is_fall = start - least > (SIGNIFICANT * noise).max(ROUNDING * start.abs());
-    if !is_fall {
-        return Err(NoSuggestion::NeverFalls { start, lowest: least, noise });
+    let change = (SIGNIFICANT * noise).max(ROUNDING * start.abs());
+    if start - least <= change {
+        let risen = seen.iter().position(|step| loss(step) - start > change);
+        let flat = risen.map_or(seen, |risen| &seen[..risen]).last().map_or(from, |step| step.learning_rate);
+        let course = match flat / from {
+            _ if risen.is_none() && curve_is_whole => Course::Flat(to),
+            factor if factor >= FLAT => Course::FlatThenRises(flat),
+            _ => Course::Rises,
+        };
+        return Err(NoSuggestion::NeverFalls { start, lowest: least, noise, course });
     }
     // Differences over several steps depend less on the noise of single batches.
     let width = (rates.steps() / 20).clamp(1, lowest);
@@ -142,15 +165,33 @@ impl fmt::Display for NoSuggestion {
                  `gradwatch inspect`",
                 short(*from)
             ),
-            Self::NeverFalls { start, lowest, noise } => write!(
-                f,
-                "none: the smoothed loss never falls by more than its noise (from {} to {}, with a standard deviation of \
-                 {}); lower --from if it rises from the start; otherwise look for vanishing gradients with `gradwatch \
-                 inspect`, or reduce the noise with more --steps or a larger data.batch_size",
-                short(*start),
-                short(*lowest),
-                two_digits(*noise)
-            ),
+            Self::NeverFalls { start, lowest, noise, course } => {
+                let [start, lowest, noise] = [short(*start), short(*lowest), two_digits(*noise)];
+                write!(
+                    f,
+                    "none: the smoothed loss never falls by more than its noise (from {start} to {lowest}, with a standard \
+                     deviation of {noise})"
+                )?;
+                match course {
+                    Course::Flat(to) => write!(
+                        f,
+                        ", and is still the same at the highest learning rate, {}; raise --to, look for vanishing \
+                         gradients with `gradwatch inspect`, or reduce the noise with more --steps or a larger \
+                         data.batch_size",
+                        two_digits(*to)
+                    ),
+                    Course::FlatThenRises(rate) => write!(
+                        f,
+                        ", is the same up to {}, and then rises; look for vanishing gradients with `gradwatch inspect`, or \
+                         reduce the noise with more --steps or a larger data.batch_size",
+                        two_digits(*rate)
+                    ),
+                    Course::Rises => f.write_str(
+                        ", and then rises; lower --from, look for exploding gradients with `gradwatch inspect`, or reduce \
+                         the noise with more --steps or a larger data.batch_size",
+                    ),
+                }
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use explanations::{Explainer, choose_images};
 pub use messenger::Messenger;
 pub(crate) use model_interface::write_model_interface;
 pub(crate) use pictures::Pictures;
+pub(crate) use progress::Left;
 pub use progress::Progress;
 pub use reading::Reading;
 pub use recent_steps::RecentSteps;

@@ -41,11 +41,16 @@ pub struct Summary {
     pub is_saved: bool,
 }
 
+impl Summary {
+    /// Start of the line with the reason for the end.
+    pub const ENDED: &'static str = "ended";
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let evaluating = self.evaluating.as_secs_f64();
         let training = self.elapsed.as_secs_f64() - evaluating;
-        writeln!(f, "ended       {}", self.ending)?;
+        writeln!(f, "{}       {}", Self::ENDED, self.ending)?;
         writeln!(
             f,
             "time        {} steps, {} images in {training:.1} s training ({:.0} images/s), {evaluating:.1} s \

@@ -24,15 +24,7 @@ pub(super) fn initial_facts(
         ChannelFacts::of(&batch.images.normalized(batch.shape), channels as usize, (height * width) as usize)
     });
     let channels = channels.unwrap_or_default();
-    let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
-    if class_counts.len() > LISTED_CLASSES {
-        // In the order in which a checkpoint stores them, so that sums over them are bit-identical after a resume.
-        class_counts.sort_unstable();
-    }
     Ok(Facts {
-        classes: images.classes().len(),
-        class_counts,
-        multi_label_images: if images.label_sets().is_multi_label() { images.len() as u64 } else { 0 },
         batch_size: config.data.batch_size,
         image_side: height.min(width) as usize,
         validation_images: validation.dataset().len() as u64,
@@ -44,7 +36,20 @@ pub(super) fn initial_facts(
         // Evaluations count them.
         lost_images: Vec::new(),
         ranks: Vec::new(),
+        ..class_facts(training)
     })
+}
+
+/// The facts about the classes of the training images.
+pub(super) fn class_facts(training: &Loader) -> Facts {
+    let images = training.dataset();
+    let mut class_counts: Vec<u64> = images.class_counts().into_iter().map(|count| count as u64).collect();
+    if class_counts.len() > LISTED_CLASSES {
+        // In the order in which a checkpoint stores them, so that sums over them are bit-identical after a resume.
+        class_counts.sort_unstable();
+    }
+    let multi_label_images = if images.label_sets().is_multi_label() { images.len() as u64 } else { 0 };
+    Facts { classes: images.classes().len(), class_counts, multi_label_images, ..Facts::default() }
 }
 
 /// Fraction of the elements of all parameters that a group freezes for the whole run.

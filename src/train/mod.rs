@@ -46,7 +46,7 @@ pub use error::TrainError;
 pub use gradients::Gradients;
 pub use initial_measurement::InitialMeasurement;
 pub use optimization::Optimization;
-pub use rate_steps::{RateStep, train_at_rates};
+pub use rate_steps::{RateStep, prepare_for_rates, train_at_rates};
 pub use resume::{Resume, loaded_config};
 pub use setup::{Prepared, prepare, prepare_on_ranks, prepare_to_resume};
 pub use state::State;

@@ -2,7 +2,7 @@
 
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::{Prepared, State, StopSignal, TrainError, prepare, run_step};
+use super::{Prepared, State, StopSignal, TrainError, initial_facts::class_facts, prepare, run_step};
 use crate::{
     config::{Config, DiagnosisConfig, EmaConfig, MonitorConfig, MonitorPreset, ScheduleConfig},
     optim::{Schedule, Span},
@@ -19,19 +19,21 @@ pub struct RateStep {
     pub total_norm: f64,
 }
 
-/// Trains a new model of `config` for one step at each of `rates`, in order, until `goes_on` returns false. Leaves out
-/// schedule, warm-up, averaged weights, evaluations, diagnosis, and monitoring; everything else is as in [`train`].
-/// Repeats a step that was skipped because of its gradient with the next batch. Writes nothing.
-///
-/// [`train`]: super::train()
+/// Checks an experiment, like [`prepare`], and leaves out what a range test does not use: schedule, warm-up, averaged
+/// weights, evaluations, diagnosis, and monitoring.
 ///
 /// # Errors
-/// As for [`prepare`]; if images cannot be read or libtorch reports an error; [`TrainError::NonFinite`] or
-/// [`TrainError::NonFiniteUpdate`] if too many steps in a row are skipped.
+/// As for [`prepare`].
+pub fn prepare_for_rates(config: Config) -> Result<Prepared, TrainError> {
+    prepare(bare(config))
+}
+
+/// Trains a new model of `config` for one step at each of `rates`; see [`Prepared::train_at_rates`].
+///
+/// # Errors
+/// As for [`prepare`] and [`Prepared::train_at_rates`].
 pub fn train_at_rates(config: Config, rates: &[f64], goes_on: impl FnMut(RateStep) -> bool) -> Result<(), TrainError> {
-    let prepared = prepare(bare(config))?;
-    // Skipped steps end the test, so warnings about them would repeat its result.
-    with_default(NoSubscriber::new(), || prepared.train_at_rates(rates, goes_on))
+    prepare_for_rates(config)?.train_at_rates(rates, goes_on)
 }
 
 /// The config without the parts of a run that a range test leaves out.
@@ -47,7 +49,25 @@ fn bare(config: Config) -> Config {
 }
 
 impl Prepared {
-    fn train_at_rates(self, rates: &[f64], mut goes_on: impl FnMut(RateStep) -> bool) -> Result<(), TrainError> {
+    /// Loss of the best guess that ignores the images, if the loss does not weigh the classes.
+    pub fn guess(&self) -> f64 {
+        class_facts(&self.training).guess()
+    }
+
+    /// Trains for one step at each of `rates`, in order, until `goes_on` returns false. Repeats a step that was skipped
+    /// because of its gradient with the next batch. Everything else is as in [`train`]. Writes nothing.
+    ///
+    /// [`train`]: super::train()
+    ///
+    /// # Errors
+    /// If images cannot be read, or libtorch reports an error; [`TrainError::NonFinite`] or
+    /// [`TrainError::NonFiniteUpdate`] if too many steps in a row are skipped.
+    pub fn train_at_rates(self, rates: &[f64], goes_on: impl FnMut(RateStep) -> bool) -> Result<(), TrainError> {
+        // Skipped steps end the test, so warnings about them would repeat its result.
+        with_default(NoSubscriber::new(), || self.take_steps(rates, goes_on))
+    }
+
+    fn take_steps(self, rates: &[f64], mut goes_on: impl FnMut(RateStep) -> bool) -> Result<(), TrainError> {
         // A follower has no run folder and writes no files.
         let mut state = self.follow(None)?;
         let mut rates = rates.iter();

@@ -22,7 +22,7 @@ use crate::{
     libtorch::generator_state,
     model::{BatchStatistics, Pass},
     optim::{Rates, UpdateOutcome},
-    recording::Reading,
+    recording::{Left, Reading},
 };
 
 /// Time to wait for images after a stop request: a file system may never respond.
@@ -31,7 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl State {
     pub(super) fn start_epoch(&mut self) -> Epoch {
         let &Counters { epoch, next_batch, .. } = &self.counters;
-        self.output.progress.start_epoch(epoch, (next_batch * self.config.data.batch_size) as u64);
+        if next_batch == 0 && self.config.data.label_shuffle_epochs.contains(&epoch) {
+            tracing::info!("the labels of the training images are shuffled at the start of epoch {}", epoch + 1);
+        }
+        let left = self.left();
+        self.output.progress.start_epoch(epoch, (next_batch * self.config.data.batch_size) as u64, left);
         let training = &self.data.training;
         let batches = training.batches_per_epoch();
         let (wanted, ranks) = (self.config.optimizer.accumulation_steps, &self.ranks);
@@ -40,6 +44,22 @@ impl State {
             own.map(move |number| first + number)
         };
         training.part_of_epoch(epoch, (next_batch.min(batches)..batches).step_by(wanted).flat_map(of_group).collect())
+    }
+
+    /// What the limits of the config leave of the run.
+    fn left(&self) -> Left {
+        let Self { config, counters, .. } = self;
+        let per_epoch = self.data.training.dataset().len() as f64;
+        let used = (counters.next_batch * config.data.batch_size) as f64;
+        let by_epochs =
+            config.run.max_epochs.map(|epochs| epochs.saturating_sub(counters.epoch) as f64 * per_epoch - used);
+        let per_step = (config.data.batch_size * config.optimizer.accumulation_steps) as f64;
+        let by_steps = config.run.max_steps.map(|steps| steps.saturating_sub(counters.step) as f64 * per_step);
+        let time = config.run.max_minutes.and_then(|minutes| Duration::try_from_secs_f64(60.0 * minutes).ok());
+        Left {
+            images: by_epochs.into_iter().chain(by_steps).fold(f64::INFINITY, f64::min),
+            time: time.map(|time| time.saturating_sub(self.clock.elapsed())),
+        }
     }
 
     /// Returns the micro-batches of the next step: `optimizer.accumulation_steps`, or fewer at the end of an epoch. Leaves

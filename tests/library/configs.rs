@@ -1,9 +1,14 @@
 //! The example configs: each one parses, and the commented config contains every key.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
-use gradwatch::config::Config;
+use gradwatch::{
+    config::{Config, Source},
+    data::ImageShape,
+    model,
+};
 use gradwatch_study::Study;
+use tch::Device;
 use toml::{Table, Value};
 
 fn configs() -> impl Iterator<Item = std::path::PathBuf> {
@@ -40,6 +45,18 @@ fn every_example_study_is_valid_in_all_its_runs() {
     for path in paths {
         let grid = Study::load(&path).unwrap().grid().unwrap();
         assert!(grid.invalid.is_empty() && !grid.plans.is_empty(), "{}: {:?}", path.display(), grid.invalid);
+        let mut built = HashSet::new();
+        for (plan, Config { data, model, .. }) in grid.plans.iter().zip(&grid.configs) {
+            // Fashion-MNIST and MNIST have a size of their own.
+            let [channels, height, width] = match data.source {
+                Source::Synthetic => [data.channels, data.image_size.height, data.image_size.width],
+                _ => [1, 28, 28],
+            };
+            if built.insert(format!("{model:?} {height}")) {
+                let network = model::build(model, ImageShape { channels, height, width }, 10, Device::Cpu);
+                assert!(network.is_ok(), "{}: {}: {:?}", path.display(), plan.name, network.err());
+            }
+        }
         count += 1;
     }
     assert!(count >= 5, "{count}");

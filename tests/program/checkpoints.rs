@@ -251,7 +251,7 @@ fn a_second_process_on_a_run_is_refused_and_a_dead_one_is_not_in_the_way() {
     let run = workplace.run_folder("run");
     wait_for("steps", || run.join("metrics.jsonl").exists() && !checkpoints(&run).is_empty());
     let refused = resume(&workplace, "run", &[]);
-    assert_eq!(refused.code, Some(RUN), "{refused:#?}");
+    assert_eq!(refused.code, Some(17), "{refused:#?}");
     assert!(refused.stderr.contains(&format!("logs/run is in use by process {} on ", child.id())), "{refused:#?}");
     // Read-only commands are allowed.
     assert_eq!(workplace.call(&["checkpoints", "logs/run"]).code, Some(0));

@@ -140,6 +140,24 @@ fn models_that_no_learning_rate_trains_get_the_reason() {
 }
 
 #[test]
+fn a_suggestion_for_a_network_that_only_learns_the_class_frequencies_is_doubted() {
+    let report = |model: &str| {
+        let workplace = Workplace::new(&toml(model, "optimizer = { name = \"sgd\", momentum = 0.9 }"));
+        let text = workplace.call(&["find-lr", "small.toml"]);
+        assert_eq!(text.code, Some(0), "{text:#?}");
+        let json = workplace.call(&["find-lr", "small.toml", "--format", "json"]);
+        let report: Value = serde_json::from_str(&json.stdout).unwrap();
+        let is_doubted = report["doubt"].as_str().is_some_and(|doubt| doubt.contains("about that of a guess (2.3"));
+        assert_eq!(text.stdout.contains("but         the loss only falls to "), is_doubted, "{text:#?}{report:#?}");
+        is_doubted
+    };
+    assert!(!report("name = \"mlp\", width = 64"));
+    // The bias of the last layer starts far from the class frequencies, and the gradient vanishes before it.
+    let vanishing = "name = \"mlp\", width = 32, depth = 12, activation = \"sigmoid\", initialization = { method = \"normal\", std = 0.3 }";
+    assert!(report(vanishing));
+}
+
+#[test]
 fn every_part_of_a_training_step_takes_part() {
     let workplace = Workplace::new(SMALL);
     let last_loss = |settings: &[&str]| {
@@ -190,6 +208,7 @@ fn invalid_arguments_are_an_error_with_the_code_of_their_kind() {
     for (arguments, code, want) in [
         (&["small.toml", "--from", "1", "--to", "0.1"][..], 2, "from learning rate 1 to 0.1 in 100 steps"),
         (&["small.toml", "--from", "0"], 2, "want 0 < from < to"),
+        (&["small.toml", "--from", "-1e-3"], 2, "from learning rate -0.001 to 10 in 100 steps"),
         (&["small.toml", "--to", "inf"], 2, "want 0 < from < to"),
         (&["small.toml", "--steps", "9"], 2, "at least 10 steps"),
         (&["small.toml", "--output", "none/curve.png"], 6, "its folder does not exist"),

@@ -162,9 +162,26 @@ fn a_run_is_none_the_worse_for_output_that_nobody_takes() {
 fn a_command_whose_result_is_its_output_says_so_where_that_cannot_be_written() {
     let workplace = Workplace::new(SMALL);
     workplace.train("run", &["run.max_steps=1"]);
-    for arguments in ["models", "check small.toml", "diagnose logs/run", "checkpoints logs/run", "completions bash"] {
+    for arguments in [
+        "models",
+        "check small.toml",
+        "inspect small.toml",
+        "find-lr small.toml --from 0.001 --to 1 --steps 30",
+        "diagnose logs/run",
+        "compare logs/run logs/run",
+        "checkpoints logs/run",
+        "completions bash",
+    ] {
         assert_eq!(call_with(&workplace, arguments, "> /dev/full"), Some(13), "{arguments}");
         assert_eq!(call_with(&workplace, arguments, "2> /dev/full"), Some(0), "{arguments}");
+    }
+    for (arguments, file) in [
+        ("check small.toml --show-batch batch.png", "batch.png"),
+        ("find-lr small.toml --from 0.001 --to 1 --steps 30 --output rates.png", "rates.png"),
+        ("compare logs/run logs/run --output runs.html", "runs.html"),
+    ] {
+        assert_eq!(call_with(&workplace, arguments, "> /dev/full"), Some(13), "{arguments}");
+        assert!(workplace.path().join(file).exists(), "{arguments}: a full stdout costs the file");
     }
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = workplace.command(&["models"]).stdout(full).output().unwrap();

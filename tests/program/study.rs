@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Outcome, Workplace, dice::Dice, limit::Running};
+use crate::harness::{Outcome, Workplace, background::wait_for, dice::Dice, limit::Running};
 
 const BASE: &str = r#"
 run = { max_steps = 12, threads = 1, device = "cpu" }
@@ -58,7 +58,10 @@ fn a_grid_trains_every_combination_once_and_is_not_repeated() {
     assert!(outcome.stdout.contains("8 of 8 have ended"), "{outcome:?}");
     let trained = results(&workplace, "grid");
     assert_eq!(trained.len(), 9);
-    assert!(trained[1].starts_with("\"depth=1,activation=relu,seed=1\",1,relu,1,finished,done,12,"), "{trained:#?}");
+    assert!(
+        trained[1].starts_with("\"depth=1,activation=relu,seed=1\",1,relu,1,finished,run.max_steps reached,12,"),
+        "{trained:#?}"
+    );
     // The keys that belong together were set together.
     let config = fs::read_to_string(workplace.run_folder("grid/depth=2,activation=tanh,seed=2/config.toml")).unwrap();
     assert!(config.contains("activation = \"tanh\"") && config.contains("learning_rate = 0.1"), "{config}");
@@ -70,6 +73,11 @@ fn a_grid_trains_every_combination_once_and_is_not_repeated() {
     // A run of a study is as good as any other.
     let diagnosed = workplace.call(&["diagnose", "logs/grid/depth=1,activation=relu,seed=1"]);
     assert_eq!(diagnosed.code, Some(0), "{diagnosed:?}");
+    // The folder of a study stands for its runs. Eight runs and one of them again do not fit side by side.
+    let compared = workplace.call(&["compare", "logs/grid", "logs/grid/depth=1,activation=relu,seed=1"]);
+    assert_eq!(compared.code, Some(0), "{compared:?}");
+    assert!(compared.stdout.contains("logs/grid/depth=2,activation=tanh,seed=2"), "{}", compared.stdout);
+    assert!(compared.stdout.lines().all(|line| line.chars().count() <= 100), "{}", compared.stdout);
 }
 
 #[test]
@@ -101,7 +109,7 @@ fn a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(column(&workplace, "grid", "state"), ["finished", "finished"]);
     let endings = column(&workplace, "grid", "ending");
-    assert!(endings[0] == "done" && endings[1].starts_with("diverged: step "), "{endings:?}");
+    assert!(endings[0] == "run.max_steps reached" && endings[1].starts_with("diverged: step "), "{endings:?}");
 
     let data = "base = \"small.toml\"\n[axes]\ndata = [{ label = \"here\", \"data.source\" = \"synthetic\" }, \
                 { label = \"gone\", \"data.source\" = \"folder\", \"data.path\" = \"none\" }]\n";
@@ -176,6 +184,44 @@ fn a_base_that_is_invalid_for_some_runs_only_trains_the_others() {
     assert_eq!(outcome.code, Some(9), "{outcome:?}");
     assert!(outcome.stderr.contains("width=-1,seed=42 is left out: model.width: got -1"), "{outcome:?}");
     assert_eq!(column(&workplace, "grid", "model.width"), ["8"]);
+}
+
+#[test]
+fn a_study_that_trains_can_be_reported_and_refuses_a_second_process() {
+    let endless = "base = \"small.toml\"\n[axes]\n\"run.max_steps\" = [3, 100000000]\n";
+    let workplace = workplace(endless);
+    let mut command = workplace.command(&["study", "grid.toml", "--jobs", "1"]);
+    let mut running = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let records = workplace.run_folder("grid").join("runs.jsonl");
+    let text = || fs::read_to_string(&records).unwrap_or_default();
+    wait_for("the first run", || text().lines().count() == 2);
+    let before = text();
+    let report = workplace.call(&["study", "grid.toml", "--report"]);
+    assert!(report.code == Some(0) && report.stdout.contains("1 of 2 have ended"), "{report:?}");
+    assert_eq!(column(&workplace, "grid", "steps")[0], "3");
+    let second = workplace.call(&["study", "grid.toml"]);
+    assert!(second.code == Some(17) && second.stderr.contains("in use by another"), "{second:?}");
+    assert_eq!(text(), before);
+    let id = running.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn settings_of_the_command_line_hold_for_all_runs() {
+    let workplace =
+        workplace("base = \"small.toml\"\n[set]\n\"run.max_steps\" = 9\n[axes]\n\"model.depth\" = [1, 2]\n");
+    let arguments = ["study", "grid.toml", "--set", "run.max_steps=4", "--threads", "2"];
+    let outcome = workplace.call(&arguments);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(column(&workplace, "grid", "steps"), ["4", "4"]);
+    let copy = fs::read_to_string(workplace.run_folder("grid").join("study.toml")).unwrap();
+    assert!(copy.contains("# --set run.max_steps=4\n"), "{copy}");
+    // Other settings are another study.
+    let other = workplace.call(&["study", "grid.toml"]);
+    assert!(other.code == Some(6) && other.stderr.contains("with another config"), "{other:?}");
+    let axis = workplace.call(&["study", "grid.toml", "--set", "model.depth=4"]);
+    assert!(axis.code == Some(3) && axis.stderr.contains("model.depth is also in [set] or --set"), "{axis:?}");
 }
 
 #[test]

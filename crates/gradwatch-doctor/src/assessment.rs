@@ -9,15 +9,15 @@ use std::{
 use gradwatch_events::disk::{Folder, OutputError, read_line};
 use serde::Deserialize;
 
-use crate::{
-    config::Config,
-    diagnosis::{Alarm, Diagnosis, Evaluation, Facts, Need, Observation, RuleName, Subject, rules_without_data},
-    printable,
-    replay::{Replay, ReplayError, ReplayEvent, Role},
-    report::{self, ClassRow, Course, Illustration, Report},
-};
 #[cfg(feature = "rule-sets")]
-use crate::{config::RuleSetName, diagnosis::RuleSet};
+use crate::config::RuleSetName;
+use crate::{
+    assessor::Assessor,
+    diagnosis::{Diagnosis, Subject},
+    printable,
+    replay::{Replay, ReplayError, ReplayEvent},
+    report::{self, ClassRow, Illustration, Report},
+};
 
 /// Folder in a run folder with the explained images of its evaluations.
 pub const EXPLANATIONS: &str = "explanations";
@@ -105,101 +105,30 @@ pub enum WriteReportError {
     Output(#[from] OutputError),
 }
 
-/// The rules that check a replayed run.
-struct Judges {
-    diagnosis: Diagnosis,
-    #[cfg(feature = "rule-sets")]
-    rule_sets: Vec<RuleSet>,
-    alarms: Vec<Alarm>,
-}
-
-impl Judges {
-    #[cfg_attr(not(feature = "rule-sets"), expect(unused_variables))]
-    fn new(options: &AssessOptions, config: Option<&Config>) -> Self {
-        #[cfg(feature = "rule-sets")]
-        let rule_sets = {
-            let changes = config.map_or(&[][..], |config| &config.diagnosis.sagemaker);
-            options.rule_sets.iter().map(|tool| RuleSet::new(*tool, changes)).collect()
-        };
-        Self {
-            diagnosis: Diagnosis::default(),
-            #[cfg(feature = "rule-sets")]
-            rule_sets,
-            alarms: Vec::new(),
-        }
-    }
-
-    fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) {
-        self.diagnosis.judge(seen, subject);
-        #[cfg(feature = "rule-sets")]
-        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge(seen, subject)));
-    }
-
-    fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) {
-        self.diagnosis.judge_evaluation(seen, subject);
-        #[cfg(feature = "rule-sets")]
-        self.alarms.extend(self.rule_sets.iter_mut().flat_map(|rules| rules.judge_evaluation(seen, subject)));
-    }
-
-    /// Rules of other tools that were not checked.
-    fn not_judged(&self) -> Vec<String> {
-        #[cfg(feature = "rule-sets")]
-        return self.rule_sets.iter().map(not_judged_by).collect();
-        #[cfg(not(feature = "rule-sets"))]
-        Vec::new()
-    }
-}
-
 /// Reads the files of a run. Uses the findings in `known` if given, otherwise runs the rules.
 fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Result<Assessment, ReplayError> {
     let mut replay = Replay::open(path, &options.tags)?;
     let (config, facts) = (replay.config.clone(), replay.facts.clone());
     let subject = Subject { config: config.as_ref(), facts: &facts };
-    let judges = || known.is_none().then(|| Judges::new(options, subject.config));
-    let (mut judged, mut course, mut steps) = (judges(), Course::default(), 0);
-    let mut has_depth = false;
-    replay.play(|moment| match moment {
-        ReplayEvent::Restart => (judged, course, steps) = (judges(), Course::default(), 0),
-        ReplayEvent::Step(sample) => {
-            let seen = sample.observe();
-            judged.iter_mut().for_each(|judges| judges.judge(&seen, &subject));
-            has_depth |= seen.depth_profile.as_ref().is_some_and(|profile| profile.layers.len() >= 3);
-            course.add(&seen);
-            steps = sample.step + 1;
-        }
-        ReplayEvent::Evaluation(evaluation) => {
-            judged.iter_mut().for_each(|judges| judges.judge_evaluation(&evaluation, &subject));
-            course.add_evaluation(&evaluation);
-        }
+    let new = || match known {
+        // The run measured more than it wrote to its files.
+        Some(_) => Assessor::without_rules(),
+        None => Assessor::new(options, config.as_ref()),
+    };
+    let mut assessor = new();
+    replay.play(|event| match event {
+        ReplayEvent::Restart => assessor = new(),
+        event => assessor.add(&event, &subject),
     })?;
-    let model = config.as_ref().map(|config| format!("{} on {}", config.model.name, config.data.source));
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    let (ranks, is_damaged) = (facts.ranks.clone(), replay.is_damaged());
     let mut notes = std::mem::take(&mut replay.notes);
     let (classes, facts) = last_evaluation(path, &mut notes);
-    let report = Report {
-        title: model.unwrap_or(name),
-        run: path.display().to_string(),
-        config: config.map(|config| config.to_toml()),
-        course,
-        notes,
-        ranks,
-        classes,
-        facts,
-        illustrations: illustrations(path),
-        steps,
-        ..Report::default()
+    let report = assessor.report(&replay, path);
+    let report = Report { notes, classes, facts, illustrations: illustrations(path), ..report };
+    let report = match known {
+        Some(diagnosis) => report.with_findings(diagnosis),
+        None => report,
     };
-    let report = match (known, judged) {
-        // The run measured more than it wrote to its files.
-        (Some(diagnosis), _) => report.with_findings(diagnosis),
-        (None, None) => report,
-        (None, Some(judges)) => {
-            let not_judged = not_judged(&replay, has_depth).into_iter().chain(judges.not_judged()).collect();
-            Report { alarms: judges.alarms, not_judged, ..report }.with_findings(&judges.diagnosis)
-        }
-    };
-    Ok(Assessment { report, is_damaged })
+    Ok(Assessment { report, is_damaged: replay.is_damaged() })
 }
 
 /// The classes of the last evaluation in metrics.jsonl, or the worst ones if there are many, and the metrics that only
@@ -269,47 +198,6 @@ fn illustrations(folder: &Path) -> Vec<Illustration> {
         Some(Illustration { name: name.to_string_lossy().into_owned(), png })
     };
     folder.names().unwrap_or_default().into_iter().filter_map(read).collect()
-}
-
-/// Lists the rules of another tool that gradwatch cannot check because it does not measure their inputs.
-#[cfg(feature = "rule-sets")]
-fn not_judged_by(rules: &RuleSet) -> String {
-    let names: Vec<&str> = rules.not_judged().into_iter().map(|(rule, _)| rule).collect();
-    format!("{} of {}: gradwatch does not measure their inputs", names.join(", "), rules.name())
-}
-
-/// Lists the rules that could not be checked, and the data missing from the files.
-fn not_judged(replay: &Replay, has_depth: bool) -> Vec<String> {
-    let line = |(need, rules): (Need, Vec<RuleName>)| {
-        let names: Vec<&str> = rules.into_iter().map(RuleName::name).collect();
-        format!("{}: the files lack {need}", names.join(", "))
-    };
-    rules_without_data(|need| has_data(need, replay, has_depth)).into_iter().map(line).collect()
-}
-
-/// Whether the files contain data.
-fn has_data(need: Need, replay: &Replay, has_depth: bool) -> bool {
-    let has = |role: Role| replay.roles.contains(&role);
-    let has_gradients = has(Role::GradNorm) || has(Role::GradHistogram);
-    let Facts { classes, parameters, ranks, .. } = &replay.facts;
-    match need {
-        Need::StepLoss => has(Role::Loss),
-        Need::TotalNorm => has(Role::TotalNorm) || has_gradients,
-        Need::Gradients => has_gradients,
-        // A network known to have fewer layers has no depth profile to check.
-        Need::DepthProfile => has_depth || has_gradients && !parameters.is_empty(),
-        Need::Activations => has(Role::ActivationNonpositive),
-        Need::Updates => has(Role::UpdateRatio),
-        Need::Evaluations => has(Role::ValidationLoss) || has(Role::ValidationAccuracy),
-        Need::InitialFacts => !parameters.is_empty(),
-        Need::LearningRate => has(Role::LearningRate),
-        Need::Classes => *classes > 0,
-        Need::ModelConfig => replay.config.as_ref().is_some_and(|config| config.model.known().is_some()),
-        // Only a run itself can check it: no file contains it, so a complete one does not lack it.
-        Need::WaitTime => true,
-        // A run with one process has no ranks, and does not lack them.
-        Need::Ranks => ranks.len() < 2 || has(Role::RankImages),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The modules depend on each other in this order: [`printable`], [`config`], [`statistics`], [`diagnosis`],
-//! [`picture`], [`telemetry`], [`replay`], [`report`].
+//! [`picture`], [`telemetry`], [`replay`], [`report`], [`watch`].
 
 pub mod json;
 pub mod number;
@@ -28,6 +28,9 @@ pub mod replay;
 pub mod report;
 
 mod assessment;
+mod assessor;
+pub mod watch;
+
 pub mod cli;
 
 pub use assessment::{AssessOptions, Assessment, EXPLANATIONS, WriteReportError, assess, assess_with, write_report};

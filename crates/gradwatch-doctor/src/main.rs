@@ -3,7 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gradwatch_doctor::cli::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome, parse_arguments, tell_error};
+use gradwatch_doctor::{
+    cli::{
+        DiagnoseArguments, DiagnoseError, DiagnoseOutcome, WatchArguments, WatchCommandError, WatchOutcome,
+        parse_arguments, tell_error,
+    },
+    watch::WatchError,
+};
 
 const NAME: &str = "gradwatch-doctor";
 
@@ -23,6 +29,11 @@ enum Command {
     /// tensorboardX, Lightning, Keras, gradwatch, and others; --tag maps unknown tags. Reports the rules that it could
     /// not check.
     Diagnose(DiagnoseArguments),
+    /// Watch runs in the terminal while they train: verdict, cause, curves, layers, and speed.
+    ///
+    /// Reads files only, so it can be opened and closed at any time. Shows one run, or a folder of runs as a table.
+    /// Press ? for the keys.
+    Watch(WatchArguments),
 }
 
 /// Exit codes in `--help`; `gradwatch` uses the same ones.
@@ -35,14 +46,22 @@ Exit codes:
     9  done, but part of a file was damaged
    11  a finding reaches --fail-at
    12  nothing to read, or no known tags, in at least one run
-   13  stdout cannot be written";
+   13  stdout cannot be written, or the terminal cannot be used";
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Diagnose(arguments) } = match parse_arguments(NAME) {
+    let arguments: Arguments = match parse_arguments(NAME) {
         Ok(arguments) => arguments,
         Err(code) => return code.into(),
     };
-    let code: u8 = match arguments.run(NAME) {
+    let code: u8 = match arguments.command {
+        Command::Diagnose(arguments) => diagnose(&arguments),
+        Command::Watch(arguments) => watch(&arguments),
+    };
+    code.into()
+}
+
+fn diagnose(arguments: &DiagnoseArguments) -> u8 {
+    match arguments.run(NAME) {
         Ok(DiagnoseOutcome::Done) => 0,
         Ok(DiagnoseOutcome::Partial) => 9,
         Ok(DiagnoseOutcome::Finding) => 11,
@@ -55,6 +74,20 @@ fn main() -> ExitCode {
                 DiagnoseError::Stdout(_) => 13,
             }
         }
-    };
-    code.into()
+    }
+}
+
+fn watch(arguments: &WatchArguments) -> u8 {
+    match arguments.run() {
+        Ok(WatchOutcome::Done) => 0,
+        Ok(WatchOutcome::Unreadable) => 12,
+        Err(error) => {
+            tell_error(NAME, &error.to_string());
+            match error {
+                WatchCommandError::Watch(WatchError::Path { .. }) => 12,
+                WatchCommandError::Watch(WatchError::Terminal(_)) | WatchCommandError::Stdout(_) => 13,
+                WatchCommandError::Watch(WatchError::Panic(_)) => 1,
+            }
+        }
+    }
 }

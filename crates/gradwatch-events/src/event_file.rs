@@ -44,6 +44,11 @@ impl<R: Read> EventFile<R> {
         Self { path: path.into(), records: RecordReader::new(source), is_over: false }
     }
 
+    /// Number of bytes read so far, including those of a record whose end is missing.
+    pub fn bytes_read(&self) -> u64 {
+        self.records.bytes_read()
+    }
+
     /// Returns the next event, or `None` at the end of the file. After `None` or [`RecordError::Truncated`], the next
     /// call continues at the same position and reads any data written in the meantime.
     ///
@@ -135,6 +140,7 @@ mod tests {
             file.write_all(head).unwrap();
             let torn = events.read_event().unwrap_err();
             assert!(matches!(torn, EventsError::Record { cause: RecordError::Truncated { .. }, .. }), "{torn}");
+            assert_eq!(events.bytes_read(), file.metadata().unwrap().len());
             file.write_all(tail).unwrap();
             assert_eq!(events.read_event().unwrap().unwrap().step, step);
             assert!(events.read_event().unwrap().is_none());

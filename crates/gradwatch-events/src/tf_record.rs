@@ -81,6 +81,11 @@ impl<R: Read> RecordReader<R> {
         self.offset
     }
 
+    /// Number of bytes read so far: all records, and the available part of the next one.
+    pub fn bytes_read(&self) -> u64 {
+        self.offset + self.record.len() as u64
+    }
+
     /// Returns the data of the next record, or `None` at the end of the file. After `None` or
     /// [`RecordError::Truncated`], the next call continues at the same position.
     ///

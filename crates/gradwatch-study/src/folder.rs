@@ -42,6 +42,14 @@ impl Identity {
         let base = study.base.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Self { base, axes: study.axes.iter().map(|axis| axis.name.clone()).collect() }
     }
+
+    fn must_be(self, wanted: &Self, path: &Path) -> Result<(), StudyFolderError> {
+        if self == *wanted {
+            return Ok(());
+        }
+        let found = format!("another study, of {} with the axes {}", self.base, self.axes.join(", "));
+        Err(StudyFolderError::Other { path: path.to_owned(), found })
+    }
 }
 
 /// A run that has ended.
@@ -88,7 +96,7 @@ pub enum StudyFolderError {
     Other {
         /// The folder.
         path: PathBuf,
-        /// What it contains.
+        /// Its contents.
         found: String,
     },
     /// The system reported an error.
@@ -104,17 +112,22 @@ pub enum StudyFolderError {
     Events(#[from] EventsError),
 }
 
-/// The folder of a study, locked by this process for the lifetime of this value.
+/// The folder of a study, and how its runs have ended.
 pub struct StudyFolder {
     folder: Folder,
     records: Vec<RunRecord>,
+    /// `None` if another process may be training the study.
+    writer: Option<Writer>,
+}
+
+struct Writer {
     lines: JsonLines,
     /// The kernel releases the lock when the process ends, for any reason.
     _lock: File,
 }
 
 impl StudyFolder {
-    /// Opens or creates `logdir/name` for a study.
+    /// Opens or creates `logdir/name` for a study, and locks it for the lifetime of this value.
     ///
     /// # Errors
     /// If another process uses it, it belongs to another study or contains other files, or it cannot be written.
@@ -142,13 +155,25 @@ impl StudyFolder {
         let mut lines = JsonLines::open(path.join(RECORDS))?;
         match found {
             None => lines.write(identity)?,
-            Some(found) if found == *identity => {}
-            Some(Identity { base, axes }) => {
-                let found = format!("another study, of {base} with the axes {}", axes.join(", "));
-                return Err(StudyFolderError::Other { path, found });
-            }
+            Some(found) => found.must_be(identity, &path)?,
         }
-        Ok(Self { folder, records, lines, _lock: lock })
+        Ok(Self { folder, records, writer: Some(Writer { lines, _lock: lock }) })
+    }
+
+    /// Opens `logdir/name` to read how its runs have ended so far, also while another process trains them.
+    ///
+    /// # Errors
+    /// If it belongs to another study or to none, or it cannot be read.
+    pub fn open_to_read(logdir: &Path, name: &str, identity: &Identity) -> Result<Self, StudyFolderError> {
+        let path = logdir.join(name);
+        let folder = Folder::open(&path).map_err(|cause| StudyFolderError::Io { path: path.clone(), cause })?;
+        let (found, records, _) =
+            read(&folder).map_err(|cause| StudyFolderError::Io { path: path.join(RECORDS), cause })?;
+        match found {
+            None => return Err(StudyFolderError::Other { path, found: "no study".into() }),
+            Some(found) => found.must_be(identity, &path)?,
+        }
+        Ok(Self { folder, records, writer: None })
     }
 
     /// Path of the folder.
@@ -164,12 +189,14 @@ impl StudyFolder {
     /// Adds a run that has ended or was stopped. Its time includes that of earlier sessions.
     ///
     /// # Errors
-    /// If the record cannot be written.
+    /// If the record cannot be written, or the folder was opened to read.
     pub fn add(&mut self, mut record: RunRecord) -> Result<(), StudyFolderError> {
         if let Some(before) = self.record(&record.run, record.rung).filter(|before| before.is_interrupted()) {
             record.state.seconds += before.state.seconds;
         }
-        self.lines.write(&record)?;
+        let path = self.folder.path();
+        let writer = self.writer.as_mut().ok_or_else(|| StudyFolderError::InUse { path: path.to_owned() })?;
+        writer.lines.write(&record)?;
         self.records.push(record);
         Ok(())
     }
@@ -184,6 +211,11 @@ impl StudyFolder {
         // Later records replace earlier ones.
         self.records.iter().filter(|record| record.rung == rung).map(|record| (&*record.run, record)).collect()
     }
+}
+
+/// Whether this is the folder of a study.
+pub(crate) fn is_study(path: &Path) -> bool {
+    [LOCK, RECORDS].iter().all(|file| path.join(file).is_file())
 }
 
 /// Reads the identity, the records, and the length of the complete lines.
@@ -250,6 +282,23 @@ mod tests {
             study.add(record).unwrap();
         }
         assert_eq!(study.records(0)["a"].state.seconds, 7.0);
+    }
+
+    #[test]
+    fn a_study_that_trains_can_be_read_but_not_changed() {
+        let logdir = tempfile::tempdir().unwrap();
+        let read = || StudyFolder::open_to_read(logdir.path(), "study", &identity());
+        assert!(matches!(read(), Err(StudyFolderError::Io { .. })));
+        let mut study = StudyFolder::open(logdir.path(), "study", &identity()).unwrap();
+        study.add(record("one", 0, 1.0)).unwrap();
+        let path = study.path().join(RECORDS);
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"run\": \"half").unwrap();
+        let before = fs::read(&path).unwrap();
+        let mut seen = read().unwrap();
+        assert_eq!(seen.records(0).into_keys().collect::<Vec<_>>(), ["one"]);
+        let refused = seen.add(record("two", 0, 1.0));
+        assert!(matches!(refused, Err(StudyFolderError::InUse { .. })));
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Vanishing and exploding gradients by position in the network: at the first step and at the end of a run, and at the
 //! first layer, the layers in the middle, and the last one.
 //!
-//! At a position, the size of a layer is the RMS of its weight's gradient, relative to that of the median layer, so that
+//! At a position, the size of a layer is the RMS of its weight's gradient, relative to the median layer, so that
 //! a problem at one place does not depend on the scale of the network. This includes the classifier, which has no
 //! activation to measure. For the network as a whole, the depth profile of dLoss/dz is compared from end to end, as the
-//! rules `vanishing` and `exploding` do. The thresholds are those of the rules. For comparison, the criteria of two rules
+//! rules `vanishing` and `exploding` do. The thresholds come from the rules. For comparison, the criteria of two rules
 //! of SageMaker Debugger are applied to the parameters of the same layers: `VanishingGradient` and `ExplodingTensor`.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use gradwatch_doctor::{
 
 /// The times of a run, as in the names of columns.
 const TIMES: [&str; 2] = ["initial", "final"];
-const POSITIONS: [&str; 3] = ["first", "middle", "output"];
+const POSITIONS: [&str; 4] = ["first", "middle", "output", "any"];
 /// Criteria of the network as a whole.
 const OF_NETWORK: [&str; 2] = ["vanishing", "exploding"];
 /// Criteria of each position.
@@ -59,7 +59,7 @@ pub(crate) fn problems(
         one => (one, &[][..], one),
     };
     let usual = median(&layers);
-    let of_positions = [first, middle, last].into_iter().flat_map(|layers| of_position(layers, usual));
+    let of_positions = [first, middle, last, &layers[..]].into_iter().flat_map(|layers| of_position(layers, usual));
     of_network(profile, total_norm).into_iter().chain(of_positions).collect()
 }
 
@@ -78,7 +78,7 @@ fn of_network(profile: &DepthProfile, total_norm: f64) -> [Option<bool>; 2] {
     let is_finite = total_norm.is_finite() && sizes.iter().all(|size| size.is_finite());
     [
         ends.map(|(first, last)| is_finite && vanishes(first, last)),
-        // A last layer without a gradient is nothing to compare with.
+        // A last layer without a gradient gives no ratio.
         ends.map(|(first, last)| !is_finite || last > 0.0 && explodes(first, last)),
     ]
 }
@@ -96,7 +96,7 @@ fn of_position(layers: &[Layer<'_>], usual: f64) -> [Option<bool>; 4] {
     ]
 }
 
-/// Whether it is so for any; `None` if there are none.
+/// Whether any item fulfills a criterion; `None` without items.
 fn any<T>(all: impl IntoIterator<Item = T>, is_so: impl Fn(T) -> bool) -> Option<bool> {
     all.into_iter().map(is_so).reduce(|one, other| one | other)
 }

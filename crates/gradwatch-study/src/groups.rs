@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::results::{Cell, Results, Row};
+use crate::results::{Cell, ColumnKind, Results, Row};
 
 /// Column that is missing for runs that have not started.
 const STATE: &str = "state";
 /// Magnitude up to which values enter mean and standard deviation unchanged, so that sums stay finite.
 const LARGEST: f64 = 1e300;
+/// Quantile of the normal distribution for 95%, two-sided.
+const Z: f64 = 1.959_963_984_540_054;
 
 /// Statistics of a value over the runs of a group. NaN if no run has a finite value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Statistics {
     pub max: f64,
     /// Sample standard deviation (divided by n - 1) of the finite values; NaN with fewer than two.
     pub std: f64,
+    /// 95% confidence interval of the mean of flags, which is a share; `None` for other values, or without a value.
+    pub interval: Option<[f64; 2]>,
 }
 
 impl Statistics {
@@ -41,13 +45,33 @@ impl Statistics {
             min: finite.iter().copied().fold(f64::NAN, f64::min),
             max: finite.iter().copied().fold(f64::NAN, f64::max),
             std: if n > 1 { (squares / (n - 1) as f64).sqrt() } else { f64::NAN },
+            interval: None,
         }
+    }
+
+    /// Statistics of flags, each 1 or 0.
+    pub fn of_flags(flags: &[f64]) -> Self {
+        let seen = Self::of(flags);
+        Self { interval: (seen.n > 0).then(|| wilson(seen.mean, seen.n as f64)), ..seen }
+    }
+
+    /// Ends of the spread to draw: the confidence interval of a share, or else the lowest and the highest value.
+    pub fn spread(&self) -> [f64; 2] {
+        self.interval.unwrap_or([self.min, self.max])
     }
 
     /// Number of runs.
     pub fn runs(&self) -> usize {
         self.n + self.missing
     }
+}
+
+/// 95% confidence interval of a share of `n` (Wilson 1927, without continuity correction).
+fn wilson(share: f64, n: f64) -> [f64; 2] {
+    let scale = 1.0 / (1.0 + Z * Z / n);
+    let middle = scale * (share + Z * Z / (2.0 * n));
+    let half = scale * Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [(middle - half).max(0.0), (middle + half).min(1.0)]
 }
 
 /// Runs that agree in some columns.
@@ -80,7 +104,8 @@ impl Group {
     /// Statistics of a column over the runs of the group.
     pub fn statistics(&self, results: &Results, column: usize) -> Statistics {
         let values: Vec<f64> = self.rows.iter().map(|row| number(cell(&results.rows[*row], column))).collect();
-        Statistics::of(&values)
+        let is_flag = results.columns.get(column).is_some_and(|column| column.kind == ColumnKind::Flag);
+        if is_flag { Statistics::of_flags(&values) } else { Statistics::of(&values) }
     }
 }
 
@@ -106,13 +131,14 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::results::{Column, ColumnKind};
+    use crate::results::Column;
 
     #[test]
     fn statistics_are_those_computed_by_hand() {
         // Mean 5; squares 9 + 1 + 1 + 1 + 0 + 0 + 4 + 16 = 32; 32 / 7.
         let known = Statistics::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
-        let want = Statistics { n: 8, missing: 0, mean: 5.0, min: 2.0, max: 9.0, std: (32.0f64 / 7.0).sqrt() };
+        let want =
+            Statistics { n: 8, missing: 0, mean: 5.0, min: 2.0, max: 9.0, std: (32.0f64 / 7.0).sqrt(), interval: None };
         assert_eq!(known, want);
         assert_eq!(known.runs(), 8);
     }
@@ -120,13 +146,33 @@ mod tests {
     #[test]
     fn a_diverged_run_is_counted_and_not_averaged() {
         let seen = Statistics::of(&[1.0, f64::NAN, 3.0, f64::INFINITY]);
-        assert_eq!(seen, Statistics { n: 2, missing: 2, mean: 2.0, min: 1.0, max: 3.0, std: 2f64.sqrt() });
+        assert_eq!(
+            seen,
+            Statistics { n: 2, missing: 2, mean: 2.0, min: 1.0, max: 3.0, std: 2f64.sqrt(), interval: None }
+        );
         let one = Statistics::of(&[0.5]);
         assert_eq!((one.n, one.mean, one.min, one.max), (1, 0.5, 0.5, 0.5));
         assert!(one.std.is_nan());
         let none = Statistics::of(&[f64::NAN]);
         assert_eq!((none.n, none.missing), (0, 1));
         assert!([none.mean, none.min, none.max, none.std].iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn the_interval_of_a_share_is_that_of_wilson() {
+        // Table I of Newcombe 1998 (10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E), method 3.
+        for (hits, n, want) in [
+            (81, 263, [0.2553, 0.3662]),
+            (15, 148, [0.0624, 0.1605]),
+            (0, 20, [0.0, 0.1611]),
+            (1, 29, [0.0061, 0.1718]),
+        ] {
+            let flags: Vec<f64> = (0..n).map(|run| f64::from(run < hits)).collect();
+            let [low, high] = Statistics::of_flags(&flags).spread();
+            assert!((low - want[0]).abs() < 5e-5 && (high - want[1]).abs() < 5e-5, "{hits} of {n}: {low} to {high}");
+        }
+        assert_eq!(Statistics::of_flags(&[f64::NAN]).interval, None);
+        assert_eq!(Statistics::of(&[0.0, 1.0]).spread(), [0.0, 1.0]);
     }
 
     proptest! {

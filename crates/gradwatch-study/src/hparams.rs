@@ -1,9 +1,8 @@
 //! Writes the results of a study for TensorBoard's HParams page, and for its table of runs on the Time Series page.
 //!
 //! TensorBoard takes the folder of a session's hyperparameters as the run of its metrics. The session of a run is
-//! therefore an event file of its own in the run's folder, next to those of the run: resuming, replaying, and diagnosing
-//! the run leave it out. The columns of the page are in an event file in the study's folder, which is TensorBoard's
-//! `--logdir`.
+//! therefore in a separate event file in the run's folder. Resuming, replaying, and diagnosing the run skip this file. The
+//! columns of the page are in an event file in the study's folder, which is TensorBoard's `--logdir`.
 
 use std::{
     io,
@@ -22,7 +21,7 @@ use super::{Cell, ColumnKind, Results};
 /// Prefix of the tags of results, which keeps them apart from the series of the run.
 const PREFIX: &str = "study/";
 
-/// What the page shows besides the axes of the study.
+/// Contents of the page, besides the axes of the study.
 #[derive(Debug, Clone, Copy)]
 pub struct HparamsPage<'a> {
     /// Markdown text.
@@ -34,7 +33,7 @@ pub struct HparamsPage<'a> {
     pub tags: &'a [&'a str],
 }
 
-/// Writes the columns to `folder`, and the session of each run to the run's folder. Replaces what an earlier call wrote.
+/// Writes the columns to `folder`, and the session of each run to the run's folder. Replaces the files of an earlier call.
 /// Runs that differ only by their seed have one line, with the means of their metrics.
 ///
 /// Returns one line per run with a folder and without a session, with the reason: it has no events, or another process
@@ -85,13 +84,15 @@ fn hparam(results: &Results, column: usize, name: &str) -> Hparam {
     Hparam { name: name.to_owned(), display_name: String::new(), domain: Domain::Discrete(values) }
 }
 
-/// Value of an axis. The page wants one type per column, so numbers next to text are text.
+/// Value of an axis. The page wants one type per column, so numbers next to text are text. Its numbers would round large
+/// integers, which are therefore text too.
 fn value(results: &Results, column: usize, row: usize) -> Option<HparamValue> {
-    let has_text = results.rows.iter().any(|row| matches!(row.cells[column], Cell::Text(_)));
+    let has_text = results.rows.iter().any(|row| matches!(row.cells[column], Cell::Text(_) | Cell::Integer(_)));
     match &results.rows[row].cells[column] {
         Cell::Text(text) => Some(HparamValue::Text(text.clone())),
         Cell::Number(number) if has_text => Some(HparamValue::Text(number.to_string())),
         Cell::Number(number) => Some(HparamValue::Number(*number)),
+        Cell::Integer(integer) => Some(HparamValue::Text(integer.to_string())),
         Cell::Missing => None,
     }
 }
@@ -167,10 +168,7 @@ fn cell<'a>(results: &'a Results, column: &str, row: usize) -> Option<&'a Cell> 
 }
 
 fn number(results: &Results, column: &str, row: usize) -> Option<f64> {
-    match cell(results, column, row)? {
-        Cell::Number(number) => Some(*number),
-        _ => None,
-    }
+    cell(results, column, row)?.number()
 }
 
 fn text<'a>(results: &'a Results, column: &str, row: usize) -> Option<&'a str> {

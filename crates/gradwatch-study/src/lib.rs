@@ -54,11 +54,11 @@ pub use definition::{
     TableDefinition,
 };
 pub use folder::{Identity, RunRecord, StudyFolder, StudyFolderError};
-pub use gather::{Gathered, RunState, Series, State, read_series};
+pub use gather::{Gathered, RunSeries, RunState, Series, State, read_series};
 pub use grid::{Grid, InvalidRun, Plan};
 pub use halving::survivors;
 pub use hparams::{HparamsPage, write_hparams};
 pub use output::{StudyOutputError, write_study};
-pub use page::study_page;
+pub use page::{StudyNotes, study_page};
 pub use results::{Cell, Column, ColumnKind, Results, ResultsError, Row};
 pub use table::Table;

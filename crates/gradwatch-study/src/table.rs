@@ -62,7 +62,7 @@ impl Table {
         self.rows.iter().map(move |(row, cells)| (&**row, cells.iter().map(text).collect()))
     }
 
-    /// What the numbers are.
+    /// Meaning of the numbers.
     fn caption(&self) -> String {
         format!("{}: mean ± standard deviation (number of runs; with a/b, a of b runs have a finite value)", self.value)
     }
@@ -112,6 +112,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
     use crate::{
         chart::fixture::{filter, results},
@@ -156,6 +158,34 @@ mod tests {
         assert_eq!(table.columns, ["accuracy"]);
         assert_eq!((table.rows.len(), table.rows[0].1[0].map(|cell| cell.mean)), (1, Some(0.75)));
         assert!(table.markdown().ends_with("| depth | accuracy |\n|---|---:|\n| 4 | 0.750 (1) |\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_cell_has_the_mean_the_deviation_and_the_count_of_its_runs(
+            rows in vec((select(vec![1.0, 2.0, 8.0]), select(vec!["a", "b"]), prop_oneof![0.5..2.0, Just(f64::NAN)]), 1..12),
+        ) {
+            let of_rows: Vec<_> = rows.iter().map(|(depth, method, value)| (*depth, *method, 1.0, [*value, 0.0])).collect();
+            let table = Table::new(&definition(Some("method")), &results(&of_rows));
+            let texts: Vec<(String, Vec<String>)> = table.texts().map(|(row, cells)| (row.to_owned(), cells)).collect();
+            for ((depth, cells), method) in texts.iter().flat_map(|row| table.columns.iter().map(move |method| (row, method))) {
+                let column = table.columns.iter().position(|column| column == method).unwrap();
+                let is_of_cell = |(of_run, name, _): &&(f64, &str, f64)| of_run.to_string() == *depth && *name == method.as_str();
+                let runs: Vec<f64> = rows.iter().filter(is_of_cell).map(|(.., value)| *value).collect();
+                let finite: Vec<f64> = runs.iter().copied().filter(|value| !value.is_nan()).collect();
+                let n = finite.len() as f64;
+                let mean = finite.iter().sum::<f64>() / n;
+                let std = (finite.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+                // The largest mean is from 0.5 to 2, so that all have two or three decimals.
+                let (text, count) = cells[column].rsplit_once(" (").unwrap_or(("", ")"));
+                let want = if finite.len() == runs.len() { format!("{n})") } else { format!("{n}/{})", runs.len()) };
+                prop_assert_eq!(count, if runs.is_empty() { ")" } else { &*want });
+                let numbers: Vec<f64> = text.split(" ± ").filter_map(|number| number.parse().ok()).collect();
+                let all = [mean, std];
+                prop_assert_eq!(numbers.len(), finite.len().min(2));
+                prop_assert!(numbers.iter().zip(all).all(|(seen, want)| (seen - want).abs() <= 0.00501), "{text} {all:?}");
+            }
+        }
     }
 
     #[test]

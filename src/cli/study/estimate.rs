@@ -13,8 +13,8 @@ use super::{
     runner::{POLL, Planned, toml_string},
 };
 
-/// Runs that are tried: the first, the last, and those between.
-const TRIED: usize = 3;
+/// Runs that are tried: the first, the last, and evenly spaced ones between them.
+const TRIED: usize = 7;
 /// Steps of the shorter and the longer trial. The difference is the time of a step without that of the start.
 const STEPS: [u64; 2] = [1, 9];
 
@@ -64,7 +64,7 @@ impl Estimate {
                 let name = format!("{index}-{steps}");
                 let Ended { outcome, time, .. } = trial(study, run, folder.path(), &name, steps, signals)?;
                 match outcome {
-                    Outcome::Finished(_) => times.push((time.as_secs_f64(), folder.path().join(name))),
+                    Outcome::Finished { .. } => times.push((time.as_secs_f64(), folder.path().join(name))),
                     Outcome::Signaled(signal) => return Ok(Tried::Stopped(signal)),
                     Outcome::Failed(error) | Outcome::Diverged(error) => {
                         tracing::warn!("{}: {error}", run.plan.name);
@@ -140,8 +140,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_a_middle_and_the_last_run_are_tried() {
-        assert_eq!(tried(1000), [0, 499, 999]);
+    fn the_tried_runs_are_spread_over_all_of_them() {
+        assert_eq!(tried(1000), [0, 166, 333, 499, 666, 832, 999]);
+        assert_eq!(tried(4), [0, 1, 2, 3]);
         assert_eq!(tried(2), [0, 1]);
         assert_eq!((tried(1), tried(0)), (vec![0], vec![]));
     }
@@ -151,7 +152,7 @@ mod tests {
         let estimate = Estimate::of_ended(&[2.0, 4.0], 100, 2).unwrap();
         assert_eq!(estimate.to_string(), "100 runs, 2 at once, about 3.0 s each: about 3 minutes");
         let few = Estimate::of_ended(&[60.0], 1, 8).unwrap();
-        assert_eq!(few.to_string(), "1 run, 8 at once, about 60.0 s each: about 1 minute");
+        assert_eq!(few.to_string(), "1 run, 8 at once, about 60.0 s each: about 60 seconds");
         assert_eq!(Estimate::of_ended(&[], 1, 8), None);
     }
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gradwatch::recording::Summary;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1},
@@ -20,8 +21,8 @@ use crate::cli::{exit::Code, launch::LAUNCHER};
 
 /// Variables that would make a training process a rank of another run.
 const OF_RANKS: [&str; 4] = ["RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"];
-/// Most bytes of an error message to keep.
-const MOST_ERROR_BYTES: u64 = 1 << 16;
+/// Most bytes of the output of a process to read, from its end.
+const MOST_OUTPUT_BYTES: u64 = 1 << 16;
 
 /// A training process to start.
 pub(super) struct Job {
@@ -45,8 +46,8 @@ pub(super) struct Ended {
 
 /// How a training process ended.
 pub(super) enum Outcome {
-    /// At its limit, or by a finding.
-    Finished(Code),
+    /// At its limit, or by a finding; `ending` says why, in the words of the run's summary.
+    Finished { code: Code, ending: Option<String> },
     /// Because its gradients were not finite, with the error.
     Diverged(String),
     /// By a signal that the study passed on; it resumes later.
@@ -71,6 +72,7 @@ pub(super) struct Jobs {
 struct Running {
     job: Job,
     child: Child,
+    summary: File,
     errors: File,
     started: Instant,
 }
@@ -101,10 +103,10 @@ impl Jobs {
     /// If the system refuses it.
     pub(super) fn start(&mut self, job: Job) -> io::Result<()> {
         let Some(slot) = self.slots.iter().position(Option::is_none) else { return Ok(()) };
-        // The error message of a run, which ends with it.
-        let errors = tempfile()?;
+        // The summary and the error message of a run, which end with it.
+        let (summary, errors) = (tempfile()?, tempfile()?);
         let mut command = Command::new(&self.program);
-        command.args(&job.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.try_clone()?);
+        command.args(&job.arguments).stdin(Stdio::null()).stdout(summary.try_clone()?).stderr(errors.try_clone()?);
         command.env(LAUNCHER, process::id().to_string());
         OF_RANKS.iter().for_each(|name| {
             command.env_remove(name);
@@ -114,7 +116,7 @@ impl Jobs {
         }
         // In a process group of its own, it gets no second Ctrl-C from the terminal.
         let child = command.process_group(0).spawn()?;
-        self.slots[slot] = Some(Running { job, child, errors, started: Instant::now() });
+        self.slots[slot] = Some(Running { job, child, summary, errors, started: Instant::now() });
         Ok(())
     }
 
@@ -127,7 +129,7 @@ impl Jobs {
         for slot in &mut self.slots {
             let Some(running) = slot else { continue };
             if let Some(status) = running.child.try_wait()? {
-                let outcome = outcome(status, &self.sent, &mut running.errors);
+                let outcome = outcome(status, &self.sent, &mut running.summary, &mut running.errors);
                 let Job { run, deadline, .. } = running.job;
                 ended.push(Ended { run, outcome, time: running.started.elapsed(), deadline });
                 *slot = None;
@@ -157,7 +159,7 @@ impl Drop for Jobs {
     }
 }
 
-fn outcome(status: ExitStatus, sent: &[i32], errors: &mut File) -> Outcome {
+fn outcome(status: ExitStatus, sent: &[i32], summary: &mut File, errors: &mut File) -> Outcome {
     let number = status.code().and_then(|code| u8::try_from(code).ok());
     let is = |code: Code| number == Some(code.number());
     let is_stopped = sent.iter().any(|signal| is(Code::Signal(*signal)) || status.signal() == Some(*signal));
@@ -165,7 +167,7 @@ fn outcome(status: ExitStatus, sent: &[i32], errors: &mut File) -> Outcome {
         return Outcome::Stopped;
     }
     if let Some(code) = [Code::Success, Code::Partial, Code::Finding].into_iter().find(|code| is(*code)) {
-        return Outcome::Finished(code);
+        return Outcome::Finished { code, ending: ending(&last_output(summary)) };
     }
     let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];
     if let Some(signal) = signals.into_iter().find(|signal| is(Code::Signal(*signal))) {
@@ -173,8 +175,8 @@ fn outcome(status: ExitStatus, sent: &[i32], errors: &mut File) -> Outcome {
     }
     let message = last_message(errors);
     match (number, status.signal()) {
-        (Some(_), _) if is(Code::Run) && message.contains(" is in use by ") => Outcome::InUse,
-        (Some(_), _) if is(Code::Training) && message.contains("not finite") => Outcome::Diverged(message),
+        (Some(_), _) if is(Code::InUse) => Outcome::InUse,
+        (Some(_), _) if is(Code::Diverged) => Outcome::Diverged(message),
         (Some(number), _) => Outcome::Failed(format!("exit code {number}: {message}")),
         (None, Some(SIGKILL)) => Outcome::Failed("killed by SIGKILL, perhaps because memory ran out".into()),
         (None, signal) => {
@@ -184,16 +186,26 @@ fn outcome(status: ExitStatus, sent: &[i32], errors: &mut File) -> Outcome {
     }
 }
 
+/// Why a run ended, from its summary.
+fn ending(summary: &str) -> Option<String> {
+    let words = summary.lines().rev().find_map(|line| line.strip_prefix(Summary::ENDED))?.trim();
+    (!words.is_empty()).then(|| words.to_owned())
+}
+
 /// The error of a process, from its stderr, without the name of the program.
 fn last_message(errors: &mut File) -> String {
-    let mut text = Vec::new();
-    let length = errors.metadata().map_or(0, |metadata| metadata.len());
-    let start = SeekFrom::Start(length.saturating_sub(MOST_ERROR_BYTES));
-    // Without it, the exit code alone has to do.
-    let _ = errors.seek(start).and_then(|_| errors.take(MOST_ERROR_BYTES).read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
     // The other lines are those of the log.
+    let text = last_output(errors);
     text.lines().rev().find_map(|line| line.strip_prefix("gradwatch: ")).unwrap_or("no message").to_owned()
+}
+
+/// The end of the output of a process. If it cannot be read, the exit code alone has to do.
+fn last_output(output: &mut File) -> String {
+    let mut text = Vec::new();
+    let length = output.metadata().map_or(0, |metadata| metadata.len());
+    let start = SeekFrom::Start(length.saturating_sub(MOST_OUTPUT_BYTES));
+    let _ = output.seek(start).and_then(|_| output.take(MOST_OUTPUT_BYTES).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A file without a name, which disappears with the process.
@@ -210,4 +222,17 @@ fn visible_device(number: usize) -> String {
 /// Whether the run has no checkpoint to resume from, although it has begun: it must start again.
 pub(super) fn must_start_again(run: &Path) -> bool {
     run.is_dir() && !run.join(gradwatch::checkpoint::FOLDER).is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_is_that_of_the_summary() {
+        let summary = "ended       run.max_steps reached\ntime        12 steps\nrun         logs/run\n";
+        assert_eq!(ending(summary).as_deref(), Some("run.max_steps reached"));
+        assert_eq!(ending("verdict     Healthy: no problems found in 12 steps.\n"), None);
+        assert_eq!(ending(""), None);
+    }
 }

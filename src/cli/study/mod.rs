@@ -26,7 +26,7 @@ use self::{
     progress::Progress,
     runner::{Planned, Runner},
 };
-use super::{counted, exit::Code, folder_name, launch::end_with_launcher, log, tell};
+use super::{OverrideArguments, counted, exit::Code, folder_name, launch::end_with_launcher, log, print, tell};
 
 /// Number of runs from which a study starts only with `--yes`.
 const MANY: usize = 1000;
@@ -64,7 +64,7 @@ pub(super) struct StudyArguments {
     /// Number of runs to train at once (default: one per GPU, or one per core).
     #[arg(long, value_name = "N", value_parser = counted(1024))]
     jobs: Option<usize>,
-    /// List the runs and estimate the time; train nothing.
+    /// List the runs and estimate their time from a few steps of some, in a temporary folder.
     #[arg(long)]
     dry_run: bool,
     /// Write the results of the runs that have ended; train nothing.
@@ -73,6 +73,8 @@ pub(super) struct StudyArguments {
     /// Start a study of 1000 runs or more.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    overrides: OverrideArguments,
 }
 
 pub(super) fn run(arguments: &StudyArguments) -> Result<Code> {
@@ -81,7 +83,7 @@ pub(super) fn run(arguments: &StudyArguments) -> Result<Code> {
     let _log = log::start(bars.clone(), 0);
     // Before the first process starts, so that no signal ends the study alone.
     let mut signals = Signals::new(StopSignal::signals()).context("cannot install the signal handler")?;
-    let study = Study::load(&arguments.study)?;
+    let study = Study::load(&arguments.study)?.set(&arguments.overrides.assignments(None))?;
     let grid = study.grid()?;
     report_invalid(&grid.invalid);
     let configs = grid.configs;
@@ -93,15 +95,18 @@ pub(super) fn run(arguments: &StudyArguments) -> Result<Code> {
         .collect();
     let (jobs, gpus) = jobs(arguments.jobs, &configs)?;
     if arguments.dry_run {
-        return list(&study, &runs, &configs, jobs, &mut signals);
+        let code = list(&study, &runs, &configs, jobs, &mut signals)?;
+        return Ok(if code == Code::Success && !grid.invalid.is_empty() { Code::Partial } else { code });
     }
     let name = arguments.name.as_ref().unwrap_or(&study.name);
     let logdir = configs.first().map(|config| config.run.logdir.clone()).unwrap_or_default();
     if arguments.report && !logdir.join(name).is_dir() {
         return Err(RunsError::Nothing { folder: logdir.join(name) }.into());
     }
+    // A study that is still training can be reported too.
+    let open = if arguments.report { StudyFolder::open_to_read } else { StudyFolder::open };
     let mut runner = Runner {
-        folder: StudyFolder::open(&logdir, name, &Identity::of(&study))?,
+        folder: open(&logdir, name, &Identity::of(&study))?,
         study: &study,
         runs: &runs,
         jobs: Jobs::new(jobs, gpus).context("cannot find the program of the training processes")?,
@@ -158,14 +163,14 @@ fn list(study: &Study, runs: &[Planned], configs: &[Config], jobs: usize, signal
     let names = runs.iter().take(MOST_NAMES).map(|run| format!("{}\n", run.plan.name)).collect::<String>();
     let more = runs.len().saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!("... and {more} more\n") } else { String::new() };
-    tell(&format!("{names}{more}"));
+    print(&format!("{names}{more}"))?;
     let runs: Vec<(&Planned, &Config)> = runs.iter().zip(configs).collect();
     let estimate = match Estimate::of_trials(study, &runs, jobs, signals)? {
         Tried::Estimate(estimate) => estimate.to_string(),
         Tried::Unknown => count(runs.len(), "run"),
         Tried::Stopped(signal) => return Ok(Code::Signal(signal)),
     };
-    tell(&format!("{estimate}\n"));
+    print(&format!("{estimate}\n"))?;
     Ok(Code::Success)
 }
 

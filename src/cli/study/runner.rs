@@ -30,6 +30,8 @@ const WAIT_FOR_FOLDER: Duration = Duration::from_secs(1);
 
 /// Ending of a run that resumes.
 const INTERRUPTED: &str = "interrupted";
+/// Start of the ending of a run that diverged.
+const DIVERGED: &str = "diverged: ";
 /// Start of the ending of a run without a valid checkpoint.
 const NO_CHECKPOINT: &str = "exit code 10:";
 
@@ -227,11 +229,13 @@ impl Runner<'_> {
         let seconds = ended.time.as_secs_f64();
         let state = |state, ending: &str| Some(RunState { state, ending: ending.to_owned(), seconds });
         match ended.outcome {
-            Outcome::Finished(Code::Finding) => state(State::Finished, "stopped by a finding"),
-            Outcome::Finished(Code::Partial) => state(State::Finished, "done, with something skipped"),
-            Outcome::Finished(_) => state(State::Finished, "done"),
+            Outcome::Finished { code, ending } => {
+                let default = if code == Code::Finding { "stopped by a finding" } else { "done" };
+                let part = if code == Code::Partial { ", with something skipped" } else { "" };
+                state(State::Finished, &format!("{}{part}", ending.as_deref().unwrap_or(default)))
+            }
             // A result, as much as an accuracy.
-            Outcome::Diverged(error) => state(State::Finished, &format!("diverged: {error}")),
+            Outcome::Diverged(error) => state(State::Finished, &format!("{DIVERGED}{error}")),
             Outcome::Stopped | Outcome::Signaled(_) => state(State::Stopped, INTERRUPTED),
             Outcome::InUse => {
                 let now = Instant::now();
@@ -309,7 +313,7 @@ impl Runner<'_> {
                 let Some(state) = states.get_mut(name).filter(|state| state.state == State::Finished) else { continue };
                 if continuing.contains(run) {
                     states.remove(name);
-                } else {
+                } else if !state.ending.starts_with(DIVERGED) {
                     state.state = State::Stopped;
                     state.ending = format!("not among the best after rung {} of {}", rung + 1, self.rungs());
                 }

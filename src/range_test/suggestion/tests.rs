@@ -88,10 +88,28 @@ fn a_loss_that_falls_up_to_the_highest_rate_asks_for_a_higher_one() {
 
 #[test]
 fn a_flat_or_rising_loss_suggests_nothing() {
-    for curve in [exact(|_| 2.3), exact(|log| 2.3 + log.exp()), exact(|log| 2.3 - 1e-9 * log)] {
+    // The next loss was not finite.
+    let ended = |steps: usize| exact(|_| 2.3)[..steps].to_vec();
+    for (curve, want, advice) in [
+        (exact(|_| 2.3), Course::Flat(10.0), "still the same at the highest learning rate, 10; raise --to, "),
+        (exact(|log| 2.3 - 1e-9 * log), Course::Flat(10.0), "raise --to"),
+        (exact(|log| 2.3 + 0.1 * (log + 7.0)), Course::Rises, "then rises; lower --from"),
+        // Up to 1e-5, a hundred times the lowest rate.
+        (ended(21), Course::Rises, "lower --from"),
+        // Up to 1e-1.
+        (ended(61), Course::FlatThenRises(0.1), "is the same up to 0.1, and then rises; look for vanishing gradients"),
+        (exact(|log| if log < -1.05 { 2.3 } else { 9.0 }), Course::FlatThenRises(0.1), "vanishing"),
+    ] {
         let none = suggest(&curve, &rates()).unwrap_err();
-        assert!(matches!(none, NoSuggestion::NeverFalls { .. }), "{none:?}");
-        assert!(none.to_string().contains("gradwatch inspect"), "{none}");
+        let NoSuggestion::NeverFalls { course, .. } = none else { panic!("{none:?}") };
+        let is_near = match (course, want) {
+            (Course::Flat(got), Course::Flat(want)) | (Course::FlatThenRises(got), Course::FlatThenRises(want)) => {
+                (got / want).ln().abs() < 0.3
+            }
+            (course, want) => course == want,
+        };
+        let text = none.to_string();
+        assert!(is_near && text.contains("gradwatch inspect") && text.contains(advice), "{none:?}: {text}");
     }
 }
 
@@ -142,7 +160,8 @@ proptest! {
         exponents in (-20.0..14.0, 0.1..30.0),
         steps in 10usize..200,
     ) {
-        let (from, to) = (10f64.powf(exponents.0), 10f64.powf(exponents.0 + exponents.1));
+        let top: f64 = exponents.0 + exponents.1;
+        let (from, to) = (10f64.powf(exponents.0), 10f64.powf(top.min(38.0)));
         let rates = Rates::new(from, to, steps).unwrap();
         if let Ok(suggestion) = suggest(&recorded(&losses, &rates), &rates) {
             for rate in [suggestion.learning_rate, suggestion.steepest, suggestion.tenth_of_lowest, suggestion.lowest] {

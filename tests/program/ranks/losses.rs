@@ -181,7 +181,7 @@ fn steps_without_a_finite_gradient_end_all_ranks() {
     let workplace = workplace();
     let arguments = [&TRAIN[..], &["--set", "optimizer.learning_rate=1e15", "--set", "monitor.every_steps=1"]].concat();
     let ended = Team::start(&workplace, 2, &arguments).wait();
-    let own = ended[0].fails(8);
+    let own = ended[0].fails(16);
     assert!(own.contains("10 consecutive steps had a gradient that is not finite"), "{own}");
     let [told] = all_fail_but(&ended, 0, ended[0].at)[..] else { panic!("{ended:#?}") };
     assert!(told.contains(own), "{told}, not {own}");

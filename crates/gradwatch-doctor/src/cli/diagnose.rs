@@ -153,7 +153,11 @@ impl DiagnoseArguments {
     }
 }
 
-fn tag_pattern(text: &str) -> Result<String, ReplayError> {
+/// Checks the value of `--tag`, of the form `role=pattern`.
+///
+/// # Errors
+/// If the pattern is invalid.
+pub fn tag_pattern(text: &str) -> Result<String, ReplayError> {
     let text = text.to_owned();
     TagPatterns::foreign().with(std::slice::from_ref(&text)).map(|_| text)
 }

@@ -1,7 +1,9 @@
-//! The subcommand `diagnose`, and what command-line programs share. `gradwatch-doctor` and `gradwatch` use it.
+//! The subcommands `diagnose` and `watch`, and what command-line programs share. `gradwatch-doctor` and `gradwatch` use it.
 
 mod diagnose;
 mod output;
+mod watch;
 
-pub use diagnose::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome};
+pub use diagnose::{DiagnoseArguments, DiagnoseError, DiagnoseOutcome, tag_pattern};
 pub use output::{StdoutError, parse_arguments, print, tell_error, tell_error_lines};
+pub use watch::{WatchArguments, WatchCommandError, WatchOutcome};

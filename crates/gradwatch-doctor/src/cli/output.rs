@@ -12,7 +12,7 @@ use crate::{panics, printable};
 /// The requested output could not be written to stdout.
 #[derive(Debug, thiserror::Error)]
 #[error("stdout cannot be written: {0}; the output is incomplete")]
-pub struct StdoutError(io::Error);
+pub struct StdoutError(pub(super) io::Error);
 
 /// Writes the requested output to stdout. A closed pipe (`gradwatch check ... | head`) is not an error.
 ///

@@ -104,7 +104,7 @@ pub struct ModelConfig {
     /// Whether blocks add their input to their output. In MLP and CNN: around every two layers of equal shape.
     pub residual: bool,
     /// Whether each shortcut of an MLP or CNN also adds the input of the first one of its shape, so that the features of
-    /// the first layer reach every block (Creus Castanyer et al. 2025, section 4).
+    /// the first layer reach every block (Creus Castanyer et al. 2025).
     pub multi_skip: bool,
     /// Hidden units (MLP) or channels of the first stage (others); `None` is the architecture's default.
     #[serde(skip_serializing_if = "Option::is_none")]

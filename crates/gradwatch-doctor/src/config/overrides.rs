@@ -25,21 +25,23 @@ pub fn split_override(argument: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value))
 }
 
+/// The value of an override: TOML if possible, otherwise a string.
+pub fn override_value(text: &str) -> Value {
+    let table = format!("value = {text}").parse::<Table>().ok();
+    table.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
 /// Applies overrides to the table of a config.
 pub(super) fn with_overrides(mut table: Table, overrides: &[String]) -> Result<Table, ConfigError> {
     overrides.iter().try_for_each(|argument| set(&mut table, argument))?;
     Ok(table)
 }
 
-/// Applies one override. Parses the value as TOML if possible, otherwise takes it as a string.
+/// Applies one override.
 fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
     let refuse = || ConfigError::Override { argument: shortened(argument, MOST_CHARACTERS) };
     let (path, text) = split_override(argument).ok_or_else(refuse)?;
-    let value = format!("value = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let value = override_value(text);
     let (tables, last) = path.rsplit_once('.').unwrap_or(("", path));
     let mut inner = table;
     for key in tables.split('.').filter(|_| !tables.is_empty()) {

@@ -28,6 +28,9 @@ pub(super) struct LossCourse {
     pub blocks: VecDeque<Block>,
     /// Losses of the incomplete block.
     open: Vec<f64>,
+    /// Number of label shuffles before these losses.
+    #[serde(default)]
+    shuffles: usize,
     /// Whether the last tracked step completed a block.
     #[serde(skip)]
     pub has_closed: bool,
@@ -36,7 +39,7 @@ pub(super) struct LossCourse {
 impl Default for LossCourse {
     fn default() -> Self {
         let (blocks, open) = (VecDeque::new(), Vec::new());
-        Self { first: f64::NAN, best: f64::NAN, count: 0, blocks, open, has_closed: false }
+        Self { first: f64::NAN, best: f64::NAN, count: 0, blocks, open, shuffles: 0, has_closed: false }
     }
 }
 
@@ -45,6 +48,17 @@ impl LossCourse {
     pub(super) const BLOCK: usize = 10;
     /// Number of blocks to store.
     const KEPT: usize = 64;
+
+    /// Forgets the losses before a label shuffle: those of a new task say nothing about the old one. Keeps their number,
+    /// because the weights have moved.
+    /// Returns whether a task has started.
+    pub(super) fn start_task(&mut self, shuffles: usize) -> bool {
+        let is_new = self.shuffles != shuffles;
+        if is_new {
+            *self = Self { count: self.count, shuffles, ..Self::default() };
+        }
+        is_new
+    }
 
     pub(super) fn add(&mut self, loss: f64) {
         self.has_closed = false;
@@ -123,6 +137,17 @@ mod tests {
         assert_eq!(course.level(7), None);
         // From 6, the upper of 6 and 5, to 2, the upper of 1 and 2.
         assert_eq!(course.fall(6, 2), Some((6.0 - 2.0) / 6.0));
+    }
+
+    #[test]
+    fn a_new_task_has_a_course_of_its_own() {
+        let mut course = of([1.0; 25]);
+        assert!(!course.start_task(0));
+        assert_eq!((course.best, course.readings()), (1.0, 25));
+        assert!(course.start_task(1));
+        assert!(course.best.is_nan() && course.first.is_nan() && course.level(1).is_none());
+        (0..10).for_each(|_| course.add(2.5));
+        assert_eq!((course.first, course.best, course.readings()), (2.5, 2.5, 30));
     }
 
     #[test]

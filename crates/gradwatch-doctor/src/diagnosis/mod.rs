@@ -75,13 +75,22 @@ impl Diagnosis {
 
     /// Checks a tracked step. Returns the findings that are new, got worse, or are withdrawn.
     pub fn judge(&mut self, seen: &Observation<'_>, subject: &Subject<'_>) -> Vec<Finding> {
+        if self.course.start_task(subject.label_shuffles(seen.step)) {
+            self.rules.in_order().into_iter().for_each(Rule::start_task);
+        }
         self.course.add(seen.loss);
         self.run_rules(seen.step, subject, |rule, context| rule.judge(seen, context))
     }
 
     /// Checks an evaluation. Returns the findings that are new, got worse, or are withdrawn.
     pub fn judge_evaluation(&mut self, seen: &Evaluation, subject: &Subject<'_>) -> Vec<Finding> {
-        self.run_rules(seen.step, subject, |rule, context| rule.judge_evaluation(seen, context))
+        let mut seen = *seen;
+        if subject.label_shuffles(seen.step.saturating_sub(1)) > 0 {
+            // Validation images keep their labels, so after a shuffle they say nothing about what the network learns.
+            (seen.validation_loss, seen.validation_accuracy) = (f64::NAN, f64::NAN);
+            seen.batch_statistics_accuracy = None;
+        }
+        self.run_rules(seen.step, subject, |rule, context| rule.judge_evaluation(&seen, context))
     }
 
     fn run_rules(
@@ -218,6 +227,38 @@ mod tests {
             news.iter().map(|news| news.severity).collect::<Vec<_>>(),
             [Severity::Info, Severity::Warning, Severity::Critical]
         );
+    }
+
+    #[test]
+    fn shuffled_labels_are_no_divergence_no_explosion_and_no_overfitting() {
+        let found = |more: &str| {
+            let mut case = Case::new(more);
+            case.facts.steps_per_epoch = 100;
+            let mut diagnosis = Diagnosis::default();
+            for step in 0..200 {
+                let is_old = step < 100;
+                let loss = if is_old { 2.3 - 0.02 * step as f64 } else { 3.5 - 0.005 * (step - 100) as f64 };
+                let total_norm = if is_old { 0.01 } else { 2.0 };
+                diagnosis.judge(&Observation { step, loss, total_norm, ..Observation::default() }, &case.subject());
+            }
+            let (train, validation) = ((0.1, 1.0), (5.0, 0.1));
+            let seen = Evaluation {
+                step: 200,
+                train_loss: train.0,
+                train_accuracy: train.1,
+                validation_loss: validation.0,
+                validation_accuracy: validation.1,
+                batch_statistics_accuracy: Some(0.1),
+            };
+            diagnosis.judge_evaluation(&seen, &case.subject());
+            let mut rules: Vec<_> = diagnosis.findings().iter().map(|finding| finding.rule).collect();
+            rules.sort_by_key(|rule| rule.name());
+            rules
+        };
+        assert_eq!(found(""), [RuleName::GradientAccumulation, RuleName::Overfitting]);
+        assert_eq!(found("data.label_shuffle_epochs = [1]"), []);
+        // An evaluation before the shuffle counts.
+        assert_eq!(found("data.label_shuffle_epochs = [2]"), [RuleName::GradientAccumulation, RuleName::Overfitting]);
     }
 
     #[test]

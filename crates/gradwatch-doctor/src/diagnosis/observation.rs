@@ -22,6 +22,13 @@ impl Subject<'_> {
     pub fn activation(&self) -> Option<Activation> {
         Some(self.config?.model.known()?.activation)
     }
+
+    /// Number of label shuffles up to the start of a step; 0 if the steps of an epoch are unknown.
+    pub(super) fn label_shuffles(&self, step: u64) -> usize {
+        let epochs = self.config.map_or(&[][..], |config| &config.data.label_shuffle_epochs);
+        let epoch = step.checked_div(self.facts.steps_per_epoch);
+        epoch.map_or(0, |epoch| epochs.iter().filter(|shuffled| **shuffled <= epoch).count())
+    }
 }
 
 /// Statistics of a tracked step. Values that were not measured are `None`, empty, or as noted, and rules ignore them.

@@ -28,6 +28,17 @@ pub enum ReplayError {
         /// Requested path.
         path: PathBuf,
     },
+    /// The folder contains no run itself, but its subfolders do.
+    #[error(
+        "{} contains no run itself, but {} in its subfolders; want one of them, such as {}",
+        path.display(), count(runs.len(), "run"), runs.first().unwrap_or(path).display()
+    )]
+    SeveralRuns {
+        /// Requested path.
+        path: PathBuf,
+        /// Folders of the runs.
+        runs: Vec<PathBuf>,
+    },
     /// A file cannot be opened.
     #[error(transparent)]
     Events(#[from] EventsError),

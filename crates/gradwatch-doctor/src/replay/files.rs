@@ -1,27 +1,18 @@
-//! Finds the event files of a run, and reads the config and facts next to them.
+//! Finds the event files of a run, and reads the config next to them.
 
 use std::{
-    fs,
-    io::{self, BufReader},
+    fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use gradwatch_events::{
-    disk::{Folder, read_line},
-    is_hparams,
-};
-use serde::Deserialize;
+use gradwatch_events::{disk::Folder, is_hparams};
 
-use super::{ReplayError, rank_places::RankPlaces};
-use crate::{
-    config::Config,
-    diagnosis::{Facts, LostImages},
-};
+use super::ReplayError;
+use crate::config::Config;
 
 /// Largest config file to read, in bytes.
 const MOST_CONFIG_BYTES: u64 = 1 << 26;
-/// Longest line of metrics.jsonl to read, in bytes.
-const MOST_LINE_BYTES: u64 = 1 << 28;
 
 /// An event file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +51,18 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     Ok(paths)
 }
 
+/// The event files in a folder itself, in the order of their creation. Files of the HParams page contain no steps, so
+/// they are not among them.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn event_files(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    Ok(entries(folder)?.into_iter().filter(|path| is_event_file(path)).collect())
+}
+
 /// Validation folder next to `train`, if both contain event files.
 fn validation_part(folder: &Path) -> Option<&'static str> {
-    let has_events =
-        |part: &str| entries(&folder.join(part)).is_ok_and(|paths| paths.iter().any(|path| is_event_file(path)));
+    let has_events = |part: &str| event_files(&folder.join(part)).is_ok_and(|paths| !paths.is_empty());
     VALIDATION.into_iter().find(|part| has_events(part)).filter(|_| has_events(TRAIN))
 }
 
@@ -111,10 +110,17 @@ pub(super) fn sources(path: &Path) -> Result<Vec<Source>, ReplayError> {
         parts.extend(names.filter(|name| !parts.contains(name)).collect::<Vec<_>>());
     }
     for part in parts {
-        let files = entries(&path.join(&part))?.into_iter().filter(|path| is_event_file(path));
-        sources.extend(files.map(|path| Source { path, part: part.clone(), is_of_run: part == TRAIN }));
+        let files = event_files(&path.join(&part))?;
+        sources.extend(files.into_iter().map(|path| Source { path, part: part.clone(), is_of_run: part == TRAIN }));
     }
     Ok(sources)
+}
+
+/// Bytes of the event files of the run at `path`, and the time of the last write to one of them; `None` without files.
+pub(crate) fn extent(path: &Path) -> Option<(u64, SystemTime)> {
+    let files = sources(path).ok()?.into_iter().filter_map(|source| fs::metadata(source.path).ok());
+    let extents = files.filter_map(|metadata| Some((metadata.len(), metadata.modified().ok()?)));
+    extents.reduce(|(bytes, last), (more, other)| (bytes + more, last.max(other)))
 }
 
 /// Removes symbolic links from the files of a gradwatch run, and returns a note for each.
@@ -148,45 +154,4 @@ pub(super) fn config(folder: &Path, notes: &mut Vec<String>) -> Option<Config> {
             None
         }
     }
-}
-
-/// Reads the facts from the first line of metrics.jsonl, the lost images from its last line about them, and the places of
-/// ranks from all of its lines. Stops at a truncated or too long line.
-pub(super) fn metrics(folder: &Path, notes: &mut Vec<String>) -> (Facts, RankPlaces) {
-    let (mut places, mut line) = (RankPlaces::default(), Vec::new());
-    let opened = Folder::open(folder).and_then(|folder| folder.open_file("metrics.jsonl")).map(BufReader::new);
-    let mut reader = match opened.and_then(|mut file| read_line(&mut file, &mut line, MOST_LINE_BYTES).map(|_| file)) {
-        Ok(reader) => reader,
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
-            }
-            return (Facts::default(), places);
-        }
-    };
-    let value: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
-    let mut lost_images = Vec::new();
-    loop {
-        places.add_line(&line);
-        if line.starts_with(b"{\"kind\":\"lost_images\"") {
-            lost_images.clone_from(&line);
-        }
-        if !matches!(read_line(&mut reader, &mut line, MOST_LINE_BYTES), Ok(true)) {
-            break;
-        }
-    }
-    if value["kind"] != "start" {
-        return (Facts::default(), places);
-    }
-    let facts: Facts = serde_json::from_value(value).unwrap_or_default();
-    (Facts { lost_images: classes(&lost_images), ..facts }, places)
-}
-
-/// The classes in a line about lost images.
-fn classes(line: &[u8]) -> Vec<LostImages> {
-    #[derive(Deserialize)]
-    struct Line {
-        classes: Vec<LostImages>,
-    }
-    serde_json::from_slice::<Line>(line).map(|line| line.classes).unwrap_or_default()
 }

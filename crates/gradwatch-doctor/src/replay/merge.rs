@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use gradwatch_events::{EventFile, EventsError, proto::Event};
+use gradwatch_events::{EventFile, EventsError, RecordError, proto::Event};
 
 /// Reads files in parallel. The earliest of their next events comes first, by wall time, then by step, then by the
 /// order of the files. This joins training and validation events from separate files in bounded memory.
@@ -16,6 +16,10 @@ pub(super) struct Merge {
     open: Vec<Head>,
     waiting: VecDeque<(usize, PathBuf)>,
     most: usize,
+    /// Whether files that end stay open, because they may grow.
+    follows: bool,
+    /// Bytes read of each file that is no longer open.
+    closed: Vec<(usize, u64)>,
 }
 
 /// An open file and its next event.
@@ -25,6 +29,40 @@ struct Head {
     /// Latest wall time so far, so that a clock that was set back does not delay the file.
     time: f64,
     next: Option<Event>,
+    /// Whether no more events can be read now.
+    is_over: bool,
+    /// Whether the file ends inside a record.
+    is_torn: bool,
+    /// Whether a damaged length hides all later events.
+    is_lost: bool,
+}
+
+impl Head {
+    fn new(source: usize, file: EventFile<BufReader<File>>) -> Self {
+        let time = f64::NEG_INFINITY;
+        Self { source, file, time, next: None, is_over: false, is_torn: false, is_lost: false }
+    }
+
+    /// Reads the next event. The torn end of a file that may grow is no error.
+    fn advance(&mut self, follows: bool) -> Result<(), EventsError> {
+        match self.file.read_event() {
+            Ok(None) => self.is_over = true,
+            Ok(Some(event)) => {
+                self.time = self.time.max(event.wall_time);
+                self.next = Some(event);
+            }
+            Err(EventsError::Record { cause: RecordError::Truncated { .. }, .. }) if follows => {
+                (self.is_over, self.is_torn) = (true, true);
+            }
+            Err(error) => {
+                use EventsError::{NotAnEvent, Record};
+                self.is_over = !matches!(error, NotAnEvent { .. } | Record { cause: RecordError::Data { .. }, .. });
+                self.is_lost = self.is_over;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Merge {
@@ -34,13 +72,42 @@ impl Merge {
     /// Merges the files at `paths`. Files of one writer are read one after another, regardless of wall time.
     pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>, is_one_writer: bool) -> Self {
         let most = if is_one_writer { 1 } else { Self::OPEN };
-        Self { open: Vec::new(), waiting: paths.into_iter().enumerate().collect(), most }
+        let waiting = paths.into_iter().enumerate().collect();
+        Self { open: Vec::new(), waiting, most, follows: false, closed: Vec::new() }
+    }
+
+    /// Keeps files open at their ends. After `None`, [`read_on`](Self::read_on) continues with what was written since.
+    pub(super) fn following(self) -> Self {
+        Self { follows: true, ..self }
+    }
+
+    /// Continues with files that have ended.
+    pub(super) fn read_on(&mut self) {
+        self.open.iter_mut().for_each(|head| (head.is_over, head.is_torn) = (head.is_lost, false));
+    }
+
+    /// Adds a file.
+    pub(super) fn add(&mut self, source: usize, path: PathBuf) {
+        self.waiting.push_back((source, path));
     }
 
     /// Stops reading these files.
     pub(super) fn stop_reading(&mut self, sources: &BTreeSet<usize>) {
-        self.open.retain(|head| !sources.contains(&head.source));
+        for head in self.open.extract_if(.., |head| sources.contains(&head.source)) {
+            self.closed.push((head.source, head.file.bytes_read()));
+        }
         self.waiting.retain(|(source, _)| !sources.contains(source));
+    }
+
+    /// Number of bytes read of each file, with the number of the file. Files that wait have none.
+    pub(super) fn bytes_read(&self) -> impl Iterator<Item = (usize, u64)> {
+        let open = self.open.iter().map(|head| (head.source, head.file.bytes_read()));
+        self.closed.iter().copied().chain(open)
+    }
+
+    /// Files that end inside a record.
+    pub(super) fn torn(&self) -> impl Iterator<Item = usize> {
+        self.open.iter().filter(|head| head.is_torn).map(|head| head.source)
     }
 
     fn earliest(&self) -> Option<usize> {
@@ -49,7 +116,17 @@ impl Merge {
             let by_time = self.open[*one].time.total_cmp(&self.open[*other].time);
             by_time.then_with(|| at(one).cmp(&at(other)))
         };
-        (0..self.open.len()).min_by(earlier)
+        (0..self.open.len()).filter(|index| self.open[*index].next.is_some()).min_by(earlier)
+    }
+
+    /// Closes a file that has ended, unless it may grow and no other file needs its place.
+    fn close_one(&mut self) -> bool {
+        let is_needed = self.open.len() >= self.most && !self.waiting.is_empty();
+        let is_done = |head: &Head| head.is_over && head.next.is_none();
+        let index = self.open.iter().position(is_done).filter(|_| !self.follows || is_needed);
+        let closed = index.map(|index| self.open.remove(index));
+        self.closed.extend(closed.as_ref().map(|head| (head.source, head.file.bytes_read())));
+        closed.is_some()
     }
 }
 
@@ -63,21 +140,18 @@ impl Iterator for Merge {
                 && let Some((source, path)) = self.waiting.pop_front()
             {
                 match EventFile::open(path) {
-                    Ok(file) => self.open.push(Head { source, file, time: f64::NEG_INFINITY, next: None }),
+                    Ok(file) => self.open.push(Head::new(source, file)),
                     Err(error) => return Some((source, Err(error))),
                 }
                 continue;
             }
-            if let Some(index) = self.open.iter().position(|head| head.next.is_none()) {
-                let head = &mut self.open[index];
-                match head.file.next() {
-                    None => _ = self.open.remove(index),
-                    Some(Ok(event)) => {
-                        head.time = head.time.max(event.wall_time);
-                        head.next = Some(event);
-                    }
-                    Some(Err(error)) => return Some((head.source, Err(error))),
+            if let Some(head) = self.open.iter_mut().find(|head| head.next.is_none() && !head.is_over) {
+                if let Err(error) = head.advance(self.follows) {
+                    return Some((head.source, Err(error)));
                 }
+                continue;
+            }
+            if self.close_one() {
                 continue;
             }
             let index = self.earliest()?;
@@ -140,5 +214,43 @@ mod tests {
         assert_eq!(merge.next().unwrap().0, 0);
         merge.stop_reading(&BTreeSet::from([0]));
         assert_eq!(read(merge), [(1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_followed_file_is_read_on_where_it_ended_and_left_once_another_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), "1", &[(1.0, 0), (2.0, 1)]);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let mut merge = Merge::new([path.clone()], true).following();
+        let steps = |merge: &mut Merge| merge.map(|(source, event)| (source, event.unwrap().step)).collect::<Vec<_>>();
+        assert_eq!((steps(&mut merge), merge.torn().collect::<Vec<_>>()), (vec![(0, 0)], vec![0]));
+        assert_eq!(merge.bytes_read().collect::<Vec<_>>(), [(0, whole.len() as u64 - 1)]);
+
+        fs::write(&path, &whole).unwrap();
+        assert!(steps(&mut merge).is_empty());
+        merge.read_on();
+        assert_eq!((steps(&mut merge), merge.torn().count()), (vec![(0, 1)], 0));
+
+        let other = write(folder.path(), "2", &[(3.0, 2)]);
+        merge.add(1, other.clone());
+        assert_eq!((steps(&mut merge), merge.open.len()), (vec![(1, 2)], 1));
+        let bytes: Vec<u64> = merge.bytes_read().map(|(_, bytes)| bytes).collect();
+        assert_eq!(bytes, [&path, &other].map(|path| fs::metadata(path).unwrap().len()));
+    }
+
+    #[test]
+    fn a_followed_file_with_a_damaged_length_is_told_once_and_read_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), "1", &[(1.0, 0), (2.0, 1)]);
+        let mut bytes = fs::read(&path).unwrap();
+        let second = bytes.len() / 2;
+        bytes[second] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let mut merge = Merge::new([path], false).following();
+        let all = |merge: &mut Merge| merge.map(|(_, event)| event.map_or(-1, |event| event.step)).collect::<Vec<_>>();
+        assert_eq!(all(&mut merge), [0, -1]);
+        merge.read_on();
+        assert!(all(&mut merge).is_empty());
     }
 }

@@ -22,41 +22,44 @@
 
 mod error;
 mod files;
+mod follow;
 mod known_tags;
 mod merge;
+mod metrics;
 mod position;
 mod rank_places;
 mod rank_values;
+mod reading;
 mod role;
 mod sample;
 mod tags;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
 pub use crate::telemetry::Role;
 pub use error::ReplayError;
-pub use files::runs;
+pub(crate) use files::extent;
+pub use files::{event_files, runs};
+pub use follow::Follow;
 pub use role::TagPatterns;
 pub use sample::Sample;
 
-use gradwatch_events::{
-    EventsError, Numbers, RecordError,
-    proto::{SummaryValue, What},
-};
+use gradwatch_events::{EventsError, RecordError};
 
 use crate::{
-    config::{Config, Precision},
+    config::Config,
     diagnosis::{Evaluation, Facts},
     number::count,
 };
 use files::Source;
-use known_tags::{KnownTag, Tags};
-use merge::Merge;
+use known_tags::Tags;
+use metrics::Metrics;
 use position::Position;
 use rank_places::RankPlaces;
+use reading::Reading;
 
 /// An event in a run, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,21 +102,32 @@ impl Replay {
     /// # Errors
     /// If there is nothing to read, or if a pattern is invalid.
     pub fn open(path: &Path, patterns: &[String]) -> Result<Self, ReplayError> {
+        Self::open_with_metrics(path, patterns).map(|(replay, _)| replay)
+    }
+
+    /// Like [`open`](Self::open); also returns metrics.jsonl, to read on.
+    fn open_with_metrics(path: &Path, patterns: &[String]) -> Result<(Self, Metrics), ReplayError> {
         let mut sources = files::sources(path)?;
         if sources.is_empty() {
-            return Err(ReplayError::NoEvents { path: path.to_owned() });
+            // A folder of several runs, such as that of a study, has event files further down.
+            return Err(ReplayError::SeveralRuns { path: path.to_owned(), runs: files::runs(path)? });
         }
         let mut notes = Vec::new();
         let folder = files::folder(path);
         let config = files::config(folder, &mut notes);
-        let (facts, rank_places) = files::metrics(folder, &mut notes);
+        let (mut facts, mut rank_places) = (Facts::default(), RankPlaces::default());
+        let mut metrics = Metrics::open(folder, &mut notes);
+        if let Err(error) = metrics.read(&mut facts, &mut rank_places) {
+            notes.push(format!("metrics.jsonl is skipped, and so are the facts before the first step: {error}"));
+        }
         // A folder of another program may contain links to event files. A gradwatch run contains only regular files.
         let links = if config.is_some() && folder == path { files::remove_links(&mut sources) } else { Vec::new() };
         let damages = links.len();
         notes.extend(links);
         let known = if config.is_some() { TagPatterns::own() } else { TagPatterns::foreign() };
         let (tags, roles) = (Tags::new(known.with(patterns)?), BTreeSet::new());
-        Ok(Self { path: path.to_owned(), sources, config, facts, notes, roles, tags, rank_places, damages })
+        let path = path.to_owned();
+        Ok((Self { path, sources, config, facts, notes, roles, tags, rank_places, damages }, metrics))
     }
 
     /// Passes every step and evaluation to `each`.
@@ -126,104 +140,14 @@ impl Replay {
             places.add_to(&mut event);
             each(event);
         };
-        let is_half = self.config.as_ref().is_some_and(|config| config.run.precision == Precision::Fp16);
-        let mut position = Position::new(&self.facts, is_half);
-        let paths = self.sources.iter().map(|source| source.path.clone());
-        let mut events = Merge::new(paths, self.config.is_some());
-        // Files of this run so far, and files already checked for whether they continue the run or start a new one.
-        let (mut begun, mut compared) = (BTreeSet::new(), BTreeSet::new());
-        let (mut steps, mut negative) = (Steps::default(), 0);
-        while let Some((source, event)) = events.next() {
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    self.note_damage(&error);
-                    continue;
-                }
-            };
-            let Some(What::Summary(summary)) = event.what else { continue };
-            let Ok(step) = u64::try_from(event.step) else {
-                negative += summary.value.len();
-                continue;
-            };
-            for value in summary.value {
-                let Some((before, place, role, numbers)) = self.read(source, value, &mut position) else { continue };
-                let step = steps.of(step, source, role, place);
-                let is_of_run = self.sources[source].is_of_run;
-                // The first tag that also appears in an earlier file shows whether this file continues the run or
-                // starts a new one.
-                if is_of_run
-                    && before < source
-                    && compared.insert(source)
-                    && self.starts_new_run(source, step, &mut position, &mut each)
-                {
-                    events.stop_reading(&std::mem::take(&mut begun));
-                    each(ReplayEvent::Restart);
-                }
-                if is_of_run {
-                    begun.insert(source);
-                }
-                let is_open = position.add(step, role, place, numbers);
-                if is_open
-                    && is_of_run
-                    && let Some(end) = position.move_to(step)
-                {
-                    position.pass_on(end, &self.facts, &mut each);
-                }
-                position.make_room(&self.facts, &mut each);
-            }
+        let mut reading = Reading::new(self);
+        while let Some(event) = reading.events.next() {
+            reading.add(self, event, &mut each);
         }
-        position.pass_on(u64::MAX, &self.facts, &mut each);
-        if negative > 0 {
-            self.notes.push(format!("{} with a negative step: skipped", count(negative, "value")));
-        }
-        if steps.is_made_up() {
-            self.notes.push("the values have no steps: they are numbered in their order".into());
-        }
-        self.conclude(&position)
-    }
-
-    /// Looks up a value. Returns the file that contained its tag before, the index of its name, its role, and its
-    /// numbers.
-    fn read(
-        &mut self,
-        source: usize,
-        mut value: SummaryValue,
-        position: &mut Position,
-    ) -> Option<(usize, usize, Role, Numbers)> {
-        let (part, tag) = (&self.sources[source].part, std::mem::take(&mut value.tag));
-        let KnownTag { role, is_parameter, place, source } = self.tags.find(part, tag, source, &mut position.names)?;
-        let numbers = Numbers::of(value)?;
-        let role = role.of_value(is_parameter, &numbers)?;
-        self.roles.insert(role);
-        Some((source, place, role, numbers))
-    }
-
-    /// Whether a file starts the run again instead of continuing the files before it.
-    fn starts_new_run(
-        &mut self,
-        source: usize,
-        step: u64,
-        position: &mut Position,
-        each: &mut impl FnMut(ReplayEvent),
-    ) -> bool {
-        let range = position.range.filter(|[first, last]| step < *last || step == *first);
-        let Some([first, last]) = range else { return false };
-        let name = self.sources[source].name();
-        if step > first {
-            self.notes.push(format!(
-                "{name} starts at step {step}, but the previous file ends at step {last}: the rules check the steps in \
-                 between twice"
-            ));
-            position.pass_on(u64::MAX, &self.facts, each);
-            position.go_back_to(step);
-            return false;
-        }
-        self.notes.push(format!(
-            "{name} starts again at step {step}: the files before it belong to another run and are skipped"
-        ));
-        position.reset();
-        true
+        reading.position.pass_on(u64::MAX, &self.facts, &mut each);
+        self.notes.extend(reading.notes());
+        self.notes.extend(self.last_notes(&reading.position));
+        self.check_values()
     }
 
     fn note_damage(&mut self, error: &EventsError) {
@@ -241,11 +165,11 @@ impl Replay {
         }
     }
 
-    /// Adds the final notes.
-    fn conclude(&mut self, position: &Position) -> Result<(), ReplayError> {
-        let Self { damages, notes, tags, .. } = self;
-        if *damages > Self::NOTES {
-            notes.push(format!("{} of this kind", count(*damages - Self::NOTES, "more error")));
+    /// Notes about everything read so far.
+    fn last_notes(&self, position: &Position) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.damages > Self::NOTES {
+            notes.push(format!("{} of this kind", count(self.damages - Self::NOTES, "more error")));
         }
         if position.moved > 0 {
             let [verb, whose] = if position.moved == 1 { ["is", "its"] } else { ["are", "their"] };
@@ -258,11 +182,16 @@ impl Replay {
             let (late, verb) = (count(position.late, "value"), if position.late == 1 { "was" } else { "were" });
             notes.push(format!("{late} came more than {} steps late and {verb} skipped", Self::AHEAD));
         }
-        notes.extend(tags.notes());
+        notes.extend(self.tags.notes());
+        notes
+    }
+
+    /// Checks that a value was read, and that a tag is known.
+    fn check_values(&self) -> Result<(), ReplayError> {
         let path = self.path.clone();
-        match (self.roles.is_empty(), tags.count()) {
+        match (self.roles.is_empty(), self.tags.count()) {
             (false, _) => Ok(()),
-            (true, 0) => Err(ReplayError::NoValues { path, files: self.sources.len(), notes: notes.clone() }),
+            (true, 0) => Err(ReplayError::NoValues { path, files: self.sources.len(), notes: self.notes.clone() }),
             (true, tags) => Err(ReplayError::NothingKnown { path, tags, examples: self.tags.examples() }),
         }
     }
@@ -270,31 +199,6 @@ impl Replay {
     /// Whether part of the files could not be read. The incomplete end of a file still being written does not count.
     pub fn is_damaged(&self) -> bool {
         self.damages > 0
-    }
-}
-
-/// Steps of the values. A writer that is given no step writes 0 for each value; then they are numbered in their order.
-#[derive(Default)]
-struct Steps {
-    /// Number of values at step 0, by file, role, and name.
-    at_zero: HashMap<(usize, Role, usize), u64>,
-    /// Whether any value has another step.
-    are_given: bool,
-}
-
-impl Steps {
-    fn of(&mut self, step: u64, source: usize, role: Role, place: usize) -> u64 {
-        self.are_given |= step > 0;
-        if self.are_given {
-            return step;
-        }
-        let count = self.at_zero.entry((source, role, place)).or_default();
-        *count += 1;
-        *count - 1
-    }
-
-    fn is_made_up(&self) -> bool {
-        !self.are_given && self.at_zero.values().any(|count| *count > 1)
     }
 }
 

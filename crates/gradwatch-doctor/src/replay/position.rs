@@ -11,6 +11,7 @@ use super::{
 use crate::diagnosis::Facts;
 
 /// Position in a run while reading it.
+#[derive(Clone)]
 pub(super) struct Position {
     pub names: Names,
     drafts: BTreeMap<u64, Draft>,
@@ -35,7 +36,7 @@ pub(super) struct Position {
     accuracies: Mean,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Mean(f64, u64);
 
 impl Mean {
@@ -102,6 +103,11 @@ impl Position {
         };
         *(if is_taken { &mut self.moved } else { &mut self.late }) += 1;
         false
+    }
+
+    /// Records when a value of an open step was written, in seconds since 1970.
+    pub(super) fn note_time(&mut self, step: u64, wall_time: f64) {
+        self.drafts.entry(step).or_default().note_time(wall_time);
     }
 
     /// Records that the files are at a step. Returns the step before which no more values are expected.

@@ -19,6 +19,8 @@ use crate::{
 pub struct Sample {
     /// Optimizer step.
     pub step: u64,
+    /// Time of the last value of the step, in seconds since 1970; `None` if no finite time is in the files.
+    pub wall_time: Option<f64>,
     /// See [`Observation::loss`].
     pub loss: f64,
     /// See [`Observation::learning_rate`].
@@ -70,7 +72,10 @@ impl Sample {
 
 /// Values of one step so far, by role and index of the name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Draft(HashMap<(Role, usize), Numbers>);
+pub(super) struct Draft {
+    values: HashMap<(Role, usize), Numbers>,
+    wall_time: Option<f64>,
+}
 
 /// Names of parameters and layers, in the order of their first appearance in the files.
 #[derive(Debug, Clone, Default)]
@@ -142,12 +147,18 @@ const WEIGHT: TensorRoles = TensorRoles {
 
 impl Draft {
     pub(super) fn add(&mut self, role: Role, place: usize, numbers: Numbers) {
-        self.0.insert((role, place), numbers);
+        self.values.insert((role, place), numbers);
+    }
+
+    /// Records when a value was written.
+    pub(super) fn note_time(&mut self, wall_time: f64) {
+        let latest = self.wall_time.map_or(wall_time, |before| before.max(wall_time));
+        self.wall_time = Some(latest).filter(|time| time.is_finite()).or(self.wall_time);
     }
 
     /// Adds a value unless there is one already. Returns whether it was added.
     pub(super) fn add_new(&mut self, role: Role, place: usize, numbers: Numbers) -> bool {
-        let is_new = !self.0.contains_key(&(role, place));
+        let is_new = !self.values.contains_key(&(role, place));
         if is_new {
             self.add(role, place, numbers);
         }
@@ -156,11 +167,11 @@ impl Draft {
 
     /// Whether any value has one of these roles; avoids going through all names in vain.
     fn has(&self, roles: RangeInclusive<Role>) -> bool {
-        self.0.keys().any(|(role, _)| roles.contains(role))
+        self.values.keys().any(|(role, _)| roles.contains(role))
     }
 
     fn number(&self, role: Role, place: usize) -> Option<f64> {
-        match self.0.get(&(role, place))? {
+        match self.values.get(&(role, place))? {
             Numbers::Scalar(number) => Some(*number),
             Numbers::Histogram(_) => None,
         }
@@ -188,7 +199,7 @@ impl Draft {
     /// The step, if there are training values. `skipped` is the number of consecutive non-finite steps before it.
     pub(super) fn sample(&self, step: u64, names: &Names, facts: &Facts, skipped: u64) -> Option<Sample> {
         let is_of_step = |role: &Role| *role == Role::Loss || *role >= Role::LearningRate;
-        if !self.0.keys().any(|(role, _)| is_of_step(role)) {
+        if !self.values.keys().any(|(role, _)| is_of_step(role)) {
             return None;
         }
         let parameters = self.tensors(&GRADIENT, names);
@@ -205,6 +216,7 @@ impl Draft {
         };
         Some(Sample {
             step,
+            wall_time: self.wall_time,
             loss,
             learning_rate: self.of_model(Role::LearningRate).unwrap_or(f64::NAN),
             total_norm,
@@ -227,7 +239,7 @@ impl Draft {
     fn tensors(&self, roles: &TensorRoles, names: &Names) -> Vec<TensorStatistics> {
         let of_one = |(place, name): (usize, &Arc<str>)| {
             let number = |role| self.number(role, place);
-            let histogram = match self.0.get(&(roles.histogram, place)) {
+            let histogram = match self.values.get(&(roles.histogram, place)) {
                 Some(Numbers::Histogram(histogram)) => Some(histogram),
                 _ => None,
             };

@@ -3,8 +3,8 @@
 use std::{fs, io::Write, path::Path};
 
 use gradwatch_events::{
-    EventFile, JsonLines, SummaryWriter,
-    proto::{Content, Event, Summary},
+    EventFile, JsonLines, Numbers, SummaryWriter,
+    proto::{Content, Event, Summary, SummaryValue, What},
     tf_record::append_record,
 };
 use prost::Message;
@@ -108,6 +108,24 @@ fn what_is_numbered_by_epochs_stands_where_it_was_written() {
     assert!(said.contains("s19=19 e20=0.25/0.5 s20=20") && said.ends_with("s59=59 e60=0.25/0.5"), "{said}");
     let want = "9 values are numbered by epochs or came late, and are placed at the step of their writing";
     assert_eq!(notes, [want]);
+}
+
+#[test]
+fn a_folder_of_runs_is_no_run_and_the_error_names_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for run in ["b", "a"] {
+        fs::create_dir(folder.path().join(run)).unwrap();
+        write(&folder.path().join(run), "1.host", &[(0, "loss", 1.0)]);
+    }
+    // A study writes the columns of the HParams page next to its runs.
+    write(folder.path(), "0000000000.hparams", &[]);
+    assert!(event_files(folder.path()).unwrap().is_empty());
+    let error = Replay::open(folder.path(), &[]).unwrap_err().to_string();
+    let path = folder.path().display();
+    assert_eq!(
+        error,
+        format!("{path} contains no run itself, but 2 runs in its subfolders; want one of them, such as {path}/a")
+    );
 }
 
 #[test]

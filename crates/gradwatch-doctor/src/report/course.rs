@@ -16,25 +16,25 @@ use crate::{
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Course {
-    pub(super) loss: Series,
-    pub(super) learning_rate: Series,
-    pub(super) total_norm: Series,
-    pub(super) train_loss: Series,
-    pub(super) validation_loss: Series,
-    pub(super) train_accuracy: Series,
-    pub(super) validation_accuracy: Series,
-    pub(super) gradients: Grid,
-    pub(super) updates: Grid,
-    pub(super) profiles: Profiles,
-    pub(super) history: GradientHistory,
-    pub(super) parameters: Vec<ParameterLast>,
-    pub(super) layers: Vec<LayerLast>,
-    pub(super) ranks: RankCourse,
+    pub(crate) loss: Series,
+    pub(crate) learning_rate: Series,
+    pub(crate) total_norm: Series,
+    pub(crate) train_loss: Series,
+    pub(crate) validation_loss: Series,
+    pub(crate) train_accuracy: Series,
+    pub(crate) validation_accuracy: Series,
+    pub(crate) gradients: Grid,
+    pub(crate) updates: Grid,
+    pub(crate) profiles: Profiles,
+    pub(crate) history: GradientHistory,
+    pub(crate) parameters: Vec<ParameterLast>,
+    pub(crate) layers: Vec<LayerLast>,
+    pub(crate) ranks: RankCourse,
 }
 
 /// Last statistics of one parameter; NaN if not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ParameterLast {
+pub(crate) struct ParameterLast {
     pub name: Arc<str>,
     #[serde(deserialize_with = "crate::json::nan_from_null")]
     pub update_ratio: f64,
@@ -47,7 +47,7 @@ pub(super) struct ParameterLast {
 
 /// Last statistics of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct LayerLast {
+pub(crate) struct LayerLast {
     pub layer: Arc<str>,
     #[serde(deserialize_with = "crate::json::nan_from_null")]
     pub nonpositive: f64,
@@ -156,12 +156,12 @@ impl Course {
     }
 
     /// Number of evaluations added.
-    pub(super) fn evaluations(&self) -> u64 {
+    pub(crate) fn evaluations(&self) -> u64 {
         self.validation_loss.readings().max(self.validation_accuracy.readings())
     }
 
     /// First and last step over all curves.
-    pub(super) fn steps(&self) -> Option<(u64, u64)> {
+    pub(crate) fn steps(&self) -> Option<(u64, u64)> {
         let series = [&self.loss, &self.learning_rate, &self.total_norm, &self.train_loss, &self.validation_loss];
         let series = series.into_iter().chain([&self.train_accuracy, &self.validation_accuracy]);
         let ends = series
@@ -171,7 +171,7 @@ impl Course {
 }
 
 /// Layer of a parameter: its name without the last part.
-pub(super) fn layer_of(parameter: &str) -> &str {
+pub(crate) fn layer_of(parameter: &str) -> &str {
     parameter.rsplit_once('.').map_or(parameter, |(layer, _)| layer)
 }
 

@@ -6,26 +6,26 @@ use crate::{
     statistics::{DepthProfile, GradientStatistics, ProfileSource, TensorStatistics},
 };
 
-pub(super) fn gradient(name: &str, norm: f64, elements: u64) -> TensorStatistics {
+pub(crate) fn gradient(name: &str, norm: f64, elements: u64) -> TensorStatistics {
     TensorStatistics { name: name.into(), elements, norm, max_abs: norm, distribution: None }
 }
 
-pub(super) fn gradients(parameters: Vec<TensorStatistics>) -> GradientStatistics {
+pub(crate) fn gradients(parameters: Vec<TensorStatistics>) -> GradientStatistics {
     let total_norm = parameters.iter().map(|parameter| parameter.norm.powi(2)).sum::<f64>().sqrt();
     GradientStatistics { parameters, total_norm, missing: Vec::new(), backward_order: Vec::new() }
 }
 
-pub(super) fn observe(step: u64, loss: f64) -> Observation<'static> {
+pub(crate) fn observe(step: u64, loss: f64) -> Observation<'static> {
     Observation { step, loss, learning_rate: 0.1, total_norm: 2.0, ..Observation::default() }
 }
 
-pub(super) fn evaluation(step: u64, accuracy: f64) -> Evaluation {
+pub(crate) fn evaluation(step: u64, accuracy: f64) -> Evaluation {
     let (train_loss, validation_loss) = (1.0 - accuracy, 1.1 - accuracy);
     let (train_accuracy, validation_accuracy) = (accuracy, accuracy);
     Evaluation { step, train_loss, train_accuracy, validation_loss, validation_accuracy, ..Evaluation::default() }
 }
 
-pub(super) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Finding {
+pub(crate) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Finding {
     Finding {
         rule,
         state: FindingState::Open,
@@ -46,7 +46,7 @@ pub(super) fn finding(rule: RuleName, severity: Severity, first_step: u64) -> Fi
 }
 
 /// A run with `steps` steps and an evaluation every ten steps.
-pub(super) fn report(steps: u64, findings: Vec<Finding>) -> Report {
+pub(crate) fn report(steps: u64, findings: Vec<Finding>) -> Report {
     let mut course = Course::default();
     for step in 0..steps {
         let statistics = gradients(vec![gradient("conv1.weight", 0.1, 4), gradient("fc.weight", 1.0, 4)]);

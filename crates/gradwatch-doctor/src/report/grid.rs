@@ -1,12 +1,14 @@
 //! A value per layer over the steps of a run, in bounded memory.
 
+use std::ops::Range as Indices;
+
 use serde::{Deserialize, Serialize};
 
 use super::{index_of, series::merged_pairs};
 
 /// One column per time and one row per layer. NaN: unknown; infinity: not finite; negative infinity: logarithm of 0.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     names: Vec<String>,
     steps: Vec<u64>,
     #[serde(with = "crate::json::exact_rows")]
@@ -19,7 +21,7 @@ pub(super) struct Grid {
 
 /// Cells to draw.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// Row names, from top to bottom.
     pub names: Vec<String>,
     /// First step of each column.
@@ -31,12 +33,17 @@ pub(super) struct Table {
 impl Grid {
     /// Maximum number of columns. When all are used, neighbors are merged, and each column then takes twice as many
     /// steps.
-    pub(super) const COLUMNS: usize = 64;
+    pub(crate) const COLUMNS: usize = 64;
     /// Most rows to draw. With more layers, neighbors share a row.
-    pub(super) const ROWS: usize = 64;
+    pub(crate) const ROWS: usize = 64;
 
     /// Adds the base-10 logarithms of a step's values.
-    pub(super) fn add<'a>(&mut self, step: u64, figures: impl IntoIterator<Item = (&'a str, f64)>) {
+    pub(crate) fn add<'a>(&mut self, step: u64, figures: impl IntoIterator<Item = (&'a str, f64)>) {
+        self.add_cells(step, figures.into_iter().map(|(name, figure)| (name, log10_or_mark(figure))));
+    }
+
+    /// Adds a step's values as they are, for shares, whose mean matters and not that of their logarithms.
+    pub(crate) fn add_cells<'a>(&mut self, step: u64, cells: impl IntoIterator<Item = (&'a str, f64)>) {
         let full = 1u64 << self.halvings.min(63);
         if self.columns.is_empty() || self.open == full {
             if self.columns.len() == Self::COLUMNS {
@@ -47,7 +54,7 @@ impl Grid {
             self.open = 0;
         }
         let (readings, mut next) = (self.open as f64, 0);
-        for (name, figure) in figures {
+        for (name, cell) in cells {
             let row = index_of(&self.names, next, |known| known == name).unwrap_or_else(|| {
                 self.names.push(name.to_owned());
                 self.names.len() - 1
@@ -56,7 +63,7 @@ impl Grid {
             if let Some(column) = self.columns.last_mut() {
                 // A layer that appears late has no values in earlier columns.
                 column.resize(column.len().max(row + 1), f64::NAN);
-                column[row] = together((column[row], readings), (log10_or_mark(figure), 1.0));
+                column[row] = together((column[row], readings), (cell, 1.0));
             }
         }
         self.open += 1;
@@ -72,20 +79,63 @@ impl Grid {
     }
 
     /// The cells to draw, with at most 64 rows.
-    pub(super) fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> Table {
         let share = self.names.len().div_ceil(Self::ROWS).max(1);
-        let groups = || (0..self.names.len()).step_by(share).map(|first| first..(first + share).min(self.names.len()));
-        let name = |rows: std::ops::Range<usize>| match &self.names[rows] {
+        self.whole().fitted(self.names.len().div_ceil(share), Self::COLUMNS)
+    }
+
+    /// All cells.
+    pub(crate) fn whole(&self) -> Table {
+        let cell = |column: &Vec<f64>, row: usize| column.get(row).copied().unwrap_or(f64::NAN);
+        let row = |row: usize| self.columns.iter().map(|column| cell(column, row)).collect();
+        Table { names: self.names.clone(), steps: self.steps.clone(), rows: (0..self.names.len()).map(row).collect() }
+    }
+}
+
+impl Table {
+    /// The table with at most this many rows and columns. Neighbors share a row or a column.
+    pub(crate) fn fitted(&self, rows: usize, columns: usize) -> Self {
+        let (across, down) = (groups(self.steps.len(), columns), groups(self.names.len(), rows));
+        let name = |rows: &Indices<usize>| match &self.names[rows.clone()] {
             [first, .., last] => format!("{first} … {last}"),
             one => one.concat(),
         };
-        let cell = |column: &Vec<f64>, rows: std::ops::Range<usize>| {
-            let values = rows.filter_map(|row| column.get(row).copied()).zip(0u32..);
-            values.fold(f64::NAN, |mean, (value, before)| together((mean, f64::from(before)), (value, 1.0)))
+        let merged = |values: &mut dyn Iterator<Item = f64>| {
+            let weighted = values.zip(0u32..);
+            weighted.fold(f64::NAN, |mean, (value, before)| together((mean, f64::from(before)), (value, 1.0)))
         };
-        let row = |rows: std::ops::Range<usize>| self.columns.iter().map(|column| cell(column, rows.clone())).collect();
-        Table { names: groups().map(name).collect(), steps: self.steps.clone(), rows: groups().map(row).collect() }
+        let cell = |rows: &Indices<usize>, columns: &Indices<usize>| {
+            let row = |row: usize| merged(&mut self.rows[row][columns.clone()].iter().copied());
+            merged(&mut rows.clone().map(row))
+        };
+        Self {
+            names: down.iter().map(name).collect(),
+            steps: across.iter().map(|columns| self.steps[columns.start]).collect(),
+            rows: down.iter().map(|rows| across.iter().map(|columns| cell(rows, columns)).collect()).collect(),
+        }
     }
+
+    /// The rows whose name contains a text.
+    pub(crate) fn named(&self, part: &str) -> Self {
+        let is_named = |(name, _): &(&String, &Vec<f64>)| name.contains(part);
+        let rows = self.names.iter().zip(&self.rows).filter(is_named);
+        let (names, rows) = rows.map(|(name, row)| (name.clone(), row.clone())).unzip();
+        Self { names, steps: self.steps.clone(), rows }
+    }
+
+    /// The columns with steps from the first to the last one. The column that contains the first step belongs to them.
+    pub(crate) fn between(&self, [first, last]: [u64; 2]) -> Self {
+        let start = self.steps.partition_point(|step| *step <= first).saturating_sub(1);
+        let end = self.steps.partition_point(|step| *step <= last).max(start);
+        let rows = self.rows.iter().map(|row| row[start..end].to_vec()).collect();
+        Self { names: self.names.clone(), steps: self.steps[start..end].to_vec(), rows }
+    }
+}
+
+/// Splits `0..count` into at most `most` groups, whose sizes differ by at most 1.
+fn groups(count: usize, most: usize) -> Vec<Indices<usize>> {
+    let groups = count.min(most.max(1));
+    (0..groups).map(|group| group * count / groups..(group + 1) * count / groups).collect()
 }
 
 fn log10_or_mark(figure: f64) -> f64 {
@@ -159,5 +209,22 @@ mod tests {
             }
         }
         assert_eq!(whole, resumed);
+    }
+
+    #[test]
+    fn a_table_is_searched_cut_and_merged() {
+        let mut grid = Grid::default();
+        (0..4).for_each(|step| grid.add_cells(10 * step, [("conv1", step as f64), ("conv2", 1.0), ("fc", 0.0)]));
+        let table = grid.whole();
+        assert_eq!(table.named("conv").names, ["conv1", "conv2"]);
+        let late = table.between([15, 20]);
+        assert_eq!((&late.steps[..], &late.rows[0][..]), (&[10, 20][..], &[1.0, 2.0][..]));
+        let small = table.fitted(2, 2);
+        assert_eq!(
+            (&small.names[..], &small.steps[..]),
+            (&["conv1".to_string(), "conv2 … fc".into()][..], &[0, 20][..])
+        );
+        // (0 + 1) / 2 and (2 + 3) / 2; the mean of 1 and 0.
+        assert_eq!(small.rows, [[0.5, 2.5], [0.5, 0.5]]);
     }
 }

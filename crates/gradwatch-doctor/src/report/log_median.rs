@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Counts and sums of values by their logarithm. The median is the mean of its bucket, with an error below one percent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct LogMedian {
+pub(crate) struct LogMedian {
     /// Number and sum of the values from [`RATIO`](Self::RATIO) to the power of the key on.
     buckets: BTreeMap<i32, (u64, f64)>,
     /// Number of values that are 0.
@@ -19,7 +19,7 @@ impl LogMedian {
     const ENDS: [f64; 2] = [1e-12, 1e12];
 
     /// Adds a value of 0 or more. Skips others and those that are not finite.
-    pub(super) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         let [least, most] = Self::ENDS;
         if value == 0.0 {
             self.zeros += 1;
@@ -31,7 +31,7 @@ impl LogMedian {
     }
 
     /// The median, the upper one of two middle values; NaN without values.
-    pub(super) fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         let middle = (self.zeros + self.buckets.values().map(|(count, _)| count).sum::<u64>()) / 2;
         if middle < self.zeros {
             return 0.0;

@@ -44,10 +44,16 @@ pub use classes::{ClassRow, Illustration};
 pub use course::Course;
 pub use json::json;
 pub use markdown::markdown;
-pub use page::{STYLE, html};
+pub use page::{STYLE, html, list};
 pub use scale::Scale;
 pub use terminal::terminal;
 pub use verdict::Verdict;
+
+pub(crate) use grid::{Grid, Table};
+pub(crate) use profiles::Profile;
+pub(crate) use rank_course::RankCourse;
+pub(crate) use series::Series;
+pub(crate) use verdict::phrase_of;
 
 use crate::diagnosis::{Alarm, Diagnosis, Finding, RankFacts};
 
@@ -116,7 +122,7 @@ fn index_of<T>(entries: &[T], next: usize, is_it: impl Fn(&T) -> bool) -> Option
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {

@@ -185,7 +185,8 @@ fn table_row(row: &Row<'_>, share: &str) -> Markup {
     }
 }
 
-fn list(id: &str, title: &str, items: &[String]) -> Markup {
+/// A section of a page with a heading and a list; nothing without items.
+pub fn list(id: &str, title: &str, items: &[String]) -> Markup {
     html! {
         @if !items.is_empty() {
             section aria-labelledby=(id) {

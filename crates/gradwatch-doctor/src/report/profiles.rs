@@ -6,14 +6,14 @@ use crate::statistics::DepthProfile;
 
 /// A depth profile and its step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Profile {
+pub(crate) struct Profile {
     pub step: u64,
     pub profile: DepthProfile,
 }
 
 /// At most 16 profiles spread evenly over the run, and the last one. When all are used, every second one is dropped.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Profiles {
+pub(crate) struct Profiles {
     kept: Vec<Profile>,
     last: Option<Profile>,
     halvings: u32,
@@ -23,7 +23,7 @@ pub(super) struct Profiles {
 impl Profiles {
     const KEPT: usize = 16;
 
-    pub(super) fn add(&mut self, step: u64, profile: &DepthProfile) {
+    pub(crate) fn add(&mut self, step: u64, profile: &DepthProfile) {
         let profile = Profile { step, profile: profile.clone() };
         if self.seen.is_multiple_of(1 << self.halvings.min(63)) {
             if self.kept.len() == Self::KEPT {
@@ -37,7 +37,7 @@ impl Profiles {
     }
 
     /// The first, middle, and last profile, or fewer if the run has fewer.
-    pub(super) fn three(&self) -> Vec<&Profile> {
+    pub(crate) fn three(&self) -> Vec<&Profile> {
         let (Some(first), Some(last)) = (self.kept.first(), &self.last) else { return Vec::new() };
         let half = first.step + (last.step - first.step) / 2;
         let between = self.kept.iter().filter(|profile| profile.step > first.step && profile.step < last.step);

@@ -9,7 +9,7 @@ use crate::statistics::{RankSpread, RankStatistics, RankStep};
 /// take their place, because event files contain no more.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct RankCourse {
+pub(crate) struct RankCourse {
     /// Number of ranks.
     pub world: usize,
     /// One entry per rank, or per place in the spread.
@@ -22,7 +22,7 @@ pub(super) struct RankCourse {
 
 /// Values of one rank over the steps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct RankSums {
+pub(crate) struct RankSums {
     /// Tracked steps.
     pub steps: u64,
     pub images: u64,
@@ -35,12 +35,12 @@ pub(super) struct RankSums {
 
 impl RankCourse {
     /// Most ranks with a line of their own.
-    pub(super) const LINES: usize = 8;
+    pub(crate) const LINES: usize = 8;
     /// Places in a spread, in the order of their entries.
-    pub(super) const PLACES: [&str; 3] = ["lowest", "median", "highest"];
+    pub(crate) const PLACES: [&str; 3] = ["lowest", "median", "highest"];
 
     /// Adds a tracked step. If the number of ranks changes, the course starts again.
-    pub(super) fn add(&mut self, step: u64, statistics: &RankStatistics) {
+    pub(crate) fn add(&mut self, step: u64, statistics: &RankStatistics) {
         let ranks = &statistics.ranks;
         if ranks.len() < 2 {
             return;
@@ -78,7 +78,7 @@ impl RankCourse {
     }
 
     /// Whether there is an entry per rank.
-    pub(super) fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         self.world <= RankStatistics::LISTED
     }
 
@@ -100,12 +100,12 @@ impl RankSums {
     }
 
     /// Mean number of images per tracked step.
-    pub(super) fn images_per_step(&self) -> f64 {
+    pub(crate) fn images_per_step(&self) -> f64 {
         self.images as f64 / self.steps as f64
     }
 
     /// Fraction of the time that the rank waited for others; NaN without times.
-    pub(super) fn wait_share(&self) -> f64 {
+    pub(crate) fn wait_share(&self) -> f64 {
         self.wait_secs / (self.busy_secs + self.wait_secs)
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Statistics of consecutive tracked steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// First tracked step.
     pub first_step: u64,
     /// Last tracked step.
@@ -23,7 +23,7 @@ pub(super) struct Bucket {
 
 /// At most 512 buckets. When all are used, neighbors are merged, and each bucket then takes twice as many values.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Series {
+pub(crate) struct Series {
     buckets: Vec<Bucket>,
     /// Base-2 logarithm of the values per bucket.
     halvings: u32,
@@ -55,17 +55,17 @@ impl Bucket {
     }
 
     /// Midpoint of the first and last step.
-    pub(super) fn middle(&self) -> f64 {
+    pub(crate) fn middle(&self) -> f64 {
         0.5 * (self.first_step as f64 + self.last_step as f64)
     }
 }
 
 impl Series {
     /// Maximum number of buckets.
-    pub(super) const MOST: usize = 512;
+    pub(crate) const MOST: usize = 512;
 
     /// Adds the value of a step.
-    pub(super) fn add(&mut self, step: u64, value: f64) {
+    pub(crate) fn add(&mut self, step: u64, value: f64) {
         let new = Bucket::of(step, value);
         let full = 1u64 << self.halvings.min(63);
         match self.buckets.last_mut() {
@@ -89,27 +89,27 @@ impl Series {
     }
 
     /// The buckets, from first to last.
-    pub(super) fn buckets(&self) -> &[Bucket] {
+    pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
     /// Latest finite value; the mean of the last bucket if it has several values.
-    pub(super) fn last(&self) -> f64 {
+    pub(crate) fn last(&self) -> f64 {
         self.finite().next_back().map_or(f64::NAN, |bucket| bucket.mean)
     }
 
     /// Largest finite value.
-    pub(super) fn max(&self) -> f64 {
+    pub(crate) fn max(&self) -> f64 {
         self.buckets.iter().map(|bucket| bucket.max).fold(f64::NAN, f64::max)
     }
 
     /// Number of values added.
-    pub(super) fn readings(&self) -> u64 {
+    pub(crate) fn readings(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.count + bucket.not_finite).sum()
     }
 
     /// Number of non-finite values.
-    pub(super) fn not_finite(&self) -> u64 {
+    pub(crate) fn not_finite(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.not_finite).sum()
     }
 
@@ -119,7 +119,7 @@ impl Series {
 }
 
 /// Merges pairs of neighbors. With an odd number of items, the last one stays alone.
-pub(super) fn merged_pairs<T: Clone>(items: &[T], merge: impl Fn(&T, &T) -> T) -> Vec<T> {
+pub(crate) fn merged_pairs<T: Clone>(items: &[T], merge: impl Fn(&T, &T) -> T) -> Vec<T> {
     let pair = |pair: &[T]| match pair {
         [one, other] => Some(merge(one, other)),
         rest => rest.first().cloned(),

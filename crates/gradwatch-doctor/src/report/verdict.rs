@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// The findings: the root cause first, then by severity, then by first step.
-    pub(super) fn ranked(&self) -> Vec<&Finding> {
+    pub(crate) fn ranked(&self) -> Vec<&Finding> {
         let mut findings: Vec<(usize, &Finding)> = self.findings.iter().enumerate().collect();
         findings.sort_by_key(|(index, finding)| {
             (self.root_cause != Some(*index), Reverse(finding.severity), finding.first_step)
@@ -76,14 +76,14 @@ impl Report {
     }
 
     /// Whether the finding is the root cause.
-    pub(super) fn is_root_cause(&self, finding: &Finding) -> bool {
+    pub(crate) fn is_root_cause(&self, finding: &Finding) -> bool {
         let root = self.root_cause.and_then(|index| self.findings.get(index));
         root.is_some_and(|root| root.rule == finding.rule)
     }
 }
 
 /// Describes the problem of a finding, as part of a sentence.
-pub(super) fn phrase_of(finding: &Finding) -> &'static str {
+pub(crate) fn phrase_of(finding: &Finding) -> &'static str {
     let ratio = finding.figures.first().map(|figure| figure.seen);
     match (finding.rule, ratio) {
         // The first figure is the update ratio. A loss that jumps also tells a rate that is too high, without a ratio.

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::{
     Axis, Chart,
+    outside::Outside,
     text::{self, Anchor, LABEL, SMALL, fit, px, turned},
     tone::{INK, MUTED, RULE},
 };
@@ -57,6 +58,8 @@ pub(super) struct Horizontal {
     /// Fractions of the width, with the lines of their labels.
     ticks: Vec<(f64, Vec<String>)>,
     is_slanted: bool,
+    /// Ends chosen by the study.
+    ends: Option<[f64; 2]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,14 +86,20 @@ impl Horizontal {
         values.dedup();
         let ends = range.map_or(&values[..], |_| range.as_ref().map_or(&[], |ends| &ends[..]));
         let scale = if *scale == AxisScale::Log { Scale::log(ends) } else { Scale::linear(ends) };
-        let Some(scale) = scale else { return Self { places: Places::Nowhere, ticks: vec![], is_slanted: false } };
+        let Some(scale) = scale else { return Self::at(Places::Nowhere, *range) };
         let inset = if chart.kind == ChartKind::Curves { 0.0 } else { INSET };
         let places = Places::Numbers { scale, inset };
-        let ticks = ticks_at(&values, &places, width).unwrap_or_else(|| {
+        let axis = Self::at(places, *range);
+        let ticks = ticks_at(&values, &axis, width).unwrap_or_else(|| {
             let ticks = scale.ticks_at_most((width / TICK_PITCH) as u32).into_iter();
             ticks.map(|(place, label)| (inset + (1.0 - 2.0 * inset) * place, vec![label])).collect()
         });
-        Self { places, ticks, is_slanted: false }
+        Self { ticks, ..axis }
+    }
+
+    /// An axis without ticks.
+    fn at(places: Places, ends: Option<[f64; 2]>) -> Self {
+        Self { places, ticks: Vec::new(), is_slanted: false, ends }
     }
 
     fn of_categories(names: &[String], width: f64) -> Self {
@@ -98,7 +107,7 @@ impl Horizontal {
         let is_wide = |lines: &Vec<String>| {
             lines.len() > MOST_LINES || lines.iter().any(|line| text::width(line, SMALL) > slot - GAP)
         };
-        let wrapped: Vec<Vec<String>> = names.iter().map(|name| wrapped(name, slot - GAP)).collect();
+        let wrapped: Vec<Vec<String>> = names.iter().map(|name| text::wrapped(name, SMALL, slot - GAP)).collect();
         // Readers fill in the numbers between two others.
         let are_numbers = names.iter().all(|name| name.parse::<f64>().is_ok());
         let is_slanted = !are_numbers && wrapped.iter().any(is_wide);
@@ -111,13 +120,14 @@ impl Horizontal {
             ((index as f64 + 0.5) / names.len() as f64, label)
         };
         let ticks = wrapped.into_iter().enumerate().step_by(nth).map(tick).collect();
-        Self { places: Places::Categories(names.len()), ticks, is_slanted }
+        Self { ticks, is_slanted, ..Self::at(Places::Categories(names.len()), None) }
     }
 
     /// Fraction of the width; `None` for a number that has no place on the axis.
     pub(super) fn fraction(&self, x: f64) -> Option<f64> {
         match self.places {
             Places::Categories(count) => Some((x + 0.5) / count.max(1) as f64),
+            Places::Numbers { scale, .. } if Outside::of(x, scale.is_log(), self.ends).is_some() => None,
             Places::Numbers { scale, inset } => Some(inset + (1.0 - 2.0 * inset) * scale.fraction(x)?),
             Places::Nowhere => None,
         }
@@ -176,19 +186,11 @@ impl Horizontal {
     }
 }
 
-/// The words of a name in lines.
-fn wrapped(name: &str, width: f64) -> Vec<String> {
-    let name = text::plain(name);
-    let words: Vec<&str> = name.split(' ').filter(|word| !word.is_empty()).collect();
-    text::lines(&words, " ", SMALL, width)
-}
-
 /// A tick at each of a few numbers, if their labels fit.
-fn ticks_at(values: &[f64], places: &Places, width: f64) -> Option<Vec<(f64, Vec<String>)>> {
+fn ticks_at(values: &[f64], axis: &Horizontal, width: f64) -> Option<Vec<(f64, Vec<String>)>> {
     if values.len() > MOST_TICKS {
         return None;
     }
-    let axis = Horizontal { places: *places, ticks: vec![], is_slanted: false };
     let named =
         |value: &f64| Some((axis.fraction(*value)?, crate::groups::name(&crate::results::Cell::Number(*value))));
     let ticks: Vec<(f64, String)> = values.iter().filter_map(named).collect();
@@ -203,9 +205,11 @@ fn ticks_at(values: &[f64], places: &Places, width: f64) -> Option<Vec<(f64, Vec
 /// The vertical axis of every panel.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Vertical {
-    /// `None` without any finite value.
-    pub scale: Option<Scale>,
+    /// `None` without any value that has a place.
+    scale: Option<Scale>,
     ticks: Vec<(f64, String)>,
+    /// Ends chosen by the study.
+    ends: Option<[f64; 2]>,
 }
 
 impl Vertical {
@@ -213,12 +217,18 @@ impl Vertical {
     pub(super) fn new(chart: &Chart, height: f64) -> Self {
         let scale = vertical_scale(chart);
         let ticks = scale.map(|scale| scale.ticks_at_most((height / Y_PITCH) as u32));
-        Self { scale, ticks: ticks.unwrap_or_default() }
+        Self { scale, ticks: ticks.unwrap_or_default(), ends: chart.y.range }
     }
 
-    /// Fraction of the height; `None` for a value that is not finite.
-    pub(super) fn fraction(&self, value: f64) -> Option<f64> {
-        self.scale.and_then(|scale| scale.fraction(value))
+    /// Height of a value in an area, in pixels; `None` for a value that has no place on the axis.
+    pub(super) fn top(&self, value: f64, area: &Area) -> Option<f64> {
+        let is_log = self.scale.is_some_and(|scale| scale.is_log());
+        if Outside::of(value, is_log, self.ends).is_some() { None } else { self.nearest(value, area) }
+    }
+
+    /// Like [`top`](Self::top), with the nearest end of the axis for a value beyond it.
+    pub(super) fn nearest(&self, value: f64, area: &Area) -> Option<f64> {
+        Some(area.bottom() - self.scale?.fraction(value)? * area.height)
     }
 
     /// Width of the labels, in pixels.
@@ -252,7 +262,7 @@ fn vertical_scale(chart: &Chart) -> Option<Scale> {
     if let Some(ends) = chart.y.range {
         return scale(&ends);
     }
-    let extremes = chart.points().flat_map(|(.., point)| [point.statistics.min, point.statistics.max]);
+    let extremes = chart.points().flat_map(|(.., point)| point.statistics.spread());
     let mut values: Vec<f64> = extremes.filter(|value| value.is_finite() && (!is_log || *value > 0.0)).collect();
     let is_bars = chart.kind == ChartKind::Bars;
     if is_bars && !is_log && !values.is_empty() {

@@ -28,16 +28,15 @@ pub(super) fn bars(
 ) -> Markup {
     let width = bar_width(chart, x, area.width);
     let middle = |line: &Line, point: &Point| Some(area.left + left(chart, x, area.width, line, point)?);
-    let above = |value: f64| Some(area.bottom() - y.fraction(value)? * area.height);
     // A logarithmic axis has no 0: its bars start at the lower end.
-    let zero = above(0.0).unwrap_or(area.bottom());
+    let zero = y.nearest(0.0, area).unwrap_or(area.bottom());
     html! {
         @for line in &panel.lines {
             @for (point, middle) in line.points.iter().filter_map(|point| Some((point, middle(line, point)?))) {
-                @if let Some(top) = above(point.statistics.mean) {
+                @if let Some(top) = y.top(point.statistics.mean, area) {
                     @let mark = html! {
                         (bar(line, [middle - width / 2.0, width], [top, zero]))
-                        (whisker(INK, point, middle, &above))
+                        (whisker(INK, point, middle, y, area))
                     };
                     (links.link(panel, line, point, &mark))
                 }
@@ -61,10 +60,8 @@ pub(super) fn left(chart: &Chart, x: &Horizontal, width: f64, line: &Line, point
 
 fn bar(line: &Line, [left, width]: [f64; 2], [top, zero]: [f64; 2]) -> Markup {
     let look = style(line.index);
-    // Lighter after eight lines, when the colors repeat.
-    let opacity = if look.dash == "none" { "0.75" } else { "0.4" };
     html! {
-        rect class=(look.tone.class) color=(look.tone.light) fill="currentColor" fill-opacity=(opacity)
+        rect class=(look.tone.class) color=(look.tone.light) fill="currentColor" fill-opacity=(look.opacity())
             x=(px(left + 0.5)) y=(px(top.min(zero))) width=(px((width - 1.0).max(0.5))) height=(px((zero - top).abs())) {}
     }
 }

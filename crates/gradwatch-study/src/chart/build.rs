@@ -28,6 +28,9 @@ impl Chart {
         };
         let scale = x_scale(definition, &parts.xs);
         let mut chart = empty(definition, scale, &parts);
+        if groups.is_empty() {
+            chart.remarks.push(without_runs(definition, results));
+        }
         chart.panels =
             parts.panel_names(definition).into_iter().map(|name| Panel { name, lines: Vec::new() }).collect();
         if definition.kind == ChartKind::Curves {
@@ -59,6 +62,8 @@ impl Chart {
 
     fn add_curves(&mut self, definition: &ChartDefinition, groups: &[Group], parts: &Parts, curves: &Curves) {
         let rows = || groups.iter().flat_map(|group| &group.rows);
+        let absent = definition.y.iter().filter(|tag| !rows().any(|row| curves.has(*row, tag)));
+        self.remarks.extend(absent.filter(|_| !groups.is_empty()).map(|tag| curves.absence(tag)));
         let steps = definition.y.iter().map(|tag| curves.steps_per_point(rows(), tag));
         self.steps_per_point = steps.max().unwrap_or(1);
         let mut count = 0;
@@ -129,6 +134,7 @@ fn empty(definition: &ChartDefinition, scale: Scale, parts: &Parts) -> Chart {
     };
     let lines = match &parts.lines {
         Some(lines) => names(lines),
+        None if !definition.labels.is_empty() => definition.labels.clone(),
         None if definition.y.len() > 1 => definition.y.clone(),
         None => vec![String::new()],
     };
@@ -146,14 +152,21 @@ fn empty(definition: &ChartDefinition, scale: Scale, parts: &Parts) -> Chart {
         legend,
         lines,
         panels: Vec::new(),
+        remarks: Vec::new(),
         steps_per_point: 1,
     }
 }
 
-/// Bars, heat maps, and texts have categories.
+/// Why a chart has no runs.
+fn without_runs(definition: &ChartDefinition, results: &Results) -> String {
+    let has_filters = !definition.filters.is_empty() && !groups(results, &[], |_| true).is_empty();
+    if has_filters { "no run matches the filter (where)" } else { "no run has started" }.to_owned()
+}
+
+/// Bars, heat maps, and texts have categories. A run without a number has no place among numbers.
 fn x_scale(definition: &ChartDefinition, xs: &[Cell]) -> Scale {
-    let has_categories =
-        matches!(definition.kind, ChartKind::Bars | ChartKind::HeatMap) || xs.iter().any(|x| x.number().is_none());
+    let has_categories = matches!(definition.kind, ChartKind::Bars | ChartKind::HeatMap)
+        || xs.iter().any(|x| matches!(x, Cell::Text(_)));
     match definition.x_scale {
         _ if has_categories => Scale::Category,
         Some(scale) => scale,
@@ -176,7 +189,7 @@ pub(crate) fn distinct(results: &Results, groups: &[Group], column: usize) -> Ve
         }
     }
     if values.iter().all(|value| value.number().is_some()) {
-        values.sort_by(|one, other| number(one).total_cmp(&number(other)));
+        values.sort_by(Cell::order);
     }
     values
 }

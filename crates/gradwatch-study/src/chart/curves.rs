@@ -1,11 +1,15 @@
-//! Steps of runs over their steps, read from event files.
+//! Series of runs over their steps, read from event files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gradwatch_doctor::config::matches;
 
 use super::Point;
-use crate::{gather::read_series, groups::Statistics, results::Results};
+use crate::{
+    gather::{absence, read_series},
+    groups::Statistics,
+    results::Results,
+};
 
 /// Most points of a curve to draw. A chart is about as many pixels wide.
 const MOST_POINTS: u64 = 400;
@@ -18,7 +22,9 @@ type Steps = BTreeMap<u64, f64>;
 pub struct Curves {
     /// By row of the results and tag.
     series: HashMap<(usize, String), Steps>,
-    /// Runs that could not be read completely, one line each.
+    /// Tags of all runs, of any kind of data.
+    tags: BTreeSet<String>,
+    /// Files that could not be read completely, one line each.
     pub notes: Vec<String>,
 }
 
@@ -31,19 +37,32 @@ impl Curves {
             if tags.is_empty() || !run.folder.is_dir() {
                 continue;
             }
-            let (found, notes) = read_series(&run.folder, tags);
+            let found = read_series(&run.folder, tags);
             for pattern in tags {
-                let of_pattern = found.iter().filter(|(tag, _)| matches(pattern, tag));
+                let of_pattern = found.series.iter().filter(|(tag, _)| matches(pattern, tag));
                 curves.insert(row, pattern, mean(of_pattern.map(|(_, series)| series)));
             }
-            curves.notes.extend(notes);
+            let note = |(file, problem): (String, String)| format!("{} {problem}", run.folder.join(file).display());
+            curves.notes.extend(found.damaged.into_iter().map(note));
+            curves.tags.extend(found.tags);
         }
         curves
     }
 
     /// Adds the series of a run.
     pub fn insert(&mut self, row: usize, tag: &str, series: Steps) {
+        self.tags.extend((!series.is_empty()).then(|| tag.to_owned()));
         self.series.insert((row, tag.to_owned()), series);
+    }
+
+    /// Whether a run has values of a tag.
+    pub(super) fn has(&self, row: usize, tag: &str) -> bool {
+        self.get(row, tag).is_some_and(|series| !series.is_empty())
+    }
+
+    /// Says that no run has a tag, with similar ones.
+    pub(super) fn absence(&self, tag: &str) -> String {
+        absence(tag, &self.tags)
     }
 
     fn get(&self, row: usize, tag: &str) -> Option<&Steps> {

@@ -5,10 +5,12 @@ use maud::{Markup, PreEscaped, html};
 use super::{
     Chart, Line, Panel, Point,
     axes::{Area, Horizontal, Vertical, x_label, y_label},
-    bars, format, heat_map,
+    bars,
+    caption::caption,
+    format, heat_map,
     heat_map::Colors,
     legend::Legend,
-    lines, missing,
+    lines, missing, outside,
     text::{self, Anchor, LABEL, SMALL, TITLE, fit, plain, px},
     tone::{INK, MUTED, PAPER, dark_style},
 };
@@ -24,6 +26,8 @@ const NAME: f64 = 26.0;
 const AXIS_LABEL: f64 = 24.0;
 /// Height of a line of the caption.
 const CAPTION: f64 = 17.0;
+/// Longest label beside a heat map, in pixels.
+const MOST_LABEL: f64 = 160.0;
 /// Height of the title.
 const HEAD: f64 = 34.0;
 
@@ -84,7 +88,11 @@ impl<'a> Figure<'a> {
         let columns = if panels == 4 { 2 } else { panels.clamp(1, 3) };
         let width = if columns > 1 || chart.x.categories.len() > 14 { 900.0 } else { 720.0 };
         let height = match (is_map, columns) {
-            (true, _) => heat_map::cell_height(chart) * chart.lines.len().max(1) as f64,
+            // A few rows leave room for the label beside them.
+            (true, _) => {
+                let rows = heat_map::cell_height(chart) * chart.lines.len().max(1) as f64;
+                rows.max(text::width(&chart.y.label, LABEL).ceil().min(MOST_LABEL))
+            }
             (false, 1) => 300.0,
             (false, 2) => 230.0,
             (false, _) => 190.0,
@@ -132,9 +140,8 @@ impl<'a> Figure<'a> {
 
     fn draw(&self, page: &str) -> Markup {
         let Self { chart, width, .. } = self;
-        let caption = self.caption();
-        let parts: Vec<&str> = caption.iter().map(String::as_str).collect();
-        let caption = text::lines(&parts, "; ", SMALL, width - 2.0 * MARGIN);
+        let caption = caption(chart);
+        let caption = text::wrapped(&caption, SMALL, width - 2.0 * MARGIN);
         let top = self.bottom() + AXIS_LABEL + CAPTION / 2.0 + 4.0;
         let height = top + caption.len() as f64 * CAPTION;
         let [title_id, description_id] = ["title", "description"].map(|part| plain(&format!("{}-{part}", chart.slug)));
@@ -166,6 +173,8 @@ impl<'a> Figure<'a> {
         let (chart, area) = (self.chart, self.area(index));
         let links = Links { chart, page };
         let is_first = index.is_multiple_of(self.columns);
+        // The cells of a heat map have marks instead.
+        let is_empty = |panel: &Panel| chart.kind != ChartKind::HeatMap || panel.lines.is_empty();
         let name = [area.left + area.width / 2.0, area.top - self.missing - self.name / 2.0];
         html! {
             @if !panel.name.is_empty() {
@@ -185,11 +194,8 @@ impl<'a> Figure<'a> {
                     (lines::lines(chart, panel, &self.x, &self.y, &area, &links))
                 }
             }
-            @if chart.kind != ChartKind::HeatMap && self.y.scale.is_none() {
-                (text::text(
-                    [area.left + area.width / 2.0, area.top + area.height / 2.0], LABEL, Anchor::Middle, MUTED,
-                    "no finite value",
-                ))
+            @if let Some(why) = outside::emptiness(chart, panel).filter(|_| is_empty(panel)) {
+                (in_the_middle(&why, &area))
             }
             (self.x.draw(&area))
         }
@@ -204,34 +210,6 @@ impl<'a> Figure<'a> {
             (x_label(center, self.bottom() + AXIS_LABEL / 2.0 - 4.0, last.right() - self.first.left, &scaled(&chart.x)))
             (y_label(self.first.left - self.labels - 22.0, (top + bottom) / 2.0, bottom - top, &y))
         }
-    }
-
-    /// What the marks mean, and how many runs each has.
-    fn caption(&self) -> Vec<String> {
-        let runs = || self.chart.points().map(|(.., point)| point.statistics.n).filter(|n| *n > 0);
-        let counts = match (runs().min(), runs().max()) {
-            (Some(least), Some(most)) if least < most => format!("n = {least} to {most} runs"),
-            (_, Some(most)) => format!("n = {}", gradwatch_doctor::number::count(most, "run")),
-            _ => "no runs".into(),
-        };
-        let has_spread = runs().any(|n| n > 1);
-        let spread = match self.chart.kind {
-            ChartKind::HeatMap => "Color: mean",
-            _ if !has_spread => "Value",
-            ChartKind::Bars => "Bar: mean; whisker: lowest to highest run",
-            _ if self.x.slot().is_some() => "Dot: mean; whisker: lowest to highest run",
-            _ => "Line: mean; band: lowest to highest run",
-        };
-        let steps = self.chart.steps_per_point;
-        let steps = (steps > 1).then(|| format!("each point: mean of {steps} steps"));
-        let is_marked = self.chart.points().any(|(.., point)| point.diverged > 0);
-        let missing = match self.chart.kind {
-            ChartKind::Curves => "×: number of runs with their first value that is not finite",
-            ChartKind::HeatMap => "× or corner: runs without a finite value",
-            ChartKind::Lines | ChartKind::Bars => "×: number of runs without a finite value",
-        };
-        let missing = is_marked.then(|| missing.to_owned());
-        [spread.to_owned(), counts].into_iter().chain(steps).chain(missing).collect()
     }
 
     /// The chart in words, for readers who cannot see it.
@@ -251,7 +229,21 @@ impl<'a> Figure<'a> {
             (Some(low), Some(high)) => format!("Means from {} to {}.", named(low), named(high)),
             _ => "No finite value.".into(),
         };
-        plain(&format!("{of} by {}. {extremes} {}.", chart.x.label, self.caption().join("; ")))
+        let caption = caption(chart);
+        let end = if caption.is_empty() { "" } else { "." };
+        plain(&format!("{of} by {}. {extremes} {caption}{end}", chart.x.label))
+    }
+}
+
+/// Draws a text in lines in the middle of a plot.
+fn in_the_middle(content: &str, area: &Area) -> Markup {
+    let lines = text::wrapped(content, LABEL, area.width - 2.0 * MARGIN);
+    let top = area.top + (area.height - lines.len().saturating_sub(1) as f64 * CAPTION) / 2.0;
+    html! {
+        @for (index, line) in lines.iter().enumerate() {
+            @let place = [area.left + area.width / 2.0, top + index as f64 * CAPTION];
+            (text::text(place, LABEL, Anchor::Middle, MUTED, &fit(line, LABEL, area.width)))
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn definition(kind: ChartKind) -> ChartDefinition {
         y_scale: Scale::Linear,
         y_range: None,
         x_label: None,
+        labels: Vec::new(),
         y_label: None,
     }
 }

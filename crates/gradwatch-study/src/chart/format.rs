@@ -24,19 +24,16 @@ impl Digits {
         Self { decimals: is_visible.then_some(decimals as usize) }
     }
 
-    /// The number; a dash for NaN.
+    /// The number; a dash for NaN. A number that would round to 0, such as a small deviation, keeps its first digits.
     pub fn text(self, value: f64) -> String {
-        match self.decimals {
-            Some(decimals) if value.is_finite() => {
-                let text = format!("{value:.decimals$}");
-                if text.trim_start_matches('-').chars().all(|digit| matches!(digit, '0' | '.')) {
-                    text.trim_start_matches('-').into()
-                } else {
-                    text
-                }
-            }
+        let fixed = self.decimals.filter(|_| value.is_finite()).map(|decimals| format!("{value:.decimals$}"));
+        let is_zero = |text: &String| text.chars().all(|digit| matches!(digit, '0' | '.' | '-'));
+        match fixed {
+            Some(text) if !is_zero(&text) => text,
+            Some(text) if value == 0.0 => text.trim_start_matches('-').to_owned(),
+            Some(_) => number::two_digits(value),
             // Rounds to three digits first, because `number` keeps four.
-            _ => number::number_or_dash(format!("{value:.2e}").parse().unwrap_or(value)),
+            None => number::number_or_dash(format!("{value:.2e}").parse().unwrap_or(value)),
         }
     }
 
@@ -46,7 +43,13 @@ impl Digits {
         match seen.n {
             0 => format!("– ({runs})"),
             1 => format!("{} ({runs})", self.text(seen.mean)),
-            _ => format!("{} ± {} ({runs})", self.text(seen.mean), self.text(seen.std)),
+            _ => match seen.interval {
+                Some([low, high]) => {
+                    let [share, low, high] = [seen.mean, low, high].map(|share| self.text(share));
+                    format!("{share}, {low} to {high} ({runs})")
+                }
+                None => format!("{} ± {} ({runs})", self.text(seen.mean), self.text(seen.std)),
+            },
         }
     }
 }
@@ -62,9 +65,12 @@ pub(super) fn sentence(seen: &Statistics) -> String {
         0 => format!("no finite value in {}", number::count(seen.runs(), "run")),
         1 => format!("{} (n = 1{missing})", number(seen.mean)),
         n => {
-            let Statistics { mean, std, min, max, .. } = *seen;
+            let Statistics { mean, std, min, max, interval, .. } = *seen;
             let [mean, std, min, max] = [mean, std, min, max].map(number);
-            format!("{mean} ± {std}, {min} to {max} (n = {n}{missing})")
+            match interval.map(|ends| ends.map(number)) {
+                Some([low, high]) => format!("{mean}, 95% interval {low} to {high} (n = {n}{missing})"),
+                None => format!("{mean} ± {std}, {min} to {max} (n = {n}{missing})"),
+            }
         }
     }
 }
@@ -76,7 +82,8 @@ mod tests {
     #[test]
     fn all_numbers_have_the_decimals_of_the_largest() {
         let digits = Digits::of([0.9, 0.91234, 0.05]);
-        assert_eq!([0.9, 0.91234, 0.05, -0.0001].map(|value| digits.text(value)), ["0.900", "0.912", "0.050", "0.000"]);
+        assert_eq!([0.9, 0.91234, 0.05, -0.0].map(|value| digits.text(value)), ["0.900", "0.912", "0.050", "0.000"]);
+        assert_eq!([0.000_123, -0.0004].map(|value| digits.text(value)), ["1.2e-4", "-4e-4"]);
         assert_eq!(Digits::of([23.06, 2.0]).text(23.06), "23.1");
         assert_eq!(Digits::of([1580.0, 200.0]).text(200.0), "200");
     }
@@ -94,6 +101,8 @@ mod tests {
         let summary = |values: &[f64]| Digits::of(values.iter().copied()).summary(&Statistics::of(values));
         // Deviations of 0.02 around 0.9.
         assert_eq!(summary(&[0.88, 0.9, 0.92]), "0.900 ± 0.020 (3)");
+        // Deviations of 1e-4 around 0.9 are no spread of 0.
+        assert_eq!(summary(&[0.8999, 0.9, 0.9001]), "0.900 ± 1e-4 (3)");
         assert_eq!(summary(&[0.9]), "0.900 (1)");
         assert_eq!(summary(&[0.9, f64::NAN]), "0.900 (1/2)");
         assert_eq!(summary(&[f64::NAN, f64::NAN]), "– (0/2)");

@@ -7,6 +7,7 @@ use super::{
     Chart, Digits, Line, Panel, Point,
     axes::{Area, Horizontal},
     figure::Links,
+    outside::Outside,
     text::{self, Anchor, SMALL, fit, px},
     tone::{EMPTY, INK, MUTED},
 };
@@ -34,13 +35,23 @@ impl Colors {
         let values = chart.y.range.map_or(means, Vec::from);
         let scale = if is_log { Scale::log(&values) } else { Scale::linear(&values) }?;
         let ends = [values.iter().copied().fold(f64::NAN, f64::min), values.iter().copied().fold(f64::NAN, f64::max)];
-        let means = chart.points().map(|(.., point)| point.statistics.mean);
-        Some(Self { scale, digits: Digits::of(means), ends })
+        Some(Self { scale, digits: digits(chart), ends })
+    }
+
+    /// Fraction of the colors; `None` for a value that has no place on their scale.
+    fn share(&self, mean: f64) -> Option<f64> {
+        let has_place = Outside::of(mean, self.scale.is_log(), None).is_none();
+        self.scale.fraction(mean).filter(|_| has_place)
     }
 
     pub(super) fn labels(&self) -> [String; 2] {
         self.ends.map(|end| self.digits.text(end))
     }
+}
+
+/// Decimals of all cells.
+fn digits(chart: &Chart) -> Digits {
+    Digits::of(chart.points().map(|(.., point)| point.statistics.mean))
 }
 
 /// Color of viridis at a fraction of its range.
@@ -97,22 +108,23 @@ pub(super) fn cells(
             height: size[1],
         })
     };
+    let digits = digits(chart);
     html! {
         @for line in &panel.lines {
             @for point in &line.points {
                 @if let Some(cell) = place(line, point) {
-                    (links.link(panel, line, point, &draw_cell(point, colors, &cell)))
+                    (links.link(panel, line, point, &draw_cell(point, colors, digits, &cell)))
                 }
             }
         }
     }
 }
 
-fn draw_cell(point: &Point, colors: Option<&Colors>, cell: &Area) -> Markup {
+fn draw_cell(point: &Point, colors: Option<&Colors>, digits: Digits, cell: &Area) -> Markup {
     let seen = &point.statistics;
-    let share = colors.and_then(|colors| colors.scale.fraction(seen.mean));
+    let share = colors.and_then(|colors| colors.share(seen.mean));
     let middle = [cell.left + cell.width / 2.0, cell.top + cell.height / 2.0];
-    let mean = colors.map(|colors| colors.digits.text(seen.mean)).unwrap_or_default();
+    let mean = digits.text(seen.mean);
     let has_room = text::width(&mean, SMALL) < cell.width - 4.0 && cell.height >= SMALL + 2.0;
     let mark = format!("×{}", if seen.missing > 1 { seen.missing.to_string() } else { String::new() });
     let beside = (cell.width - text::width(&mean, SMALL)) / 2.0;
@@ -134,6 +146,8 @@ fn draw_cell(point: &Point, colors: Option<&Colors>, cell: &Area) -> Markup {
                     path fill=(text_color(share)) d={ "M" (px(cell.right() - 8.0)) " " (px(cell.top + 1.0)) "h7v7z" } {}
                 }
             }
+            // A value without a color, which is not above 0 on a logarithmic scale.
+            None if seen.n > 0 => (text::text(middle, SMALL, Anchor::Middle, INK, if has_room { mean.as_str() } else { "" })),
             None => (text::text(middle, SMALL, Anchor::Middle, INK, &mark)),
         }
     }

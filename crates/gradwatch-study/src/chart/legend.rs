@@ -88,11 +88,12 @@ impl Legend {
 }
 
 /// A piece of the line with its marker, or a piece of its bar.
-fn sample(kind: ChartKind, Style { tone, dash, marker }: Style, [x, y]: [f64; 2]) -> Markup {
+fn sample(kind: ChartKind, style: Style, [x, y]: [f64; 2]) -> Markup {
+    let Style { tone, dash, marker } = style;
     html! {
         g class=(tone.class) color=(tone.light) transform={ "translate(" (px(x)) " " (px(y)) ")" } {
             @if kind == ChartKind::Bars {
-                rect x="6" y="-6" width="18" height="12" fill="currentColor" {}
+                rect x="6" y="-6" width="18" height="12" fill="currentColor" fill-opacity=(style.opacity()) {}
             } @else {
                 path d="M0 0h26" stroke="currentColor" stroke-width="2" stroke-dasharray=(dash) fill="none" {}
                 @if kind == ChartKind::Lines {
@@ -113,7 +114,7 @@ fn ramp(colors: &Colors, [left, y]: [f64; 2]) -> Markup {
         (text::text([left, y], SMALL, Anchor::Start, MUTED, &low))
         @for index in 0..PIECES {
             @let share = (f64::from(index) + 0.5) / f64::from(PIECES);
-            // Wider than its place, so that no background shows through between two pieces.
+            // Overlaps the next piece, so that no background shows between two pieces.
             rect x=(px(start + f64::from(index) * piece)) y=(px(y - 6.0)) width=(px(piece + 0.5)) height="12"
                 fill=(color(share)) {}
         }

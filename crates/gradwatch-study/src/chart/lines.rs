@@ -27,12 +27,11 @@ pub(super) fn lines(
     links: &Links<'_>,
 ) -> Markup {
     let at = |line: &Line, point: &Point| Some(area.left + left(chart, x, area.width, line, point)?);
-    let above = |value: f64| Some(area.bottom() - y.fraction(value)? * area.height);
     let is_ranged = x.slot().is_none();
     html! {
-        @for line in panel.lines.iter().filter(|_| is_ranged) { (draw_band(line, &|point| at(line, point), &above)) }
+        @for line in panel.lines.iter().filter(|_| is_ranged) { (draw_band(line, &|point| at(line, point), y, area)) }
         @for line in &panel.lines {
-            @let path = draw_line(line, &|point| at(line, point), &above);
+            @let path = draw_line(line, &|point| at(line, point), y, area);
             // A curve has too many points for a link each.
             @match line.points.last().filter(|_| chart.kind == ChartKind::Curves) {
                 Some(last) => (links.link(panel, line, last, &path)),
@@ -41,9 +40,9 @@ pub(super) fn lines(
         }
         @for line in &panel.lines {
             @for (point, left) in line.points.iter().filter_map(|point| Some((point, at(line, point)?))) {
-                @if chart.kind == ChartKind::Lines && let Some(top) = above(point.statistics.mean) {
+                @if chart.kind == ChartKind::Lines && let Some(top) = y.top(point.statistics.mean, area) {
                     @let mark = html! {
-                        @if !is_ranged { (whisker(style(line.index).tone, point, left, &above)) }
+                        @if !is_ranged { (whisker(style(line.index).tone, point, left, y, area)) }
                         (marker(line, [left, top]))
                     };
                     (links.link(panel, line, point, &mark))
@@ -61,12 +60,12 @@ pub(super) fn left(chart: &Chart, x: &Horizontal, width: f64, line: &Line, point
     Some(x.fraction(point.x)? * width + (line.index as f64 - (count - 1.0) / 2.0) * room)
 }
 
-fn draw_line(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, above: &dyn Fn(f64) -> Option<f64>) -> Markup {
+fn draw_line(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, y: &Vertical, area: &Area) -> Markup {
     let look = style(line.index);
     let mut path = String::new();
     let mut is_on = false;
     for point in &line.points {
-        let place = at(point).zip(above(point.statistics.mean));
+        let place = at(point).zip(y.top(point.statistics.mean, area));
         if let Some((left, top)) = place {
             // A line of length 0 shows a point between two gaps.
             let _ = write!(path, "{}{} {}h0", if is_on { 'L' } else { 'M' }, px(left), px(top));
@@ -79,17 +78,19 @@ fn draw_line(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, above: &dyn Fn(f64
     }
 }
 
-/// Band from the lowest to the highest run.
-fn draw_band(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, above: &dyn Fn(f64) -> Option<f64>) -> Markup {
+/// Band over the spread, as far as the axis goes.
+fn draw_band(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, y: &Vertical, area: &Area) -> Markup {
     let look = style(line.index);
     let mut path = String::new();
-    for part in line.points.split(|point| point.statistics.n == 0) {
-        if !part.iter().any(|point| point.statistics.min < point.statistics.max) {
+    for part in line.points.split(|point| y.top(point.statistics.mean, area).is_none()) {
+        if !part.iter().map(|point| point.statistics.spread()).any(|[low, high]| low < high) {
             continue;
         }
-        let edge = |value: fn(&Point) -> f64| part.iter().filter_map(move |point| at(point).zip(above(value(point))));
-        let mut outline: Vec<(f64, f64)> = edge(|point| point.statistics.max).collect();
-        outline.extend(edge(|point| point.statistics.min).collect::<Vec<_>>().into_iter().rev());
+        let edge = |value: fn(&Point) -> f64| {
+            part.iter().filter_map(move |point| at(point).zip(y.nearest(value(point), area)))
+        };
+        let mut outline: Vec<(f64, f64)> = edge(|point| point.statistics.spread()[1]).collect();
+        outline.extend(edge(|point| point.statistics.spread()[0]).collect::<Vec<_>>().into_iter().rev());
         for (index, (left, top)) in outline.into_iter().enumerate() {
             let _ = write!(path, "{}{} {}", if index == 0 { 'M' } else { 'L' }, px(left), px(top));
         }
@@ -102,16 +103,19 @@ fn draw_band(line: &Line, at: &dyn Fn(&Point) -> Option<f64>, above: &dyn Fn(f64
     }
 }
 
-/// Line from the lowest to the highest run; empty for a single run.
-pub(super) fn whisker(tone: Tone, point: &Point, left: f64, above: &dyn Fn(f64) -> Option<f64>) -> Markup {
-    let ends = above(point.statistics.min).zip(above(point.statistics.max)).filter(|_| point.statistics.n > 1);
+/// Line over the spread; empty for a single run. An end beyond the axis has no cap.
+pub(super) fn whisker(tone: Tone, point: &Point, left: f64, y: &Vertical, area: &Area) -> Markup {
+    let [min, max] = point.statistics.spread();
+    let ends = y.nearest(min, area).zip(y.nearest(max, area)).filter(|_| point.statistics.n > 1);
+    let caps: String = [min, max]
+        .into_iter()
+        .filter_map(|end| y.top(end, area))
+        .map(|top| format!("M{} {}h6", px(left - 3.0), px(top)))
+        .collect();
     html! {
         @if let Some((low, high)) = ends {
             path class=(tone.class) color=(tone.light) stroke="currentColor" stroke-width="1.5" fill="none"
-                d={
-                    "M" (px(left - 3.0)) " " (px(high)) "h6M" (px(left)) " " (px(high)) "V" (px(low))
-                    "M" (px(left - 3.0)) " " (px(low)) "h6"
-                } {}
+                d={ "M" (px(left)) " " (px(high)) "V" (px(low)) (caps) } {}
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Charts of results: lines, bars, heat maps, and curves over steps, as SVG, PNG, and CSV.
 //!
 //! [`Chart`] has the numbers: panels of lines of points, each with the statistics and the runs of a group. [`svg`]
-//! draws them: a dot or a bar at the mean, a band or a whisker from the lowest to the highest run, and a cross where
+//! draws them: a dot or a bar at the mean, a band or a whisker from the lowest to the highest run (of a share: over its 95%
+//! confidence interval), and a cross where
 //! runs have no finite value. Colors are those of Okabe and Ito (jfly.uni-koeln.de/color, 2008), which color-blind
 //! readers distinguish; heat maps use viridis. Lines also differ in their markers.
 
 mod axes;
 mod bars;
 mod build;
+mod caption;
 mod curves;
 mod figure;
 mod format;
@@ -16,6 +18,7 @@ mod legend;
 mod lines;
 mod missing;
 mod numbers;
+mod outside;
 mod raster;
 mod text;
 mod tone;
@@ -40,7 +43,7 @@ use crate::{
 pub struct Chart {
     /// Title.
     pub title: String,
-    /// Name of its files, and start of its anchors on a page: the title in lower case ASCII with hyphens.
+    /// Name of its files, and start of its anchors on a page: letters and digits of the title in lowercase, joined by hyphens.
     pub slug: String,
     /// Kind.
     pub kind: ChartKind,
@@ -54,6 +57,8 @@ pub struct Chart {
     pub lines: Vec<String>,
     /// The panels: small multiples with the same axes.
     pub panels: Vec<Panel>,
+    /// Sentences for the caption: why there are no points, or a tag that no run has.
+    pub remarks: Vec<String>,
     /// Number of steps averaged in each point of a curve; 1 if each step is a point.
     pub steps_per_point: u64,
 }

@@ -4,7 +4,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use resvg::usvg::roxmltree::{Document, Node};
 
 use super::{fixture::*, *};
-use crate::{definition::ChartDefinition, results::Results};
+use crate::{
+    definition::ChartDefinition,
+    results::{ColumnKind, Results},
+};
 
 const NAN: f64 = f64::NAN;
 
@@ -17,7 +20,7 @@ fn nodes<'a, 'input>(document: &'a Document<'input>, tag: &'a str) -> impl Itera
 }
 
 /// Places of the markers: the translations of paths.
-fn markers(text: &str) -> Vec<[f64; 2]> {
+pub(super) fn markers(text: &str) -> Vec<[f64; 2]> {
     let document = Document::parse(text).unwrap();
     let place = |node: Node<'_, '_>| {
         let inner = node.attribute("transform")?.strip_prefix("translate(")?.strip_suffix(')')?.to_owned();
@@ -28,7 +31,7 @@ fn markers(text: &str) -> Vec<[f64; 2]> {
     links.filter_map(place).collect()
 }
 
-fn texts(text: &str) -> Vec<String> {
+pub(super) fn texts(text: &str) -> Vec<String> {
     let document = Document::parse(text).unwrap();
     nodes(&document, "text").filter_map(|node| node.text().map(str::to_owned)).collect()
 }
@@ -161,12 +164,33 @@ fn several_columns_are_one_line_each() {
 }
 
 #[test]
+fn shares_have_confidence_intervals_and_columns_their_labels() {
+    let two = ChartDefinition {
+        y: vec!["accuracy".into(), "loss".into()],
+        labels: vec!["first layer".into(), "output layer".into()],
+        lines: None,
+        ..definition(ChartKind::Bars)
+    };
+    let rows: Vec<_> = (0..20).map(|seed| (1.0, "a", f64::from(seed), [0.0, f64::from(seed % 2)])).collect();
+    let mut results = results(&rows);
+    results.columns[3].kind = ColumnKind::Flag;
+    let chart = Chart::new(&two, &results, &Curves::default());
+    assert_eq!(chart.lines, ["first layer", "output layer"]);
+    // 0 of 20: from 0 to 0.1611, by Newcombe 1998.
+    let [low, high] = chart.points().next().unwrap().2.statistics.spread();
+    assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
+    let drawn = svg(&chart, "");
+    assert!(drawn.contains("Bar: share of runs; whisker: 95% confidence interval (Wilson); n = 20 runs"), "{drawn}");
+    assert!(drawn.contains("first layer, 1: 0, 95% interval 0 to 0.1611 (n = 20)"), "{drawn}");
+}
+
+#[test]
 fn the_csv_has_every_number_drawn() {
     let rows = [(1.0, "a, \"b\"", 1.0, [0.25, 0.0]), (1.0, "a, \"b\"", 2.0, [0.75, 0.0]), (2.0, "c", 1.0, [NAN, 0.0])];
     let text = csv(&Chart::new(&definition(ChartKind::Lines), &results(&rows), &Curves::default()));
     // Deviations of 0.25 twice: sqrt(2 * 0.0625).
     let want = format!(
-        "panel,line,x,n,missing,mean,min,max,std\n,\"a, \"\"b\"\"\",1,2,0,0.5,0.25,0.75,{}\n,c,2,0,1,,,,\n",
+        "panel,line,x,n,missing,mean,min,max,std,crosses,low,high\n,\"a, \"\"b\"\"\",1,2,0,0.5,0.25,0.75,{},0,0.25,0.75\n,c,2,0,1,,,,,1,,\n",
         0.125f64.sqrt()
     );
     assert_eq!(text, want);
@@ -209,6 +233,22 @@ fn a_curve_is_the_mean_at_each_step_and_marks_where_a_run_diverged() {
         .collect();
     assert_eq!(points, [(0.0, 2.0, 0, 0), (10.0, 2.0, 1, 1), (20.0, 3.0, 1, 0)]);
     assert_eq!(marks(&svg(&chart, "")), ["×1"]);
+}
+
+#[test]
+fn a_tag_that_no_run_has_is_named_with_similar_ones() {
+    let runs = results(&[(1.0, "a", 1.0, [0.0; 2])]);
+    let of_tags = |tags: &[&str]| {
+        let y = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let definition = ChartDefinition { y, lines: None, ..definition(ChartKind::Curves) };
+        texts(&svg(&Chart::new(&definition, &runs, &curves(&[&[(0, 1.0), (1, 2.0)]])), "")).join(" ")
+    };
+    let said = of_tags(&["accuracy/validtion"]);
+    assert!(said.contains("no run has the tag accuracy/validtion; did you mean accuracy/validation?"), "{said}");
+    assert!(!said.contains("no finite value") && !said.contains("n ="), "{said}");
+    // The other curve is drawn.
+    let said = of_tags(&["accuracy/validation", "zzz"]);
+    assert!(said.contains("Each line is one run; no run has the tag zzz; the runs have 1 tag, such as"), "{said}");
 }
 
 #[test]
@@ -291,7 +331,7 @@ proptest! {
         for record in csv::Reader::from_reader(numbers::csv(&chart).as_bytes()).records() {
             let record = record.unwrap();
             let is_finite = |field: &str| field.is_empty() || field.parse::<f64>().is_ok_and(f64::is_finite);
-            prop_assert!((3..9).all(|field| is_finite(&record[field])), "{record:?}");
+            prop_assert!((3..10).all(|field| is_finite(&record[field])), "{record:?}");
         }
     }
 }

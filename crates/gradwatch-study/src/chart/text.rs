@@ -64,6 +64,13 @@ pub(super) fn lines(words: &[&str], separator: &str, size: f64, most: f64) -> Ve
     lines
 }
 
+/// A text in lines that fit into a width, broken between words.
+pub(super) fn wrapped(text: &str, size: f64, most: f64) -> Vec<String> {
+    let text = plain(text);
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    lines(&words, " ", size, most)
+}
+
 /// A text without control characters, which XML forbids, and without changes of direction.
 pub(crate) fn plain(text: &str) -> String {
     let printed = printable::line(text);

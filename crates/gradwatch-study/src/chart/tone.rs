@@ -41,6 +41,17 @@ pub(super) struct Style {
     pub marker: Marker,
 }
 
+impl Style {
+    /// `fill-opacity` of a bar, which has no dash: lighter each time the colors repeat.
+    pub(super) fn opacity(self) -> &'static str {
+        match DASHES.iter().position(|dash| *dash == self.dash) {
+            Some(0) | None => "0.85",
+            Some(1) => "0.5",
+            Some(_) => "0.25",
+        }
+    }
+}
+
 /// Shape of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
@@ -97,6 +108,8 @@ mod tests {
         let looks: HashSet<_> = (0..40).map(|index| (style(index).tone.class, style(index).marker.path())).collect();
         assert_eq!(looks.len(), 40);
         assert_eq!((style(0).dash, style(8).dash, style(0).tone), ("none", "7 4", style(8).tone));
+        let bars: HashSet<_> = (0..24).map(|index| (style(index).tone.class, style(index).opacity())).collect();
+        assert_eq!(bars.len(), 24);
     }
 
     #[test]

@@ -29,9 +29,12 @@ use gradwatch_doctor::{
     diagnosis::{Finding, FindingState, RuleName},
 };
 
-pub use run::ComparedRun;
+pub use run::{ComparedRun, run_folders};
 
 use crate::results::{Cell, Column, ColumnKind, Results, Row};
+
+/// Config keys with the place of a run. They do not count as differences.
+const PLACES: [&str; 2] = ["run.logdir", "run.name"];
 
 /// Runs side by side.
 #[derive(Debug, Clone)]
@@ -84,7 +87,8 @@ impl Comparison {
         // A run that a key has no difference for has the value of the first config.
         let mut keys: BTreeMap<String, (String, BTreeMap<usize, String>)> = BTreeMap::new();
         for (index, config) in configs.iter().enumerate() {
-            for difference in config.iter().flat_map(|config| differences(first, config)) {
+            let of_run = config.iter().flat_map(|config| differences(first, config));
+            for difference in of_run.filter(|difference| !PLACES.contains(&&*difference.key)) {
                 let text =
                     |value: Option<toml::Value>| value.map_or_else(|| "not set".to_owned(), |value| value.to_string());
                 let entry = keys.entry(difference.key).or_insert_with(|| (text(difference.before), BTreeMap::new()));
@@ -120,10 +124,7 @@ impl Comparison {
         let columns = run::METRICS.iter().map(|(name, _)| (*name).to_owned());
         let columns = columns.chain(["verdict".to_owned(), "root cause".to_owned()]);
         let row = |(run, name): (&ComparedRun, &String)| {
-            let numbers = run::METRICS.iter().map(|(_, metric)| match metric(run) {
-                value if value.is_nan() => Cell::Missing,
-                value => Cell::Number(value),
-            });
+            let numbers = run::METRICS.iter().map(|(_, metric)| metric(run).into());
             let texts = [run.verdict(), run.root_cause.map_or("–", RuleName::name)];
             let texts = texts.into_iter().map(|text| Cell::Text(text.to_owned()));
             Row { run: name.clone(), folder: run.path.clone(), cells: numbers.chain(texts).collect() }

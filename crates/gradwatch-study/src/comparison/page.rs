@@ -1,6 +1,6 @@
 //! Page of a comparison.
 
-use gradwatch_doctor::number::count;
+use gradwatch_doctor::{number::count, report::list};
 use maud::{Markup, html};
 
 use super::{
@@ -10,12 +10,15 @@ use super::{
 use crate::{
     chart::{Chart, Curves, plain},
     definition::{ChartDefinition, ChartKind, Scale},
-    page::{figures, list, page, runs},
+    page::{figures, page, runs},
     results::{Cell, Column, ColumnKind},
 };
 
 /// Most runs with a curve each; more lines cannot be distinguished.
 const MOST_LINES: usize = 40;
+
+/// Most runs in the title.
+const MOST_NAMES: usize = 4;
 
 /// Title and curve of a chart.
 type TitledCurve = (&'static str, fn(&RunCurves) -> &Steps);
@@ -37,7 +40,7 @@ impl Comparison {
         let content = html! {
             header class="head" {
                 p class="run" { "Comparison of " (count(self.runs.len(), "run")) }
-                h1 { (plain(&self.names.join(", "))) }
+                h1 { (plain(&self.title())) }
             }
             section aria-labelledby="runs" {
                 h2 id="runs" { "Final metrics" }
@@ -55,11 +58,24 @@ impl Comparison {
             }
             section aria-labelledby="curves" {
                 h2 id="curves" { "Curves" }
+                @if self.runs.len() > MOST_LINES {
+                    p class="caption" { "The first " (MOST_LINES) " of " (self.runs.len()) " runs." }
+                }
+                @if charts.is_empty() { p class="caption" { "No run recorded losses, accuracies, norms, or learning rates." } }
                 (figures(&charts, &results, None))
             }
             (list("notes", "Notes", &self.notes()))
         };
-        page(&format!("{} · comparison", self.names.join(", ")), &content)
+        page(&format!("{} · comparison", self.title()), &content)
+    }
+
+    /// The names of the runs, or of some of many.
+    fn title(&self) -> String {
+        let some = self.names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+        match self.names.len().saturating_sub(MOST_NAMES) {
+            0 => some,
+            more => format!("{some}, and {more} more"),
+        }
     }
 
     /// Why there are no differences to show.
@@ -102,13 +118,14 @@ impl Comparison {
         results.columns = vec![Column { name: "run".into(), kind: ColumnKind::Axis }];
         results.rows.truncate(MOST_LINES);
         results.rows.iter_mut().for_each(|row| row.cells = vec![Cell::Text(row.run.clone())]);
-        let has = |(_, curve): &&TitledCurve| self.runs.iter().any(|run| !curve(&run.curves).is_empty());
+        let runs = || self.runs.iter().take(MOST_LINES);
+        let has = |(_, curve): &&TitledCurve| runs().any(|run| !curve(&run.curves).is_empty());
         let chart = |(title, curve): &TitledCurve| {
             let mut curves = Curves::default();
-            for (row, run) in self.runs.iter().enumerate() {
+            for (row, run) in runs().enumerate() {
                 curves.insert(row, title, curve(&run.curves).clone());
             }
-            Chart::new(&definition(title, scale(self.runs.iter().map(|run| curve(&run.curves)))), &results, &curves)
+            Chart::new(&definition(title, scale(runs().map(|run| curve(&run.curves)))), &results, &curves)
         };
         CHARTS.iter().filter(has).map(chart).collect()
     }
@@ -135,6 +152,7 @@ fn definition(title: &str, y_scale: Scale) -> ChartDefinition {
         y_scale,
         y_range: None,
         x_label: None,
+        labels: Vec::new(),
         y_label: Some(title.to_lowercase()),
     }
 }

@@ -113,3 +113,131 @@ fn a_curve_keeps_values_that_are_not_finite() {
     // Two runs in each of two charts.
     assert_eq!(page.matches(">×1</text>").count(), 4, "{page}");
 }
+
+/// A run with NaN as its last validation loss, of gradwatch or of another program.
+fn diverged(folder: &Path, config: Option<&str>) -> ComparedRun {
+    let writer = SummaryWriter::create(folder).unwrap();
+    for (step, loss) in [(4, 1.5), (9, f64::NAN)] {
+        writer.scalar(if config.is_some() { "loss/step" } else { "Loss/train" }, step, 2.0).unwrap();
+        writer.scalar("loss/validation", step, loss).unwrap();
+        writer.scalar("accuracy/validation", step, 0.5).unwrap();
+    }
+    writer.close().unwrap();
+    if let Some(more) = config {
+        fs::write(folder.join("config.toml"), format!("{CONFIG}{more}")).unwrap();
+    }
+    ComparedRun::read(folder).unwrap()
+}
+
+#[test]
+fn a_metric_that_is_not_finite_is_shown_and_only_an_absent_one_is_a_dash() {
+    let logs = tempfile::tempdir().unwrap();
+    let nan = diverged(&logs.path().join("nan"), Some(""));
+    let foreign = diverged(&logs.path().join("foreign"), None);
+    let writer = SummaryWriter::create(logs.path().join("bare")).unwrap();
+    (0..3).for_each(|step| writer.scalar("Loss/train", step, if step < 2 { 1.0 } else { f64::INFINITY }).unwrap());
+    writer.close().unwrap();
+    let bare = ComparedRun::read(&logs.path().join("bare")).unwrap();
+    let comparison = Comparison::new(vec![nan, foreign, bare]);
+    let text = comparison.terminal();
+    let row = |name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}\n{text}"));
+        line[name.len()..].split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row("validation loss"), ["NaN", "NaN", "–"]);
+    assert_eq!(row("validation accuracy"), ["0.5", "0.5", "–"]);
+    assert_eq!(row("best validation accuracy"), ["0.5", "0.5", "–"]);
+    assert_eq!(row("step loss"), ["2", "2", "inf"]);
+    let page = comparison.html();
+    assert!(
+        page.contains("<td class=\"broken\">NaN</td>") && page.contains("<td>∞</td>") && page.contains("<td>–</td>")
+    );
+}
+
+#[test]
+fn an_evaluation_without_a_value_of_another_program_is_no_nan() {
+    let logs = tempfile::tempdir().unwrap();
+    let writer = SummaryWriter::create(logs.path()).unwrap();
+    // The accuracy is written at other steps than the loss.
+    for (step, tag, value) in [(0, "loss", 1.0), (1, "val_loss", 1.5), (2, "val_acc", 0.5), (3, "loss", 1.0)] {
+        writer.scalar(tag, step, value).unwrap();
+    }
+    writer.close().unwrap();
+    let run = ComparedRun::read(logs.path()).unwrap();
+    let steps = |steps: &[(u64, f64)]| steps.iter().copied().collect::<BTreeMap<_, _>>();
+    assert_eq!(run.curves.validation_loss, steps(&[(1, 1.5)]));
+    assert_eq!(run.curves.validation_accuracy, steps(&[(2, 0.5)]));
+}
+
+#[test]
+fn the_place_of_a_run_is_no_difference() {
+    let logs = tempfile::tempdir().unwrap();
+    let at = |name: &str| run(&logs.path().join(name), Some(&format!("run.logdir = \"logs/{name}\"\n")), falling);
+    let comparison = Comparison::new(vec![at("one"), at("two")]);
+    assert!(comparison.config_differences().is_empty());
+    assert!(comparison.terminal().contains("All configs are the same."));
+}
+
+#[test]
+fn unknown_tags_are_mapped_as_the_error_advises() {
+    let logs = tempfile::tempdir().unwrap();
+    let writer = SummaryWriter::create(logs.path()).unwrap();
+    (0..3).for_each(|step| writer.scalar("objective", step, 1.0).unwrap());
+    writer.close().unwrap();
+    let error = ComparedRun::read(logs.path()).unwrap_err().to_string();
+    assert!(error.contains("map them with --tag"), "{error}");
+    let run = ComparedRun::read_with(logs.path(), &["loss=objective".to_owned()]).unwrap();
+    assert_eq!(run.curves.loss.len(), 3);
+}
+
+#[test]
+fn the_folder_of_a_study_stands_for_its_runs_and_any_other_folder_of_runs_is_refused_with_one_of_them() {
+    let logs = tempfile::tempdir().unwrap();
+    for name in ["depth=4,seed=1", "depth=2,seed=1"] {
+        run(&logs.path().join(name), Some(""), falling);
+    }
+    assert_eq!(run_folders(logs.path()), [logs.path()]);
+    let error = ComparedRun::read(logs.path()).unwrap_err().to_string();
+    assert!(error.contains("2 runs in its subfolders; want one of them, such as "), "{error}");
+    let identity = crate::Identity { base: "base.toml".into(), axes: vec!["model.depth".into()] };
+    let study = tempfile::tempdir().unwrap();
+    drop(crate::StudyFolder::open(study.path(), "grid", &identity).unwrap());
+    let grid = study.path().join("grid");
+    // A study without runs has nothing to compare.
+    assert_eq!(run_folders(&grid), std::slice::from_ref(&grid));
+    run(&grid.join("depth=4,seed=1"), Some(""), falling);
+    run(&grid.join("depth=2,seed=1"), Some(""), falling);
+    assert_eq!(run_folders(&grid), ["depth=2,seed=1", "depth=4,seed=1"].map(|name| grid.join(name)));
+}
+
+#[test]
+fn a_run_is_healthy_only_if_all_rules_were_checked() {
+    let logs = tempfile::tempdir().unwrap();
+    // No norms of single parameters, so that most rules lack their data.
+    let bare = run(&logs.path().join("bare"), None, falling);
+    assert_eq!(bare.verdict(), "no findings");
+    let judged = ComparedRun { is_judged: true, ..bare.clone() };
+    assert_eq!(judged.verdict(), "healthy");
+    let diverging = run(&logs.path().join("diverging"), Some(""), |step| 2.0 + 0.001 * (step * step) as f64);
+    assert_eq!(diverging.verdict(), "critical");
+    let page = Comparison::new(vec![bare.clone(), ComparedRun { curves: run::Curves::default(), ..bare }]).html();
+    assert!(!page.contains("No run recorded losses"));
+}
+
+#[test]
+fn twenty_runs_fit_into_100_columns() {
+    let logs = tempfile::tempdir().unwrap();
+    let of = |number: u32| {
+        let name = format!("depth={number},initialization=kaiming_normal,activation=tanh,seed=1");
+        run(&logs.path().join(name), Some(&format!("optimizer.learning_rate = 0.5{number:02}1\n")), falling)
+    };
+    let comparison = Comparison::new((0..20).map(of).collect());
+    let text = comparison.terminal();
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{text}");
+    for number in 0..20 {
+        let row = text.lines().filter(|line| line.starts_with(&format!("depth={number},"))).collect::<Vec<_>>();
+        assert!(row.iter().any(|line| line.ends_with(&format!("  0.5{number:02}1"))), "{row:?}\n{text}");
+    }
+    assert!(comparison.html().contains(", and 16 more</h1>"));
+}

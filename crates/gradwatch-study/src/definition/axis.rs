@@ -74,7 +74,7 @@ impl AxisValue {
         }
         let mut problems: Vec<String> = self.assignments.iter().filter_map(|(key, _)| problem(key)).collect();
         if self.label.to_string().trim().is_empty() {
-            problems.push("a value is an empty text; add a label".to_owned());
+            problems.push("a value is empty text; add a label".to_owned());
         } else if before.iter().any(|other| other.label.is_same(&self.label)) {
             problems.push(format!("got {label} twice; remove one, or give it another label"));
         } else if let Some(same) = before.iter().find(|other| other.assignments == self.assignments) {

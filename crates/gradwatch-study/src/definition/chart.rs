@@ -47,6 +47,8 @@ pub struct ChartDefinition {
     pub y: Vec<String>,
     /// Column of the vertical axis of a heat map.
     pub rows: Option<String>,
+    /// Names of the columns of `y` in the legend; empty for those of the columns.
+    pub labels: Vec<String>,
     /// Column with one line or group of bars per value.
     pub lines: Option<String>,
     /// Column with one panel per value.
@@ -81,11 +83,11 @@ pub struct TableDefinition {
 }
 
 impl ChartDefinition {
-    /// Reads a table of `[[charts]]`; `None` if a required key is missing or invalid.
-    pub(super) fn read(mut section: Section<'_>, columns: &[Column]) -> Option<Self> {
+    /// Reads a table of `[[charts]]`; `None` if a required key is missing or invalid. `texts` are the columns with texts.
+    pub(super) fn read(mut section: Section<'_>, columns: &[Column], texts: &[&str]) -> Option<Self> {
         let title = text(&mut section, "title", "a title");
         if title.as_ref().is_some_and(|title| slug(title).is_empty()) {
-            section.problem("title", "want letters or digits, for the names of its files");
+            section.problem("title", "the title has no letters or digits; its files are named after it");
         }
         let kind = section.required_choice::<ChartKind>("kind");
         if let Some(kind) = kind {
@@ -102,6 +104,8 @@ impl ChartDefinition {
             section
                 .problem("lines", "got several columns in y, which are the lines; remove lines, or all but one column");
         }
+        let fits = |labels: &Vec<String>| labels.len() == y.len() && y.len() > 1;
+        let labels = section.optional("labels", fits, "a name for each of several columns in y").unwrap_or_default();
         let filters = Filter::read(section.section("where"));
         for (key, name) in [("x", &x), ("rows", &rows), ("lines", &lines), ("panels", &panels)] {
             name.iter().for_each(|name| check_column(&section, key, name, columns));
@@ -110,16 +114,9 @@ impl ChartDefinition {
         if kind.is_some_and(|kind| kind != ChartKind::Curves) {
             y.iter().for_each(|name| check_numbers(&section, "y", name, columns));
         }
-        let x_scale = section.optional_choice("x_scale");
-        let y_scale = section.optional_choice("y_scale").unwrap_or(Scale::Linear);
-        if y_scale == Scale::Category {
-            section.problem("y_scale", "got \"category\", want \"linear\" or \"log\": y has numbers");
-        }
-        let is_range = |ends: &[f64; 2]| {
-            let is_shown = ends.iter().all(|end| end.is_finite() && (y_scale != Scale::Log || *end > 0.0));
-            is_shown && ends[0] < ends[1]
-        };
-        let y_range = section.optional("y_range", is_range, "[low, high], above 0 on a logarithmic scale");
+        let has_texts = x.as_deref().is_some_and(|x| texts.contains(&x));
+        let x_scale = x_scale(&mut section, kind, has_texts);
+        let (y_scale, y_range) = y_axis(&mut section);
         let (x_label, y_label) = (optional_text(&mut section, "x_label"), optional_text(&mut section, "y_label"));
         section.finish();
         Some(Self {
@@ -127,6 +124,7 @@ impl ChartDefinition {
             kind: kind?,
             x,
             y,
+            labels,
             rows,
             lines,
             panels,
@@ -145,7 +143,36 @@ impl ChartDefinition {
     }
 }
 
-fn slug(title: &str) -> String {
+/// Reads `x_scale`. Reports a scale that the kind of chart or its values do not have.
+fn x_scale(section: &mut Section<'_>, kind: Option<ChartKind>, has_texts: bool) -> Option<Scale> {
+    let scale = section.optional_choice("x_scale")?;
+    let want = match (kind?, scale) {
+        (ChartKind::Bars | ChartKind::HeatMap, Scale::Linear | Scale::Log) => {
+            "want \"category\": each value of x has a place of its own; kind = \"lines\" has other scales"
+        }
+        (ChartKind::Curves, Scale::Category) => "want \"linear\" or \"log\": the x axis of curves is the step",
+        (ChartKind::Lines, Scale::Linear | Scale::Log) if has_texts => "want \"category\": x has text",
+        _ => return Some(scale),
+    };
+    section.problem("x_scale", format!("got \"{scale}\", {want}"));
+    None
+}
+
+/// Reads `y_scale` and `y_range`.
+fn y_axis(section: &mut Section<'_>) -> (Scale, Option<[f64; 2]>) {
+    let scale = section.optional_choice("y_scale").unwrap_or(Scale::Linear);
+    if scale == Scale::Category {
+        section.problem("y_scale", "got \"category\", want \"linear\" or \"log\": y has numbers");
+    }
+    let is_range = |ends: &[f64; 2]| {
+        let is_shown = ends.iter().all(|end| end.is_finite() && (scale != Scale::Log || *end > 0.0));
+        is_shown && ends[0] < ends[1]
+    };
+    (scale, section.optional("y_range", is_range, "[low, high], above 0 on a logarithmic scale"))
+}
+
+/// The letters and digits of a title in lowercase, joined by hyphens.
+pub(crate) fn slug(title: &str) -> String {
     let words = title.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }

@@ -2,6 +2,8 @@
 
 use gradwatch_doctor::config::{Notes, nearest_name};
 
+use crate::results::Cell;
+
 use super::{Axis, Filter, RUN, SEED, Study, keys, names::quoted};
 
 /// Most runs of a study.
@@ -16,7 +18,7 @@ impl Study {
             product.checked_mul(axis.values.len()).filter(|product| *product <= MOST_RUNS)
         });
         if combinations.is_none() {
-            notes.problem("axes", format!("the combinations are more than {MOST_RUNS} runs; want fewer values"));
+            notes.problem("axes", format!("the axes make more than {MOST_RUNS} runs; want fewer values"));
             return;
         }
         let (mut is_known, is_empty) = (true, combinations == Some(0));
@@ -53,7 +55,7 @@ impl Study {
                     report(format!("{key} is also set by {}; want it in one axis", quoted(&other.name)));
                 }
                 if is_in_set(key) {
-                    report(format!("{key} is also in [set]; remove it there"));
+                    report(format!("{key} is also in [set] or --set; remove it there"));
                 }
                 if has_rungs && key == length {
                     report(format!("halving sets {key}; remove it"));
@@ -88,12 +90,12 @@ impl Study {
     fn check_exclusion(&self, path: &str, filters: &[Filter], notes: &Notes) -> bool {
         let mut is_known = !filters.is_empty();
         if filters.is_empty() {
-            notes.problem(path, "got no key; want axes with the values to leave out");
+            notes.problem(path, "got no keys; want axes with the values to leave out");
         }
         for Filter { column, values } in filters {
-            let labels: Vec<String> = match self.axes.iter().find(|axis| axis.name == *column) {
-                Some(axis) => axis.values.iter().map(|value| value.label.to_string()).collect(),
-                None if column == SEED => self.seeds.iter().map(u64::to_string).collect(),
+            let labels: Vec<Cell> = match self.axes.iter().find(|axis| axis.name == *column) {
+                Some(axis) => axis.values.iter().map(|value| value.label.clone()).collect(),
+                None if column == SEED => self.seeds.iter().map(|seed| Cell::integer(*seed)).collect(),
                 None => {
                     let names: Vec<&str> = self.axes.iter().map(|axis| &*axis.name).chain([SEED]).collect();
                     let hint = match nearest_name(column, &names) {
@@ -105,8 +107,10 @@ impl Study {
                     continue;
                 }
             };
-            for value in values.iter().map(ToString::to_string).filter(|value| !labels.contains(value)) {
-                let text = format!("got {}, which matches no run; want one of {}", quoted(&value), labels.join(", "));
+            for value in values.iter().filter(|value| !labels.iter().any(|label| label.is_same(value))) {
+                let known: Vec<String> = labels.iter().map(Cell::to_string).collect();
+                let value = quoted(&value.to_string());
+                let text = format!("got {value}, which matches no run; want one of {}", known.join(", "));
                 notes.problem(format!("{path}.{column}"), text);
                 is_known = false;
             }

@@ -10,10 +10,12 @@ use crate::{
 pub(crate) const RUN: &str = "run";
 /// Column of the seeds.
 pub(crate) const SEED: &str = "seed";
+/// Column with the missing and damaged files of a run.
+pub(crate) const UNREAD_FILES: &str = "unread_files";
 /// Column of the wall time.
 const SECONDS: &str = "seconds";
 /// Columns of every study between the seed and those that a study file adds.
-const MEASURED: [&str; 17] = [
+const MEASURED: [&str; 18] = [
     "state",
     "ending",
     "steps",
@@ -31,9 +33,11 @@ const MEASURED: [&str; 17] = [
     "root_cause",
     "findings",
     "withdrawn",
+    UNREAD_FILES,
 ];
 /// Columns of every study that have texts.
-pub(super) const TEXTS: [&str; 7] = [RUN, "state", "ending", "verdict", "root_cause", "findings", "withdrawn"];
+pub(super) const TEXTS: [&str; 8] =
+    [RUN, "state", "ending", "verdict", "root_cause", "findings", "withdrawn", UNREAD_FILES];
 
 impl Study {
     /// The columns of the results, in order: axes, seed, measured values, gradient problems, those of
@@ -43,8 +47,15 @@ impl Study {
         let seed = (SEED.to_owned(), ColumnKind::Seed);
         let problems = self.gradient_problems.then(gradient_problems::columns).into_iter().flatten();
         let measures = self.measures.iter().map(|measure| measure.name.clone());
-        let measured = MEASURED.into_iter().map(str::to_owned).chain(problems).chain(measures);
-        let measured = measured.chain([SECONDS.to_owned()]).map(|name| (name, ColumnKind::Measure));
-        axes.chain([seed]).chain(measured).map(|(name, kind)| Column { name, kind }).collect()
+        let measure = |name: String| (name, ColumnKind::Measure);
+        let measured = MEASURED.into_iter().map(str::to_owned).map(measure);
+        let problems = problems.map(|name| (name, ColumnKind::Flag));
+        let last = measures.chain([SECONDS.to_owned()]).map(measure);
+        axes.chain([seed])
+            .chain(measured)
+            .chain(problems)
+            .chain(last)
+            .map(|(name, kind)| Column { name, kind })
+            .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The file of a study: the runs, and the charts and tables that compare them.
 //!
-//! All problems of a file are reported at once, like those of a config.
+//! All problems of a file are reported at once, as for a config.
 
 mod axis;
 mod chart;
@@ -12,6 +12,7 @@ mod halving;
 mod keys;
 mod measure;
 mod names;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
@@ -19,24 +20,26 @@ use gradwatch_doctor::config::{Notes, RunConfig, Section, parse_toml};
 use gradwatch_events::disk;
 use toml::Value;
 
+use crate::results::Cell;
 pub(crate) use axis::last_part;
 pub use axis::{Axis, AxisValue};
+pub(crate) use chart::slug;
 pub use chart::{ChartDefinition, ChartKind, Scale, TableDefinition};
-pub(crate) use columns::{RUN, SEED};
+pub(crate) use columns::{RUN, SEED, UNREAD_FILES};
 pub use error::StudyError;
 pub use filter::Filter;
 pub use halving::{Goal, Halving};
 pub use measure::{Measure, Reduction};
 
 /// Largest study file to read, in bytes.
-const MOST_BYTES: u64 = 1 << 20;
+pub(crate) const MOST_BYTES: u64 = 1 << 20;
 /// The file that lists all keys of a study.
 const ALL_KEYS: &str = "docs/studies.md";
 
 /// A study, from its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Study {
-    /// Name: that of the file, without `.toml`.
+    /// Name of the file, without `.toml`.
     pub name: String,
     /// The file.
     pub path: PathBuf,
@@ -98,7 +101,7 @@ impl Study {
         let base = base.map(|base| path.parent().unwrap_or(Path::new("")).join(base));
         let seed = base.as_ref().and_then(|base| base_seed(base, &root)).unwrap_or_else(|| RunConfig::default().seed);
         let base = base.unwrap_or_default();
-        let question = root.optional("question", |text: &String| !text.trim().is_empty(), "a text");
+        let question = root.optional("question", |text: &String| !text.trim().is_empty(), "text");
         let set = keys::flat(root.section("set").rest());
         let mut axes = keys::flat(root.section("axes").rest());
         keys::sort_as_written(&mut axes, "axes", &text);
@@ -129,8 +132,12 @@ impl Study {
         let columns = study.columns();
         let halving = root.has("halving").then(|| root.section("halving"));
         study.halving = halving.and_then(|section| Halving::read(section, &columns));
+        let has_texts = |axis: &&Axis| axis.values.iter().any(|value| matches!(value.label, Cell::Text(_)));
+        let texts = study.axes.iter().filter(has_texts).map(|axis| &*axis.name);
+        let texts: Vec<&str> = texts.chain(columns::TEXTS).collect();
         let of_charts = root.numbered_sections("charts").into_iter();
-        study.charts = of_charts.filter_map(|section| ChartDefinition::read(section, &columns)).collect();
+        let charts = of_charts.filter_map(|section| ChartDefinition::read(section, &columns, &texts)).collect();
+        study.charts = charts;
         let of_tables = root.numbered_sections("tables").into_iter();
         study.tables = of_tables.filter_map(|section| TableDefinition::read(section, &columns)).collect();
         root.finish();
@@ -151,5 +158,7 @@ fn has_duplicates<T: PartialEq>(values: &[T]) -> bool {
     values.iter().enumerate().any(|(index, value)| values[..index].contains(value))
 }
 
+#[cfg(test)]
+mod scale_tests;
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ pub(super) fn text(section: &mut Section<'_>, key: &'static str, want: &str) -> 
 
 /// The text of `key`, which must not be empty; `None` if it is missing.
 pub(super) fn optional_text(section: &mut Section<'_>, key: &'static str) -> Option<String> {
-    optional_text_of(section, key, "a text")
+    optional_text_of(section, key, "text")
 }
 
 fn optional_text_of(section: &mut Section<'_>, key: &'static str, want: &str) -> Option<String> {
@@ -48,13 +48,13 @@ pub(super) fn check_column(section: &Section<'_>, key: &str, name: &str, columns
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("the columns are {}", names.join(", ")),
     };
-    section.problem(key, format!("got {}, which is no column; {hint}", quoted(name)));
+    section.problem(key, format!("got {}, which is not a column; {hint}", quoted(name)));
 }
 
 /// Reports a name in `key` that is no column with numbers.
 pub(super) fn check_numbers(section: &Section<'_>, key: &str, name: &str, columns: &[Column]) {
     if TEXTS.contains(&name) {
-        section.problem(key, format!("got {}, which has texts; want a column of numbers", quoted(name)));
+        section.problem(key, format!("got {}, which has text; want a column of numbers", quoted(name)));
     } else {
         check_column(section, key, name, columns);
     }

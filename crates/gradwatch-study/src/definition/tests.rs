@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The problems of a study with this text after its base.
-fn problems(text: &str) -> Vec<String> {
+pub(super) fn problems(text: &str) -> Vec<String> {
     problems_of(&format!("base = \"base.toml\"\n{text}"))
 }
 
@@ -115,6 +115,7 @@ fn a_study_has_everything_that_its_file_says() {
         y_range: Some([0.0, 1.0]),
         x_label: Some("Layers".into()),
         y_label: None,
+        labels: Vec::new(),
     };
     assert_eq!((&study.charts[0], &*chart.slug()), (&chart, "accuracy-by-depth"));
     assert_eq!(
@@ -138,10 +139,11 @@ fn columns_are_those_of_the_axes_then_of_the_seed_then_all_measured_ones() {
     let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
     let start = ["model.depth", "initialization", "model.activation", "seed", "state", "ending", "steps"];
     assert_eq!(names[..7], start);
-    assert_eq!(names[19..23], ["findings", "withdrawn", "initial_vanishing", "initial_exploding"]);
-    assert_eq!(names[names.len() - 3..], ["final_output_sagemaker_exploding", "phase_2_accuracy", "seconds"]);
+    assert_eq!(names[19..24], ["findings", "withdrawn", "unread_files", "initial_vanishing", "initial_exploding"]);
+    assert_eq!(names[names.len() - 3..], ["final_any_sagemaker_exploding", "phase_2_accuracy", "seconds"]);
     let kinds: Vec<ColumnKind> = columns[2..5].iter().map(|column| column.kind).collect();
     assert_eq!(kinds, [ColumnKind::Axis, ColumnKind::Seed, ColumnKind::Measure]);
+    assert_eq!((columns[22].kind, columns[names.len() - 2].kind), (ColumnKind::Flag, ColumnKind::Measure));
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
         ("seeds = []", "seeds: got [], want a list of different seeds"),
         ("seeds = [1, 1]", "seeds: got [1, 1], want a list of different seeds"),
         ("seeds = [-1]", "seeds: got [-1], want a list of integers from 0"),
-        ("question = \"\"", "question: got \"\", want a text"),
+        ("question = \"\"", "question: got \"\", want text"),
         ("[axes]\nmodel.dept = [4]", "axes.model.dept: no config key matches \"model.dept\"; did you mean \"model.depth\"?"),
         ("[axes]\nmodel.depth = 4", "axes.model.depth: got 4, want a list of values"),
         ("[axes]\nmodel.depth = []", "axes.model.depth: the list is empty; want at least one value"),
@@ -215,12 +217,12 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
             "axes.x: \"a\" and \"b\" are the same settings; remove one",
         ),
         ("[axes]\nx = [{ label = \"a\" }]", "axes.x: the value \"a\" sets nothing; want config keys with values"),
-        ("[axes]\nmodel.name = [\"\"]", "axes.model.name: a value is an empty text; add a label"),
+        ("[axes]\nmodel.name = [\"\"]", "axes.model.name: a value is empty text; add a label"),
         (
             "[axes]\nmodel.depth = [4]\nx = [{ label = \"a\", model.depth = 8 }]",
             "axes.x: model.depth is also set by \"model.depth\"; want it in one axis",
         ),
-        ("set.model.depth = 4\n[axes]\nmodel.depth = [8]", "axes.model.depth: model.depth is also in [set]; remove it there"),
+        ("set.model.depth = 4\n[axes]\nmodel.depth = [8]", "axes.model.depth: model.depth is also in [set] or --set; remove it there"),
         ("[axes]\nrun.seed = [1]", "axes.run.seed: seeds lists the seeds; remove the key"),
         ("set.run.logdir = \"x\"", "set.run.logdir: the runs of a study share its folder; remove the key"),
         ("set.model.wdith = 4", "set.model.wdith: no config key matches \"model.wdith\"; did you mean \"model.width\"?"),
@@ -245,7 +247,7 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
             "[[measures]]\nname = \"a\"\ntag = \"b\"\nreduce = \"maximum\"",
             "measures[0].reduce: got \"maximum\", want one of first, last, min, max, mean; did you mean \"max\"?",
         ),
-        ("[[exclude]]", "exclude[0]: got no key; want axes with the values to leave out"),
+        ("[[exclude]]", "exclude[0]: got no keys; want axes with the values to leave out"),
         (
             "axes.model.depth = [4, 8]\n[[exclude]]\nmodel.dept = 4",
             "exclude[0].model.dept: no axis has this name; did you mean \"model.depth\"?",
@@ -272,7 +274,7 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
         ),
         (
             "halving = { metric = \"verdict\", steps = [1] }",
-            "halving.metric: got \"verdict\", which has texts; want a column of numbers",
+            "halving.metric: got \"verdict\", which has text; want a column of numbers",
         ),
         (
             "halving = { metric = \"steps\", steps = [1] }\nset.run.max_steps = 9",
@@ -285,7 +287,7 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
         ("[[charts]]\nkind = \"bars\"\nx = \"seed\"\ny = \"steps\"", "charts[0].title: missing; want a title"),
         (
             "[[charts]]\ntitle = \"?\"\nkind = \"bars\"\nx = \"seed\"\ny = \"steps\"",
-            "charts[0].title: want letters or digits, for the names of its files",
+            "charts[0].title: the title has no letters or digits; its files are named after it",
         ),
         (
             "[[charts]]\ntitle = \"A\"\nkind = \"line\"\nx = \"seed\"\ny = \"steps\"",
@@ -314,15 +316,15 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
         ),
         (
             "[[charts]]\ntitle = \"A\"\nkind = \"bars\"\nx = \"sede\"\ny = \"steps\"",
-            "charts[0].x: got \"sede\", which is no column; did you mean \"seed\"?",
+            "charts[0].x: got \"sede\", which is not a column; did you mean \"seed\"?",
         ),
         (
             "[[charts]]\ntitle = \"A\"\nkind = \"bars\"\nx = \"seed\"\ny = \"findings\"",
-            "charts[0].y: got \"findings\", which has texts; want a column of numbers",
+            "charts[0].y: got \"findings\", which has text; want a column of numbers",
         ),
         (
             "[[tables]]\ntitle = \"A\"\nrows = \"seed\"\nvalue = \"best_accuracy\"",
-            "tables[0].value: got \"best_accuracy\", which is no column; did you mean \"best_validation_accuracy\"?",
+            "tables[0].value: got \"best_accuracy\", which is not a column; did you mean \"best_validation_accuracy\"?",
         ),
         ("[[tables]]\ntitle = \"A\"\nvalue = \"steps\"", "tables[0].rows: missing; want the column with one row per value"),
     ]
@@ -341,7 +343,7 @@ fn every_problem_has_a_line_that_names_its_key_and_what_is_wanted() {
         ),
         (
             chart("where = { sead = 1 }"),
-            "charts[0].where: got \"sead\", which is no column; did you mean \"seed\"?".to_owned(),
+            "charts[0].where: got \"sead\", which is not a column; did you mean \"seed\"?".to_owned(),
         ),
         (format!("{}\n{}", chart(""), chart("")), "charts: the files of two charts have the name \"a\"; change \"A\"".to_owned()),
         (
@@ -362,7 +364,7 @@ fn too_many_runs_are_refused_before_they_are_listed() {
     let list = values.join(", ");
     let axes =
         format!("[axes]\nmodel.depth = [{list}]\nmodel.width = [{list}]\noptimizer.accumulation_steps = [{list}]");
-    assert_eq!(problems(&axes), ["axes: the combinations are more than 100000 runs; want fewer values"]);
+    assert_eq!(problems(&axes), ["axes: the axes make more than 100000 runs; want fewer values"]);
 }
 
 #[test]

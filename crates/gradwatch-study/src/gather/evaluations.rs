@@ -1,17 +1,11 @@
 //! Final and best metrics of a run, and its number of steps, from `metrics.jsonl`.
 
-use std::{
-    io::{self, BufReader},
-    path::Path,
-};
-
 use gradwatch_doctor::json::nan_from_null;
-use gradwatch_events::disk::{Folder, read_line};
 use serde::{Deserialize, Deserializer};
 
-use super::{Values, named};
+use super::{Values, named, unread::Unread};
 
-const FILE: &str = "metrics.jsonl";
+pub(super) const FILE: &str = "metrics.jsonl";
 /// Longest line to read, in bytes. The confusion matrix of thousands of classes takes about 100 MB.
 const MOST_LINE_BYTES: u64 = 1 << 30;
 
@@ -40,16 +34,18 @@ fn some_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>
     nan_from_null(deserializer).map(Some)
 }
 
-/// Reads the metrics of a run. Without an evaluation, they are missing.
-pub(super) fn read(run: &Path, notes: &mut Vec<String>) -> Values {
-    let (evaluations, steps) = match read_lines(run) {
-        Ok(lines) => lines,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Values::new(),
-        Err(error) => {
-            notes.push(format!("{} cannot be read: {error}", run.join(FILE).display()));
-            return Values::new();
-        }
-    };
+/// Metrics of a run, and how far they go.
+pub(super) struct MetricsFile {
+    pub values: Values,
+    /// Number of steps.
+    pub steps: Option<u64>,
+    /// Step of the last evaluation.
+    pub evaluated_at: Option<u64>,
+}
+
+/// Reads the metrics of a run. Without an evaluation, they are missing; `None` if the file cannot be read.
+pub(super) fn read(unread: &mut Unread<'_>) -> Option<MetricsFile> {
+    let (evaluations, steps) = read_lines(unread)?;
     let last = evaluations.last();
     let best = |is_better: fn(&f64, &f64) -> bool, figure: fn(&Metrics) -> Option<f64>| {
         let figures =
@@ -60,7 +56,7 @@ pub(super) fn read(run: &Path, notes: &mut Vec<String>) -> Values {
     let best_loss = best(f64::lt, |metrics| Some(metrics.loss));
     let best_accuracy = best(f64::gt, |metrics| metrics.accuracy);
     let best_step = best_accuracy.or(best_loss).filter(|(_, value)| !value.is_nan()).map(|(step, _)| step as f64);
-    named([
+    let values = named([
         ("steps", steps.map(|steps| steps as f64).into()),
         ("final_train_loss", last.map(|last| last.train.loss).into()),
         ("final_train_accuracy", last.and_then(|last| last.train.accuracy).into()),
@@ -69,23 +65,37 @@ pub(super) fn read(run: &Path, notes: &mut Vec<String>) -> Values {
         ("best_validation_loss", best_loss.map(|(_, loss)| loss).into()),
         ("best_validation_accuracy", best_accuracy.map(|(_, accuracy)| accuracy).into()),
         ("best_step", best_step.into()),
-    ])
+    ]);
+    Some(MetricsFile { values, steps, evaluated_at: last.map(|last| last.step) })
 }
 
-/// The evaluations, and the number of steps taken.
-fn read_lines(run: &Path) -> io::Result<(Vec<Evaluation>, Option<u64>)> {
-    let mut file = BufReader::new(Folder::open(run)?.open_file(FILE)?);
-    let (mut line, mut last_step, mut evaluations) = (Vec::new(), Vec::new(), Vec::<Evaluation>::new());
-    while read_line(&mut file, &mut line, MOST_LINE_BYTES)? {
-        if line.starts_with(b"{\"kind\":\"evaluation\"") {
-            // The last line may be incomplete.
-            evaluations.extend(serde_json::from_slice::<Evaluation>(&line).ok());
-        } else if line.starts_with(b"{\"kind\":\"step\"") {
-            std::mem::swap(&mut line, &mut last_step);
-        }
+impl MetricsFile {
+    /// Whether it goes as far as the event files, which the run writes at the same time: `last_step` is the highest step
+    /// in them, and `evaluated_at` that of the last evaluation.
+    pub(super) fn reaches(&self, last_step: Option<u64>, evaluated_at: Option<u64>) -> bool {
+        self.steps >= last_step && self.evaluated_at >= evaluated_at
     }
+}
+
+/// The evaluations, and the number of steps taken; `None` if the file was not read to its end.
+fn read_lines(unread: &mut Unread<'_>) -> Option<(Vec<Evaluation>, Option<u64>)> {
+    let (mut last_step, mut evaluations) = (Vec::new(), Vec::<Evaluation>::new());
+    let damaged = unread.read_lines(FILE, MOST_LINE_BYTES, |line| {
+        // Parsing every step would take most of the time.
+        let is_object = line.starts_with(b"{\"kind\":\"") && line.ends_with(b"}\n");
+        if line.starts_with(b"{\"kind\":\"evaluation\"") {
+            let evaluation = serde_json::from_slice::<Evaluation>(line).ok();
+            let is_valid = evaluation.is_some();
+            evaluations.extend(evaluation);
+            return is_valid;
+        }
+        if is_object && line.starts_with(b"{\"kind\":\"step\"") {
+            std::mem::swap(line, &mut last_step);
+        }
+        is_object
+    });
     // A step line has the index of its step, an evaluation the number of steps before it.
     let after_last = serde_json::from_slice::<Step>(&last_step).ok().map(|last| last.step + 1);
     let evaluated = evaluations.last().map(|evaluation| evaluation.step);
-    Ok((evaluations, after_last.max(evaluated)))
+    damaged.map(|_| (evaluations, after_last.max(evaluated)))
 }

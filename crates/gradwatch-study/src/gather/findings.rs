@@ -1,32 +1,29 @@
 //! Verdict and findings of a run, from its `findings.jsonl`.
 
-use std::{
-    io::{self, BufRead, BufReader},
-    path::Path,
-};
-
 use gradwatch_doctor::diagnosis::{Diagnosis, Finding};
-use gradwatch_events::disk::Folder;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Values, named};
+use super::{Values, named, unread::Unread};
 use crate::results::Cell;
 
 const FILE: &str = "findings.jsonl";
+/// Longest line to read, in bytes.
+const MOST_LINE_BYTES: u64 = 1 << 26;
 /// Text of a run without findings.
 const NONE: &str = "none";
 /// Verdict of a run without findings.
 const HEALTHY: &str = "healthy";
 
+/// An alarm of another tool's rule.
+#[derive(Deserialize)]
+struct Alarm {
+    #[serde(rename = "alarm")]
+    _alarm: IgnoredAny,
+}
+
 /// Reads the findings of a run.
-pub(super) fn read(run: &Path, notes: &mut Vec<String>) -> Values {
-    let diagnosis = match read_diagnosis(run) {
-        Ok(diagnosis) => diagnosis,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Values::new(),
-        Err(error) => {
-            notes.push(format!("{} cannot be read: {error}", run.join(FILE).display()));
-            return Values::new();
-        }
-    };
+pub(super) fn read(unread: &mut Unread<'_>) -> Values {
+    let Some(diagnosis) = read_diagnosis(unread) else { return Values::new() };
     let root = diagnosis.root_cause().map(|finding| finding.rule);
     let (mut open, withdrawn): (Vec<&Finding>, Vec<&Finding>) =
         diagnosis.findings().iter().partition(|finding| finding.is_open());
@@ -48,9 +45,15 @@ fn list(findings: &[&Finding]) -> Cell {
     Cell::Text(if names.is_empty() { NONE.to_owned() } else { names.join(" ") })
 }
 
-/// The findings as they were last reported. Lines that are not findings, such as alarms of other tools' rules, and an
-/// incomplete last line are left out.
-fn read_diagnosis(run: &Path) -> io::Result<Diagnosis> {
-    let lines = BufReader::new(Folder::open(run)?.open_file(FILE)?).lines().collect::<io::Result<Vec<_>>>()?;
-    Ok(Diagnosis::of_news(lines.iter().filter_map(|line| serde_json::from_str::<Finding>(line).ok())))
+/// The findings as they were last reported, without alarms of other tools' rules; `None` if a part of
+/// the file is damaged: the run may have had other findings.
+fn read_diagnosis(unread: &mut Unread<'_>) -> Option<Diagnosis> {
+    let mut news = Vec::new();
+    let damaged = unread.read_lines(FILE, MOST_LINE_BYTES, |line| {
+        let finding = serde_json::from_slice::<Finding>(line).ok();
+        let is_valid = finding.is_some() || serde_json::from_slice::<Alarm>(line).is_ok();
+        news.extend(finding);
+        is_valid
+    });
+    (damaged == Some(0)).then(|| Diagnosis::of_news(news))
 }

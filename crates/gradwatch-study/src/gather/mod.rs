@@ -1,22 +1,32 @@
 //! Reads the results of a study from the files of its runs.
 
+mod absent_tag;
 mod evaluations;
 mod findings;
 mod positions;
 mod reduce;
 mod series;
+mod unread;
 
-use std::{collections::BTreeMap, num::NonZero, panic::resume_unwind, path::Path, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZero,
+    panic::resume_unwind,
+    path::Path,
+    thread,
+};
 
-use gradwatch_doctor::{named_enum, telemetry::tags};
+use gradwatch_doctor::{config::matches, named_enum, telemetry::tags};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    definition::{SEED, Study},
+    definition::{Measure, SEED, Study, UNREAD_FILES},
     grid::Plan,
     results::{Cell, Results, Row},
 };
-pub use series::{Series, read_series};
+pub(crate) use absent_tag::absence;
+pub use series::{RunSeries, Series, read_series};
+use unread::Unread;
 
 named_enum! {
     /// How far a run has come.
@@ -41,36 +51,67 @@ pub struct RunState {
     pub seconds: f64,
 }
 
-/// Results of a study, and notes about files that could not be read.
+/// Results of a study, and notes about values that they lack.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gathered {
     /// The results.
     pub results: Results,
-    /// Files and parts of files that are left out, and why.
+    /// Missing and damaged files of the runs, and measures of a tag that no run has.
     pub notes: Vec<String>,
 }
+
+/// Names of event files.
+const EVENT_FILES: &str = "events.out.tfevents.*";
 
 /// Values of a run by column.
 type Values = BTreeMap<String, Cell>;
 
 impl Results {
     /// Reads the results of the runs in `folder`, the folder of the study. `states` has the end of each run that was
-    /// started, by name. Values that a run does not have are missing; files that cannot be read are noted.
+    /// started, by name. Values that a run does not have are missing. Files that are missing although the run has ended,
+    /// or that cannot be read, are noted, and so are measures of a tag that no run has.
     pub fn gather(study: &Study, plans: &[Plan], folder: &Path, states: &BTreeMap<String, RunState>) -> Gathered {
         let columns = study.columns();
         let row = |plan: &Plan| {
-            let (run, mut notes) = (folder.join(&plan.name), Vec::new());
+            let (run, state) = (folder.join(&plan.name), states.get(&plan.name));
             let mut values = of_plan(plan);
-            values.extend(states.get(&plan.name).into_iter().flat_map(of_state));
+            values.extend(state.into_iter().flat_map(of_state));
+            let mut unread = Unread::new(&run, state.map(|state| state.state));
+            let mut tags = BTreeSet::new();
             if run.is_dir() {
-                values.extend(of_files(study, &run, &mut notes));
+                values.extend(of_files(study, &mut unread, &mut tags));
+            } else {
+                unread.add_missing_folder();
             }
+            values.extend(unread.names().map(|names| (UNREAD_FILES.to_owned(), Cell::Text(names))));
+            let notes = std::mem::take(&mut unread.notes);
             let cells = columns.iter().map(|column| values.remove(&column.name).unwrap_or(Cell::Missing)).collect();
-            (Row { run: plan.name.clone(), folder: run, cells }, notes)
+            (Row { run: plan.name.clone(), folder: run, cells }, notes, tags)
         };
-        let (rows, notes): (_, Vec<_>) = on_all_cores(plans, row).into_iter().unzip();
-        Gathered { results: Results { columns, rows }, notes: notes.concat() }
+        let (mut rows, mut notes, mut tags) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (row, of_run, of_files) in on_all_cores(plans, row) {
+            rows.push(row);
+            notes.extend(of_run);
+            tags.extend(of_files);
+        }
+        let results = Self { columns, rows };
+        notes.extend(absent_measures(study, &results, &tags));
+        Gathered { results, notes }
     }
+}
+
+/// A note for each measure of a tag that no run has; no notes before a run has written any tag.
+fn absent_measures(study: &Study, results: &Results, tags: &BTreeSet<String>) -> Vec<String> {
+    let has_value = |name: &str| {
+        let column = results.column(name);
+        results.rows.iter().any(|row| column.and_then(|column| row.cells.get(column)) != Some(&Cell::Missing))
+    };
+    let is_absent = |measure: &&Measure| {
+        let is_scalar = |tag: &String| matches(&measure.tag, tag);
+        !tags.is_empty() && !has_value(&measure.name) && (measure.steps.is_none() || !tags.iter().any(is_scalar))
+    };
+    let note = |measure: &Measure| format!("measure {}: {}", measure.name, absence(&measure.tag, tags));
+    study.measures.iter().filter(is_absent).map(note).collect()
 }
 
 /// Applies a function to all items, on all cores. The results are in the order of the items.
@@ -86,7 +127,7 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync
 }
 
 fn of_plan(plan: &Plan) -> Values {
-    let seed = (SEED.to_owned(), Cell::Number(plan.seed as f64));
+    let seed = (SEED.to_owned(), Cell::integer(plan.seed));
     plan.labels.iter().cloned().chain([seed]).collect()
 }
 
@@ -98,19 +139,38 @@ fn of_state(state: &RunState) -> Values {
     ])
 }
 
-/// Values from the files of a run.
-fn of_files(study: &Study, run: &Path, notes: &mut Vec<String>) -> Values {
-    let mut values = evaluations::read(run, notes);
-    values.extend(findings::read(run, notes));
+/// Values from the files of a run. Adds the tags of its event files if the study has measures.
+fn of_files(study: &Study, unread: &mut Unread<'_>, tags: &mut BTreeSet<String>) -> Values {
+    let metrics = evaluations::read(unread);
+    let mut values = findings::read(unread);
     let slopes = [tags::DEPTH_SLOPE.name(), tags::DEPTH_SLOPE_ERROR.name()];
-    let patterns: Vec<&str> = slopes.into_iter().chain(study.measures.iter().map(|measure| &*measure.tag)).collect();
-    let (series, unread) = read_series(run, &patterns);
-    notes.extend(unread);
+    let patterns: Vec<&str> = slopes
+        .into_iter()
+        .chain([tags::VALIDATION_LOSS.name()])
+        .chain(study.measures.iter().map(|measure| &*measure.tag))
+        .collect();
+    let RunSeries { series, tags: of_run, last_step, files, damaged, cut } = read_series(unread.run, &patterns);
+    damaged.iter().for_each(|(file, problem)| unread.add(file, problem));
+    cut.iter().for_each(|file| unread.add_cut(file));
+    let evaluated_at = series.get(tags::VALIDATION_LOSS.name()).and_then(|series| series.keys().next_back()).copied();
+    match metrics {
+        Some(metrics) if metrics.reaches(last_step, evaluated_at) || !unread.is_finished() => {
+            values.extend(metrics.values);
+        }
+        Some(_) => unread.add(evaluations::FILE, "ends before the event files: its values are left out"),
+        None => {}
+    }
+    if files == 0 && damaged.is_empty() {
+        unread.add_missing(EVENT_FILES);
+    }
+    if !study.measures.is_empty() {
+        tags.extend(of_run);
+    }
     values.extend(of_slopes(&series, slopes));
     let measured = study.measures.iter().map(|measure| (measure.name.clone(), reduce::value(measure, &series)));
     values.extend(measured);
     if study.gradient_problems {
-        values.extend(positions::read(run, notes));
+        values.extend(positions::read(unread));
     }
     values
 }
@@ -132,3 +192,5 @@ fn named<const N: usize>(values: [(&str, Cell); N]) -> Values {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unread_tests;

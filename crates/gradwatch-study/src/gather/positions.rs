@@ -8,15 +8,25 @@ use gradwatch_doctor::{
     statistics::{DepthProfile, GradientStatistics, ProfileSource},
 };
 
-use super::Values;
+use super::{Values, unread::Unread};
 use crate::gradient_problems::{self, problems};
 
 /// Reads the gradients of a run.
-pub(super) fn read(run: &Path, notes: &mut Vec<String>) -> Values {
-    let ends = read_ends(run).unwrap_or_else(|error| {
-        notes.push(error.to_string());
-        [None, None]
-    });
+pub(super) fn read(unread: &mut Unread<'_>) -> Values {
+    // Without its config, the run would be read as one of another program.
+    let config = "config.toml";
+    if !unread.run.join(config).is_file() {
+        unread.add_missing(config);
+    }
+    let ends = match read_ends(unread.run) {
+        Ok(ends) => ends,
+        // The event files are noted as missing.
+        Err(ReplayError::NoEvents { .. }) => [None, None],
+        Err(error) => {
+            unread.notes.push(error.to_string());
+            [None, None]
+        }
+    };
     let columns = gradient_problems::columns();
     let of_time = columns.chunks(columns.len() / ends.len()).zip(ends);
     let cell = |problem: Option<bool>| problem.map(|is_so| f64::from(u8::from(is_so))).into();
@@ -74,8 +84,8 @@ impl Measured {
     }
 }
 
-/// The weights of layers: matrices and kernels, in the order of the forward pass. Biases, gains, and embeddings of
-/// positions are none.
+/// The weights of layers: matrices and kernels, in the order of the forward pass, without biases, gains, and embeddings
+/// of positions.
 fn weights(facts: &Facts) -> Vec<Arc<str>> {
     let is_weight = |parameter: &&ParameterFacts| parameter.shape.len() >= 2 && layer_of(&parameter.name).is_some();
     facts.parameters.iter().filter(is_weight).map(|parameter| Arc::clone(&parameter.name)).collect()

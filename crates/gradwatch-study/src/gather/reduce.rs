@@ -7,7 +7,7 @@ use crate::{
 };
 use gradwatch_doctor::config::matches;
 
-/// The value of a measure: the mean over the series whose tags match; missing if there is none with a step in the
+/// The value of a measure: the mean over the series whose tags match; missing if none has a step in the
 /// range.
 pub(super) fn value(measure: &Measure, series: &Series) -> Cell {
     let [first, last] = measure.steps.unwrap_or([0, u64::MAX]);

@@ -11,10 +11,10 @@ use super::*;
 use crate::fixture::study;
 
 /// A run folder made by hand.
-struct Run(PathBuf);
+pub(super) struct Run(pub PathBuf);
 
 impl Run {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
         fs::create_dir(folder.join(name)).unwrap();
         Self(folder.join(name))
     }
@@ -24,7 +24,7 @@ impl Run {
     }
 
     /// Writes a file, of a process that started at this second if given.
-    fn scalars_at(&self, second: Option<u64>, values: &[(&str, u64, f64)]) {
+    pub(super) fn scalars_at(&self, second: Option<u64>, values: &[(&str, u64, f64)]) {
         let writer = SummaryWriter::create(&self.0).unwrap();
         values.iter().for_each(|(tag, step, value)| writer.scalar(*tag, *step, *value).unwrap());
         let path = writer.path().to_owned();
@@ -34,22 +34,22 @@ impl Run {
         }
     }
 
-    fn lines(&self, file: &str, lines: impl IntoIterator<Item = serde_json::Value>) {
+    pub(super) fn lines(&self, file: &str, lines: impl IntoIterator<Item = serde_json::Value>) {
         let mut file = JsonLines::open(self.0.join(file)).unwrap();
         lines.into_iter().for_each(|line| file.write(&line).unwrap());
     }
 
     /// metrics.jsonl as a run writes it: the kind comes first.
-    fn metrics(&self, lines: &[String]) {
+    pub(super) fn metrics(&self, lines: &[String]) {
         fs::write(self.0.join("metrics.jsonl"), lines.join("\n") + "\n").unwrap();
     }
 }
 
-fn step(step: u64) -> String {
+pub(super) fn step(step: u64) -> String {
     format!("{{\"kind\":\"step\",\"step\":{step},\"loss\":1.0}}")
 }
 
-fn evaluation(step: u64, [train_loss, loss]: [&str; 2], [train, validation]: [&str; 2]) -> String {
+pub(super) fn evaluation(step: u64, [train_loss, loss]: [&str; 2], [train, validation]: [&str; 2]) -> String {
     format!(
         "{{\"kind\":\"evaluation\",\"step\":{step},\"epoch\":0,\"elapsed_secs\":1.0,\"train\":{{\"loss\":{train_loss},\
          \"accuracy\":{train},\"f1\":0.5}},\"validation\":{{\"loss\":{loss},\"accuracy\":{validation},\"per_class\":[]}}}}"
@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-fn text(text: &str) -> Cell {
+pub(super) fn text(text: &str) -> Cell {
     Cell::Text(text.to_owned())
 }
 
@@ -243,7 +243,7 @@ fn measures_reduce_their_series_within_their_steps_and_average_over_tags() {
         ("bc", 1, 9.0),
     ]);
     let Gathered { results, notes } = Results::gather(&study, &plans, folder.path(), &BTreeMap::new());
-    assert_eq!(notes, [""; 0]);
+    assert_eq!(notes, ["measure none: no run has the tag c; the runs have 4 tags, such as a/x, a/y, b"]);
     let cell = |column: &str| results.rows[0].cells[results.column(column).unwrap()].clone();
     let number = |column: &str| cell(column).number().unwrap();
     assert_eq!(["first", "last", "min", "max_in_range", "mean"].map(number), [4.0, 8.0, 2.0, 6.0, 5.0]);
@@ -262,31 +262,36 @@ fn a_later_file_replaces_steps_and_the_results_of_evaluate_are_no_steps() {
     evaluation.scalar("a", 0u64, 9.0).unwrap();
     evaluation.close().unwrap();
     run.scalars_at(Some(1_700_000_010), &[("a", 1, 3.0)]);
-    let (series, notes) = read_series(&run.0, &["a"]);
-    assert_eq!((series, notes), (Series::from([("a".into(), BTreeMap::from([(0, 1.0), (1, 3.0)]))]), vec![]));
+    let read = read_series(&run.0, &["a"]);
+    let series = Series::from([("a".into(), BTreeMap::from([(0, 1.0), (1, 3.0)]))]);
+    assert_eq!(
+        read,
+        RunSeries { series, tags: ["a".to_owned()].into(), last_step: Some(1), files: 2, ..RunSeries::default() }
+    );
 }
 
 #[test]
-fn damage_is_noted_and_the_rest_is_read() {
+fn damage_is_told_and_the_rest_is_read() {
     let (folder, study) = study("");
     let run = Run::new(folder.path(), &study.plans()[0].name);
     run.scalars(&[("a", 0, 1.0), ("a", 1, 2.0)]);
     let path = fs::read_dir(&run.0).unwrap().next().unwrap().unwrap().path();
-    let bytes = fs::read(&path).unwrap();
+    let (bytes, name) = (fs::read(&path).unwrap(), path.file_name().unwrap().to_string_lossy().into_owned());
     // A run that was killed while it wrote is no damage.
     fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     let a = |values: &[(u64, f64)]| Series::from([("a".to_owned(), values.iter().copied().collect())]);
-    assert_eq!(read_series(&run.0, &["a"]), (a(&[(0, 1.0)]), vec![]));
+    let read = read_series(&run.0, &["a"]);
+    assert_eq!((read.series, read.cut, read.damaged), (a(&[(0, 1.0)]), vec![name.clone()], vec![]));
     // The value of the second event: its last byte is before the checksum.
     let mut damaged = bytes.clone();
     let last = damaged.len() - 5;
     damaged[last] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let (series, notes) = read_series(&run.0, &["a"]);
-    assert_eq!((series, notes.len()), (a(&[(0, 1.0)]), 1));
-    assert!(notes[0].starts_with(&*path.to_string_lossy()), "{notes:?}");
-    let (nothing, notes) = read_series(&folder.path().join("nosuch"), &["a"]);
-    assert!(nothing.is_empty() && notes[0].contains("nosuch cannot be read: "), "{notes:?}");
+    let read = read_series(&run.0, &["a"]);
+    assert_eq!((read.series, read.damaged.len(), &read.damaged[0].0), (a(&[(0, 1.0)]), 1, &name));
+    assert!(read.damaged[0].1.starts_with("has damaged data in the record at byte "), "{:?}", read.damaged);
+    let read = read_series(&folder.path().join("nosuch"), &["a"]);
+    assert!(read.series.is_empty() && read.damaged[0].1.starts_with("cannot be read: "), "{:?}", read.damaged);
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn profile(sizes: &[f64]) -> DepthProfile {
     DepthProfile { source: ProfileSource::PreActivations, layers: layers.collect() }
 }
 
-/// The problems of a network with these sizes, by name without the time.
+/// The problems of a network with these sizes, by name without the time, apart from those of any position.
 fn found(sizes: &[f64], gradients: Option<&GradientStatistics>) -> Vec<String> {
     named(of_sizes(sizes, gradients, 1.0))
 }
@@ -19,8 +19,17 @@ fn of_sizes(sizes: &[f64], gradients: Option<&GradientStatistics>, total_norm: f
 }
 
 fn named(problems: Vec<Option<bool>>) -> Vec<String> {
+    // Any position has what one of them has.
+    for criterion in 0..4 {
+        let of_positions = [2, 6, 10].map(|position| problems[position + criterion]);
+        assert_eq!(problems[14 + criterion], of_positions.into_iter().flatten().reduce(|one, other| one | other));
+    }
     let names = columns().into_iter().map(|name| name.strip_prefix("initial_").unwrap_or_default().to_owned());
-    names.zip(problems).filter(|(_, problem)| *problem == Some(true)).map(|(name, _)| name).collect()
+    names
+        .zip(problems)
+        .filter(|(name, problem)| *problem == Some(true) && !name.starts_with("any_"))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// A gradient with one element.
@@ -36,12 +45,12 @@ fn gradients(sizes: &[(&str, f64)]) -> GradientStatistics {
 #[test]
 fn there_is_a_column_for_each_time_position_and_criterion() {
     let columns = columns();
-    assert_eq!(columns.len(), 2 * (2 + 3 * 4));
+    assert_eq!(columns.len(), 2 * (2 + 4 * 4));
     assert_eq!(
         columns[..4],
         ["initial_vanishing", "initial_exploding", "initial_first_vanishing", "initial_first_exploding"]
     );
-    assert_eq!(columns[27], "final_output_sagemaker_exploding");
+    assert_eq!(columns[35], "final_any_sagemaker_exploding");
 }
 
 #[test]
@@ -93,11 +102,11 @@ fn a_network_without_layers_in_the_middle_has_no_values_there() {
     let (no, yes, none) = (Some(false), Some(true), None);
     let first_and_output = [no, no, none, none];
     let middle = [none; 4];
-    assert_eq!(problems_of(&[1.0, 1.0])[2..], [first_and_output, middle, first_and_output].concat());
+    assert_eq!(problems_of(&[1.0, 1.0])[2..], [first_and_output, middle, first_and_output, first_and_output].concat());
     // A single layer is first and last.
     let one = problems_of(&[0.0]);
     assert_eq!((&one[..2], one[2], one[6], one[10]), (&[yes, no][..], yes, none, yes));
-    assert!(problems_of(&[]).iter().all(Option::is_none) && problems_of(&[]).len() == 14);
+    assert!(problems_of(&[]).iter().all(Option::is_none) && problems_of(&[]).len() == 18);
 }
 
 #[test]
@@ -139,7 +148,7 @@ fn a_parameter_belongs_to_the_layer_before_its_last_dot() {
     let of = gradients(&[("fc0.weight", 1.0), ("fc10.weight", 0.0), ("fc1.inner.weight", 0.0), ("fc1.weight", 1.0)]);
     let problems = of_sizes(&[1.0, 1.0, 1.0], Some(&of), 1.0);
     // The criteria of SageMaker at the first, the middle, and the last layer.
-    let sagemaker = [&problems[4..6], &problems[8..10], &problems[12..]];
+    let sagemaker = [&problems[4..6], &problems[8..10], &problems[12..14]];
     assert_eq!(sagemaker, [&[Some(false); 2][..], &[Some(false); 2], &[None; 2]]);
 }
 

@@ -67,7 +67,7 @@ impl Study {
         let is_excluded = |filters: &Vec<Filter>| {
             filters.iter().all(|filter| match labels.iter().find(|(axis, _)| *axis == filter.column) {
                 Some((_, label)) => filter.admits(label),
-                None => filter.column == SEED && filter.admits(&Cell::Number(seed as f64)),
+                None => filter.column == SEED && filter.admits(&Cell::integer(seed)),
             })
         };
         if self.exclusions.iter().any(is_excluded) {
@@ -110,7 +110,7 @@ impl Study {
     }
 }
 
-/// The problems of a config on one line, without the name of the file, which is that of all runs.
+/// The problems of a config on one line, without the name of the file, which all runs share.
 fn one_line(error: &ConfigError) -> String {
     match error {
         ConfigError::Invalid { problems, .. } => {

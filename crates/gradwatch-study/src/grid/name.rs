@@ -39,10 +39,15 @@ fn safe_name(plan: &Plan, short: &[String]) -> String {
     if name.starts_with(['.', '-']) { format!("_{name}") } else { name }
 }
 
-/// The text with an underscore between the parts that have only letters, digits, and `-_.+`.
+/// The text with an underscore between the parts that have only letters, digits, and `-_.+`. A text without such parts
+/// becomes its code points, such as `u3c` for `<`.
 fn safe(text: &str) -> String {
     let is_special = |character: char| !(character.is_alphanumeric() || "-_.+".contains(character));
-    text.split(is_special).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
+    let parts: Vec<&str> = text.split(is_special).filter(|part| !part.is_empty()).collect();
+    if !parts.is_empty() {
+        return parts.join("_");
+    }
+    text.chars().map(|character| format!("u{:x}", u32::from(character))).collect::<Vec<_>>().join("_")
 }
 
 /// The start of the name, and a hash of the labels and the seed.

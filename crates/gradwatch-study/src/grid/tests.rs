@@ -66,6 +66,37 @@ fn names_that_differ_only_in_special_characters_or_case_get_a_hash() {
 }
 
 #[test]
+fn labels_of_symbols_have_names_that_do_not_depend_on_each_other() {
+    let of = |labels: &[&str]| {
+        let value = |(depth, label): (usize, &&str)| format!("{{ label = \"{label}\", model.depth = {} }}", depth + 1);
+        let values: Vec<String> = labels.iter().enumerate().map(value).collect();
+        names(&format!("axes.x = [{}]", values.join(", ")))
+    };
+    assert_eq!(of(&["<", ">=", "≥", "+"]), ["x=u3c,seed=7", "x=u3e_u3d,seed=7", "x=u2265,seed=7", "x=+,seed=7"]);
+    assert_eq!(of(&[">="]), ["x=u3e_u3d,seed=7"]);
+}
+
+#[test]
+fn seeds_of_many_digits_are_exact_in_exclusions_filters_names_and_results() {
+    // 2^53 and 2^53 + 1, which are the same floating-point number.
+    let (one, two) = (9_007_199_254_740_992_u64, 9_007_199_254_740_993_u64);
+    let text = format!("seeds = [{one}, {two}]\n[[exclude]]\nseed = {two}");
+    assert_eq!(names(&text), [format!("seed={one}")]);
+    let text = format!(
+        "seeds = [{one}, {two}, 1000000000000000]\n[[tables]]\ntitle = \"A\"\nrows = \"seed\"\nvalue = \"steps\"\n\
+         where = {{ seed = [{two}, 1000000000000000] }}"
+    );
+    let (folder, study) = study(&text);
+    let results = crate::Results::gather(&study, &study.plans(), folder.path(), &Default::default()).results;
+    let filter = &study.tables[0].filters[0];
+    let column = results.column("seed").unwrap();
+    let admitted: Vec<bool> = results.rows.iter().map(|row| filter.admits(&row.cells[column])).collect();
+    assert_eq!(admitted, [false, true, true]);
+    let seeds: Vec<String> = results.rows.iter().map(|row| row.cells[column].to_string()).collect();
+    assert_eq!(seeds, [one.to_string(), two.to_string(), "1000000000000000".to_owned()]);
+}
+
+#[test]
 fn a_long_name_ends_in_a_hash_and_fits() {
     let of = |end: &str| {
         let label = format!("{}{end}", "é".repeat(150));

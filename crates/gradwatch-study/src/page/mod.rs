@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub(crate) use charts::figures;
 pub(crate) use runs::runs;
 pub(crate) use study::CHARTS;
-pub use study::study_page;
+pub use study::{StudyNotes, study_page};
 
 use crate::chart::dark_style;
 
@@ -35,18 +35,6 @@ pub(crate) fn page(title: &str, content: &Markup) -> String {
         }
     };
     printable::lines(&page.into_string()).into_owned()
-}
-
-/// A section with a list; nothing without items.
-pub(crate) fn list(id: &str, title: &str, items: &[String]) -> Markup {
-    html! {
-        @if !items.is_empty() {
-            section aria-labelledby=(id) {
-                h2 id=(id) { (title) }
-                ul class="notes" { @for item in items { li { (item) } } }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -55,10 +55,11 @@ fn name(row: &Row, folder: Option<&Path>) -> Markup {
 }
 
 fn value(kind: ColumnKind, cell: &Cell) -> Markup {
+    let is_measured = matches!(kind, ColumnKind::Measure | ColumnKind::Flag);
     html! {
         @match cell {
-            Cell::Number(value) if kind == ColumnKind::Measure && value.is_nan() => td class="broken" { "NaN" },
-            Cell::Number(value) if kind == ColumnKind::Measure => td { (number_or_dash(*value)) },
+            Cell::Number(value) if is_measured && value.is_nan() => td class="broken" { "NaN" },
+            Cell::Number(value) if is_measured => td { (number_or_dash(*value)) },
             Cell::Text(text) if text.chars().count() > SHORT => td class="text" { (plain(text)) },
             Cell::Text(text) => td class="short" { (plain(text)) },
             cell => td { (plain(&groups::name(cell))) },

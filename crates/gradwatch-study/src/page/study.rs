@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use gradwatch_doctor::number::count;
+use gradwatch_doctor::{number::count, report::list};
 use maud::{Markup, html};
 
-use super::{figures, list, page, runs};
+use super::{figures, page, runs};
 use crate::{
     chart::{Chart, plain},
     definition::Study,
-    gather::{Gathered, State},
+    gather::State,
     grid::InvalidRun,
     groups::{cell, name},
     results::{Results, Row},
@@ -19,15 +19,18 @@ use crate::{
 /// Folder of the charts' files, next to the page.
 pub(crate) const CHARTS: &str = "charts";
 
+/// Notes of a page about the runs.
+#[derive(Debug, Clone, Copy)]
+pub struct StudyNotes<'a> {
+    /// Runs that could not start.
+    pub invalid: &'a [InvalidRun],
+    /// Missing and damaged files of the runs, and measures without a value.
+    pub files: &'a [String],
+}
+
 /// Renders the page of a study in `folder`, which also has the folders of the runs. Fetches nothing and has no scripts.
-pub fn study_page(
-    study: &Study,
-    gathered: &Gathered,
-    invalid: &[InvalidRun],
-    charts: &[Chart],
-    folder: &Path,
-) -> String {
-    let results = &gathered.results;
+pub fn study_page(study: &Study, results: &Results, notes: &StudyNotes<'_>, charts: &[Chart], folder: &Path) -> String {
+    let StudyNotes { invalid, files: notes } = notes;
     let tables: Vec<Table> = study.tables.iter().map(|definition| Table::new(definition, results)).collect();
     let invalid: Vec<String> = invalid.iter().map(|run| format!("{}: {}", run.name, run.problem)).collect();
     let content = html! {
@@ -51,7 +54,7 @@ pub fn study_page(
             h2 id="runs" { "Runs" }
             (runs(results, Some(folder)))
         }
-        (list("notes", "Files that were not read completely", &gathered.notes))
+        (list("notes", "Notes", notes))
         section {
             details class="config" {
                 summary { h2 { "Study file" } }

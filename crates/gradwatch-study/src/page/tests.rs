@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     chart::{Chart, Curves},
     fixture,
-    gather::Gathered,
     grid::InvalidRun,
     results::{Cell, Results, Row},
 };
@@ -49,11 +48,10 @@ fn page_of_study() -> String {
     // Only the first run has a report.
     fs::create_dir(&rows[0].folder).unwrap();
     fs::write(rows[0].folder.join("report.html"), "").unwrap();
-    let gathered = Gathered { results: Results { columns: columns.clone(), rows }, notes: vec!["torn\u{1b}".into()] };
-    let charts: Vec<Chart> =
-        study.charts.iter().map(|chart| Chart::new(chart, &gathered.results, &Curves::default())).collect();
+    let (results, files) = (Results { columns: columns.clone(), rows }, ["torn\u{1b}".to_owned()]);
+    let charts: Vec<Chart> = study.charts.iter().map(|chart| Chart::new(chart, &results, &Curves::default())).collect();
     let invalid = [InvalidRun { name: "depth=0".into(), problem: "want 1 or more".into() }];
-    study_page(&study, &gathered, &invalid, &charts, folder.path())
+    study_page(&study, &results, &StudyNotes { invalid: &invalid, files: &files }, &charts, folder.path())
 }
 
 #[test]
@@ -104,7 +102,7 @@ fn a_page_fetches_nothing_and_has_no_scripts() {
 fn a_study_without_runs_has_a_page() {
     let (_folder, study) = fixture::study("[axes]\n\"model.depth\" = [2]\n");
     let results = Results { columns: study.columns(), rows: Vec::new() };
-    let gathered = Gathered { results, notes: Vec::new() };
-    let page = study_page(&study, &gathered, &[], &[], &PathBuf::from("logs/x"));
+    let notes = StudyNotes { invalid: &[], files: &[] };
+    let page = study_page(&study, &results, &notes, &[], &PathBuf::from("logs/x"));
     assert!(page.contains("<h1>depths</h1>") && !page.contains("<svg"), "{page}");
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use super::{Cell, Column, ColumnKind, Results, Row};
 use crate::definition::{RUN, SEED};
 
-/// Results that are not those of a study.
+/// A CSV file without the results of a study.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// The text is not CSV.
     #[error("the results are not valid CSV: {0}")]
     Csv(#[from] csv::Error),
-    /// The header is that of another file.
-    #[error("got the columns {got}, want those of results.csv: run first, and a column seed")]
+    /// The file has other columns.
+    #[error("got the columns {got}, want the columns of results.csv: run first, and a column seed")]
     Columns {
         /// The header.
         got: String,
@@ -67,8 +67,8 @@ impl Results {
 impl Cell {
     /// Reads the text of a cell. Text that a number would write differently stays a text.
     fn of_text(text: &str) -> Self {
-        let number = text.parse().map(Self::Number).ok().filter(|number| number.to_string() == text);
-        match number {
+        let numbers = [text.parse().ok().map(Self::Number), text.parse::<i128>().ok().map(Self::integer)];
+        match numbers.into_iter().flatten().find(|number| number.to_string() == text) {
             Some(number) => number,
             None if text.is_empty() => Self::Missing,
             None => Self::Text(text.to_owned()),

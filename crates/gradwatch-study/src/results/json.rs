@@ -43,6 +43,7 @@ impl Serialize for Cell {
                 serializer.serialize_i64(*number as i64)
             }
             Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Integer(integer) => serializer.serialize_i128(*integer),
             Self::Missing => serializer.serialize_none(),
         }
     }

@@ -59,6 +59,10 @@ impl Rule for Exploding {
         &[&[Need::TotalNorm], &[Need::DepthProfile]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         // If a parameter is not in the optimizer, its zero_grad does not clear the gradient, and the sum grows.
         &[

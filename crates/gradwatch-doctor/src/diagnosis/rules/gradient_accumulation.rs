@@ -59,6 +59,11 @@ impl Rule for GradientAccumulation {
         &[&[Need::TotalNorm]]
     }
 
+    fn start_task(&mut self) {
+        // A gradient that grows with the new task is no sum over steps.
+        self.is_over = true;
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         // If a parameter is not in the optimizer, its zero_grad does not clear the gradient.
         &[RuleName::WrongLoss, RuleName::UnchangedParameter, RuleName::WeightDecay, RuleName::Momentum]

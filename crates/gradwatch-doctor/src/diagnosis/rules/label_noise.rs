@@ -57,6 +57,10 @@ impl Rule for LabelNoise {
         &[&[Need::Evaluations, Need::Classes], &[Need::StepLoss, Need::DepthProfile, Need::Updates]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         // The rule's own condition already excludes problems that keep gradients from the layers.
         &[

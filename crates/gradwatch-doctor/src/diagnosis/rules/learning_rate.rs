@@ -83,6 +83,10 @@ impl Rule for LearningRate {
         &[&[Need::StepLoss, Need::Updates]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         &[
             RuleName::InputNotNormalized,

@@ -85,6 +85,9 @@ pub(super) trait Rule: Debug {
         Some(format!("the loss has fallen to {:.3}, {share:.0}% of that of a random guess", Rounded(level)))
     }
 
+    /// Forgets what no longer holds after a label shuffle, such as the usual gradient norm.
+    fn start_task(&mut self) {}
+
     /// Checks a tracked step. Returns a symptom if there is one.
     fn judge(&mut self, _seen: &Observation<'_>, _context: &RuleContext<'_>) -> Option<Symptom> {
         None

@@ -39,6 +39,10 @@ impl Rule for Overfitting {
         &[&[Need::Evaluations]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         &[RuleName::WrongLoss, RuleName::LabelNoise, RuleName::DistributionShift]
     }

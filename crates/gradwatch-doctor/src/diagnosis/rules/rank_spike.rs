@@ -44,6 +44,10 @@ impl Rule for RankSpike {
         &[&[Need::Ranks]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         &[RuleName::WeightMismatch]
     }

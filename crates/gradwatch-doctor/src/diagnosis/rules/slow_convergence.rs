@@ -73,6 +73,10 @@ impl Rule for SlowConvergence {
         &[&[Need::Evaluations, Need::Classes]]
     }
 
+    fn start_task(&mut self) {
+        *self = Self::default();
+    }
+
     fn causes(&self) -> &'static [RuleName] {
         &[
             RuleName::InputNotNormalized,
