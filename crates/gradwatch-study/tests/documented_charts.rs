@@ -59,7 +59,8 @@ fn check(chart: &ChartDefinition, runs: &[Row], drawn: &[Row]) {
         let (values, missing) = expected.remove(&place).unwrap_or_else(|| panic!("{}: {place:?}", chart.title));
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
-        let std = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let std = if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { f64::NAN };
         let (min, max) = values.iter().fold((f64::INFINITY, -f64::INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
         assert_eq!([&point["n"], &point["missing"]], [&values.len().to_string(), &missing.to_string()], "{place:?}");
         for (key, want) in [("mean", mean), ("min", min), ("max", max), ("std", std)] {
