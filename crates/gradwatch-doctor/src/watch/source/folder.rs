@@ -82,12 +82,14 @@ impl FolderSource {
                 return false;
             }
         }
+        let mut open = self.rows.values().filter(|row| row.source.is_some()).count();
         let mut due: Vec<_> = self.rows.iter_mut().filter(|(_, row)| row.is_due()).collect();
         due.sort_by_key(|(_, row)| Reverse(row.extent.map(|(_, last)| last)));
         for (path, row) in due {
             if Instant::now() >= deadline {
                 return false;
             }
+            open += usize::from(row.source.is_none());
             let source = row.source.get_or_insert_with(|| RunSource::new(path, &row.summary.name, &self.tags));
             let is_read = source.poll(deadline);
             row.summary = source.model().summary();
@@ -95,6 +97,11 @@ impl FolderSource {
                 return false;
             }
             (row.read, row.read_at) = (row.extent, Some(Instant::now()));
+            // The latest runs come first, and stay open.
+            if open > Self::OPEN || row.summary.state != RunState::Training {
+                row.source = None;
+                open -= 1;
+            }
         }
         self.close();
         true
