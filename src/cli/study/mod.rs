@@ -179,7 +179,7 @@ fn list(study: &Study, runs: &[Planned], configs: &[Config], jobs: usize, signal
 /// # Errors
 /// If there are very many runs, and the user has not agreed.
 fn announce(runner: &mut Runner<'_>, configs: &[Config], jobs: usize, is_agreed: bool) -> Result<Option<i32>> {
-    let (open, seconds) = runner.open();
+    let (open, seconds) = runner.open(&runner.states());
     let runs = runner.runs.len();
     if open.is_empty() {
         tracing::info!("all {runs} runs have ended");
@@ -216,7 +216,7 @@ fn write_results(runner: &Runner<'_>, invalid: &[InvalidRun]) -> Result<bool> {
     let folder = runner.folder.folder();
     write_study(folder, runner.study, &gathered, invalid)?.iter().for_each(|note| tracing::warn!("{note}"));
     let failed = states.values().filter(|state| state.state == State::Failed).count();
-    let ended = plans.len() - runner.open().0.len() + failed;
+    let ended = plans.len() - runner.open(&states).0.len() + failed;
     let failures = if failed > 0 { format!(", {failed} of them with an error") } else { String::new() };
     let path = folder.path();
     tell(&format!(

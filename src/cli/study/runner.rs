@@ -110,9 +110,8 @@ impl Runner<'_> {
         }
     }
 
-    /// The runs that have not ended, and the time of those that have.
-    pub(super) fn open(&self) -> (Vec<usize>, Vec<f64>) {
-        let states = self.states();
+    /// The runs that have not ended, and the time of those that have, from their [`states`](Self::states).
+    pub(super) fn open(&self, states: &BTreeMap<String, RunState>) -> (Vec<usize>, Vec<f64>) {
         let state = |run: &usize| states.get(&self.runs[*run].plan.name);
         let is_open = |run: &usize| {
             let is_unfinished =

@@ -203,6 +203,8 @@ impl Replay {
 }
 
 #[cfg(test)]
+mod foreign_tests;
+#[cfg(test)]
 mod rank_tests;
 #[cfg(test)]
 mod tests;

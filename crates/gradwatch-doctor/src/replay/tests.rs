@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Writes an event file of scalars (step, tag, value), in this order. The name starts with the wall time of all events.
-fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
+pub(super) fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
     fs::create_dir_all(folder).unwrap();
     let mut bytes = Vec::new();
     let wall_time = name.split('.').next().unwrap().parse().unwrap();
@@ -34,7 +34,7 @@ fn write(folder: &Path, name: &str, values: &[(i64, &str, f32)]) {
 
 /// Summarizes a run: `sSTEP=loss`, `eSTEP=training loss/validation loss`, and `|` for a restart; then returns its
 /// notes.
-fn summary(folder: &Path) -> (String, Vec<String>) {
+pub(super) fn summary(folder: &Path) -> (String, Vec<String>) {
     let mut replay = Replay::open(folder, &[]).unwrap();
     let mut words = Vec::new();
     let each = |moment| {
@@ -388,30 +388,4 @@ fn every_tag_of_the_telemetry_is_read_back_with_its_role() {
     }
     // All roles but the twelve of the whole model, of which the total norm and the cosine of the ranks are written.
     assert_eq!(roles.len(), Role::ALL.len() - 10);
-}
-
-#[test]
-fn curves_of_add_scalars_lie_in_folders_of_their_own() {
-    let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "1.host", &[(0, "lr", 0.1), (1, "lr", 0.1)]);
-    for (curve, values) in [("Loss_train", [2.0, 1.0]), ("Loss_val", [3.0, 4.0]), ("other", [9.0, 9.0])] {
-        let inner = folder.path().join(curve);
-        fs::create_dir(&inner).unwrap();
-        write(&inner, "1.host", &[(0, "Loss", values[0]), (1, "Loss", values[1])]);
-    }
-    // The folder of another run is not part of this one.
-    let (said, _) = summary(folder.path());
-    assert_eq!(said, "e0=NaN/3 s0=2 e1=2/4 s1=1");
-}
-
-#[test]
-fn values_without_steps_are_numbered_and_negative_steps_are_noted() {
-    let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "1.host", &[(0, "loss", 3.0), (0, "loss", 2.0), (0, "loss", 1.0)]);
-    assert_eq!(
-        summary(folder.path()),
-        ("s0=3 s1=2 s2=1".into(), vec!["the values have no steps: they are numbered in their order".to_owned()])
-    );
-    write(folder.path(), "1.host", &[(-1, "loss", 3.0), (0, "loss", 2.0), (1, "loss", 1.0)]);
-    assert_eq!(summary(folder.path()), ("s0=2 s1=1".into(), vec!["1 value with a negative step: skipped".to_owned()]));
 }
