@@ -40,6 +40,11 @@ mod armed {
         matches!(fault(), Fault::Kill { name, at } if name == place && SO_FAR.fetch_add(1, Ordering::Relaxed) + 1 == *at)
     }
 
+    /// Whether the fault kills the process at this point, at some pass.
+    pub fn kills_at(name: &str) -> bool {
+        matches!(fault(), Fault::Kill { name: armed, .. } if armed == name)
+    }
+
     /// Kills the process if the fault names this point.
     pub fn point(name: &'static str) {
         if is_struck(name) {
@@ -66,13 +71,18 @@ mod armed {
 }
 
 #[cfg(debug_assertions)]
-pub use armed::point;
+pub use armed::{kills_at, point};
 #[cfg(debug_assertions)]
 pub(super) use armed::{before_write, strike};
 
 #[cfg(not(debug_assertions))]
 mod unarmed {
     use std::io;
+
+    /// False without debug assertions.
+    pub fn kills_at(_name: &str) -> bool {
+        false
+    }
 
     /// Does nothing without debug assertions.
     pub fn point(_name: &'static str) {}
@@ -87,6 +97,6 @@ mod unarmed {
 }
 
 #[cfg(not(debug_assertions))]
-pub use unarmed::point;
+pub use unarmed::{kills_at, point};
 #[cfg(not(debug_assertions))]
 pub(super) use unarmed::{before_write, strike};

@@ -12,7 +12,7 @@ use std::{
 };
 
 #[doc(hidden)]
-pub use fault::point;
+pub use fault::{kills_at, point};
 pub use folder::Folder;
 pub use output::{Output, OutputError, replace};
 pub use regular_file::{open_regular, read_line, read_regular, read_regular_text};
