@@ -132,6 +132,10 @@ bench-remedies: bench-diagnosis ## Repeat the faulty runs with recommended and w
 	@GRID=remedies cargo bench --locked --bench diagnosis
 	@GRID=families cargo bench --locked --package gradwatch-doctor --bench scores
 
+.PHONY: bench-repair
+bench-repair: setup-libtorch setup-data ## Let faulty runs repair themselves, beside random changes and AutoTrainer's order; keeps the runs in target/diagnosis-traces
+	@GRID=repairs cargo bench --locked --bench diagnosis
+
 .PHONY: bench-logistic
 bench-logistic: setup-libtorch setup-data ## Train networks of 10 and 15 sigmoid layers with five initializations; keeps the runs in target/logistic
 	@cargo bench --locked --bench logistic

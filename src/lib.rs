@@ -46,8 +46,8 @@
 //! ```
 
 pub use gradwatch_doctor::{
-    EXPLANATIONS, WriteReportError, assess, cli, config, diagnosis, number, picture, printable, replay, report, watch,
-    write_report,
+    EXPLANATIONS, WriteReportError, assess, cli, config, diagnosis, number, picture, printable, repair, replay, report,
+    watch, write_report,
 };
 
 pub mod data;
@@ -75,3 +75,5 @@ pub mod train;
 
 pub mod inspect;
 pub mod range_test;
+
+pub mod supervisor;

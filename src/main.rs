@@ -14,9 +14,9 @@ fn main() -> ExitCode {
     match cli::run(arguments) {
         Ok(code) => code.into(),
         Err(error) => {
-            let tell = if cli::exit::is_list(&error) { tell_error_lines } else { tell_error };
+            let tell = if cli::error_code::is_list(&error) { tell_error_lines } else { tell_error };
             tell("gradwatch", &format!("{error:#}"));
-            cli::exit::code_of(&error).into()
+            cli::error_code::code_of(&error).into()
         }
     }
 }

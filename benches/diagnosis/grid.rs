@@ -47,6 +47,12 @@ pub(crate) fn all() -> Vec<Case> {
     runs
 }
 
+/// The run of a family without a fault, at its own learning rate.
+pub(crate) fn healthy_twin(family: &str, optimizer: &'static str) -> Case {
+    let family = FAMILIES.iter().find(|known| known.name == family).expect("a family of the table");
+    searched(family, optimizer, Variant::Clean, "", 1.0)
+}
+
 fn searched(family: &Family, optimizer: &'static str, images: Variant, settings: &'static str, factor: f64) -> Case {
     let of_task = if images == Variant::Clean { String::new() } else { format!("{images:?}, ").to_lowercase() };
     let name = format!("{of_task}{optimizer} x {factor}");

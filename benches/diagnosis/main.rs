@@ -2,6 +2,7 @@
 //!
 //! Keeps their files in `target/diagnosis-traces`, does not retrain existing runs, and lists them in `index.jsonl` there,
 //! which the benchmark `scores` of gradwatch-doctor reads. `GRID=small` or `GRID=families` trains one of the grids,
+//! `GRID=repairs` lets faulty runs repair themselves,
 //! `GRID=remedies` repeats the faulty runs of the families with recommended and with random changes, `ONLY=lenet5` trains
 //! only some of the runs, `SEEDS=3` other seeds of the small grid, and `CACHED=1` none.
 
@@ -14,6 +15,7 @@ mod index;
 mod kinds;
 mod own_loops;
 mod remedies;
+mod repairs;
 mod traces;
 
 use std::path::Path;
@@ -21,6 +23,10 @@ use std::path::Path;
 use case::Case;
 
 fn main() {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == repairs::random::ARGUMENT) {
+        return repairs::random::train(&arguments[1..]);
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/diagnosis-traces");
     let wanted = std::env::var("GRID").unwrap_or_default();
     let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "1,2".into());
@@ -38,6 +44,9 @@ fn main() {
         (case.architecture == "nasnet", is_later, hash.to_hex())
     });
     let is_cached = std::env::var("CACHED").is_ok();
+    if wanted == "repairs" {
+        return repairs::all(&root, is_cached);
+    }
     if wanted == "remedies" {
         let trials = remedies::all(&root, &cases);
         let folders = traces::train_all(&root, &trials, is_cached);

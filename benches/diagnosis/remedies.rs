@@ -76,23 +76,27 @@ fn tried(case: &Case, trial: Trial) -> Case {
     Case { name, recipe: Recipe::Program(settings), grid: "remedies", trial: Some(trial), ..case.clone() }
 }
 
-/// A change that gives another valid config, chosen by the hash of the run.
-fn random(root: &Path, case: &Case) -> Option<String> {
-    let hash = blake3::hash(format!("{} {}", case.architecture, case.name).as_bytes());
-    let start = usize::from(hash.as_bytes()[0]) % RANDOM.len();
-    let config = traces::config(root, case).ok()?;
-    let changes = (0..RANDOM.len()).map(|offset| {
+/// All random changes for a run at this learning rate, in an order that depends on `name`.
+pub(crate) fn random_changes(name: &str, learning_rate: f64) -> impl Iterator<Item = String> {
+    let start = usize::from(blake3::hash(name.as_bytes()).as_bytes()[0]) % RANDOM.len();
+    (0..RANDOM.len()).map(move |offset| {
         // 7 and 24 have no common factor, so all changes are tried, and not in the order of the list.
         let change = RANDOM[(start + 7 * offset) % RANDOM.len()];
         match change.split_once("lr * ") {
             Some((key, factor)) => {
                 let factor: f64 = factor.parse().expect("a number of the table");
-                format!("{key}{:e}", config.optimizer.learning_rate * factor)
+                format!("{key}{}", learning_rate * factor)
             }
             None => change.to_owned(),
         }
-    });
-    let mut valid = changes.filter(|change| {
+    })
+}
+
+/// A change that gives another valid config, chosen by the hash of the run.
+fn random(root: &Path, case: &Case) -> Option<String> {
+    let config = traces::config(root, case).ok()?;
+    let name = format!("{} {}", case.architecture, case.name);
+    let mut valid = random_changes(&name, config.optimizer.learning_rate).filter(|change| {
         let trial = Trial { of: root.to_owned(), change: change.clone(), place: None };
         let changed = traces::config(root, &tried(case, trial));
         changed.is_ok_and(|changed| changed.to_toml() != config.to_toml())

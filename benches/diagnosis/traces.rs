@@ -16,6 +16,7 @@ use gradwatch::config::{Config, ConfigError};
 use crate::{
     case::{Case, Recipe},
     images, own_loops,
+    repairs::random,
 };
 
 /// Settings of every run: 564 steps; full measurement on every fifth step and on the first ten, loss and norms on all
@@ -54,7 +55,9 @@ pub(crate) fn folder(root: &Path, case: &Case) -> PathBuf {
 }
 
 fn folder_of(root: &Path, case: &Case, settings: &[String]) -> PathBuf {
-    let hash = blake3::hash(format!("{BASE}{settings:?}").as_bytes()).to_hex();
+    // Runs of the other grids keep their names.
+    let grid = if case.grid == random::GRID { random::GRID } else { "" };
+    let hash = blake3::hash(format!("{BASE}{settings:?}{grid}").as_bytes()).to_hex();
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     root.join(format!("{}-{}-{}-{}", case.architecture, name.to_lowercase(), case.seed, &hash[..8]))
 }
@@ -107,17 +110,27 @@ fn train(root: &Path, case: &Case, settings: &[String], is_cached: bool) -> Opti
 
 /// `None` if the program rejected it or failed.
 fn run_program(root: &Path, case: &Case, folder: &Path, settings: &[String]) -> Option<()> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
-    command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(folder.file_name()?);
-    command.arg("--set").arg(format!("run.logdir={}", root.display()));
-    settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
+    let logdir = format!("run.logdir={}", root.display());
+    let mut command = if case.grid == random::GRID {
+        let mut command = Command::new(std::env::current_exe().ok()?);
+        command.arg(random::ARGUMENT).arg(root.join("base.toml")).arg(folder.file_name()?).arg(logdir).args(settings);
+        command
+    } else {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradwatch"));
+        command.arg("train").arg(root.join("base.toml")).arg("--run-name").arg(folder.file_name()?);
+        command.args(["--set", &logdir]);
+        settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
+        command
+    };
     let output = command.stdin(Stdio::null()).output().expect("the program was built with this one");
-    // A run that stopped because of its non-finite gradients is a valid trace.
-    if !matches!(output.status.code(), Some(0 | 8)) {
+    // A run that diverged, or that no repair helped, is a valid trace.
+    if !matches!(output.status.code(), Some(0 | 16 | 18)) {
         let message = String::from_utf8_lossy(&output.stderr);
         eprintln!("{} {}: {}", case.architecture, case.name, message.lines().last().unwrap_or_default());
         return None;
     }
-    let _ = fs::remove_dir_all(folder.join("weights"));
+    for name in ["weights", "checkpoints", "abandoned"] {
+        let _ = fs::remove_dir_all(folder.join(name));
+    }
     Some(())
 }

@@ -143,6 +143,19 @@ impl Loaded {
     }
 }
 
+/// Reads only the run's state on the host from the checkpoint at `path`.
+///
+/// # Errors
+/// If it is damaged or cannot be read, or its structure differs.
+pub fn read_host<H: DeserializeOwned>(path: &Path) -> Result<H, CheckpointError> {
+    let folder = open(path)?;
+    let manifest = Manifest::read_in(&folder)?;
+    let damaged = |what: String| CheckpointError::damaged(path, format!("{HOST_FILE}: {what}"));
+    let entry = manifest.files.iter().find(|entry| entry.name == HOST_FILE);
+    let bytes = read_whole(&folder, entry.ok_or_else(|| damaged("not in the manifest".to_owned()))?)?;
+    serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+}
+
 /// Reads a file of the checkpoint in a folder, and verifies it against the manifest.
 fn read_whole(folder: &Folder, entry: &FileEntry) -> Result<Vec<u8>, CheckpointError> {
     let FileEntry { name, bytes: want, blake3 } = entry;

@@ -16,13 +16,15 @@ pub struct Retention {
     pub lower_is_better: bool,
     /// Keeps every n-th checkpoint of the run; 0 for none.
     pub keep_every: u64,
+    /// Keeps the checkpoints of this step, to which a repair may return.
+    pub keep_step: Option<u64>,
 }
 
 impl From<&CheckpointConfig> for Retention {
     fn from(config: &CheckpointConfig) -> Self {
         let &CheckpointConfig { keep_last, keep_best, metric, keep_every, .. } = config;
         let lower_is_better = metric.lower_is_better();
-        Self { keep_last, keep_best, metric: metric.name().to_owned(), lower_is_better, keep_every }
+        Self { keep_last, keep_best, metric: metric.name().to_owned(), lower_is_better, keep_every, keep_step: None }
     }
 }
 
@@ -35,19 +37,21 @@ pub struct Kept {
     pub as_best: bool,
     /// Its number is a multiple of `keep_every`.
     pub as_every: bool,
+    /// A repair may return to it.
+    pub as_return: bool,
 }
 
 impl Kept {
     /// Whether to keep the checkpoint.
     pub fn is_kept(self) -> bool {
-        self.as_last || self.as_best || self.as_every
+        self.as_last || self.as_best || self.as_every || self.as_return
     }
 }
 
 /// Returns the reasons to keep each checkpoint. `checkpoints` must be ordered from oldest to newest. Ties go to the
 /// earlier checkpoint.
 pub fn kept(checkpoints: &[Manifest], retention: &Retention) -> Vec<Kept> {
-    let Retention { keep_last, keep_best, metric, lower_is_better, keep_every } = retention;
+    let Retention { keep_last, keep_best, metric, lower_is_better, keep_every, keep_step } = retention;
     let figure = |manifest: &Manifest| manifest.metrics.get(metric).copied().filter(|value| value.is_finite());
     let mut best: Vec<(usize, f64)> =
         checkpoints.iter().enumerate().filter_map(|(index, manifest)| Some((index, figure(manifest)?))).collect();
@@ -59,6 +63,7 @@ pub fn kept(checkpoints: &[Manifest], retention: &Retention) -> Vec<Kept> {
         as_last: index >= first_of_last,
         as_best: best.iter().any(|(kept, _)| *kept == index),
         as_every: *keep_every > 0 && manifest.number.is_multiple_of(*keep_every),
+        as_return: *keep_step == Some(manifest.step),
     };
     checkpoints.iter().enumerate().map(why).collect()
 }
@@ -75,7 +80,14 @@ mod tests {
     }
 
     fn policy(keep_last: usize, keep_best: usize, keep_every: u64) -> Retention {
-        Retention { keep_last, keep_best, metric: "accuracy".into(), lower_is_better: false, keep_every }
+        Retention {
+            keep_last,
+            keep_best,
+            metric: "accuracy".into(),
+            lower_is_better: false,
+            keep_every,
+            keep_step: None,
+        }
     }
 
     #[test]
@@ -87,6 +99,8 @@ mod tests {
         assert_eq!(staying(&accuracies, &policy(1, 3, 0)), [1, 3, 5, 6]);
         assert_eq!(staying(&accuracies, &policy(1, 0, 3)), [2, 5, 6]);
         assert_eq!(staying(&accuracies, &policy(9, 9, 1)), [0, 1, 2, 3, 4, 5, 6]);
+        let returning = Retention { keep_step: Some(30), ..policy(1, 0, 0) };
+        assert_eq!(staying(&accuracies, &returning), [2, 6]);
         let least = Retention { lower_is_better: true, ..policy(1, 1, 0) };
         assert_eq!(staying(&accuracies, &least), [6]);
     }

@@ -1,6 +1,6 @@
 //! Writes one checkpoint atomically: to a temporary folder, fsynced, renamed. It is either complete or absent.
 
-use std::io;
+use std::{io, path::Path};
 
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -8,6 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     CheckpointError, CheckpointName, Contents, FileEntry, Manifest,
     contents::{CONFIG_FILE, HOST_FILE, TENSOR_FILES},
+    list,
     manifest::{FORMAT, MANIFEST_FILE},
 };
 use crate::{
@@ -115,6 +116,21 @@ pub(super) fn remove(folder: &Folder, name: CheckpointName) -> Result<(), Checkp
         folder.remove_folder(&doomed)
     };
     remove().map_err(refuse)
+}
+
+/// Removes all checkpoints of later steps from a folder; all of them for `None`. The newest goes first, so that a crash
+/// midway leaves a run as it was at some step.
+///
+/// # Errors
+/// If the system reports an error, or a checkpoint contains other files.
+pub fn remove_after(folder: &Path, step: Option<u64>) -> Result<(), CheckpointError> {
+    for (name, path) in list(folder)?.iter().rev().filter(|(name, _)| step.is_none_or(|step| name.step > step)) {
+        let refuse = |cause| CheckpointError::Write { path: path.clone(), cause };
+        let parent = Folder::open_unlinked(folder).map_err(refuse)?;
+        remove(&parent, *name)?;
+        parent.sync().map_err(refuse)?;
+    }
+    Ok(())
 }
 
 /// Removes the remains of checkpoints that a killed process was writing or removing, and restores one that it was

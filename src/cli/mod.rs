@@ -5,6 +5,7 @@ mod checkpoints;
 mod compare;
 mod completions;
 mod connection;
+pub(crate) mod error_code;
 mod evaluate;
 pub(crate) mod exit;
 mod explain;
@@ -17,6 +18,7 @@ mod log;
 mod models;
 mod predict;
 mod rank_processes;
+mod repair;
 mod resume;
 mod seen_images;
 mod session;
@@ -64,6 +66,11 @@ enum Command {
     Train(TrainArguments),
     /// Resume a stopped or killed run from its newest valid checkpoint.
     Resume(ResumeArguments),
+    /// Repair a run that ended badly, in a copy beside it, RUN-repaired. The original stays as it is.
+    ///
+    /// Returns to the last checkpoint from before the problem, changes a config key that [repair] allows, and trains on.
+    /// Changes that do not help are undone. docs/repair.md describes it.
+    Repair(RepairArguments),
     /// List, verify, export, and average the checkpoints of a run.
     Checkpoints(CheckpointsArguments),
     /// Diagnose a finished run or one in progress, or TensorBoard event files from any program.
@@ -186,6 +193,17 @@ struct ResumeArguments {
     overrides: OverrideArguments,
     #[command(flatten)]
     session: SessionArguments,
+}
+
+#[derive(Debug, Args)]
+struct RepairArguments {
+    /// Run folder, such as logs/NAME.
+    run: PathBuf,
+    /// Show the plan only: the finding, the changes to try, and where training would resume.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    overrides: OverrideArguments,
 }
 
 #[derive(Debug, Args)]
@@ -322,11 +340,12 @@ impl OverrideArguments {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// If the subcommand fails; [`exit::code_of`] turns the error into the exit code.
+/// If the subcommand fails; [`error_code::code_of`] turns the error into the exit code.
 pub(crate) fn run(arguments: Arguments) -> Result<Code> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::Checkpoints(arguments) => checkpoints::run(&arguments),
         Command::Diagnose(arguments) => Ok(arguments.run("gradwatch")?.into()),
         Command::Watch(arguments) => Ok(arguments.run()?.into()),

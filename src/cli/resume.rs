@@ -7,6 +7,7 @@ use gradwatch::{
     checkpoint::{CheckpointError, FOLDER, newest_whole},
     config::Config,
     events::RunFolder,
+    supervisor::Supervisor,
     train::loaded_config,
 };
 
@@ -27,16 +28,34 @@ pub(super) fn run(arguments: &ResumeArguments) -> Result<Code> {
         let config = run_config(&arguments.run, &overrides)?;
         return session.with_ranks(&config, |session| session.follow(config.clone()));
     }
-    let folder = RunFolder::open(&arguments.run)?;
-    let Some(loaded) = newest_whole(&arguments.run.join(FOLDER))? else {
+    resume_with(session, RunFolder::open(&arguments.run)?, &overrides, &arguments.session.allowed)
+}
+
+/// Resumes the run in a folder, as `gradwatch resume` does.
+pub(super) fn resume_in(folder: RunFolder, overrides: &[String]) -> Result<Code> {
+    resume_with(Session::start()?, folder, overrides, &[])
+}
+
+fn resume_with(mut session: Session, folder: RunFolder, overrides: &[String], allowed: &[String]) -> Result<Code> {
+    let run = folder.path().to_owned();
+    let mut repairs = Supervisor::open(&folder)?;
+    let begun = run_config(&run, overrides)?;
+    repairs.complete_return(&folder)?;
+    let Some(loaded) = newest_whole(&run.join(FOLDER))? else {
+        if let Some(rule) = repairs.gave_up(&begun) {
+            return Ok(session.has_given_up(&run, rule));
+        }
+        if repairs.has_started_again() {
+            return session.with_ranks(&begun, |session| session.begin_again(begun.clone(), folder, repairs));
+        }
         let remedy =
             "start it again with gradwatch train and another --run-name, or with --resume auto if it has no steps yet";
-        return Err(CheckpointError::Missing { run: arguments.run.clone(), remedy }.into());
+        return Err(CheckpointError::Missing { run, remedy }.into());
     };
-    let config = loaded_config(&loaded, &overrides)?;
-    session.with_ranks(&run_config(&arguments.run, &overrides)?, |session| {
-        session.resume(config, folder, loaded, &arguments.session.allowed)
-    })
+    let mut config = loaded_config(&loaded, overrides)?;
+    // Repairs may have been turned on for this session, after the checkpoint.
+    config.repair = begun.repair.clone();
+    session.with_ranks(&begun, |session| session.resume(config, folder, loaded, allowed, repairs))
 }
 
 /// The config in the run folder, with which the ranks connect.

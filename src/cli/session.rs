@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use gradwatch::{
     WriteReportError,
     checkpoint::Loaded,
-    config::Config,
+    config::{Config, RuleName},
     data::{Dataset, check_place},
     diagnosis::Diagnosis,
     events::{EventsError, RunFolder},
@@ -17,7 +17,8 @@ use gradwatch::{
     number::count,
     recording::Ending,
     replay::ReplayError,
-    report::{Report, terminal},
+    report::{Repairs, Report, terminal},
+    supervisor::{Supervisor, repair_before_training},
     train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare_on_ranks, prepare_to_resume, train},
     write_report,
 };
@@ -118,28 +119,89 @@ impl Session {
         folder: impl FnOnce() -> Result<RunFolder, EventsError>,
     ) -> Result<Code> {
         self.tell(&Start::New)?;
+        let (original, repaired) = (config.clone(), repair_before_training(&config));
+        let (config, record) = repaired.map_or((config, None), |(config, record)| (config, Some(record)));
         let prepared = prepare_on_ranks(config, self.connection.ranks().clone(), self.connection.device)?;
         announce(&prepared);
         // Nothing is written before this point.
         let folder = folder()?;
         self.open_log(&folder)?;
-        let state = prepared.start(folder, self.bars.clone())?;
-        self.run(state)
+        let repairs = match record {
+            Some(record) => Supervisor::prepared(&folder, &original, record)?,
+            None => Supervisor::open(&folder)?,
+        };
+        let state = self.start_run(prepared, folder, &repairs)?;
+        self.run(state, repairs)
+    }
+
+    /// Says that a run has ended because nothing repairs it. Its files stay as they are.
+    pub(super) fn has_given_up(&self, run: &Path, rule: RuleName) -> Code {
+        tracing::info!(
+            "{} has ended: {}; to train on, use --set repair.mode=off",
+            run.display(),
+            Ending::Unrepaired(rule)
+        );
+        Code::Unrepaired
+    }
+
+    /// Trains a run from its beginning, as its supervisor has decided.
+    pub(super) fn begin_again(&self, config: Config, folder: RunFolder, mut repairs: Supervisor) -> Result<Code> {
+        self.tell(&Start::New)?;
+        self.open_log(&folder)?;
+        tell_trial(&repairs);
+        repairs.leave_trial(&folder, &config, 0)?;
+        let config = repairs.config(&config)?;
+        let prepared = prepare_on_ranks(config, self.connection.ranks().clone(), self.connection.device)?;
+        announce(&prepared);
+        let state = self.start_run(prepared, folder, &repairs)?;
+        self.run(state, repairs)
+    }
+
+    fn start_run(&self, mut prepared: Prepared, folder: RunFolder, repairs: &Supervisor) -> Result<State> {
+        prepared.repairs = repairs.watch(&prepared.config);
+        Ok(prepared.start(folder, self.bars.clone())?)
     }
 
     /// Resumes a run from a checkpoint.
-    pub(super) fn resume(&self, config: Config, folder: RunFolder, loaded: Loaded, allowed: &[String]) -> Result<Code> {
+    pub(super) fn resume(
+        &self,
+        config: Config,
+        folder: RunFolder,
+        loaded: Loaded,
+        allowed: &[String],
+        mut repairs: Supervisor,
+    ) -> Result<Code> {
         self.open_log(&folder)?;
-        let path = loaded.path.clone();
-        let from = Resume::new(loaded, &config, allowed)?;
+        tell_trial(&repairs);
+        repairs.leave_trial(&folder, &config, loaded.manifest.step)?;
+        let config = repairs.config(&config)?;
+        let (prepared, from) = self.prepare_to_resume(config, loaded, allowed, &repairs)?;
+        let state = self.resume_from(prepared, folder, from)?;
+        self.run(state, repairs)
+    }
+
+    fn prepare_to_resume(
+        &self,
+        config: Config,
+        loaded: Loaded,
+        allowed: &[String],
+        repairs: &Supervisor,
+    ) -> Result<(Prepared, Resume)> {
+        let from = Resume::new(loaded, &config, allowed, repairs.history())?;
         self.tell(&Start::Resumed { config: config.with_absolute_paths().to_toml(), state: from.text()? })?;
         check_place(&config.data, "the images of the run were there; set the new path with --set data.path=NEW")?;
-        let prepared = prepare_to_resume(config, &from, self.connection.ranks().clone(), self.connection.device)?;
+        let mut prepared = prepare_to_resume(config, &from, self.connection.ranks().clone(), self.connection.device)?;
+        prepared.repairs = repairs.watch(&prepared.config);
+        Ok((prepared, from))
+    }
+
+    fn resume_from(&self, prepared: Prepared, folder: RunFolder, from: Resume) -> Result<State> {
         announce(&prepared);
+        let path = from.path();
         let state = prepared.resume(folder, self.bars.clone(), from)?;
         let Counters { step, epoch, .. } = state.counters();
         tracing::info!("resuming from {} at step {step}, epoch {}", path.display(), epoch + 1);
-        self.run(state)
+        Ok(state)
     }
 
     fn open_log(&self, folder: &RunFolder) -> Result<(), EventsError> {
@@ -147,11 +209,11 @@ impl Session {
         self.log.open(folder.log()?).map_err(refuse)
     }
 
-    fn run(&self, mut state: State) -> Result<Code> {
+    fn run(&self, state: State, mut repairs: Supervisor) -> Result<Code> {
         tracing::info!("run {}", state.folder().display());
         announce_hooks(&state);
         let first_step = state.counters().step;
-        let ending = train(&mut state, &self.stop);
+        let (mut state, ending) = repairs.train(state, &self.stop, self.bars.as_ref())?;
         // Save the last weights however the run ended. An error of the run takes precedence over an error while saving.
         let saved = state.save_last_weights();
         let (folder, steps, diagnosis) = (state.folder().to_owned(), state.counters().step, state.diagnosis().cloned());
@@ -176,13 +238,21 @@ impl Session {
             }
         };
         if let Some(diagnosis) = diagnosis {
-            let report = Report { steps, ..Report::default() }.with_findings(&diagnosis);
+            let repairs = Repairs::of(repairs.history().clone());
+            let report = Report { steps, repairs, ..Report::default() }.with_findings(&diagnosis);
             tell(&format!("{}\n", terminal(&report)));
             // The files must be complete first.
             write_page(&folder, &diagnosis);
         }
         // Reported last, after everything else is printed and written.
         Ok(result?)
+    }
+}
+
+/// Tells which change is on trial.
+fn tell_trial(repairs: &Supervisor) {
+    if let Some(trial) = repairs.history().open_trial() {
+        tracing::info!("{trial}");
     }
 }
 
@@ -269,6 +339,7 @@ fn code_of(state: State, ending: Ending) -> Code {
     match ending {
         Ending::Signal(signal) => Code::Signal(signal),
         Ending::Finding(_) => Code::Finding,
+        Ending::Unrepaired(_) => Code::Unrepaired,
         _ if has_failed || is_partial || bad_images > 0 => Code::Partial,
         _ => Code::Success,
     }

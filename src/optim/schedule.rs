@@ -44,6 +44,11 @@ impl Schedule {
         Self { config: config.clone(), peak, span, warmup_steps }
     }
 
+    /// Steps of the whole run, as far as they are known in advance.
+    pub fn total_steps(&self) -> u64 {
+        self.span.total_steps
+    }
+
     /// Number of warm-up steps.
     pub fn warmup_steps(&self) -> u64 {
         self.warmup_steps

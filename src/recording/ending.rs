@@ -19,6 +19,12 @@ pub enum Ending {
     EarlyStopping,
     /// This rule reported a finding listed in `diagnosis.stop_at`.
     Finding(RuleName),
+    /// A finding of this rule has to be repaired first.
+    Repair(RuleName),
+    /// A trial of a repair is over.
+    TrialOver,
+    /// No repair of a finding of this rule is left to try.
+    Unrepaired(RuleName),
     /// The process received this signal.
     Signal(i32),
 }
@@ -31,6 +37,9 @@ impl fmt::Display for Ending {
             Self::MaxMinutes => f.write_str("run.max_minutes reached"),
             Self::EarlyStopping => f.write_str("no improvement for early_stopping.patience evaluations"),
             Self::Finding(rule) => write!(f, "a finding of {rule} (diagnosis.stop_at or an action)"),
+            Self::Repair(rule) => write!(f, "a finding of {rule} to repair"),
+            Self::TrialOver => f.write_str("the end of a trial"),
+            Self::Unrepaired(rule) => write!(f, "repair gave up on {rule}; repairs.jsonl lists the trials"),
             Self::Signal(SIGINT) => f.write_str("SIGINT (Ctrl-C)"),
             Self::Signal(SIGTERM) => f.write_str("SIGTERM"),
             Self::Signal(SIGHUP) => f.write_str("SIGHUP (the terminal was closed)"),
@@ -50,7 +59,8 @@ impl Ending {
             Self::MaxMinutes => " --set run.max_minutes=MORE",
             Self::EarlyStopping => " --set early_stopping.patience=MORE",
             Self::Finding(_) => " --set diagnosis.stop_at=never",
-            Self::Signal(_) => "",
+            Self::Unrepaired(_) => " --set repair.mode=off",
+            Self::Repair(_) | Self::TrialOver | Self::Signal(_) => "",
         }
     }
 }

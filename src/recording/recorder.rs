@@ -352,6 +352,14 @@ impl Recorder {
         self.has_failed
     }
 
+    /// Closes the files as [`close`](Self::close) does, and returns the folder, which stays locked.
+    pub(crate) fn into_folder(mut self) -> RunFolder {
+        self.draw();
+        let flushed = self.events.flush();
+        self.log_failure(flushed);
+        self.folder
+    }
+
     /// Logs only the first failure of each file.
     fn log_failure(&mut self, outcome: Result<(), EventsError>) {
         let Err(error) = outcome else { return };

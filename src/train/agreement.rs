@@ -24,13 +24,17 @@ struct Words {
 impl Words {
     fn numbers(&self) -> Vec<f64> {
         let flag = |flag: bool| f64::from(u8::from(flag));
+        let place = |rule| RuleName::ALL.iter().position(|name| *name == rule).unwrap_or(0) as f64;
         let [kind, value] = self.ending.map_or([0.0, 0.0], |ending| match ending {
             Ending::MaxEpochs => [1.0, 0.0],
             Ending::MaxSteps => [2.0, 0.0],
             Ending::MaxMinutes => [3.0, 0.0],
             Ending::EarlyStopping => [4.0, 0.0],
-            Ending::Finding(rule) => [5.0, RuleName::ALL.iter().position(|name| *name == rule).unwrap_or(0) as f64],
+            Ending::Finding(rule) => [5.0, place(rule)],
             Ending::Signal(signal) => [6.0, f64::from(signal)],
+            Ending::Repair(rule) => [7.0, place(rule)],
+            Ending::TrialOver => [8.0, 0.0],
+            Ending::Unrepaired(rule) => [9.0, place(rule)],
         });
         vec![f64::from(self.signal), flag(self.evaluates), flag(self.saves), flag(self.saves_at_end), kind, value]
     }
@@ -43,6 +47,9 @@ impl Words {
             (4, _) => Some(Ending::EarlyStopping),
             (5, rule) => RuleName::ALL.get(rule as usize).copied().map(Ending::Finding),
             (6, signal) => Some(Ending::Signal(signal as i32)),
+            (7, rule) => RuleName::ALL.get(rule as usize).copied().map(Ending::Repair),
+            (8, _) => Some(Ending::TrialOver),
+            (9, rule) => RuleName::ALL.get(rule as usize).copied().map(Ending::Unrepaired),
             _ => None,
         };
         let flag = |index: usize| numbers[index] > 0.0;
@@ -88,8 +95,10 @@ mod tests {
             Some(Ending::MaxMinutes),
             Some(Ending::EarlyStopping),
             Some(Ending::Signal(15)),
+            Some(Ending::TrialOver),
         ];
-        let rules = RuleName::ALL.iter().map(|rule| Some(Ending::Finding(*rule)));
+        let of_rule = |rule: &RuleName| [Ending::Finding, Ending::Repair, Ending::Unrepaired].map(|of| Some(of(*rule)));
+        let rules = RuleName::ALL.iter().flat_map(of_rule);
         for ending in endings.into_iter().chain(rules) {
             let words = Words { signal: 10, evaluates: true, saves: false, saves_at_end: true, ending };
             let told = Words::of(&words.numbers());

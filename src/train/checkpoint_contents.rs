@@ -95,6 +95,14 @@ impl State {
         Ok(())
     }
 
+    /// Saves a checkpoint, and waits for it. Does nothing if checkpoints are off, or if this step is saved.
+    pub(crate) fn save_now(&mut self) -> Result<(), TrainError> {
+        if !self.is_saved() {
+            self.save_checkpoint()?;
+        }
+        self.finish_checkpoints().into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
     fn contents(&self, tally: &Tally) -> Result<Contents<HostState>, TrainError> {
         let parts = self.tensor_parts(tally);
         let mut training: NamedTensors = Vec::new();

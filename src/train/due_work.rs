@@ -20,6 +20,11 @@ impl State {
             let is_best = self.evaluate(stop)?;
             agreed = self.agree(stop, is_best)?;
         }
+        // Before a checkpoint: the weights of a run that goes wrong are none to resume from.
+        let is_stopped = matches!(agreed.ending, Some(Ending::Signal(_)));
+        if let Some(ending) = self.repair_ending().filter(|_| !is_stopped) {
+            return Ok(Some(ending));
+        }
         if agreed.saves {
             self.judge.is_checkpoint_requested = false;
             self.save_checkpoint()?;

@@ -53,6 +53,12 @@ pub enum TrainError {
     /// Error between ranks.
     #[error(transparent)]
     Distributed(#[from] DistributedError),
+    /// A run on several ranks cannot repair itself.
+    #[error("repair.mode: got \"auto\" on {ranks} ranks, want one rank, or repair.mode = \"advise\"")]
+    RepairOnRanks {
+        /// Number of ranks.
+        ranks: usize,
+    },
     /// A TorchScript program updates buffers in a way that is not known.
     #[error(
         "several ranks cannot train this TorchScript program, because it has buffers, such as {name}, whose updates are \

@@ -165,6 +165,7 @@ impl State {
             }
             self.judge.stop_for_finding(&self.config.diagnosis, step, &finding);
             self.run_actions(step, &finding);
+            self.advise(&finding);
             // `judge_skips` already logs skipped steps.
             if finding.rule != RuleName::NonFinite {
                 tracing::warn!("{finding}");

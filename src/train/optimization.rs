@@ -72,6 +72,11 @@ fn clipping(config: &Config, network: &Network, gradients: &Gradients) -> Result
 
 impl Optimization {
     /// Clips the gradients; `measured` contains their norms from backward. No sync.
+    /// Steps of the whole run, as far as they are known in advance.
+    pub fn total_steps(&self) -> u64 {
+        self.schedule.total_steps()
+    }
+
     pub(super) fn clip(
         &mut self,
         gradients: &mut Gradients,

@@ -20,6 +20,7 @@ use crate::{
     libtorch::{device_name, set_generator_state, torch_version},
     optim::PlateauCourse,
     recording::ResumedRecord,
+    repair::RepairHistory,
 };
 
 /// Warns if a change that is harmless to other runs affects the learning rate of this one.
@@ -73,12 +74,18 @@ pub struct Resume {
 
 impl Resume {
     /// Prepares to resume from a checkpoint with `config`. Keys that define the experiment must be unchanged unless
-    /// `allowed` matches them. The images must be unchanged unless `allowed` contains `data.files`.
+    /// `allowed` matches them, or a repair of the run has set them. The images must be unchanged unless `allowed` contains `data.files`.
     ///
     /// # Errors
     /// If a key differs that must not, or if the checkpoint was not saved by a run.
-    pub fn new(loaded: Loaded, config: &Config, allowed: &[String]) -> Result<Self, TrainError> {
-        let before = loaded_config(&loaded, &[])?;
+    pub fn new(
+        loaded: Loaded,
+        config: &Config,
+        allowed: &[String],
+        repairs: &RepairHistory,
+    ) -> Result<Self, TrainError> {
+        let saved = loaded_config(&loaded, &[])?;
+        let before = repairs.apply_to(&saved)?;
         // Compares absolute paths, but reports differences as they were given.
         let differ: Vec<String> = differences(&before.with_absolute_paths(), &config.with_absolute_paths())
             .into_iter()
@@ -86,6 +93,10 @@ impl Resume {
             .collect();
         let is_allowed = |key: &str| allowed.iter().any(|pattern| matches(pattern, key));
         let (mut refused, mut changed) = (Vec::new(), Vec::new());
+        for difference in differences(&saved, &before) {
+            tracing::info!("from here on, {difference} (a repair)");
+            changed.push(difference.key);
+        }
         for difference in differences(&before, config).into_iter().filter(|found| differ.contains(&found.key)) {
             if difference.is_harmless() {
                 tracing::info!("from here on, {difference}");
@@ -156,6 +167,11 @@ impl Resume {
             "allows_other_images": allows_other_images, "has_free_threads": has_free_threads, "host": self.host,
         });
         Ok(told.to_string())
+    }
+
+    /// Path of the checkpoint; empty on ranks other than 0.
+    pub fn path(&self) -> PathBuf {
+        self.loaded.as_ref().map(|loaded| loaded.path.clone()).unwrap_or_default()
     }
 
     /// Folder of the run that saved the checkpoint.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Buffers, Resume, TrainError,
+    Buffers, RepairWatch, Resume, TrainError,
     data_identity::{self, DataNow},
     frozen::{FrozenBackbone, check_kept_statistics},
     kernel_choice::choose_kernels,
 };
 use crate::{
-    config::{Config, OnBadImage},
+    config::{Config, OnBadImage, RepairMode},
     data::{self, DataError, Dataset, Loader, LoaderOptions, PixelScale, Splits},
     distributed::Ranks,
     evaluation::{EvaluationError, Loss, Numerics, Tally},
@@ -46,6 +46,8 @@ pub struct Prepared {
     pub(super) explained: Vec<u32>,
     /// Identity of the images, if already known.
     pub(super) images: Option<DataNow>,
+    /// What the run knows of its repairs; `None` if it does not repair itself.
+    pub repairs: Option<RepairWatch>,
 }
 
 /// Checks an experiment as far as possible without training: device, data, model, initial weights, loss.
@@ -131,6 +133,9 @@ fn prepare_on(splits: Splits, config: Config, ranks: Ranks, device: Option<Devic
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
     check_ranks(&ranks, &network)?;
+    if config.repair.mode == RepairMode::Auto && !ranks.are_alone() {
+        return Err(TrainError::RepairOnRanks { ranks: ranks.world() });
+    }
     probe_single_image(&config, &network, &train, device)?;
     probe_training_size(&config, &network, &training, device)?;
     Ok(Prepared {
@@ -148,6 +153,7 @@ fn prepare_on(splits: Splits, config: Config, ranks: Ranks, device: Option<Devic
         backbone,
         explained,
         images: None,
+        repairs: None,
     })
 }
 

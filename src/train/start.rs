@@ -5,7 +5,7 @@ use std::path::Path;
 use indicatif::MultiProgress;
 
 use super::{
-    Buffers, Counters, EarlyStopping, Optimization, Prepared, Resume, State, TrainError, TrainingModel,
+    Buffers, Counters, EarlyStopping, Optimization, Prepared, RepairWatch, Resume, State, TrainError, TrainingModel,
     checkpoint_contents::TensorParts, data_identity::DataNow, evaluations::Evaluations, frozen::is_head_alone,
     host_state::HostState, initial_facts::initial_facts, judge::Judge, optimization::ParameterState, output::Output,
     random_streams::RandomStreams, run_clock::RunClock, sharing::Sharing, training_data::TrainingData,
@@ -71,6 +71,7 @@ impl Prepared {
             mut backbone,
             explained,
             images,
+            repairs,
         } = self;
         if from.as_ref().is_some_and(|from| !is_head_alone(&config.optimizer, from.host.counters.epoch)) {
             backbone.release()?;
@@ -105,7 +106,7 @@ impl Prepared {
         parts.broadcast(&ranks, &gradients)?;
         // After all checks: a run that cannot resume keeps its files unchanged.
         let checkpoints = match &folder {
-            Some(folder) => checkpoints(&config.checkpoint, folder.path())?,
+            Some(folder) => checkpoints(&config.checkpoint, folder.path(), repairs.as_ref())?,
             None => None,
         };
         let is_judged = from.is_none() && config.diagnosis.enabled && folder.is_some();
@@ -178,7 +179,7 @@ impl Prepared {
             },
             judge: Judge::new(&config.diagnosis, facts.unwrap_or_default()),
             output: Output {
-                messenger: Messenger::new(&run),
+                messenger: Messenger::new(&run, |warning| tracing::warn!("{warning}")),
                 recent_steps: RecentSteps::new(config.monitor.recent_steps, &run),
                 checkpoints,
                 progress: match &recorder {
@@ -193,6 +194,7 @@ impl Prepared {
             data: TrainingData { training, validation, classes, scale, identity },
             counters: Counters::default(),
             clock: RunClock::start(),
+            repairs,
             config,
             ranks,
         };
@@ -225,8 +227,13 @@ fn anchored(config: Config, folder: &RunFolder, is_begun: bool) -> Result<Config
     Ok(config.to_keep(folder.path()))
 }
 
-fn checkpoints(config: &CheckpointConfig, run: &Path) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {
-    let start = || CheckpointWriter::start(&run.join(FOLDER), Retention::from(config));
+fn checkpoints(
+    config: &CheckpointConfig,
+    run: &Path,
+    repairs: Option<&RepairWatch>,
+) -> Result<Option<CheckpointWriter<HostState>>, TrainError> {
+    let retention = Retention { keep_step: repairs.and_then(|watch| watch.return_to), ..Retention::from(config) };
+    let start = || CheckpointWriter::start(&run.join(FOLDER), retention);
     Ok(config.is_on().then(start).transpose()?)
 }
 

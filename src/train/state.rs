@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Counters, Gradients, Optimization, TrainError, TrainingModel, evaluations::Evaluations, judge::Judge,
+    Counters, Gradients, Optimization, RepairWatch, TrainError, TrainingModel, evaluations::Evaluations, judge::Judge,
     output::Output, run_clock::RunClock, sharing::Sharing, training_data::TrainingData,
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     diagnosis::Diagnosis,
     distributed::Ranks,
+    events::RunFolder,
     recording::{Ending, RecentSteps, Recorder, Summary},
 };
 
@@ -40,6 +41,8 @@ pub struct State {
     pub(super) counters: Counters,
     /// Wall time.
     pub(super) clock: RunClock,
+    /// What the run knows of its repairs; `None` if it does not repair itself.
+    pub(super) repairs: Option<RepairWatch>,
 }
 
 /// Access to the parts from outside the training loop.
@@ -77,6 +80,11 @@ impl State {
     /// Run folder; empty on ranks other than 0.
     pub fn folder(&self) -> &Path {
         self.output.recorder.as_ref().map_or(Path::new(""), |recorder| recorder.folder().path())
+    }
+
+    /// Run folder; `None` on ranks other than 0.
+    pub fn run_folder(&self) -> Option<&RunFolder> {
+        self.output.recorder.as_ref().map(Recorder::folder)
     }
 
     /// The processes that train together.
@@ -141,6 +149,14 @@ impl State {
     /// Logs a failed write. The run continues.
     pub fn report_failure(&mut self, error: &dyn std::error::Error) {
         self.output.report_failure(error);
+    }
+
+    /// Waits for unfinished checkpoints, closes the files of the run, and returns its folder; `None` on ranks other than 0.
+    pub fn into_folder(mut self) -> Option<RunFolder> {
+        for error in self.finish_checkpoints() {
+            self.report_failure(&error);
+        }
+        self.output.recorder.map(Recorder::into_folder)
     }
 
     /// Closes the files of the run. Returns whether any write has failed.

@@ -32,7 +32,7 @@ pub struct TrainingModel {
 
 impl TrainingModel {
     /// Device of all tensors.
-    pub(super) fn device(&self) -> Device {
+    pub fn device(&self) -> Device {
         self.numerics.device()
     }
 

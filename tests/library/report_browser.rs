@@ -14,7 +14,7 @@ use gradwatch::{
         RankStatistics, RankStep, TensorStatistics,
     },
     picture::Explanation,
-    report::{ClassRow, Course, Illustration, Report, html},
+    report::{ClassRow, Course, Illustration, Repairs, Report, html},
 };
 
 use crate::harness::limit;
@@ -208,6 +208,7 @@ fn sample() -> Report {
         facts: vec![("time".into(), "3 min 12 s".into()), ("device".into(), "cpu".into())],
         findings: findings(),
         root_cause: Some(2),
+        repairs: Repairs::default(),
         alarms: vec![Alarm {
             set: RuleSetName::Sagemaker,
             rule: "VanishingGradient".into(),

@@ -147,7 +147,7 @@ data.augment = { hflip = 0.5, mixing = { mixup = 0.4, cutmix = 1.0 } }
 
 /// How to interrupt a session.
 #[derive(Debug)]
-enum Blow {
+pub(super) enum Blow {
     /// Kill at the n-th visit of a place in the program.
     Place(&'static str, u64),
     /// Kill after some time.
@@ -172,21 +172,22 @@ const PLACES: [(&str, u64); 11] = [
 ];
 
 impl Blow {
-    fn any(dice: &mut Dice) -> Self {
+    /// A blow at one of `places`, each with the number of its visits, or at any time.
+    pub(super) fn any(places: &[(&'static str, u64)], dice: &mut Dice) -> Self {
         let time = Duration::from_millis(dice.below(300));
-        match dice.below(PLACES.len() as u64 + 4) {
+        match dice.below(places.len() as u64 + 4) {
             0 | 1 => Self::Time(time),
             2 => Self::Signal("TERM", time),
             3 => Self::Signal("USR1", time),
             place => {
-                let (name, passes) = PLACES[place as usize - 4];
+                let (name, passes) = places[place as usize - 4];
                 Self::Place(name, 1 + dice.below(passes))
             }
         }
     }
 
     /// Runs a session until it ends or is interrupted.
-    fn fall(&self, mut session: Command) -> ExitStatus {
+    pub(super) fn fall(&self, mut session: Command) -> ExitStatus {
         if let Self::Place(name, pass) = self {
             session.env("GRADWATCH_FAULT", format!("kill {name} {pass}"));
         }
@@ -231,7 +232,7 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
         loop {
             assert!(blows.len() < 1000, "case {case}, {name}: no end after {blows:#?}");
             // The last session of the last run is not interrupted.
-            let blow = if (killed.len() as u64) < kills { Blow::any(dice) } else { Blow::Place("nowhere", 1) };
+            let blow = if (killed.len() as u64) < kills { Blow::any(&PLACES, dice) } else { Blow::Place("nowhere", 1) };
             let status = blow.fall(session(&workplace, &name));
             blows.push(format!("{blow:?} {status}"));
             match (status.signal(), status.code()) {

@@ -38,6 +38,10 @@
 //! - `inference`: predict, explain, evaluate, and export answer alike
 //! - `output_files`: nothing of the user's is replaced without a request
 //!
+//! Repair
+//! - `repair`: a run that goes wrong changes its config and trains on, and a healthy one is left alone
+//! - `repair_crash`: a run that is killed while it repairs itself ends as one that was not
+//!
 //! Event files
 //! - `tensorboard_reads_events`: TensorBoard reads all that the writer wrote
 //! - `hparams`: TensorBoard's HParams page shows the runs of a study, which stay runs as any other
@@ -75,6 +79,8 @@ mod many_classes;
 mod multi_label;
 mod output_files;
 mod ranks;
+mod repair;
+mod repair_crash;
 mod reproducible;
 mod run_folder;
 mod signals;

@@ -13,7 +13,7 @@ use ratatui::{
 #[path = "../tests/demo/mod.rs"]
 mod demo;
 
-use demo::{Kind, SIZES, model, rendered};
+use demo::{ASCII, Kind, SIZES, ascii, model, rendered};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = env::args_os().nth(1).ok_or("want the folder of the frames, docs/watch")?.into();
@@ -29,6 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs::write(folder.join(format!("{name}.svg")), svg(&colored))?;
         }
     }
+    let (kind, size, name) = ASCII;
+    let model = model(kind, tempfile::tempdir()?.path());
+    fs::write(folder.join(name), text(&ascii(&model, &ViewState::default(), size)))?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::{
     diagnosis::{Diagnosis, Subject},
     printable,
     replay::{Replay, ReplayError, ReplayEvent},
-    report::{self, ClassRow, Illustration, Report},
+    report::{self, ClassRow, Illustration, Repairs, Report},
 };
 
 /// Folder in a run folder with the explained images of its evaluations.
@@ -123,7 +123,8 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
     let mut notes = std::mem::take(&mut replay.notes);
     let (classes, facts) = last_evaluation(path, &mut notes);
     let report = assessor.report(&replay, path);
-    let report = Report { notes, classes, facts, illustrations: illustrations(path), ..report };
+    let repairs = Repairs::read(path, &mut notes);
+    let report = Report { repairs, notes, classes, facts, illustrations: illustrations(path), ..report };
     let report = match known {
         Some(diagnosis) => report.with_findings(diagnosis),
         None => report,

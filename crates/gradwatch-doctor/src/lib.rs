@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The modules depend on each other in this order: [`printable`], [`config`], [`statistics`], [`diagnosis`],
-//! [`picture`], [`telemetry`], [`replay`], [`report`], [`watch`].
+//! [`repair`], [`picture`], [`telemetry`], [`replay`], [`report`], [`watch`].
 
 pub mod json;
 pub mod number;
@@ -16,9 +16,11 @@ pub mod panics;
 pub mod printable;
 
 pub mod config;
+pub mod messenger;
 pub mod statistics;
 
 pub mod diagnosis;
+pub mod repair;
 
 pub mod picture;
 
@@ -30,6 +32,8 @@ pub mod report;
 mod assessment;
 mod assessor;
 pub mod watch;
+
+mod follow;
 
 pub mod cli;
 

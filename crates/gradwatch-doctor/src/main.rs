@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gradwatch_doctor::{
     cli::{
-        DiagnoseArguments, DiagnoseError, DiagnoseOutcome, WatchArguments, WatchCommandError, WatchOutcome,
-        parse_arguments, tell_error,
+        DiagnoseArguments, DiagnoseError, DiagnoseOutcome, FollowError, WatchArguments, WatchCommandError,
+        WatchOutcome, parse_arguments, tell_error,
     },
     watch::WatchError,
 };
@@ -44,9 +44,10 @@ Exit codes:
     2  wrong command line
     6  the output file already exists, or cannot be written
     9  done, but part of a file was damaged
-   11  a finding reaches --fail-at
+   11  a finding reaches --fail-at or --stop-at
    12  nothing to read, or no known tags, in at least one run
-   13  stdout cannot be written, or the terminal cannot be used";
+   13  stdout cannot be written, or the terminal cannot be used
+  130  ended by Ctrl-C (SIGINT); 131 by SIGQUIT, 143 by SIGTERM";
 
 fn main() -> ExitCode {
     let arguments: Arguments = match parse_arguments(NAME) {
@@ -66,11 +67,14 @@ fn diagnose(arguments: &DiagnoseArguments) -> u8 {
         Ok(DiagnoseOutcome::Partial) => 9,
         Ok(DiagnoseOutcome::Finding) => 11,
         Ok(DiagnoseOutcome::Unreadable) => 12,
+        Ok(DiagnoseOutcome::Signal(signal)) => u8::try_from(128 + signal).unwrap_or(1),
         Err(error) => {
             tell_error(NAME, &error.to_string());
             match error {
                 DiagnoseError::Output(_) => 6,
-                DiagnoseError::Replay(_) => 12,
+                DiagnoseError::Replay(_) | DiagnoseError::Follow(FollowError::Path { .. }) => 12,
+                DiagnoseError::Follow(FollowError::Format(_)) => 2,
+                DiagnoseError::Follow(FollowError::Signals(_)) => 1,
                 DiagnoseError::Stdout(_) => 13,
             }
         }

@@ -4,7 +4,7 @@ mod demo;
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
-use demo::{EventWriter, Kind, SIZES, STEPS, model, rendered};
+use demo::{ASCII, EventWriter, Kind, SIZES, STEPS, ascii, model, rendered};
 use gradwatch_doctor::watch::{self, Colors, HeatKind, Model, Page, RunModel, ViewState, text};
 use ratatui::{Terminal, backend::TestBackend};
 
@@ -28,18 +28,46 @@ fn has(frame: &str, wanted: &[&str]) {
     }
 }
 
+/// Checks that a frame of the documentation is this one.
+fn is_current(name: &str, now: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/watch");
+    let committed = fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let run = "cargo run -p gradwatch-doctor --example watch_frames -- docs/watch";
+    assert!(committed == now, "docs/watch/{name} is not current; run {run}\n{now}");
+}
+
 #[test]
 fn frames_of_the_documentation_are_current() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/watch");
     let runs = tempfile::tempdir().unwrap();
     for kind in Kind::ALL {
         let model = model(kind, runs.path());
         for size in SIZES {
             let name = format!("{}-{}x{}.txt", kind.name(), size[0], size[1]);
-            let committed = fs::read_to_string(folder.join(&name)).unwrap_or_default();
-            let now = frame(&model, &ViewState::default(), size);
-            let run = "cargo run -p gradwatch-doctor --example watch_frames -- docs/watch";
-            assert!(committed == now, "docs/watch/{name} is not current; run {run}\n{now}");
+            is_current(&name, &frame(&model, &ViewState::default(), size));
+        }
+    }
+    let (kind, size, name) = ASCII;
+    let model = model(kind, tempfile::tempdir().unwrap().path());
+    is_current(name, &text(&ascii(&model, &ViewState::default(), size)));
+}
+
+#[test]
+fn frames_of_a_terminal_without_unicode_are_ascii_on_every_page() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in Kind::ALL {
+        let model = model(kind, folder.path());
+        for size in [[80, 24], [200, 60]] {
+            for page in Page::ALL {
+                for has_help in [false, true] {
+                    let frame = text(&ascii(&model, &ViewState { page, has_help, ..ViewState::default() }, size));
+                    let odd: String = frame.chars().filter(|character| !character.is_ascii()).collect();
+                    assert_eq!(
+                        (odd.as_str(), frame.contains('?') && !has_help && !frame.contains("? help")),
+                        ("", false)
+                    );
+                    has(&frame, &["+-"]);
+                }
+            }
         }
     }
 }
@@ -48,7 +76,7 @@ fn frames_of_the_documentation_are_current() {
 fn verdict_cause_and_change_are_at_the_top_of_the_smallest_screen() {
     let rows = |kind: Kind| {
         let frame = demo_frame(kind, &ViewState::default(), [80, 24]);
-        frame.lines().take(7).collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+        frame.lines().take(9).collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
     };
     has(&rows(Kind::Vanishing), &["CRITICAL", "the gradient vanishes on its way to the input", "cause", "try"]);
     has(
@@ -57,7 +85,34 @@ fn verdict_cause_and_change_are_at_the_top_of_the_smallest_screen() {
     );
     has(&rows(Kind::Healthy), &["logs/healthy", "training · 33%", "OK", "Healthy: no problems found in 200 steps."]);
     has(&rows(Kind::Ranks), &["WARNING", "all ranks wait for a slower one", "rank 2"]);
-    has(&rows(Kind::Foreign), &["OK", "No problems found in 200 steps"]);
+    has(&rows(Kind::Foreign), &["OK", "No problems found in 200 steps", "(press 4 to list them)"]);
+    // The whole cause, with the reason at its end.
+    has(&rows(Kind::Vanishing), &["the derivative of a sigmoid is at most 1/4"]);
+    has(&rows(Kind::Diverging), &["the learning rate is too high try"]);
+}
+
+#[test]
+fn a_loss_that_is_no_longer_finite_is_told_first() {
+    let frame = demo_frame(Kind::Diverging, &ViewState::default(), [80, 24]);
+    has(&frame, &["NaN for 50 steps", "CRITICAL The loss is NaN since step 150.", "val 240.6 (step 100)", "! NaN !"]);
+    assert!(!frame.contains(" left "), "{frame}");
+    has(&demo_frame(Kind::Healthy, &ViewState::default(), [80, 24]), &[" left ", "val 0.6174  "]);
+}
+
+#[test]
+fn text_without_room_ends_with_the_key_that_shows_it() {
+    let large = demo_frame(Kind::Vanishing, &ViewState::default(), [200, 60]);
+    has(&large, &["on its way to the… press 4", " … press 4 ─", "layers: layers.0.linear to layers.7.linear"]);
+    has(&demo_frame(Kind::Diverging, &page(Page::Curves), [80, 24]), &["… press 4"]);
+    has(&demo_frame(Kind::Vanishing, &page(Page::Findings), [80, 24]), &[" … PgDn "]);
+}
+
+#[test]
+fn the_heat_map_tells_its_scale_and_has_the_same_one_on_every_screen() {
+    for size in SIZES {
+        let frame = demo_frame(Kind::Vanishing, &ViewState::default(), size);
+        has(&frame, &[" low 1.88e-8 .:-=+*o#%@ high 0.02258, log  0 all zero, ! not finite "]);
+    }
 }
 
 #[test]
@@ -111,7 +166,7 @@ fn a_finding_is_shown_with_its_figures_and_changes() {
 #[test]
 fn ranks_have_a_row_each_and_the_slowest_is_marked() {
     let frame = demo_frame(Kind::Ranks, &page(Page::System), [120, 40]);
-    has(&frame, &["4 ranks", "slowest host node-1, cuda:0", "Waiting for data", "nvidia-smi does not answer"]);
+    has(&frame, &["4 ranks", "<- slowest node-1, cuda:0", "Waiting for data", "nvidia-smi does not answer"]);
     // Rank 2 loads for 35 of 85 ms, up to 10% more or less.
     let waiting = frame.lines().find(|line| line.contains("Waiting for data")).unwrap();
     assert!(waiting.contains("3") && waiting.contains('%'), "{waiting}");
@@ -213,4 +268,21 @@ fn a_pipe_gets_one_frame_of_plain_text() {
     let (code, stdout, stderr) = watch(&["/nonexistent/run"]);
     assert_eq!((code, &*stdout, stderr.lines().count()), (Some(12), "", 1));
     assert!(stderr.contains("want a run folder"), "{stderr}");
+}
+
+#[test]
+fn the_table_tells_verdict_cause_and_change_of_the_selected_run_on_the_smallest_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in [Kind::Diverging, Kind::Healthy, Kind::Vanishing] {
+        demo::write(kind, &folder.path().join(kind.name()), STEPS);
+    }
+    let mut odd = EventWriter::create(&folder.path().join("odd"), "1767366245.host.1.0").unwrap();
+    odd.add(demo::START, 0, &[("objective/main".to_owned(), 1.0)]).unwrap();
+    let model = watch::read(folder.path(), &[]);
+    let selected = |name: &str| frame(&model, &ViewState { search: name.into(), ..ViewState::default() }, [80, 24]);
+    has(&selected("vanishing"), &["CRITICAL", "cause", "the gradient shrinks", "try", "model.initialization"]);
+    has(&selected("diverging"), &["NaN", "CRITICAL the learning rate"]);
+    has(&selected("healthy"), &["OK no problems found", "OK       Healthy: no problems found in 200 steps."]);
+    // The path is not repeated in the row, and the advice is not cut.
+    has(&selected("odd"), &["NO DATA its only tag", "--tag loss=my_loss"]);
 }

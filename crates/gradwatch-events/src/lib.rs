@@ -32,6 +32,7 @@ mod position;
 mod precision_recall;
 pub mod proto;
 mod run;
+mod run_copy;
 mod session;
 mod summary_writer;
 pub mod tf_record;
@@ -64,6 +65,12 @@ pub enum EventsError {
     #[error("run folder {} is already used; choose another --run-name or remove it", path.display())]
     AlreadyUsed {
         /// The folder.
+        path: PathBuf,
+    },
+    /// The copy of a run already exists.
+    #[error("{} already exists; resume it with gradwatch resume, or remove it", path.display())]
+    CopyExists {
+        /// The folder of the copy.
         path: PathBuf,
     },
     /// Another process uses the folder.

@@ -17,13 +17,13 @@ use crate::disk::{Folder, read_line};
 
 /// The file that names the process that uses the folder. It remains after the process ends; its lock does not.
 const LOCK: &str = "run.lock";
-const CONFIG: &str = "config.toml";
+pub(super) const CONFIG: &str = "config.toml";
 /// Logs in JSON lines format.
 const LINES: [&str; 2] = ["metrics.jsonl", "findings.jsonl"];
 /// The text log, which a run also appends to.
 const LOG: &str = "train.log";
 /// Other entries that a run reads or writes.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 14] = [
     CONFIG,
     "paths.json",
     "data.jsonl",
@@ -35,6 +35,9 @@ const OTHERS: [&str; 11] = [
     "weights",
     "explanations",
     "evaluation",
+    "repairs.jsonl",
+    "config.original.toml",
+    "abandoned",
 ];
 /// Upper limit for a line of metrics.jsonl and for the text of a lock file.
 const MOST_BYTES: u64 = 1 << 30;
@@ -175,11 +178,7 @@ impl RunFolder {
 
     /// The logs whose positions a checkpoint stores: the event files of sessions, and [`LINES`].
     fn logs(&self) -> Result<Vec<String>, EventsError> {
-        let read = |cause| EventsError::Open { path: self.path().to_owned(), cause };
-        let names = self.folder.names().map_err(read)?.into_iter();
-        // Names of logs are ASCII.
-        let names = names.filter_map(|name| name.into_string().ok());
-        Ok(names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect())
+        logs_in(&self.folder).map_err(|cause| EventsError::Open { path: self.path().to_owned(), cause })
     }
 
     /// The event files of earlier sessions, with their lengths.
@@ -240,6 +239,13 @@ impl RunFolder {
         }
         self.folder.sync().map_err(|cause| EventsError::Write { path: self.path().to_owned(), cause })
     }
+}
+
+/// Names of the logs in the folder of a run.
+pub(super) fn logs_in(folder: &Folder) -> io::Result<Vec<String>> {
+    // Names of logs are ASCII.
+    let names = folder.names()?.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(names.filter(|name| session_of(name).is_some() || LINES.contains(&name.as_str())).collect())
 }
 
 /// Creates a new folder, and the log folder if it is missing.

@@ -166,7 +166,9 @@ fn outcome(status: ExitStatus, sent: &[i32], summary: &mut File, errors: &mut Fi
     if is_stopped {
         return Outcome::Stopped;
     }
-    if let Some(code) = [Code::Success, Code::Partial, Code::Finding].into_iter().find(|code| is(*code)) {
+    if let Some(code) =
+        [Code::Success, Code::Partial, Code::Finding, Code::Unrepaired].into_iter().find(|code| is(*code))
+    {
         return Outcome::Finished { code, ending: ending(&last_output(summary)) };
     }
     let signals = [SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGHUP];

@@ -7,7 +7,10 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gradwatch_events::disk::{Output, OutputError};
 
-use super::output::{StdoutError, print, tell, tell_error};
+use super::{
+    follow::{FollowArguments, FollowError},
+    output::{StdoutError, print, tell, tell_error},
+};
 #[cfg(feature = "rule-sets")]
 use crate::config::RuleSetName;
 use crate::{
@@ -29,7 +32,7 @@ pub struct DiagnoseArguments {
     tags: Vec<String>,
     /// Also check the rules of another tool: sagemaker, autotrainer, deepdiagnosis, or deepchecker. May be repeated.
     #[cfg(feature = "rule-sets")]
-    #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set())]
+    #[arg(long = "rule-set", value_name = "TOOL", value_parser = rule_set(), conflicts_with = "follow")]
     rule_sets: Vec<RuleSetName>,
     /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -43,6 +46,8 @@ pub struct DiagnoseArguments {
     /// Exit with code 11 if a finding has this severity or a worse one.
     #[arg(long, value_name = "SEVERITY")]
     fail_at: Option<FailAt>,
+    #[command(flatten)]
+    follow: FollowArguments,
 }
 
 #[cfg(feature = "rule-sets")]
@@ -60,7 +65,7 @@ enum ReportFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FailAt {
+pub(super) enum FailAt {
     Info,
     Warning,
     Critical,
@@ -87,6 +92,8 @@ pub enum DiagnoseOutcome {
     Unreadable,
     /// Part of a file could not be read.
     Partial,
+    /// A signal ended `--follow`.
+    Signal(i32),
 }
 
 /// Reason why `diagnose` failed.
@@ -95,6 +102,9 @@ pub enum DiagnoseError {
     /// The files cannot be diagnosed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The files cannot be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     /// The output file cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -109,6 +119,9 @@ impl DiagnoseArguments {
     /// # Errors
     /// See [`DiagnoseError`].
     pub fn run(&self, program: &str) -> Result<DiagnoseOutcome, DiagnoseError> {
+        if self.follow.follow {
+            return self.follow(program);
+        }
         let runs = replay::runs(&self.path)?;
         // Opens the outputs first, because the diagnosis may take long.
         let mut outputs = outputs(self, runs.len())?;
@@ -150,6 +163,17 @@ impl DiagnoseArguments {
             (_, _, true) => DiagnoseOutcome::Partial,
             _ => DiagnoseOutcome::Done,
         })
+    }
+
+    /// Tells about findings while the run trains.
+    fn follow(&self, program: &str) -> Result<DiagnoseOutcome, DiagnoseError> {
+        let is_json = match self.format {
+            ReportFormat::Text => false,
+            ReportFormat::Json => true,
+            ReportFormat::Html => return Err(FollowError::Format("html").into()),
+            ReportFormat::Markdown => return Err(FollowError::Format("markdown").into()),
+        };
+        self.follow.run(&self.path, (&self.tags, is_json, self.fail_at), program)
     }
 }
 

@@ -19,10 +19,15 @@ pub struct StdoutError(pub(super) io::Error);
 /// # Errors
 /// If stdout cannot be written.
 pub fn print(text: &str) -> Result<(), StdoutError> {
+    print_open(text).map(|_| ())
+}
+
+/// Like [`print()`]. Returns false if the pipe is closed, so that nobody reads any further text.
+pub(super) fn print_open(text: &str) -> Result<bool, StdoutError> {
     let text = printable::lines(text);
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(StdoutError),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(StdoutError),
     }
 }
 

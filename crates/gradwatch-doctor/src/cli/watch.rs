@@ -32,6 +32,9 @@ pub struct WatchArguments {
     /// First page of a run.
     #[arg(long, value_name = "PAGE", default_value = "overview")]
     page: FirstPage,
+    /// Draw with ASCII characters only. Also if LC_ALL, LC_CTYPE, or LANG name a locale without UTF-8.
+    #[arg(long)]
+    ascii: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -81,13 +84,14 @@ impl WatchArguments {
     /// # Errors
     /// See [`WatchCommandError`].
     pub fn run(&self) -> Result<WatchOutcome, WatchCommandError> {
-        let Self { path, tags, once, width, height, page } = self;
+        let Self { path, tags, once, width, height, page, ascii } = self;
         let options = WatchOptions {
             path: path.clone(),
             tags: tags.clone(),
             is_once: *once,
             size: [*width, *height],
             page: (*page).into(),
+            is_ascii: *ascii,
         };
         let Watched::Frame { text, is_colored, has_data } = watch::watch(&options)? else {
             return Ok(WatchOutcome::Done);

@@ -61,7 +61,6 @@ impl Default for Action {
 
 impl Action {
     pub(super) fn read(mut table: Section<'_>) -> Self {
-        let is_address = |address: &String| address.starts_with("http://") || address.starts_with("https://");
         let default = Self::default();
         let action = Self {
             rules: table.get("rules", default.rules, |rules| !rules.is_empty(), "at least one rule name pattern"),
@@ -70,7 +69,7 @@ impl Action {
             checkpoint: table.any("checkpoint", default.checkpoint),
             dump: table.any("dump", default.dump),
             command: table.any("command", default.command),
-            webhook: table.get("webhook", default.webhook, is_address, "a URL that starts with http:// or https://"),
+            webhook: table.get("webhook", default.webhook, |address| is_webhook(address), WEBHOOK),
         };
         // Earlier versions accepted any name, so a saved config may have an unknown one.
         for pattern in action.rules.iter().filter(|pattern| !table.is_saved() && !matches_a_rule(pattern)) {
@@ -90,6 +89,14 @@ impl Action {
         let names: Vec<&str> = std::iter::once(rule).chain(former).collect();
         severity >= self.severity && self.rules.iter().any(|pattern| names.iter().any(|name| matches(pattern, name)))
     }
+}
+
+/// Form of the address of a webhook.
+pub(crate) const WEBHOOK: &str = "a URL that starts with http:// or https://";
+
+/// Whether a text has the form of [`WEBHOOK`].
+pub(crate) fn is_webhook(address: &str) -> bool {
+    address.starts_with("http://") || address.starts_with("https://")
 }
 
 fn matches_a_rule(pattern: &str) -> bool {

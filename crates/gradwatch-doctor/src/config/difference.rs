@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::{Table, Value};
 
-use super::{Config, matches};
+use super::{Config, ConfigError, matches, reader::Notes};
 
 /// Keys that set the length, location, and monitoring of a run, but not the training computation. The number of threads
 /// and the device do change the last bits. Files at the paths are compared separately.
-const HARMLESS: [&str; 19] = [
+const HARMLESS: [&str; 20] = [
     "run.logdir",
     "run.device",
     "run.threads",
@@ -25,6 +25,7 @@ const HARMLESS: [&str; 19] = [
     "distributed.hang_timeout_seconds",
     "monitor.*",
     "diagnosis.*",
+    "repair.*",
     "evaluate.*",
     "early_stopping.*",
     "checkpoint.*",
@@ -52,6 +53,44 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "not set".to_owned(), Value::to_string);
         write!(f, "{} = {} (was {})", self.key, text(&self.after), text(&self.before))
+    }
+}
+
+impl Config {
+    /// The value of a key, such as `optimizer.learning_rate`; `None` if it is not set.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        let table = Value::Table(self.to_toml().parse().unwrap_or_default());
+        key.split('.').try_fold(&table, |table, name| table.get(name)).cloned()
+    }
+
+    fn set(table: &mut Table, key: &str, value: Option<&Value>) {
+        let Some((name, rest)) = key.split_once('.') else {
+            match value {
+                Some(value) => _ = table.insert(key.to_owned(), value.clone()),
+                None => _ = table.remove(key),
+            }
+            return;
+        };
+        let inner = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
+        if !inner.is_table() {
+            *inner = Value::Table(Table::new());
+        }
+        if let Value::Table(inner) = inner {
+            Self::set(inner, rest, value);
+        }
+    }
+
+    /// The config with other values of some keys; `None` removes a key.
+    ///
+    /// # Errors
+    /// If the result is not valid.
+    pub fn with_values<'a>(
+        &self,
+        values: impl IntoIterator<Item = (&'a str, Option<&'a Value>)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table: Table = self.to_toml().parse().unwrap_or_default();
+        values.into_iter().for_each(|(key, value)| Self::set(&mut table, key, value));
+        Self::from_table(table, "with the change", Notes::of_saved())
     }
 }
 
@@ -108,6 +147,23 @@ mod tests {
         );
         assert_eq!(found.iter().map(Difference::is_harmless).collect::<Vec<_>>(), [false, false, true]);
         assert!(differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_config_with_the_values_of_another_is_that_config() {
+        let before = config("model.width = 8\noptimizer.name = \"adamw\"");
+        let after = config("run.max_steps = 3\nmodel.initialization = \"orthogonal\"\noptimizer.name = \"adamw\"");
+        let found = differences(&before, &after);
+        let values = |of: fn(&Difference) -> &Option<Value>| -> Vec<_> {
+            found.iter().map(|found| (found.key.as_str(), of(found).as_ref())).collect()
+        };
+        assert_eq!(before.with_values(values(|found| &found.after)).unwrap(), after);
+        assert_eq!(after.with_values(values(|found| &found.before)).unwrap(), before);
+        assert_eq!(before.value("model.width"), Some(Value::Integer(8)));
+        assert_eq!(before.value("run.max_steps"), None);
+        let wrong = Value::String("fast".into());
+        let error = before.with_values([("optimizer.learning_rate", Some(&wrong))]).unwrap_err();
+        assert!(error.to_string().contains("optimizer.learning_rate: got \"fast\""), "{error}");
     }
 
     #[test]

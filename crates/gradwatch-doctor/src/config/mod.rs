@@ -61,19 +61,20 @@ mod overrides;
 mod pattern;
 mod range;
 mod reader;
+mod repair;
 mod run;
 mod sagemaker;
 mod saved;
 mod schedule;
+mod toml_text;
 
 use std::path::Path;
 
 use serde::Serialize;
 use toml::Table;
 
-use gradwatch_events::disk;
-
 pub use action::{Action, Severity};
+pub(crate) use action::{WEBHOOK, is_webhook};
 pub use architecture::{Architecture, Defaults};
 pub use augment::{
     Augment, AutoPolicy, Automatic, ColorJitter, EraseFill, GaussianBlur, MixMode, Mixing, RandomAffine, RandomErasing,
@@ -91,7 +92,6 @@ pub use distributed::{DistributedConfig, Reduction};
 pub use early_stopping::EarlyStoppingConfig;
 pub use ema::EmaConfig;
 pub use error::{ConfigError, Problem, listed};
-use error::{MOST_CHARACTERS, shortened};
 pub use evaluate::{EvaluateConfig, Metric};
 pub use from_toml::FromToml;
 pub use image_size::ImageSize;
@@ -109,13 +109,13 @@ use overrides::with_overrides;
 pub use overrides::{override_value, split_override};
 pub use pattern::matches;
 pub use reader::{Notes, Section, shown};
+pub use repair::{RepairConfig, RepairMode};
 pub use run::{Precision, RunConfig};
 pub use sagemaker::{SagemakerRule, SagemakerRuleName};
 pub use saved::{PATHS, paths_json};
 pub use schedule::{ScheduleConfig, ScheduleName};
-
-/// Largest config file to read, in bytes. A config with every key and a comment for each has a hundredth of that.
-const MOST_BYTES: u64 = 1 << 20;
+pub use toml_text::parse_toml;
+use toml_text::{parse_table, read};
 
 /// A complete experiment. Its TOML serialization reads back as the same value. The default has no end; set `max_epochs`,
 /// `max_steps`, or `max_minutes` in `run`.
@@ -147,6 +147,8 @@ pub struct Config {
     pub early_stopping: EarlyStoppingConfig,
     /// Rules that check the run.
     pub diagnosis: DiagnosisConfig,
+    /// Changes of a run that goes wrong.
+    pub repair: RepairConfig,
     /// Interval and retention of checkpoints.
     pub checkpoint: CheckpointConfig,
 }
@@ -190,6 +192,7 @@ impl Config {
             monitor: MonitorConfig::read(root.section("monitor")),
             early_stopping: EarlyStoppingConfig::read(root.section("early_stopping")),
             diagnosis: DiagnosisConfig::read(root.section("diagnosis")),
+            repair: RepairConfig::read(root.section("repair")),
             checkpoint: CheckpointConfig::read(root.section("checkpoint"), evaluate.metric),
             run,
             data,
@@ -197,6 +200,9 @@ impl Config {
         };
         root.finish();
         config.report_other_task(notes);
+        if config.repair.mode == RepairMode::Auto && !config.diagnosis.enabled {
+            notes.problem("repair.mode", "got auto, want diagnosis.enabled = true, because repairs answer findings");
+        }
         if !config.evaluate.is_on() {
             config.report_without_evaluations(notes);
         }
@@ -261,28 +267,6 @@ impl Config {
         // Serializing plain structs fails only for maps with non-string keys. There are none.
         toml::to_string_pretty(self).unwrap_or_default()
     }
-}
-
-fn read(path: &Path) -> Result<String, ConfigError> {
-    disk::read_regular_text(path, MOST_BYTES).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })
-}
-
-fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
-    parse_toml(text).map_err(|message| ConfigError::Syntax { name: name.to_owned(), message })
-}
-
-/// Parses TOML text.
-///
-/// # Errors
-/// If it is not valid TOML. The error is the location and the reason, on one line.
-pub fn parse_toml(text: &str) -> Result<Table, String> {
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = |end: usize| text.as_bytes()[..end.min(text.len())].iter();
-        let line = error.span().map(|span| before(span.start).filter(|byte| **byte == b'\n').count() + 1);
-        let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        let reason = error.message().replace('\n', " ");
-        format!("{place}{}", shortened(&reason, MOST_CHARACTERS))
-    })
 }
 
 #[cfg(test)]

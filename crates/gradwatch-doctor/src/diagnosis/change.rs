@@ -31,6 +31,8 @@ pub enum ChangeValue {
     Number(f64),
     /// `true` or `false`.
     Flag(bool),
+    /// Numbers, such as `[0.9, 0.999]`. `[]` also stands for no tables.
+    Numbers(Vec<f64>),
 }
 
 impl Change {
@@ -69,8 +71,12 @@ impl Change {
 }
 
 impl ChangeValue {
-    /// Parses a TOML value; `None` for arrays, tables, dates, and strings with escapes.
+    /// Parses a TOML value; `None` for tables, other arrays, dates, and strings with escapes.
     fn parse(text: &str) -> Option<Self> {
+        if let Some(items) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            let items = items.split(", ").filter(|item| !item.is_empty());
+            return items.map(|item| item.parse().ok()).collect::<Option<_>>().map(Self::Numbers);
+        }
         let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         let number = || Some(Self::Number(text.parse().ok()?));
         match (quoted, text) {
@@ -101,6 +107,12 @@ impl From<usize> for ChangeValue {
     }
 }
 
+impl<const N: usize> From<[f64; N]> for ChangeValue {
+    fn from(numbers: [f64; N]) -> Self {
+        Self::Numbers(numbers.to_vec())
+    }
+}
+
 impl From<bool> for ChangeValue {
     fn from(flag: bool) -> Self {
         Self::Flag(flag)
@@ -125,6 +137,9 @@ impl fmt::Display for ChangeValue {
             Self::Integer(integer) => write!(f, "{integer}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Numbers(numbers) => {
+                write!(f, "[{}]", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -162,6 +177,8 @@ mod tests {
             ("model.residual = true", config("model.residual", ChangeValue::Flag(true))),
             ("data.batch_size = 32", config("data.batch_size", ChangeValue::Integer(32))),
             ("optimizer.learning_rate = 0.00006", config("optimizer.learning_rate", ChangeValue::Number(0.000_06))),
+            ("optimizer.betas = [0.9, 0.999]", config("optimizer.betas", ChangeValue::Numbers(vec![0.9, 0.999]))),
+            ("optimizer.groups = []", config("optimizer.groups", ChangeValue::Numbers(Vec::new()))),
         ] {
             assert_eq!(Change::from(text), want);
         }
@@ -172,7 +189,8 @@ mod tests {
             "a b = 1",
             "optimizer.groups.learning_rate_scale = 1.0",
             "run.name = \"a\\\"b\"",
-            "data.mean = [0, 1]",
+            "data.mean = [0.0, 1]",
+            "run.name = [\"a\"]",
         ];
         assert!(advice.iter().all(|text| Change::from(*text) == Change::Advice((*text).to_owned())));
     }

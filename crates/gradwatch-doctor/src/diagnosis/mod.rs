@@ -31,6 +31,7 @@ mod remedy_success;
 mod rule_sets;
 mod rules;
 mod thresholds;
+mod weight_transfer;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,7 @@ pub use remedy::Remedy;
 #[cfg(feature = "rule-sets")]
 pub use rule_sets::{RuleSet, mean_abs};
 pub use thresholds::Thresholds;
+pub use weight_transfer::WeightTransfer;
 
 use crate::config::Config;
 pub use crate::config::{RuleName, RuleSetName};

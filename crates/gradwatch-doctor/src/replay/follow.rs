@@ -128,12 +128,21 @@ impl Follow {
 
     /// Passes on the last steps, which stay open. The next [`read`](Self::read) passes them on again with the values
     /// that come late.
-    pub fn look_ahead(&self, mut each: impl FnMut(ReplayEvent)) {
+    pub fn look_ahead(&self, each: impl FnMut(ReplayEvent)) {
+        self.look_ahead_to(u64::MAX, each);
+    }
+
+    /// Like [`look_ahead`](Self::look_ahead), without the last step, whose values may not all be written yet.
+    pub fn look_ahead_before_last(&self, each: impl FnMut(ReplayEvent)) {
+        self.look_ahead_to(self.reading.position.last_open().unwrap_or_default(), each);
+    }
+
+    fn look_ahead_to(&self, end: u64, mut each: impl FnMut(ReplayEvent)) {
         let mut each = |mut event| {
             self.replay.rank_places.add_to(&mut event);
             each(event);
         };
-        self.reading.position.clone().pass_on(u64::MAX, &self.replay.facts, &mut each);
+        self.reading.position.clone().pass_on(end, &self.replay.facts, &mut each);
     }
 
     /// Adds new event files. Returns whether a file was cut back, replaced, or removed, or precedes files already read,

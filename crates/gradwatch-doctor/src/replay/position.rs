@@ -137,6 +137,11 @@ impl Position {
         }
     }
 
+    /// The last open step.
+    pub(super) fn last_open(&self) -> Option<u64> {
+        self.drafts.last_key_value().map(|(step, _)| *step)
+    }
+
     /// Passes on all steps before `end`.
     pub(super) fn pass_on(&mut self, end: u64, facts: &Facts, each: &mut impl FnMut(ReplayEvent)) {
         while self.pass_on_one(end, facts, each) {}

@@ -11,14 +11,19 @@ use super::{
 /// Charts of loss, accuracy, learning rate, and gradient norm, with the first steps of the findings marked.
 pub(super) fn curves(report: &Report) -> Markup {
     let course = &report.course;
-    let Some(steps) = course.steps() else { return html! {} };
+    let Some((first_step, last_step)) = course.steps() else { return html! {} };
+    let steps = (first_step, last_step.max(report.repairs.last_step().unwrap_or(0)));
     let marks = marks(report);
     let chart = |title, lines, scale| Chart { title, lines, scale, steps, marks: &marks, class: "" }.draw();
-    let loss = vec![
+    let abandoned: Vec<String> =
+        (1..=report.repairs.abandoned.len()).map(|number| format!("abandoned {number}")).collect();
+    let abandoned = abandoned.iter().zip(&report.repairs.abandoned);
+    let mut loss: Vec<Line<'_>> = abandoned.map(|(name, losses)| Line::of(name, "abandoned", losses)).collect();
+    loss.extend([
         Line::of("training", "train", &course.loss),
         Line::of("training, per evaluation", "mean", &course.train_loss),
         Line::of("validation", "validation", &course.validation_loss),
-    ];
+    ]);
     let accuracy = vec![
         Line::of("training", "mean", &course.train_accuracy),
         Line::of("validation", "validation", &course.validation_accuracy),

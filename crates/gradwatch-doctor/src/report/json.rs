@@ -10,7 +10,10 @@ use super::{
     ranks::{RankRow, rank_rows},
     series::Bucket,
 };
-use crate::diagnosis::{Alarm, Finding};
+use crate::{
+    diagnosis::{Alarm, Finding},
+    repair::RepairRecord,
+};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -21,6 +24,7 @@ struct Document<'a> {
     findings: &'a [Finding],
     withdrawn: &'a [Finding],
     root_cause: Option<usize>,
+    repairs: &'a [RepairRecord],
     alarms: &'a [Alarm],
     not_judged: &'a [String],
     notes: &'a [String],
@@ -70,6 +74,7 @@ pub fn json(report: &Report) -> String {
         findings,
         withdrawn,
         root_cause: *root_cause,
+        repairs: report.repairs.history.records(),
         alarms,
         not_judged,
         notes,

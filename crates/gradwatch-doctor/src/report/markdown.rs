@@ -31,7 +31,9 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         write_finding(text, index + 1, finding)?;
     }
     let (withdrawn, alarms) = (report.withdrawn_lines(), report.alarm_lines());
+    let repairs = report.repairs.lines();
     let lists = [
+        ("Repairs", &repairs),
         ("Withdrawn findings", &withdrawn),
         ("Alarms of other rule sets", &alarms),
         ("Not checked", &report.not_judged),

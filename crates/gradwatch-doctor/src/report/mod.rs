@@ -35,6 +35,7 @@ mod page;
 mod profiles;
 mod rank_course;
 mod ranks;
+mod repairs;
 mod scale;
 mod series;
 mod terminal;
@@ -45,6 +46,7 @@ pub use course::Course;
 pub use json::json;
 pub use markdown::markdown;
 pub use page::{STYLE, html, list};
+pub use repairs::Repairs;
 pub use scale::Scale;
 pub use terminal::terminal;
 pub use verdict::Verdict;
@@ -53,6 +55,7 @@ pub(crate) use grid::{Grid, Table};
 pub(crate) use profiles::Profile;
 pub(crate) use rank_course::RankCourse;
 pub(crate) use series::Series;
+pub(crate) use terminal::details;
 pub(crate) use verdict::phrase_of;
 
 use crate::diagnosis::{Alarm, Diagnosis, Finding, RankFacts};
@@ -74,6 +77,8 @@ pub struct Report {
     pub withdrawn: Vec<Finding>,
     /// Index of the finding to fix first.
     pub root_cause: Option<usize>,
+    /// Changes that the run made to its own config.
+    pub repairs: Repairs,
     /// Alarms of other tools' rules.
     pub alarms: Vec<Alarm>,
     /// Curves, heat maps, and layer statistics of the run.

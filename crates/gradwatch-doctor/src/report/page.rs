@@ -11,6 +11,7 @@ use super::{
     heat_map::heat_map,
     layer_table::{Row, rows},
     ranks::ranks,
+    repairs::repairs,
 };
 use crate::number::{count, number, number_or_dash, percent};
 
@@ -40,6 +41,7 @@ pub fn html(report: &Report) -> String {
                 main {
                     (head(report))
                     (findings(report))
+                    (repairs(report))
                     (curves(report))
                     (ranks(report))
                     (classes(report))

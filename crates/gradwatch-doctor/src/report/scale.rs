@@ -59,13 +59,16 @@ impl Scale {
         }
         let [low, high] = self.range.ends();
         let decades = low.floor() as i32..=high.ceil() as i32;
-        let each = ((high - low) / f64::from(steps)).ceil().max(1.0) as i32;
+        let most = ((high - low) / f64::from(steps)).ceil().max(1.0) as i32;
         let factors: &[f64] = if high - low < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let decades = decades.filter(|decade| decade.rem_euclid(each) == 0);
-        let ticks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
-        let within: Vec<f64> = ticks.filter(|tick| (low..=high).contains(&tick.log10())).collect();
-        if within.len() > 1 {
-            return within.into_iter().map(|tick| (self.range.fraction(tick.log10()), number(tick))).collect();
+        // One tick does not tell how far the others are, so the decades come closer until there are two.
+        for each in (1..=most).rev() {
+            let decades = decades.clone().filter(|decade| decade.rem_euclid(each) == 0);
+            let ticks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
+            let within: Vec<f64> = ticks.filter(|tick| (low..=high).contains(&tick.log10())).collect();
+            if within.len() > 1 {
+                return within.into_iter().map(|tick| (self.range.fraction(tick.log10()), number(tick))).collect();
+            }
         }
         let straight = Range::of(&[10f64.powf(low), 10f64.powf(high)]);
         let ticks = straight.map(|range| range.ticks(steps)).unwrap_or_default();
@@ -87,6 +90,9 @@ mod tests {
         // Twelve decades: every third one.
         assert_eq!(labels(Scale::log(&[1e-12, 1.0, f64::NAN, -1.0])), ["1e-12", "1e-9", "1e-6", "0.001", "1"]);
         assert_eq!(labels(Scale::log(&[0.9, 12.0])), ["1", "2", "5", "10"]);
+        // Every fifth decade would be 1 alone, and every third one 1000.
+        let few = Scale::log(&[2.0, 7e4]).unwrap().ticks_at_most(1);
+        assert_eq!(few.into_iter().map(|(_, label)| label).collect::<Vec<_>>(), ["100", "10000"]);
         assert_eq!(labels(Scale::log(&[0.31, 0.34])), ["0.31", "0.32", "0.33", "0.34"]);
     }
 

@@ -27,6 +27,9 @@ pub(crate) struct Series {
     buckets: Vec<Bucket>,
     /// Base-2 logarithm of the values per bucket.
     halvings: u32,
+    /// First step of the latest values, if none of these is finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    broken_since: Option<u64>,
 }
 
 impl Bucket {
@@ -67,6 +70,7 @@ impl Series {
     /// Adds the value of a step.
     pub(crate) fn add(&mut self, step: u64, value: f64) {
         let new = Bucket::of(step, value);
+        self.broken_since = if value.is_finite() { None } else { self.broken_since.or(Some(step)) };
         let full = 1u64 << self.halvings.min(63);
         match self.buckets.last_mut() {
             Some(open) if open.count + open.not_finite < full => open.merge(&new),
@@ -96,6 +100,21 @@ impl Series {
     /// Latest finite value; the mean of the last bucket if it has several values.
     pub(crate) fn last(&self) -> f64 {
         self.finite().next_back().map_or(f64::NAN, |bucket| bucket.mean)
+    }
+
+    /// Whether none of the latest values is finite.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.buckets.last().is_some_and(|bucket| bucket.count == 0)
+    }
+
+    /// First step of the latest values, if none of these is finite.
+    pub(crate) fn broken_since(&self) -> Option<u64> {
+        self.broken_since.filter(|_| self.is_broken())
+    }
+
+    /// Last step of the latest bucket with a finite value.
+    pub(crate) fn last_step(&self) -> Option<u64> {
+        self.finite().next_back().map(|bucket| bucket.last_step)
     }
 
     /// Largest finite value.
@@ -167,6 +186,16 @@ mod tests {
         (0..2000).for_each(|step| nothing.add(step, f64::NAN));
         assert!(nothing.max().is_nan() && nothing.last().is_nan());
         assert_eq!(nothing.not_finite(), 2000);
+    }
+
+    #[test]
+    fn the_first_step_without_a_finite_value_is_known_whatever_the_buckets() {
+        let mut series = Series::default();
+        (0..5000).for_each(|step| series.add(step, if step < 3001 { 1.0 } else { f64::NAN }));
+        assert_eq!(series.broken_since(), Some(3001));
+        assert!(series.last_step() >= Some(3000));
+        (5000..5100).for_each(|step| series.add(step, 1.0));
+        assert_eq!((series.broken_since(), series.last_step()), (None, Some(5099)));
     }
 
     #[test]

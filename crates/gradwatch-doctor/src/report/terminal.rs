@@ -11,15 +11,12 @@ const OTHERS: usize = 3;
 /// Most changes to print.
 const REMEDIES: usize = 3;
 
-/// Renders the report in at most ten lines, plus one for each alarm of another tool, without a final newline.
+/// Renders the report in at most ten lines, plus one for repairs and one for each alarm of another tool, without a final newline.
 pub fn terminal(report: &Report) -> String {
     let mut lines = vec![line("verdict", &report.verdict().sentence)];
     let findings = report.ranked();
     if let Some(first) = findings.first() {
-        lines.push(line("cause", &first.cause));
-        for (index, remedy) in first.remedies.iter().take(REMEDIES).enumerate() {
-            lines.push(line(if index == 0 { "try" } else { "or" }, &format!("{}: {}", remedy.change, remedy.why)));
-        }
+        lines.extend(details(first));
     }
     let others = findings.get(1..).unwrap_or_default();
     let told = if others.len() > OTHERS { OTHERS - 1 } else { others.len() };
@@ -30,6 +27,9 @@ pub fn terminal(report: &Report) -> String {
     }
     if others.len() > told {
         lines.push(line("", &format!("and {}", count(others.len() - told, "more finding"))));
+    }
+    if let Some(repairs) = report.repairs.summary() {
+        lines.push(line("repairs", &repairs));
     }
     if !report.withdrawn.is_empty() {
         let reason = |finding: &Finding| match &finding.state {
@@ -48,6 +48,15 @@ pub fn terminal(report: &Report) -> String {
         lines.push(line(if index == 0 { "rule sets" } else { "" }, alarm));
     }
     lines.join("\n")
+}
+
+/// The cause of a finding and its first changes, a line each.
+pub(crate) fn details(finding: &Finding) -> Vec<String> {
+    let mut lines = vec![line("cause", &finding.cause)];
+    for (index, remedy) in finding.remedies.iter().take(REMEDIES).enumerate() {
+        lines.push(line(if index == 0 { "try" } else { "or" }, &format!("{}: {}", remedy.change, remedy.why)));
+    }
+    lines
 }
 
 fn line(label: &str, text: &str) -> String {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Report;
 use crate::diagnosis::{Finding, RuleName, Severity};
-use crate::number::count;
+use crate::{number::count, repair::RepairRecord};
 
 /// Update ratio in healthy training.
 const HEALTHY_RATIO: f64 = 1e-3;
@@ -23,6 +23,13 @@ pub struct Verdict {
 impl Verdict {
     pub(super) fn of(report: &Report) -> Self {
         let findings = report.ranked();
+        // A run that trained on since then is judged by its findings.
+        if let Some(RepairRecord::GaveUp { rule, reason, step, .. }) = report.repairs.history.gave_up()
+            && report.steps <= *step
+        {
+            let sentence = format!("Repair gave up on {rule}: {reason}.");
+            return Self { severity: Some(Severity::Critical), sentence };
+        }
         let Some(first) = findings.first() else {
             return Self { severity: None, sentence: without_findings(report) };
         };

@@ -153,8 +153,9 @@ fn in_run(state: &mut ViewState, run: &RunModel, code: KeyCode) -> Option<Action
         code => {
             let by = distance(code)?;
             let findings = run.report.findings.len();
-            if state.page == Page::Findings && findings > 1 {
-                (state.finding, state.remedy) = (moved(state.finding, by, findings), 0);
+            let is_page = matches!(code, KeyCode::PageDown | KeyCode::PageUp);
+            if state.page == Page::Findings && findings > 1 && !is_page {
+                (state.finding, state.remedy, state.scroll) = (moved(state.finding, by, findings), 0, 0);
             } else {
                 state.scroll = moved(state.scroll, by, 1000);
             }

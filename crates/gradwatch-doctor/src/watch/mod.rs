@@ -43,6 +43,8 @@ pub use gpu::Gpus;
 pub use model::{Model, RunModel, RunSummary, TableModel};
 pub use plain::text;
 pub use run_state::RunState;
+pub use run_state::is_held;
+pub(crate) use source::RunSource;
 pub use view::{Colors, LEAST, Scene, Theme, draw};
 pub use view_state::{HeatKind, Page, ViewState};
 
@@ -62,6 +64,8 @@ pub struct WatchOptions {
     pub size: [Option<u16>; 2],
     /// First page of a run.
     pub page: Page,
+    /// Whether to draw with ASCII characters only. They are also used if the locale has no UTF-8.
+    pub is_ascii: bool,
 }
 
 /// Reason why a run cannot be watched.
@@ -104,10 +108,11 @@ pub enum Watched {
 /// # Errors
 /// See [`WatchError`].
 pub fn watch(options: &WatchOptions) -> Result<Watched, WatchError> {
-    let WatchOptions { path, tags, is_once, size: [width, height], page } = options;
+    let WatchOptions { path, tags, is_once, size: [width, height], page, is_ascii } = options;
     std::fs::metadata(path).map_err(|cause| WatchError::Path { path: path.clone(), cause })?;
     let is_terminal = io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb");
-    let theme = if is_terminal { Theme::of_environment() } else { Theme::default() };
+    let theme = if is_terminal { Theme::of_environment() } else { Theme::default().with_locale() };
+    let theme = theme.with_ascii(*is_ascii || theme.is_ascii());
     let state = ViewState { page: *page, ..ViewState::default() };
     if is_terminal && !is_once {
         return live::show(path, tags, state, theme).map(|()| Watched::Ended);

@@ -57,6 +57,12 @@ impl RunModel {
         self.report.steps
     }
 
+    /// The training loss of the steps, or that of the evaluations if the files have no other.
+    pub(crate) fn loss(&self) -> &Series {
+        let course = &self.report.course;
+        if course.loss.buckets().is_empty() { &course.train_loss } else { &course.loss }
+    }
+
     /// Seconds until the last step; `None` if the run does not train, or its end is not known.
     pub fn eta_secs(&self) -> Option<f64> {
         let left = self.total_steps?.saturating_sub(self.steps());
@@ -78,9 +84,11 @@ impl RunModel {
     pub fn summary(&self) -> RunSummary {
         let course = &self.report.course;
         let or = |one: f64, other: f64| if one.is_nan() { other } else { one };
-        let curve = if course.loss.buckets().is_empty() { &course.train_loss } else { &course.loss };
+        let curve = self.loss();
         let share = curve.buckets().len().div_ceil(RunSummary::POINTS).max(1);
-        let verdict = self.report.verdict();
+        let (verdict, ranked) = (self.report.verdict(), self.report.ranked());
+        let first = ranked.first().filter(|_| self.problem.is_none());
+        let remedy = first.and_then(|first| first.remedies.first());
         RunSummary {
             path: self.path.clone(),
             name: self.name.clone(),
@@ -92,6 +100,12 @@ impl RunModel {
             accuracy: or(course.validation_accuracy.last(), course.train_accuracy.last()),
             severity: verdict.severity,
             verdict: self.problem.clone().unwrap_or_else(|| printable::line(&verdict.sentence).into_owned()),
+            cause: first.map(|first| printable::line(&first.cause).into_owned()).unwrap_or_default(),
+            change: remedy
+                .map(|remedy| printable::line(&format!("{}: {}", remedy.change, remedy.why)).into_owned())
+                .unwrap_or_default(),
+            has_problem: self.problem.is_some(),
+            is_loss_broken: curve.is_broken(),
             eta_secs: self.eta_secs(),
             losses: curve.buckets().iter().step_by(share).map(|bucket| (bucket.middle(), bucket.mean)).collect(),
             is_read: self.is_read(),
@@ -131,8 +145,16 @@ pub struct RunSummary {
     pub accuracy: f64,
     /// Severity of the worst finding.
     pub severity: Option<Severity>,
-    /// The verdict in one sentence.
+    /// The verdict in one sentence, or why the run cannot be read.
     pub verdict: String,
+    /// Cause of the finding to fix first; empty without findings.
+    pub cause: String,
+    /// Its first change, with the reason; may be empty.
+    pub change: String,
+    /// Whether the run cannot be read.
+    pub has_problem: bool,
+    /// Whether the latest losses are not finite.
+    pub is_loss_broken: bool,
     /// Seconds until the last step.
     pub eta_secs: Option<f64>,
     /// Step and training loss at a few steps.

@@ -110,6 +110,11 @@ pub(super) fn writer(folder: &Path) -> Writer {
     }
 }
 
+/// Whether a process of this machine holds the lock of a run folder.
+pub fn is_held(folder: &Path) -> bool {
+    writer(folder) == Writer::Alive
+}
+
 /// Whether a line of /proc/locks says that the process holds a lock on the file.
 fn holds(locks: &str, process: u32, inode: u64) -> bool {
     // 1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF

@@ -305,7 +305,18 @@ pub(crate) const NOW: f64 = START + STEPS as f64 / RATE + 2.0;
 
 /// The frame of a model.
 pub(crate) fn rendered(model: &Model, state: &ViewState, size: [u16; 2], colors: Colors) -> Buffer {
-    let gpus = Gpus::default();
-    let scene = Scene { model: Some(model), gpus: &gpus, now: NOW, theme: Theme::new(colors) };
-    watch::rendered(&scene, state, size)
+    drawn(model, state, size, Theme::new(colors))
 }
+
+/// The frame of a model for a terminal without Unicode.
+pub(crate) fn ascii(model: &Model, state: &ViewState, size: [u16; 2]) -> Buffer {
+    drawn(model, state, size, Theme::default().with_ascii(true))
+}
+
+fn drawn(model: &Model, state: &ViewState, size: [u16; 2], theme: Theme) -> Buffer {
+    let gpus = Gpus::default();
+    watch::rendered(&Scene { model: Some(model), gpus: &gpus, now: NOW, theme }, state, size)
+}
+
+/// The run and the size of the frame in ASCII in the documentation.
+pub(crate) const ASCII: (Kind, [u16; 2], &str) = (Kind::Diverging, [80, 24], "diverging-80x24-ascii.txt");

@@ -71,9 +71,9 @@ mod armed {
 }
 
 #[cfg(debug_assertions)]
-pub use armed::{kills_at, point};
-#[cfg(debug_assertions)]
 pub(super) use armed::{before_write, strike};
+#[cfg(debug_assertions)]
+pub use armed::{kills_at, point};
 
 #[cfg(not(debug_assertions))]
 mod unarmed {
@@ -97,6 +97,6 @@ mod unarmed {
 }
 
 #[cfg(not(debug_assertions))]
-pub use unarmed::{kills_at, point};
-#[cfg(not(debug_assertions))]
 pub(super) use unarmed::{before_write, strike};
+#[cfg(not(debug_assertions))]
+pub use unarmed::{kills_at, point};

@@ -55,7 +55,7 @@ fn symptom(severity: Severity, frozen: f64, context: &RuleContext<'_>) -> Sympto
         (
             cause,
             vec![
-                Remedy::advice("optimizer.groups without freeze = true", "trains all layers"),
+                Remedy::config("optimizer.groups", [], "trains all layers"),
                 Remedy::advice("model.weights = \"FILE\"", "freezes trained layers instead of random ones"),
             ],
         )

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Need, Rule, RuleContext, Ways};
 use crate::{
-    config::{OptimizerName, RuleName},
+    config::RuleName,
     diagnosis::{Figure, Observation, Remedy, Severity, Symptom},
     number::Rounded,
 };
@@ -66,10 +66,9 @@ impl Rule for Momentum {
              turn"
         );
         let mut remedies = match optimizer.name {
-            OptimizerName::Sgd | OptimizerName::Rmsprop => {
-                vec![Remedy::config("optimizer.momentum", 0.9, "averages over ten steps")]
-            }
-            _ => vec![Remedy::advice("optimizer.betas = [0.9, 0.999]", "averages over ten steps")],
+            name if name.has_momentum() => vec![Remedy::config("optimizer.momentum", 0.9, "averages over ten steps")],
+            // The second one stays.
+            _ => vec![Remedy::config("optimizer.betas", [0.9, optimizer.betas[1]], "averages over ten steps")],
         };
         remedies.extend(Remedy::lower_learning_rate(context, "makes up for longer steps"));
         Some(Symptom { severity: Severity::Critical, layers: Vec::new(), ranks: Vec::new(), figures, cause, remedies })

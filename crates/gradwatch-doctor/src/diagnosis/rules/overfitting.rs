@@ -15,6 +15,9 @@ pub(in super::super) const RISE: f64 = 1.25;
 const CRITICAL: f64 = 2.0;
 /// Required consecutive evaluations. With batch normalization, a single evaluation may be an outlier.
 const LOOKS: u32 = 3;
+/// Rise of the validation loss below which it costs nothing, as a share of the loss of a guess: a run that has learned
+/// everything has losses near 0, which double by chance.
+const NOTICEABLE: f64 = 0.01;
 /// Training accuracy below which nothing is memorized yet.
 const KNOWN: f64 = 0.9;
 /// Training accuracy and its lead over validation for which one evaluation is enough.
@@ -60,7 +63,8 @@ impl Rule for Overfitting {
         }
         let rise = loss / lowest;
         let is_known = seen.train_accuracy.is_nan() || seen.train_accuracy > KNOWN;
-        let rises = rise > context.thresholds.overfitting && is_falling && is_known;
+        let is_noticeable = loss - lowest > NOTICEABLE * context.guess();
+        let rises = rise > context.thresholds.overfitting && is_noticeable && is_falling && is_known;
         self.looks = if rises { self.looks + 1 } else { 0 };
         let ahead = seen.train_accuracy - seen.validation_accuracy;
         let is_of_statistics = seen.batch_statistics_accuracy.is_some_and(|by_batch| explains_gap(seen, by_batch));
@@ -128,6 +132,9 @@ mod tests {
         // If both losses rise, the run diverges, which is another problem.
         assert_eq!(judged(&[(1.0, 1.0), (0.5, 0.8), (0.9, 1.3), (1.2, 1.4)]), [None; 4]);
         assert_eq!(judged(&[(1.0, 1.0), (0.5, 0.8), (0.4, 0.9), (0.3, 0.85)]), [None; 4]);
+        // A perfect run, whose losses are next to nothing.
+        let perfect = [(1e-3, 1e-4), (9e-4, 3e-4), (8e-4, 4e-4), (7e-4, 5e-4), (6e-4, 6e-4)];
+        assert_eq!(judged(&perfect), [None; 5]);
     }
 
     #[test]

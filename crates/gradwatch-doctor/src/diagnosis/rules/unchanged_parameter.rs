@@ -94,9 +94,10 @@ impl Rule for UnchangedParameter {
             .config
             .is_some_and(|config| config.optimizer.groups.iter().any(|group| group.learning_rate_scale == 0.0))
         {
-            remedies.push(Remedy::advice(
-                "optimizer.groups.learning_rate_scale = 1.0",
-                "a group with learning rate 0 does not learn; freeze = true saves its cost",
+            remedies.push(Remedy::config(
+                "optimizer.groups",
+                [],
+                "trains all layers; a group with learning rate 0 does not learn, and freeze = true saves its cost",
             ));
         }
         Some(Symptom { severity, layers, ranks: Vec::new(), figures, cause, remedies })

@@ -11,6 +11,7 @@ use crate::{
     diagnosis::{Facts, Subject},
     printable,
     replay::{Follow, ReplayError},
+    report::Report,
     watch::{
         model::RunModel,
         run_state::{Signs, has_last_report, writer},
@@ -57,10 +58,20 @@ impl Opened {
 
     /// Everything so far, with the steps that are still open.
     fn collected(&self) -> Collector {
-        let (mut collector, subject) =
-            (self.collector.clone(), Subject { config: self.config.as_ref(), facts: &self.facts });
+        let (mut collector, subject) = (self.collector.clone(), self.subject());
         self.follow.look_ahead(|event| collector.add(&event, &subject));
         collector
+    }
+
+    /// Everything so far, except for the last step.
+    fn collected_before_last(&self) -> Collector {
+        let (mut collector, subject) = (self.collector.clone(), self.subject());
+        self.follow.look_ahead_before_last(|event| collector.add(&event, &subject));
+        collector
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject { config: self.config.as_ref(), facts: &self.facts }
     }
 
     /// Steps after which the run ends.
@@ -153,6 +164,32 @@ impl RunSource {
             page: page.is_file().then_some(page),
             ..model
         }
+    }
+
+    /// The report without the last step, of which values may be missing while the run trains. `None` if the run cannot
+    /// be read.
+    pub(crate) fn report_before_last(&self) -> Option<Report> {
+        let opened = self.opened.as_ref().ok()?;
+        let mut report = opened.collected_before_last().assessor.report(opened.follow.replay(), &self.path);
+        self.recorded.add_to(&mut report);
+        Some(report)
+    }
+
+    /// Whether the run has no values yet: no event files, or files without a value or damage.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.opened {
+            Err(ReplayError::NoEvents { .. } | ReplayError::SeveralRuns { .. }) => true,
+            Err(_) => false,
+            Ok(opened) => match opened.follow.check_values() {
+                Err(ReplayError::NoValues { notes, .. }) => notes.is_empty(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Config of the run, if gradwatch trained it.
+    pub(crate) fn config(&self) -> Option<&Config> {
+        self.opened.as_ref().ok()?.config.as_ref()
     }
 
     fn signs(&self, opened: &Opened, last_write: Option<SystemTime>, steps: u64, longest_gap: Duration) -> Signs {

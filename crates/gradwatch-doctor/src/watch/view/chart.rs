@@ -1,5 +1,7 @@
 //! Line chart of values over steps.
 
+use std::collections::BTreeSet;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -30,8 +32,8 @@ pub(super) struct Drawn {
     pub curve: Curve,
     pub mark: Mark,
     pub style: Style,
-    /// Name and last value for the title; empty to leave it out.
-    pub label: String,
+    /// Name with the last value for the title, and the same with a shorter name; none to leave it out.
+    pub labels: Vec<String>,
 }
 
 /// Vertical axis.
@@ -42,6 +44,9 @@ pub(super) enum Axis {
     Log,
     Linear,
 }
+
+/// Most names of a curve.
+const LEVELS: usize = 2;
 
 /// A chart in a frame.
 pub(super) struct Chart<'a> {
@@ -83,22 +88,44 @@ impl Chart<'_> {
         self.draw_marks(buffer, Rect { y: area.y, height: 1, ..plot }, theme);
     }
 
-    /// Names and last values, at the right end of the upper edge.
-    fn draw_legend(&self, buffer: &mut Buffer, area: Rect) {
-        let room = usize::from(area.width).saturating_sub(self.title.chars().count() + 6);
-        let mut spans: Vec<Span<'_>> = Vec::new();
-        let mut width = 0;
-        for drawn in self.curves.iter().filter(|drawn| !drawn.label.is_empty()) {
+    /// Columns for names at the right of the title.
+    fn room(&self, width: u16) -> usize {
+        usize::from(width).saturating_sub(self.title.chars().count() + 6)
+    }
+
+    /// Whether the title of a chart with this many columns names every curve.
+    pub(super) fn names_all(&self, width: u16) -> bool {
+        self.width(LEVELS - 1) <= self.room(width)
+    }
+
+    /// Mark and name of each curve. A higher level takes shorter names.
+    fn legend(&self, level: usize) -> impl Iterator<Item = (String, Style)> {
+        self.curves.iter().filter_map(move |drawn| {
             let sign = match drawn.mark {
                 Mark::Line => '─',
                 Mark::Symbol(symbol) => symbol,
             };
-            let label = format!(" {sign} {} ", drawn.label);
+            let label = drawn.labels.get(level).or(drawn.labels.last())?;
+            Some((format!(" {sign} {label} "), drawn.style))
+        })
+    }
+
+    fn width(&self, level: usize) -> usize {
+        self.legend(level).map(|(label, _)| label.chars().count()).sum()
+    }
+
+    /// Names and last values, at the right end of the upper edge.
+    fn draw_legend(&self, buffer: &mut Buffer, area: Rect) {
+        let room = self.room(area.width);
+        let level = (0..LEVELS).find(|level| self.width(*level) <= room).unwrap_or(LEVELS - 1);
+        let mut spans: Vec<Span<'_>> = Vec::new();
+        let mut width = 0;
+        for (label, style) in self.legend(level) {
             if width + label.chars().count() > room {
                 continue;
             }
             width += label.chars().count();
-            spans.push(Span::styled(label, drawn.style));
+            spans.push(Span::styled(label, style));
         }
         let line = Line::from(spans);
         let column = area.width.saturating_sub(line.width() as u16 + 1);
@@ -154,7 +181,8 @@ impl Chart<'_> {
     }
 
     fn draw_symbols(&self, buffer: &mut Buffer, plot: Rect, scale: &Scale) {
-        for drawn in &self.curves {
+        // The first curve is the most important one.
+        for drawn in self.curves.iter().rev() {
             let Mark::Symbol(symbol) = drawn.mark else { continue };
             for &(step, value) in &drawn.curve.points {
                 let Some(fraction) = scale.fraction(value) else { continue };
@@ -165,13 +193,19 @@ impl Chart<'_> {
         }
     }
 
-    /// Marks steps with a value that is not finite on the lower edge.
+    /// Marks steps with a value that is not finite on the lower edge, with the word if the last ones leave room.
     fn draw_broken(&self, buffer: &mut Buffer, plot: Rect, theme: Theme) {
         let (symbol, style) = theme.not_finite();
-        for step in self.curves.iter().flat_map(|drawn| &drawn.curve.not_finite) {
-            let column = (self.place(*step) * f64::from(plot.width.saturating_sub(1))).round() as u16;
-            let row = plot.height.saturating_sub(1);
-            text::put(buffer, plot, row, column, symbol.encode_utf8(&mut [0; 4]), style);
+        let row = plot.height.saturating_sub(1);
+        let place = |step: &f64| (self.place(*step) * f64::from(plot.width.saturating_sub(1))).round() as u16;
+        let columns: BTreeSet<u16> = self.curves.iter().flat_map(|drawn| &drawn.curve.not_finite).map(place).collect();
+        for column in &columns {
+            text::put(buffer, plot, row, *column, symbol.encode_utf8(&mut [0; 4]), style);
+        }
+        let last = columns.last().copied().unwrap_or_default();
+        let count = (0..=last).rev().take_while(|column| columns.contains(column)).count() as u16;
+        if count >= 7 {
+            text::put(buffer, plot, row, last + 1 - count + (count - 5) / 2, " NaN ", style);
         }
     }
 
@@ -193,7 +227,7 @@ mod tests {
     use super::*;
 
     fn drawn(points: Vec<(f64, f64)>, mark: Mark) -> Drawn {
-        Drawn { curve: Curve { points, not_finite: vec![] }, mark, style: Style::new(), label: "loss 1".into() }
+        Drawn { curve: Curve { points, not_finite: vec![] }, mark, style: Style::new(), labels: vec!["loss 1".into()] }
     }
 
     fn text(chart: &Chart<'_>, width: u16, height: u16) -> Vec<String> {
@@ -217,6 +251,18 @@ mod tests {
         let last = &rows[6];
         assert_eq!(last.chars().nth(38), Some('o'), "{rows:#?}");
         assert!(rows[7].contains('0') && rows[7].trim_end_matches('│').ends_with("10"), "{rows:#?}");
+    }
+
+    #[test]
+    fn a_narrow_title_has_short_names_of_all_curves_and_the_first_symbol_is_on_top() {
+        let mut curves = ['o', 'x'].map(|symbol| drawn(vec![(10.0, 1.0)], Mark::Symbol(symbol))).to_vec();
+        curves[0].labels = ["validation 1", "val 1"].map(String::from).to_vec();
+        let chart = chart(curves, Axis::Linear);
+        let title = |width| text(&chart, width, 6)[0].clone();
+        assert!(title(40).contains("o validation 1  x loss 1"), "{}", title(40));
+        assert!(title(33).contains("o val 1  x loss 1"), "{}", title(33));
+        assert!(chart.names_all(33) && !chart.names_all(24));
+        assert!(!text(&chart, 40, 6)[1..].concat().contains('x'));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{Theme, text};
 use crate::{
-    number::number,
+    number::short,
     picture::axis::shorten,
     printable,
     report::{Profile, Scale},
@@ -66,7 +66,7 @@ fn draw_layers(
         if let Some(before) = before.and_then(|(_, size)| column(*size)) {
             text::put(buffer, bars, row, before, "o", theme.validation());
         }
-        let value = format!(" {}", number(*size));
+        let value = format!(" {}", short(*size));
         text::put(buffer, inner, row, inner.width.saturating_sub(values), &value, Style::new());
     }
 }
@@ -77,7 +77,7 @@ fn slope_of(last: &Profile, share: usize) -> String {
     let source = last.profile.source.label();
     match last.profile.slope() {
         Some(slope) => {
-            format!("{shown}{source}: x {} per layer on the way back", number(2f64.powf(slope.log2_per_layer)))
+            format!("{shown}{source}: x {} per layer on the way back", short(2f64.powf(slope.log2_per_layer)))
         }
         None => format!("{shown}{source}"),
     }

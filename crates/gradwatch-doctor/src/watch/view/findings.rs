@@ -4,11 +4,12 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{Theme, text};
 use crate::{
+    config::RuleName,
     diagnosis::Finding,
-    number::number,
+    number::short,
     printable,
     report::phrase_of,
-    watch::{RunModel, ViewState},
+    watch::{Page, RunModel, ViewState},
 };
 
 /// Draws the findings, the one to fix first at the top.
@@ -25,9 +26,14 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &RunModel, state: &Vi
     let selected = state.finding.min(findings.len() - 1);
     let first = selected.saturating_sub(usize::from(list.height.saturating_sub(1)));
     for (row, (index, finding)) in findings.iter().enumerate().skip(first).enumerate() {
-        draw_row(buffer, list, row as u16, (index, index == selected), finding, model, theme);
+        draw_row(buffer, list, row as u16, (index, index == selected), finding, (model, more(state)), theme);
     }
     draw_one(buffer, below, findings[selected], state, theme);
+}
+
+/// End of a text that is cut.
+fn more(state: &ViewState) -> &'static str {
+    if state.page == Page::Findings { "…" } else { "… press 4" }
 }
 
 fn draw_row(
@@ -36,7 +42,7 @@ fn draw_row(
     row: u16,
     (index, is_selected): (usize, bool),
     finding: &Finding,
-    model: &RunModel,
+    (model, more): (&RunModel, &str),
     theme: Theme,
 ) {
     let root =
@@ -48,7 +54,8 @@ fn draw_row(
     let column = text::put(buffer, list, row, 0, &format!("{cursor} {} ", index + 1), style);
     let severity = format!(" {:<8} ", finding.severity.to_string().to_uppercase());
     let column = text::put(buffer, list, row, column, &severity, theme.severity(Some(finding.severity)));
-    text::put(buffer, list, row, column + 1, &line, style);
+    let room = list.width.saturating_sub(column + 1);
+    text::put(buffer, list, row, column + 1, &text::cut(&line, room, more), style);
 }
 
 /// Cause, figures, changes, and consequences of one finding.
@@ -58,10 +65,15 @@ fn draw_one(buffer: &mut Buffer, area: Rect, finding: &Finding, state: &ViewStat
     let mut rows = Rows { buffer, inner, row: 0, skip: state.scroll };
     rows.add(&finding.cause, theme.strong(), 0);
     for figure in &finding.figures {
-        rows.add(&format!("{}: {} (expected: {})", figure.name, number(figure.seen), figure.expected), Style::new(), 2);
+        rows.add(&format!("{}: {} (expected: {})", figure.name, short(figure.seen), figure.expected), Style::new(), 2);
     }
-    if !finding.layers.is_empty() {
-        rows.add(&format!("layers: {}", finding.layers.join(", ")), Style::new(), 2);
+    let layers = match (finding.rule, &finding.layers[..]) {
+        // These rules name the ends of the network.
+        (RuleName::Vanishing | RuleName::Exploding, [first, last]) => format!("{first} to {last}"),
+        (_, layers) => layers.join(", "),
+    };
+    if !layers.is_empty() {
+        rows.add(&format!("layers: {layers}"), Style::new(), 2);
     }
     let selected = state.remedy % finding.remedies.len().max(1);
     for (index, remedy) in finding.remedies.iter().enumerate() {
@@ -72,6 +84,7 @@ fn draw_one(buffer: &mut Buffer, area: Rect, finding: &Finding, state: &ViewStat
     for (rule, step) in &finding.symptoms {
         rows.add(&format!("leads to {rule}, since step {step}"), theme.faint(), 2);
     }
+    rows.end(area, state, theme);
 }
 
 /// Withdrawn findings, rules that were not checked, and notes about the files.
@@ -87,6 +100,7 @@ pub(super) fn draw_notes(buffer: &mut Buffer, area: Rect, model: &RunModel, stat
     for line in &model.report.not_judged {
         rows.add(&format!("not checked: {line}"), theme.faint(), 0);
     }
+    rows.end(area, state, theme);
 }
 
 /// Lines from top to bottom, of which the first ones may be scrolled away.
@@ -107,6 +121,15 @@ impl Rows<'_> {
             }
             text::put(self.buffer, self.inner, self.row, indent, &line, style);
             self.row += 1;
+        }
+    }
+
+    /// Tells on the lower edge of the frame how to see rows without room.
+    fn end(self, area: Rect, state: &ViewState, theme: Theme) {
+        if self.row > self.inner.height && area.height > 1 {
+            let more = if state.page == Page::Overview { " … press 4 " } else { " … PgDn " };
+            let column = area.width.saturating_sub(more.chars().count() as u16 + 2);
+            text::put(self.buffer, area, area.height - 1, column, more, theme.strong());
         }
     }
 }

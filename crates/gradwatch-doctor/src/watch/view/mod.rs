@@ -1,5 +1,6 @@
 //! Draws a model. Depends on nothing else, so that a frame can be tested.
 
+mod ascii;
 mod chart;
 mod curve;
 mod depth;
@@ -62,6 +63,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, scene: &Scene<'_>, state: &ViewStat
     draw_footer(buffer, Rect { y: area.bottom() - 1, height: 1, ..area }, model, state, theme);
     if state.has_help {
         help::draw(buffer, page, theme);
+    }
+    if theme.is_ascii() {
+        ascii::replace(buffer);
     }
 }
 

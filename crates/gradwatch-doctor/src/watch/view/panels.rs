@@ -82,11 +82,11 @@ impl Panel {
         match self {
             Self::Loss => vec![
                 line(&course.loss, state, "train", text::figure, train),
-                symbols(&course.validation_loss, state, 'o', "val", text::figure, validation),
+                symbols(&course.validation_loss, state, 'o', "validation", text::figure, validation),
                 symbols(&course.train_loss, state, 'x', "train mean", text::figure, train),
             ],
             Self::Accuracy => vec![
-                symbols(&course.validation_accuracy, state, 'o', "val", text::share, validation),
+                symbols(&course.validation_accuracy, state, 'o', "validation", text::share, validation),
                 symbols(&course.train_accuracy, state, 'x', "train", text::share, train),
             ],
             Self::GradientNorm => vec![line(&course.total_norm, state, "", text::figure, train)],
@@ -95,7 +95,7 @@ impl Panel {
                 let images = model.images_per_step.unwrap_or(1) as f64;
                 let mut drawn = line(&model.speed, state, "", text::figure, train);
                 drawn.curve = drawn.curve.scaled(images);
-                drawn.label = model.steps_per_sec.map(|rate| text::figure(rate * images)).unwrap_or_default();
+                drawn.labels = model.steps_per_sec.map(|rate| text::figure(rate * images)).into_iter().collect();
                 vec![drawn]
             }
             Self::Waiting => vec![line(&model.waiting, state, "", text::share, train)],
@@ -113,7 +113,7 @@ impl Panel {
         if state.weight() > 0.0 {
             title.push_str(&format!(" ~{}", state.weight()));
         }
-        let chart = Chart {
+        let mut chart = Chart {
             title: &title,
             curves: self.curves(model, state, theme),
             axis: self.axis(state),
@@ -121,12 +121,16 @@ impl Panel {
             marks: &marks,
             without: self.without(),
         };
+        if self == Self::Loss && !model.report.course.loss.buckets().is_empty() && !chart.names_all(area.width) {
+            // Marks without a name would be a riddle, and the line shows the same as the mean of its values.
+            chart.curves.pop();
+        }
         chart.draw(buffer, area, theme);
     }
 }
 
 fn line(series: &Series, state: &ViewState, name: &str, figure: fn(f64) -> String, style: Style) -> Drawn {
-    Drawn { curve: Curve::of(series, state), mark: Mark::Line, style, label: label(series, name, figure) }
+    Drawn { curve: Curve::of(series, state), mark: Mark::Line, style, labels: labels(series, name, figure) }
 }
 
 fn symbols(
@@ -140,7 +144,15 @@ fn symbols(
     Drawn { mark: Mark::Symbol(symbol), ..line(series, state, name, figure, style) }
 }
 
-/// Name and last value; empty without values.
-fn label(series: &Series, name: &str, figure: fn(f64) -> String) -> String {
-    if series.buckets().is_empty() { String::new() } else { format!("{name} {}", figure(series.last())).trim().into() }
+/// Name and last value, and the same with a shorter name; nothing without values.
+fn labels(series: &Series, name: &str, figure: fn(f64) -> String) -> Vec<String> {
+    if series.buckets().is_empty() {
+        return Vec::new();
+    }
+    let latest = text::latest(series, figure);
+    if name.is_empty() {
+        return vec![latest];
+    }
+    let short = if name == "validation" { "val" } else { name };
+    vec![format!("{name} {latest}"), format!("{short} {latest}")]
 }

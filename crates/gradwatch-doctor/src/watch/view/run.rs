@@ -26,14 +26,11 @@ pub(super) fn draw(
 ) {
     let is_large = area.width >= ALL_PANELS[0] && area.height >= ALL_PANELS[1];
     draw_header(buffer, area, model, now, theme);
-    let most = match (state.page, is_large) {
-        (Page::Overview, true) => 7,
-        (Page::Overview, false) => 7,
-        _ => 2,
-    };
+    let most = if state.page == Page::Overview { 8 } else { 2 };
     let below =
         |rows: u16| Rect { y: area.y + rows.min(area.height), height: area.height.saturating_sub(rows), ..area };
-    let rows = verdict::draw(buffer, Rect { height: area.height.saturating_sub(1), ..below(1) }, model, most, theme);
+    let top = Rect { height: area.height.saturating_sub(1), ..below(1) };
+    let rows = verdict::draw(buffer, top, model, (state.page, most), theme);
     verdict::draw_figures(buffer, below(rows + 1), model, theme);
     let page = below(rows + 2);
     match state.page {
@@ -52,7 +49,9 @@ fn draw_header(buffer: &mut Buffer, area: Rect, model: &RunModel, now: f64, them
     if let Some(total) = model.total_steps.filter(|total| *total > 0) {
         parts.push(format!("{:.0}%", 100.0 * model.steps() as f64 / total as f64));
     }
-    if let Some(secs) = model.eta_secs() {
+    if let Some(step) = model.loss().broken_since() {
+        parts.push(format!("NaN for {} steps", text::thousands(model.steps().saturating_sub(step))));
+    } else if let Some(secs) = model.eta_secs() {
         parts.push(format!("{} left", text::duration(secs)));
     }
     if let Some(written) = model.written {
@@ -107,7 +106,7 @@ fn draw_all(buffer: &mut Buffer, area: Rect, (model, gpus): (&RunModel, &Gpus), 
     match (has_ranks, model.report.findings.is_empty()) {
         (true, _) => {
             let [upper, lower] =
-                Layout::vertical([Constraint::Length(ranks.sums.len() as u16 + 3), Constraint::Fill(1)]).areas(other);
+                Layout::vertical([Constraint::Length(system::rank_rows(ranks)), Constraint::Fill(1)]).areas(other);
             system::draw_ranks(buffer, upper, model, ranks, theme);
             if lower.height > 4 {
                 Panel::Waiting.draw(buffer, lower, model, state, theme);

@@ -6,7 +6,7 @@ use super::{
     Theme,
     chart::{Axis, Chart, Drawn, Mark},
     curve::{Curve, smoothed},
-    text,
+    text, verdict,
 };
 use crate::{
     picture::axis::shorten,
@@ -14,6 +14,10 @@ use crate::{
     watch::{RunSummary, TableModel, ViewState},
 };
 
+/// Rows of the verdict of the selected run, with its frame.
+const DETAILS: u16 = 7;
+/// Least rows of the list with that verdict.
+const LEAST_WITH_DETAILS: u16 = 16;
 /// Most runs whose curves are drawn over each other.
 const CURVES: usize = 6;
 
@@ -42,7 +46,15 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &TableModel, state: &
     let marked: Vec<&RunSummary> = model.runs.iter().filter(|run| state.marks.contains(&run.path)).collect();
     let chart = if marked.is_empty() { 0 } else { (area.height / 2).min(24) };
     let list = Rect { y: area.y + 1, height: area.height.saturating_sub(chart + 1), ..area };
+    let selected = rows.get(state.selected.min(rows.len().saturating_sub(1))).map(|index| &model.runs[*index]);
+    let details = if selected.is_some() && list.height >= LEAST_WITH_DETAILS { DETAILS } else { 0 };
+    let below = Rect { y: list.bottom() - details, height: details, ..list };
+    let list = Rect { height: list.height - details, ..list };
     draw_rows(buffer, list, model, &rows, state, now, theme);
+    if let Some(run) = selected.filter(|_| details > 0) {
+        let inner = text::frame(buffer, below, &run.name, theme);
+        verdict::draw_rows(buffer, inner, verdict::summary_rows(run, theme), (inner.height, "… press Enter"), theme);
+    }
     if chart > 0 {
         let area = Rect { y: area.bottom() - chart, height: chart, ..area };
         draw_overlay(buffer, area, &marked, state, theme);
@@ -63,9 +75,9 @@ fn draw_rows(
 ) {
     let longest = rows.iter().map(|index| model.runs[*index].name.chars().count()).max().unwrap_or(4);
     let names = longest.clamp(4, 40).min(usize::from(list.width) / 4);
-    // Narrow screens leave out the ETA, so that the verdict has room.
-    let columns: Vec<(&str, usize)> =
-        COLUMNS.into_iter().filter(|(name, _)| list.width >= 100 || *name != "ETA").collect();
+    // Narrow screens leave out times, so that the verdict has room.
+    let is_shown = |name: &str| list.width >= 110 || !["ETA", "age"].contains(&name);
+    let columns: Vec<(&str, usize)> = COLUMNS.into_iter().filter(|(name, _)| is_shown(name)).collect();
     let mut header = format!("  {:<names$}", "run");
     columns.iter().for_each(|&(name, width)| header.push_str(&format!(" {name:>width$}")));
     header.push_str("  verdict");
@@ -86,22 +98,26 @@ fn draw_rows(
             let look = if place == selected { style } else { look };
             column = text::put(buffer, list, row, column, &format!(" {value:>width$}"), look);
         }
-        let word = match run.severity {
-            _ if !run.is_read => "",
-            None => "",
-            Some(severity) => &format!("{} ", severity.to_string().to_uppercase()),
-        };
-        let column = text::put(buffer, list, row, column + 2, word, theme.severity(run.severity));
-        let verdict = if run.is_read { problem_of(&run.verdict) } else { "reading" };
-        text::put(buffer, list, row, column, verdict, style);
+        let (word, look) = verdict::word_of(run, theme);
+        let column = text::put(buffer, list, row, column + 2, word, look);
+        if run.is_read {
+            let room = list.width.saturating_sub(column + 1);
+            text::put(buffer, list, row, column + 1, &text::cut(problem_of(run), room, "…"), style);
+        }
     }
 }
 
-/// The problem in a verdict, without the judgement before it, which the severity tells.
-fn problem_of(verdict: &str) -> &str {
-    let judgements =
-        ["The run cannot continue: ", "The run cannot succeed with these settings: ", "The run could do better: "];
-    judgements.iter().find_map(|judgement| verdict.strip_prefix(judgement)).unwrap_or(verdict)
+/// The problem in a verdict, without the judgement before it, which the severity tells, or the path, which the name tells.
+fn problem_of(run: &RunSummary) -> &str {
+    let path = format!("{}: ", printable::path(&run.path));
+    let judgements = [
+        "The run cannot continue: ",
+        "The run cannot succeed with these settings: ",
+        "The run could do better: ",
+        "Healthy: ",
+        &path,
+    ];
+    judgements.iter().find_map(|judgement| run.verdict.strip_prefix(judgement)).unwrap_or(&run.verdict)
 }
 
 fn value(run: &RunSummary, column: &str, now: f64, theme: Theme) -> (String, Style) {
@@ -110,6 +126,7 @@ fn value(run: &RunSummary, column: &str, now: f64, theme: Theme) -> (String, Sty
         _ if !run.is_read && column != "age" => plain("…".into()),
         "state" => (run.state.label().to_owned(), theme.state(run.state)),
         "step" => plain(text::thousands(run.steps)),
+        "loss" if run.is_loss_broken => ("NaN".into(), theme.not_finite().1),
         "loss" => plain(text::figure(run.loss)),
         "acc" => plain(text::share(run.accuracy)),
         "ETA" => plain(run.eta_secs.map_or("-".into(), text::duration)),
@@ -124,7 +141,7 @@ fn draw_overlay(buffer: &mut Buffer, area: Rect, marked: &[&RunSummary], state: 
         // Without colors, only the symbols tell the curves apart.
         mark: if theme.has_colors() { Mark::Line } else { Mark::Symbol(SYMBOLS[index % CURVES]) },
         style: theme.run(index),
-        label: shorten(&run.name, 20),
+        labels: vec![shorten(&run.name, 20)],
     };
     let curves: Vec<Drawn> = marked.iter().take(CURVES).enumerate().map(curve).collect();
     let steps = || curves.iter().flat_map(|drawn| drawn.curve.points.iter().map(|(step, _)| *step));

@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::Theme;
-use crate::number::number;
+use crate::{number::short, report::Series};
 
 /// Writes text into a row of an area, cut at its right end. Returns the column after it.
 pub(super) fn put(buffer: &mut Buffer, area: Rect, row: u16, column: u16, text: &str, style: Style) -> u16 {
@@ -46,17 +46,37 @@ pub(super) fn wrapped(text: &str, width: u16) -> Vec<String> {
     textwrap::wrap(&words, usize::from(width.max(1))).into_iter().map(|line| line.into_owned()).collect()
 }
 
-/// Breaks a text into at most `most` lines; the last one ends in `…` if there are more.
-pub(super) fn wrapped_in(text: &str, width: u16, most: usize) -> Vec<String> {
+/// Breaks a text into at most `most` lines; the last one ends in `more`, such as `…`, if there are more.
+pub(super) fn wrapped_in(text: &str, width: u16, most: usize, more: &str) -> Vec<String> {
     let mut lines = wrapped(text, width);
     if lines.len() > most {
         lines.truncate(most);
         if let Some(last) = lines.last_mut() {
-            let room = usize::from(width).saturating_sub(1);
-            *last = last.chars().take(room).chain(['…']).collect();
+            *last = ended(last, usize::from(width), more);
         }
     }
     lines
+}
+
+/// The text if it fits into `width` columns; otherwise its start and `more`, such as `…`.
+pub(super) fn cut(text: &str, width: u16, more: &str) -> String {
+    let width = usize::from(width);
+    if Line::raw(text).width() <= width { text.to_owned() } else { ended(text, width, more) }
+}
+
+/// As much of a text as fits into `width` columns before `more`, up to the end of a word if there is one.
+fn ended(text: &str, width: usize, more: &str) -> String {
+    let room = width.saturating_sub(Line::raw(more).width());
+    let mut start = String::new();
+    for character in text.chars() {
+        start.push(character);
+        if Line::raw(start.as_str()).width() > room {
+            start.pop();
+            start.truncate(start.rfind(' ').unwrap_or(start.len()));
+            break;
+        }
+    }
+    start + more
 }
 
 /// A duration: `4 s`, `12 min`, `3 h 20 min`, `5 d`.
@@ -70,7 +90,7 @@ pub(super) fn duration(secs: f64) -> String {
             format!("{} h {:02} min", minutes / 60, minutes % 60)
         }
         secs if secs < 1e10 => format!("{:.0} d", secs / 86400.0),
-        _ => "∞".into(),
+        _ => "inf".into(),
     }
 }
 
@@ -89,7 +109,12 @@ pub(super) fn thousands(count: u64) -> String {
 
 /// A number with about four digits; `-` for NaN.
 pub(super) fn figure(value: f64) -> String {
-    if value.is_nan() { "-".into() } else { number(value) }
+    if value.is_nan() { "-".into() } else { short(value) }
+}
+
+/// The latest value of a series, if there is one, and NaN if the latest values are not finite.
+pub(super) fn latest(series: &Series, figure: fn(f64) -> String) -> String {
+    if series.is_broken() { "NaN".into() } else { figure(series.last()) }
 }
 
 /// A share in percent; `-` for NaN.
@@ -104,15 +129,28 @@ mod tests {
     #[test]
     fn durations_and_counts_are_short() {
         let texts = [0.0, 99.0, 100.0, 5900.0, 7200.0, 200_000.0, 3e5, f64::INFINITY].map(duration);
-        assert_eq!(texts, ["0 s", "99 s", "2 min", "98 min", "2 h 00 min", "2 d", "3 d", "∞"]);
+        assert_eq!(texts, ["0 s", "99 s", "2 min", "98 min", "2 h 00 min", "2 d", "3 d", "inf"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([figure(f64::NAN), share(f64::NAN), share(0.1234)], ["-", "-", "12.3%"]);
     }
 
     #[test]
+    fn a_loss_that_is_no_longer_finite_is_nan_and_not_its_last_number() {
+        let mut series = Series::default();
+        assert_eq!(latest(&series, figure), "-");
+        series.add(0, 2.5);
+        assert_eq!(latest(&series, figure), "2.5");
+        series.add(1, f64::INFINITY);
+        assert_eq!(latest(&series, figure), "NaN");
+    }
+
+    #[test]
     fn long_text_is_broken_at_words_and_cut() {
         assert_eq!(wrapped("one two\n three", 7), ["one two", "three"]);
-        assert_eq!(wrapped_in("one two three four", 7, 2), ["one two", "three…"]);
+        assert_eq!(wrapped_in("one two three four", 7, 2, "…"), ["one two", "three…"]);
+        assert_eq!(wrapped_in("one two three four", 13, 1, "… press 4"), ["one… press 4"]);
+        let cuts = [("one two", 7), ("one two", 6), ("onetwo", 4), ("猫猫猫", 4)];
+        assert_eq!(cuts.map(|(text, width)| cut(text, width, "…")), ["one two", "one…", "one…", "猫…"]);
     }
 
     #[test]

@@ -30,18 +30,37 @@ const BLUE: [u8; 3] = [0, 114, 178];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Theme {
     colors: Colors,
+    is_ascii: bool,
 }
 
 impl Theme {
     /// Uses these colors.
     pub fn new(colors: Colors) -> Self {
-        Self { colors }
+        Self { colors, is_ascii: false }
     }
 
-    /// Chooses the colors by the variables NO_COLOR, TERM, and COLORTERM.
+    /// Uses only ASCII, or also box drawings and braille patterns.
+    pub fn with_ascii(self, is_ascii: bool) -> Self {
+        Self { is_ascii, ..self }
+    }
+
+    /// Whether the frames are ASCII.
+    pub fn is_ascii(self) -> bool {
+        self.is_ascii
+    }
+
+    /// Chooses the colors by the variables NO_COLOR, TERM, and COLORTERM, and the characters by the locale.
     pub fn of_environment() -> Self {
         let variable = |name| env::var(name).unwrap_or_default();
-        Self::new(colors_of(&variable("NO_COLOR"), &variable("TERM"), &variable("COLORTERM")))
+        Self::new(colors_of(&variable("NO_COLOR"), &variable("TERM"), &variable("COLORTERM"))).with_locale()
+    }
+
+    /// Uses only ASCII if the variables LC_ALL, LC_CTYPE, and LANG name a locale without UTF-8, or if TERM is the Linux
+    /// console, whose font has no braille patterns.
+    pub fn with_locale(self) -> Self {
+        let variable = |name| env::var_os(name).unwrap_or_default().to_string_lossy().into_owned();
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(variable);
+        self.with_ascii(lacks_unicode(&locale, &variable("TERM")))
     }
 
     /// Whether there are colors.
@@ -137,6 +156,13 @@ impl Theme {
     }
 }
 
+/// Whether the first of these locales that is set has no UTF-8. Containers often set none of them, and nearly all
+/// terminals have UTF-8.
+fn lacks_unicode(locales: &[String; 3], term: &str) -> bool {
+    let locale = locales.iter().find(|locale| !locale.is_empty()).map(|locale| locale.to_ascii_lowercase());
+    term == "linux" || locale.is_some_and(|locale| !locale.contains("utf-8") && !locale.contains("utf8"))
+}
+
 /// Colors for the values of NO_COLOR, TERM, and COLORTERM.
 fn colors_of(no_color: &str, term: &str, color_term: &str) -> Colors {
     match (no_color, term, color_term) {
@@ -157,6 +183,14 @@ mod tests {
         assert_eq!(colors_of("", "dumb", "truecolor"), Colors::None);
         assert_eq!(colors_of("", "xterm-256color", ""), Colors::Indexed);
         assert_eq!(colors_of("", "xterm", "truecolor"), Colors::True);
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_chooses_the_characters() {
+        let lacks = |locales: [&str; 3]| lacks_unicode(&locales.map(str::to_owned), "xterm-256color");
+        assert!(!lacks(["", "", ""]) && !lacks(["", "", "en_US.UTF-8"]) && !lacks(["C.utf8", "C", "C"]));
+        assert!(lacks(["", "", "C"]) && lacks(["", "de_DE@euro", "C.UTF-8"]) && lacks(["POSIX", "", "C.UTF-8"]));
+        assert!(lacks_unicode(&Default::default(), "linux"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Sends findings to commands and webhooks on a separate thread, so that training never waits for them.
+//! Sends findings to commands and webhooks on a separate thread, so that nothing waits for them.
 
 use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -29,6 +32,9 @@ struct Message {
     finding: String,
 }
 
+/// Receives a warning about a message that was not delivered, in one line.
+type Warn = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Sends messages in order.
 pub struct Messenger {
     queue: Option<SyncSender<Message>>,
@@ -36,13 +42,15 @@ pub struct Messenger {
     done: Receiver<()>,
     /// Working directory of commands.
     folder: PathBuf,
+    warn: Warn,
 }
 
 impl Messenger {
-    /// Creates a messenger whose commands run in `folder`. The first message starts its thread.
-    pub fn new(folder: &Path) -> Self {
+    /// Creates a messenger whose commands run in `folder`. The first message starts its thread. `warn` gets a line for
+    /// each message that is not delivered.
+    pub fn new(folder: &Path, warn: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let (_, done) = sync_channel(0);
-        Self { queue: None, thread: None, done, folder: folder.to_owned() }
+        Self { queue: None, thread: None, done, folder: folder.to_owned(), warn: Arc::new(warn) }
     }
 
     /// Queues the action's command and webhook, and returns at once.
@@ -56,9 +64,9 @@ impl Messenger {
             None => {
                 let (queue, messages) = sync_channel::<Message>(WAITING);
                 let (is_done, done) = sync_channel(1);
-                let folder = self.folder.clone();
+                let (folder, warn) = (self.folder.clone(), Arc::clone(&self.warn));
                 self.thread = Some(thread::spawn(move || {
-                    messages.iter().for_each(|message| deliver(&message, &folder));
+                    messages.iter().for_each(|message| deliver(&message, &folder, &*warn));
                     let _ = is_done.send(());
                 }));
                 self.done = done;
@@ -67,7 +75,7 @@ impl Messenger {
         };
         let sent = queue.try_send(Message { command, webhook, finding: finding.to_owned() });
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = sent {
-            tracing::warn!("{WAITING} messages about findings are queued; dropped one: {}", message.finding);
+            (self.warn)(&format!("{WAITING} messages about findings are queued; dropped one: {}", message.finding));
         }
     }
 
@@ -77,7 +85,9 @@ impl Messenger {
         let Some(thread) = self.thread.take() else { return };
         match self.done.recv_timeout(LAST_WAIT) {
             Err(RecvTimeoutError::Timeout) => {
-                tracing::warn!("messages about findings are not delivered after {LAST_WAIT:?}; gradwatch drops them");
+                (self.warn)(&format!(
+                    "messages about findings are not delivered after {LAST_WAIT:?}; gradwatch drops them"
+                ));
             }
             // A thread that panicked has reported it.
             _ => _ = thread.join(),
@@ -91,16 +101,16 @@ impl Drop for Messenger {
     }
 }
 
-fn deliver(message: &Message, folder: &Path) {
+fn deliver(message: &Message, folder: &Path, warn: &dyn Fn(&str)) {
     if !message.command.is_empty()
         && let Err(reason) = run(&message.command, &message.finding, folder)
     {
-        tracing::warn!("command {:?} for a finding failed: {reason}", message.command);
+        warn(&format!("command {:?} for a finding failed: {reason}", message.command));
     }
     if !message.webhook.is_empty()
         && let Err(reason) = post(&message.webhook, &message.finding, PAUSE)
     {
-        tracing::warn!("webhook {} for a finding failed {TRIES} times: {reason}", message.webhook);
+        warn(&format!("webhook {} for a finding failed {TRIES} times: {reason}", message.webhook));
     }
 }
 
@@ -163,7 +173,7 @@ mod tests {
     #[test]
     fn a_command_gets_the_finding_on_its_input_in_the_runs_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let mut messenger = Messenger::new(folder.path());
+        let mut messenger = Messenger::new(folder.path(), |warning| panic!("{warning}"));
         messenger.send(&action("cat >> said", ""), "{\"rule\":1}");
         messenger.send(&action("cat >> said", ""), "{\"rule\":2}");
         messenger.finish();
@@ -173,7 +183,7 @@ mod tests {
     #[test]
     fn sending_does_not_wait_for_a_command_that_takes_its_time() {
         let folder = tempfile::tempdir().unwrap();
-        let mut messenger = Messenger::new(folder.path());
+        let mut messenger = Messenger::new(folder.path(), |warning| panic!("{warning}"));
         // Waits for the file `go`, at most two minutes. If `send` waited for the command, `done` would exist.
         let waits =
             "tries=0; until [ -e go ] || [ $tries -gt 1200 ]; do sleep 0.1; tries=$((tries + 1)); done; touch done";

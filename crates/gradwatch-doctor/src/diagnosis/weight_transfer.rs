@@ -1,0 +1,74 @@
+//! What a config change does to the weights of a run that has trained.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Change;
+
+/// What a config change does to trained weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightTransfer {
+    /// The weights stay as they are.
+    Kept,
+    /// The network starts from new weights.
+    New,
+}
+
+/// Tables of keys that change the training of the same weights.
+const SAME_WEIGHTS: [&str; 6] = ["optimizer", "clipping", "schedule", "loss", "ema", "data"];
+/// Keys of `[data]` that choose the images, not how they are read. A run keeps its images.
+const IMAGES: [&str; 5] = ["data.path", "data.validation_path", "data.split_by", "data.workers", "data.prefetch"];
+/// Keys of `[model]` without weights of their own.
+const WITHOUT_WEIGHTS: [&str; 3] = ["model.activation", "model.dropout", "model.freeze_batch_norm_statistics"];
+
+impl Change {
+    /// What the change does to trained weights. `None` if it is advice, or does not change training.
+    pub fn weight_transfer(&self) -> Option<WeightTransfer> {
+        let key = self.key()?;
+        let is_one_of = |keys: &[&str]| keys.contains(&key);
+        match key.split('.').next()? {
+            _ if is_one_of(&IMAGES) => None,
+            table if SAME_WEIGHTS.contains(&table) => Some(WeightTransfer::Kept),
+            "model" if is_one_of(&WITHOUT_WEIGHTS) => Some(WeightTransfer::Kept),
+            "model" => Some(WeightTransfer::New),
+            _ if key == "run.precision" => Some(WeightTransfer::Kept),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for WeightTransfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kept => "keeps the weights",
+            Self::New => "needs new weights",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_keeps_or_renews_the_weights_or_does_not_change_training() {
+        for (change, want) in [
+            ("optimizer.learning_rate = 0.1", Some(WeightTransfer::Kept)),
+            ("clipping.agc.clip_factor = 0.02", Some(WeightTransfer::Kept)),
+            ("data.normalize = \"computed\"", Some(WeightTransfer::Kept)),
+            ("run.precision = \"bf16\"", Some(WeightTransfer::Kept)),
+            ("model.activation = \"relu\"", Some(WeightTransfer::Kept)),
+            ("model.normalization = \"batch\"", Some(WeightTransfer::New)),
+            ("model.initialization = \"orthogonal\"", Some(WeightTransfer::New)),
+            ("model.depth = 4", Some(WeightTransfer::New)),
+            ("data.path = \"images\"", None),
+            ("early_stopping.patience = 3", None),
+            ("run.max_epochs = 3", None),
+            ("check the labels", None),
+        ] {
+            assert_eq!(Change::from(change).weight_transfer(), want, "{change}");
+        }
+    }
+}

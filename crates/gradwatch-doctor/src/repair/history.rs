@@ -1,0 +1,303 @@
+//! All repairs of a run.
+
+use std::{collections::BTreeSet, io, path::PathBuf};
+
+use gradwatch_events::disk::{Folder, read_regular};
+use thiserror::Error;
+use toml::Value;
+
+use super::{Outcome, REPAIRS, RepairRecord, Setting, Trial};
+use crate::{
+    config::{Config, ConfigError, RuleName, override_value},
+    diagnosis::Change,
+};
+
+/// Largest `repairs.jsonl` to read, in bytes. Thousands of trials have a tenth of it.
+const MOST_BYTES: u64 = 1 << 26;
+
+/// The records of a run, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RepairHistory {
+    records: Vec<RepairRecord>,
+}
+
+/// Error of reading `repairs.jsonl`.
+#[derive(Debug, Error)]
+pub enum ReadRepairsError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the system.
+        cause: io::Error,
+    },
+    /// A line is damaged.
+    #[error("{} is damaged at line {line}: {cause}; restore the file, or start a new run", path.display())]
+    Damaged {
+        /// Path of the file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        cause: serde_json::Error,
+    },
+}
+
+/// A change that the config of the run has, or no longer has.
+struct Applied<'a> {
+    settings: &'a [Setting],
+    is_active: bool,
+}
+
+impl RepairHistory {
+    /// Reads the records of a run folder; empty without the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn read(folder: &Folder) -> Result<Self, ReadRepairsError> {
+        let path = folder.path().join(REPAIRS);
+        let bytes = match read_regular(&path, MOST_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(|cause| ReadRepairsError::Unreadable { path: path.clone(), cause })?,
+        };
+        let mut records = Vec::new();
+        for (line, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, bytes)| !bytes.is_empty()) {
+            let record = serde_json::from_slice(bytes);
+            records.push(record.map_err(|cause| ReadRepairsError::Damaged { path: path.clone(), line, cause })?);
+        }
+        Ok(Self { records })
+    }
+
+    /// Adds a record and writes all of them atomically. They are on disk when this returns.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn add(&mut self, folder: &Folder, record: RepairRecord) -> io::Result<()> {
+        self.records.push(record);
+        let mut text = String::new();
+        for record in &self.records {
+            text += &serde_json::to_string(record)?;
+            text.push('\n');
+        }
+        folder.replace(REPAIRS, text.as_bytes())
+    }
+
+    /// The history with one more record, which is not written.
+    pub fn with(&self, record: RepairRecord) -> Self {
+        let mut history = self.clone();
+        history.records.push(record);
+        history
+    }
+
+    /// All records.
+    pub fn records(&self) -> &[RepairRecord] {
+        &self.records
+    }
+
+    /// All trials with their outcomes.
+    pub fn trials(&self) -> impl Iterator<Item = (&Trial, Outcome)> {
+        self.records.iter().filter_map(|record| match record {
+            RepairRecord::Trial(trial) => Some((trial, self.outcome(trial.trial))),
+            _ => None,
+        })
+    }
+
+    fn outcome(&self, number: u32) -> Outcome {
+        let found = self.records.iter().find_map(|record| match record {
+            RepairRecord::Kept { trial, step } if *trial == number => Some(Outcome::Kept(*step)),
+            RepairRecord::Undone { trial, step, reason } if *trial == number => {
+                Some(Outcome::Undone(*step, reason.clone()))
+            }
+            _ => None,
+        });
+        found.unwrap_or(Outcome::Open)
+    }
+
+    /// The trial that has not ended.
+    pub fn open_trial(&self) -> Option<&Trial> {
+        self.trials().find(|(_, outcome)| *outcome == Outcome::Open).map(|(trial, _)| trial)
+    }
+
+    /// The last trial.
+    pub fn last_trial(&self) -> Option<&Trial> {
+        self.trials().last().map(|(trial, _)| trial)
+    }
+
+    /// The step to which the run must return before it trains on; `Some(None)` stands for a start with new weights.
+    pub fn pending_return(&self) -> Option<Option<u64>> {
+        let last = self.records.iter().rev().find_map(|record| match record {
+            RepairRecord::Returned { .. } => Some(None),
+            RepairRecord::Trial(trial) => Some(Some(trial.from_step)),
+            RepairRecord::GaveUp { from_step: Some(step), .. } => Some(Some(Some(*step))),
+            _ => None,
+        });
+        last.flatten()
+    }
+
+    /// The record with which repair gave up.
+    pub fn gave_up(&self) -> Option<&RepairRecord> {
+        self.records.iter().rfind(|record| matches!(record, RepairRecord::GaveUp { .. }))
+    }
+
+    /// Whether no allowed change may repair findings of the rule.
+    pub fn is_without_remedy(&self, name: RuleName) -> bool {
+        self.records.iter().any(|record| matches!(record, RepairRecord::NoRemedy { rule, .. } if *rule == name))
+    }
+
+    /// Whether the change was tried from this step and undone.
+    pub fn has_failed(&self, change: &Change, from_step: Option<u64>) -> bool {
+        let is_same = |trial: &Trial| trial.remedy.change == *change && trial.from_step == from_step;
+        self.trials().any(|(trial, outcome)| matches!(outcome, Outcome::Undone(..)) && is_same(trial))
+    }
+
+    /// Steps that trials have discarded so far.
+    pub fn discarded(&self) -> u64 {
+        self.trials().map(|(trial, _)| trial.discarded).sum()
+    }
+
+    /// The keys that repairs have changed, now or for a time.
+    pub fn keys(&self) -> BTreeSet<&str> {
+        self.applied().flat_map(|applied| applied.settings).map(|setting| setting.key.as_str()).collect()
+    }
+
+    fn applied(&self) -> impl DoubleEndedIterator<Item = Applied<'_>> {
+        self.records.iter().filter_map(|record| match record {
+            RepairRecord::Prepared(trial) => Some(Applied { settings: &trial.settings, is_active: true }),
+            RepairRecord::Trial(trial) => {
+                let is_active = !matches!(self.outcome(trial.trial), Outcome::Undone(..));
+                Some(Applied { settings: &trial.settings, is_active })
+            }
+            _ => None,
+        })
+    }
+
+    /// The config with all changes that stay or are on trial, and without those that were undone. Values that are neither
+    /// those before nor after a change are somebody's own and stay.
+    ///
+    /// # Errors
+    /// If the result is not valid.
+    pub fn apply_to(&self, config: &Config) -> Result<Config, ConfigError> {
+        let mut config = config.clone();
+        for Applied { settings, .. } in self.applied().rev().filter(|applied| !applied.is_active) {
+            config = replace(&config, settings.iter().map(|setting| (setting, &setting.after, &setting.before)))?;
+        }
+        for Applied { settings, .. } in self.applied().filter(|applied| applied.is_active) {
+            config = replace(&config, settings.iter().map(|setting| (setting, &setting.before, &setting.after)))?;
+        }
+        Ok(config)
+    }
+}
+
+/// Sets each key whose value is the first one to the second one.
+fn replace<'a>(
+    config: &Config,
+    settings: impl Iterator<Item = (&'a Setting, &'a Option<String>, &'a Option<String>)>,
+) -> Result<Config, ConfigError> {
+    let has = |key: &str, value: &Option<String>| config.value(key).map(|value| value.to_string()) == *value;
+    let values: Vec<(&str, Option<Value>)> = settings
+        .filter(|(setting, from, _)| has(&setting.key, from))
+        .map(|(setting, _, to)| (setting.key.as_str(), to.as_deref().map(override_value)))
+        .collect();
+    config.with_values(values.iter().map(|(key, value)| (*key, value.as_ref())))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        config::Severity,
+        diagnosis::{Remedy, WeightTransfer},
+    };
+
+    const TOML: &str =
+        "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"mlp\"\noptimizer.learning_rate = 0.1";
+
+    fn config(more: &[&str]) -> Config {
+        let more: Vec<String> = more.iter().map(|text| (*text).to_owned()).collect();
+        Config::parse_with(TOML, "test", &more).unwrap()
+    }
+
+    pub(in crate::repair) fn trial(number: u32, change: &str, config: &Config, from_step: Option<u64>) -> Trial {
+        let change = Change::from(change);
+        Trial {
+            trial: number,
+            rule: RuleName::LearningRate,
+            severity: Severity::Critical,
+            first_step: 3,
+            found_at: 20,
+            cause: "the steps are too large".into(),
+            settings: Setting::of(&change, config).unwrap(),
+            weights: change.weight_transfer().unwrap_or(WeightTransfer::New),
+            remedy: Remedy { change, why: "takes smaller steps".into() },
+            from_step,
+            healthy_step: from_step,
+            until_step: 70,
+            discarded: 20,
+            remedies: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_config_follows_what_was_kept_and_undone_from_any_earlier_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        let mut history = RepairHistory::default();
+        let start = config(&[]);
+        let add = |history: &mut RepairHistory, record| {
+            history.add(&folder, record).unwrap();
+            assert_eq!(RepairHistory::read(&folder).unwrap(), *history);
+        };
+        add(&mut history, RepairRecord::Trial(trial(1, "optimizer.learning_rate = 0.01", &start, Some(4))));
+        let lower = config(&["optimizer.learning_rate=0.01"]);
+        assert_eq!(history.pending_return(), Some(Some(4)));
+        assert_eq!(history.apply_to(&start).unwrap(), lower);
+        add(&mut history, RepairRecord::Returned { trial: 1 });
+        assert_eq!((history.pending_return(), history.open_trial().unwrap().trial), (None, 1));
+        assert_eq!(history.apply_to(&lower).unwrap(), lower, "a config that has the change keeps it");
+        add(&mut history, RepairRecord::Undone { trial: 1, step: 30, reason: "it is back".into() });
+        assert_eq!(history.apply_to(&lower).unwrap(), start);
+        assert_eq!(history.apply_to(&start).unwrap(), start);
+        add(&mut history, RepairRecord::Trial(trial(2, "model.initialization = \"orthogonal\"", &start, None)));
+        let orthogonal = config(&["model.initialization=orthogonal"]);
+        assert_eq!(history.pending_return(), Some(None));
+        for earlier in [&lower, &start, &orthogonal] {
+            assert_eq!(history.apply_to(earlier).unwrap(), orthogonal);
+        }
+        add(&mut history, RepairRecord::Kept { trial: 2, step: 70 });
+        assert!(
+            history.open_trial().is_none()
+                && history.has_failed(&Change::from("optimizer.learning_rate = 0.01"), Some(4))
+        );
+        assert_eq!(history.discarded(), 40);
+        // Somebody's own value stays.
+        let own = config(&["optimizer.learning_rate=0.05", "model.initialization=kaiming_normal"]);
+        assert_eq!(history.apply_to(&own).unwrap(), own);
+        let keys: Vec<&str> = history.keys().into_iter().collect();
+        assert_eq!(keys, ["model.initialization.method", "optimizer.learning_rate"]);
+        add(
+            &mut history,
+            RepairRecord::GaveUp {
+                trial: 2,
+                rule: RuleName::LearningRate,
+                step: 90,
+                from_step: Some(4),
+                reason: "no".into(),
+            },
+        );
+        assert_eq!(history.pending_return(), Some(Some(4)));
+        assert!(history.gave_up().is_some());
+        add(&mut history, RepairRecord::Returned { trial: 2 });
+        assert!(history.gave_up().is_some() && history.pending_return().is_none());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_its_line() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        assert_eq!(RepairHistory::read(&folder).unwrap(), RepairHistory::default());
+        std::fs::write(place.path().join(REPAIRS), "{\"event\":\"returned\",\"trial\":1}\n{\"event\"").unwrap();
+        let error = RepairHistory::read(&folder).unwrap_err().to_string();
+        assert!(error.contains("repairs.jsonl is damaged at line 2: "), "{error}");
+    }
+}

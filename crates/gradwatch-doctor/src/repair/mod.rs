@@ -1,0 +1,21 @@
+//! What a run that repairs itself has tried: the records in `repairs.jsonl`, and what follows from them.
+//!
+//! A repair returns to the last healthy checkpoint, changes a config key, and trains on. The change is on trial until the
+//! finding stayed away for long enough. Each decision is on disk before it takes effect, so a run that is killed at any
+//! time resumes in the same way.
+
+mod escalation;
+mod history;
+mod proposal;
+mod record;
+
+pub use history::{ReadRepairsError, RepairHistory};
+pub use proposal::Proposal;
+pub use record::{Outcome, RepairRecord, Setting, Trial};
+
+/// File of the records in a run folder.
+pub const REPAIRS: &str = "repairs.jsonl";
+/// The config before the first repair, in a run folder.
+pub const ORIGINAL_CONFIG: &str = "config.original.toml";
+/// Folder of the abandoned parts of a run, in its run folder: `abandoned/1` has the logs of the first one.
+pub const ABANDONED: &str = "abandoned";

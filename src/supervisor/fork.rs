@@ -1,0 +1,70 @@
+//! Repairs a run that has ended, in a copy beside it.
+
+use std::path::{Path, PathBuf};
+
+use super::{SupervisorError, decision::plan};
+use crate::{
+    assess,
+    checkpoint::CheckpointName,
+    config::{Config, RepairMode},
+    diagnosis::Finding,
+    events::RunFolder,
+    repair::{RepairRecord, Trial},
+};
+
+/// How to repair a run that has ended.
+#[derive(Debug, Clone)]
+pub struct Fork {
+    run: PathBuf,
+    /// Config of the copy, which repairs itself.
+    pub config: Config,
+    /// Open findings to repair, the root cause first.
+    pub findings: Vec<Finding>,
+    /// The first change to try; otherwise why there is none.
+    pub trial: Result<Trial, String>,
+}
+
+impl Fork {
+    /// Plans the repair of the run in `run`, with its config. Changes nothing.
+    ///
+    /// # Errors
+    /// If the files of the run cannot be read.
+    pub fn plan(run: &Path, config: Config) -> Result<Self, SupervisorError> {
+        let mut config = config;
+        config.repair.mode = RepairMode::Auto;
+        let report = assess(run)?.report;
+        let root = report.root_cause.and_then(|index| report.findings.get(index)).map(|finding| finding.rule);
+        let severity = config.repair.severity;
+        let mut findings: Vec<Finding> =
+            report.findings.into_iter().filter(|finding| finding.severity >= severity).collect();
+        findings.sort_by_key(|finding| (Some(finding.rule) != root, std::cmp::Reverse(finding.severity)));
+        let trial = plan(run, &findings, &config)?;
+        Ok(Self { run: run.to_owned(), config, findings, trial })
+    }
+
+    /// Folder of the copy.
+    pub fn folder(&self) -> PathBuf {
+        let name = self.run.file_name().unwrap_or_default().to_string_lossy();
+        self.run.with_file_name(format!("{name}-repaired"))
+    }
+
+    /// Copies the run, and records the first trial in the copy. Returns its folder.
+    ///
+    /// # Errors
+    /// If the copy exists or cannot be written.
+    pub fn create(&self, trial: Trial) -> Result<RunFolder, SupervisorError> {
+        let to = self.folder();
+        let from_step = trial.from_step;
+        let keeps = |name: &str| {
+            let name: Result<CheckpointName, ()> = name.parse();
+            name.is_ok_and(|name| from_step.is_some_and(|step| name.step <= step))
+        };
+        let toml = self.config.clone().to_keep(&self.run).to_toml();
+        let line = format!("{}\n", serde_json::to_string(&RepairRecord::Trial(trial)).unwrap_or_default());
+        RunFolder::copy(&self.run, &to, keeps, |copy| {
+            copy.replace("config.toml", toml.as_bytes())?;
+            copy.replace(crate::repair::REPAIRS, line.as_bytes())
+        })?;
+        Ok(RunFolder::open(&to)?)
+    }
+}

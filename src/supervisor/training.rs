@@ -1,0 +1,99 @@
+//! Trains a run under supervision.
+
+use indicatif::MultiProgress;
+use tch::Device;
+
+use super::{Next, Supervisor, SupervisorError};
+use crate::{
+    checkpoint::{FOLDER, newest_whole},
+    config::Config,
+    distributed::Ranks,
+    events::RunFolder,
+    recording::Ending,
+    repair::RepairRecord,
+    train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare_on_ranks, prepare_to_resume, train},
+};
+
+impl Supervisor {
+    /// Trains until the run ends, and repairs it as its config says. Returns the last state, which may be another one than
+    /// the first, and why the run ended. `terminal` shows the progress.
+    ///
+    /// # Errors
+    /// If a decision cannot be written, or the run cannot return to an earlier step.
+    pub fn train(
+        &mut self,
+        state: State,
+        stop: &StopSignal,
+        terminal: Option<&MultiProgress>,
+    ) -> Result<(State, Result<Ending, TrainError>), SupervisorError> {
+        let mut state = state;
+        loop {
+            if let Some(rule) = self.gave_up(&state.config) {
+                return Ok((state, Ok(Ending::Unrepaired(rule))));
+            }
+            let outcome = train(&mut state, stop);
+            match self.decide(&mut state, &outcome)? {
+                Next::End => return Ok((state, outcome)),
+                Next::TrainOn => {}
+                Next::GiveUp(rule) => return Ok((state, Ok(Ending::Unrepaired(rule)))),
+                Next::Return(records) => {
+                    let (config, device) = (state.config.clone(), state.model().device());
+                    // Only rank 0 of one rank repairs a run, so there is a folder.
+                    let Some(folder) = state.into_folder() else { return Err(SupervisorError::NoFolder) };
+                    self.add(&folder, records)?;
+                    state = self.reopen(&config, folder, device, terminal)?;
+                }
+            }
+        }
+    }
+
+    /// Opens a run again after a decision: at the step to which it returns, and with the config that follows. Undoes
+    /// changes with which the run cannot start.
+    fn reopen(
+        &mut self,
+        config: &Config,
+        folder: RunFolder,
+        device: Device,
+        terminal: Option<&MultiProgress>,
+    ) -> Result<State, SupervisorError> {
+        loop {
+            self.complete_return(&folder)?;
+            match self.prepare(config, &folder, device) {
+                Ok((prepared, None)) => return Ok(prepared.start(folder, terminal.cloned())?),
+                Ok((prepared, Some(from))) => {
+                    let path = from.path();
+                    let state = prepared.resume(folder, terminal.cloned(), from)?;
+                    let Counters { step, epoch, .. } = state.counters();
+                    tracing::info!("training resumes from {} at step {step}, epoch {}", path.display(), epoch + 1);
+                    return Ok(state);
+                }
+                Err(error) => {
+                    let records = self.after_failed_start(config, error.to_string())?;
+                    let is_over = !records.iter().any(|record| matches!(record, RepairRecord::Trial(_)));
+                    self.add(&folder, records)?;
+                    if is_over {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        config: &Config,
+        folder: &RunFolder,
+        device: Device,
+    ) -> Result<(Prepared, Option<Resume>), SupervisorError> {
+        let config = self.config(config)?;
+        let (mut prepared, from) = match newest_whole(&folder.path().join(FOLDER))? {
+            None => (prepare_on_ranks(config, Ranks::alone(), Some(device))?, None),
+            Some(loaded) => {
+                let from = Resume::new(loaded, &config, &[], &self.history)?;
+                (prepare_to_resume(config, &from, Ranks::alone(), Some(device))?, Some(from))
+            }
+        };
+        prepared.repairs = self.watch(&prepared.config);
+        Ok((prepared, from))
+    }
+}

@@ -1,0 +1,128 @@
+//! Runs that are killed while they repair themselves: they must end bit-identical to an uninterrupted run.
+#![cfg(unix)]
+
+use std::{env, fs, os::unix::process::ExitStatusExt, path::Path, process::Command};
+
+use super::crash::Blow;
+use crate::harness::{Workplace, checkpoints::assert_same, dice::Dice, limit};
+
+const KILLS: u64 = 25;
+
+/// The learning rate rises until training breaks.
+const TOML: &str = r#"
+run = { max_steps = 160, max_epochs = 100, threads = 1, device = "cpu", seed = 1 }
+data = { source = "synthetic", batch_size = 16, samples = 300 }
+model = { name = "cnn", width = 4, depth = 2 }
+optimizer = { name = "sgd", momentum = 0.9, learning_rate = 20.0 }
+schedule = { warmup_steps = 100 }
+evaluate = { every_steps = 20 }
+repair = { mode = "auto", trial_steps = 10, budget = 9.0 }
+checkpoint = { every_steps = 5, every_epochs = 0, keep_last = 12 }
+monitor = { layers_every_steps = 1, histograms_every_steps = 20 }
+"#;
+
+/// Allowed changes, the most trials, the learning rate, and the events that they lead to: trials from checkpoints and from the start, some
+/// of which are undone; and a run that gives up and ends with a checkpoint.
+const CASES: [(&str, &str, &str, &[&str], i32); 3] = [
+    ("[\"*\"]", "9", "8", &["kept", "kept"], 0),
+    ("[\"clipping.*\", \"schedule.*\"]", "9", "20", &["undone", "kept"], 0),
+    ("[\"clipping.*\"]", "1", "20", &["undone", "gave_up"], 18),
+];
+
+/// Places, and about how often a session visits each.
+const PLACES: [(&str, u64); 12] = [
+    ("return", 3),
+    ("copied", 9),
+    ("returned", 3),
+    ("replace", 30),
+    ("cut", 3),
+    ("step", 150),
+    ("checkpoint", 200),
+    ("rename", 30),
+    ("renamed", 30),
+    ("retention", 10),
+    ("evaluate", 6),
+    ("lines", 150),
+];
+
+fn session(workplace: &Workplace, name: &str, case: usize) -> Command {
+    let (allow, max_repairs, rate, ..) = CASES[case];
+    let settings = [
+        format!("repair.allow={allow}"),
+        format!("repair.max_repairs={max_repairs}"),
+        format!("optimizer.learning_rate={rate}"),
+    ];
+    let mut arguments = vec!["train", "small.toml", "--run-name", name, "--resume", "auto"];
+    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    workplace.command(&arguments)
+}
+
+fn events(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("repairs.jsonl")).unwrap();
+    let event =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_owned();
+    text.lines().map(event).collect()
+}
+
+/// The files that repairs leave beside those of the run.
+fn traces(run: &Path) -> Vec<(String, String)> {
+    let read = |name: String| (name.clone(), fs::read_to_string(run.join(&name)).unwrap());
+    let mut files = vec![read("repairs.jsonl".into()), read("config.toml".into()), read("config.original.toml".into())];
+    let mut abandoned: Vec<_> =
+        fs::read_dir(run.join("abandoned")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    abandoned.sort();
+    for name in abandoned {
+        let name = name.to_string_lossy();
+        files.extend(["findings.jsonl", "config.toml"].map(|file| read(format!("abandoned/{name}/{file}"))));
+    }
+    files
+}
+
+/// Kills runs of one case `kills` times in total. Returns the places of the kills.
+fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<String> {
+    let workplace = Workplace::new(TOML);
+    let (.., want, code) = CASES[case];
+    let outcome = limit::output(&mut session(&workplace, "whole", case));
+    assert_eq!(outcome.status.code(), Some(code), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
+    let whole = workplace.run_folder("whole");
+    let seen = events(&whole);
+    let ends: Vec<&str> = seen.iter().map(String::as_str).filter(|event| want.contains(event)).collect();
+    assert_eq!(ends, want, "case {case}: {seen:?}");
+    let (mut killed, mut runs) = (Vec::new(), 0);
+    while (killed.len() as u64) < kills {
+        runs += 1;
+        let name = format!("run{runs}");
+        let mut blows = Vec::new();
+        loop {
+            assert!(blows.len() < 200, "case {case}, {name}: no end after {blows:#?}");
+            // The last session of the last run is not interrupted.
+            let blow = if (killed.len() as u64) < kills { Blow::any(&PLACES, dice) } else { Blow::Place("nowhere", 1) };
+            let status = blow.fall(session(&workplace, &name, case));
+            blows.push(format!("{blow:?} {status}"));
+            match (status.signal(), status.code()) {
+                (Some(9), _) => killed.push(format!("{blow:?}")),
+                // A signal before it listened, or during training.
+                (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
+                (_, Some(ended)) if ended == code => break,
+                other => panic!("case {case}, {name}: {other:?} after {blows:#?}"),
+            }
+        }
+        let (run, what) = (workplace.run_folder(&name), format!("case {case}, {name} after {blows:#?}"));
+        assert_same(&run, &whole, &what);
+        assert_eq!(traces(&run), traces(&whole), "{what}");
+    }
+    killed
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_repairs_itself_ends_as_if_it_had_not_been() {
+    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (kills, seed) = (number("GRADWATCH_SOAK", KILLS), number("GRADWATCH_SEED", 1));
+    let mut dice = Dice(seed);
+    let (cases, mut places) = (CASES.len() as u64, Vec::new());
+    for case in 0..cases {
+        places.extend(torment(case as usize, kills / cases + u64::from(case < kills % cases), &mut dice));
+    }
+    assert_eq!(places.len() as u64, kills);
+    println!("killed {kills} times from seed {seed}, in {places:?}");
+}
