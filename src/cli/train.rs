@@ -58,11 +58,11 @@ fn begin_or_resume(session: &Session, arguments: &TrainArguments, config: Config
             let config = arguments.config.load_for_run(arguments.session.max_steps, &loaded_config(&loaded, &[])?)?;
             session.resume(config, folder, loaded, &arguments.session.allowed, repairs)
         }
-        // The run died before its first checkpoint, and so before its first step.
         None if repairs.has_started_again() => match repairs.gave_up(&config) {
             Some(rule) => Ok(session.has_given_up(&path, rule)),
             None => session.begin_again(config, folder, repairs),
         },
+        // The run died before its first checkpoint, and so before its first step.
         None if !folder.has_steps() => session.begin(config, || Ok(folder)),
         None => Err(CheckpointError::Missing { run: path, remedy: "start a new run with another --run-name" }.into()),
     }

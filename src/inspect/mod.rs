@@ -30,7 +30,7 @@ pub use trial::{Trial, try_remedies};
 
 use crate::{
     config::Config,
-    diagnosis::{Diagnosis, Finding, Observation, Remedy, Subject},
+    diagnosis::{Diagnosis, Finding, Observation, Remedy, Subject, root_cause_first},
     gradient::{ProfileSource, Slope},
     train::{InitialMeasurement, TrainError, prepare},
 };
@@ -96,7 +96,7 @@ impl Inspection {
             slope,
             expected_slope: expected.map(|slope| slope.log2_per_layer),
             depth: TrainableDepth::of(profile.layers.len(), &forecast, slope),
-            remedies: remedies(&findings),
+            remedies: Remedy::of_findings(&findings),
             findings,
         }
     }
@@ -119,16 +119,6 @@ fn judge(config: &Config, initial: &InitialMeasurement) -> Vec<Finding> {
     diagnosis.judge(&seen, &Subject { config: Some(config), facts: &initial.facts });
     let root = diagnosis.root_cause().map(|finding| finding.rule);
     let mut findings = diagnosis.findings().to_vec();
-    findings.sort_by_key(|finding| (Some(finding.rule) != root, std::cmp::Reverse(finding.severity)));
+    root_cause_first(&mut findings, root);
     findings
-}
-
-fn remedies(findings: &[Finding]) -> Vec<Remedy> {
-    let mut remedies: Vec<Remedy> = Vec::new();
-    for remedy in findings.iter().flat_map(|finding| &finding.remedies) {
-        if !remedies.iter().any(|known| known.change == remedy.change) {
-            remedies.push(remedy.clone());
-        }
-    }
-    remedies
 }

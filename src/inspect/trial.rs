@@ -20,11 +20,7 @@ pub struct Trial {
 /// Inspects the model with each of `remedies` separately, best result first. Skips changes that are not config lines,
 /// and changes whose effect appears only during training.
 pub fn try_remedies(config: &Config, remedies: &[Remedy], batches: usize) -> Vec<Trial> {
-    let toml = config.to_toml();
-    let changed = |remedy: &Remedy| {
-        remedy.change.key()?;
-        Config::parse_with(&toml, "with the change", &[remedy.change.to_string()]).ok()
-    };
+    let changed = |remedy: &Remedy| remedy.change.apply_to(config).ok();
     let shows = |other: &Config| other.model != config.model || other.data != config.data || other.loss != config.loss;
     let candidates = remedies.iter().filter_map(|remedy| Some((remedy, changed(remedy).filter(shows)?)));
     // Messages about the model were already logged for the unchanged config.

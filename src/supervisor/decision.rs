@@ -91,7 +91,7 @@ impl Supervisor {
             (None, None) => return Ok(Next::TrainOn),
         };
         let stop = Stop { step: state.counters().step, reason, config: &state.config, total_steps: total_steps(state) };
-        let mut remedies = self.remedies(&findings, &state.config);
+        let remedies = self.remedies(&findings, &state.config);
         if let Some(trial) = self.history.open_trial().cloned() {
             return match self.after_failure(&trial, remedies, &stop)? {
                 Next::Return(records) if is_final(&records) => {
@@ -104,7 +104,6 @@ impl Supervisor {
             };
         }
         let Some(finding) = findings.first() else { return Ok(Next::End) };
-        without_duplicates(&mut remedies);
         let found = Found {
             rule: finding.rule,
             severity: finding.severity,
@@ -130,7 +129,7 @@ impl Supervisor {
     fn remedies(&self, findings: &[Finding], config: &Config) -> Vec<Remedy> {
         match &self.chooser {
             Some(choose) => choose(findings, config),
-            None => findings.iter().flat_map(|finding| &finding.remedies).cloned().collect(),
+            None => Remedy::of_findings(findings),
         }
     }
 
@@ -150,7 +149,7 @@ impl Supervisor {
             next => remedies.extend(next),
         }
         remedies.extend(more);
-        without_duplicates(&mut remedies);
+        Remedy::without_duplicates(&mut remedies);
         let &Trial { rule, severity, first_step, found_at, .. } = trial;
         // A trial from the beginning has removed the checkpoints.
         let healthy_step = trial.from_step.and(trial.healthy_step);
@@ -229,15 +228,6 @@ fn choose(history: &RepairHistory, found: Found, stop: &Stop<'_>) -> Result<Tria
     })
 }
 
-fn without_duplicates(remedies: &mut Vec<Remedy>) {
-    let mut known = Vec::new();
-    remedies.retain(|remedy| {
-        let is_new = !known.contains(&remedy.change);
-        known.push(remedy.change.clone());
-        is_new
-    });
-}
-
 /// The first trial of a run that has ended, in the folder `run`; otherwise why there is none.
 pub(super) fn plan(
     run: &Path,
@@ -247,8 +237,7 @@ pub(super) fn plan(
     let Some(finding) = findings.first() else {
         return Ok(Err(format!("no finding is open that is {} or worse", config.repair.severity)));
     };
-    let mut remedies: Vec<Remedy> = findings.iter().flat_map(|finding| &finding.remedies).cloned().collect();
-    without_duplicates(&mut remedies);
+    let remedies = Remedy::of_findings(findings);
     let found = Found {
         rule: finding.rule,
         severity: finding.severity,

@@ -7,7 +7,7 @@ use crate::{
     assess,
     checkpoint::CheckpointName,
     config::{Config, RepairMode},
-    diagnosis::Finding,
+    diagnosis::{Finding, root_cause_first},
     events::RunFolder,
     repair::{RepairRecord, Trial},
 };
@@ -37,7 +37,7 @@ impl Fork {
         let severity = config.repair.severity;
         let mut findings: Vec<Finding> =
             report.findings.into_iter().filter(|finding| finding.severity >= severity).collect();
-        findings.sort_by_key(|finding| (Some(finding.rule) != root, std::cmp::Reverse(finding.severity)));
+        root_cause_first(&mut findings, root);
         let trial = plan(run, &findings, &config)?;
         Ok(Self { run: run.to_owned(), config, findings, trial })
     }

@@ -30,7 +30,7 @@ pub fn repair_before_training(config: &Config) -> Option<(Config, RepairRecord)>
     let is_healthy = |inspection: &Inspection| !inspection.findings.iter().any(|finding| is_wrong(&finding));
     let best: &Try = tried.iter().find(|tried| tried.inspection.as_ref().is_some_and(is_healthy))?;
     let proposal = proposals.iter().find(|proposal| proposal.remedy.change.to_string() == best.change)?;
-    let changed = Config::parse_with(&config.to_toml(), "with the change", std::slice::from_ref(&best.change)).ok()?;
+    let changed = proposal.remedy.change.apply_to(config).ok()?;
     let record = RepairRecord::Prepared(Trial {
         trial: 0,
         rule: finding.rule,

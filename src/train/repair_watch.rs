@@ -3,7 +3,7 @@
 use super::State;
 use crate::{
     config::{Config, RepairConfig, RepairMode, RuleName},
-    diagnosis::Finding,
+    diagnosis::{Finding, root_cause_first},
     recording::Ending,
     repair::{Outcome, Proposal, RepairHistory, Trial},
 };
@@ -83,7 +83,7 @@ impl State {
         let root = diagnosis.root_cause().map(|finding| finding.rule);
         let is_to_repair = |finding: &&Finding| watch.is_for(finding, &self.config.repair);
         let mut findings: Vec<&Finding> = diagnosis.open_findings().filter(is_to_repair).collect();
-        findings.sort_by_key(|finding| (Some(finding.rule) != root, std::cmp::Reverse(finding.severity)));
+        root_cause_first(&mut findings, root);
         findings
     }
 

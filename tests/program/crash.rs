@@ -213,6 +213,55 @@ fn session(workplace: &Workplace, name: &str) -> Command {
     command
 }
 
+/// Starts sessions of a run until one ends with exit code `code`, and interrupts them at `places` until `killed` has `kills`
+/// places. Returns the blows.
+pub(super) fn run_to_its_end(
+    places: &[(&'static str, u64)],
+    killed: &mut Vec<&'static str>,
+    kills: u64,
+    dice: &mut Dice,
+    code: i32,
+    what: &str,
+    session: impl Fn() -> Command,
+) -> Vec<String> {
+    let mut blows = Vec::new();
+    loop {
+        assert!(blows.len() < 1000, "{what}: no end after {blows:#?}");
+        // The last session of the last run is not interrupted.
+        let blow = if (killed.len() as u64) < kills { Blow::any(places, dice) } else { Blow::Place("nowhere", 1) };
+        let status = blow.fall(session());
+        blows.push(format!("{blow:?} {status}"));
+        match (status.signal(), status.code()) {
+            (Some(9), _) => killed.push(match blow {
+                Blow::Place(name, _) => name,
+                _ => "any",
+            }),
+            // A signal before it listened, or during training.
+            (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
+            (_, Some(ended)) if ended == code => return blows,
+            other => panic!("{what}: {other:?} after {blows:#?}"),
+        }
+    }
+}
+
+/// Kills runs of all cases with `torment`, `GRADWATCH_SOAK` times in total, and returns the places.
+pub(super) fn kill_all(
+    cases: usize,
+    default: u64,
+    mut torment: impl FnMut(usize, u64, &mut Dice) -> Vec<&'static str>,
+) -> Vec<&'static str> {
+    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (kills, seed) = (number("GRADWATCH_SOAK", default), number("GRADWATCH_SEED", 1));
+    let (mut dice, mut places) = (Dice(seed), Vec::new());
+    for case in 0..cases as u64 {
+        let kills = kills / cases as u64 + u64::from(case < kills % cases as u64);
+        places.extend(torment(case as usize, kills, &mut dice));
+    }
+    assert_eq!(places.len() as u64, kills);
+    println!("killed {kills} times from seed {seed}, in {places:?}");
+    places
+}
+
 /// Kills runs of one experiment `kills` times in total, and lets each run finish. Returns the places of the kills.
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(&format!("{COMMON}{}", CASES[case]));
@@ -228,26 +277,10 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     while (killed.len() as u64) < kills {
         runs += 1;
         let name = format!("run{runs}");
-        let mut blows = Vec::new();
-        loop {
-            assert!(blows.len() < 1000, "case {case}, {name}: no end after {blows:#?}");
-            // The last session of the last run is not interrupted.
-            let blow = if (killed.len() as u64) < kills { Blow::any(&PLACES, dice) } else { Blow::Place("nowhere", 1) };
-            let status = blow.fall(session(&workplace, &name));
-            blows.push(format!("{blow:?} {status}"));
-            match (status.signal(), status.code()) {
-                (Some(9), _) => killed.push(match blow {
-                    Blow::Place(name, _) => name,
-                    _ => "any",
-                }),
-                // A signal before it listened, or during training.
-                (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
-                (_, Some(0)) => break,
-                other => panic!("case {case}, {name}: {other:?} after {blows:#?}"),
-            }
-        }
+        let what = format!("case {case}, {name}");
+        let blows = run_to_its_end(&PLACES, &mut killed, kills, dice, 0, &what, || session(&workplace, &name));
         let run = workplace.run_folder(&name);
-        let what = format!("case {case}, {name} after {blows:#?}");
+        let what = format!("{what} after {blows:#?}");
         assert_same(&run, &whole, &what);
         let epochs = images_by_epoch(&run);
         assert_eq!(epochs.len(), 2, "{what}");
@@ -263,17 +296,9 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
 
 #[test]
 fn a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been() {
-    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (kills, seed) = (number("GRADWATCH_SOAK", KILLS), number("GRADWATCH_SEED", 1));
-    let mut dice = Dice(seed);
-    let (cases, mut places) = (CASES.len() as u64, Vec::new());
-    for case in 0..cases {
-        places.extend(torment(case as usize, kills / cases + u64::from(case < kills % cases), &mut dice));
-    }
-    assert_eq!(places.len() as u64, kills);
-    println!("killed {kills} times from seed {seed}, in {places:?}");
+    let places = kill_all(CASES.len(), KILLS, torment);
     // Enough kills to have visited every place.
-    if kills >= 200 {
+    if places.len() >= 200 {
         assert!(PLACES.iter().all(|(place, _)| places.contains(place)), "{places:?}");
     }
 }

@@ -1,9 +1,9 @@
 //! Runs that are killed while they repair themselves: they must end bit-identical to an uninterrupted run.
 #![cfg(unix)]
 
-use std::{env, fs, os::unix::process::ExitStatusExt, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use super::crash::Blow;
+use super::crash::{kill_all, run_to_its_end};
 use crate::harness::{Workplace, checkpoints::assert_same, dice::Dice, limit};
 
 const KILLS: u64 = 25;
@@ -79,7 +79,7 @@ fn traces(run: &Path) -> Vec<(String, String)> {
 }
 
 /// Kills runs of one case `kills` times in total. Returns the places of the kills.
-fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<String> {
+fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(TOML);
     let (.., want, code) = CASES[case];
     let outcome = limit::output(&mut session(&workplace, "whole", case));
@@ -92,22 +92,9 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<String> {
     while (killed.len() as u64) < kills {
         runs += 1;
         let name = format!("run{runs}");
-        let mut blows = Vec::new();
-        loop {
-            assert!(blows.len() < 200, "case {case}, {name}: no end after {blows:#?}");
-            // The last session of the last run is not interrupted.
-            let blow = if (killed.len() as u64) < kills { Blow::any(&PLACES, dice) } else { Blow::Place("nowhere", 1) };
-            let status = blow.fall(session(&workplace, &name, case));
-            blows.push(format!("{blow:?} {status}"));
-            match (status.signal(), status.code()) {
-                (Some(9), _) => killed.push(format!("{blow:?}")),
-                // A signal before it listened, or during training.
-                (Some(10 | 15), _) | (_, Some(75 | 143)) => {}
-                (_, Some(ended)) if ended == code => break,
-                other => panic!("case {case}, {name}: {other:?} after {blows:#?}"),
-            }
-        }
-        let (run, what) = (workplace.run_folder(&name), format!("case {case}, {name} after {blows:#?}"));
+        let what = format!("case {case}, {name}");
+        let blows = run_to_its_end(&PLACES, &mut killed, kills, dice, code, &what, || session(&workplace, &name, case));
+        let (run, what) = (workplace.run_folder(&name), format!("{what} after {blows:#?}"));
         assert_same(&run, &whole, &what);
         assert_eq!(traces(&run), traces(&whole), "{what}");
     }
@@ -116,13 +103,5 @@ fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<String> {
 
 #[test]
 fn a_run_that_is_killed_while_it_repairs_itself_ends_as_if_it_had_not_been() {
-    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (kills, seed) = (number("GRADWATCH_SOAK", KILLS), number("GRADWATCH_SEED", 1));
-    let mut dice = Dice(seed);
-    let (cases, mut places) = (CASES.len() as u64, Vec::new());
-    for case in 0..cases {
-        places.extend(torment(case as usize, kills / cases + u64::from(case < kills % cases), &mut dice));
-    }
-    assert_eq!(places.len() as u64, kills);
-    println!("killed {kills} times from seed {seed}, in {places:?}");
+    kill_all(CASES.len(), KILLS, torment);
 }

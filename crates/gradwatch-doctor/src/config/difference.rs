@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, matches, reader::Notes};
+use super::{Config, ConfigError, matches, overrides::set_value, reader::Notes};
 
 /// Keys that set the length, location, and monitoring of a run, but not the training computation. The number of threads
 /// and the device do change the last bits. Files at the paths are compared separately.
@@ -63,23 +63,6 @@ impl Config {
         key.split('.').try_fold(&table, |table, name| table.get(name)).cloned()
     }
 
-    fn set(table: &mut Table, key: &str, value: Option<&Value>) {
-        let Some((name, rest)) = key.split_once('.') else {
-            match value {
-                Some(value) => _ = table.insert(key.to_owned(), value.clone()),
-                None => _ = table.remove(key),
-            }
-            return;
-        };
-        let inner = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
-        if !inner.is_table() {
-            *inner = Value::Table(Table::new());
-        }
-        if let Value::Table(inner) = inner {
-            Self::set(inner, rest, value);
-        }
-    }
-
     /// The config with other values of some keys; `None` removes a key.
     ///
     /// # Errors
@@ -89,7 +72,7 @@ impl Config {
         values: impl IntoIterator<Item = (&'a str, Option<&'a Value>)>,
     ) -> Result<Self, ConfigError> {
         let mut table: Table = self.to_toml().parse().unwrap_or_default();
-        values.into_iter().for_each(|(key, value)| Self::set(&mut table, key, value));
+        values.into_iter().for_each(|(key, value)| set_value(&mut table, key, value.cloned()));
         Self::from_table(table, "with the change", Notes::of_saved())
     }
 }

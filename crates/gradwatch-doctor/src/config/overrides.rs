@@ -41,19 +41,27 @@ pub(super) fn with_overrides(mut table: Table, overrides: &[String]) -> Result<T
 fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
     let refuse = || ConfigError::Override { argument: shortened(argument, MOST_CHARACTERS) };
     let (path, text) = split_override(argument).ok_or_else(refuse)?;
-    let value = override_value(text);
-    let (tables, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut inner = table;
-    for key in tables.split('.').filter(|_| !tables.is_empty()) {
-        let entry = inner.entry(key).or_insert_with(|| Value::Table(Table::new()));
-        if !entry.is_table() {
-            // For example `--set model.initialization.gain=1` with the short form `initialization = "orthogonal"`.
-            *entry = Value::Table(Table::from_iter([("method".to_owned(), entry.clone())]));
-        }
-        inner = entry.as_table_mut().ok_or_else(refuse)?;
-    }
-    inner.insert(last.to_owned(), value);
+    set_value(table, path, Some(override_value(text)));
     Ok(())
+}
+
+/// Sets the value at a path of keys; `None` removes it.
+pub(super) fn set_value(table: &mut Table, path: &str, value: Option<Value>) {
+    let Some((key, rest)) = path.split_once('.') else {
+        match value {
+            Some(value) => _ = table.insert(path.to_owned(), value),
+            None => _ = table.remove(path),
+        }
+        return;
+    };
+    let entry = table.entry(key).or_insert_with(|| Value::Table(Table::new()));
+    if !entry.is_table() {
+        // For example `--set model.initialization.gain=1` with the short form `initialization = "orthogonal"`.
+        *entry = Value::Table(Table::from_iter([("method".to_owned(), entry.clone())]));
+    }
+    if let Value::Table(inner) = entry {
+        set_value(inner, rest, value);
+    }
 }
 
 #[cfg(test)]

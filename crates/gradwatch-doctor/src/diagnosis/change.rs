@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// A recommended change. As text and in JSON, a config line such as `model.activation = "relu"`, or the advice.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,9 +59,19 @@ impl Change {
     /// Whether the change gives another valid config. Advice always counts.
     pub(super) fn changes(&self, config: &Config) -> bool {
         let Self::Config { .. } = self else { return true };
-        let toml = config.to_toml();
-        // The text leaves out what is not a setting, such as where the config was read from.
-        Config::parse_with(&toml, "change", &[self.to_string()]).is_ok_and(|changed| changed.to_toml() != toml)
+        self.apply_to(config).is_ok_and(|changed| changed.to_toml() != config.to_toml())
+    }
+
+    /// The config with the change.
+    ///
+    /// # Errors
+    /// If it is advice, or the result is not valid.
+    pub fn apply_to(&self, config: &Config) -> Result<Config, ConfigError> {
+        let line = self.to_string();
+        if self.key().is_none() {
+            return Err(ConfigError::Override { argument: line });
+        }
+        Config::parse_with(&config.to_toml(), "with the change", &[line])
     }
 
     /// Whether the change sets a key of a config table, such as `model`.
@@ -203,6 +213,9 @@ mod tests {
         assert!(changes("clipping.mode = \"agc\"") && changes("zero_grad() before each backward"));
         assert!(!changes("clipping.mode = \"norm\"") && !changes("optimizer.learning_rate = 0.1"));
         assert!(!changes("model.initialization = \"default\""));
+        // Advice is never applied, even if it has the form of an override.
+        let advice = Change::Advice("optimizer.learning_rate = 0.1".into());
+        assert!(advice.apply_to(&config).is_err());
         assert!(!changes("model.dropout = 7"), "it is not valid");
     }
 

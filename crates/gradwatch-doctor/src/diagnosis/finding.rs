@@ -1,6 +1,6 @@
 //! Findings of the rules.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, cmp::Reverse, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -187,6 +187,14 @@ impl Finding {
             self.symptoms.push((rule, step));
         }
     }
+}
+
+/// Sorts findings: that of the rule of the root cause first, then the most severe ones.
+pub fn root_cause_first<F: Borrow<Finding>>(findings: &mut [F], root_cause: Option<RuleName>) {
+    findings.sort_by_key(|finding| {
+        let finding = finding.borrow();
+        (Some(finding.rule) != root_cause, Reverse(finding.severity))
+    });
 }
 
 /// Numbers of ranks as text: `rank 2`, or `ranks 0, 1, 2, 3 and 4 more`.

@@ -40,7 +40,7 @@ pub use change::{Change, ChangeValue};
 pub use class_counts::LISTED as LISTED_CLASSES;
 pub use facts::{ChannelFacts, Facts, LostImages, ParameterFacts, RankFacts};
 pub(crate) use finding::rank_list;
-pub use finding::{Evidence, Figure, Finding, FindingState, Severity, Symptom};
+pub use finding::{Evidence, Figure, Finding, FindingState, Severity, Symptom, root_cause_first};
 pub use need::{Need, rules_without_data};
 pub use observation::{Evaluation, Observation, Subject};
 pub use parameter_role::ParameterRole;

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Finding,
     change::{Change, ChangeValue},
     rules::RuleContext,
 };
@@ -28,6 +29,23 @@ pub struct Remedy {
 }
 
 impl Remedy {
+    /// Recommended changes of all findings, in their order, without duplicates.
+    pub fn of_findings(findings: &[Finding]) -> Vec<Self> {
+        let mut remedies: Vec<Self> = findings.iter().flat_map(|finding| &finding.remedies).cloned().collect();
+        Self::without_duplicates(&mut remedies);
+        remedies
+    }
+
+    /// Removes each change that was recommended before.
+    pub fn without_duplicates(remedies: &mut Vec<Self>) {
+        let mut known = Vec::new();
+        remedies.retain(|remedy| {
+            let is_new = !known.contains(&remedy.change);
+            known.push(remedy.change.clone());
+            is_new
+        });
+    }
+
     pub(super) fn config(key: &str, value: impl Into<ChangeValue>, why: &str) -> Self {
         Self { change: Change::config(key, value), why: why.to_owned() }
     }

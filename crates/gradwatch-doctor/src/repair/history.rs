@@ -1,6 +1,6 @@
 //! All repairs of a run.
 
-use std::{collections::BTreeSet, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use gradwatch_events::disk::{Folder, read_regular};
 use thiserror::Error;
@@ -156,11 +156,6 @@ impl RepairHistory {
         self.trials().map(|(trial, _)| trial.discarded).sum()
     }
 
-    /// The keys that repairs have changed, now or for a time.
-    pub fn keys(&self) -> BTreeSet<&str> {
-        self.applied().flat_map(|applied| applied.settings).map(|setting| setting.key.as_str()).collect()
-    }
-
     fn applied(&self) -> impl DoubleEndedIterator<Item = Applied<'_>> {
         self.records.iter().filter_map(|record| match record {
             RepairRecord::Prepared(trial) => Some(Applied { settings: &trial.settings, is_active: true }),
@@ -273,8 +268,6 @@ pub(super) mod tests {
         // Somebody's own value stays.
         let own = config(&["optimizer.learning_rate=0.05", "model.initialization=kaiming_normal"]);
         assert_eq!(history.apply_to(&own).unwrap(), own);
-        let keys: Vec<&str> = history.keys().into_iter().collect();
-        assert_eq!(keys, ["model.initialization.method", "optimizer.learning_rate"]);
         add(
             &mut history,
             RepairRecord::GaveUp {

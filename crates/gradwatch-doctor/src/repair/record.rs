@@ -124,10 +124,7 @@ impl Setting {
     /// # Errors
     /// If the changed config is not valid.
     pub fn of(change: &Change, config: &Config) -> Result<Vec<Self>, ConfigError> {
-        let toml = config.to_toml();
-        let parse = |overrides: &[String]| Config::parse_with(&toml, "with the change", overrides);
-        // The text leaves out what is not a setting, such as where the config was read from.
-        Ok(differences(&parse(&[])?, &parse(&[change.to_string()])?).into_iter().map(Self::from).collect())
+        Ok(differences(config, &change.apply_to(config)?).into_iter().map(Self::from).collect())
     }
 }
 
