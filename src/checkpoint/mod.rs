@@ -50,7 +50,7 @@ pub use manifest::{FileEntry, Manifest};
 pub use name::{CheckpointName, list};
 pub use restore::{Loaded, newest_whole, read_host};
 pub use retention::{Kept, Retention, kept};
-pub use save::remove_after;
+pub use save::{move_checkpoint, remove_after};
 pub use writer::CheckpointWriter;
 
 use crate::{disk::TensorFileError, number::count as plural};

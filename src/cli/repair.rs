@@ -89,7 +89,7 @@ fn plan(fork: &Fork, trial: &Trial) -> String {
         None => "the beginning of the run".to_owned(),
     };
     let changes: Vec<(&Remedy, Proposal)> =
-        trial.remedies.iter().filter_map(|remedy| Some((remedy, Proposal::of(remedy, &fork.config)?))).collect();
+        trial.found.remedies.iter().filter_map(|remedy| Some((remedy, Proposal::of(remedy, &fork.config)?))).collect();
     for (label, (remedy, proposal)) in ["try"].into_iter().chain(std::iter::repeat("then")).zip(&changes) {
         text += &wrap(&format!("{label:<10}{}: {}; {}", remedy.change, remedy.why, proposal.weights), 10);
     }

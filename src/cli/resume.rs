@@ -8,17 +8,21 @@ use gradwatch::{
     config::Config,
     events::RunFolder,
     supervisor::Supervisor,
-    train::loaded_config,
+    train::{check_repair, loaded_config},
 };
 
 use super::{ResumeArguments, exit::Code, launch::launch, session::Session};
 
 pub(super) fn run(arguments: &ResumeArguments) -> Result<Code> {
+    let overrides = arguments.overrides.assignments(arguments.session.max_steps);
     if let Some(ranks @ 2..) = arguments.session.ranks {
+        // A run folder that cannot be read is reported by rank 0.
+        if let Ok(config) = run_config(&arguments.run, &overrides) {
+            check_repair(&config, ranks)?;
+        }
         return launch(ranks);
     }
     let mut session = Session::start()?;
-    let overrides = arguments.overrides.assignments(arguments.session.max_steps);
     if session.is_follower() {
         if !arguments.run.is_dir() {
             // The same error as on rank 0.

@@ -120,15 +120,15 @@ impl Session {
     ) -> Result<Code> {
         self.tell(&Start::New)?;
         let (original, repaired) = (config.clone(), repair_before_training(&config));
-        let (config, record) = repaired.map_or((config, None), |(config, record)| (config, Some(record)));
+        let (config, records) = repaired.unwrap_or_else(|| (config, Vec::new()));
         let prepared = prepare_on_ranks(config, self.connection.ranks().clone(), self.connection.device)?;
         announce(&prepared);
         // Nothing is written before this point.
         let folder = folder()?;
         self.open_log(&folder)?;
-        let repairs = match record {
-            Some(record) => Supervisor::prepared(&folder, &original, record)?,
-            None => Supervisor::open(&folder)?,
+        let repairs = match records.is_empty() {
+            true => Supervisor::open(&folder)?,
+            false => Supervisor::prepared(&folder, &original, records)?,
         };
         let state = self.start_run(prepared, folder, &repairs)?;
         self.run(state, repairs)

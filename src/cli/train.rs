@@ -6,7 +6,7 @@ use gradwatch::{
     config::Config,
     events::{RunFolder, run_name},
     supervisor::Supervisor,
-    train::loaded_config,
+    train::{check_repair, loaded_config},
 };
 use time::OffsetDateTime;
 
@@ -15,7 +15,7 @@ use super::{ResumeWhen, TrainArguments, exit::Code, launch::launch, session::Ses
 pub(super) fn run(arguments: &TrainArguments) -> Result<Code> {
     if let Some(ranks @ 2..) = arguments.session.ranks {
         // Reports a wrong config once, not in every rank.
-        arguments.config.load(arguments.session.max_steps)?;
+        check_repair(&arguments.config.load(arguments.session.max_steps)?, ranks)?;
         return launch(ranks);
     }
     let mut session = Session::start()?;

@@ -116,6 +116,9 @@ pub enum ModelError {
         /// The value.
         got: f64,
     },
+    /// A trained network does not take normalization layers.
+    #[error("model.normalization: the layers cannot be inserted into this trained network; start with new weights")]
+    NotInserted,
     /// The name is not a valid `state_dict` name.
     #[error("parameter name: got {got:?}, want segments of letters, digits, and _, separated by dots")]
     Name {

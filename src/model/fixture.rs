@@ -50,9 +50,12 @@ pub(super) fn drawn() -> impl Iterator<Item = Architecture> {
     Architecture::ALL.iter().copied().filter(|name| *name != Architecture::Torchscript)
 }
 
+/// Shape of [`images`].
+pub(super) const SHAPE: ImageShape = ImageShape { channels: 3, height: SIDE, width: SIDE };
+
 /// A network with ten classes for [`images`].
 pub(super) fn network(config: &ModelConfig) -> Network {
-    build(config, ImageShape { channels: 3, height: SIDE, width: SIDE }, 10, Device::Cpu).unwrap()
+    build(config, SHAPE, 10, Device::Cpu).unwrap()
 }
 
 /// Normal noise `[count, 3, 32, 32]`.

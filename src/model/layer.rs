@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{ModelError, ParameterName, Pass, cost_counter, fit, parameter::Path};
+use super::{ModelError, ParameterName, Pass, cost_counter, fit, insertion, parameter::Path};
 use crate::config::Activation;
 
 /// A fully connected layer `[.., inputs] -> [.., outputs]`.
@@ -43,6 +43,7 @@ impl Linear {
             shape
         };
         let forward = || images.f_linear(&self.weight, self.bias.as_ref());
+        insertion::reach(self.name.as_str());
         fit::meet(&self.weight, self.bias.as_ref(), images, &forward)?;
         cost_counter::look_at(&self.name, &self.weight, || shape(images)).unwrap_or_else(forward)
     }
@@ -150,6 +151,7 @@ impl Conv2d {
         let Window { stride, padding, groups, .. } = self.window;
         let bias = self.bias.as_ref();
         let forward = || images.f_conv2d(&self.weight, bias, [stride, stride], padding, [1, 1], groups);
+        insertion::reach(self.name.as_str());
         fit::meet(&self.weight, bias, images, &forward)?;
         cost_counter::look_at(&self.name, &self.weight, || self.window.outputs(images, &self.weight))
             .unwrap_or_else(forward)

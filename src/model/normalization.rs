@@ -3,7 +3,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
-    ModelError, Pass,
+    ModelError, Pass, insertion,
     parameter::Path,
     running::{Constants, Running, refuse_single_values},
 };
@@ -128,6 +128,7 @@ impl Normalization {
         match &self.form {
             Form::Absent => Ok(images.shallow_clone()),
             Form::Batch { affine: Affine { weight, bias }, running } => {
+                insertion::fit([weight, bias], running, self.eps, images)?;
                 running.normalize(images, [Some(weight), Some(bias)], self.constants(), pass)
             }
             Form::AttentionBatch { affine: Affine { weight, bias }, attention, running } => {

@@ -1,5 +1,7 @@
 //! An optimizer: an update rule, parameter groups, and the rule's state for each parameter.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{OptimError, ParameterGroup, Rates, StepControl, UpdateOutcome, headroom::Reach};
@@ -167,6 +169,21 @@ impl Optimizer {
             state.extend(product);
         }
         state
+    }
+
+    /// Copies what a saved [`state`](Self::state) has for the parameters of this optimizer. Other parameters keep theirs.
+    ///
+    /// # Errors
+    /// If libtorch reports an error.
+    pub fn restore_known(&self, saved: &[(String, Tensor)]) -> Result<(), TchError> {
+        let _no_grad = tch::no_grad_guard();
+        let saved: HashMap<&str, &Tensor> = saved.iter().map(|(name, tensor)| (&**name, tensor)).collect();
+        for (name, into) in self.state() {
+            if let Some(saved) = saved.get(&*name).filter(|saved| saved.size() == into.size()) {
+                into.shallow_clone().f_copy_(saved)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies a saved [`state`](Self::state) back, all of it or nothing. Saved momentum that this optimizer does not

@@ -23,6 +23,7 @@ use crate::{
     model::{Network, weights},
     optim::Rates,
     picture::Picture,
+    repair::RepairHistory,
 };
 
 const WEIGHTS: &str = "weights";
@@ -257,6 +258,13 @@ impl Recorder {
             alarm.step,
             alarm.to_string(),
         );
+        self.log_failure(text);
+    }
+
+    /// Writes all repairs so far as a list.
+    pub(crate) fn repairs(&mut self, step: u64, history: &RepairHistory) {
+        let lines: Vec<String> = history.lines().map(|line| format!("- {line}")).collect();
+        let text = self.events.text(tags::REPAIRS, step, lines.join("\n"));
         self.log_failure(text);
     }
 

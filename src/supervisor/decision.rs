@@ -8,7 +8,7 @@ use crate::{
     config::{Config, RuleName, Severity},
     diagnosis::{Finding, Remedy, WeightTransfer},
     recording::Ending,
-    repair::{Proposal, RepairHistory, RepairRecord, Trial},
+    repair::{Candidate, Found, Proposal, RepairHistory, RepairRecord, Trial},
     train::{State, TrainError, is_healthy},
 };
 
@@ -80,6 +80,8 @@ impl Supervisor {
     }
 
     fn repair(&mut self, state: &mut State, error: Option<&TrainError>) -> Result<Next, SupervisorError> {
+        // Otherwise, retention may remove the checkpoint to return to.
+        state.settle_checkpoints();
         let findings = match error {
             Some(_) => state.open_findings_to_repair(),
             None => state.findings_to_repair(),
@@ -91,76 +93,80 @@ impl Supervisor {
             (None, None) => return Ok(Next::TrainOn),
         };
         let stop = Stop { step: state.counters().step, reason, config: &state.config, total_steps: total_steps(state) };
-        let remedies = self.remedies(&findings, &state.config);
+        let found = self.found(&findings, &stop);
         if let Some(trial) = self.history.open_trial().cloned() {
-            return match self.after_failure(&trial, remedies, &stop)? {
+            let reachable = self.reachable(state.folder(), &trial)?;
+            return match self.after_failure(&trial, reachable, found, &stop)? {
                 Next::Return(records) if is_final(&records) => {
                     // A run that is resumed after its end must not lose the steps since the last checkpoint.
                     state.save_now()?;
                     records.into_iter().try_for_each(|record| self.record(state, record))?;
-                    Ok(Next::GiveUp(trial.rule))
+                    Ok(Next::GiveUp(trial.found.rule))
                 }
                 next => Ok(next),
             };
         }
-        let Some(finding) = findings.first() else { return Ok(Next::End) };
-        let found = Found {
-            rule: finding.rule,
-            severity: finding.severity,
-            first_step: finding.first_step,
-            found_at: stop.step,
-            cause: finding.cause.clone(),
-            remedies,
-            healthy_step: healthy_step(state.folder(), finding.first_step, state.config.repair.severity)?,
-        };
-        match choose(&self.history, found, &stop) {
+        let Some(found) = found else { return Ok(Next::End) };
+        let healthy_step = healthy_step(state.folder(), found.first_step, state.config.repair.severity)?;
+        match choose(&self.history, Candidate::all_of(&found), healthy_step, &stop) {
             Ok(trial) => Ok(Next::Return(vec![RepairRecord::Trial(trial)])),
             // The error is that of the run.
             Err(_) if error.is_some() => Ok(Next::End),
             Err(reason) => {
-                let record = RepairRecord::NoRemedy { rule: finding.rule, step: stop.step, reason };
+                let record = RepairRecord::NoRemedy { rule: found.rule, step: stop.step, reason };
                 self.record(state, record)?;
                 Ok(Next::TrainOn)
             }
         }
     }
 
-    /// Changes to try for the findings, best first.
-    fn remedies(&self, findings: &[Finding], config: &Config) -> Vec<Remedy> {
-        match &self.chooser {
-            Some(choose) => choose(findings, config),
+    /// The first finding, with the changes to try for all of them, best first.
+    fn found(&self, findings: &[Finding], stop: &Stop<'_>) -> Option<Found> {
+        let remedies = match &self.chooser {
+            Some(choose) => choose(findings, stop.config),
             None => Remedy::of_findings(findings),
-        }
+        };
+        findings.first().map(|finding| found(finding, stop.step, remedies))
     }
 
-    /// Undoes a change that is no repair. Tries the next one, or gives up. `more` are changes recommended for the findings
-    /// with the change.
-    fn after_failure(&self, trial: &Trial, more: Vec<Remedy>, stop: &Stop<'_>) -> Result<Next, SupervisorError> {
-        let undone = RepairRecord::Undone { trial: trial.trial, step: stop.step, reason: stop.reason.clone() };
+    /// Undoes a change that is no repair. Tries the next one, or gives up. The run can return to the checkpoint of
+    /// `healthy_step`. `found` is the finding that the run had with the change.
+    fn after_failure(
+        &self,
+        trial: &Trial,
+        healthy_step: Option<u64>,
+        found: Option<Found>,
+        stop: &Stop<'_>,
+    ) -> Result<Next, SupervisorError> {
+        let undone = RepairRecord::Undone {
+            trial: trial.trial,
+            step: stop.step,
+            reason: stop.reason.clone(),
+            found: found.clone().map(Box::new),
+        };
         let history = self.history.with(undone.clone());
         let config = history.apply_to(stop.config)?;
-        let stop = Stop { config: &config, reason: stop.reason.clone(), ..*stop };
-        let (mut remedies, next) = (trial.remedies.clone(), trial.next_rate().filter(|_| self.chooser.is_none()));
-        // A step in the same direction comes first, and further ones after all other changes.
-        let is_next_of = |other: &Trial| other.next_rate().is_some_and(|next| next.change == trial.remedy.change);
-        let was_next = self.history.trials().any(|(other, _)| other.trial != trial.trial && is_next_of(other));
-        match next {
-            Some(next) if !was_next => remedies.insert(0, next),
-            next => remedies.extend(next),
-        }
-        remedies.extend(more);
-        Remedy::without_duplicates(&mut remedies);
-        let &Trial { rule, severity, first_step, found_at, .. } = trial;
-        // A trial from the beginning has removed the checkpoints.
-        let healthy_step = trial.from_step.and(trial.healthy_step);
-        let found = Found { rule, severity, first_step, found_at, cause: trial.cause.clone(), remedies, healthy_step };
-        Ok(Next::Return(match choose(&history, found, &stop) {
+        let before = Stop { config: &config, reason: stop.reason.clone(), ..*stop };
+        let candidates = match &self.chooser {
+            Some(_) => Candidate::all_of(&trial.found).collect(),
+            None => history.next_candidates(trial, found.as_ref()),
+        };
+        Ok(Next::Return(match choose(&history, candidates.into_iter(), healthy_step, &before) {
             Ok(next) => vec![undone, RepairRecord::Trial(next)],
             Err(reason) => {
-                vec![
-                    undone,
-                    RepairRecord::GaveUp { trial: trial.trial, rule, step: stop.step, from_step: healthy_step, reason },
-                ]
+                let gave_up = |reason| RepairRecord::GaveUp {
+                    trial: trial.trial,
+                    rule: trial.found.rule,
+                    step: stop.step,
+                    from_step: healthy_step,
+                    reason,
+                };
+                // Without a checkpoint to return to, a run that has trained with the change ends with it.
+                if healthy_step.is_none() && stop.step > trial.from_step.unwrap_or(0) {
+                    vec![gave_up(format!("{}; {reason}", stop.reason))]
+                } else {
+                    vec![undone, gave_up(reason)]
+                }
             }
         }))
     }
@@ -169,11 +175,17 @@ impl Supervisor {
     ///
     /// # Errors
     /// If the config is not valid without the change.
-    pub fn after_failed_start(&self, config: &Config, reason: String) -> Result<Vec<RepairRecord>, SupervisorError> {
+    pub fn after_failed_start(
+        &self,
+        run: &Path,
+        config: &Config,
+        reason: String,
+    ) -> Result<Vec<RepairRecord>, SupervisorError> {
         let Some(trial) = self.history.open_trial().cloned() else { return Ok(Vec::new()) };
+        let reachable = self.reachable(run, &trial)?;
         let step = trial.from_step.unwrap_or(0);
         let stop = Stop { step, reason, config, total_steps: u64::MAX };
-        match self.after_failure(&trial, Vec::new(), &stop)? {
+        match self.after_failure(&trial, reachable, None, &stop)? {
             Next::Return(records) => Ok(records),
             _ => Ok(Vec::new()),
         }
@@ -182,50 +194,59 @@ impl Supervisor {
 
 /// The first change that is allowed, has not failed, and is not too expensive, as a trial; otherwise why there is none.
 /// Tries all changes from the last healthy checkpoint before it starts again with one.
-fn choose(history: &RepairHistory, found: Found, stop: &Stop<'_>) -> Result<Trial, String> {
+fn choose(
+    history: &RepairHistory,
+    candidates: impl Iterator<Item = Candidate>,
+    healthy_step: Option<u64>,
+    stop: &Stop<'_>,
+) -> Result<Trial, String> {
     let repair = &stop.config.repair;
     let trials = history.trials().count();
-    let allowed = found.remedies.iter().filter_map(|remedy| Proposal::of(remedy, stop.config));
-    let allowed: Vec<Proposal> = allowed.collect();
-    let of_checkpoint = allowed.iter().filter(|proposal| proposal.weights == WeightTransfer::Kept);
+    let allowed: Vec<(Found, Proposal)> = candidates
+        .filter_map(|Candidate { found, remedy, with }| Some((found, Proposal::together(&remedy, &with, stop.config)?)))
+        .collect();
     // A run that has just begun loses little, and the rules see the change from its first step.
-    let healthy = found.healthy_step.filter(|_| found.found_at > 2 * repair.trial_steps);
-    let of_checkpoint = healthy.into_iter().flat_map(|step| of_checkpoint.clone().map(move |one| (one, Some(step))));
-    let candidates = of_checkpoint.chain(allowed.iter().map(|proposal| (proposal, None)));
-    let mut candidates =
-        candidates.filter(|(proposal, from_step)| !history.has_failed(&proposal.remedy.change, *from_step)).peekable();
-    if candidates.peek().is_none() {
+    let is_long = |found: &Found| found.found_at > 2 * repair.trial_steps;
+    let of_checkpoint = allowed.iter().filter(|(found, one)| one.weights != WeightTransfer::New && is_long(found));
+    let of_checkpoint =
+        healthy_step.into_iter().flat_map(|step| of_checkpoint.clone().map(move |one| (one, Some(step))));
+    let all = of_checkpoint.chain(allowed.iter().map(|proposal| (proposal, None)));
+    let mut left = all.filter(|((_, one), from_step)| !history.has_failed(&one.changes(), *from_step)).peekable();
+    if left.peek().is_none() {
         return Err("no recommended change is left that repair.allow permits".to_owned());
     }
     if trials >= repair.max_repairs {
         return Err(format!("repair.max_repairs = {} changes were tried", repair.max_repairs));
     }
     let budget = repair.budget * stop.total_steps as f64;
-    let lost = |from_step: Option<u64>| stop.step.saturating_sub(from_step.unwrap_or(0));
+    // A run that has started again loses all steps since then.
+    let kept = |from_step: Option<u64>| from_step.filter(|_| history.stored().is_none()).unwrap_or(0);
+    let lost = |from_step: Option<u64>| stop.step.saturating_sub(kept(from_step));
     let is_affordable = |from_step| (history.discarded() + lost(from_step)) as f64 <= budget;
-    let Some((proposal, from_step)) = candidates.find(|(_, from_step)| is_affordable(*from_step)) else {
+    let Some(((found, proposal), from_step)) = left.find(|(_, from_step)| is_affordable(*from_step)) else {
         return Err(format!(
             "another trial would discard more than repair.budget = {} of the steps of the run",
             repair.budget
         ));
     };
-    let Found { rule, severity, first_step, found_at, cause, healthy_step, .. } = found;
     Ok(Trial {
         trial: trials as u32 + 1,
-        rule,
-        severity,
-        first_step,
-        found_at,
-        cause,
+        until_step: found.found_at.saturating_add(repair.trial_steps),
+        found: found.clone(),
         remedy: proposal.remedy.clone(),
+        with: proposal.with.clone(),
         settings: proposal.settings.clone(),
         weights: proposal.weights,
         from_step,
         healthy_step,
-        until_step: found_at.saturating_add(repair.trial_steps),
         discarded: lost(from_step),
-        remedies: found.remedies.clone(),
     })
+}
+
+/// A finding, with the changes to try for it. `found_at`: optimizer steps taken when the run stopped for it.
+fn found(finding: &Finding, found_at: u64, remedies: Vec<Remedy>) -> Found {
+    let &Finding { rule, severity, first_step, .. } = finding;
+    Found { rule, severity, first_step, found_at, cause: finding.cause.clone(), remedies }
 }
 
 /// The first trial of a run that has ended, in the folder `run`; otherwise why there is none.
@@ -237,20 +258,13 @@ pub(super) fn plan(
     let Some(finding) = findings.first() else {
         return Ok(Err(format!("no finding is open that is {} or worse", config.repair.severity)));
     };
-    let remedies = Remedy::of_findings(findings);
-    let found = Found {
-        rule: finding.rule,
-        severity: finding.severity,
-        first_step: finding.first_step,
-        // The trial must last as long as it took to find the problem, not as long as the run that went on with it.
-        found_at: finding.evidence.first().map_or(finding.first_step, |evidence| evidence.step) + 1,
-        cause: finding.cause.clone(),
-        remedies,
-        healthy_step: healthy_step(run, finding.first_step, config.repair.severity)?,
-    };
+    // The trial must last as long as it took to find the problem, not as long as the run that trained on with it.
+    let found_at = finding.evidence.first().map_or(finding.first_step, |evidence| evidence.step) + 1;
+    let found = found(finding, found_at, Remedy::of_findings(findings));
+    let healthy_step = healthy_step(run, finding.first_step, config.repair.severity)?;
     // The original run stays as it is, so its steps are not discarded.
     let stop = Stop { step: 0, reason: String::new(), config, total_steps: u64::MAX };
-    Ok(choose(&RepairHistory::default(), found, &stop))
+    Ok(choose(&RepairHistory::default(), Candidate::all_of(&found), healthy_step, &stop))
 }
 
 /// Steps of the whole run; without a limit if only its time is limited.
@@ -261,20 +275,8 @@ fn total_steps(state: &State) -> u64 {
 }
 
 /// Whether the run gives up without a step to return to.
-fn is_final(records: &[RepairRecord]) -> bool {
-    matches!(records.last(), Some(RepairRecord::GaveUp { from_step: None, .. }))
-}
-
-/// A finding to repair.
-struct Found {
-    rule: RuleName,
-    severity: Severity,
-    first_step: u64,
-    found_at: u64,
-    cause: String,
-    /// Recommended changes, best first.
-    remedies: Vec<Remedy>,
-    healthy_step: Option<u64>,
+pub(super) fn is_final(records: &[RepairRecord]) -> bool {
+    matches!(records.last(), None | Some(RepairRecord::GaveUp { from_step: None, .. }))
 }
 
 /// Step of the newest checkpoint from before the finding, in which no finding to repair was open; `None` if there is

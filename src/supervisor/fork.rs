@@ -54,10 +54,10 @@ impl Fork {
     /// If the copy exists or cannot be written.
     pub fn create(&self, trial: Trial) -> Result<RunFolder, SupervisorError> {
         let to = self.folder();
-        let from_step = trial.from_step;
+        let last = trial.healthy_step.or(trial.from_step);
         let keeps = |name: &str| {
             let name: Result<CheckpointName, ()> = name.parse();
-            name.is_ok_and(|name| from_step.is_some_and(|step| name.step <= step))
+            name.is_ok_and(|name| last.is_some_and(|step| name.step <= step))
         };
         let toml = self.config.clone().to_keep(&self.run).to_toml();
         let line = format!("{}\n", serde_json::to_string(&RepairRecord::Trial(trial)).unwrap_or_default());

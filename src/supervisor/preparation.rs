@@ -3,49 +3,82 @@
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::{
-    config::{Config, RepairMode},
+    config::{Config, RepairMode, Severity},
     diagnosis::Finding,
-    inspect::{Inspection, Trial as Try, inspect, try_remedies},
-    repair::{Proposal, RepairRecord, Trial},
+    inspect::{Inspection, inspect, try_remedies},
+    repair::{Found, Proposal, RepairRecord, Trial},
 };
 
 /// Batches to pass through the network.
 const BATCHES: usize = 2;
 
-/// Inspects the untrained network of a run that repairs itself. Returns the config with the best allowed change, and the
-/// record of it; `None` if nothing is wrong, or no allowed change makes all findings go away. An error of the inspection
-/// is left to the training.
-pub fn repair_before_training(config: &Config) -> Option<(Config, RepairRecord)> {
-    if config.repair.mode != RepairMode::Auto || !config.diagnosis.enabled || config.repair.max_repairs == 0 {
+/// Inspects the untrained network of a run that repairs itself. Returns the config with allowed changes that make all
+/// findings go away, and a record of each; `None` if nothing is wrong, or no such changes are known. An error of the
+/// inspection is left to the training.
+pub fn repair_before_training(config: &Config) -> Option<(Config, Vec<RepairRecord>)> {
+    if config.repair.mode != RepairMode::Auto || !config.diagnosis.enabled {
         return None;
     }
     // Training tells about the model.
     let inspection = with_default(NoSubscriber::new(), || inspect(config.clone(), BATCHES)).ok()?;
-    let is_wrong = |finding: &&Finding| finding.severity >= config.repair.severity;
-    let finding = inspection.findings.iter().find(is_wrong)?;
+    let (mut config, mut inspection, mut records) = (config.clone(), inspection, Vec::new());
+    while let Some(finding) = wrong(&inspection, &config).first().map(|finding| (*finding).clone()) {
+        if records.len() >= config.repair.max_repairs {
+            return None;
+        }
+        let (proposal, better) = best_change(&inspection, &config)?;
+        records.push(record(&finding, &inspection, &proposal));
+        config = proposal.remedy.change.apply_to(&config).ok()?;
+        inspection = better;
+    }
+    (!records.is_empty()).then_some((config, records))
+}
+
+/// The findings to repair, the root cause first. They may be less severe than `repair.severity` by one, because a change
+/// before the first step costs no step.
+fn wrong<'a>(inspection: &'a Inspection, config: &Config) -> Vec<&'a Finding> {
+    let severity = match config.repair.severity {
+        Severity::Fatal => Severity::Critical,
+        _ => Severity::Warning,
+    };
+    inspection.findings.iter().filter(|finding| finding.severity >= severity).collect()
+}
+
+/// The allowed change that leaves the fewest findings to repair, and the inspection with it; `None` if none leaves fewer.
+/// Of changes that leave as many, the first recommended one.
+fn best_change(inspection: &Inspection, config: &Config) -> Option<(Proposal, Inspection)> {
     let proposals: Vec<Proposal> =
         inspection.remedies.iter().filter_map(|remedy| Proposal::of(remedy, config)).collect();
     let remedies: Vec<_> = proposals.iter().map(|proposal| proposal.remedy.clone()).collect();
-    let tried = try_remedies(config, &remedies, BATCHES);
-    let is_healthy = |inspection: &Inspection| !inspection.findings.iter().any(|finding| is_wrong(&finding));
-    let best: &Try = tried.iter().find(|tried| tried.inspection.as_ref().is_some_and(is_healthy))?;
-    let proposal = proposals.iter().find(|proposal| proposal.remedy.change.to_string() == best.change)?;
-    let changed = proposal.remedy.change.apply_to(config).ok()?;
-    let record = RepairRecord::Prepared(Trial {
+    let mut tried = try_remedies(config, &remedies, BATCHES);
+    let count = |inspection: &Inspection| wrong(inspection, config).len();
+    let better = proposals.into_iter().filter_map(|proposal| {
+        let place = tried.iter().position(|tried| tried.change == proposal.remedy.change.to_string())?;
+        let inspection = tried.swap_remove(place).inspection?;
+        Some((proposal, inspection))
+    });
+    let (proposal, best) = better.min_by_key(|(_, inspection)| count(inspection))?;
+    (count(&best) < count(inspection)).then_some((proposal, best))
+}
+
+fn record(finding: &Finding, inspection: &Inspection, proposal: &Proposal) -> RepairRecord {
+    RepairRecord::Prepared(Trial {
         trial: 0,
-        rule: finding.rule,
-        severity: finding.severity,
-        first_step: 0,
-        found_at: 0,
-        cause: finding.cause.clone(),
+        found: Found {
+            rule: finding.rule,
+            severity: finding.severity,
+            first_step: 0,
+            found_at: 0,
+            cause: finding.cause.clone(),
+            remedies: inspection.remedies.clone(),
+        },
         remedy: proposal.remedy.clone(),
+        with: Vec::new(),
         settings: proposal.settings.clone(),
         weights: proposal.weights,
         from_step: None,
         healthy_step: None,
         until_step: 0,
         discarded: 0,
-        remedies,
-    });
-    Some((changed, record))
+    })
 }

@@ -3,14 +3,13 @@
 use indicatif::MultiProgress;
 use tch::Device;
 
-use super::{Next, Supervisor, SupervisorError};
+use super::{Next, Supervisor, SupervisorError, decision::is_final};
 use crate::{
     checkpoint::{FOLDER, newest_whole},
     config::Config,
     distributed::Ranks,
     events::RunFolder,
     recording::Ending,
-    repair::RepairRecord,
     train::{Counters, Prepared, Resume, State, StopSignal, TrainError, prepare_on_ranks, prepare_to_resume, train},
 };
 
@@ -28,6 +27,7 @@ impl Supervisor {
     ) -> Result<(State, Result<Ending, TrainError>), SupervisorError> {
         let mut state = state;
         loop {
+            state.record_repairs(&self.history);
             if let Some(rule) = self.gave_up(&state.config) {
                 return Ok((state, Ok(Ending::Unrepaired(rule))));
             }
@@ -35,7 +35,10 @@ impl Supervisor {
             match self.decide(&mut state, &outcome)? {
                 Next::End => return Ok((state, outcome)),
                 Next::TrainOn => {}
-                Next::GiveUp(rule) => return Ok((state, Ok(Ending::Unrepaired(rule)))),
+                Next::GiveUp(rule) => {
+                    state.record_repairs(&self.history);
+                    return Ok((state, Ok(Ending::Unrepaired(rule))));
+                }
                 Next::Return(records) => {
                     let (config, device) = (state.config.clone(), state.model().device());
                     // Only rank 0 of one rank repairs a run, so there is a folder.
@@ -64,12 +67,17 @@ impl Supervisor {
                     let path = from.path();
                     let state = prepared.resume(folder, terminal.cloned(), from)?;
                     let Counters { step, epoch, .. } = state.counters();
-                    tracing::info!("training resumes from {} at step {step}, epoch {}", path.display(), epoch + 1);
+                    let what = if self.gave_up(&state.config).is_some() {
+                        "the run ends with"
+                    } else {
+                        "training resumes from"
+                    };
+                    tracing::info!("{what} {} at step {step}, epoch {}", path.display(), epoch + 1);
                     return Ok(state);
                 }
                 Err(error) => {
-                    let records = self.after_failed_start(config, error.to_string())?;
-                    let is_over = !records.iter().any(|record| matches!(record, RepairRecord::Trial(_)));
+                    let records = self.after_failed_start(folder.path(), config, error.to_string())?;
+                    let is_over = is_final(&records);
                     self.add(&folder, records)?;
                     if is_over {
                         return Err(error);

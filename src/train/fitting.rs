@@ -20,6 +20,11 @@ impl Prepared {
         if !self.config.model.initialization.depends_on_data() || self.config.model.weights.is_some() {
             return Ok(());
         }
+        Ok(fit_to_data(&self.network, &self.fitting_images()?)?)
+    }
+
+    /// The first training images, normalized and on the device.
+    pub(super) fn fitting_images(&self) -> Result<Tensor, TrainError> {
         let (mut batches, mut count, mut values) = (Vec::new(), 0, 0);
         for batch in self.training.epoch(0, 0) {
             let (images, _) = self.numerics.to_device(&batch?)?;
@@ -32,7 +37,6 @@ impl Prepared {
         if batches.is_empty() {
             return Err(EvaluationError::NoImages { split: "training" }.into());
         }
-        let images = Tensor::f_cat(&batches, 0)?;
-        Ok(fit_to_data(&self.network, &images)?)
+        Ok(Tensor::f_cat(&batches, 0)?)
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn initial_facts(
         image_side: height.min(width) as usize,
         validation_images: validation.dataset().len() as u64,
         frozen_fraction: frozen_fraction(config, network),
-        has_running_statistics: network.parameters.batch_norms().any(|layer| !config.model.keeps_statistics(layer)),
+        has_running_statistics: has_running_statistics(config, network),
         steps_per_epoch: training.batches_per_epoch().div_ceil(config.optimizer.accumulation_steps) as u64,
         channels,
         parameters: gradients.monitor().map(GradientMonitor::parameter_facts).transpose()?.unwrap_or_default(),
@@ -38,6 +38,11 @@ pub(super) fn initial_facts(
         ranks: Vec::new(),
         ..class_facts(training)
     })
+}
+
+/// Whether evaluations use running statistics of batch normalization that training updates.
+pub(super) fn has_running_statistics(config: &Config, network: &Network) -> bool {
+    network.parameters.batch_norms().any(|layer| !config.model.keeps_statistics(layer))
 }
 
 /// The facts about the classes of the training images.

@@ -52,7 +52,7 @@ pub use optimization::Optimization;
 pub use rate_steps::{RateStep, prepare_for_rates, train_at_rates};
 pub use repair_watch::RepairWatch;
 pub use resume::{Resume, loaded_config};
-pub use setup::{Prepared, prepare, prepare_on_ranks, prepare_to_resume};
+pub use setup::{Prepared, check_repair, prepare, prepare_on_ranks, prepare_to_resume};
 pub use state::State;
 pub use stop::{PREEMPTED, StopSignal};
 pub use training_model::TrainingModel;

@@ -36,13 +36,13 @@ impl Grace {
     /// After a return to a checkpoint, the rule still knows the steps before. A network that starts again with new weights
     /// must do without grace.
     fn of(trial: &Trial, outcome: &Outcome) -> Option<Self> {
-        let rule = trial.rule;
+        let rule = trial.found.rule;
         match (outcome, trial.from_step) {
             (Outcome::Kept(step), _) => Some(Self { rule, from: *step, until: *step }),
             (Outcome::Open, Some(step)) => {
                 Some(Self { rule, from: step.midpoint(trial.until_step), until: trial.until_step })
             }
-            (Outcome::Open, None) | (Outcome::Undone(..), _) => None,
+            (Outcome::Open, None) | (Outcome::Undone(..) | Outcome::Failed(_), _) => None,
         }
     }
 
@@ -75,6 +75,13 @@ impl State {
     /// Sets what the run knows of its repairs; `None` if it does not repair itself.
     pub fn watch_repairs(&mut self, watch: Option<RepairWatch>) {
         self.repairs = watch;
+    }
+
+    /// Writes the repairs so far to TensorBoard.
+    pub(crate) fn record_repairs(&mut self, history: &RepairHistory) {
+        if let Some(recorder) = self.output.recorder.as_mut().filter(|_| !history.records().is_empty()) {
+            recorder.repairs(self.counters.step, history);
+        }
     }
 
     /// The open findings to repair, the root cause first.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tch::Device;
 
 use super::{
-    Counters, Gradients, TrainError,
+    Counters, Gradients, Prepared, TrainError,
     checkpoint_contents::{CPU_GENERATOR, CUDA_GENERATOR, PREVIOUS, TensorParts, named},
     early_stopping::EvaluationHistory,
     host_state::HostState,
@@ -14,10 +14,15 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointError, CheckpointName, Loaded},
-    config::{Config, ConfigError, DATA_FILES, ScheduleConfig, ScheduleName, differences, matches},
+    config::{
+        Config, ConfigError, DATA_FILES, ModelConfig, Normalization, ScheduleConfig, ScheduleName, differences, matches,
+    },
+    diagnosis::Diagnosis,
     disk::{NamedTensors, copy_named},
     distributed::DistributedError,
+    gradient::GradientHistory,
     libtorch::{device_name, set_generator_state, torch_version},
+    model::insert_batch_norm,
     optim::PlateauCourse,
     recording::ResumedRecord,
     repair::RepairHistory,
@@ -69,6 +74,8 @@ pub struct Resume {
     pub(super) allows_other_images: bool,
     /// Whether the number of threads was and is chosen by the machine.
     has_free_threads: bool,
+    /// Model of the checkpoint, if a repair inserts batch normalization into it.
+    plain: Option<ModelConfig>,
     pub(super) host: HostState,
 }
 
@@ -132,11 +139,19 @@ impl Resume {
             host.counters.next_batch = images / new;
             tracing::warn!("data.batch_size changed within an epoch: {} images of it are used twice", images % new);
         }
+        let inserts =
+            [saved.model.normalization, before.model.normalization] == [Normalization::None, Normalization::Batch];
+        let plain = inserts.then(|| saved.model.clone());
+        if inserts {
+            // The rules know other layers.
+            (host.history, host.rule_sets) = (GradientHistory::default(), Vec::new());
+            host.diagnosis = host.diagnosis.map(|_| Diagnosis::default());
+        }
         let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
         let allows_other_images = is_allowed(DATA_FILES);
         let name = loaded.path.file_name().unwrap_or_default().to_string_lossy().parse().unwrap_or_default();
         let run = run_of(&loaded).to_owned();
-        Ok(Self { loaded: Some(loaded), run, name, changed, allows_other_images, has_free_threads, host })
+        Ok(Self { loaded: Some(loaded), run, name, changed, allows_other_images, has_free_threads, plain, host })
     }
 
     /// Prepares a rank other than 0 to resume with it; `text` is [`Resume::text`] on rank 0.
@@ -153,6 +168,7 @@ impl Resume {
             changed: Vec::new(),
             allows_other_images,
             has_free_threads,
+            plain: None,
             host,
         })
     }
@@ -217,7 +233,18 @@ impl Resume {
         }
     }
 
-    /// Restores all tensors and random number generators.
+    /// Whether a repair inserts layers into the network of the checkpoint.
+    pub(super) fn inserts_layers(&self) -> bool {
+        self.plain.is_some()
+    }
+
+    /// Restores the weights if a repair inserts layers. They are fitted to the first training images.
+    pub(super) fn insert_layers(&self, prepared: &Prepared) -> Result<(), TrainError> {
+        let (Some(plain), Some(loaded)) = (&self.plain, &self.loaded) else { return Ok(()) };
+        Ok(insert_batch_norm(&prepared.network, plain, &loaded.model()?, &prepared.fitting_images()?)?)
+    }
+
+    /// Restores all tensors, except weights that are [restored](Self::insert_layers), and random number generators.
     pub(super) fn restore(&self, parts: &TensorParts<'_>, gradients: &mut Gradients) -> Result<(), TrainError> {
         let Some(loaded) = &self.loaded else { return Ok(()) };
         let (got, want) = (parts.network.model.digest(), self.host.model.as_deref());
@@ -225,16 +252,20 @@ impl Resume {
             let text = |digest: Option<&str>| digest.unwrap_or("none").to_owned();
             return Err(TrainError::OtherModel { got: text(got), want: text(want) });
         }
-        loaded.model_into(&parts.network.parameters.named())?;
-        if !self.is_restored("ema", loaded.ema_into(&parts.ema()))?
-            && let Some(ema) = parts.ema
-        {
+        let has_average = if self.inserts_layers() {
+            parts.optimizer.restore_known(&loaded.optimizer()?)?;
+            false
+        } else {
+            loaded.model_into(&parts.network.parameters.named())?;
+            let moments = loaded
+                .optimizer()
+                .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
+            self.is_restored("optimizer", moments)?;
+            self.is_restored("ema", loaded.ema_into(&parts.ema()))?
+        };
+        if let Some(ema) = parts.ema.filter(|_| !has_average) {
             ema.restart()?;
         }
-        let moments = loaded
-            .optimizer()
-            .and_then(|saved| parts.optimizer.restore(&saved).map_err(|cause| loaded.refuse_optimizer(cause)));
-        self.is_restored("optimizer", moments)?;
         let training = loaded.training()?;
         let of_group = |group: &str| -> NamedTensors {
             let in_group = |name: &str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
@@ -248,9 +279,15 @@ impl Resume {
             };
             let copied = saved.and_then(|saved| copy_named(&saved, &named(group, tensors).collect::<Vec<_>>()));
             let copied = copied.map_err(|cause| loaded.refuse_training(cause));
-            self.is_restored(if group == "grad_scaler" { "run" } else { group }, copied)?;
+            // Some clippers have a state for each parameter.
+            let starts_over = self.inserts_layers() && group == "clipping" && copied.is_err();
+            if !starts_over {
+                self.is_restored(if group == "grad_scaler" { "run" } else { group }, copied)?;
+            }
         }
-        let previous = of_group(PREVIOUS).into_iter().map(|(_, copy)| copy.f_to_device(parts.device));
+        // The last gradient is that of other parameters.
+        let previous = if self.inserts_layers() { Vec::new() } else { of_group(PREVIOUS) };
+        let previous = previous.into_iter().map(|(_, copy)| copy.f_to_device(parts.device));
         gradients.restore_previous(previous.collect::<Result<_, _>>()?);
         let generator = |name: &str| training.iter().find(|(known, _)| known == name).map(|(_, state)| state);
         if let Some(state) = generator(CPU_GENERATOR) {

@@ -101,6 +101,7 @@ pub fn prepare_to_resume(
     // Before any image is decoded, because "another image" is a better message than "does not decode".
     let images = DataNow::identify(&splits.train, &splits.validation, Some(from))?;
     let prepared = Prepared { images: Some(images), ..prepare_on(splits, config, ranks, device)? };
+    from.insert_layers(&prepared)?;
     prepared.check_ranks_agree()?;
     Ok(prepared)
 }
@@ -133,9 +134,7 @@ fn prepare_on(splits: Splits, config: Config, ranks: Ranks, device: Option<Devic
     let numerics = Numerics::new(&config.run, device);
     numerics.lay_out_weights(&network)?;
     check_ranks(&ranks, &network)?;
-    if config.repair.mode == RepairMode::Auto && !ranks.are_alone() {
-        return Err(TrainError::RepairOnRanks { ranks: ranks.world() });
-    }
+    check_repair(&config, ranks.world())?;
     probe_single_image(&config, &network, &train, device)?;
     probe_training_size(&config, &network, &training, device)?;
     Ok(Prepared {
@@ -191,6 +190,17 @@ fn check_ranks(ranks: &Ranks, network: &Network) -> Result<(), TrainError> {
         Some(buffer) if is_program && !ranks.are_alone() => {
             Err(TrainError::RankBuffers { name: buffer.name.to_string() })
         }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a run on so many ranks does not repair itself, which works on one rank only.
+///
+/// # Errors
+/// If it does.
+pub fn check_repair(config: &Config, ranks: usize) -> Result<(), TrainError> {
+    match config.repair.mode {
+        RepairMode::Auto if ranks > 1 => Err(TrainError::RepairOnRanks { ranks }),
         _ => Ok(()),
     }
 }

@@ -6,9 +6,19 @@ use indicatif::MultiProgress;
 
 use super::{
     Buffers, Counters, EarlyStopping, Optimization, Prepared, RepairWatch, Resume, State, TrainError, TrainingModel,
-    checkpoint_contents::TensorParts, data_identity::DataNow, evaluations::Evaluations, frozen::is_head_alone,
-    host_state::HostState, initial_facts::initial_facts, judge::Judge, optimization::ParameterState, output::Output,
-    random_streams::RandomStreams, run_clock::RunClock, sharing::Sharing, training_data::TrainingData,
+    checkpoint_contents::TensorParts,
+    data_identity::DataNow,
+    evaluations::Evaluations,
+    frozen::is_head_alone,
+    host_state::HostState,
+    initial_facts::{has_running_statistics, initial_facts},
+    judge::Judge,
+    optimization::ParameterState,
+    output::Output,
+    random_streams::RandomStreams,
+    run_clock::RunClock,
+    sharing::Sharing,
+    training_data::TrainingData,
 };
 use crate::{
     checkpoint::{CheckpointWriter, FOLDER, Retention},
@@ -121,6 +131,9 @@ impl Prepared {
             .map(|facts| of_ranks(facts, &config, &ranks));
         if let Some(from) = &mut from {
             from.host.facts.ranks = ranks.places().to_vec();
+            if from.inserts_layers() {
+                from.host.facts.has_running_statistics = has_running_statistics(&config, &network);
+            }
         }
         let is_resumed = from.is_some();
         let (identity, config, recorder) = match folder {

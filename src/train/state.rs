@@ -151,11 +151,16 @@ impl State {
         self.output.report_failure(error);
     }
 
-    /// Waits for unfinished checkpoints, closes the files of the run, and returns its folder; `None` on ranks other than 0.
-    pub fn into_folder(mut self) -> Option<RunFolder> {
+    /// Waits for unfinished checkpoints, after which retention removes no more of them. Logs failures.
+    pub(crate) fn settle_checkpoints(&mut self) {
         for error in self.finish_checkpoints() {
             self.report_failure(&error);
         }
+    }
+
+    /// Waits for unfinished checkpoints, closes the files of the run, and returns its folder; `None` on ranks other than 0.
+    pub fn into_folder(mut self) -> Option<RunFolder> {
+        self.settle_checkpoints();
         self.output.recorder.map(Recorder::into_folder)
     }
 

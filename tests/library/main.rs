@@ -15,6 +15,7 @@
 //! - `optimizer_golden`: every optimizer steps as in PyTorch or timm
 //! - `numerics`: runs in other precisions are true, and non-finite steps leave no trace
 //! - `telemetry`: every written statistic equals a slow reference implementation
+//! - `repair`: runs return to a checkpoint, insert layers, start again, and give up
 //! - `kernels`: the CUDA kernels compute the right values, emulated, and compile for every architecture
 //!
 //! Files
@@ -42,6 +43,7 @@ mod numerics;
 mod optimizer_golden;
 mod photos;
 mod ranks;
+mod repair;
 mod replay_memory;
 mod report_browser;
 mod silent_branches;

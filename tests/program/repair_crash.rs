@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::Command};
 use super::crash::{kill_all, run_to_its_end};
 use crate::harness::{Workplace, checkpoints::assert_same, dice::Dice, limit};
 
-const KILLS: u64 = 25;
+const KILLS: u64 = 35;
 
 /// The learning rate rises until training breaks.
 const TOML: &str = r#"
@@ -16,23 +16,28 @@ model = { name = "cnn", width = 4, depth = 2 }
 optimizer = { name = "sgd", momentum = 0.9, learning_rate = 20.0 }
 schedule = { warmup_steps = 100 }
 evaluate = { every_steps = 20 }
-repair = { mode = "auto", trial_steps = 10, budget = 9.0 }
+repair = { mode = "auto", budget = 9.0 }
 checkpoint = { every_steps = 5, every_epochs = 0, keep_last = 12 }
 monitor = { layers_every_steps = 1, histograms_every_steps = 20 }
 "#;
 
-/// Allowed changes, the most trials, the learning rate, and the events that they lead to: trials from checkpoints and from the start, some
-/// of which are undone; and a run that gives up and ends with a checkpoint.
-const CASES: [(&str, &str, &str, &[&str], i32); 3] = [
-    ("[\"*\"]", "9", "8", &["kept", "kept"], 0),
-    ("[\"clipping.*\", \"schedule.*\"]", "9", "20", &["undone", "kept"], 0),
-    ("[\"clipping.*\"]", "1", "20", &["undone", "gave_up"], 18),
+/// Allowed changes, the most trials, their steps, the learning rate, and the events that they lead to: trials from checkpoints and from the
+/// start, some of which are undone; a run that gives up and ends with a checkpoint; layers inserted into trained weights;
+/// and a run that starts again in vain and returns to its checkpoint.
+const CASES: [(&str, &str, &str, &str, &[&str], i32); 5] = [
+    ("[\"*\"]", "9", "10", "8", &["kept", "kept"], 0),
+    ("[\"clipping.*\", \"schedule.*\"]", "9", "10", "20", &["undone", "kept"], 0),
+    ("[\"clipping.*\"]", "1", "10", "20", &["undone", "gave_up"], 18),
+    ("[\"model.normalization\"]", "9", "10", "4", &["kept"], 0),
+    ("[\"model.activation\"]", "9", "14", "2", &["undone", "undone", "gave_up"], 18),
 ];
 
 /// Places, and about how often a session visits each.
-const PLACES: [(&str, u64); 12] = [
+const PLACES: [(&str, u64); 14] = [
     ("return", 3),
     ("copied", 9),
+    ("moved", 1),
+    ("restored", 3),
     ("returned", 3),
     ("replace", 30),
     ("cut", 3),
@@ -46,10 +51,11 @@ const PLACES: [(&str, u64); 12] = [
 ];
 
 fn session(workplace: &Workplace, name: &str, case: usize) -> Command {
-    let (allow, max_repairs, rate, ..) = CASES[case];
+    let (allow, max_repairs, trial_steps, rate, ..) = CASES[case];
     let settings = [
         format!("repair.allow={allow}"),
         format!("repair.max_repairs={max_repairs}"),
+        format!("repair.trial_steps={trial_steps}"),
         format!("optimizer.learning_rate={rate}"),
     ];
     let mut arguments = vec!["train", "small.toml", "--run-name", name, "--resume", "auto"];

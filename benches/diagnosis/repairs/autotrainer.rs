@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    score::{Score, accuracy, steps},
+    score::{Reference, Score, accuracy, steps},
     settings,
 };
 use crate::{
@@ -86,8 +86,8 @@ struct Repair {
     trials: usize,
 }
 
-/// Repairs the runs. `pairs`: accuracy of the healthy twin, and of the faulty run.
-pub(super) fn repair(root: &Path, cases: &[Case], pairs: &[(f64, f64)], is_cached: bool) -> Score {
+/// Repairs the runs.
+pub(super) fn repair(root: &Path, cases: &[Case], references: &[Reference], is_cached: bool) -> Score {
     let watched: Vec<Case> = cases.iter().map(|case| with(case, "", "watched")).collect();
     let folders = traces::train_all(root, &watched, is_cached);
     let mut repairs: Vec<Repair> = folders.iter().map(|folder| Repair::of(folder.as_ref())).collect();
@@ -105,10 +105,10 @@ pub(super) fn repair(root: &Path, cases: &[Case], pairs: &[(f64, f64)], is_cache
         }
     }
     let mut score = Score::default();
-    for ((case, pair), repair) in cases.iter().zip(pairs).zip(&repairs) {
+    for ((case, reference), repair) in cases.iter().zip(references).zip(&repairs) {
         // The last training counts in full if no try was accepted.
         let rest = if repair.is_over { 0.0 } else { 1.0 };
-        score.add(case, *pair, repair.accuracy, repair.time + rest, repair.trials);
+        score.add(case, *reference, repair.accuracy, repair.time + rest, repair.trials);
     }
     score
 }

@@ -34,6 +34,31 @@ impl RunFolder {
         copied.map_err(write)
     }
 
+    /// Replaces the logs with the copies in `parent/name`. Can be repeated after a kill at any time.
+    ///
+    /// # Errors
+    /// If the system reports an error.
+    pub fn restore_logs(&self, parent: &str, name: &str) -> Result<(), EventsError> {
+        let restore = || -> io::Result<()> {
+            let copies = self.folder().folder(parent)?.folder(name)?;
+            let names = logs_in(&copies)?;
+            for name in logs_in(self.folder())?.iter().filter(|name| !names.contains(name)) {
+                self.folder().remove(name)?;
+            }
+            for name in &names {
+                let copy = format!("{name}{COPYING}");
+                if self.folder().contains(&copy) {
+                    self.folder().remove(&copy)?;
+                }
+                io::copy(&mut copies.open_file(name)?, &mut self.folder().create_new(&copy)?)?;
+                self.folder().rename(&copy, name)?;
+                disk::point("restored");
+            }
+            self.folder().sync()
+        };
+        restore().map_err(|cause| EventsError::Write { path: self.path().join(parent).join(name), cause })
+    }
+
     /// Copies what is needed to resume the run in `from` into a new folder `to`, with the checkpoints that `keeps` accepts by
     /// name. `finish` may change files of the copy, which appears once it is complete. Changes nothing in `from`.
     ///

@@ -143,7 +143,7 @@ impl DiagnoseArguments {
                 Err(error) => return Err(error.into()),
             };
             has_damage |= is_damaged;
-            worst = worst.max(report.findings.iter().map(|finding| finding.severity).max());
+            worst = worst.max(report.verdict().severity);
             let text = render(&report, self.format);
             // Reports go one after another to stdout or a pipe, or each to its own file.
             let output = index.min(outputs.len().saturating_sub(1));

@@ -33,9 +33,20 @@ pub fn override_value(text: &str) -> Value {
 
 /// Applies overrides to the table of a config.
 pub(super) fn with_overrides(mut table: Table, overrides: &[String]) -> Result<Table, ConfigError> {
+    // Only given numbers have these keys. An override to another normalization removes them, unless it sets them too.
+    let normalize =
+        overrides.iter().filter_map(|argument| split_override(argument)).rfind(|(key, _)| *key == NORMALIZE);
+    if normalize.is_some_and(|(_, value)| override_value(value.trim()).as_str() != Some("given")) {
+        GIVEN.iter().for_each(|key| set_value(&mut table, key, None));
+    }
     overrides.iter().try_for_each(|argument| set(&mut table, argument))?;
     Ok(table)
 }
+
+/// Chooses the normalization of images.
+const NORMALIZE: &str = "data.normalize";
+/// The numbers of a given normalization.
+const GIVEN: [&str; 2] = ["data.mean", "data.std"];
 
 /// Applies one override.
 fn set(table: &mut Table, argument: &str) -> Result<(), ConfigError> {
@@ -86,6 +97,24 @@ mod tests {
         assert_eq!((config.optimizer.name, config.optimizer.learning_rate), (OptimizerName::Adamw, 1e-3));
         let error = load(&["run.sede=1"]).unwrap_err().to_string();
         assert!(error.contains("run.sede: unknown key; did you mean run.seed?"), "{error}");
+    }
+
+    #[test]
+    fn another_normalization_removes_the_given_numbers_of_the_file() {
+        let toml = format!("{SMALLEST}\ndata.normalize = \"given\"\ndata.mean = [0.5]\ndata.std = [0.2]");
+        let load = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+            Config::parse_with(&toml, "test", &overrides)
+        };
+        for other in ["computed", "\"imagenet\"", " none"] {
+            match load(&[&format!("data.normalize={other}")]) {
+                Ok(config) => assert!(config.data.mean.is_empty() && config.data.std.is_empty(), "{other}"),
+                Err(error) => assert!(!error.to_string().contains("data.mean"), "{other}: {error}"),
+            }
+        }
+        let given = load(&["data.normalize=given", "data.std=[0.3]"]).unwrap();
+        assert_eq!((given.data.mean, given.data.std), (vec![0.5], vec![0.3]));
+        assert!(load(&["data.normalize=computed", "data.mean=[0.1]"]).is_err(), "it was asked for");
     }
 
     #[test]

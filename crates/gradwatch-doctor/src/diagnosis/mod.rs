@@ -54,7 +54,8 @@ use crate::config::Config;
 pub use crate::config::{RuleName, RuleSetName};
 use course::LossCourse;
 use parameter_role::Roles;
-use rules::{Rule, RuleContext, Rules, declarations, follows_from};
+pub use rules::follows_from;
+use rules::{Rule, RuleContext, Rules, declarations};
 
 /// All rules with their state, and the findings. Everything is part of a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

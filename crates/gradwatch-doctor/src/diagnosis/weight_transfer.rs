@@ -5,13 +5,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Change;
+use crate::config::{Config, Normalization};
 
-/// What a config change does to trained weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a config change does to trained weights, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightTransfer {
     /// The weights stay as they are.
     Kept,
+    /// The weights stay, and the network gets batch normalization, which starts as the identity.
+    Mapped,
     /// The network starts from new weights.
     New,
 }
@@ -24,14 +27,16 @@ const IMAGES: [&str; 5] = ["data.path", "data.validation_path", "data.split_by",
 const WITHOUT_WEIGHTS: [&str; 3] = ["model.activation", "model.dropout", "model.freeze_batch_norm_statistics"];
 
 impl Change {
-    /// What the change does to trained weights. `None` if it is advice, or does not change training.
-    pub fn weight_transfer(&self) -> Option<WeightTransfer> {
+    /// What the change does to the trained weights of a run with `config`. `None` if it is advice, or does not change
+    /// training.
+    pub fn weight_transfer(&self, config: &Config) -> Option<WeightTransfer> {
         let key = self.key()?;
         let is_one_of = |keys: &[&str]| keys.contains(&key);
         match key.split('.').next()? {
             _ if is_one_of(&IMAGES) => None,
             table if SAME_WEIGHTS.contains(&table) => Some(WeightTransfer::Kept),
             "model" if is_one_of(&WITHOUT_WEIGHTS) => Some(WeightTransfer::Kept),
+            "model" if self.inserts_batch_norm(config) => Some(WeightTransfer::Mapped),
             "model" => Some(WeightTransfer::New),
             _ if key == "run.precision" => Some(WeightTransfer::Kept),
             _ => None,
@@ -39,10 +44,20 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether it inserts batch normalization, which scale and shift can undo, into a network without normalization.
+    fn inserts_batch_norm(&self, config: &Config) -> bool {
+        config.model.normalization == Normalization::None
+            && self.key() == Some("model.normalization")
+            && self.apply_to(config).is_ok_and(|changed| changed.model.normalization == Normalization::Batch)
+    }
+}
+
 impl fmt::Display for WeightTransfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "keeps the weights",
+            Self::Mapped => "keeps the weights and adds layers",
             Self::New => "needs new weights",
         })
     }
@@ -54,13 +69,20 @@ mod tests {
 
     #[test]
     fn a_change_keeps_or_renews_the_weights_or_does_not_change_training() {
+        let toml = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"cnn\"";
+        let config = |more: &str| Config::parse(&format!("{toml}\n{more}"), "test").unwrap();
+        let plain = config("");
+        let batch = Change::from("model.normalization = \"batch\"");
+        let grouped = config("model.normalization = \"group\"");
+        assert_eq!(batch.weight_transfer(&grouped), Some(WeightTransfer::New), "it has other layers");
         for (change, want) in [
             ("optimizer.learning_rate = 0.1", Some(WeightTransfer::Kept)),
             ("clipping.agc.clip_factor = 0.02", Some(WeightTransfer::Kept)),
             ("data.normalize = \"computed\"", Some(WeightTransfer::Kept)),
             ("run.precision = \"bf16\"", Some(WeightTransfer::Kept)),
             ("model.activation = \"relu\"", Some(WeightTransfer::Kept)),
-            ("model.normalization = \"batch\"", Some(WeightTransfer::New)),
+            ("model.normalization = \"batch\"", Some(WeightTransfer::Mapped)),
+            ("model.normalization = \"group\"", Some(WeightTransfer::New)),
             ("model.initialization = \"orthogonal\"", Some(WeightTransfer::New)),
             ("model.depth = 4", Some(WeightTransfer::New)),
             ("data.path = \"images\"", None),
@@ -68,7 +90,7 @@ mod tests {
             ("run.max_epochs = 3", None),
             ("check the labels", None),
         ] {
-            assert_eq!(Change::from(change).weight_transfer(), want, "{change}");
+            assert_eq!(Change::from(change).weight_transfer(&plain), want, "{change}");
         }
     }
 }

@@ -6,7 +6,7 @@ use gradwatch_events::disk::{Folder, read_regular};
 use thiserror::Error;
 use toml::Value;
 
-use super::{Outcome, REPAIRS, RepairRecord, Setting, Trial};
+use super::{Found, Outcome, REPAIRS, RepairRecord, Setting, Trial};
 use crate::{
     config::{Config, ConfigError, RuleName, override_value},
     diagnosis::Change,
@@ -95,6 +95,11 @@ impl RepairHistory {
         &self.records
     }
 
+    /// One line for each record that says something new.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.records.iter().filter(|record| !matches!(record, RepairRecord::Returned { .. })).map(ToString::to_string)
+    }
+
     /// All trials with their outcomes.
     pub fn trials(&self) -> impl Iterator<Item = (&Trial, Outcome)> {
         self.records.iter().filter_map(|record| match record {
@@ -106,8 +111,11 @@ impl RepairHistory {
     fn outcome(&self, number: u32) -> Outcome {
         let found = self.records.iter().find_map(|record| match record {
             RepairRecord::Kept { trial, step } if *trial == number => Some(Outcome::Kept(*step)),
-            RepairRecord::Undone { trial, step, reason } if *trial == number => {
+            RepairRecord::Undone { trial, step, reason, .. } if *trial == number => {
                 Some(Outcome::Undone(*step, reason.clone()))
+            }
+            RepairRecord::GaveUp { trial, step, from_step: None, .. } if *trial == number => {
+                Some(Outcome::Failed(*step))
             }
             _ => None,
         });
@@ -124,17 +132,6 @@ impl RepairHistory {
         self.trials().last().map(|(trial, _)| trial)
     }
 
-    /// The step to which the run must return before it trains on; `Some(None)` stands for a start with new weights.
-    pub fn pending_return(&self) -> Option<Option<u64>> {
-        let last = self.records.iter().rev().find_map(|record| match record {
-            RepairRecord::Returned { .. } => Some(None),
-            RepairRecord::Trial(trial) => Some(Some(trial.from_step)),
-            RepairRecord::GaveUp { from_step: Some(step), .. } => Some(Some(Some(*step))),
-            _ => None,
-        });
-        last.flatten()
-    }
-
     /// The record with which repair gave up.
     pub fn gave_up(&self) -> Option<&RepairRecord> {
         self.records.iter().rfind(|record| matches!(record, RepairRecord::GaveUp { .. }))
@@ -145,10 +142,29 @@ impl RepairHistory {
         self.records.iter().any(|record| matches!(record, RepairRecord::NoRemedy { rule, .. } if *rule == name))
     }
 
-    /// Whether the change was tried from this step and undone.
-    pub fn has_failed(&self, change: &Change, from_step: Option<u64>) -> bool {
-        let is_same = |trial: &Trial| trial.remedy.change == *change && trial.from_step == from_step;
-        self.trials().any(|(trial, outcome)| matches!(outcome, Outcome::Undone(..)) && is_same(trial))
+    /// Whether the changes were tried together from this step and did not help, with the config as it is now.
+    pub fn has_failed(&self, changes: &[&Change], from_step: Option<u64>) -> bool {
+        self.failures().any(|(trial, _)| {
+            let is_same = trial.remedies().count() == changes.len()
+                && trial.remedies().all(|remedy| changes.contains(&&remedy.change));
+            is_same && trial.from_step == from_step
+        })
+    }
+
+    /// The trials that did not help, with the config as it is now: since the last change that stays. Each with the finding
+    /// that the run had with the change.
+    pub fn failures(&self) -> impl Iterator<Item = (&Trial, Option<&Found>)> {
+        let is_kept = |record: &RepairRecord| matches!(record, RepairRecord::Kept { .. });
+        let start = self.records.iter().rposition(is_kept).map_or(0, |kept| kept + 1);
+        let since = &self.records[start..];
+        since.iter().filter_map(move |record| {
+            let (number, found) = match record {
+                RepairRecord::Undone { trial, found, .. } => (*trial, found.as_deref()),
+                RepairRecord::GaveUp { trial, from_step: None, .. } => (*trial, None),
+                _ => return None,
+            };
+            self.trials().find(|(trial, _)| trial.trial == number).map(|(trial, _)| (trial, found))
+        })
     }
 
     /// Steps that trials have discarded so far.
@@ -217,19 +233,22 @@ pub(super) mod tests {
         let change = Change::from(change);
         Trial {
             trial: number,
-            rule: RuleName::LearningRate,
-            severity: Severity::Critical,
-            first_step: 3,
-            found_at: 20,
-            cause: "the steps are too large".into(),
+            found: Found {
+                rule: RuleName::LearningRate,
+                severity: Severity::Critical,
+                first_step: 3,
+                found_at: 20,
+                cause: "the steps are too large".into(),
+                remedies: Vec::new(),
+            },
+            with: Vec::new(),
             settings: Setting::of(&change, config).unwrap(),
-            weights: change.weight_transfer().unwrap_or(WeightTransfer::New),
+            weights: change.weight_transfer(config).unwrap_or(WeightTransfer::New),
             remedy: Remedy { change, why: "takes smaller steps".into() },
             from_step,
             healthy_step: from_step,
             until_step: 70,
             discarded: 20,
-            remedies: Vec::new(),
         }
     }
 
@@ -245,43 +264,42 @@ pub(super) mod tests {
         };
         add(&mut history, RepairRecord::Trial(trial(1, "optimizer.learning_rate = 0.01", &start, Some(4))));
         let lower = config(&["optimizer.learning_rate=0.01"]);
-        assert_eq!(history.pending_return(), Some(Some(4)));
         assert_eq!(history.apply_to(&start).unwrap(), lower);
         add(&mut history, RepairRecord::Returned { trial: 1 });
-        assert_eq!((history.pending_return(), history.open_trial().unwrap().trial), (None, 1));
+        assert_eq!(history.open_trial().unwrap().trial, 1);
         assert_eq!(history.apply_to(&lower).unwrap(), lower, "a config that has the change keeps it");
-        add(&mut history, RepairRecord::Undone { trial: 1, step: 30, reason: "it is back".into() });
+        add(&mut history, RepairRecord::Undone { trial: 1, step: 30, reason: "it is back".into(), found: None });
         assert_eq!(history.apply_to(&lower).unwrap(), start);
+        let lowered = Change::from("optimizer.learning_rate = 0.01");
+        assert!(history.has_failed(&[&lowered], Some(4)) && !history.has_failed(&[&lowered], None));
         assert_eq!(history.apply_to(&start).unwrap(), start);
         add(&mut history, RepairRecord::Trial(trial(2, "model.initialization = \"orthogonal\"", &start, None)));
         let orthogonal = config(&["model.initialization=orthogonal"]);
-        assert_eq!(history.pending_return(), Some(None));
         for earlier in [&lower, &start, &orthogonal] {
             assert_eq!(history.apply_to(earlier).unwrap(), orthogonal);
         }
         add(&mut history, RepairRecord::Kept { trial: 2, step: 70 });
-        assert!(
-            history.open_trial().is_none()
-                && history.has_failed(&Change::from("optimizer.learning_rate = 0.01"), Some(4))
-        );
+        assert!(history.open_trial().is_none());
         assert_eq!(history.discarded(), 40);
+        // The config is another one now, so the change may help.
+        assert!(!history.has_failed(&[&lowered], Some(4)));
         // Somebody's own value stays.
         let own = config(&["optimizer.learning_rate=0.05", "model.initialization=kaiming_normal"]);
         assert_eq!(history.apply_to(&own).unwrap(), own);
-        add(
-            &mut history,
-            RepairRecord::GaveUp {
-                trial: 2,
-                rule: RuleName::LearningRate,
-                step: 90,
-                from_step: Some(4),
-                reason: "no".into(),
-            },
-        );
-        assert_eq!(history.pending_return(), Some(Some(4)));
-        assert!(history.gave_up().is_some());
-        add(&mut history, RepairRecord::Returned { trial: 2 });
-        assert!(history.gave_up().is_some() && history.pending_return().is_none());
+        // A run that gives up without a checkpoint ends with its last change.
+        add(&mut history, RepairRecord::Trial(trial(3, "optimizer.learning_rate = 0.2", &orthogonal, None)));
+        let gave_up = RepairRecord::GaveUp {
+            trial: 3,
+            rule: RuleName::LearningRate,
+            step: 90,
+            from_step: None,
+            reason: "no".into(),
+        };
+        add(&mut history, gave_up);
+        assert!(history.gave_up().is_some() && history.open_trial().is_none());
+        assert!(history.has_failed(&[&Change::from("optimizer.learning_rate = 0.2")], None));
+        let last = config(&["optimizer.learning_rate=0.2", "model.initialization=orthogonal"]);
+        assert_eq!(history.apply_to(&last).unwrap(), last);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::Setting;
 use crate::{
-    config::Config,
-    diagnosis::{Remedy, WeightTransfer},
+    config::{Config, differences},
+    diagnosis::{Change, Remedy, WeightTransfer},
 };
 
 /// A change that a repair may try.
@@ -11,9 +11,11 @@ use crate::{
 pub struct Proposal {
     /// The change, and its effect.
     pub remedy: Remedy,
-    /// The config keys that it sets.
+    /// Changes to make together with it.
+    pub with: Vec<Remedy>,
+    /// The config keys that all of them set.
     pub settings: Vec<Setting>,
-    /// What it does to the weights.
+    /// What they do to the weights.
     pub weights: WeightTransfer,
 }
 
@@ -21,12 +23,31 @@ impl Proposal {
     /// Checks a recommended change: it must be a config line that `repair.allow` allows, that changes training, and that
     /// gives a valid config. `None` otherwise.
     pub fn of(remedy: &Remedy, config: &Config) -> Option<Self> {
-        let weights = remedy.change.weight_transfer()?;
-        let settings = Setting::of(&remedy.change, config).ok()?;
-        let is_allowed = |key: &str| config.repair.allows(key);
-        let all_are_allowed =
-            remedy.change.key().is_some_and(is_allowed) || settings.iter().all(|setting| is_allowed(&setting.key));
-        (!settings.is_empty() && all_are_allowed).then(|| Self { remedy: remedy.clone(), settings, weights })
+        Self::together(remedy, &[], config)
+    }
+
+    /// Like [`of`](Self::of), for a change to make together with others. Each must change something beside the others.
+    pub fn together(remedy: &Remedy, with: &[Remedy], config: &Config) -> Option<Self> {
+        let (mut changed, mut weights) = (config.clone(), WeightTransfer::Kept);
+        for Remedy { change, .. } in with.iter().chain([remedy]) {
+            weights = weights.max(change.weight_transfer(&changed)?);
+            let next = change.apply_to(&changed).ok()?;
+            let differ = differences(&changed, &next);
+            let is_allowed = |key: &str| config.repair.allows(key);
+            let all_are_allowed =
+                change.key().is_some_and(is_allowed) || differ.iter().all(|difference| is_allowed(&difference.key));
+            if differ.is_empty() || !all_are_allowed {
+                return None;
+            }
+            changed = next;
+        }
+        let settings: Vec<Setting> = differences(config, &changed).into_iter().map(Setting::from).collect();
+        (!settings.is_empty()).then(|| Self { remedy: remedy.clone(), with: with.to_vec(), settings, weights })
+    }
+
+    /// The changes, the last one first.
+    pub fn changes(&self) -> Vec<&Change> {
+        [&self.remedy].into_iter().chain(&self.with).map(|remedy| &remedy.change).collect()
     }
 }
 
@@ -57,5 +78,11 @@ mod tests {
         assert!(proposed("optimizer.learning_rate = 0.1", all).is_none(), "it changes nothing");
         assert!(proposed("early_stopping.patience = 3", all).is_none(), "it does not change training");
         assert!(proposed("check the labels", all).is_none());
+        let config = parse("optimizer.learning_rate = 0.1\noptimizer.momentum = 0.5");
+        let remedy = |change: &str| Remedy { change: change.into(), why: "it helps".into() };
+        let together = |change: &str, with: &str| Proposal::together(&remedy(change), &[remedy(with)], &config);
+        let both = together("optimizer.momentum = 0.9", "model.initialization = \"orthogonal\"").unwrap();
+        assert_eq!((both.settings.len(), both.weights), (2, WeightTransfer::New));
+        assert!(together("optimizer.momentum = 0.9", "optimizer.momentum = 0.9").is_none(), "it changes nothing more");
     }
 }

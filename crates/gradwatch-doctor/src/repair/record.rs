@@ -38,6 +38,9 @@ pub enum RepairRecord {
         step: u64,
         /// Why it is no repair.
         reason: String,
+        /// The finding that the run had with the change; `None` if it ended with an error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<Box<Found>>,
     },
     /// No change is left to try. The run ends.
     GaveUp {
@@ -68,18 +71,14 @@ pub enum RepairRecord {
 pub struct Trial {
     /// Number of the trial, from 1.
     pub trial: u32,
-    /// Rule of the finding.
-    pub rule: RuleName,
-    /// Severity of the finding.
-    pub severity: Severity,
-    /// First step of the finding.
-    pub first_step: u64,
-    /// Optimizer steps taken when the run stopped for the finding.
-    pub found_at: u64,
-    /// Cause of the finding.
-    pub cause: String,
+    /// The finding that the change is to repair.
+    #[serde(flatten)]
+    pub found: Found,
     /// The change, and its effect.
     pub remedy: Remedy,
+    /// Changes that are made together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Remedy>,
     /// The config keys that the change sets.
     pub settings: Vec<Setting>,
     /// What it does to the weights.
@@ -92,7 +91,22 @@ pub struct Trial {
     pub until_step: u64,
     /// Steps that are discarded by returning.
     pub discarded: u64,
-    /// All changes recommended for the finding, best first.
+}
+
+/// A finding to repair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its rule.
+    pub rule: RuleName,
+    /// Its severity.
+    pub severity: Severity,
+    /// Its first step.
+    pub first_step: u64,
+    /// Optimizer steps taken when the run stopped for it.
+    pub found_at: u64,
+    /// Its cause.
+    pub cause: String,
+    /// The changes recommended for it, best first.
     pub remedies: Vec<Remedy>,
 }
 
@@ -116,6 +130,8 @@ pub enum Outcome {
     Kept(u64),
     /// The change was taken back at this step.
     Undone(u64, String),
+    /// The change did not help. The run ended with it at this step, because it has no checkpoint to return to.
+    Failed(u64),
 }
 
 impl Setting {
@@ -139,14 +155,14 @@ impl fmt::Display for RepairRecord {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Prepared(Trial { rule, severity, cause, remedy, .. }) => {
+            Self::Prepared(Trial { found: Found { rule, severity, cause, .. }, remedy, .. }) => {
                 write!(f, "before training: {rule} ({severity}): {cause}; set {}: {}", remedy.change, remedy.why)
             }
             Self::Trial(trial) => write!(f, "{trial}"),
             Self::Returned { trial } => write!(f, "trial {trial}: training resumes"),
-            Self::Kept { trial, step } => write!(f, "trial {trial}: the change stays, after step {step}"),
-            Self::Undone { trial, step, reason } => {
-                write!(f, "trial {trial}: the change is undone, after step {step}: {reason}")
+            Self::Kept { trial, step } => write!(f, "trial {trial}: the change stays, decided after {step} steps"),
+            Self::Undone { trial, step, reason, .. } => {
+                write!(f, "trial {trial}: the change is undone after {step} steps: {reason}")
             }
             Self::GaveUp { rule, from_step, reason, .. } => {
                 write!(f, "repair gave up on {rule}: {reason}")?;
@@ -157,14 +173,27 @@ impl fmt::Display for RepairRecord {
     }
 }
 
+impl Trial {
+    /// All changes of the trial, the last one first.
+    pub fn remedies(&self) -> impl Iterator<Item = &Remedy> {
+        [&self.remedy].into_iter().chain(&self.with)
+    }
+
+    /// The changes as text: `optimizer.learning_rate = 0.01 and model.dropout = 0`.
+    pub fn changes(&self) -> String {
+        self.remedies().map(|remedy| remedy.change.to_string()).collect::<Vec<_>>().join(" and ")
+    }
+}
+
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { trial, rule, severity, first_step, cause, remedy, from_step, until_step, .. } = self;
+        let Self { trial, found, remedy, from_step, until_step, .. } = self;
+        let Found { rule, severity, first_step, cause, .. } = found;
         write!(f, "trial {trial}: {rule} ({severity}) since step {first_step}: {cause}; ")?;
         match from_step {
             Some(step) => write!(f, "returns to step {step}, ")?,
             None => f.write_str("starts again from the beginning, ")?,
         }
-        write!(f, "sets {} ({}), and decides after step {until_step}", remedy.change, remedy.why)
+        write!(f, "sets {} ({}), and decides after step {until_step}", self.changes(), remedy.why)
     }
 }

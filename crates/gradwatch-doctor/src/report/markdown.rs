@@ -31,7 +31,7 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         write_finding(text, index + 1, finding)?;
     }
     let (withdrawn, alarms) = (report.withdrawn_lines(), report.alarm_lines());
-    let repairs = report.repairs.lines();
+    let repairs: Vec<String> = report.repairs.history.lines().collect();
     let lists = [
         ("Repairs", &repairs),
         ("Withdrawn findings", &withdrawn),

@@ -59,15 +59,9 @@ impl Repairs {
         self.abandoned.iter().filter_map(|losses| Some(losses.buckets().last()?.last_step)).max()
     }
 
-    /// All decisions that say something new, one line each.
-    pub(super) fn lines(&self) -> Vec<String> {
-        let records = self.history.records().iter();
-        records.filter(|record| !matches!(record, RepairRecord::Returned { .. })).map(ToString::to_string).collect()
-    }
-
     /// The changes that the run has, and how repair ended, in a few words; `None` without repairs.
     pub(super) fn summary(&self) -> Option<String> {
-        let told = |trial: &Trial, from: String| format!("{} ({}), {from}", trial.remedy.change, trial.rule);
+        let told = |trial: &Trial, from: String| format!("{} ({}), {from}", trial.changes(), trial.found.rule);
         let mut parts: Vec<String> = Vec::new();
         for record in self.history.records() {
             if let RepairRecord::Prepared(trial) = record {
@@ -80,6 +74,7 @@ impl Repairs {
                 Outcome::Kept(_) => parts.push(told(trial, format!("from step {}", trial.from_step.unwrap_or(0)))),
                 Outcome::Open => parts.push(told(trial, "on trial".into())),
                 Outcome::Undone(..) => undone += 1,
+                Outcome::Failed(_) => parts.push(told(trial, "without success".into())),
             }
         }
         if undone > 0 {
@@ -123,6 +118,7 @@ pub(super) fn repairs(report: &Report) -> Markup {
             Outcome::Open => format!("on trial until step {}", trial.until_step),
             Outcome::Kept(step) => format!("kept at step {step}"),
             Outcome::Undone(step, reason) => format!("undone at step {step}: {reason}"),
+            Outcome::Failed(step) => format!("no success; the run ended with it at step {step}"),
         };
         (trial, from, outcome)
     });
@@ -153,9 +149,9 @@ pub(super) fn repairs(report: &Report) -> Markup {
                             tbody {
                                 @for (trial, from, outcome) in &rows {
                                     tr {
-                                        th scope="row" { code { (trial.remedy.change) } }
-                                        td { (trial.rule) }
-                                        td { "step " (trial.first_step) }
+                                        th scope="row" { code { (trial.changes()) } }
+                                        td { (trial.found.rule) }
+                                        td { "step " (trial.found.first_step) }
                                         td { (from) }
                                         td { (outcome) }
                                     }

@@ -14,7 +14,7 @@ const HEALTHY_RATIO: f64 = 1e-3;
 /// Summary of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Severity of the worst finding; `None` without findings.
+    /// Severity of the worst finding, or of the one that repair gave up on; `None` without any.
     pub severity: Option<Severity>,
     /// The summary sentence.
     pub sentence: String,
@@ -24,11 +24,14 @@ impl Verdict {
     pub(super) fn of(report: &Report) -> Self {
         let findings = report.ranked();
         // A run that trained on since then is judged by its findings.
-        if let Some(RepairRecord::GaveUp { rule, reason, step, .. }) = report.repairs.history.gave_up()
+        let history = &report.repairs.history;
+        if let Some(RepairRecord::GaveUp { trial, rule, reason, step, .. }) = history.gave_up()
             && report.steps <= *step
         {
+            let given_up = history.trials().find(|(other, _)| other.trial == *trial);
+            let severity = given_up.map_or(Severity::Critical, |(trial, _)| trial.found.severity);
             let sentence = format!("Repair gave up on {rule}: {reason}.");
-            return Self { severity: Some(Severity::Critical), sentence };
+            return Self { severity: Some(severity), sentence };
         }
         let Some(first) = findings.first() else {
             return Self { severity: None, sentence: without_findings(report) };

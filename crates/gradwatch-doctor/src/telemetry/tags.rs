@@ -165,6 +165,8 @@ pub const EXPLANATIONS: GroupTag = GroupTag("explanations");
 pub const FINDINGS: GroupTag = GroupTag("findings");
 /// Text of an alarm of another tool's rule.
 pub const ALARMS: GroupTag = GroupTag("alarms");
+/// Text of all repairs so far.
+pub const REPAIRS: &str = "repairs";
 
 /// Tag of a metric of an evaluation, such as `loss/validation`.
 pub fn metric(name: &str, split: &str) -> String {

@@ -227,6 +227,17 @@ impl Folder {
         Ok(renameat(&*self.handle, single(from.as_ref())?, &*self.handle, single(to.as_ref())?)?)
     }
 
+    /// Moves an entry to another folder of the same file system, where nothing has its name.
+    ///
+    /// # Errors
+    /// If the system reports an error.
+    pub fn move_to(&self, name: impl AsRef<OsStr>, to: &Self) -> io::Result<()> {
+        let name = single(name.as_ref())?;
+        renameat(&*self.handle, name, &*to.handle, name)?;
+        to.sync()?;
+        self.sync()
+    }
+
     /// Renames an entry to a name that must not be taken.
     pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match renameat_with(&*self.handle, from, &*self.handle, to, RenameFlags::NOREPLACE) {

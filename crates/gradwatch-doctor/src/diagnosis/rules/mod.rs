@@ -180,8 +180,8 @@ pub(super) fn declarations() -> &'static [Declaration] {
     &DECLARED
 }
 
-/// Whether one finding can be a consequence of the other.
-pub(super) fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
+/// Whether findings of one rule can be a consequence of those of the other.
+pub fn follows_from(symptom: RuleName, cause: RuleName) -> bool {
     let declared = declarations().iter().find(|rule| rule.name == symptom);
     declared.is_some_and(|rule| rule.causes.contains(&cause))
 }
