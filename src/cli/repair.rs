@@ -11,6 +11,7 @@ use gradwatch::{
     diagnosis::Remedy,
     disk::Folder,
     events::EventsError,
+    number::count,
     repair::{Proposal, RepairHistory, Trial},
     supervisor::{Fork, SupervisorError},
     watch::is_held,
@@ -32,12 +33,12 @@ pub(super) fn run(arguments: &RepairArguments) -> Result<Code> {
     let config = Config::load_saved(&config_path, &overrides, run)?;
     let history = RepairHistory::read(&open(run)?).map_err(SupervisorError::from)?;
     if let Some(record) = history.gave_up() {
-        bail!(NoRepair { finding: record.to_string(), reason: "the run has tried to repair itself".to_owned() });
+        bail!(NoRepair(format!("the run has tried to repair itself: {record}; start a new run with another config")));
     }
     let fork = {
         // The session has a log of its own.
         let _log = arguments.dry_run.then(|| log::start(None, 0));
-        Fork::plan(run, config)?
+        Fork::plan(run, config, &history)?
     };
     let trial = match (&fork.trial, fork.findings.first()) {
         (Ok(trial), _) => trial.clone(),
@@ -49,7 +50,9 @@ pub(super) fn run(arguments: &RepairArguments) -> Result<Code> {
             ))?;
             return Ok(Code::Success);
         }
-        (Err(reason), Some(finding)) => bail!(NoRepair { finding: finding.to_string(), reason: reason.clone() }),
+        (Err(reason), Some(finding)) => {
+            bail!(NoRepair(format!("no change can be tried: {reason}; the finding is {finding}")))
+        }
     };
     if fork.folder().exists() {
         return Err(EventsError::CopyExists { path: fork.folder() }.into());
@@ -88,6 +91,8 @@ fn plan(fork: &Fork, trial: &Trial) -> String {
         Some(step) => format!("the checkpoint of step {step}"),
         None => "the beginning of the run".to_owned(),
     };
+    let again = fork.steps.saturating_sub(trial.from_step.unwrap_or(0));
+    let cost = format!("{again} of {} are trained again", count(fork.steps, "step"));
     let changes: Vec<(&Remedy, Proposal)> =
         trial.found.remedies.iter().filter_map(|remedy| Some((remedy, Proposal::of(remedy, &fork.config)?))).collect();
     for (label, (remedy, proposal)) in ["try"].into_iter().chain(std::iter::repeat("then")).zip(&changes) {
@@ -97,16 +102,13 @@ fn plan(fork: &Fork, trial: &Trial) -> String {
     let _ = write!(
         text,
         "{}{}",
-        wrap(&format!("{:<10}{from}; the first change is decided after step {}", "from", trial.until_step), 10),
+        wrap(&format!("{:<10}{from}; {cost}; the first change is decided after step {}", "from", trial.until_step), 10),
         wrap(&format!("{:<10}{}", "into", fork.folder().display()), 10)
     );
     text
 }
 
-/// A run that cannot be repaired.
+/// A run that cannot be repaired, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("no change can be tried: {reason}; the finding is {finding}")]
-pub(super) struct NoRepair {
-    finding: String,
-    reason: String,
-}
+#[error("{0}")]
+pub(super) struct NoRepair(String);

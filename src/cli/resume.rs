@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use gradwatch::{
-    checkpoint::{CheckpointError, FOLDER, newest_whole},
-    config::Config,
+    checkpoint::{CheckpointError, FOLDER, Loaded, newest_whole},
+    config::{Config, RuleName},
     events::RunFolder,
     supervisor::Supervisor,
     train::{check_repair, loaded_config},
@@ -44,22 +44,48 @@ fn resume_with(mut session: Session, folder: RunFolder, overrides: &[String], al
     let run = folder.path().to_owned();
     let mut repairs = Supervisor::open(&folder)?;
     let begun = run_config(&run, overrides)?;
-    repairs.complete_return(&folder)?;
-    let Some(loaded) = newest_whole(&run.join(FOLDER))? else {
-        if let Some(rule) = repairs.gave_up(&begun) {
-            return Ok(session.has_given_up(&run, rule));
+    match Begun::of(&folder, &mut repairs, &begun)? {
+        Begun::Saved(loaded) => {
+            let mut config = loaded_config(&loaded, overrides)?;
+            // Repairs may have been turned on for this session, after the checkpoint.
+            config.repair = begun.repair.clone();
+            session.with_ranks(&begun, |session| session.resume(config, folder, loaded, allowed, repairs))
         }
-        if repairs.has_started_again() {
-            return session.with_ranks(&begun, |session| session.begin_again(begun.clone(), folder, repairs));
+        Begun::GivenUp(rule) => Ok(session.has_given_up(&run, rule)),
+        Begun::StartedAgain => {
+            session.with_ranks(&begun, |session| session.begin_again(begun.clone(), folder, repairs))
         }
-        let remedy =
-            "start it again with gradwatch train and another --run-name, or with --resume auto if it has no steps yet";
-        return Err(CheckpointError::Missing { run, remedy }.into());
-    };
-    let mut config = loaded_config(&loaded, overrides)?;
-    // Repairs may have been turned on for this session, after the checkpoint.
-    config.repair = begun.repair.clone();
-    session.with_ranks(&begun, |session| session.resume(config, folder, loaded, allowed, repairs))
+        Begun::Unsaved => {
+            let remedy = "start it again with gradwatch train and another --run-name, or with --resume auto if it has no \
+                          steps yet";
+            Err(CheckpointError::Missing { run, remedy }.into())
+        }
+    }
+}
+
+/// State of a run that has begun.
+pub(super) enum Begun {
+    /// It has a checkpoint.
+    Saved(Loaded),
+    /// It has no checkpoint and has ended, because nothing repairs the finding of the rule.
+    GivenUp(RuleName),
+    /// It has no checkpoint, because a repair has started it again.
+    StartedAgain,
+    /// It has no checkpoint.
+    Unsaved,
+}
+
+impl Begun {
+    /// Completes a repair that was decided, and looks for the newest checkpoint.
+    pub(super) fn of(folder: &RunFolder, repairs: &mut Supervisor, config: &Config) -> Result<Self> {
+        repairs.complete_return(folder)?;
+        Ok(match (newest_whole(&folder.path().join(FOLDER))?, repairs.gave_up(config)) {
+            (Some(loaded), _) => Self::Saved(loaded),
+            (None, Some(rule)) => Self::GivenUp(rule),
+            (None, None) if repairs.has_started_again() => Self::StartedAgain,
+            (None, None) => Self::Unsaved,
+        })
+    }
 }
 
 /// The config in the run folder, with which the ranks connect.

@@ -149,9 +149,12 @@ impl Session {
         self.tell(&Start::New)?;
         self.open_log(&folder)?;
         tell_trial(&repairs);
-        repairs.leave_trial(&folder, &config, 0)?;
         let config = repairs.config(&config)?;
-        let prepared = prepare_on_ranks(config, self.connection.ranks().clone(), self.connection.device)?;
+        let prepared = match prepare_on_ranks(config.clone(), self.connection.ranks().clone(), self.connection.device) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.recover(&config, folder, repairs, error.into()),
+        };
+        repairs.leave_trial(&folder, &config, 0)?;
         announce(&prepared);
         let state = self.start_run(prepared, folder, &repairs)?;
         self.run(state, repairs)
@@ -173,10 +176,28 @@ impl Session {
     ) -> Result<Code> {
         self.open_log(&folder)?;
         tell_trial(&repairs);
-        repairs.leave_trial(&folder, &config, loaded.manifest.step)?;
-        let config = repairs.config(&config)?;
-        let (prepared, from) = self.prepare_to_resume(config, loaded, allowed, &repairs)?;
+        let (config, step) = (repairs.config(&config)?, loaded.manifest.step);
+        let (prepared, from) = match self.prepare_to_resume(config.clone(), loaded, allowed, &repairs) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.recover(&config, folder, repairs, error),
+        };
+        repairs.leave_trial(&folder, &config, step)?;
         let state = self.resume_from(prepared, folder, from)?;
+        self.run(state, repairs)
+    }
+
+    /// Opens a run that cannot start with the change on trial without it. Returns the error if there is none.
+    fn recover(
+        &self,
+        config: &Config,
+        folder: RunFolder,
+        mut repairs: Supervisor,
+        error: anyhow::Error,
+    ) -> Result<Code> {
+        if !repairs.undo_failed_start(&folder, config, error.to_string())? {
+            return Err(error);
+        }
+        let state = repairs.reopen(config, folder, self.connection.device, self.bars.as_ref())?;
         self.run(state, repairs)
     }
 
@@ -219,7 +240,8 @@ impl Session {
         let (folder, steps, diagnosis) = (state.folder().to_owned(), state.counters().step, state.diagnosis().cloned());
         let result = match ending {
             Ok(ending) => {
-                if first_step > 0 && steps == first_step && !matches!(ending, Ending::Signal(_)) {
+                if first_step > 0 && steps == first_step && !matches!(ending, Ending::Signal(_) | Ending::Unrepaired(_))
+                {
                     tracing::info!(
                         "the run had already ended at step {steps}; to train on, raise its limit with --set"
                     );
@@ -239,7 +261,7 @@ impl Session {
         };
         if let Some(diagnosis) = diagnosis {
             let repairs = Repairs::of(repairs.history().clone());
-            let report = Report { steps, repairs, ..Report::default() }.with_findings(&diagnosis);
+            let report = Report { steps, ..Report::default() }.with_findings(&diagnosis).with_repairs(repairs);
             tell(&format!("{}\n", terminal(&report)));
             // The files must be complete first.
             write_page(&folder, &diagnosis);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gradwatch::{
-    checkpoint::{CheckpointError, FOLDER, newest_whole},
+    checkpoint::CheckpointError,
     config::Config,
     events::{RunFolder, run_name},
     supervisor::Supervisor,
@@ -10,7 +10,7 @@ use gradwatch::{
 };
 use time::OffsetDateTime;
 
-use super::{ResumeWhen, TrainArguments, exit::Code, launch::launch, session::Session};
+use super::{ResumeWhen, TrainArguments, exit::Code, launch::launch, resume::Begun, session::Session};
 
 pub(super) fn run(arguments: &TrainArguments) -> Result<Code> {
     if let Some(ranks @ 2..) = arguments.session.ranks {
@@ -52,18 +52,17 @@ fn begin_or_resume(session: &Session, arguments: &TrainArguments, config: Config
     }
     let folder = RunFolder::open(&path)?;
     let mut repairs = Supervisor::open(&folder)?;
-    repairs.complete_return(&folder)?;
-    match newest_whole(&path.join(FOLDER))? {
-        Some(loaded) => {
+    match Begun::of(&folder, &mut repairs, &config)? {
+        Begun::Saved(loaded) => {
             let config = arguments.config.load_for_run(arguments.session.max_steps, &loaded_config(&loaded, &[])?)?;
             session.resume(config, folder, loaded, &arguments.session.allowed, repairs)
         }
-        None if repairs.has_started_again() => match repairs.gave_up(&config) {
-            Some(rule) => Ok(session.has_given_up(&path, rule)),
-            None => session.begin_again(config, folder, repairs),
-        },
+        Begun::GivenUp(rule) => Ok(session.has_given_up(&path, rule)),
+        Begun::StartedAgain => session.begin_again(config, folder, repairs),
         // The run died before its first checkpoint, and so before its first step.
-        None if !folder.has_steps() => session.begin(config, || Ok(folder)),
-        None => Err(CheckpointError::Missing { run: path, remedy: "start a new run with another --run-name" }.into()),
+        Begun::Unsaved if !folder.has_steps() => session.begin(config, || Ok(folder)),
+        Begun::Unsaved => {
+            Err(CheckpointError::Missing { run: path, remedy: "start a new run with another --run-name" }.into())
+        }
     }
 }

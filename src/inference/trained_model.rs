@@ -53,7 +53,7 @@ impl WeightsOf {
     fn why_missing(&self) -> &'static str {
         match self {
             Self::Best => {
-                "the run has no evaluation yet, or evaluation is off (evaluate.every_epochs = 0); use --weights last, \
+                "the run has no evaluation yet, or none since a repair, or evaluation is off (evaluate.every_epochs = 0); use --weights last, \
                  or export a checkpoint with gradwatch checkpoints --export"
             }
             Self::Last => {

@@ -58,8 +58,8 @@ pub fn insert_batch_norm(
     }
 }
 
-/// Copies all tensors that both networks have. Names may differ, because torch numbers the layers of some networks. Returns
-/// the biases that only the trained network has, by the name of the layer in the new one.
+/// Copies all tensors that both networks have. Returns the biases that only the trained network has, by the name of the
+/// layer in the new one.
 fn copy_layers(
     network: &Network,
     plain: &ModelConfig,
@@ -67,6 +67,31 @@ fn copy_layers(
     device: Device,
 ) -> Result<BTreeMap<String, Tensor>, ModelError> {
     let values: BTreeMap<&str, &Tensor> = trained.iter().map(|(name, tensor)| (&**name, tensor)).collect();
+    let mut biases = BTreeMap::new();
+    for Renamed { before, layer, now } in renamed(network, plain)? {
+        let values = values.get(&*before).ok_or(ModelError::NotInserted)?;
+        match now.map(|now| network.parameters.get(&now)) {
+            Some(Some(into)) if into.tensor.size() == values.size() && into.tensor.kind() == values.kind() => {
+                into.tensor.shallow_clone().f_copy_(values)?;
+            }
+            None => _ = biases.insert(layer, values.f_to_device(device)?),
+            _ => return Err(ModelError::NotInserted),
+        }
+    }
+    Ok(biases)
+}
+
+/// A tensor of the trained network.
+struct Renamed {
+    before: String,
+    /// Its layer in the new network.
+    layer: String,
+    /// Its name in the new network; `None` for a bias that the new network has not.
+    now: Option<String>,
+}
+
+/// The tensors of the trained network. Names differ in some networks, because torch numbers their layers.
+fn renamed(network: &Network, plain: &ModelConfig) -> Result<Vec<Renamed>, ModelError> {
     let builder = Builder::of_shapes(plain);
     Plan::new(plain, network.input, network.classes)?.build(&builder.root())?;
     let before = builder.finish();
@@ -77,22 +102,26 @@ fn copy_layers(
         .zip(network.parameters.iter().filter(has_weight))
         .map(|(before, now)| (before.name.layer(), now.name.layer()))
         .collect();
-    let mut biases = BTreeMap::new();
-    for Parameter { name, .. } in &before {
-        let values = values.get(name.as_str()).ok_or(ModelError::NotInserted)?;
+    let renamed = before.iter().map(|Parameter { name, .. }| {
         let layer = layers.get(name.layer()).copied().unwrap_or(name.layer());
         let own = name.as_str().strip_prefix(name.layer()).unwrap_or_default();
-        match network.parameters.get(&format!("{layer}{own}")) {
-            Some(into) if into.tensor.size() == values.size() && into.tensor.kind() == values.kind() => {
-                into.tensor.shallow_clone().f_copy_(values)?;
-            }
-            None if own == ".bias" => {
-                biases.insert(layer.to_owned(), values.f_to_device(device)?);
-            }
-            _ => return Err(ModelError::NotInserted),
-        }
-    }
-    Ok(biases)
+        let now = format!("{layer}{own}");
+        let is_lost = own == ".bias" && network.parameters.get(&now).is_none();
+        Renamed { before: name.to_string(), layer: layer.to_owned(), now: (!is_lost).then_some(now) }
+    });
+    Ok(renamed.collect())
+}
+
+/// The names of the trained tensors in the network with inserted layers; `None` for a bias that it has not. `plain` is the
+/// config of the trained network.
+///
+/// # Errors
+/// If `plain` is invalid.
+pub fn names_after_insertion(
+    network: &Network,
+    plain: &ModelConfig,
+) -> Result<BTreeMap<String, Option<String>>, ModelError> {
+    Ok(renamed(network, plain)?.into_iter().map(|Renamed { before, now, .. }| (before, now)).collect())
 }
 
 /// Tells an insertion which layer the pass has reached.

@@ -60,7 +60,7 @@ pub use error::ModelError;
 pub use feature_maps::FeatureMapFn;
 pub use fit::fit_to_data;
 pub use initialization::{draw_bias, draw_weight};
-pub use insertion::insert_batch_norm;
+pub use insertion::{insert_batch_norm, names_after_insertion};
 pub use parameter::{Parameter, ParameterName, Parameters};
 pub use summary::{Summary, SummaryRow};
 pub use sync_batch_norm::SyncBatchNorm;

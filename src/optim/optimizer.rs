@@ -1,6 +1,6 @@
 //! An optimizer: an update rule, parameter groups, and the rule's state for each parameter.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -171,15 +171,25 @@ impl Optimizer {
         state
     }
 
-    /// Copies what a saved [`state`](Self::state) has for the parameters of this optimizer. Other parameters keep theirs.
+    /// Copies a saved [`state`](Self::state) of other parameters, of which `names` gives the name here; `None` if there is no
+    /// such parameter here. Parameters that were not saved keep their state.
     ///
     /// # Errors
     /// If libtorch reports an error.
-    pub fn restore_known(&self, saved: &[(String, Tensor)]) -> Result<(), TchError> {
+    pub fn restore_renamed(
+        &self,
+        saved: &[(String, Tensor)],
+        names: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
-        let saved: HashMap<&str, &Tensor> = saved.iter().map(|(name, tensor)| (&**name, tensor)).collect();
+        let renamed = |(name, tensor): &(String, Tensor)| {
+            let (parameter, key) = name.rsplit_once('.')?;
+            let now = names.get(parameter).map_or(Some(parameter), Option::as_deref)?;
+            Some((format!("{now}.{key}"), tensor.shallow_clone()))
+        };
+        let saved: BTreeMap<String, Tensor> = saved.iter().filter_map(renamed).collect();
         for (name, into) in self.state() {
-            if let Some(saved) = saved.get(&*name).filter(|saved| saved.size() == into.size()) {
+            if let Some(saved) = saved.get(&name).filter(|saved| saved.size() == into.size()) {
                 into.shallow_clone().f_copy_(saved)?;
             }
         }
@@ -261,6 +271,23 @@ mod tests {
 
     fn names(optimizer: &Optimizer) -> Vec<String> {
         optimizer.state().into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_renamed_state_follows_its_parameters_and_others_start_anew() {
+        let (mut before, params) = optimizer("name = \"adam\"");
+        step(&mut before, &params, 0.9);
+        let (now, _) = optimizer("name = \"adam\"");
+        // The old `b` is lost, and the new `b` is another parameter.
+        let names = [("a".to_owned(), Some("a".to_owned())), ("b".to_owned(), None)].into_iter().collect();
+        now.restore_renamed(&before.state(), &names).unwrap();
+        let sum = |name: &str| {
+            let state = now.state();
+            let (_, tensor) = state.iter().find(|(known, _)| known == name).unwrap();
+            tensor.sum(Kind::Float).double_value(&[])
+        };
+        assert_eq!((sum("a.step"), sum("b.step"), sum("b.exp_avg")), (1.0, 0.0, 0.0));
+        assert!(sum("a.exp_avg") > 0.0);
     }
 
     fn step(optimizer: &mut Optimizer, params: &[Tensor], momentum: f64) {

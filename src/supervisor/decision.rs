@@ -66,14 +66,14 @@ impl Supervisor {
     fn keep(&mut self, state: &mut State) -> Result<(), SupervisorError> {
         if let Some(trial) = self.history.open_trial().map(|trial| trial.trial) {
             let record = RepairRecord::Kept { trial, step: state.counters().step };
-            self.record(state, record)?;
+            self.record(state, vec![record])?;
         }
         Ok(())
     }
 
-    fn record(&mut self, state: &mut State, record: RepairRecord) -> Result<(), SupervisorError> {
+    fn record(&mut self, state: &mut State, records: Vec<RepairRecord>) -> Result<(), SupervisorError> {
         if let Some(folder) = state.run_folder() {
-            self.add(folder, vec![record])?;
+            self.add(folder, records)?;
         }
         state.watch_repairs(self.watch(&state.config));
         Ok(())
@@ -100,7 +100,7 @@ impl Supervisor {
                 Next::Return(records) if is_final(&records) => {
                     // A run that is resumed after its end must not lose the steps since the last checkpoint.
                     state.save_now()?;
-                    records.into_iter().try_for_each(|record| self.record(state, record))?;
+                    self.record(state, records)?;
                     Ok(Next::GiveUp(trial.found.rule))
                 }
                 next => Ok(next),
@@ -108,13 +108,17 @@ impl Supervisor {
         }
         let Some(found) = found else { return Ok(Next::End) };
         let healthy_step = healthy_step(state.folder(), found.first_step, state.config.repair.severity)?;
-        match choose(&self.history, Candidate::all_of(&found), healthy_step, &stop) {
+        let candidates = match &self.chooser {
+            Some(_) => Candidate::all_of(&found).collect(),
+            None => candidates(&findings, stop.step),
+        };
+        match choose(&self.history, candidates, healthy_step, &stop) {
             Ok(trial) => Ok(Next::Return(vec![RepairRecord::Trial(trial)])),
             // The error is that of the run.
             Err(_) if error.is_some() => Ok(Next::End),
             Err(reason) => {
                 let record = RepairRecord::NoRemedy { rule: found.rule, step: stop.step, reason };
-                self.record(state, record)?;
+                self.record(state, vec![record])?;
                 Ok(Next::TrainOn)
             }
         }
@@ -151,7 +155,7 @@ impl Supervisor {
             Some(_) => Candidate::all_of(&trial.found).collect(),
             None => history.next_candidates(trial, found.as_ref()),
         };
-        Ok(Next::Return(match choose(&history, candidates.into_iter(), healthy_step, &before) {
+        Ok(Next::Return(match choose(&history, candidates, healthy_step, &before) {
             Ok(next) => vec![undone, RepairRecord::Trial(next)],
             Err(reason) => {
                 let gave_up = |reason| RepairRecord::GaveUp {
@@ -163,7 +167,7 @@ impl Supervisor {
                 };
                 // Without a checkpoint to return to, a run that has trained with the change ends with it.
                 if healthy_step.is_none() && stop.step > trial.from_step.unwrap_or(0) {
-                    vec![gave_up(format!("{}; {reason}", stop.reason))]
+                    vec![gave_up(format!("{reason}; the last change ended with {}", stop.reason))]
                 } else {
                     vec![undone, gave_up(reason)]
                 }
@@ -171,11 +175,9 @@ impl Supervisor {
         }))
     }
 
-    /// Undoes a change with which the run cannot start, because of `reason`. Returns the records to add.
-    ///
-    /// # Errors
-    /// If the config is not valid without the change.
-    pub fn after_failed_start(
+    /// Undoes a change with which the run cannot start, because of `reason`. Returns the records to add. A run that no
+    /// longer repairs itself tries no other change.
+    pub(super) fn after_failed_start(
         &self,
         run: &Path,
         config: &Config,
@@ -184,6 +186,9 @@ impl Supervisor {
         let Some(trial) = self.history.open_trial().cloned() else { return Ok(Vec::new()) };
         let reachable = self.reachable(run, &trial)?;
         let step = trial.from_step.unwrap_or(0);
+        if self.watch(config).is_none() {
+            return Ok(vec![RepairRecord::Undone { trial: trial.trial, step, reason, found: None }]);
+        }
         let stop = Stop { step, reason, config, total_steps: u64::MAX };
         match self.after_failure(&trial, reachable, None, &stop)? {
             Next::Return(records) => Ok(records),
@@ -196,13 +201,14 @@ impl Supervisor {
 /// Tries all changes from the last healthy checkpoint before it starts again with one.
 fn choose(
     history: &RepairHistory,
-    candidates: impl Iterator<Item = Candidate>,
+    candidates: Vec<Candidate>,
     healthy_step: Option<u64>,
     stop: &Stop<'_>,
 ) -> Result<Trial, String> {
     let repair = &stop.config.repair;
     let trials = history.trials().count();
     let allowed: Vec<(Found, Proposal)> = candidates
+        .into_iter()
         .filter_map(|Candidate { found, remedy, with }| Some((found, Proposal::together(&remedy, &with, stop.config)?)))
         .collect();
     // A run that has just begun loses little, and the rules see the change from its first step.
@@ -243,6 +249,12 @@ fn choose(
     })
 }
 
+/// The changes recommended for each finding.
+fn candidates(findings: &[Finding], found_at: u64) -> Vec<Candidate> {
+    let founds = findings.iter().map(|finding| found(finding, found_at, finding.remedies.clone()));
+    founds.flat_map(|found| Candidate::all_of(&found).collect::<Vec<_>>()).collect()
+}
+
 /// A finding, with the changes to try for it. `found_at`: optimizer steps taken when the run stopped for it.
 fn found(finding: &Finding, found_at: u64, remedies: Vec<Remedy>) -> Found {
     let &Finding { rule, severity, first_step, .. } = finding;
@@ -260,11 +272,10 @@ pub(super) fn plan(
     };
     // The trial must last as long as it took to find the problem, not as long as the run that trained on with it.
     let found_at = finding.evidence.first().map_or(finding.first_step, |evidence| evidence.step) + 1;
-    let found = found(finding, found_at, Remedy::of_findings(findings));
     let healthy_step = healthy_step(run, finding.first_step, config.repair.severity)?;
     // The original run stays as it is, so its steps are not discarded.
     let stop = Stop { step: 0, reason: String::new(), config, total_steps: u64::MAX };
-    Ok(choose(&RepairHistory::default(), Candidate::all_of(&found), healthy_step, &stop))
+    Ok(choose(&RepairHistory::default(), candidates(findings, found_at), healthy_step, &stop))
 }
 
 /// Steps of the whole run; without a limit if only its time is limited.

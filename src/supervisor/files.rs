@@ -1,6 +1,9 @@
 //! Returns the files of a run to an earlier step.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Supervisor, SupervisorError};
 use crate::{
@@ -13,6 +16,8 @@ use crate::{
 
 /// The config of a run, in its folder.
 const CONFIG: &str = "config.toml";
+/// Weights of the best evaluation, which may be one of the abandoned steps, in their folder.
+const BEST: [&str; 2] = ["weights", "best.safetensors"];
 /// Largest config to copy, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -34,6 +39,8 @@ impl Supervisor {
             let text = text.map_err(|cause| SupervisorError::write(folder, cause))?;
             folder.write(ORIGINAL_CONFIG, &text)?;
         }
+        let moved = folder.move_aside(BEST, ABANDONED, &number.to_string());
+        moved.map_err(|cause| SupervisorError::write(folder, cause))?;
         let checkpoints = folder.path().join(FOLDER);
         match to {
             Return::Checkpoint { step, stored } => {
@@ -55,7 +62,7 @@ impl Supervisor {
         disk::point("returned");
         let trial = self.history.last_trial().map_or(0, |trial| trial.trial);
         self.history
-            .add(folder.folder(), RepairRecord::Returned { trial })
+            .add(folder.folder(), [RepairRecord::Returned { trial }])
             .map_err(|cause| SupervisorError::write(folder, cause))
     }
 
@@ -100,6 +107,8 @@ fn restore(folder: &RunFolder, part: usize, step: u64) -> Result<(), SupervisorE
         remove_after(&checkpoints, None)?;
         folder.restore_logs(ABANDONED, &part.to_string())?;
         move_checkpoint(&from, &checkpoints, step)?;
+        // An empty folder; it may stay.
+        let _ = fs::remove_dir(from);
     }
     Ok(())
 }

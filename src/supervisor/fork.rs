@@ -9,7 +9,7 @@ use crate::{
     config::{Config, RepairMode},
     diagnosis::{Finding, root_cause_first},
     events::RunFolder,
-    repair::{RepairRecord, Trial},
+    repair::{REPAIRS, RepairHistory, RepairRecord, Trial},
 };
 
 /// How to repair a run that has ended.
@@ -20,26 +20,31 @@ pub struct Fork {
     pub config: Config,
     /// Open findings to repair, the root cause first.
     pub findings: Vec<Finding>,
+    /// Number of steps that the run has taken.
+    pub steps: u64,
     /// The first change to try; otherwise why there is none.
     pub trial: Result<Trial, String>,
+    /// Changes that the run has kept.
+    kept: Vec<Trial>,
 }
 
 impl Fork {
-    /// Plans the repair of the run in `run`, with its config. Changes nothing.
+    /// Plans the repair of the run in `run`, with its config and its own repairs. Changes nothing.
     ///
     /// # Errors
     /// If the files of the run cannot be read.
-    pub fn plan(run: &Path, config: Config) -> Result<Self, SupervisorError> {
+    pub fn plan(run: &Path, config: Config, history: &RepairHistory) -> Result<Self, SupervisorError> {
         let mut config = config;
         config.repair.mode = RepairMode::Auto;
         let report = assess(run)?.report;
+        let steps = report.steps;
         let root = report.root_cause.and_then(|index| report.findings.get(index)).map(|finding| finding.rule);
         let severity = config.repair.severity;
         let mut findings: Vec<Finding> =
             report.findings.into_iter().filter(|finding| finding.severity >= severity).collect();
         root_cause_first(&mut findings, root);
         let trial = plan(run, &findings, &config)?;
-        Ok(Self { run: run.to_owned(), config, findings, trial })
+        Ok(Self { run: run.to_owned(), config, findings, steps, trial, kept: history.kept().cloned().collect() })
     }
 
     /// Folder of the copy.
@@ -60,10 +65,14 @@ impl Fork {
             name.is_ok_and(|name| last.is_some_and(|step| name.step <= step))
         };
         let toml = self.config.clone().to_keep(&self.run).to_toml();
-        let line = format!("{}\n", serde_json::to_string(&RepairRecord::Trial(trial)).unwrap_or_default());
+        // The changes that the run has kept hold from the beginning of the copy, also if its checkpoint is from before them.
+        let kept = self.kept.iter().map(|trial| RepairRecord::Prepared(trial.clone()));
+        let records = kept.chain([RepairRecord::Trial(trial)]);
+        let lines = records.map(|record| format!("{}\n", serde_json::to_string(&record).unwrap_or_default()));
+        let lines: String = lines.collect();
         RunFolder::copy(&self.run, &to, keeps, |copy| {
             copy.replace("config.toml", toml.as_bytes())?;
-            copy.replace(crate::repair::REPAIRS, line.as_bytes())
+            copy.replace(REPAIRS, lines.as_bytes())
         })?;
         Ok(RunFolder::open(&to)?)
     }

@@ -60,18 +60,16 @@ impl Supervisor {
         &self.history
     }
 
-    /// Records decisions. They are on disk when this returns.
+    /// Records a decision. It is on disk when this returns.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn add(&mut self, folder: &RunFolder, records: Vec<RepairRecord>) -> Result<(), SupervisorError> {
-        for record in records {
-            if !matches!(record, RepairRecord::Returned { .. }) {
-                tracing::warn!("{record}");
-            }
-            self.history.add(folder.folder(), record).map_err(|cause| SupervisorError::write(folder, cause))?;
+        for record in records.iter().filter(|record| !matches!(record, RepairRecord::Returned { .. })) {
+            tracing::warn!("{record}");
         }
-        Ok(())
+        // Together: a run that is killed between an undone change and the next trial would train on with the change.
+        self.history.add(folder.folder(), records).map_err(|cause| SupervisorError::write(folder, cause))
     }
 
     /// The config with all changes that stay or are on trial, and without those that were undone.

@@ -3,7 +3,7 @@
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::{
-    config::{Config, RepairMode, Severity},
+    config::{Config, RepairMode, RuleName, Severity},
     diagnosis::Finding,
     inspect::{Inspection, inspect, try_remedies},
     repair::{Found, Proposal, RepairRecord, Trial},
@@ -21,13 +21,18 @@ pub fn repair_before_training(config: &Config) -> Option<(Config, Vec<RepairReco
     }
     // Training tells about the model.
     let inspection = with_default(NoSubscriber::new(), || inspect(config.clone(), BATCHES)).ok()?;
-    let (mut config, mut inspection, mut records) = (config.clone(), inspection, Vec::new());
+    let (mut config, mut inspection) = (config.clone(), inspection);
+    let (mut records, mut repaired) = (Vec::new(), Vec::new());
     while let Some(finding) = wrong(&inspection, &config).first().map(|finding| (*finding).clone()) {
         if records.len() >= config.repair.max_repairs {
             return None;
         }
-        let (proposal, better) = best_change(&inspection, &config)?;
-        records.push(record(&finding, &inspection, &proposal));
+        if repaired.contains(&finding.rule) {
+            return None;
+        }
+        repaired.push(finding.rule);
+        let (proposal, better) = best_change(&inspection, &config, finding.rule)?;
+        records.push(record(&finding, &proposal));
         config = proposal.remedy.change.apply_to(&config).ok()?;
         inspection = better;
     }
@@ -44,24 +49,25 @@ fn wrong<'a>(inspection: &'a Inspection, config: &Config) -> Vec<&'a Finding> {
     inspection.findings.iter().filter(|finding| finding.severity >= severity).collect()
 }
 
-/// The allowed change that leaves the fewest findings to repair, and the inspection with it; `None` if none leaves fewer.
-/// Of changes that leave as many, the first recommended one.
-fn best_change(inspection: &Inspection, config: &Config) -> Option<(Proposal, Inspection)> {
+/// The allowed change that leaves no finding of the rule and the fewest findings to repair, and the inspection with it;
+/// `None` if there is none. Of changes that leave as many, the first recommended one. One fault may have hidden another.
+fn best_change(inspection: &Inspection, config: &Config, rule: RuleName) -> Option<(Proposal, Inspection)> {
     let proposals: Vec<Proposal> =
         inspection.remedies.iter().filter_map(|remedy| Proposal::of(remedy, config)).collect();
     let remedies: Vec<_> = proposals.iter().map(|proposal| proposal.remedy.clone()).collect();
     let mut tried = try_remedies(config, &remedies, BATCHES);
-    let count = |inspection: &Inspection| wrong(inspection, config).len();
     let better = proposals.into_iter().filter_map(|proposal| {
         let place = tried.iter().position(|tried| tried.change == proposal.remedy.change.to_string())?;
         let inspection = tried.swap_remove(place).inspection?;
         Some((proposal, inspection))
     });
-    let (proposal, best) = better.min_by_key(|(_, inspection)| count(inspection))?;
-    (count(&best) < count(inspection)).then_some((proposal, best))
+    let is_repaired = |inspection: &Inspection| wrong(inspection, config).iter().all(|finding| finding.rule != rule);
+    better
+        .filter(|(_, inspection)| is_repaired(inspection))
+        .min_by_key(|(_, inspection)| wrong(inspection, config).len())
 }
 
-fn record(finding: &Finding, inspection: &Inspection, proposal: &Proposal) -> RepairRecord {
+fn record(finding: &Finding, proposal: &Proposal) -> RepairRecord {
     RepairRecord::Prepared(Trial {
         trial: 0,
         found: Found {
@@ -70,7 +76,7 @@ fn record(finding: &Finding, inspection: &Inspection, proposal: &Proposal) -> Re
             first_step: 0,
             found_at: 0,
             cause: finding.cause.clone(),
-            remedies: inspection.remedies.clone(),
+            remedies: finding.remedies.clone(),
         },
         remedy: proposal.remedy.clone(),
         with: Vec::new(),

@@ -44,7 +44,7 @@ impl Supervisor {
                     // Only rank 0 of one rank repairs a run, so there is a folder.
                     let Some(folder) = state.into_folder() else { return Err(SupervisorError::NoFolder) };
                     self.add(&folder, records)?;
-                    state = self.reopen(&config, folder, device, terminal)?;
+                    state = self.reopen(&config, folder, Some(device), terminal)?;
                 }
             }
         }
@@ -52,11 +52,14 @@ impl Supervisor {
 
     /// Opens a run again after a decision: at the step to which it returns, and with the config that follows. Undoes
     /// changes with which the run cannot start.
-    fn reopen(
+    ///
+    /// # Errors
+    /// If the run cannot start without them either, or a decision cannot be written.
+    pub fn reopen(
         &mut self,
         config: &Config,
         folder: RunFolder,
-        device: Device,
+        device: Option<Device>,
         terminal: Option<&MultiProgress>,
     ) -> Result<State, SupervisorError> {
         loop {
@@ -76,10 +79,7 @@ impl Supervisor {
                     return Ok(state);
                 }
                 Err(error) => {
-                    let records = self.after_failed_start(folder.path(), config, error.to_string())?;
-                    let is_over = is_final(&records);
-                    self.add(&folder, records)?;
-                    if is_over {
+                    if !self.undo_failed_start(&folder, config, error.to_string())? {
                         return Err(error);
                     }
                 }
@@ -87,18 +87,35 @@ impl Supervisor {
         }
     }
 
+    /// Undoes the change on trial, with which the run cannot start because of `reason`. Returns whether the run can be opened
+    /// without it, with [`reopen`](Self::reopen).
+    ///
+    /// # Errors
+    /// If the decision cannot be written.
+    pub fn undo_failed_start(
+        &mut self,
+        folder: &RunFolder,
+        config: &Config,
+        reason: String,
+    ) -> Result<bool, SupervisorError> {
+        let records = self.after_failed_start(folder.path(), config, reason)?;
+        let is_over = is_final(&records);
+        self.add(folder, records)?;
+        Ok(!is_over)
+    }
+
     fn prepare(
         &self,
         config: &Config,
         folder: &RunFolder,
-        device: Device,
+        device: Option<Device>,
     ) -> Result<(Prepared, Option<Resume>), SupervisorError> {
         let config = self.config(config)?;
         let (mut prepared, from) = match newest_whole(&folder.path().join(FOLDER))? {
-            None => (prepare_on_ranks(config, Ranks::alone(), Some(device))?, None),
+            None => (prepare_on_ranks(config, Ranks::alone(), device)?, None),
             Some(loaded) => {
                 let from = Resume::new(loaded, &config, &[], &self.history)?;
-                (prepare_to_resume(config, &from, Ranks::alone(), Some(device))?, Some(from))
+                (prepare_to_resume(config, &from, Ranks::alone(), device)?, Some(from))
             }
         };
         prepared.repairs = self.watch(&prepared.config);

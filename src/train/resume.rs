@@ -17,12 +17,10 @@ use crate::{
     config::{
         Config, ConfigError, DATA_FILES, ModelConfig, Normalization, ScheduleConfig, ScheduleName, differences, matches,
     },
-    diagnosis::Diagnosis,
     disk::{NamedTensors, copy_named},
     distributed::DistributedError,
-    gradient::GradientHistory,
     libtorch::{device_name, set_generator_state, torch_version},
-    model::insert_batch_norm,
+    model::{insert_batch_norm, names_after_insertion},
     optim::PlateauCourse,
     recording::ResumedRecord,
     repair::RepairHistory,
@@ -142,10 +140,9 @@ impl Resume {
         let inserts =
             [saved.model.normalization, before.model.normalization] == [Normalization::None, Normalization::Batch];
         let plain = inserts.then(|| saved.model.clone());
-        if inserts {
-            // The rules know other layers.
-            (host.history, host.rule_sets) = (GradientHistory::default(), Vec::new());
-            host.diagnosis = host.diagnosis.map(|_| Diagnosis::default());
+        if repairs.returned_to() == Some(host.counters.step) {
+            // The weights of the best evaluation went with the abandoned part, and may be those of later steps.
+            host.evaluations = EvaluationHistory::default();
         }
         let has_free_threads = before.run.threads == 0 && config.run.threads == 0;
         let allows_other_images = is_allowed(DATA_FILES);
@@ -252,8 +249,9 @@ impl Resume {
             let text = |digest: Option<&str>| digest.unwrap_or("none").to_owned();
             return Err(TrainError::OtherModel { got: text(got), want: text(want) });
         }
-        let has_average = if self.inserts_layers() {
-            parts.optimizer.restore_known(&loaded.optimizer()?)?;
+        let has_average = if let Some(plain) = &self.plain {
+            let names = names_after_insertion(parts.network, plain)?;
+            parts.optimizer.restore_renamed(&loaded.optimizer()?, &names)?;
             false
         } else {
             loaded.model_into(&parts.network.parameters.named())?;

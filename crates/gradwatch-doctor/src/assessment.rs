@@ -124,11 +124,12 @@ fn gather(path: &Path, options: &AssessOptions, known: Option<&Diagnosis>) -> Re
     let (classes, facts) = last_evaluation(path, &mut notes);
     let report = assessor.report(&replay, path);
     let repairs = Repairs::read(path, &mut notes);
-    let report = Report { repairs, notes, classes, facts, illustrations: illustrations(path), ..report };
+    let report = Report { notes, classes, facts, illustrations: illustrations(path), ..report };
     let report = match known {
         Some(diagnosis) => report.with_findings(diagnosis),
         None => report,
     };
+    let report = report.with_repairs(repairs);
     Ok(Assessment { report, is_damaged: replay.is_damaged() })
 }
 

@@ -34,6 +34,21 @@ impl RunFolder {
         copied.map_err(write)
     }
 
+    /// Moves a file of a folder of the run to `parent/name`. Does nothing without the file.
+    ///
+    /// # Errors
+    /// If the system reports an error.
+    pub fn move_aside(&self, [folder, file]: [&str; 2], parent: &str, name: &str) -> io::Result<()> {
+        if !self.folder().contains(folder) {
+            return Ok(());
+        }
+        let from = self.folder().folder(folder)?;
+        if from.contains(file) {
+            from.move_to(file, &self.folder().folder(parent)?.folder(name)?)?;
+        }
+        Ok(())
+    }
+
     /// Replaces the logs with the copies in `parent/name`. Can be repeated after a kill at any time.
     ///
     /// # Errors

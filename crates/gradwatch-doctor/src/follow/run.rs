@@ -44,6 +44,8 @@ pub(super) struct FollowedRun {
     closed: Option<(u64, SystemTime)>,
     /// Open findings, the one to fix first at the top, and steps so far.
     open: Vec<Finding>,
+    /// Severity of the verdict.
+    severity: Option<Severity>,
     steps: u64,
     confirm_steps: u64,
 }
@@ -74,6 +76,7 @@ impl FollowedRun {
             has_ended: false,
             closed: None,
             open: Vec::new(),
+            severity: None,
             steps: 0,
             confirm_steps: 0,
         }
@@ -134,6 +137,7 @@ impl FollowedRun {
         let news = self.known.update(report, reopened != self.reopened);
         self.reopened = reopened;
         self.open = report.ranked().into_iter().cloned().collect();
+        self.severity = report.verdict().severity;
         self.steps = model.steps();
         if !std::mem::replace(&mut self.has_started, true) {
             tell(What::Start { steps: self.steps, findings: self.open.len() });
@@ -190,7 +194,7 @@ impl FollowedRun {
 
     /// The worst severity of the open findings.
     pub(super) fn worst(&self) -> Option<Severity> {
-        self.open.iter().map(|finding| finding.severity).max()
+        self.severity
     }
 
     /// The first open finding with this severity or a worse one. Training may still refute a finding from before the

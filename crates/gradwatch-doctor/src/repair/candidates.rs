@@ -62,7 +62,7 @@ impl RepairHistory {
         // A step in the same direction comes first, and further ones after all other changes.
         let is_next_of = |other: &Trial| other.next_rate().is_some_and(|next| next.change == trial.remedy.change);
         let was_next = self.trials().any(|(other, _)| other.trial != trial.trial && is_next_of(other));
-        candidates.extend(next.clone().filter(|_| !was_next));
+        candidates.extend(next.filter(|_| !was_next));
         let failures: Vec<(&Trial, Option<&Found>)> = self.failures().collect();
         let mut rules = Vec::new();
         let findings = failures.iter().flat_map(|(trial, found)| [Some(&trial.found), *found]);
@@ -72,7 +72,13 @@ impl RepairHistory {
                 candidates.extend(Candidate::all_of(found));
             }
         }
-        candidates.extend(next.filter(|_| was_next));
+        // Further steps of every change of the learning rate, the last one first.
+        let further = failures.iter().rev().filter_map(|(failed, _)| Some((*failed, failed.next_rate()?)));
+        candidates.extend(further.map(|(failed, remedy)| Candidate {
+            found: failed.found.clone(),
+            remedy,
+            with: failed.with.clone(),
+        }));
         for (failed, found) in failures {
             let other = found.filter(|found| found.rule != failed.found.rule);
             candidates.extend(other.into_iter().flat_map(|found| Candidate::together(failed, found)));

@@ -69,12 +69,12 @@ impl RepairHistory {
         Ok(Self { records })
     }
 
-    /// Adds a record and writes all of them atomically. They are on disk when this returns.
+    /// Adds records of one decision and writes all records atomically. They are on disk when this returns.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn add(&mut self, folder: &Folder, record: RepairRecord) -> io::Result<()> {
-        self.records.push(record);
+    pub fn add(&mut self, folder: &Folder, records: impl IntoIterator<Item = RepairRecord>) -> io::Result<()> {
+        self.records.extend(records);
         let mut text = String::new();
         for record in &self.records {
             text += &serde_json::to_string(record)?;
@@ -120,6 +120,24 @@ impl RepairHistory {
             _ => None,
         });
         found.unwrap_or(Outcome::Open)
+    }
+
+    /// The changes that stay, those before the first step among them.
+    pub fn kept(&self) -> impl Iterator<Item = &Trial> {
+        self.records.iter().filter_map(|record| match record {
+            RepairRecord::Prepared(trial) => Some(trial),
+            RepairRecord::Trial(trial) => matches!(self.outcome(trial.trial), Outcome::Kept(_)).then_some(trial),
+            _ => None,
+        })
+    }
+
+    /// Optimizer steps taken when the last change for findings of the rule was kept.
+    pub fn ended_at(&self, rule: RuleName) -> Option<u64> {
+        let kept = self.trials().filter_map(|(trial, outcome)| match outcome {
+            Outcome::Kept(step) if trial.found.rule == rule => Some(step),
+            _ => None,
+        });
+        kept.last()
     }
 
     /// The trial that has not ended.
@@ -259,7 +277,7 @@ pub(super) mod tests {
         let mut history = RepairHistory::default();
         let start = config(&[]);
         let add = |history: &mut RepairHistory, record| {
-            history.add(&folder, record).unwrap();
+            history.add(&folder, [record]).unwrap();
             assert_eq!(RepairHistory::read(&folder).unwrap(), *history);
         };
         add(&mut history, RepairRecord::Trial(trial(1, "optimizer.learning_rate = 0.01", &start, Some(4))));

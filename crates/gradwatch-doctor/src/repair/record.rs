@@ -187,13 +187,14 @@ impl Trial {
 
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { trial, found, remedy, from_step, until_step, .. } = self;
+        let Self { trial, found, from_step, until_step, .. } = self;
         let Found { rule, severity, first_step, cause, .. } = found;
         write!(f, "trial {trial}: {rule} ({severity}) since step {first_step}: {cause}; ")?;
         match from_step {
             Some(step) => write!(f, "returns to step {step}, ")?,
             None => f.write_str("starts again from the beginning, ")?,
         }
-        write!(f, "sets {} ({}), and decides after step {until_step}", self.changes(), remedy.why)
+        let changes = self.remedies().map(|Remedy { change, why }| format!("{change} ({why})"));
+        write!(f, "sets {}, and decides after step {until_step}", changes.collect::<Vec<_>>().join(" and "))
     }
 }

@@ -35,6 +35,8 @@ struct Files {
     returns: usize,
     stored: Option<Stored>,
     pending: Option<Return>,
+    /// Step of the checkpoint of the last complete return.
+    returned_to: Option<u64>,
 }
 
 impl Files {
@@ -44,7 +46,13 @@ impl Files {
             match record {
                 RepairRecord::Trial(trial) => files.begin(trial.from_step, trial.healthy_step),
                 RepairRecord::GaveUp { from_step: Some(step), .. } => files.begin(Some(*step), None),
-                RepairRecord::Returned { .. } => (files.returns, files.pending) = (files.returns + 1, None),
+                RepairRecord::Returned { .. } => {
+                    files.returns += 1;
+                    files.returned_to = match files.pending.take() {
+                        Some(Return::Checkpoint { step, .. }) => Some(step),
+                        _ => None,
+                    };
+                }
                 RepairRecord::Kept { .. } => files.stored = None,
                 _ => {}
             }
@@ -68,6 +76,11 @@ impl RepairHistory {
     /// The return that must be completed before the run trains on.
     pub fn pending_return(&self) -> Option<Return> {
         Files::after(self.records()).pending
+    }
+
+    /// Step of the checkpoint to which the run has returned last.
+    pub fn returned_to(&self) -> Option<u64> {
+        Files::after(self.records()).returned_to
     }
 
     /// Number of the part that the next return abandons, from 1.
@@ -109,7 +122,9 @@ mod tests {
         let mut records = vec![tried(1, Some(40), Some(40))];
         let of_run = Return::Checkpoint { step: 40, stored: None };
         assert_eq!(history(&records).pending_return(), Some(of_run));
-        records.extend([returned(1), tried(2, None, Some(40))]);
+        records.push(returned(1));
+        assert_eq!(history(&records).returned_to(), Some(40));
+        records.push(tried(2, None, Some(40)));
         assert_eq!(history(&records).pending_return(), Some(Return::Beginning { keeps: Some(40) }));
         assert_eq!(history(&records).next_part(), 2);
         records.extend([returned(2), tried(3, None, Some(40))]);

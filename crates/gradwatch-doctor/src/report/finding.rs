@@ -21,14 +21,14 @@ pub(super) fn findings(report: &Report) -> Markup {
             section aria-labelledby="findings" {
                 h2 id="findings" { "Findings" }
                 @for (finding, number) in findings.iter().zip(1..) {
-                    (card(finding, number, report.is_root_cause(finding) && findings.len() > 1))
+                    (card(report, finding, number, report.is_root_cause(finding) && findings.len() > 1))
                 }
             }
         }
     }
 }
 
-fn card(finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
+fn card(report: &Report, finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
     let Finding { rule, severity, first_step, last_step, cause, .. } = finding;
     html! {
         article class={ "card " (severity) } id={ "finding-" (index) } {
@@ -53,7 +53,7 @@ fn card(finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
                 (figures(finding))
                 (evidence(finding))
             }
-            (remedies(finding))
+            (remedies(report, finding))
             (symptoms(finding))
         }
     }
@@ -101,7 +101,7 @@ fn figures(finding: &Finding) -> Markup {
     }
 }
 
-fn remedies(finding: &Finding) -> Markup {
+fn remedies(report: &Report, finding: &Finding) -> Markup {
     html! {
         @if !finding.remedies.is_empty() {
             h4 { "Recommended changes" }
@@ -109,7 +109,10 @@ fn remedies(finding: &Finding) -> Markup {
                 @for remedy in &finding.remedies {
                     li {
                         pre class="copy" { code { (remedy.change) } }
-                        p { (capitalized(&remedy.why)) "." }
+                        p {
+                            (capitalized(&remedy.why)) "."
+                            @if let Some(weights) = report.weights_after(&remedy.change) { " It " (weights) "." }
+                        }
                     }
                 }
             }
@@ -163,6 +166,17 @@ mod tests {
         }
         // A single finding is not marked.
         assert!(!page.contains("root cause"));
+    }
+
+    #[test]
+    fn a_change_of_a_known_config_says_what_it_does_to_the_weights() {
+        let findings_of = |config: Option<&str>| {
+            let report = report(50, vec![finding(RuleName::Vanishing, Severity::Critical, 5)]);
+            findings(&Report { config: config.map(str::to_owned), ..report }).into_string()
+        };
+        let config = "run.max_epochs = 1\ndata.source = \"synthetic\"\nmodel.name = \"cnn\"";
+        assert!(findings_of(Some(config)).contains("Its slope is 1. It keeps the weights."));
+        assert!(!findings_of(None).contains("weights."));
     }
 
     #[test]

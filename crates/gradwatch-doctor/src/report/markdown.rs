@@ -28,7 +28,7 @@ fn write(text: &mut String, report: &Report) -> Result<(), Error> {
         writeln!(text, "\n## Findings")?;
     }
     for (index, finding) in findings.iter().enumerate() {
-        write_finding(text, index + 1, finding)?;
+        write_finding(text, report, index + 1, finding)?;
     }
     let (withdrawn, alarms) = (report.withdrawn_lines(), report.alarm_lines());
     let repairs: Vec<String> = report.repairs.history.lines().collect();
@@ -84,7 +84,7 @@ fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {
     })
 }
 
-fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(), Error> {
+fn write_finding(text: &mut String, report: &Report, index: usize, finding: &Finding) -> Result<(), Error> {
     let Finding { rule, severity, first_step, last_step, .. } = finding;
     writeln!(text, "\n### {index}. {} ({severity}, {})\n", plain(phrase_of(finding)), code(rule.name()))?;
     writeln!(text, "{}.", plain(&finding.cause))?;
@@ -99,7 +99,8 @@ fn write_finding(text: &mut String, index: usize, finding: &Finding) -> Result<(
         writeln!(text)?;
     }
     for (place, remedy) in finding.remedies.iter().enumerate() {
-        writeln!(text, "{}. {}: {}", place + 1, code(&remedy.change.to_string()), plain(&remedy.why))?;
+        let weights = report.weights_after(&remedy.change).map_or(String::new(), |weights| format!(" (it {weights})"));
+        writeln!(text, "{}. {}: {}{weights}", place + 1, code(&remedy.change.to_string()), plain(&remedy.why))?;
     }
     if !finding.symptoms.is_empty() {
         let symptoms: Vec<String> =

@@ -58,7 +58,8 @@ pub(crate) use series::Series;
 pub(crate) use terminal::details;
 pub(crate) use verdict::phrase_of;
 
-use crate::diagnosis::{Alarm, Diagnosis, Finding, RankFacts};
+use crate::config::Config;
+use crate::diagnosis::{Alarm, Change, Diagnosis, Finding, FindingState, RankFacts, WeightTransfer};
 
 /// Contents of a report.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +99,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// What a recommended change does to the trained weights; `None` for advice, or without the config of the run.
+    pub(crate) fn weights_after(&self, change: &Change) -> Option<WeightTransfer> {
+        change.key()?;
+        change.weight_transfer(&Config::parse(self.config.as_deref()?, &self.run).ok()?)
+    }
+
     /// Adds the findings of a diagnosis and marks its root cause.
     pub fn with_findings(self, diagnosis: &Diagnosis) -> Self {
         let (findings, withdrawn): (Vec<_>, Vec<_>) = diagnosis.findings().iter().cloned().partition(Finding::is_open);
@@ -105,6 +112,26 @@ impl Report {
         let is_it = |root: &Finding| findings.iter().position(|finding| finding.rule == root.rule);
         let root_cause = diagnosis.root_cause().and_then(is_it);
         Self { findings, withdrawn, root_cause, ..self }
+    }
+
+    /// Adds the repairs of the run. Findings that a change has ended are withdrawn.
+    pub fn with_repairs(self, repairs: Repairs) -> Self {
+        let root = self.root_cause.and_then(|index| self.findings.get(index)).map(|finding| finding.rule);
+        let (mut findings, mut withdrawn) = (Vec::new(), self.withdrawn);
+        for finding in self.findings {
+            match repairs.history.ended_at(finding.rule).filter(|step| finding.last_step < *step) {
+                Some(step) => {
+                    let state = FindingState::Withdrawn { step, reason: "a repair has ended it".to_owned() };
+                    withdrawn.push(Finding { state, ..finding });
+                }
+                None => findings.push(finding),
+            }
+        }
+        let worst = findings.iter().map(|finding| finding.severity).max();
+        let is_root = |finding: &Finding| Some(finding.rule) == root;
+        let is_worst = |finding: &Finding| Some(finding.severity) == worst;
+        let root_cause = findings.iter().position(is_root).or_else(|| findings.iter().position(is_worst));
+        Self { findings, withdrawn, root_cause, repairs, ..self }
     }
 
     /// Withdrawn findings, one line each.

@@ -172,6 +172,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::{RuleName, Severity},
+        diagnosis::Finding,
         repair::REPAIRS,
         report::{fixture, html, markdown, terminal},
     };
@@ -219,6 +221,21 @@ mod tests {
             text.contains("## Repairs\n\n- trial 1: learning") && text.contains("- trial 2: the change stays"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_finding_that_a_change_has_ended_is_withdrawn_unless_it_is_back() {
+        let (_folder, repairs) = run();
+        let seen_until = |last_step: u64| {
+            let found = crate::report::fixture::finding(RuleName::LearningRate, Severity::Critical, 30);
+            let other = crate::report::fixture::finding(RuleName::Dropout, Severity::Warning, 90);
+            let report = fixture::report(100, vec![Finding { last_step, ..found }, other]);
+            let report = Report { root_cause: Some(0), ..report }.with_repairs(repairs.clone());
+            (report.findings.len(), report.withdrawn.len(), report.root_cause)
+        };
+        // The change was kept at step 70.
+        assert_eq!(seen_until(69), (1, 1, Some(0)));
+        assert_eq!(seen_until(70), (2, 0, Some(0)));
     }
 
     #[test]

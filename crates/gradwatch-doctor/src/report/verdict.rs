@@ -25,8 +25,8 @@ impl Verdict {
         let findings = report.ranked();
         // A run that trained on since then is judged by its findings.
         let history = &report.repairs.history;
-        if let Some(RepairRecord::GaveUp { trial, rule, reason, step, .. }) = history.gave_up()
-            && report.steps <= *step
+        if let Some(RepairRecord::GaveUp { trial, rule, reason, step, from_step }) = history.gave_up()
+            && report.steps <= from_step.unwrap_or(*step)
         {
             let given_up = history.trials().find(|(other, _)| other.trial == *trial);
             let severity = given_up.map_or(Severity::Critical, |(trial, _)| trial.found.severity);

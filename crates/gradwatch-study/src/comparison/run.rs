@@ -8,7 +8,7 @@ use std::{
 use gradwatch_doctor::{
     AssessOptions, Assessment, assess_with,
     config::Config,
-    diagnosis::{Evaluation, Finding, RuleName},
+    diagnosis::{Evaluation, Finding, RuleName, Severity},
     replay::{Replay, ReplayError, ReplayEvent, Role, runs},
 };
 
@@ -28,6 +28,8 @@ pub struct ComparedRun {
     /// Open findings, and withdrawn ones after them.
     pub(super) findings: Vec<Finding>,
     pub(super) root_cause: Option<RuleName>,
+    /// Severity of the verdict.
+    pub(super) severity: Option<Severity>,
     /// Whether all rules were checked.
     pub(super) is_judged: bool,
     pub(super) notes: Vec<String>,
@@ -96,6 +98,7 @@ impl ComparedRun {
             curves.add(&event);
         })?;
         curves.add_evaluations(&evaluations, &replay.roles, config.is_some());
+        let severity = report.verdict().severity;
         let root_cause = report.root_cause.and_then(|index| report.findings.get(index)).map(|finding| finding.rule);
         Ok(Self {
             path: path.to_owned(),
@@ -104,17 +107,18 @@ impl ComparedRun {
             curves,
             findings: report.findings.into_iter().chain(report.withdrawn).collect(),
             root_cause,
+            severity,
             is_judged: report.steps > 0 && report.not_judged.is_empty(),
             notes: report.notes,
             is_damaged,
         })
     }
 
-    /// Severity of the worst open finding. Like its report, a run is healthy only if all rules were checked.
+    /// Severity of the worst open finding, or of the one that repair gave up on. Like its report, a run is healthy only if
+    /// all rules were checked.
     pub(super) fn verdict(&self) -> &'static str {
-        let open = self.findings.iter().filter(|finding| finding.is_open());
         let without = if self.is_judged { "healthy" } else { "no findings" };
-        open.map(|finding| finding.severity).max().map_or(without, |severity| severity.name())
+        self.severity.map_or(without, Severity::name)
     }
 }
 

@@ -5,13 +5,16 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use gradwatch_events::disk::Folder;
+
 use super::{collector::Collector, recorded::Recorded};
 use crate::{
     config::Config,
     diagnosis::{Facts, Subject},
     printable,
+    repair::RepairHistory,
     replay::{Follow, ReplayError},
-    report::Report,
+    report::{Repairs, Report},
     watch::{
         model::RunModel,
         run_state::{Signs, has_last_report, writer},
@@ -143,6 +146,7 @@ impl RunSource {
         let Collector { assessor, activations, waiting, clock } = collector;
         let mut report = assessor.report(opened.follow.replay(), &self.path);
         self.recorded.add_to(&mut report);
+        report = report.with_repairs(Repairs::of(self.history()));
         let last_write = opened.follow.last_write();
         let signs = self.signs(opened, last_write, report.steps, clock.longest_gap());
         let state = signs.state();
@@ -172,7 +176,13 @@ impl RunSource {
         let opened = self.opened.as_ref().ok()?;
         let mut report = opened.collected_before_last().assessor.report(opened.follow.replay(), &self.path);
         self.recorded.add_to(&mut report);
-        Some(report)
+        Some(report.with_repairs(Repairs::of(self.history())))
+    }
+
+    /// The repairs of the run. They are read anew, because the file is replaced.
+    fn history(&self) -> RepairHistory {
+        let read = Folder::open(&self.path).ok().and_then(|folder| RepairHistory::read(&folder).ok());
+        read.unwrap_or_default()
     }
 
     /// Whether the run has no values yet: no event files, or files without a value or damage.
