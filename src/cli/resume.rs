@@ -49,7 +49,7 @@ fn resume_with(mut session: Session, folder: RunFolder, overrides: &[String], al
             let mut config = loaded_config(&loaded, overrides)?;
             // Repairs may have been turned on for this session, after the checkpoint.
             config.repair = begun.repair.clone();
-            session.with_ranks(&begun, |session| session.resume(config, folder, loaded, allowed, repairs))
+            session.with_ranks(&begun, |session| session.resume(config, folder, *loaded, allowed, repairs))
         }
         Begun::GivenUp(rule) => Ok(session.has_given_up(&run, rule)),
         Begun::StartedAgain => {
@@ -66,7 +66,7 @@ fn resume_with(mut session: Session, folder: RunFolder, overrides: &[String], al
 /// State of a run that has begun.
 pub(super) enum Begun {
     /// It has a checkpoint.
-    Saved(Loaded),
+    Saved(Box<Loaded>),
     /// It has no checkpoint and has ended, because nothing repairs the finding of the rule.
     GivenUp(RuleName),
     /// It has no checkpoint, because a repair has started it again.
@@ -80,7 +80,7 @@ impl Begun {
     pub(super) fn of(folder: &RunFolder, repairs: &mut Supervisor, config: &Config) -> Result<Self> {
         repairs.complete_return(folder)?;
         Ok(match (newest_whole(&folder.path().join(FOLDER))?, repairs.gave_up(config)) {
-            (Some(loaded), _) => Self::Saved(loaded),
+            (Some(loaded), _) => Self::Saved(Box::new(loaded)),
             (None, Some(rule)) => Self::GivenUp(rule),
             (None, None) if repairs.has_started_again() => Self::StartedAgain,
             (None, None) => Self::Unsaved,

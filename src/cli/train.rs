@@ -55,7 +55,7 @@ fn begin_or_resume(session: &Session, arguments: &TrainArguments, config: Config
     match Begun::of(&folder, &mut repairs, &config)? {
         Begun::Saved(loaded) => {
             let config = arguments.config.load_for_run(arguments.session.max_steps, &loaded_config(&loaded, &[])?)?;
-            session.resume(config, folder, loaded, &arguments.session.allowed, repairs)
+            session.resume(config, folder, *loaded, &arguments.session.allowed, repairs)
         }
         Begun::GivenUp(rule) => Ok(session.has_given_up(&path, rule)),
         Begun::StartedAgain => session.begin_again(config, folder, repairs),

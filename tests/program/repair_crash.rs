@@ -21,15 +21,54 @@ checkpoint = { every_steps = 5, every_epochs = 0, keep_last = 12 }
 monitor = { layers_every_steps = 1, histograms_every_steps = 20 }
 "#;
 
-/// Allowed changes, the most trials, their steps, the learning rate, and the events that they lead to: trials from checkpoints and from the
-/// start, some of which are undone; a run that gives up and ends with a checkpoint; layers inserted into trained weights;
-/// and a run that starts again in vain and returns to its checkpoint.
-const CASES: [(&str, &str, &str, &str, &[&str], i32); 5] = [
-    ("[\"*\"]", "9", "10", "8", &["kept", "kept"], 0),
-    ("[\"clipping.*\", \"schedule.*\"]", "9", "10", "20", &["undone", "kept"], 0),
-    ("[\"clipping.*\"]", "1", "10", "20", &["undone", "gave_up"], 18),
-    ("[\"model.normalization\"]", "9", "10", "4", &["kept"], 0),
-    ("[\"model.activation\"]", "9", "14", "2", &["undone", "undone", "gave_up"], 18),
+struct Case {
+    allow: &'static str,
+    max_repairs: u64,
+    trial_steps: u64,
+    learning_rate: f64,
+    /// Events that the run must have.
+    events: &'static [&'static str],
+    code: i32,
+}
+
+const CASES: [Case; 5] = [
+    // Trials from checkpoints and from the start, some of which are undone.
+    Case { allow: "[\"*\"]", max_repairs: 9, trial_steps: 10, learning_rate: 8.0, events: &["kept", "kept"], code: 0 },
+    Case {
+        allow: "[\"clipping.*\", \"schedule.*\"]",
+        max_repairs: 9,
+        trial_steps: 10,
+        learning_rate: 20.0,
+        events: &["undone", "kept"],
+        code: 0,
+    },
+    // Gives up and ends with a checkpoint.
+    Case {
+        allow: "[\"clipping.*\"]",
+        max_repairs: 1,
+        trial_steps: 10,
+        learning_rate: 20.0,
+        events: &["undone", "gave_up"],
+        code: 18,
+    },
+    // Inserts layers into trained weights.
+    Case {
+        allow: "[\"model.normalization\"]",
+        max_repairs: 9,
+        trial_steps: 10,
+        learning_rate: 4.0,
+        events: &["kept"],
+        code: 0,
+    },
+    // Starts again in vain and returns to its checkpoint.
+    Case {
+        allow: "[\"model.activation\"]",
+        max_repairs: 9,
+        trial_steps: 14,
+        learning_rate: 2.0,
+        events: &["undone", "undone", "gave_up"],
+        code: 18,
+    },
 ];
 
 /// Places, and about how often a session visits each.
@@ -51,12 +90,12 @@ const PLACES: [(&str, u64); 14] = [
 ];
 
 fn session(workplace: &Workplace, name: &str, case: usize) -> Command {
-    let (allow, max_repairs, trial_steps, rate, ..) = CASES[case];
+    let Case { allow, max_repairs, trial_steps, learning_rate, .. } = &CASES[case];
     let settings = [
         format!("repair.allow={allow}"),
         format!("repair.max_repairs={max_repairs}"),
         format!("repair.trial_steps={trial_steps}"),
-        format!("optimizer.learning_rate={rate}"),
+        format!("optimizer.learning_rate={learning_rate:?}"),
     ];
     let mut arguments = vec!["train", "small.toml", "--run-name", name, "--resume", "auto"];
     settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
@@ -87,7 +126,7 @@ fn traces(run: &Path) -> Vec<(String, String)> {
 /// Kills runs of one case `kills` times in total. Returns the places of the kills.
 fn torment(case: usize, kills: u64, dice: &mut Dice) -> Vec<&'static str> {
     let workplace = Workplace::new(TOML);
-    let (.., want, code) = CASES[case];
+    let &Case { events: want, code, .. } = &CASES[case];
     let outcome = limit::output(&mut session(&workplace, "whole", case));
     assert_eq!(outcome.status.code(), Some(code), "case {case}: {}", String::from_utf8_lossy(&outcome.stderr));
     let whole = workplace.run_folder("whole");
