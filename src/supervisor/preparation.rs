@@ -13,8 +13,8 @@ use crate::{
 const BATCHES: usize = 2;
 
 /// Inspects the untrained network of a run that repairs itself. Returns the config with allowed changes that make all
-/// findings go away, and a record of each; `None` if nothing is wrong, or no such changes are known. An error of the
-/// inspection is left to the training.
+/// findings of `repair.severity` go away, and a record of each; `None` if nothing is wrong, or no such changes are known.
+/// An error of the inspection is left to the training.
 pub fn repair_before_training(config: &Config) -> Option<(Config, Vec<RepairRecord>)> {
     if config.repair.mode != RepairMode::Auto || !config.diagnosis.enabled {
         return None;
@@ -24,19 +24,16 @@ pub fn repair_before_training(config: &Config) -> Option<(Config, Vec<RepairReco
     let (mut config, mut inspection) = (config.clone(), inspection);
     let (mut records, mut repaired) = (Vec::new(), Vec::new());
     while let Some(finding) = wrong(&inspection, &config).first().map(|finding| (*finding).clone()) {
-        if records.len() >= config.repair.max_repairs {
-            return None;
-        }
-        if repaired.contains(&finding.rule) {
-            return None;
-        }
+        let is_stuck = records.len() >= config.repair.max_repairs || repaired.contains(&finding.rule);
+        let change = if is_stuck { None } else { best_change(&inspection, &config, finding.rule) };
+        let Some((proposal, better)) = change else { break };
         repaired.push(finding.rule);
-        let (proposal, better) = best_change(&inspection, &config, finding.rule)?;
         records.push(record(&finding, &proposal));
         config = proposal.remedy.change.apply_to(&config).ok()?;
         inspection = better;
     }
-    (!records.is_empty()).then_some((config, records))
+    let is_repaired = inspection.findings.iter().all(|finding| finding.severity < config.repair.severity);
+    (is_repaired && !records.is_empty()).then_some((config, records))
 }
 
 /// The findings to repair, the root cause first. They may be less severe than `repair.severity` by one, because a change

@@ -134,7 +134,7 @@ pub(super) fn repairs(report: &Report) -> Markup {
                 h2 id="repairs" { "Repairs" }
                 @if !rows.is_empty() {
                     p class="caption" {
-                        "Changes that the run made to its own config. Dashed lines in the loss chart are the steps that "
+                        "Changes that the run made to its own config. Dotted lines in the loss chart are the steps that "
                         "it discarded."
                     }
                     div class="scroll" tabindex="0" role="region" aria-labelledby="repairs" {
