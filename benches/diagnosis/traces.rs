@@ -69,40 +69,29 @@ pub(crate) fn train_all(root: &Path, cases: &[Case], is_cached: bool) -> Vec<Opt
     fs::write(root.join("base.toml"), BASE).expect("target/ can be written");
     // Writes all images, which two threads must not do at once.
     let all: Vec<Vec<String>> = cases.iter().map(|case| settings(root, case)).collect();
+    let folders: Vec<PathBuf> =
+        cases.iter().zip(&all).map(|(case, settings)| folder_of(root, case, settings)).collect();
     // Nor may they train the same run at once: several faulty runs have the same healthy twin.
     let mut seen = HashSet::new();
-    let is_first = |index: &usize| seen.insert(folder_of(root, &cases[*index], &all[*index]));
-    let first: Vec<usize> = (0..cases.len()).filter(is_first).collect();
+    let first: Vec<usize> = (0..cases.len()).filter(|&index| seen.insert(&folders[index])).collect();
     let next = AtomicUsize::new(0);
-    let failed = Mutex::new(HashSet::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(&index) = first.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if train(root, &cases[index], &all[index], is_cached).is_none() {
-                        failed.lock().expect("no thread panics with it").insert(folder_of(
-                            root,
-                            &cases[index],
-                            &all[index],
-                        ));
+                    if !is_cached && !folders[index].is_dir() {
+                        train(root, &cases[index], &all[index], &folders[index]);
                     }
                 }
             });
         }
     });
-    let failed = failed.into_inner().expect("no thread panics with it");
-    let folders = cases.iter().zip(&all).map(|(case, settings)| folder_of(root, case, settings));
-    folders.map(|folder| (!failed.contains(&folder)).then_some(folder)).collect()
+    // A run that failed has no folder.
+    folders.into_iter().map(|folder| folder.is_dir().then_some(folder)).collect()
 }
 
-fn train(root: &Path, case: &Case, settings: &[String], is_cached: bool) -> Option<PathBuf> {
-    let folder = folder_of(root, case, settings);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    if is_cached {
-        return None;
-    }
+/// Trains a run into a new folder. `None` if the program rejected it or failed.
+fn train(root: &Path, case: &Case, settings: &[String], folder: &Path) -> Option<()> {
     let temporary = folder.with_extension("part");
     let _ = fs::remove_dir_all(&temporary);
     match case.recipe {
@@ -115,9 +104,9 @@ fn train(root: &Path, case: &Case, settings: &[String], is_cached: bool) -> Opti
             own_loops::train(&images, &temporary, case.architecture, twist, case.seed).expect("a loop can be trained");
         }
     }
-    fs::rename(&temporary, &folder).expect("target/ can be written");
+    fs::rename(&temporary, folder).expect("target/ can be written");
     eprintln!("trained {} {} seed {}", case.architecture, case.name, case.seed);
-    Some(folder)
+    Some(())
 }
 
 /// `None` if the program rejected it or failed.

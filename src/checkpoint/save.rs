@@ -133,13 +133,13 @@ pub fn remove_after(folder: &Path, step: Option<u64>) -> Result<(), CheckpointEr
     Ok(())
 }
 
-/// Moves the newest checkpoint of a step from one folder to another, which is created if it is missing. Returns whether
-/// there is one.
+/// Moves the newest checkpoint of a step from one folder to another, which is created if it is missing. Does
+/// nothing if there is none.
 ///
 /// # Errors
 /// If the system reports an error.
-pub fn move_checkpoint(from: &Path, to: &Path, step: u64) -> Result<bool, CheckpointError> {
-    let Some((name, path)) = list(from)?.into_iter().rfind(|(name, _)| name.step == step) else { return Ok(false) };
+pub fn move_checkpoint(from: &Path, to: &Path, step: u64) -> Result<(), CheckpointError> {
+    let Some((name, path)) = list(from)?.into_iter().rfind(|(name, _)| name.step == step) else { return Ok(()) };
     let moved = || -> io::Result<()> {
         let (parent, name_of) = (to.parent().unwrap_or(to), to.file_name().unwrap_or_default());
         let to = Folder::open_unlinked(parent)?.make_folder(name_of)?;
@@ -147,7 +147,7 @@ pub fn move_checkpoint(from: &Path, to: &Path, step: u64) -> Result<bool, Checkp
     };
     moved().map_err(|cause| CheckpointError::Write { path, cause })?;
     disk::point("moved");
-    Ok(true)
+    Ok(())
 }
 
 /// Removes the remains of checkpoints that a killed process was writing or removing, and restores one that it was

@@ -9,7 +9,6 @@ use anyhow::{Result, bail};
 use gradwatch::{
     config::Config,
     diagnosis::Remedy,
-    disk::Folder,
     events::EventsError,
     number::count,
     repair::{Proposal, RepairHistory, Trial},
@@ -31,7 +30,7 @@ pub(super) fn run(arguments: &RepairArguments) -> Result<Code> {
         return Err(EventsError::InUse { path: run.clone(), holder }.into());
     }
     let config = Config::load_saved(&config_path, &overrides, run)?;
-    let history = RepairHistory::read(&open(run)?).map_err(SupervisorError::from)?;
+    let history = RepairHistory::of_run(run).map_err(SupervisorError::from)?;
     if let Some(record) = history.gave_up() {
         bail!(NoRepair(format!("the run has tried to repair itself: {record}; start a new run with another config")));
     }
@@ -71,10 +70,6 @@ fn with_name(run: &Path) -> PathBuf {
         Some(_) => run.to_owned(),
         None => run.canonicalize().unwrap_or_else(|_| run.to_owned()),
     }
-}
-
-fn open(run: &Path) -> Result<Folder, EventsError> {
-    Folder::open(run).map_err(|cause| EventsError::Open { path: run.to_owned(), cause })
 }
 
 /// The plan as text.

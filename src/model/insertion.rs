@@ -14,7 +14,7 @@ use crate::config::ModelConfig;
 /// State of a pass that fits the new layers.
 #[derive(Default)]
 struct Insertion {
-    /// Biases of the trained network that this one has not, by layer.
+    /// Biases that only the trained network has, by layer.
     biases: BTreeMap<String, Tensor>,
     /// Such a bias of the last layer that the pass has reached. The next normalization takes it over.
     bias: Option<Tensor>,
@@ -31,7 +31,7 @@ thread_local! {
     static INSERTION: RefCell<Option<Insertion>> = const { RefCell::new(None) };
 }
 
-/// Copies trained weights into `network`, which has batch normalization that the trained one has not. Fits its layers to
+/// Copies trained weights into `network`, which has batch normalization that the trained one lacks. Fits its layers to
 /// `images` `[batch, channels, height, width]`, which must be on the network's device and normalized as in training.
 ///
 /// `plain` is the config of the trained network, and `trained` are its weights.
@@ -86,7 +86,7 @@ struct Renamed {
     before: String,
     /// Its layer in the new network.
     layer: String,
-    /// Its name in the new network; `None` for a bias that the new network has not.
+    /// Its name in the new network; `None` for a bias that the new network lacks.
     now: Option<String>,
 }
 
@@ -112,7 +112,7 @@ fn renamed(network: &Network, plain: &ModelConfig) -> Result<Vec<Renamed>, Model
     Ok(renamed.collect())
 }
 
-/// The names of the trained tensors in the network with inserted layers; `None` for a bias that it has not. `plain` is the
+/// The names of the trained tensors in the network with inserted layers; `None` for a bias that it lacks. `plain` is the
 /// config of the trained network.
 ///
 /// # Errors

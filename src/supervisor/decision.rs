@@ -96,15 +96,14 @@ impl Supervisor {
         let found = self.found(&findings, &stop);
         if let Some(trial) = self.history.open_trial().cloned() {
             let reachable = self.reachable(state.folder(), &trial)?;
-            return match self.after_failure(&trial, reachable, found, &stop)? {
-                Next::Return(records) if is_final(&records) => {
-                    // A run that is resumed after its end must not lose the steps since the last checkpoint.
-                    state.save_now()?;
-                    self.record(state, records)?;
-                    Ok(Next::GiveUp(trial.found.rule))
-                }
-                next => Ok(next),
-            };
+            let records = self.after_failure(&trial, reachable, found, &stop)?;
+            if !is_final(&records) {
+                return Ok(Next::Return(records));
+            }
+            // A run that is resumed after its end must not lose the steps since the last checkpoint.
+            state.save_now()?;
+            self.record(state, records)?;
+            return Ok(Next::GiveUp(trial.found.rule));
         }
         let Some(found) = found else { return Ok(Next::End) };
         let healthy_step = healthy_step(state.folder(), found.first_step, state.config.repair.severity)?;
@@ -133,7 +132,7 @@ impl Supervisor {
         findings.first().map(|finding| found(finding, stop.step, remedies))
     }
 
-    /// Undoes a change that is no repair. Tries the next one, or gives up. The run can return to the checkpoint of
+    /// Undoes a change that is no repair, and tries the next one or gives up. Returns the records to add. The run can return to the checkpoint of
     /// `healthy_step`. `found` is the finding that the run had with the change.
     fn after_failure(
         &self,
@@ -141,7 +140,7 @@ impl Supervisor {
         healthy_step: Option<u64>,
         found: Option<Found>,
         stop: &Stop<'_>,
-    ) -> Result<Next, SupervisorError> {
+    ) -> Result<Vec<RepairRecord>, SupervisorError> {
         let undone = RepairRecord::Undone {
             trial: trial.trial,
             step: stop.step,
@@ -155,7 +154,7 @@ impl Supervisor {
             Some(_) => Candidate::all_of(&trial.found).collect(),
             None => history.next_candidates(trial, found.as_ref()),
         };
-        Ok(Next::Return(match choose(&history, candidates, healthy_step, &before) {
+        Ok(match choose(&history, candidates, healthy_step, &before) {
             Ok(next) => vec![undone, RepairRecord::Trial(next)],
             Err(reason) => {
                 let gave_up = |reason| RepairRecord::GaveUp {
@@ -172,7 +171,7 @@ impl Supervisor {
                     vec![undone, gave_up(reason)]
                 }
             }
-        }))
+        })
     }
 
     /// Undoes a change with which the run cannot start, because of `reason`. Returns the records to add. A run that no
@@ -190,10 +189,7 @@ impl Supervisor {
             return Ok(vec![RepairRecord::Undone { trial: trial.trial, step, reason, found: None }]);
         }
         let stop = Stop { step, reason, config, total_steps: u64::MAX };
-        match self.after_failure(&trial, reachable, None, &stop)? {
-            Next::Return(records) => Ok(records),
-            _ => Ok(Vec::new()),
-        }
+        self.after_failure(&trial, reachable, None, &stop)
     }
 }
 

@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointError, CheckpointName, Loaded},
-    config::{
-        Config, ConfigError, DATA_FILES, ModelConfig, Normalization, ScheduleConfig, ScheduleName, differences, matches,
-    },
+    config::{Config, ConfigError, DATA_FILES, ModelConfig, ScheduleConfig, ScheduleName, differences, matches},
+    diagnosis::inserts_batch_norm,
     disk::{NamedTensors, copy_named},
     distributed::DistributedError,
     libtorch::{device_name, set_generator_state, torch_version},
@@ -137,9 +136,7 @@ impl Resume {
             host.counters.next_batch = images / new;
             tracing::warn!("data.batch_size changed within an epoch: {} images of it are used twice", images % new);
         }
-        let inserts =
-            [saved.model.normalization, before.model.normalization] == [Normalization::None, Normalization::Batch];
-        let plain = inserts.then(|| saved.model.clone());
+        let plain = inserts_batch_norm(&saved.model, &before.model).then(|| saved.model.clone());
         if repairs.returned_to() == Some(host.counters.step) {
             // The weights of the best evaluation went with the abandoned part, and may be those of later steps.
             host.evaluations = EvaluationHistory::default();

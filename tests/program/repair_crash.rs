@@ -60,7 +60,7 @@ const CASES: [Case; 5] = [
         events: &["kept"],
         code: 0,
     },
-    // Starts again in vain and returns to its checkpoint.
+    // Starts again without success and returns to its checkpoint.
     Case {
         allow: "[\"model.activation\"]",
         max_repairs: 9,

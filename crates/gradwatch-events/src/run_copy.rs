@@ -28,8 +28,8 @@ impl RunFolder {
             return Ok(());
         }
         let copied = appear(&parent, name, |copy| {
-            let names = logs_in(self.folder())?.into_iter().chain([CONFIG.to_owned()]);
-            names.into_iter().try_for_each(|name| copy_file(self.folder(), copy, &name))
+            let mut names = logs_in(self.folder())?.into_iter().chain([CONFIG.to_owned()]);
+            names.try_for_each(|name| copy_file(self.folder(), &name, copy, &name))
         });
         copied.map_err(write)
     }
@@ -65,7 +65,7 @@ impl RunFolder {
                 if self.folder().contains(&copy) {
                     self.folder().remove(&copy)?;
                 }
-                io::copy(&mut copies.open_file(name)?, &mut self.folder().create_new(&copy)?)?;
+                copy_file(&copies, name, self.folder(), &copy)?;
                 self.folder().rename(&copy, name)?;
                 disk::point("restored");
             }
@@ -95,14 +95,14 @@ impl RunFolder {
         let copied = appear(&parent, &name.to_string_lossy(), |copy| {
             let needed = NEEDED.iter().filter(|name| source.contains(name)).map(|name| (*name).to_owned());
             for name in logs_in(&source)?.into_iter().chain(needed) {
-                copy_file(&source, copy, &name)?;
+                copy_file(&source, &name, copy, &name)?;
             }
             if source.contains(CHECKPOINTS) {
                 let (source, copies) = (source.folder(CHECKPOINTS)?, copy.make_folder(CHECKPOINTS)?);
                 for name in source.names()?.iter().filter_map(|name| name.to_str()).filter(|name| keeps(name)) {
                     let (checkpoint, copied) = (source.folder(name)?, copies.make_folder(name)?);
                     for file in checkpoint.names()?.iter().filter_map(|file| file.to_str()) {
-                        copy_file(&checkpoint, &copied, file)?;
+                        copy_file(&checkpoint, file, &copied, file)?;
                     }
                     copied.sync()?;
                 }
@@ -138,8 +138,9 @@ fn remove(parent: &Folder, name: &str) -> io::Result<()> {
     parent.remove_folder(name)
 }
 
-fn copy_file(from: &Folder, to: &Folder, name: &str) -> io::Result<()> {
-    let mut copied = to.create_new(name)?;
+/// Copies a file to another folder, under a new name that nothing has there. The copy is on disk when this returns.
+fn copy_file(from: &Folder, name: &str, to: &Folder, new: &str) -> io::Result<()> {
+    let mut copied = to.create_new(new)?;
     io::copy(&mut from.open_file(name)?, &mut copied)?;
     copied.sync_all()?;
     disk::point("copied");

@@ -48,7 +48,7 @@ pub use remedy::Remedy;
 #[cfg(feature = "rule-sets")]
 pub use rule_sets::{RuleSet, mean_abs};
 pub use thresholds::Thresholds;
-pub use weight_transfer::WeightTransfer;
+pub use weight_transfer::{WeightTransfer, inserts_batch_norm};
 
 use crate::config::Config;
 pub use crate::config::{RuleName, RuleSetName};

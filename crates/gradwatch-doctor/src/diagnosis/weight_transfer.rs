@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Change;
-use crate::config::{Config, Normalization};
+use crate::config::{Config, ModelConfig, Normalization};
 
-/// What a config change does to trained weights, from the least to the most.
+/// Effect of a config change on trained weights, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightTransfer {
@@ -23,11 +23,13 @@ pub enum WeightTransfer {
 const SAME_WEIGHTS: [&str; 6] = ["optimizer", "clipping", "schedule", "loss", "ema", "data"];
 /// Keys of `[data]` that choose the images, not how they are read. A run keeps its images.
 const IMAGES: [&str; 5] = ["data.path", "data.validation_path", "data.split_by", "data.workers", "data.prefetch"];
+/// Key of the normalization layers.
+const NORMALIZATION: &str = "model.normalization";
 /// Keys of `[model]` without weights of their own.
 const WITHOUT_WEIGHTS: [&str; 3] = ["model.activation", "model.dropout", "model.freeze_batch_norm_statistics"];
 
 impl Change {
-    /// What the change does to the trained weights of a run with `config`. `None` if it is advice, or does not change
+    /// Effect of the change on the trained weights of a run with `config`. `None` if it is advice, or does not change
     /// training.
     pub fn weight_transfer(&self, config: &Config) -> Option<WeightTransfer> {
         let key = self.key()?;
@@ -36,21 +38,21 @@ impl Change {
             _ if is_one_of(&IMAGES) => None,
             table if SAME_WEIGHTS.contains(&table) => Some(WeightTransfer::Kept),
             "model" if is_one_of(&WITHOUT_WEIGHTS) => Some(WeightTransfer::Kept),
-            "model" if self.inserts_batch_norm(config) => Some(WeightTransfer::Mapped),
-            "model" => Some(WeightTransfer::New),
+            "model" => {
+                let is_insertion = |changed: Config| inserts_batch_norm(&config.model, &changed.model);
+                let is_mapped = key == NORMALIZATION && self.apply_to(config).is_ok_and(is_insertion);
+                Some(if is_mapped { WeightTransfer::Mapped } else { WeightTransfer::New })
+            }
             _ if key == "run.precision" => Some(WeightTransfer::Kept),
             _ => None,
         }
     }
 }
 
-impl Change {
-    /// Whether it inserts batch normalization, which scale and shift can undo, into a network without normalization.
-    fn inserts_batch_norm(&self, config: &Config) -> bool {
-        config.model.normalization == Normalization::None
-            && self.key() == Some("model.normalization")
-            && self.apply_to(config).is_ok_and(|changed| changed.model.normalization == Normalization::Batch)
-    }
+/// Whether a change of the model inserts batch normalization, which scale and shift can undo, into a network without
+/// normalization.
+pub fn inserts_batch_norm(before: &ModelConfig, after: &ModelConfig) -> bool {
+    [before.normalization, after.normalization] == [Normalization::None, Normalization::Batch]
 }
 
 impl fmt::Display for WeightTransfer {

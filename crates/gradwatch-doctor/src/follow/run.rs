@@ -192,7 +192,7 @@ impl FollowedRun {
         self.changed.elapsed()
     }
 
-    /// The worst severity of the open findings.
+    /// Severity of the verdict.
     pub(super) fn worst(&self) -> Option<Severity> {
         self.severity
     }

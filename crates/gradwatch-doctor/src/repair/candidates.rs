@@ -40,15 +40,16 @@ impl RepairHistory {
     /// The changes to try after `trial` was undone, in their order. `found` is the finding that the run had with the change.
     /// Some may not be allowed, or may have failed.
     pub fn next_candidates(&self, trial: &Trial, found: Option<&Found>) -> Vec<Candidate> {
+        let failures: Vec<(&Trial, Option<&Found>)> = self.failures().collect();
         let mut candidates = Vec::new();
         let other = found.filter(|found| found.rule != trial.found.rule);
         if let Some(other) = other {
             // Two faults: the run had this finding without the change, and the one of the trial with the change for this
             // one.
-            let is_mutual = |failed: &Trial, with: Option<&Found>| {
+            let is_mutual = |(failed, with): &&(&Trial, Option<&Found>)| {
                 failed.found.rule == other.rule && with.is_some_and(|with| with.rule == trial.found.rule)
             };
-            let partners = self.failures().filter(|(failed, with)| is_mutual(failed, *with));
+            let partners = failures.iter().filter(is_mutual);
             candidates.extend(partners.flat_map(|(failed, _)| Candidate::together(failed, &trial.found)));
             // The finding of the trial may be a consequence.
             if follows_from(trial.found.rule, other.rule) && !follows_from(other.rule, trial.found.rule) {
@@ -63,7 +64,6 @@ impl RepairHistory {
         let is_next_of = |other: &Trial| other.next_rate().is_some_and(|next| next.change == trial.remedy.change);
         let was_next = self.trials().any(|(other, _)| other.trial != trial.trial && is_next_of(other));
         candidates.extend(next.filter(|_| !was_next));
-        let failures: Vec<(&Trial, Option<&Found>)> = self.failures().collect();
         let mut rules = Vec::new();
         let findings = failures.iter().flat_map(|(trial, found)| [Some(&trial.found), *found]);
         for found in [Some(&trial.found), found].into_iter().chain(findings).flatten() {

@@ -1,6 +1,9 @@
 //! All repairs of a run.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use gradwatch_events::disk::{Folder, read_regular};
 use thiserror::Error;
@@ -9,7 +12,7 @@ use toml::Value;
 use super::{Found, Outcome, REPAIRS, RepairRecord, Setting, Trial};
 use crate::{
     config::{Config, ConfigError, RuleName, override_value},
-    diagnosis::Change,
+    diagnosis::{Change, Finding},
 };
 
 /// Largest `repairs.jsonl` to read, in bytes. Thousands of trials have a tenth of it.
@@ -67,6 +70,14 @@ impl RepairHistory {
             records.push(record.map_err(|cause| ReadRepairsError::Damaged { path: path.clone(), line, cause })?);
         }
         Ok(Self { records })
+    }
+
+    /// Reads the records of the run in a folder; empty without the file, or if there is no such folder.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn of_run(run: &Path) -> Result<Self, ReadRepairsError> {
+        Folder::open(run).map_or_else(|_| Ok(Self::default()), |folder| Self::read(&folder))
     }
 
     /// Adds records of one decision and writes all records atomically. They are on disk when this returns.
@@ -131,13 +142,18 @@ impl RepairHistory {
         })
     }
 
-    /// Optimizer steps taken when the last change for findings of the rule was kept.
-    pub fn ended_at(&self, rule: RuleName) -> Option<u64> {
+    /// Optimizer steps taken when the change that has ended the finding was kept; `None` if it was seen since then.
+    pub fn ended_at(&self, finding: &Finding) -> Option<u64> {
         let kept = self.trials().filter_map(|(trial, outcome)| match outcome {
-            Outcome::Kept(step) if trial.found.rule == rule => Some(step),
+            Outcome::Kept(step) if trial.found.rule == finding.rule => Some(step),
             _ => None,
         });
-        kept.last()
+        kept.last().filter(|step| finding.last_step < *step)
+    }
+
+    /// The trial with this number.
+    pub fn trial(&self, number: u32) -> Option<&Trial> {
+        self.trials().map(|(trial, _)| trial).find(|trial| trial.trial == number)
     }
 
     /// The trial that has not ended.
@@ -181,7 +197,7 @@ impl RepairHistory {
                 RepairRecord::GaveUp { trial, from_step: None, .. } => (*trial, None),
                 _ => return None,
             };
-            self.trials().find(|(trial, _)| trial.trial == number).map(|(trial, _)| (trial, found))
+            Some((self.trial(number)?, found))
         })
     }
 

@@ -7,6 +7,7 @@ use super::{
     evidence::evidence,
     verdict::{phrase, phrase_of},
 };
+use crate::config::Config;
 use crate::diagnosis::{Finding, rank_list};
 use crate::number::{count, number};
 
@@ -15,20 +16,20 @@ const LAYERS: usize = 6;
 
 /// Renders all findings, with the one to fix first at the top.
 pub(super) fn findings(report: &Report) -> Markup {
-    let findings = report.ranked();
+    let (findings, config) = (report.ranked(), report.parsed_config());
     html! {
         @if !findings.is_empty() {
             section aria-labelledby="findings" {
                 h2 id="findings" { "Findings" }
                 @for (finding, number) in findings.iter().zip(1..) {
-                    (card(report, finding, number, report.is_root_cause(finding) && findings.len() > 1))
+                    (card(config.as_ref(), finding, number, report.is_root_cause(finding) && findings.len() > 1))
                 }
             }
         }
     }
 }
 
-fn card(report: &Report, finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
+fn card(config: Option<&Config>, finding: &Finding, index: usize, is_root_cause: bool) -> Markup {
     let Finding { rule, severity, first_step, last_step, cause, .. } = finding;
     html! {
         article class={ "card " (severity) } id={ "finding-" (index) } {
@@ -53,7 +54,7 @@ fn card(report: &Report, finding: &Finding, index: usize, is_root_cause: bool) -
                 (figures(finding))
                 (evidence(finding))
             }
-            (remedies(report, finding))
+            (remedies(config, finding))
             (symptoms(finding))
         }
     }
@@ -101,7 +102,7 @@ fn figures(finding: &Finding) -> Markup {
     }
 }
 
-fn remedies(report: &Report, finding: &Finding) -> Markup {
+fn remedies(config: Option<&Config>, finding: &Finding) -> Markup {
     html! {
         @if !finding.remedies.is_empty() {
             h4 { "Recommended changes" }
@@ -111,7 +112,7 @@ fn remedies(report: &Report, finding: &Finding) -> Markup {
                         pre class="copy" { code { (remedy.change) } }
                         p {
                             (capitalized(&remedy.why)) "."
-                            @if let Some(weights) = report.weights_after(&remedy.change) { " It " (weights) "." }
+                            @if let Some(weights) = config.and_then(|config| remedy.change.weight_transfer(config)) { " It " (weights) "." }
                         }
                     }
                 }

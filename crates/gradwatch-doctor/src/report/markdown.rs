@@ -9,6 +9,7 @@ use super::{
     ranks::{COLUMNS, rank_rows},
     verdict::phrase_of,
 };
+use crate::config::Config;
 use crate::diagnosis::Finding;
 use crate::number::{count, number, number_or_dash, percent};
 
@@ -23,12 +24,12 @@ pub fn markdown(report: &Report) -> String {
 fn write(text: &mut String, report: &Report) -> Result<(), Error> {
     writeln!(text, "# {}\n\nRun {}, {}.\n", plain(&report.title), code(&report.run), count(report.steps, "step"))?;
     writeln!(text, "**{}**", plain(&report.verdict().sentence))?;
-    let findings = report.ranked();
+    let (findings, config) = (report.ranked(), report.parsed_config());
     if !findings.is_empty() {
         writeln!(text, "\n## Findings")?;
     }
     for (index, finding) in findings.iter().enumerate() {
-        write_finding(text, report, index + 1, finding)?;
+        write_finding(text, config.as_ref(), index + 1, finding)?;
     }
     let (withdrawn, alarms) = (report.withdrawn_lines(), report.alarm_lines());
     let repairs: Vec<String> = report.repairs.history.lines().collect();
@@ -84,7 +85,7 @@ fn write_classes(text: &mut String, report: &Report) -> Result<(), Error> {
     })
 }
 
-fn write_finding(text: &mut String, report: &Report, index: usize, finding: &Finding) -> Result<(), Error> {
+fn write_finding(text: &mut String, config: Option<&Config>, index: usize, finding: &Finding) -> Result<(), Error> {
     let Finding { rule, severity, first_step, last_step, .. } = finding;
     writeln!(text, "\n### {index}. {} ({severity}, {})\n", plain(phrase_of(finding)), code(rule.name()))?;
     writeln!(text, "{}.", plain(&finding.cause))?;
@@ -99,7 +100,8 @@ fn write_finding(text: &mut String, report: &Report, index: usize, finding: &Fin
         writeln!(text)?;
     }
     for (place, remedy) in finding.remedies.iter().enumerate() {
-        let weights = report.weights_after(&remedy.change).map_or(String::new(), |weights| format!(" (it {weights})"));
+        let weights = config.and_then(|config| remedy.change.weight_transfer(config));
+        let weights = weights.map_or(String::new(), |weights| format!(" (it {weights})"));
         writeln!(text, "{}. {}: {}{weights}", place + 1, code(&remedy.change.to_string()), plain(&remedy.why))?;
     }
     if !finding.symptoms.is_empty() {

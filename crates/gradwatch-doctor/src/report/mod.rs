@@ -59,7 +59,7 @@ pub(crate) use terminal::details;
 pub(crate) use verdict::phrase_of;
 
 use crate::config::Config;
-use crate::diagnosis::{Alarm, Change, Diagnosis, Finding, FindingState, RankFacts, WeightTransfer};
+use crate::diagnosis::{Alarm, Diagnosis, Finding, FindingState, RankFacts};
 
 /// Contents of a report.
 #[derive(Debug, Clone, Default)]
@@ -99,10 +99,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// What a recommended change does to the trained weights; `None` for advice, or without the config of the run.
-    pub(crate) fn weights_after(&self, change: &Change) -> Option<WeightTransfer> {
-        change.key()?;
-        change.weight_transfer(&Config::parse(self.config.as_deref()?, &self.run).ok()?)
+    /// The config of the run, parsed; `None` without one, or if this version does not read it.
+    fn parsed_config(&self) -> Option<Config> {
+        Config::parse(self.config.as_deref()?, &self.run).ok()
     }
 
     /// Adds the findings of a diagnosis and marks its root cause.
@@ -119,7 +118,7 @@ impl Report {
         let root = self.root_cause.and_then(|index| self.findings.get(index)).map(|finding| finding.rule);
         let (mut findings, mut withdrawn) = (Vec::new(), self.withdrawn);
         for finding in self.findings {
-            match repairs.history.ended_at(finding.rule).filter(|step| finding.last_step < *step) {
+            match repairs.history.ended_at(&finding) {
                 Some(step) => {
                     let state = FindingState::Withdrawn { step, reason: "a repair has ended it".to_owned() };
                     withdrawn.push(Finding { state, ..finding });

@@ -40,8 +40,7 @@ impl Repairs {
 
     /// Reads the repairs of a run folder; none in a folder of another program. What cannot be read is noted.
     pub(crate) fn read(folder: &Path, notes: &mut Vec<String>) -> Self {
-        let Ok(opened) = Folder::open(folder) else { return Self::default() };
-        match RepairHistory::read(&opened) {
+        match RepairHistory::of_run(folder) {
             Ok(history) if history.records().is_empty() => Self::default(),
             Ok(history) => {
                 let parts = (1..=history.records().len()).map(|number| folder.join(ABANDONED).join(number.to_string()));

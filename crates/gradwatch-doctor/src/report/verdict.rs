@@ -28,8 +28,7 @@ impl Verdict {
         if let Some(RepairRecord::GaveUp { trial, rule, reason, step, from_step }) = history.gave_up()
             && report.steps <= from_step.unwrap_or(*step)
         {
-            let given_up = history.trials().find(|(other, _)| other.trial == *trial);
-            let severity = given_up.map_or(Severity::Critical, |(trial, _)| trial.found.severity);
+            let severity = history.trial(*trial).map_or(Severity::Critical, |trial| trial.found.severity);
             let sentence = format!("Repair gave up on {rule}: {reason}.");
             return Self { severity: Some(severity), sentence };
         }
@@ -71,7 +70,7 @@ impl Report {
     }
 
     /// The findings: the root cause first, then by severity, then by first step.
-    pub(crate) fn ranked(&self) -> Vec<&Finding> {
+    pub fn ranked(&self) -> Vec<&Finding> {
         let mut findings: Vec<(usize, &Finding)> = self.findings.iter().enumerate().collect();
         findings.sort_by_key(|(index, finding)| {
             (self.root_cause != Some(*index), Reverse(finding.severity), finding.first_step)

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use gradwatch_events::disk::Folder;
-
 use super::{collector::Collector, recorded::Recorded};
 use crate::{
     config::Config,
@@ -181,8 +179,7 @@ impl RunSource {
 
     /// The repairs of the run. They are read anew, because the file is replaced.
     fn history(&self) -> RepairHistory {
-        let read = Folder::open(&self.path).ok().and_then(|folder| RepairHistory::read(&folder).ok());
-        read.unwrap_or_default()
+        RepairHistory::of_run(&self.path).unwrap_or_default()
     }
 
     /// Whether the run has no values yet: no event files, or files without a value or damage.
