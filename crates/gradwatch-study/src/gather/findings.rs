@@ -1,6 +1,10 @@
-//! Verdict and findings of a run, from its `findings.jsonl`.
+//! Verdict and findings of a run, from its `findings.jsonl` and `repairs.jsonl`.
 
-use gradwatch_doctor::diagnosis::{Diagnosis, Finding};
+use gradwatch_doctor::{
+    diagnosis::{Diagnosis, Finding},
+    repair::{REPAIRS, RepairHistory},
+    report::{Repairs, Report},
+};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Values, named, unread::Unread};
@@ -21,20 +25,22 @@ struct Alarm {
     _alarm: IgnoredAny,
 }
 
-/// Reads the findings of a run.
+/// Reads the findings of a run, as its report has them.
 pub(super) fn read(unread: &mut Unread<'_>) -> Values {
     let Some(diagnosis) = read_diagnosis(unread) else { return Values::new() };
-    let root = diagnosis.root_cause().map(|finding| finding.rule);
-    let (mut open, withdrawn): (Vec<&Finding>, Vec<&Finding>) =
-        diagnosis.findings().iter().partition(|finding| finding.is_open());
-    // As the report of the run lists them.
-    open.sort_by_key(|finding| (root != Some(finding.rule), std::cmp::Reverse(finding.severity), finding.first_step));
-    let worst = open.iter().map(|finding| finding.severity).max();
+    let history = RepairHistory::of_run(unread.run).unwrap_or_else(|error| {
+        unread.add(REPAIRS, error);
+        RepairHistory::default()
+    });
+    let report = Report::default().with_findings(&diagnosis).with_repairs(Repairs::of(history));
+    let open = report.ranked();
+    let root = report.root_cause.and_then(|index| report.findings.get(index));
+    let worst = report.verdict().severity;
     named([
         ("verdict", Cell::Text(worst.map_or_else(|| HEALTHY.to_owned(), |severity| severity.to_string()))),
-        ("root_cause", Cell::Text(root.map_or_else(|| NONE.to_owned(), |rule| rule.to_string()))),
+        ("root_cause", Cell::Text(root.map_or_else(|| NONE.to_owned(), |finding| finding.rule.to_string()))),
         ("findings", list(&open)),
-        ("withdrawn", list(&withdrawn)),
+        ("withdrawn", list(&report.withdrawn.iter().collect::<Vec<_>>())),
     ])
 }
 

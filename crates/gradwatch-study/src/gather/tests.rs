@@ -195,6 +195,29 @@ fn findings_are_listed_as_the_report_ranks_them() {
 }
 
 #[test]
+fn a_finding_that_a_repair_has_ended_is_withdrawn_and_giving_up_is_no_success() {
+    let trial = json!({
+        "event": "trial", "trial": 1, "rule": "learning_rate", "severity": "critical", "first_step": 30, "found_at": 31,
+        "cause": "too high", "remedy": { "change": "optimizer.learning_rate = 0.1", "why": "takes smaller steps" },
+        "settings": [], "weights": "kept", "from_step": null, "healthy_step": null, "until_step": 81, "discarded": 31,
+        "remedies": [],
+    });
+    let ends_with = |end: serde_json::Value, findings: &[serde_json::Value]| {
+        Case::new("", |run| {
+            run.lines("findings.jsonl", findings.to_vec());
+            run.lines("repairs.jsonl", [trial.clone(), end.clone()]);
+        })
+    };
+    let found = line(30, &finding(RuleName::LearningRate, Severity::Critical, 30));
+    let kept = ends_with(json!({ "event": "kept", "trial": 1, "step": 999 }), &[found]);
+    let cells = ["verdict", "root_cause", "findings", "withdrawn"].map(|column| kept.cell(column));
+    assert_eq!(cells, [text("healthy"), text("none"), text("none"), text("learning_rate@30")]);
+    let reason = "no change is left";
+    let gave_up = json!({ "event": "gave_up", "trial": 1, "rule": "learning_rate", "step": 40, "from_step": 20, "reason": reason });
+    assert_eq!(ends_with(gave_up, &[]).cell("verdict"), text("critical"));
+}
+
+#[test]
 fn a_run_without_findings_is_healthy_and_one_without_the_file_was_not_diagnosed() {
     let healthy = Case::new("", |run| run.lines("findings.jsonl", []));
     let cells = ["verdict", "root_cause", "findings", "withdrawn"].map(|column| healthy.cell(column));
